@@ -19,7 +19,11 @@ with open(__file__ + ".runs", "a") as runs:
 if name == "unknown":
     sys.exit("error: no model named 'unknown'. Similar names: known.")
 pathlib.Path(__file__ + ".pid").write_text(str(os.getpid()))
-out = pathlib.Path(out)
+folder = pathlib.Path(out)
+if folder.exists():
+    sys.exit(f"error: {folder} exists and is not an artifact.")
+out = folder.with_name(f".{folder.name}.partial")
+shutil.rmtree(out, ignore_errors=True)
 out.mkdir()
 for path in sorted(pathlib.Path(DEMO).glob("*.*n*")):
     print("copying", path.name)
@@ -28,6 +32,7 @@ for path in sorted(pathlib.Path(DEMO).glob("*.*n*")):
     until = time.monotonic() + 600
     while (out / "image.onnx").exists() and WAITS and not os.path.exists(WAITS) and time.monotonic() < until:
         time.sleep(0.01)
+out.rename(folder)
 """
 
 

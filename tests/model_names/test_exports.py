@@ -44,7 +44,7 @@ def providing(name: str = "ViT-B-32") -> subprocess.Popen[str]:
 
 def exporting(cache: Path, name: str = "ViT-B-32") -> subprocess.Popen[str]:
     """One whose exporter has written its first file, and waits."""
-    process, first = providing(name), cache / f".{name}.exporting/{name}/image.onnx"
+    process, first = providing(name), cache / f".{name}.partial/image.onnx"
     until = time.monotonic() + SECONDS
     while not first.exists():
         assert time.monotonic() < until, process.communicate()

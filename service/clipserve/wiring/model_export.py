@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,37 +26,25 @@ _ERROR = "error: "
 def export_into(folder: Path, name: str, is_there: Callable[[Path], bool]) -> str | None:
     """Export the model `name` to `folder`, unless `is_there` once no other process does the same.
 
+    The exporter writes beside the folder, and puts it there whole (`clipserve_models.artifact.replacing`).
+
     Returns:
         how the exporter failed, in words; None if it did not.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the lock beside the folder cannot be made.
     """
     with _ended_by_signals(), _alone(folder) as lock:
         if is_there(folder):  # a process before this one has exported it
             return None
-        temporary = folder.with_name(f".{folder.name}.exporting")
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-        temporary.mkdir()
-        try:
-            return _export(folder, name, temporary / folder.name, lock, is_there)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _export(folder: Path, name: str, out: Path, lock: int, is_there: Callable[[Path], bool]) -> str | None:
-    began = time.monotonic()
-    logger.info("exporting_model", model=name, folder=str(folder))
-    status, said = _run_exporter(name, out, lock)
-    if status:
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        return f"{how}: {said or 'it printed nothing'}"
-    try:
-        os.rename(out, folder)
-    except OSError:
-        if not is_there(folder):  # unless a `clipserve models export` was faster
-            raise
-    logger.info("model_exported", model=name, folder=str(folder), seconds=round(time.monotonic() - began, 1))
+        began = time.monotonic()
+        logger.info("exporting_model", model=name, folder=str(folder))
+        status, said = _run_exporter(name, folder, lock)
+        if status:
+            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+            return f"{how}: {said or 'it printed nothing'}"
+        seconds = round(time.monotonic() - began, 1)
+        logger.info("model_exported", model=name, folder=str(folder), seconds=seconds)
     return None
 
 
