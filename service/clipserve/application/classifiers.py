@@ -21,6 +21,7 @@ from clipserve.telemetry.metrics import Metrics
 # Prompts that are encoded before the embeddings of their labels are cached. A request that misses its deadline
 # continues there when it is sent again.
 _CHUNK = 128
+LABEL_CACHE_BYTES = 64_000_000  # classifiers and embeddings of labels, of each model
 Prompts = Sequence[tuple[int, Sequence[str]]]  # the index of a label, and its prompts
 _STRING = 64  # bytes of a Python string besides its characters, roughly
 

@@ -28,7 +28,6 @@ class LabelSetSettings(BaseModel):
         None,
         description="folder of label sets as files, `pets.toml` or `pets.json`; changes are loaded",
     )
-    max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets stored")
     max_label_sets_bytes: int = Field(
         LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets stored, with their embeddings"
     )
@@ -36,7 +35,4 @@ class LabelSetSettings(BaseModel):
         LabelSetLimits.max_label_set_bytes,
         ge=1,
         description="texts and example images of a label set; more raise the limit of JSON too",
-    )
-    max_label_set_prompts: int = Field(
-        LabelSetLimits.max_label_set_prompts, ge=1, description="prompts of a label set, labels x templates"
     )

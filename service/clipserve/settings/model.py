@@ -119,9 +119,6 @@ class ModelSettings(BaseModel):
     max_queue_seconds: float = Field(
         1.0, ge=0, le=3600, description="refuse a request if more work than this is queued before it"
     )
-    label_cache_bytes: int = Field(
-        64_000_000, ge=0, description="cached classifiers and label embeddings of a model"
-    )
     image_cache_bytes: int = Field(0, ge=0, description="cached vectors of images, of a model; 0: no cache")
 
     _may_spin: bool = PrivateAttr(default=True)

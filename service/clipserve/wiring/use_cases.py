@@ -12,7 +12,7 @@ from pathlib import Path
 from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
-from clipserve.application.classifiers import Classifiers
+from clipserve.application.classifiers import LABEL_CACHE_BYTES, Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
 from clipserve.application.decoding import DECODE_SECONDS, Decode, DecodeLimits, Decoders
 from clipserve.application.encoder import ImageEncoder, TextEncoder
@@ -70,6 +70,7 @@ class Limits:
     label_sets: LabelSetLimits
     images: ImageLimits = field(default_factory=ImageLimits)
     decode_seconds: float = DECODE_SECONDS
+    label_cache_bytes: int = LABEL_CACHE_BYTES
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -155,7 +156,7 @@ class _SharedParts:
         cache_bytes = settings.image_cache_bytes
         images = ImageEncoder(manifest, backend, self._executor, self._decoders, limits, metrics, cache_bytes)
         texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, self.side, metrics)
-        classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
+        classifiers = Classifiers(texts, manifest.scoring, self._limits.label_cache_bytes, metrics)
         admission = Admission(settings.max_queue_seconds, metrics)
         return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from clipserve.application.classifiers import LABEL_CACHE_BYTES
 from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
@@ -168,7 +169,7 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
         "grpc metadata": settings.grpc_enabled * MAX_CALLS * (65_536 + ConnectionLimits.max_header_bytes),
         "parsing": 10 * settings.max_body_bytes,
         "connections": settings.max_connections * 3 * ConnectionLimits.max_header_bytes,
-        "caches": models * (settings.label_cache_bytes + settings.image_cache_bytes),
+        "caches": models * (LABEL_CACHE_BYTES + settings.image_cache_bytes),
         "images": settings.decode_memory_bytes,
         "decoders": settings.decode_processes * decoders * _DECODER,
         "the C library": _KEPT_BY_THE_C_LIBRARY,
