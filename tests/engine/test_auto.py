@@ -37,12 +37,13 @@ class Arithmetic:
     in_memory: list[str] = field(default_factory=list)
     on_gpu = False
 
-    def load(self) -> None:
+    def load(self) -> Arithmetic:
         if self.fails_at == "load":
             raise BackendUnavailable("no such CPU")
         self.loads += 1
         self.in_memory.append(self.name)
         assert len(self.in_memory) == 1, "two engines in memory at a time"
+        return self
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return Answer(self)
@@ -73,8 +74,7 @@ def chosen(*engines: Arithmetic) -> str:
     memory: list[str] = []
     for engine in engines:
         engine.in_memory = memory
-    fastest = Fastest(engines, INPUTS)
-    fastest.load()
+    fastest = Fastest(engines, INPUTS).load()
     assert memory == [fastest.name]
     assert fastest.call(IMAGE_GRAPH, {}).run().shape == (1, 2)
     return fastest.name
@@ -109,19 +109,10 @@ def test_one_that_cannot_run_is_passed_over_unless_it_is_the_standard(fails_at: 
         chosen(Arithmetic("broken", 0.0, fails_at=fails_at), Arithmetic("slow", 0.02))
 
 
-def test_a_single_engine_is_loaded_once_and_not_measured() -> None:
-    only = Arithmetic("only", 10.0, precision="bf16")
-    fastest = Fastest([only], INPUTS)
-    fastest.load()
-    assert only.loads == 1
-    assert fastest.precision == "bf16"
-
-
 def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured(tmp_path: Path) -> None:
     slow, fast, kept = Arithmetic("slow", 10.0), Arithmetic("fast", 10.0), tmp_path / "kept"
     kept.write_text("fast")
-    fastest = Fastest([slow, fast], INPUTS, kept)
-    fastest.load()
+    fastest = Fastest([slow, fast], INPUTS, kept).load()
     assert (fastest.name, slow.loads, fast.loads) == ("fast", 0, 1)
 
 
@@ -134,8 +125,7 @@ def test_what_a_trial_has_chosen_is_kept_also_where_what_was_chosen_before_fails
     if content is not None:
         kept.parent.mkdir()
         kept.write_bytes(content)
-    fastest = Fastest([slow, broken], INPUTS, kept)
-    fastest.load()
+    fastest = Fastest([slow, broken], INPUTS, kept).load()
     assert (fastest.name, kept.read_text()) == ("slow", "slow")
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
@@ -160,9 +150,7 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
     def trials_of_a_start(threads: int, cache_dir: Path | None = tmp_path) -> int:
         before = written.getvalue().count("engine_tried")
         options = EngineOptions(cuda=False, threads=threads, workers=1, cache_dir=cache_dir)
-        engine = open_fastest(DEMO, manifest, options, lambda: INPUTS)
-        engine.load()
-        engine.close()
+        open_fastest(DEMO, manifest, options, lambda: INPUTS).load().close()
         return written.getvalue().count("engine_tried") - before
 
     assert [trials_of_a_start(threads=1), trials_of_a_start(threads=1)] == [1, 0]
@@ -189,8 +177,7 @@ kept = auto.file_of_trial(manifest, options)
 kept.parent.mkdir()
 kept.write_text("openvino")
 assert not cuda.Accelerator().chosen("auto")
-engine = auto.open_fastest(Path(FOLDER), manifest, options, dict)
-engine.load()
+engine = auto.open_fastest(Path(FOLDER), manifest, options, dict).load()
 print(engine.name, "onnxruntime" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -30,7 +30,9 @@ class Gpu:
         self.may_run = threading.Event()
         self.may_run.set()
 
-    def load(self) -> None: ...
+    def load(self) -> Gpu:
+        return self
+
     def close(self) -> None: ...
 
     def lost(self) -> str | None:

@@ -63,7 +63,9 @@ class BrokenEngine:
     precision = None
     on_gpu = False
 
-    def load(self) -> None: ...
+    def load(self) -> BrokenEngine:
+        return self
+
     def lost(self) -> None: ...
     def close(self) -> None: ...
 

@@ -54,19 +54,26 @@ class EngineCall(Protocol):
         """From another thread: end `run` as soon as the library can."""
 
 
-class Engine(Protocol):
-    """A library that runs the graphs of one artifact. Its methods block; `InProcess` calls them in threads."""
+class ToLoad(Protocol):
+    """What gives an engine."""
 
-    @property
-    def name(self) -> str:
-        """For logs and errors."""
-
-    def load(self) -> None:
-        """Read both graphs; seconds for a large model.
+    def load(self) -> Engine:
+        """Read both graphs, which takes seconds for a large model; return the engine that runs them.
 
         Raises:
             BackendUnavailable: it cannot run here, or cannot read a graph.
         """
+
+
+class Engine(ToLoad, Protocol):
+    """A library that runs the graphs of one artifact; loaded, it gives itself.
+
+    Its methods block; `InProcess` calls them in threads.
+    """
+
+    @property
+    def name(self) -> str:
+        """For logs and errors."""
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         """Prepare one run of a graph. Several runs may go on at the same time.
@@ -97,12 +104,12 @@ class InProcess:
     `workers`: how many calls run at a time. `again_seconds`: between two looks for an engine that is lost.
     """
 
-    def __init__(self, engine: Engine, workers: int = 1, again_seconds: float = 5.0) -> None:
-        self._engine = engine
+    def __init__(self, to_load: ToLoad, workers: int = 1, again_seconds: float = 5.0) -> None:
+        self._to_load = to_load
+        self._loaded: Engine | None = None
         self._again_seconds = again_seconds
         self._looking: asyncio.Task[None] | None = None  # for the engine, which is lost
         self._executor = ThreadPoolExecutor(workers, "engine", yield_to_event_loop)
-        self._loaded = False
 
     @property
     def engine(self) -> str:
@@ -116,9 +123,14 @@ class InProcess:
     def text_buckets(self) -> Sequence[int]:
         return GPU_TEXT_BUCKETS if self._engine.on_gpu else TEXT_BUCKETS
 
+    @property
+    def _engine(self) -> Engine:
+        if self._loaded is None:
+            raise BackendUnavailable("the encoders are not loaded yet.")
+        return self._loaded
+
     async def start(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)
-        self._loaded = True
+        self._loaded = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         return await self._run(IMAGE_GRAPH, {"pixels": pixels})
@@ -127,44 +139,44 @@ class InProcess:
         return await self._run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
-        return self._loaded and not self._looking
+        return self._loaded is not None and not self._looking
 
     async def aclose(self) -> None:
-        self._loaded = False
+        loaded, self._loaded = self._loaded, None
         if self._looking:
             self._looking.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._engine.close()
+        if loaded:
+            loaded.close()
 
     async def _run(self, graph: str, feeds: Feeds) -> Embeddings:
-        if not self._loaded:
-            raise BackendUnavailable("the encoders are not loaded yet.")
+        engine = self._engine
         if self._looking:
             raise BackendUnavailable("the GPU has failed. If it stays so, the service must be restarted.")
-        call = self._engine.call(graph, feeds)
+        call = engine.call(graph, feeds)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, call.run)
         except asyncio.CancelledError:
             call.cancel()
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
-            logger.error("engine_failed", engine=self._engine.name, graph=graph, error=str(error))
+            logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))
             # At the end there is no thread to ask in, and nobody to tell.
-            if self._loaded and (reason := await self._lost()) and not self._looking:
-                self._looking = kept_running("engine_lost", partial(self._look_for_it, reason))
-            raise BackendFailed(f"{self._engine.name} failed on {graph}.") from error
+            if self._loaded and (reason := await self._lost(engine)) and not self._looking:
+                self._looking = kept_running("engine_lost", partial(self._look_for_it, engine, reason))
+            raise BackendFailed(f"{engine.name} failed on {graph}.") from error
 
-    async def _lost(self) -> str | None:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.lost)
+    async def _lost(self, engine: Engine) -> str | None:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, engine.lost)
 
-    async def _look_for_it(self, reason: str | None) -> None:
+    async def _look_for_it(self, engine: Engine, reason: str | None) -> None:
         do = "restart the service, if engine_found does not follow: CUDA recovers from few errors by itself"
-        logger.error("engine_lost", engine=self._engine.name, reason=reason, do=do)
+        logger.error("engine_lost", engine=engine.name, reason=reason, do=do)
         while reason:
             await asyncio.sleep(self._again_seconds)
-            reason = await self._lost()
+            reason = await self._lost(engine)
         self._looking = None
-        logger.info("engine_found", engine=self._engine.name)
+        logger.info("engine_found", engine=engine.name)
 
 
 def return_freed_memory() -> None:

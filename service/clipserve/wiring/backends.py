@@ -13,7 +13,7 @@ from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.in_process import Engine, EngineOptions, InProcess
+from clipserve.engine.in_process import EngineOptions, InProcess, ToLoad
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
@@ -67,8 +67,8 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
     return kind.cuda and accelerator.chosen(settings.device)
 
 
-def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> Engine:
-    """The engine of the settings in this process, not loaded. `on_gpu`: see `uses_gpu`.
+def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> ToLoad:
+    """The engine of the settings in this process. `on_gpu`: see `uses_gpu`.
 
     Raises:
         BackendUnavailable: it is not installed.

@@ -38,9 +38,9 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
     feeds = reference_feeds(manifest, tokenizer)
     on_gpu = uses_gpu(settings, Accelerator())
     with capture_logs() as events:
-        engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
+        to_load = open_engine(folder, manifest, settings, on_gpu=on_gpu)
         began = time.monotonic()
-        engine.load()
+        engine = to_load.load()
     images, texts = (engine.call(graph, feeds[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH))
     cosine = check(manifest, images, texts, engine.precision)
     return {

@@ -11,13 +11,13 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Backend
 from clipserve.engine.backends.auto import open_fastest
 from clipserve.engine.backends.onnx import open_onnx
-from clipserve.engine.in_process import Engine, EngineOptions, TrialInputs
+from clipserve.engine.in_process import EngineOptions, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 
 if TYPE_CHECKING:  # the settings read this table, and need no metrics
     from clipserve.telemetry.metrics import Metrics
 
-OpenEngine = Callable[[Path, ModelManifest, EngineOptions, TrialInputs], Engine]
+OpenEngine = Callable[[Path, ModelManifest, EngineOptions, TrialInputs], ToLoad]
 Connect = Callable[[ModelManifest, Callable[..., Any], "Metrics"], Backend]
 
 
@@ -27,7 +27,7 @@ class BackendKind:
 
     Attributes:
         meaning: for the table of settings.
-        open_engine: the engine of the artifact in a folder, not loaded; None: the encoders are not in this process.
+        open_engine: gives the engine of the artifact in a folder; None: the encoders are not in this process.
             Raises BackendUnavailable: it is not installed.
         connect: the backend on servers, with its batcher; None: the encoders are in this process. Its second
             argument makes options of a class from the settings (`ModelSettings.options`).
@@ -49,7 +49,7 @@ class BackendKind:
         return self.open_engine is not None
 
 
-def _open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions, _: TrialInputs) -> Engine:
+def _open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions, _: TrialInputs) -> ToLoad:
     try:
         from clipserve.engine.backends.openvino import open_openvino  # optional
     except ImportError:

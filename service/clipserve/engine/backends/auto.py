@@ -20,7 +20,7 @@ from clipserve.clip.reference import lowest_cosine
 from clipserve.cores import cpu_quota, processor, usable_cores
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.onnx import open_onnx
-from clipserve.engine.in_process import Engine, EngineCall, EngineOptions, Feeds, TrialInputs
+from clipserve.engine.in_process import Engine, EngineOptions, Feeds, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 from clipserve.files import read_bounded
 from clipserve.telemetry.log import logger
@@ -34,8 +34,8 @@ _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 def open_fastest(
     folder: Path, manifest: ModelManifest, options: EngineOptions, inputs: TrialInputs
-) -> Engine:
-    """The faster of onnxruntime and OpenVINO, not loaded. `inputs`: what to measure them on."""
+) -> ToLoad:
+    """The faster of onnxruntime and OpenVINO. `inputs`: what to measure them on."""
     onnx = open_onnx(folder, options)
     if options.cuda:
         return onnx
@@ -63,7 +63,7 @@ def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | Non
 
 
 class Fastest:
-    """An `Engine`: after `load`, one of `engines`.
+    """Loads one of `engines`: the one that an earlier trial has chosen, or the fastest in a trial.
 
     The vectors of the first are the standard for the others. Only one is in memory at a time, so one that wins
     before the last is tried is loaded twice. `inputs`: for each graph, what to measure on. `kept`: a file for the
@@ -76,94 +76,69 @@ class Fastest:
         self._engines = engines
         self._inputs = inputs
         self._kept = kept
-        self._chosen = engines[0]
 
-    @property
-    def name(self) -> str:
-        return self._chosen.name
-
-    @property
-    def precision(self) -> str | None:
-        return self._chosen.precision
-
-    @property
-    def on_gpu(self) -> bool:
-        return self._chosen.on_gpu
-
-    def load(self) -> None:
-        """Measure each engine, keep the fastest that agrees, and log the choice.
+    def load(self) -> Engine:
+        """The engine, loaded; a line of the log says which.
 
         Raises:
             BackendUnavailable: the first cannot be loaded, or fails on `inputs`. Another that does is passed over.
         """
-        if self._load_recalled():
-            return
+        if recalled := self._recalled():
+            logger.info("engine_recalled", engine=recalled.name, precision=recalled.precision)
+            return recalled
+        chosen = self._fastest()
+        logger.info("engine_chosen", engine=chosen.name, precision=chosen.precision)
+        self._keep(chosen.name)
+        return chosen
+
+    def _fastest(self) -> Engine:
         first, *others = self._engines
-        first.load()
-        if not others:
-            return
+        loaded = fastest = first.load()
         try:
-            standard, best = self._vectors(first), self._seconds(first)
+            standard, best = self._vectors(loaded), self._seconds(loaded)
         except Exception as error:  # the engines' exceptions have no common base but Exception
             raise BackendUnavailable(f"{first.name} fails on the reference inputs: {error}") from error
-        loaded = first
         for engine in others:
             loaded.close()
             loaded = engine
             seconds = self._seconds_if_equal(engine, standard)
             if seconds is not None and seconds < best:
-                self._chosen, best = engine, seconds
-        if loaded is not self._chosen:
+                fastest, best = engine, seconds
+        if loaded is not fastest:
             loaded.close()
-            self._chosen.load()
-        logger.info("engine_chosen", engine=self.name, precision=self.precision)
-        self._keep()
+            fastest.load()
+        return fastest
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return self._chosen.call(graph, feeds)
-
-    def lost(self) -> str | None:
-        return self._chosen.lost()
-
-    def close(self) -> None:
-        self._chosen.close()
-
-    def _load_recalled(self) -> bool:
-        """Load the engine that an earlier trial has chosen, if its name is kept and it can be loaded."""
+    def _recalled(self) -> Engine | None:
+        """The engine that an earlier trial has chosen, if its name is kept and it can be loaded."""
         try:
             name = read_bounded(self._kept, 64).decode() if self._kept else ""
         except (OSError, ValueError):  # mostly, that there is no such file
-            return False
+            return None
         for engine in self._engines:
-            if engine.name != name:
-                continue
-            try:
-                engine.load()
-            except BackendUnavailable as error:
-                engine.close()
-                logger.warning("engines_tried_again", engine=name, reason=error.detail)
-                return False
-            self._chosen = engine
-            logger.info("engine_recalled", engine=name, precision=self.precision)
-            return True
-        return False
+            if engine.name == name:
+                try:
+                    return engine.load()
+                except BackendUnavailable as error:
+                    engine.close()
+                    logger.warning("engines_tried_again", engine=name, reason=error.detail)
+        return None
 
-    def _keep(self) -> None:
+    def _keep(self, name: str) -> None:
         """Write the name of the chosen engine. If that fails, the next start measures again."""
         if self._kept is None:
             return
         written = self._kept.with_suffix(f".{os.getpid()}")  # a concurrent reader sees all of the name
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
-            written.write_text(self.name, "utf-8")
+            written.write_text(name, "utf-8")
             written.replace(self._kept)
         except OSError as error:
             logger.info("engine_not_kept", file=str(self._kept), reason=error.strerror)
 
     def _seconds_if_equal(self, engine: Engine, standard: list[Embeddings]) -> float | None:
         try:
-            engine.load()
-            vectors = self._vectors(engine)
+            vectors = self._vectors(engine.load())
         except Exception as error:  # an engine on trial may fail in any way; the first one serves
             logger.warning("engine_passed_over", engine=engine.name, error=str(error))
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.cores import cpu_quota, usable_cores
@@ -63,7 +63,7 @@ class OnnxEngine:
     def name(self) -> str:
         return "onnxruntime-cuda" if self._options.cuda else "onnxruntime"
 
-    def load(self) -> None:
+    def load(self) -> Self:
         try:
             import onnxruntime  # noqa: F401
         except ImportError as error:
@@ -88,6 +88,7 @@ class OnnxEngine:
             threads=self._options.threads,
             spinning=self._options.spinning and not self._options.cuda,
         )
+        return self
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return _Run(self._sessions[graph], feeds)

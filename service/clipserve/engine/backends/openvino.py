@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import openvino as ov
@@ -64,7 +64,7 @@ class OpenVinoEngine:
         precision = str(self._models[IMAGE_GRAPH].get_property("INFERENCE_PRECISION_HINT").to_string())
         return None if precision == "f32" else precision
 
-    def load(self) -> None:
+    def load(self) -> Self:
         core = ov.Core()
         try:
             # Reading a graph takes twice its size in memory for a moment. So both are read before one is compiled.
@@ -77,6 +77,7 @@ class OpenVinoEngine:
         logger.info(
             "openvino_ready", precision=self.precision, **{k.lower(): v for k, v in self._options.items()}
         )
+        return self
 
     def _compile(self, core: ov.Core, graph: str, model: ov.Model) -> None:
         compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
