@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, Job, Quiet
+from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, Job, SharedMachine
 from clipserve.telemetry.request import RequestContext
 
 
@@ -86,7 +86,7 @@ def test_long_texts_come_in_smaller_batches() -> None:
 
 def test_a_batch_has_no_more_rows_than_the_backend_takes_once_that_is_known() -> None:
     takes = 0
-    queue = BatchQueue[Job](BatchPolicy(32, takes=lambda: takes))
+    queue = BatchQueue[Job](BatchPolicy(32, max_rows_now=lambda: takes))
     for takes, rows in ((0, 32), (8, 8), (64, 32)):
         queue.put(job(100))
         assert len(queue.take().rows) == rows, takes
@@ -115,7 +115,7 @@ def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough()
 
 
 def test_rows_are_gathered_while_calls_of_other_requests_run_and_not_for_a_request_alone() -> None:
-    queue = BatchQueue[Job](BatchPolicy(3, gathering=0.002))
+    queue = BatchQueue[Job](BatchPolicy(3, gather_seconds=0.002))
     mine, others = RequestContext("mine"), RequestContext("others")
     queue.put(Job((np.zeros((2, 1)),), 10.0, context=mine))
     own, foreign = (Batch([(Job((np.zeros((1, 1)),), 9.0, context=each), 0)]) for each in (mine, others))
@@ -136,16 +136,16 @@ def test_rows_of_a_caller_who_left_are_not_dealt_and_do_not_fill_a_batch() -> No
     assert queue.take().rows == [(waiting, 0)]
 
 
-def test_a_batch_is_deserted_when_all_of_its_callers_have_left() -> None:
+def test_a_batch_is_abandoned_when_all_of_its_callers_have_left() -> None:
     queue = BatchQueue[Job](BatchPolicy(4))
     present, leaving = job(1), job(1)
     queue.put(present)
     queue.put(leaving)
     batch = queue.take()
     leaving.departed = lambda: True
-    assert not batch.deserted
+    assert not batch.abandoned
     present.departed = lambda: True
-    assert batch.deserted
+    assert batch.abandoned
 
 
 def test_what_waits_can_be_drained_once() -> None:
@@ -169,8 +169,8 @@ def test_rows_of_bulk_requests_wait_until_no_others_do() -> None:
 
 
 def test_bulk_rows_come_in_full_batches_when_nobody_else_has_come_for_a_while() -> None:
-    quiet = Quiet()
-    queue, other = BatchQueue[Job](BatchPolicy(8), quiet), BatchQueue[Job](BatchPolicy(8), quiet)
+    machine = SharedMachine()
+    queue, other = BatchQueue[Job](BatchPolicy(8), machine), BatchQueue[Job](BatchPolicy(8), machine)
     bulk = job(1_000, bulk=True)
     queue.put(bulk)
     assert {len(queue.take().rows) for _ in range(64)} == {2}

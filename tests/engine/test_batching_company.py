@@ -51,10 +51,10 @@ def clock() -> Iterator[Clock]:
 class Served:
     """Requests of one row each, and what became of them. `waited`: seconds of each; `calls`: rows of each call."""
 
-    def __init__(self, gathering: float) -> None:
+    def __init__(self, gather_seconds: float) -> None:
         self.calls: list[int] = []
         self.waited: list[float] = []
-        policy = BatchPolicy(64, concurrency=4, gathering=gathering)
+        policy = BatchPolicy(64, concurrency=4, gather_seconds=gather_seconds)
         self._batcher = DynamicBatcher("image", self._call, policy, Metrics())
 
     async def _call(self, values: Rows) -> Rows:
@@ -84,8 +84,8 @@ class Served:
         await self._batcher.aclose()
 
 
-def served(gathering: float, *, alone: bool) -> Served:
-    made = Served(gathering)
+def served(gather_seconds: float, *, alone: bool) -> Served:
+    made = Served(gather_seconds)
     with clock() as loop:
         loop.run_until_complete(made.run(made.one_after_the_other() if alone else made.at_a_rate()))
     return made

@@ -21,7 +21,8 @@ from clipserve.telemetry.request import Context
 Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
 # A call takes so many times fewer rows of bulk requests: it is what a request that arrives has to wait for.
 _BULK_SHARE = 4
-_QUIET_CALLS = 64  # calls of bulk rows, after which nobody else is expected: a third of a second or more
+# Calls of bulk rows, after which nobody else is expected: a third of a second or more.
+_CALLS_UNTIL_ALONE = 64
 Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
 
 
@@ -32,10 +33,11 @@ class BatchPolicy:
     Attributes:
         max_batch_size: rows in one call.
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
-        gathering: the same while half of the calls run, some for other requests: a request alone waits for nobody.
+        gather_seconds: the same while half of the calls run, some for other requests: a request alone does not
+            wait.
         concurrency: calls that run at a time, for each of the backend's servers.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
-        takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
+        max_rows_now: rows that the backend takes in one call, where that is known only once it runs; 0: not yet.
         servers: how many it has now, where they come and go.
         call_seconds: what a call may take by the measure of those before, if it has more than `least_rows`.
         least_rows: see `call_seconds`, and until a call has been measured.
@@ -45,15 +47,15 @@ class BatchPolicy:
     max_queue_delay: float = 0.0
     concurrency: int = 1
     max_batch_tokens: int = 0
-    takes: Callable[[], int] | None = None
+    max_rows_now: Callable[[], int] | None = None
     servers: Callable[[], int] | None = None
     call_seconds: float = math.inf
     least_rows: int = 1
-    gathering: float = 0.0
+    gather_seconds: float = 0.0
 
     def rows_of(self, shape: Shape, row_seconds: float | None = None) -> int:
         """How many rows of this shape one call takes, where a row took so long; one is taken, however long."""
-        most = min(self.max_batch_size, (self.takes and self.takes()) or self.max_batch_size)
+        most = min(self.max_batch_size, (self.max_rows_now and self.max_rows_now()) or self.max_batch_size)
         if self.call_seconds < math.inf:
             in_time = self.call_seconds / row_seconds if row_seconds else 0
             most = min(most, max(self.least_rows, int(in_time)))
@@ -95,10 +97,10 @@ class Job:
 
 
 @dataclass
-class Quiet:
-    """`calls`: of bulk rows, since a row of another request came; of all towers that share a machine."""
+class SharedMachine:
+    """What the towers of one machine count together: calls of bulk rows since a row of another request came."""
 
-    calls: int = 0
+    bulk_calls_since_request: int = 0
 
 
 J = TypeVar("J", bound=Job)
@@ -116,7 +118,7 @@ class Batch(Generic[J]):
         return dict(self.rows)
 
     @property
-    def deserted(self) -> bool:
+    def abandoned(self) -> bool:
         return all(job.departed() for job, _ in self.rows)
 
     def has_others_than(self, one: Job) -> bool:
@@ -137,9 +139,9 @@ class Batch(Generic[J]):
 class BatchQueue(Generic[J]):
     """Waiting jobs, oldest first."""
 
-    def __init__(self, policy: BatchPolicy, quiet: Quiet | None = None) -> None:
+    def __init__(self, policy: BatchPolicy, machine: SharedMachine | None = None) -> None:
         self._policy = policy
-        self._quiet = quiet or Quiet()
+        self._machine = machine or SharedMachine()
         self._jobs: list[J] = []
         self._row_seconds: float | None = None  # of the calls of late
 
@@ -150,7 +152,7 @@ class BatchQueue(Generic[J]):
 
     def put(self, job: J) -> None:
         if not job.bulk:
-            self._quiet.calls = 0
+            self._machine.bulk_calls_since_request = 0
         self._jobs.append(job)
 
     def due(self, now: float, running: Collection[Batch[J]] = ()) -> float | None:
@@ -161,12 +163,12 @@ class BatchQueue(Generic[J]):
         self._jobs = [job for job in self._jobs if not job.departed()]
         if not self._jobs:
             return None
-        delay, gathering = self._policy.max_queue_delay, self._policy.gathering if running else 0.0
-        if not delay and not gathering:
+        delay, gather = self._policy.max_queue_delay, self._policy.gather_seconds if running else 0.0
+        if not delay and not gather:
             return now
         jobs = self._next_jobs()
-        if gathering and any(batch.has_others_than(jobs[0]) for batch in running):
-            delay = max(delay, gathering)
+        if gather and any(batch.has_others_than(jobs[0]) for batch in running):
+            delay = max(delay, gather)
         if not delay:
             return now
         waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)
@@ -181,7 +183,7 @@ class BatchQueue(Generic[J]):
         """
         jobs = self._next_jobs()
         most = self._most_rows(jobs[0])
-        self._quiet.calls += jobs[0].bulk
+        self._machine.bulk_calls_since_request += jobs[0].bulk
         by_caller: dict[str, deque[J]] = {}
         for job in jobs:
             if job.shape == jobs[0].shape:
@@ -189,14 +191,14 @@ class BatchQueue(Generic[J]):
         turns = deque(by_caller.values())
         rows: list[tuple[J, int]] = []
         while turns and len(rows) < most:
-            own = turns.popleft()
-            job = own.popleft()
+            jobs_of_caller = turns.popleft()
+            job = jobs_of_caller.popleft()
             rows.append((job, job.taken))
             job.taken += 1
             if job.taken < job.rows:
-                own.append(job)
-            if own:
-                turns.append(own)
+                jobs_of_caller.append(job)
+            if jobs_of_caller:
+                turns.append(jobs_of_caller)
         # Who was served goes behind the others, also behind those of another shape: callers, then jobs.
         self._jobs = [job for job in self._jobs if job.taken < job.rows]
         if self._jobs:
@@ -215,6 +217,6 @@ class BatchQueue(Generic[J]):
 
     def _most_rows(self, first: J) -> int:
         most = self._policy.rows_of(first.shape, self._row_seconds)
-        if not first.bulk or self._quiet.calls >= _QUIET_CALLS:
+        if not first.bulk or self._machine.bulk_calls_since_request >= _CALLS_UNTIL_ALONE:
             return most
         return max(1, most // _BULK_SHARE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.batch_queue import BatchPolicy, Quiet
+from clipserve.engine.batch_queue import BatchPolicy, SharedMachine
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.telemetry.metrics import Metrics
 
@@ -15,9 +15,9 @@ class Batched:
 
     def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
         self._inner = inner
-        quiet = Quiet()
-        self._image = DynamicBatcher("image", inner.encode_image, image, metrics, quiet)
-        self._text = DynamicBatcher("text", inner.encode_text, text, metrics, quiet)
+        machine = SharedMachine()
+        self._image = DynamicBatcher("image", inner.encode_image, image, metrics, machine)
+        self._text = DynamicBatcher("text", inner.encode_text, text, metrics, machine)
 
     @property
     def engine(self) -> str:

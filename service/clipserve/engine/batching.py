@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job, Quiet
+from clipserve.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job, SharedMachine
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -71,13 +71,18 @@ class DynamicBatcher:
     """Runs `run` on batches, between `start` and `aclose`."""
 
     def __init__(
-        self, tower: str, run: Run, policy: BatchPolicy, metrics: Metrics, quiet: Quiet | None = None
+        self,
+        tower: str,
+        run: Run,
+        policy: BatchPolicy,
+        metrics: Metrics,
+        machine: SharedMachine | None = None,
     ) -> None:
         self._tower = tower
         self._run = run
         self._policy = policy
         self._metrics = metrics
-        self._queue = BatchQueue[_Submission](policy, quiet)
+        self._queue = BatchQueue[_Submission](policy, machine)
         self._arrived = asyncio.Event()
         self._calls: dict[_Batch, asyncio.Future[Embeddings]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -138,7 +143,7 @@ class DynamicBatcher:
 
     def _let_go(self) -> None:
         for batch, call in self._calls.items():
-            if batch.deserted:
+            if batch.abandoned:
                 call.cancel()
 
     async def _serve(self) -> None:
@@ -181,7 +186,7 @@ class DynamicBatcher:
                 job.fail(error)
             return
         for single in alone:
-            if not single.deserted and (error := await self._try(single)) is not None:
+            if not single.abandoned and (error := await self._try(single)) is not None:
                 single.rows[0][0].fail(error)
 
     async def _try(self, batch: _Batch) -> ClipError | None:
@@ -209,7 +214,7 @@ class DynamicBatcher:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return None if batch.deserted else BackendFailed(f"the {self._tower} encoder gave up.")
+            return None if batch.abandoned else BackendFailed(f"the {self._tower} encoder gave up.")
         except ClipError as error:
             return error.with_traceback(None)  # its frames hold the batch, whose callers will hold the error
         except Exception:  # whatever a backend raises: those whose rows these are must be answered

@@ -32,9 +32,9 @@ def connect(
             min(max_batch or CALL_ROWS[tower], CALL_ROWS[tower]),
             delay or 0.0,
             TRITON_CALLS,
-            takes=lambda: backend.endpoints.max_batch(tower),
+            max_rows_now=lambda: backend.endpoints.max_batch(tower),
             servers=lambda: backend.endpoints.servers,
-            gathering=GATHER_SECONDS if delay is None else 0.0,
+            gather_seconds=GATHER_SECONDS if delay is None else 0.0,
         )
 
     return Batched(
