@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from clipserve import __version__
 from clipserve.errors import FAILURES, REFUSALS
-from clipserve.telemetry.instruments import Instruments, Samples
+from clipserve.telemetry.instruments import Instruments
 from clipserve.telemetry.log import standard_error
 from clipserve.telemetry.request import RequestContext, add_stage, current
 from clipserve.telemetry.spans import Span, Tracing
@@ -45,7 +46,6 @@ class Metrics:
         tracing: decides which requests are traced; none by default.
         triton: the metrics of Triton servers.
         work_ahead: functions called at each scrape, in its thread, that return tower -> seconds; added up.
-        models: returns the models that have started; called likewise.
     """
 
     def __init__(self) -> None:
@@ -63,12 +63,10 @@ class Metrics:
         self.ready = make.gauge("ready", "1 while /readyz says ready, else 0.")
         self.draining = make.gauge("draining", "1 after the signal to end, else 0.")
         make.gauge("build_info", "Always 1: the version that runs.", "version").labels(__version__).set(1)
-        self.models: Callable[[], list[ServedModelInfo]] = list
-        make.read(
+        self.model_info = make.gauge(
             "model_info",
             "Always 1: a model that has started, with its fingerprint, engine and precision.",
-            ServedModelInfo._fields,
-            lambda: [(info, 1.0) for info in self.models()],
+            *ServedModelInfo._fields,
         )
         ProcessCollector(registry=self.registry)
         make.read(
@@ -136,12 +134,11 @@ class Metrics:
             "rows_in_flight", "Images and texts admitted and not yet answered.", "tower"
         )
         self.work_ahead: list[Callable[[], Mapping[str, float]]] = []
-        make.read(
-            "work_ahead_seconds",
-            "Estimated time until all rows admitted now are answered.",
-            ["tower"],
-            self._work_ahead,
+        ahead = make.gauge(
+            "work_ahead_seconds", "Estimated time until all rows admitted now are answered.", "tower"
         )
+        for tower in ("image", "text"):
+            ahead.labels(tower).set_function(functools.partial(self._seconds_ahead, tower))
         self.decode_bytes = make.gauge(
             "decode_bytes", "Memory of the images that are being decoded, by their headers."
         )
@@ -177,12 +174,8 @@ class Metrics:
             "label_sets_used_total", "Classifications by a label set, whose labels were encoded before."
         )
 
-    def _work_ahead(self) -> Samples:
-        ahead: dict[str, float] = {}
-        for seconds_ahead in self.work_ahead:
-            for tower, seconds in seconds_ahead().items():
-                ahead[tower] = ahead.get(tower, 0.0) + seconds
-        return [((tower,), seconds) for tower, seconds in ahead.items()]
+    def _seconds_ahead(self, tower: str) -> float:
+        return sum(seconds()[tower] for seconds in self.work_ahead)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         """Count an answered request. `outcome`: a status, or a code of `clipserve.errors`."""

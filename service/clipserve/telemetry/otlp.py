@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from clipserve import __version__
-from clipserve.telemetry.spans import Count, Span, Trace, Tracing
+from clipserve.telemetry.spans import Count, Span, Tracing
 
 # https://www.w3.org/TR/trace-context/#traceparent-header: a later version may add fields after the flags. Not
 # OpenTelemetry's propagator, which takes ten times as long and logs a line for each header that is too long.
@@ -67,7 +67,7 @@ class Otlp(Tracing):
 
     def _root(self, context: Context) -> Span:
         span = self._tracer.start_span("request", context, SpanKind.SERVER)
-        return Span(span, Trace(self._tracer, self._count))
+        return Span(span, self._tracer, self._count)
 
 
 class _Counting(SpanExporter):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -18,25 +17,6 @@ _MAX_LINKS = 128  # of a span; OpenTelemetry's own limit
 _NAMESPACE = "clipserve."
 
 
-@dataclass(eq=False)
-class Trace:
-    """Shared by the spans of one request: the tracer, and the number of spans left."""
-
-    tracer: Tracer
-    count: Count
-    spans: int = 1
-    left_out: int = 0
-
-    def full(self) -> bool:
-        """Whether there is no room for another span, which is then counted as left out."""
-        if self.spans == _MAX_SPANS:
-            self.left_out += 1
-            self.count("left_out", 1)
-            return True
-        self.spans += 1
-        return False
-
-
 class Span:
     """A span: a piece of work for one traced request.
 
@@ -45,9 +25,11 @@ class Span:
         traceparent: the header that makes a span of another process a child of this one (W3C Trace Context).
     """
 
-    def __init__(self, span: trace.Span, of: Trace) -> None:
-        self._span = span
-        self._of = of
+    def __init__(self, span: trace.Span, tracer: Tracer, count: Count, request: Span | None = None) -> None:
+        """`count`: counts spans that are left out. `request`: that of the whole request; None: it is this one."""
+        self._span, self._tracer, self._count = span, tracer, count
+        self._request = request or self
+        self._spans, self._left_out = 1, 0  # of the request
         self.context = span.get_span_context()
         self.trace_id = trace.format_trace_id(self.context.trace_id)
         self.traceparent = f"00-{self.trace_id}-{trace.format_span_id(self.context.span_id)}-01"
@@ -65,9 +47,13 @@ class Span:
         `links`: spans of other requests that the same work is for. `began`: seconds of `time.monotonic()`; None:
         now.
         """
-        if self._of.full():
+        request = self._request
+        if request._spans == _MAX_SPANS:
+            request._left_out += 1
+            self._count("left_out", 1)
             return None
-        span = self._of.tracer.start_span(
+        request._spans += 1
+        span = self._tracer.start_span(
             name,
             trace.set_span_in_context(self._span, Context()),
             kind,
@@ -75,7 +61,7 @@ class Span:
             [Link(each.context) for each in links[:_MAX_LINKS]],
             None if began is None else time.time_ns() - int((time.monotonic() - began) * 1e9),
         )
-        return Span(span, self._of)
+        return Span(span, self._tracer, self._count, request)
 
     def fail(self, error: str) -> None:
         """Mark the span as failed. `error`: the reason in one word."""
@@ -88,7 +74,7 @@ class Span:
     def end_request(self, name: str, attributes: Mapping[str, Attribute]) -> None:
         """End the span that `Tracing.begin` returned, whose name is known only now."""
         self._span.update_name(name)
-        left_out = {"spans_left_out": self._of.left_out} if self._of.left_out else {}
+        left_out = {"spans_left_out": self._left_out} if self._left_out else {}
         self._span.set_attributes(_named({**attributes, **left_out}))
         self._span.end()
 

@@ -51,7 +51,6 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self.metrics.draining.set_function(lambda: self.draining)
-        self.metrics.models = lambda: [model.info for model in self.models.values() if model.started]
 
     @property
     def models(self) -> dict[Path, ServedModel]:
@@ -83,6 +82,8 @@ class Gateway:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
         """
         await self.use_cases.start_models()
+        for model in self.models.values():
+            self.metrics.model_info.labels(*model.info).set(1)
         await self.inference.label_sets.start()
 
 
