@@ -85,7 +85,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.rows = len(self.arrays[0])
-        self.shape: Shape = tuple(array.shape[1:] for array in self.arrays)
+        self.shape: Shape = tuple([array.shape[1:] for array in self.arrays])
 
     @property
     def bulk(self) -> bool:
@@ -112,10 +112,8 @@ class Batch(Generic[J]):
 
     rows: list[tuple[J, int]]
 
-    @property
-    def jobs(self) -> Collection[J]:
-        """Each once."""
-        return dict(self.rows)
+    def __post_init__(self) -> None:
+        self.jobs: Collection[J] = dict(self.rows)  # each once
 
     @property
     def abandoned(self) -> bool:
@@ -129,7 +127,7 @@ class Batch(Generic[J]):
         first, start = self.rows[0]
         count = len(first.arrays)
         if len(self.jobs) == 1:  # rows of one caller lie side by side already
-            return tuple(array[start : start + len(self.rows)] for array in first.arrays)
+            return tuple([array[start : start + len(self.rows)] for array in first.arrays])
         return tuple(np.stack([job.arrays[i][row] for job, row in self.rows]) for i in range(count))
 
     def row_by_row(self) -> list[Batch[J]]:
@@ -213,6 +211,8 @@ class BatchQueue(Generic[J]):
         return jobs
 
     def _next_jobs(self) -> Sequence[J]:
+        if len(self._jobs) == 1:
+            return self._jobs
         return [job for job in self._jobs if not job.bulk] or self._jobs
 
     def _most_rows(self, first: J) -> int:

@@ -176,7 +176,8 @@ class DynamicBatcher:
         now = time.monotonic()
         for job in batch.jobs:
             self._metrics.queue_seconds(self._tower).observe(now - job.arrived)
-            waited("queue", job.spans, job.arrived, tower=self._tower)
+            if job.spans:
+                waited("queue", job.spans, job.arrived, tower=self._tower)
         error = await self._try(batch)
         if error is None:
             return
@@ -195,7 +196,7 @@ class DynamicBatcher:
         Returns:
             why there are none; None if they were delivered, or if nobody waits for them any more.
         """
-        spans = of_all(job.spans for job in batch.jobs)
+        spans = of_all([job.spans for job in batch.jobs])
         with begin("batch", spans, tower=self._tower, rows=len(batch.rows)) as work:
             error = await self._call(batch)
             if error:
@@ -205,7 +206,7 @@ class DynamicBatcher:
     async def _call(self, batch: _Batch) -> ClipError | None:
         started = time.monotonic()
         # The call works for all requests of the batch: its log lines have their ids.
-        context = task_context(of_batch(job.context for job, _ in batch.rows))
+        context = task_context(of_batch([job.context for job in batch.jobs]))
         call = asyncio.create_task(self._run(*batch.arrays()), context=context)
         self._calls[batch] = call
         try:

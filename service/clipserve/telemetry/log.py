@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import sys
 import threading
+from collections.abc import MutableMapping
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -79,7 +81,7 @@ def configure(level: str, output: Output = standard_error) -> None:
         # slowly that all requests wait.
         last: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        last = [structlog.processors.format_exc_info, _as_json]
     structlog.configure(
         processors=[
             add_request_ids,
@@ -93,6 +95,15 @@ def configure(level: str, output: Output = standard_error) -> None:
     bound = structlog.get_logger("clipserve").bind()  # otherwise each line would bind a logger first
     for name in (*vars(lines), "exception", "log"):
         setattr(logger, name, getattr(bound, name))
+
+
+# One encoder for all lines: structlog's renderer makes one for each.
+_encode = json.JSONEncoder(default=repr).encode
+
+
+def _as_json(_: object, __: str, event: MutableMapping[str, Any]) -> str:
+    """A structlog processor."""
+    return _encode(event)
 
 
 class _Libraries(logging.Handler):

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 
 from clipserve import __version__
 from clipserve.errors import FAILURES, REFUSALS
-from clipserve.telemetry.instruments import Instruments
+from clipserve.telemetry.instruments import Histogram, Instruments
 from clipserve.telemetry.log import standard_error
 from clipserve.telemetry.request import RequestContext, add_stage, current
 from clipserve.telemetry.spans import Span, Tracing
@@ -121,7 +121,7 @@ class Metrics:
 
     def _about_encoders(self, make: Instruments) -> None:
         self._batch_rows = make.histogram(
-            "batch_rows", "Rows in one call of an encoder.", "tower", buckets=_ROWS
+            "batch_rows", "Rows in one call of an encoder.", "tower", bounds=_ROWS
         )
         self._batch_seconds = make.histogram("batch_seconds", "Duration of one call of an encoder.", "tower")
         self.queue_seconds = make.histogram(
@@ -167,8 +167,8 @@ class Metrics:
         self._builds = make.counter(
             "label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"
         )
-        self._build_seconds = make.plain_histogram(
-            "label_set_build_seconds", "Duration of a build that has succeeded.", buckets=_BUILD_SECONDS
+        self._build_seconds = make.histogram(
+            "label_set_build_seconds", "Duration of a build that has succeeded.", bounds=_BUILD_SECONDS
         )
         self.label_sets_used = make.plain_counter(
             "label_sets_used_total", "Classifications by a label set, whose labels were encoded before."
@@ -185,7 +185,7 @@ class Metrics:
         if outcome in REFUSALS:  # at once: they would make an overloaded service look fast
             self._refused(outcome).inc()
         else:
-            self._request_seconds(endpoint).observe(seconds, _exemplar(span))
+            self._request_seconds(endpoint).observe(seconds, _exemplar(span) if span else None)
         if outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
         if span and isinstance(context, RequestContext):
@@ -211,7 +211,7 @@ class Metrics:
         """Count a build that ended. `outcome`: ok, or the code of an error."""
         self._builds(outcome).inc()
         if outcome == "ok":
-            self._build_seconds.observe(seconds)
+            self._build_seconds().observe(seconds)
 
     def spans(self, outcome: str, count: int) -> None:
         """Count spans. `outcome`: sent, failed or left_out. Thread-safe."""
@@ -230,18 +230,20 @@ class _Stage:
         self._counted = counted
 
     def __enter__(self) -> None:
-        self._work = begin(self._name)
+        work = self._work = begin(self._name)
+        if work.spans:
+            work.__enter__()
         self._started = time.perf_counter()
-        self._work.__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        work = self._work
-        work.__exit__(*error)
-        ended = time.perf_counter()
-        self._counted.observe(ended - self._started, _exemplar(work.spans[0]) if work.spans else None)
+        work, ended, exemplar = self._work, time.perf_counter(), None
+        if work.spans:
+            work.__exit__(*error)
+            exemplar = _exemplar(work.spans[0])
+        self._counted.observe(ended - self._started, exemplar)
         add_stage(self._name, self._started, ended)
 
 
-def _exemplar(span: Span | None) -> dict[str, str] | None:
+def _exemplar(span: Span) -> dict[str, str]:
     """The exemplar that links a histogram in Prometheus to a trace."""
-    return {"trace_id": span.trace_id} if span else None
+    return {"trace_id": span.trace_id}

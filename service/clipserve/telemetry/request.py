@@ -83,7 +83,12 @@ class RequestContext:
     @property
     def stage_seconds(self) -> dict[str, float]:
         """Stage -> seconds in which something of the request was in it: what runs at the same time counts once."""
-        return {stage: sum([to - began for began, to in times]) for stage, times in self.stages.items()}
+        seconds = {}
+        for stage, times in self.stages.items():
+            seconds[stage] = 0.0
+            for began, ended in times:
+                seconds[stage] += ended - began
+        return seconds
 
     @property
     def server_timing(self) -> str:
@@ -144,7 +149,9 @@ def caller() -> str:
 
 def of_batch(contexts: Iterable[Context | None]) -> SharedContext:
     """The context of a call that computes rows of all these. Its deadline is the latest of theirs."""
-    known = {id(context): context for context in contexts}.values()
+    known = list({id(context): context for context in contexts}.values())
+    if len(known) == 1 and isinstance(alone := known[0], RequestContext):
+        return SharedContext([alone], alone.deadline)
     requests = {id(request): request for context in known if context for request in context.requests}
     deadlines = [context.deadline for context in known if context and context.deadline is not None]
     timed = deadlines and len(deadlines) == len(known)

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily
 
-from clipserve.telemetry.instruments import Instruments, Samples
+from clipserve.telemetry.instruments import Histogram, Instruments, Samples
 
 
 class TritonServer(Protocol):
@@ -89,13 +88,13 @@ class TritonMetrics:
         """Add a server; return tower -> the histogram of the durations of its calls."""
         self._servers.append(server)
         # A rate needs the 0 before the first. A late answer that asked for a series would bring back a removed one.
-        return {tower: self._seconds.labels(server.endpoint, tower) for tower in ("image", "text")}
+        return {tower: self._seconds.of(server.endpoint, tower) for tower in ("image", "text")}
 
     def remove(self, gone: TritonServer) -> None:
         """End the series of a server, which is no longer used."""
         self._servers.remove(gone)
         if all(other.endpoint != gone.endpoint for other in self._servers):
-            self._seconds.remove_by_labels({"endpoint": gone.endpoint})
+            self._seconds.remove(gone.endpoint)
 
     # Copies, because another thread adds and removes meanwhile.
 
