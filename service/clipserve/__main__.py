@@ -39,6 +39,7 @@ from clipserve.commands.keys import keys
 from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
 from clipserve.commands.reading import BadSettings, read_settings
+from clipserve.commands.running import failing
 from clipserve.commands.search import search
 from clipserve.errors import ClipError
 from clipserve.settings.table import as_markdown
@@ -54,7 +55,7 @@ _START_FAULTS = (ArtifactError, CannotListen, ClipError, KeyFileError, TracingUn
 
 
 class _Commands(TyperGroup):
-    """An invalid word may be the name of a file: it is escaped like others."""
+    """Escapes the words of its errors like file names, which they may be."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _visible_errors():
@@ -68,7 +69,8 @@ class _Commands(TyperGroup):
 @contextmanager
 def _visible_errors() -> Iterator[None]:
     try:
-        yield
+        with failing():
+            yield
     except TyperException as error:
         error.message = visible(error.message)
         raise
@@ -117,7 +119,7 @@ def serve(model: Model = None) -> None:
         chosen = read_settings() if model is None else read_settings(models=model)
     except BadSettings as error:
         for reason in error.reasons:
-            _cannot_start(reason)
+            logger.critical("cannot_start", reason=reason)
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
     for name, hint in unknown_variables(os.environ).items():
@@ -127,7 +129,7 @@ def serve(model: Model = None) -> None:
     try:
         run(with_folders(chosen))
     except _START_FAULTS as error:
-        _cannot_start(str(error))
+        logger.critical("cannot_start", reason=str(error))
         raise typer.Exit(1) from None
 
 
@@ -145,10 +147,6 @@ def models(context: typer.Context) -> None:
         typer.echo("clipserve models is a package of its own: pip install clipserve-models", err=True)
         raise typer.Exit(2)
     found["models"].load()(context.args)
-
-
-def _cannot_start(reason: str) -> None:
-    logger.critical("cannot_start", reason=reason)
 
 
 def main() -> None:

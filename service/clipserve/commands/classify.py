@@ -19,8 +19,7 @@ from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Labelled, ServedBy
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
-from clipserve.commands.reading import fail
-from clipserve.commands.running import run
+from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
 
 Outcome = tuple[str, Labelled | ItemFailed]
@@ -50,9 +49,9 @@ def classify(
     Exit status: 0 if all are classified; 1 if some are not, if none was found, or the command failed; 2 for wrong
     usage.
     """
-    chosen = [each.strip() for each in (labels or "").split(",") if each.strip()]
+    chosen = [label.strip() for label in (labels or "").split(",") if label.strip()]
     if bool(chosen) == (label_set is not None):
-        fail('say what the images may be: --labels "cat,dog", or --label-set NAME.', status=2)
+        fail('say what the images may be: --labels "cat,dog", or --label-set NAME.', status=WRONG_USE)
     question = ClassifyRequest(
         [],
         chosen,
@@ -74,7 +73,7 @@ def classify(
     run(classified())
 
 
-async def _outcomes(
+def _outcomes(
     clip: AsyncMethods, question: ClassifyRequest, listed: Iterator[listing.Item]
 ) -> AsyncGenerator[Outcome, None]:
     """The outcome of each file, in order."""
@@ -89,9 +88,7 @@ async def _outcomes(
         except ItemFailed as error:
             return item.key, error
 
-    window = InFlightLimit(4 * clip.in_flight)
-    async for each in in_order(items(), outcome, window, attrgetter("size")):
-        yield each
+    return in_order(items(), outcome, InFlightLimit(4 * clip.in_flight), attrgetter("size"))
 
 
 async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, as_json: bool) -> int:

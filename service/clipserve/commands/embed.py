@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
+from clipserve.client.methods import AsyncMethods
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
-from clipserve.commands.reading import fail, failing
-from clipserve.commands.running import run
+from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.files import format_of
+from clipserve.commands.vectors.files import VectorFileError, format_of
 from clipserve.commands.vectors.listing import Item, VectorSource
-from clipserve.commands.vectors.rows import Finished, VectorFileError
 
 _STDIN = "-"
 
@@ -46,32 +45,39 @@ def embed(
     Folders are searched for images, without hidden files. Exit status: 0 if all have a vector; 1 if some have none,
     and the file says why, if nothing was found, or the command failed; 2 for wrong usage.
     """
-    from clipserve.commands.vectors.making import make_file  # loads SQLite
-
     if bool(sources) == (text is not None):
-        fail("name folders or image files, or - for their paths; or --text FILE alone.", status=2)
+        fail("name folders or image files, or - for their paths; or --text FILE alone.", status=WRONG_USE)
     check_file(out)
     if not os.path.isdir(out.parent):
-        fail(f"there is no folder {out.parent} for --out.", status=2)
+        fail(f"there is no folder {out.parent} for --out.", status=WRONG_USE)
     source = _texts(text) if text is not None else _images(sources or [])
     prune = prune or source.kind == "text"
 
     async def embedded() -> int:
         async with open_clip(url, key, model, in_flight, exact=True) as clip:
-            made = await make_file(clip, source, out, truncate=truncate, restart=restart, prune=prune)
-            return tell(made, out, source)
+            return await make(clip, source, out, truncate=truncate, restart=restart, prune=prune)
 
-    run(embedded(), f"interrupted. What is done is in {out}.journal: the same command goes on from there.")
+    run(embedded(), interrupted(out))
+
+
+def interrupted(out: Path) -> str:
+    """The message after an interruption."""
+    return f"interrupted. What is done is in {out}.journal: the same command goes on from there."
 
 
 def check_file(path: Path) -> None:
     """End the command if the name is not one of a file of vectors, or its format needs a missing package."""
-    with failing(VectorFileError, status=2):
+    try:
         format_of(path)
+    except VectorFileError as error:
+        fail(str(error), status=WRONG_USE)
 
 
-def tell(made: Finished, out: Path, source: VectorSource) -> int:
-    """Summarise the file on standard error; return the exit status."""
+async def make(clip: AsyncMethods, source: VectorSource, out: Path, **how: bool) -> int:
+    """`make_file`, and a summary on standard error; return the exit status."""
+    from clipserve.commands.vectors.making import make_file  # loads SQLite
+
+    made = await make_file(clip, source, out, **how)
     others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
     say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
     if left_out := listing.summary(source.left_out):
@@ -81,7 +87,7 @@ def tell(made: Finished, out: Path, source: VectorSource) -> int:
     say(f"{made.failed:,} have no vector:", err=True)
     for name, code, detail in made.failures:
         say(f"  {name}: {code}: {detail}", err=True)
-    if (rest := made.failed - len(made.failures)) > 0:
+    if rest := made.failed - len(made.failures):
         say(f"  and {rest:,} more: the file has all of them.", err=True)
     return 1
 
@@ -89,29 +95,28 @@ def tell(made: Finished, out: Path, source: VectorSource) -> int:
 def _images(sources: list[str]) -> VectorSource:
     if sources == [_STDIN]:
 
-        def read(left_out: Counter[str]) -> Iterator[Item]:
-            with open(
-                0, encoding=sys.getfilesystemencoding(), errors="surrogateescape", closefd=False
-            ) as lines:
-                yield from listing.images(listing.paths(lines), left_out)
+        def listed(left_out: Counter[str]) -> Iterator[Item]:
+            lines = open(0, encoding=sys.getfilesystemencoding(), errors="surrogateescape", closefd=False)  # noqa: SIM115
+            return listing.images((path for line in lines if (path := line.removesuffix("\n"))), left_out)
 
-        return VectorSource("image", read, countable=False)
-    for each in sources:
-        if not os.path.exists(each):  # Path.exists raises if a name is too long
-            fail(f"there is no file or folder {listing.shown(each)}.", status=2)
+        return VectorSource("image", listed, countable=False)
+    for source in sources:
+        if not os.path.exists(source):  # Path.exists raises if a name is too long
+            fail(f"there is no file or folder {listing.shown(source)}.", status=WRONG_USE)
     return VectorSource("image", lambda left_out: listing.images(sources, left_out))
 
 
 def _texts(file: Path) -> VectorSource:
-    if str(file) != _STDIN and not os.path.isfile(file):
-        fail(f"there is no file {file}.", status=2)
+    is_stdin = str(file) == _STDIN
+    if not is_stdin and not os.path.isfile(file):
+        fail(f"there is no file {file}.", status=WRONG_USE)
 
     def read(_: Counter[str]) -> Iterator[Item]:
         # Bytes that are not UTF-8 are embedded as shown.
-        source = 0 if str(file) == _STDIN else file
+        opened = 0 if is_stdin else file
         with open(
-            source, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=bool(source)
+            opened, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=not is_stdin
         ) as lines:
             yield from listing.texts(lines)
 
-    return VectorSource("text", read, countable=str(file) != _STDIN)
+    return VectorSource("text", read, countable=not is_stdin)

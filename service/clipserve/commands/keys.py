@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from clipserve.access.key_file import KeyFileError, add_key, read_keys, remove_key
+from clipserve.access.key_file import add_key, read_keys, remove_key
 from clipserve.commands.printing import say, say_table
-from clipserve.commands.reading import failing
 
 keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
 
@@ -32,9 +31,7 @@ def add(
     bytes_per_second: Annotated[int | None, typer.Option(min=0, help=f"Bytes of bodies{_RATE}")] = None,
 ) -> None:
     """Create a key and print it, only this once. A running service accepts it within two seconds."""
-    with failing(KeyFileError):
-        rates = {"rows_per_second": rows_per_second, "bytes_per_second": bytes_per_second}
-        say(add_key(file, name, scope, **rates))
+    say(add_key(file, name, scope, rows_per_second=rows_per_second, bytes_per_second=bytes_per_second))
     say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
 
 
@@ -42,16 +39,14 @@ def add(
 def show(file: File) -> None:
     """List names, scopes and dates of creation."""
     rows = []
-    with failing(KeyFileError):
-        for key in read_keys(file):
-            own = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
-            rates = [f"{rate} {unit}" for unit, rate in own.items() if rate is not None]
-            rows.append([key.name, ",".join(key.scopes), str(key.created or "-"), *rates])
+    for key in read_keys(file):
+        limits = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
+        rates = [f"{rate} {unit}" for unit, rate in limits.items() if rate is not None]
+        rows.append([key.name, ",".join(key.scopes), str(key.created or "-"), *rates])
     say_table(rows, ["NAME", "SCOPES", "MADE", "RATES"])
 
 
 @keys.command()
 def remove(name: Name, file: File) -> None:
     """Remove a key. A running service refuses it within two seconds."""
-    with failing(KeyFileError):
-        remove_key(file, name)
+    remove_key(file, name)

@@ -7,20 +7,18 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from clipserve.client.errors import ClipserveError
 from clipserve.client.shapes import LabelSetShape, LabelSetsShape, WholeLabelSetShape
 from clipserve.commands.printing import say, say_json, say_table
-from clipserve.commands.reading import fail, failing
+from clipserve.commands.running import WRONG_USE, fail
 
 if TYPE_CHECKING:  # it loads an HTTP client
+    from clipserve.client.http import Answer
     from clipserve.client.server import Server
 
 label_sets = typer.Typer(no_args_is_help=True, help="List, show, put and delete label sets of a server.")
@@ -45,13 +43,12 @@ _SHOWN = (*_SCORES, "weights", "served_version", "error", "warnings")
 @label_sets.command("list")
 def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False) -> None:
     """List all label sets."""
-    with _asked(url, key, ca_file) as server:
-        answer = server.result("GET", "/label-sets")
-        label_sets = answer.shaped(LabelSetsShape).label_sets
-    if not _for_people(as_json):
+    answer = _server(url, key, ca_file).result("GET", "/label-sets")
+    label_sets = answer.shaped(LabelSetsShape).label_sets
+    if _for_people(as_json):
+        say_table(map(_row, label_sets), [column.upper() for column in _COLUMNS])
+    else:
         say_json(answer.json, indent=2)
-        return
-    say_table(map(_row, label_sets), [column.upper() for column in _COLUMNS])
 
 
 @label_sets.command()
@@ -59,10 +56,7 @@ def show(
     name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False
 ) -> None:
     """Show one label set: its labels, its scoring, the progress of its build."""
-    with _asked(url, key, ca_file) as server:
-        answer = server.result("GET", _path(name))
-        shown = answer.shaped(WholeLabelSetShape)
-    _echo(answer.json, shown, _for_people(as_json))
+    _echo(_server(url, key, ca_file).result("GET", _path(name)), as_json)
 
 
 @label_sets.command()
@@ -81,31 +75,25 @@ def put(
 ) -> None:
     """Create or replace a label set. Image files beside FILE that examples name are sent with it."""
     if name is None and file == "-":
-        fail("standard input has no name: give one, --name NAME", status=2)
+        fail("standard input has no name: give one, --name NAME", status=WRONG_USE)
     try:
         definition = _definition(file)
     except (OSError, ValueError, RecursionError) as error:
         fail(f"{file}: {getattr(error, 'strerror', None) or error}")
-    with _asked(url, key, ca_file) as server:
-        answer = server.result("PUT", _path(name or Path(file).stem), json=definition)
-        shown = answer.shaped(WholeLabelSetShape)
-    _echo(answer.json, shown, _for_people(as_json))
+    answer = _server(url, key, ca_file).result("PUT", _path(name or Path(file).stem), json=definition)
+    _echo(answer, as_json)
 
 
 @label_sets.command()
 def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None) -> None:
     """Delete a label set with its examples and embeddings."""
-    with _asked(url, key, ca_file) as server:
-        server.result("DELETE", _path(name))
+    _server(url, key, ca_file).result("DELETE", _path(name))
 
 
-@contextmanager
-def _asked(url: str, key: str | None, ca_file: Path | None) -> Iterator[Server]:
-    """Open the server. An error is printed in one line, in the server's words."""
+def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
     from clipserve.client.server import Server  # loads an HTTP client
 
-    with failing(ClipserveError):
-        yield Server(url, key, ca_file)
+    return Server(url, key, ca_file)
 
 
 def _path(name: str) -> str:
@@ -144,13 +132,15 @@ def _for_people(as_json: bool) -> bool:
     return sys.stdout.isatty() and not as_json
 
 
-def _echo(answer: dict[str, Any], label_set: WholeLabelSetShape, for_people: bool) -> None:
-    if not for_people:
-        say_json(answer, indent=2)
+def _echo(answer: Answer, as_json: bool) -> None:
+    """Print the label set of an answer. Raises OddAnswer: it is none."""
+    label_set = answer.shaped(WholeLabelSetShape)
+    if not _for_people(as_json):
+        say_json(answer.json, indent=2)
         return
     rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
     for name in _SHOWN:
-        if value := answer.get(name):
+        if value := answer.json.get(name):
             value = [f"{key} {each}" for key, each in value.items()] if isinstance(value, dict) else value
             rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
     say_table(rows)
@@ -160,8 +150,13 @@ def _echo(answer: dict[str, Any], label_set: WholeLabelSetShape, for_people: boo
         say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
 
 
-def _row(each: LabelSetShape) -> list[str]:
-    done = each.prompts_done
-    prompts = str(each.prompts) if done == each.prompts else f"{done} of {each.prompts}"
-    state = each.state + (", from a file" if each.read_only else "")
-    return [each.name, state, str(each.label_count), prompts, each.model, each.version]
+def _row(label_set: LabelSetShape) -> list[str]:
+    done, prompts = label_set.prompts_done, str(label_set.prompts)
+    return [
+        label_set.name,
+        label_set.state + (", from a file" if label_set.read_only else ""),
+        str(label_set.label_count),
+        prompts if done == label_set.prompts else f"{done} of {prompts}",
+        label_set.model,
+        label_set.version,
+    ]

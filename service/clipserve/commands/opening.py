@@ -57,18 +57,14 @@ async def open_clip(
         async with AsyncClient(url, key=key, model=model, in_flight=in_flight) as remote:
             await remote.pin()
             yield remote
-    else:
-        from clipserve.client.in_process import open_in_process  # loads the engines
+        return
+    from clipserve.client.in_process import open_in_process  # loads the engines
 
-        quiet, said = not structlog.is_configured(), partial(say, err=True)
-
-        def log_from(level: str) -> None:
-            if quiet:
-                log.configure(level, sys.stderr)
-
-        log_from("INFO")  # for an export, which takes minutes
-        errors_alone = partial(log_from, "ERROR")  # an image's warnings are in its error
-        async with open_in_process(
-            read_settings(), model, exact=exact, warn=said, when_found=errors_alone
-        ) as local:
-            yield local
+    configure = log.configure if not structlog.is_configured() else lambda *_: None
+    configure("INFO", sys.stderr)  # for an export, which takes minutes
+    errors_alone = partial(configure, "ERROR", sys.stderr)  # an image's warnings are in its error
+    warn = partial(say, err=True)
+    async with open_in_process(
+        read_settings(), model, exact=exact, warn=warn, when_found=errors_alone
+    ) as local:
+        yield local

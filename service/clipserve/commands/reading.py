@@ -1,18 +1,14 @@
-"""Reads the settings of commands, and ends a command that cannot continue."""
+"""Reads the settings of commands from the environment."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from collections.abc import Collection
 
-import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from clipserve.commands.printing import say
 from clipserve.settings import ModelSettings, Settings
 
 _USER = re.compile(r"[^/@\s'\",]+(?=@)")  # the user and password of a URL
@@ -45,32 +41,13 @@ def read_settings(**given: object) -> Settings:
         raise BadSettings(reason, variables=_JSON) from None
 
 
-def fail(*reasons: str, status: int = 1) -> NoReturn:
-    """Print the reason on standard error, and end the command with this exit status."""
-    for reason in reasons:
-        say(f"clipserve: {reason}", err=True)
-    raise typer.Exit(status)
-
-
-@contextmanager
-def failing(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
-    """Print an error of these kinds, and end the command."""
-    try:
-        yield
-    except kinds as error:
-        fail(str(error), status=status)
-
-
 def _reason(fault: ErrorDetails) -> str:
     setting, *inside = map(str, fault["loc"])
     name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
     secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
-    given = "..." if secret else repr(fault["input"])[:200]
-    return _USER.sub("...", f"{name}={given}: {_said(fault)}")
-
-
-def _said(fault: ErrorDetails) -> str:
+    value = "..." if secret else repr(fault["input"])[:200]
+    message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         names = ", ".join(ModelSettings.model_fields)
-        return f"not a setting that may differ from model to model. Those are: {names}"
-    return fault["msg"].removeprefix("Value error, ")
+        message = f"not a setting that may differ from model to model. Those are: {names}"
+    return _USER.sub("...", f"{name}={value}: {message}")

@@ -1,4 +1,4 @@
-"""Runs the event loop of a command, and ends the command."""
+"""Runs a command, and ends it: with an exit status, or with one line about an error."""
 
 from __future__ import annotations
 
@@ -6,29 +6,47 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 import uvloop
 
+from clipserve.access.key_file import KeyFileError
 from clipserve.client.errors import ClipserveError
-from clipserve.commands.reading import BadSettings, fail
-from clipserve.commands.vectors.rows import VectorFileError
+from clipserve.commands.printing import say
+from clipserve.commands.reading import BadSettings
+from clipserve.commands.vectors.files import VectorFileError
 
+WRONG_USE = 2
 _INTERRUPTED = 128  # plus the signal's number, as in shells
+
+
+def fail(*reasons: str, status: int = 1) -> NoReturn:
+    """Print the reason on standard error, and end the command with this exit status."""
+    for reason in reasons:
+        say(f"clipserve: {reason}", err=True)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """End the command at an error whose message is for people."""
+    try:
+        yield
+    except BadSettings as error:
+        fail(*error.reasons, status=WRONG_USE)
+    except (ClipserveError, KeyFileError, VectorFileError) as error:
+        fail(str(error))
 
 
 def run(command: Coroutine[Any, Any, int], interrupted: str = "interrupted.") -> NoReturn:
     """Run it and exit with the status that it returns. `interrupted`: the message after Ctrl-C or SIGTERM."""
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with failing(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_until_told(command))
         sys.stdout.flush()
-    except (ClipserveError, VectorFileError) as error:
-        fail(str(error))
-    except BadSettings as error:
-        fail(*error.reasons, status=2)
     except KeyboardInterrupt:
         fail(interrupted, status=_INTERRUPTED + signal.SIGINT)
     except asyncio.CancelledError:

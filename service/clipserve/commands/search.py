@@ -12,16 +12,13 @@ from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.contact_sheet import contact_sheet
-from clipserve.commands.embed import check_file, tell
+from clipserve.commands.embed import check_file, interrupted, make
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
-from clipserve.commands.reading import fail
-from clipserve.commands.running import run
+from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.files import Found, facts_of, nearest
+from clipserve.commands.vectors.files import Found, OtherVectors, facts_of, nearest
 from clipserve.commands.vectors.listing import VectorSource
-from clipserve.commands.vectors.rows import OtherVectors
-from clipserve.engine.backend import Vector
 
 IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
 
@@ -42,18 +39,18 @@ def search(
     A folder is embedded first into FOLDER/.clipserve.npz, later only its changes. Prints cosines and paths.
     """
     if (sentence is None) == (image is None):
-        fail("say what to look for: a sentence, or --image FILE.", status=2)
+        fail("say what to look for: a sentence, or --image FILE.", status=WRONG_USE)
     folder = where if os.path.isdir(where) else None
     file = where / IN_FOLDER if folder else where
     check_file(file)
     if not (folder or os.path.isfile(file)):
-        fail(f"there is no file or folder {where}.", status=2)
+        fail(f"there is no file or folder {where}.", status=WRONG_USE)
 
     async def searched() -> int:
         name = model or (facts_of(file).model if file.exists() else None)
         async with open_clip(url, key, name, in_flight, exact=True) as clip:
             if folder:
-                await _embed(clip, folder, file)
+                await make(clip, _images(folder), file, prune=True)
             found = await _nearest(clip, file, sentence, image, top)
         for row in found:
             say(f"{row.cosine:.4f}", row.name)
@@ -62,39 +59,30 @@ def search(
             _write(page, title, found, file, folder)
         return 0
 
-    run(
-        searched(),
-        f"interrupted. What is embedded is in {file}.journal: the same command goes on from there.",
-    )
+    run(searched(), interrupted(file))
 
 
-async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
-    from clipserve.commands.vectors.making import make_file  # loads SQLite
-
-    source = VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder)))
-    tell(await make_file(clip, source, file, prune=True), file, source)
+def _images(folder: Path) -> VectorSource:
+    return VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder)))
 
 
 async def _nearest(
     clip: AsyncMethods, file: Path, sentence: str | None, image: Path | None, top: int
 ) -> list[Found]:
-    said, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
-    if said != wanted:
+    kept, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
+    if kept != wanted:
         raise OtherVectors(
-            f"{file} has vectors of {said}, and the model makes those of {wanted}. A cosine between two "
+            f"{file} has vectors of {kept}, and the model makes those of {wanted}. A cosine between two "
             "fingerprints means nothing. Use the model that made the file, or embed it again."
         )
-    return nearest(file, await _asked(clip, sentence, image), top)
-
-
-async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -> Vector:
-    """The vector of the sentence or the image, float32 [D]."""
     try:
         if image is not None:
-            return (await clip.embed_image(read_file(str(image)))).vector
-        return (await clip.embed_text(sentence or "", truncate=False)).vector
+            query = await clip.embed_image(read_file(image))
+        else:
+            query = await clip.embed_text(sentence or "", truncate=False)
     except ItemFailed as error:
         raise ClipserveError(f"{image or 'the sentence'}: {error.detail} ({error.code})") from None
+    return nearest(file, query.vector, top)
 
 
 def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path | None) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipserve.commands.vectors.files import facts_of, format_of, nearest, open_vectors
+from clipserve.commands.vectors.files import VectorFileError, facts_of, format_of, nearest, open_vectors
 from clipserve.commands.vectors.journal import Journal
-from clipserve.commands.vectors.rows import VectorFileError
 from tests.commands.vectors.support import DIM, MODEL, fill, finish, vector
 
 PYARROW = importlib.util.find_spec("pyarrow") is not None
@@ -36,9 +35,9 @@ def test_what_is_written_is_read(file: Path) -> None:
         assert opened.facts == ("image", "toy", "toy@1", DIM)
     rows = [row for batch in batches for row in zip(*batch, strict=True)]
     assert [name for name, *_ in rows] == [f"{number}.jpg" for number in range(ROWS)]
-    assert rows[5][3:5] == ("undecodable_image", "the image is broken.")
-    _, size, last, code, detail, count, _ = rows[-1]
-    assert (tuple(size), count, code, detail) == ((ROWS - 1, 2 * ROWS - 2), 10 * ROWS - 10, "", "")
+    assert rows[5][4:6] == ("undecodable_image", "the image is broken.")
+    _, width, height, last, code, detail, count, _ = rows[-1]
+    assert (width, height, count, code, detail) == (ROWS - 1, 2 * ROWS - 2, 10 * ROWS - 10, "", "")
     assert (last == vector(ROWS - 1)).all()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.commands.vectors.files import Finished, OtherVectors, VectorFileError
 from clipserve.commands.vectors.journal import Journal
-from clipserve.commands.vectors.rows import Finished, OtherVectors, VectorFileError
 from tests.commands.vectors.support import MODEL, fill, finish, item
 
 
@@ -17,7 +17,7 @@ def journal(out: Path, *, restart: bool = False) -> Journal:
 
 
 def names(finished: Finished) -> list[str]:
-    return [finished.name(key) for chunk in finished.chunks("key") for (key,) in chunk]
+    return [name for chunk in finished.chunks("named(key)") for (name,) in chunk]
 
 
 def test_a_journal_that_was_closed_in_between_makes_the_same_file(tmp_path: Path) -> None:

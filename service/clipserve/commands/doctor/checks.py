@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipserve.commands.doctor import limits, models, network, remote, software, triton
 from clipserve.commands.doctor.findings import Check
 
-HERE = (
+HERE: tuple[Check, ...] = (
     Check("settings", software.settings),
     Check("packages", software.packages, 15),
     Check("cpu", limits.cpu),
@@ -20,7 +20,7 @@ HERE = (
     Check("files", limits.files),
     Check("memory", limits.memory),
 )
-THERE = (Check("ready", remote.ready, 15), Check("models", remote.models, 15))
+THERE: tuple[Check, ...] = (Check("ready", remote.ready, 15), Check("models", remote.models, 15))
 # Subjects without a check.
 BEYOND_HERE = (
     "whether others reach this machine, through proxy, TLS and firewall: there `clipserve doctor --url URL`",

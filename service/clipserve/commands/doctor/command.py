@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,18 +15,18 @@ import typer
 
 from clipserve import __version__
 from clipserve.commands.doctor.context import Context, context_here
-from clipserve.commands.doctor.findings import LEVELS, Check, Outcome
+from clipserve.commands.doctor.findings import LEVELS, Check, Level, Outcome, worst
 from clipserve.commands.doctor.secrets import Secrets
 from clipserve.commands.doctor.software import installed
 from clipserve.commands.printing import say, say_json, say_table
-from clipserve.commands.reading import BadSettings, fail
+from clipserve.commands.reading import BadSettings
+from clipserve.commands.running import WRONG_USE, fail
 from clipserve.telemetry import log
 
 if TYPE_CHECKING:  # it loads an HTTP client
     from clipserve.client.server import Server
 
 FORMAT = 1  # version of the JSON; a new field does not change it
-_WRONG_USE = 2
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 _WIDTHS = (len("problem"), len("settings"))
 
@@ -47,41 +48,45 @@ def doctor(
     only: Annotated[list[str] | None, typer.Option(help="Run only this check; repeatable.")] = None,
 ) -> None:
     """Find problems, and say what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong usage."""
-    from clipserve.commands.doctor.checks import (  # loads an HTTP client
-        BEYOND_HERE,
-        BEYOND_THERE,
-        HERE,
-        THERE,
-    )
+    from clipserve.commands.doctor import checks  # loads an HTTP client
 
     log.configure("CRITICAL")  # the checks report what engines log
-    if url is None and ca_file:
-        fail("--ca-file is for --url", status=_WRONG_USE)
     secrets = Secrets(os.environ, *([key] if key else []))
-    there_are, beyond = (HERE, BEYOND_HERE) if url is None else (THERE, BEYOND_THERE)
-    checks = _chosen(there_are, only)
-    left_out = [check.name for check in there_are if check not in checks]
-    not_checked = [*([", ".join(left_out)] if left_out else []), *beyond]
-    context = _context(secrets) if url is None else _server(url, key, ca_file)
-    outcomes = _run(checks, context, secrets, quiet=json)
-    levels = [line.level for outcome in outcomes for line in outcome.lines]
-    if json:
-        say_json(secrets.hide(_report(context, outcomes, levels) | {"not_checked": not_checked}), indent=2)
+    if url is not None:
+        table, beyond = checks.THERE, checks.BEYOND_THERE
+    elif ca_file is None:
+        table, beyond = checks.HERE, checks.BEYOND_HERE
     else:
-        for each in not_checked:
-            say(f"not checked: {each}")
-        say(f"problems: {levels.count('problem')}, warnings: {levels.count('warning')}")
-    _end(int("problem" in levels), hangs=not all(outcome.ended for outcome in outcomes))
+        fail("--ca-file is for --url", status=WRONG_USE)
+    chosen = _chosen(table, only)
+    left_out = ", ".join(check.name for check in table if check not in chosen)
+    not_checked = [left_out, *beyond] if left_out else [*beyond]
+    context = _this_machine(secrets) if url is None else _server(url, key, ca_file)
+    outcomes = _run(chosen, context, secrets, quiet=json)
+    counts = Counter(line.level for outcome in outcomes for line in outcome.lines)
+    if json:
+        report = _report(context, outcomes, counts)
+        say_json(secrets.hide(report | {"not_checked": not_checked}), indent=2)
+    else:
+        for subject in not_checked:
+            say(f"not checked: {subject}")
+        say(f"problems: {counts['problem']}, warnings: {counts['warning']}")
+    status = int(counts["problem"] > 0)
+    if not all(outcome.ended for outcome in outcomes):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # libraries would wait for the threads of a check that hangs
+    raise typer.Exit(status)
 
 
 def _chosen(checks: Sequence[Check], only: list[str] | None) -> list[Check]:
     names = [check.name for check in checks]
     if unknown := set(only or ()) - set(names):
-        fail(f"--only {min(unknown)}: no such check. There are: {', '.join(names)}", status=_WRONG_USE)
+        fail(f"--only {min(unknown)}: no such check. There are: {', '.join(names)}", status=WRONG_USE)
     return [check for check in checks if not only or check.name in only]
 
 
-def _context(secrets: Secrets) -> Context:
+def _this_machine(secrets: Secrets) -> Context:
     try:
         return context_here()
     except BadSettings as error:
@@ -96,7 +101,7 @@ def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
     try:
         check_address(url)
     except BadAddress:
-        fail("--url: write http://host:port, or https://", status=_WRONG_USE)
+        fail("--url: write http://host:port, or https://", status=WRONG_USE)
     return Server(url, key, ca_file, seconds=5.0)
 
 
@@ -106,35 +111,26 @@ def _run(checks: Sequence[Check], context: object, secrets: Secrets, *, quiet: b
     for check in checks:
         outcome = check.run(context)
         outcomes.append(outcome)
+        rows = []
+        for line in outcome.lines:
+            rows.append([line.level, check.name, secrets.hide(line.found)])
+            rows += [["", "", f"-> {secrets.hide(line.do)}"]] if line.do else []
         if not quiet:
-            rows = []
-            for line in outcome.lines:
-                rows.append([line.level, check.name, secrets.hide(line.found)])
-                rows += [["", "", f"-> {secrets.hide(line.do)}"]] if line.do else []
             say_table(rows, widths=_WIDTHS, styles=_STYLES)
     return outcomes
 
 
-def _report(context: Context | Server, outcomes: list[Outcome], levels: list[Any]) -> dict[str, Any]:
+def _report(context: Context | Server, outcomes: list[Outcome], counts: Counter[Level]) -> dict[str, Any]:
     """See docs/doctor.md."""
     report = {
         "format": FORMAT,
         "clipserve": __version__,
         "examined": "this machine" if isinstance(context, Context) else context.shown,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "level": max(levels, key=LEVELS.index, default="ok"),
-        "counts": {level: levels.count(level) for level in LEVELS},
+        "level": worst(line for outcome in outcomes for line in outcome.lines),
+        "counts": {level: counts[level] for level in LEVELS},
         "checks": [asdict(outcome) for outcome in outcomes],
     }
     if isinstance(context, Context):
         report |= {"settings": context.settings.model_dump(mode="json"), "packages": installed()}
     return report
-
-
-def _end(status: int, *, hangs: bool) -> None:
-    """End the process even if a check hangs: libraries would wait for their threads."""
-    if hangs:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    raise typer.Exit(status)

@@ -52,7 +52,7 @@ def context_here() -> Context:
             try:
                 return Context(read_settings(), faults)
             except BadSettings as error:
-                faults.extend(each for each in error.reasons if each not in faults)
+                faults.extend(reason for reason in error.reasons if reason not in faults)
                 ours = {name for name in os.environ if name.upper().startswith("CLIPSERVE_")}
                 # A setting that is invalid because another was left out: use none.
                 wrong = {name for name in ours if name.upper() in error.variables} or ours

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
+
+from clipserve.concurrency import in_own_thread
 
 Level = Literal["ok", "warning", "problem"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "problem")  # from best to worst
@@ -25,6 +27,11 @@ class Finding:
 ok = partial(Finding, "ok")  # as it should be
 warning = partial(Finding, "warning")  # it serves, but not as well as it could, or not under every load
 problem = partial(Finding, "problem")  # it does not serve, or not as set
+
+
+def worst(lines: Iterable[Finding]) -> Level:
+    """The worst level of these lines."""
+    return max((line.level for line in lines), key=LEVELS.index, default="ok")
 
 
 @dataclass(frozen=True)
@@ -54,28 +61,24 @@ class Check:
 
     def run(self, context: object) -> Outcome:
         """Run a check in a thread, and abandon the thread if it hangs: one in a system call cannot be ended."""
-        work: list[Finding] = []
-        thread = threading.Thread(target=self._work, args=(context, work), daemon=True)
+        lines: list[Finding] = []
         began = time.monotonic()
-        thread.start()
-        thread.join(self.seconds)
-        ended, lines = not thread.is_alive(), list(work)
+        work = in_own_thread(f"check_{self.name}", self._collect, context, lines)
+        wait([work], self.seconds)
+        ended, found = work.done(), [*lines]
         if not ended:
-            found = f"the check did not end within {self.seconds:g} s, and was left behind"
-            lines.append(problem(found, "look at what it asks (docs/doctor.md); the other checks go on"))
-        level = max((line.level for line in [ok(""), *lines]), key=LEVELS.index)
-        return Outcome(self.name, level, round(time.monotonic() - began, 3), ended, lines)
-
-    def _work(self, context: object, lines: list[Finding]) -> None:
-        try:
-            for line in self.find(context):
-                lines.append(line)  # one by one, to report findings from before it hangs
-        except BaseException as error:  # also a library's SystemExit: a line, not the end
-            said = " ".join(str(error).split())[:500]
-            lines.append(
-                problem(
-                    f"the check itself failed: {type(error).__name__}: {said}".removesuffix(": "),
-                    "this is a bug of clipserve, or a case that it does not know: report it with the "
-                    "output of `clipserve doctor --json`",
-                )
+            what = f"the check did not end within {self.seconds:g} s, and was left behind"
+            found.append(problem(what, "look at what it asks (docs/doctor.md); the other checks go on"))
+        elif error := work.exception():  # also a library's SystemExit: a line, not the end
+            reason = " ".join(str(error).split())[:500]
+            what = f"the check itself failed: {type(error).__name__}: {reason}".removesuffix(": ")
+            do = (
+                "this is a bug of clipserve, or a case that it does not know: report it with the output of "
+                "`clipserve doctor --json`"
             )
+            found.append(problem(what, do))
+        return Outcome(self.name, worst(found), round(time.monotonic() - began, 3), ended, found)
+
+    def _collect(self, context: object, lines: list[Finding]) -> None:
+        for line in self.find(context):
+            lines.append(line)  # one by one, to report findings from before it hangs

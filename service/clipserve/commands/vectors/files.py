@@ -1,24 +1,121 @@
-"""Opens and writes files of vectors by their suffix: npz, or parquet, which needs pyarrow."""
+"""Files of vectors: their contents, and how they are opened and written by their suffix.
+
+A format is a module beside this one with the name of its suffix: `opened`, `read_facts`, `read_rows`, `write`, and
+`DAMAGED`, what the first three may raise besides OSError, ValueError and KeyError.
+"""
 
 from __future__ import annotations
 
+import heapq
 import os
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from clipserve.commands.vectors.rows import Facts, Finished, OpenFile, VectorFileError
+from clipserve.commands.vectors.listing import Kind, text_of
 from clipserve.engine.backend import Vector
 
+if TYPE_CHECKING:  # imported when a command writes a file
+    import sqlite3
+
 SUFFIXES = (".npz", ".parquet")
+CHUNK = 1_024  # rows in memory at a time
+FAILED = "code != ''"  # a condition of `Finished.chunks`
+_SHOWN_FAILURES = 20
+
+
+class VectorFileError(Exception):
+    """A file of vectors, or its journal, cannot be used; the message says why, and what to do."""
+
+
+class OtherVectors(VectorFileError):
+    """The file's vectors cannot be compared with those of the model."""
+
+
+class Facts(NamedTuple):
+    """The facts that hold for all rows of a file."""
+
+    kind: Kind
+    model: str
+    fingerprint: str
+    embed_dim: int
+
+    @property
+    def named_by(self) -> str:
+        """The column of the file with the names of the rows."""
+        return "text" if self.kind == "text" else "path"
+
+
+class Columns(NamedTuple):
+    """Some rows, as columns.
+
+    Attributes:
+        names: paths of images, or texts.
+        widths, heights: of an image in pixels.
+        vectors: float32 [n, D]; zeros in a failed row.
+        codes, details: the error of a failed row, else "".
+        bytes, modified: of the file, the latter in nanoseconds since 1970.
+    """
+
+    names: Sequence[str]
+    widths: Sequence[int]
+    heights: Sequence[int]
+    vectors: npt.NDArray[np.float32]
+    codes: Sequence[str]
+    details: Sequence[str]
+    bytes: Sequence[int]
+    modified: Sequence[int]
+
+
+class OpenFile(NamedTuple):
+    """A file of vectors, open for reading: all its rows, in order."""
+
+    facts: Facts
+    batches: Iterator[Columns]
+
+
+class Finished:
+    """The rows of a file to write, read again in pieces for each array.
+
+    Attributes:
+        count: rows; `failed`: those without a vector; `others`: those of earlier runs that are not in this one.
+        embedded: rows that this run has embedded.
+        failures: name, code and detail of the first failed rows.
+    """
+
+    def __init__(self, database: sqlite3.Connection, facts: Facts, run: int, embedded: int) -> None:
+        self.facts = facts
+        self.embedded = embedded
+        self._database = database
+        database.create_function("named", 1, text_of if facts.kind == "text" else str)
+        database.create_function("characters", 1, len)  # SQLite's own `length` ends at a NUL
+        failed = f"count(*) FILTER (WHERE {FAILED})"
+        counts = next(self.chunks(f"count(*), count(*) FILTER (WHERE run != {run}), {failed}"))
+        ((self.count, self.others, self.failed),) = counts
+        self.failures = next(self.chunks("named(key), code, detail", FAILED), [])[:_SHOWN_FAILURES]
+
+    def chunks(self, columns: str, where: str = "true") -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of these columns, in pieces, in order: those of `rows`, `vector` and `place`, which counts from 1.
+
+        `named(key)` is the name of a row in the file: its path or its text. `characters(text)` is a length.
+        """
+        query = (
+            f"SELECT {columns} FROM ordered CROSS JOIN rows USING (id) LEFT JOIN vectors USING (id) WHERE {where} "  # noqa: S608
+            "ORDER BY place"
+        )
+        with closing(self._database.execute(query)) as cursor:
+            while rows := cursor.fetchmany(CHUNK):
+                yield rows
 
 
 def format_of(path: Path) -> ModuleType:
-    """The module that reads and writes files of this suffix, with `opened` and `write`.
+    """The module that reads and writes files of this suffix; parquet needs pyarrow.
 
     Raises:
         VectorFileError: the suffix is unknown, or its package is not installed.
@@ -34,14 +131,20 @@ def format_of(path: Path) -> ModuleType:
         ) from None
 
 
-def open_vectors(path: Path) -> AbstractContextManager[OpenFile]:
+@contextmanager
+def open_vectors(path: Path) -> Iterator[OpenFile]:
     """Open a file of vectors for reading.
 
     Raises:
-        VectorFileError: see `format_of`; on entering, it is not a file of vectors, or is damaged.
+        VectorFileError: see `format_of`; it is not a file of vectors, or is damaged.
     """
-    opened: AbstractContextManager[OpenFile] = format_of(path).opened(path)
-    return opened
+    kind = format_of(path)
+    try:
+        with kind.opened(path) as file:
+            facts = kind.read_facts(file)
+            yield OpenFile(facts, kind.read_rows(file, facts))
+    except (OSError, ValueError, KeyError, *kind.DAMAGED) as error:
+        raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
 
 
 def write_vectors(path: Path, table: Finished) -> None:
@@ -88,12 +191,13 @@ def nearest(path: Path, query: Vector, most: int) -> list[Found]:
     Raises:
         VectorFileError: it is not a file of vectors, or is damaged.
     """
-    best: list[Found] = []
     with open_vectors(path) as file:
-        for batch in file.batches:
-            cosines = batch.vectors @ query  # [n]
-            cosines[np.array(batch.codes) != ""] = -np.inf
-            order = np.argsort(-cosines, kind="stable")[:most]
-            best += [Found(batch.names[i], float(cosines[i])) for i in order if not batch.codes[i]]
-            best = sorted(best, key=lambda found: -found.cosine)[:most]
-    return best
+        found = (
+            Found(name, cosine)
+            for batch in file.batches
+            for name, cosine, code in zip(
+                batch.names, (batch.vectors @ query).tolist(), batch.codes, strict=True
+            )
+            if not code
+        )
+        return heapq.nlargest(most, found, key=lambda row: row.cosine)

@@ -10,18 +10,23 @@ import sqlite3
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from clipserve.client.results import ServedBy
-from clipserve.commands.vectors.files import open_vectors
+from clipserve.commands.vectors.files import (
+    Columns,
+    Facts,
+    Finished,
+    OtherVectors,
+    VectorFileError,
+    open_vectors,
+)
 from clipserve.commands.vectors.listing import Item, Kind
-from clipserve.commands.vectors.rows import Columns, Facts, Finished, OtherVectors, VectorFileError
 from clipserve.engine.backend import Vector
 
-_VERSION = 1
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
 _SCHEMA = """
-CREATE TABLE about (version INTEGER, kind TEXT, model TEXT, fingerprint TEXT, embed_dim INTEGER, run INTEGER);
+CREATE TABLE about (kind TEXT, model TEXT, fingerprint TEXT, embed_dim INTEGER, run INTEGER);
 CREATE TABLE rows (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, run INTEGER NOT NULL, position INTEGER NOT NULL,
     size INTEGER NOT NULL, modified INTEGER NOT NULL, width INTEGER NOT NULL DEFAULT 0,
@@ -29,6 +34,14 @@ CREATE TABLE rows (
 );
 CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 """  # rows.code: NULL without an outcome, then '' or the code of an error
+# Adds an item to a run, or changes its row; no row if this run has it already. Done is what has a vector, and whose
+# file has not changed.
+_EXPECT = """
+INSERT INTO rows (key, run, position, size, modified) VALUES (:key, :run, :position, :size, :modified)
+ON CONFLICT (key) DO UPDATE SET run = :run, position = :position, size = :size, modified = :modified,
+    code = CASE WHEN code = '' AND size = :size AND modified = :modified THEN '' END
+WHERE run != :run
+"""
 State = Literal["new", "done", "again"]  # `again`: a duplicate of this run
 
 
@@ -57,6 +70,9 @@ class Journal:
                 self.remove()
             raise
 
+    def _execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
+        return self._database.execute(statement, values)
+
     def _emptied(self) -> sqlite3.Connection:
         """The journal without rows. It is not removed before its lock is held: a command that runs may have it."""
         try:
@@ -72,81 +88,66 @@ class Journal:
 
     def _begin(self, out: Path | None) -> None:
         """Begin the journal in one transaction, so completely or not at all."""
-        if not self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
+        if not self._execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
             for statement in _SCHEMA.split(";\n")[:-1]:
-                self._database.execute(statement)
+                self._execute(statement)
             if out is not None:
                 with open_vectors(out) as file:
                     _check(file.facts, self._facts, out)
                     self._take(file.batches)
-            self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?, 0)", (_VERSION, *self._facts))
-        version, *said, self._run = self._database.execute("SELECT * FROM about").fetchone()
-        if version != _VERSION:
-            raise VectorFileError(f"{self._path} is of another version of clipserve. Start over: --restart.")
-        _check(Facts(*said), self._facts, self._path)
+            self._execute("INSERT INTO about VALUES (?, ?, ?, ?, 0)", self._facts)
+        *facts, self._run = self._execute("SELECT * FROM about").fetchone()
+        _check(Facts(*facts), self._facts, self._path)
         self._run += 1
-        self._database.execute("UPDATE about SET run = ?", (self._run,))
+        self._execute("UPDATE about SET run = ?", (self._run,))
 
     def _take(self, batches: Iterable[Columns]) -> None:
         rows = chain.from_iterable(zip(*batch, strict=True) for batch in batches)
-        for position, (name, size, vector, code, detail, count, modified) in enumerate(rows):
+        for position, (name, width, height, vector, code, detail, size, modified) in enumerate(rows):
             key = f"{position}:{name}" if self._facts.kind == "text" else name
-            found = self._database.execute(
+            added = self._execute(
                 "INSERT INTO rows (key, run, position, size, modified, width, height, code, detail) "
                 "VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?)",
-                (key, position, count, modified, *size, code, detail),
+                (key, position, size, modified, width, height, code, detail),
             )
             if not code:
-                self._store(found.lastrowid, vector)
+                self._store(added.lastrowid, vector)
 
     def expect(self, item: Item, position: int) -> tuple[State, int]:
-        """Add an item to this run at this position; return its number and its state, `new` if it must be embedded.
+        """Add an item to this run at this position; return its state, `new` if it must be embedded, and its number.
 
         An item whose file has changed is new, and so is one that failed.
         """
-        found = self._database.execute(
-            "SELECT id, run, size, modified, code FROM rows WHERE key = ?", (item.key,)
-        ).fetchone()
-        if found is None:
-            added = self._database.execute(
-                "INSERT INTO rows (key, run, position, size, modified) VALUES (?, ?, ?, ?, ?)",
-                (item.key, self._run, position, item.size, item.modified),
-            )
-            return "new", int(added.lastrowid or 0)
-        number, run, *said = found
-        if run == self._run:
-            return "again", number
-        done = said == [item.size, item.modified, ""]
-        self._database.execute(
-            "UPDATE rows SET run = ?, position = ?, size = ?, modified = ?, code = ? WHERE id = ?",
-            (self._run, position, item.size, item.modified, "" if done else None, number),
-        )
-        return ("done" if done else "new"), number
+        values = {"key": item.key, "size": item.size, "modified": item.modified}
+        if not self._execute(_EXPECT, values | {"run": self._run, "position": position}).rowcount:
+            return "again", 0
+        number, code = self._execute("SELECT id, code FROM rows WHERE key = ?", (item.key,)).fetchone()
+        return ("new" if code is None else "done"), number
 
     def keep(self, number: int, size: tuple[int, int], vector: Vector) -> None:
         """Store the vector of an item."""
         self._embedded += 1
-        self._database.execute(
+        self._execute(
             "UPDATE rows SET width = ?, height = ?, code = '', detail = '' WHERE id = ?", (*size, number)
         )
         self._store(number, vector)
 
     def fail(self, number: int, code: str, detail: str) -> None:
         """Store the error of an item."""
-        self._database.execute(
+        self._execute(
             "UPDATE rows SET width = 0, height = 0, code = ?, detail = ? WHERE id = ?", (code, detail, number)
         )
-        self._database.execute("DELETE FROM vectors WHERE id = ?", (number,))
+        self._execute("DELETE FROM vectors WHERE id = ?", (number,))
 
     def commit(self) -> None:
         """Commit, so that the stored outcomes survive a crash."""
-        self._database.execute("COMMIT")
-        self._database.execute("BEGIN IMMEDIATE")
+        self._execute("COMMIT")
+        self._execute("BEGIN IMMEDIATE")
 
     def finish(self, *, prune: bool) -> Finished:
         """All rows in order: those of earlier runs alone, unless `prune`, then those of this run."""
-        self._database.execute("CREATE TEMP TABLE ordered (place INTEGER PRIMARY KEY, id INTEGER)")
-        self._database.execute(
+        self._execute("CREATE TEMP TABLE ordered (place INTEGER PRIMARY KEY, id INTEGER)")
+        self._execute(
             "INSERT INTO ordered (id) "
             "SELECT id FROM rows WHERE code IS NOT NULL AND run >= ? ORDER BY run, position",
             (self._run if prune else 0,),
@@ -156,7 +157,7 @@ class Journal:
     def close(self) -> None:
         """Close the journal and keep it for the next run."""
         if self._database.in_transaction:
-            self._database.execute("COMMIT")
+            self._execute("COMMIT")
         self._database.close()
 
     def remove(self) -> None:
@@ -165,7 +166,7 @@ class Journal:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _store(self, number: int | None, vector: Vector) -> None:
-        self._database.execute(
+        self._execute(
             "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
             (number, vector.astype("<f4", copy=False).tobytes()),
         )
@@ -189,15 +190,15 @@ def _is_damaged(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 
-def _check(said: Facts, wanted: Facts, path: Path) -> None:
-    if said == wanted:
+def _check(facts: Facts, wanted: Facts, path: Path) -> None:
+    if facts == wanted:
         return
-    if said.kind != wanted.kind:
+    if facts.kind != wanted.kind:
         raise OtherVectors(
-            f"{path} has vectors of {said.kind}s, not of {wanted.kind}s. Choose another --out."
+            f"{path} has vectors of {facts.kind}s, not of {wanted.kind}s. Choose another --out."
         )
     raise OtherVectors(
-        f"{path} has vectors of {said.fingerprint}, and the model makes those of {wanted.fingerprint}. Vectors of "
+        f"{path} has vectors of {facts.fingerprint}, and the model makes those of {wanted.fingerprint}. Vectors of "
         "two fingerprints cannot be compared, so no file ever has both. Use the former model and settings "
         "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), choose another --out, or embed "
         "everything again with --restart."

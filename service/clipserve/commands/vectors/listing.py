@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
 from clipserve.clip.formats import FORMATS
 
@@ -82,13 +82,6 @@ def text_of(key: str) -> str:
     return key.partition(":")[2]
 
 
-def paths(lines: TextIO) -> Iterator[str]:
-    """One path for each line that is not empty."""
-    for line in lines:
-        if path := line.removesuffix("\n"):
-            yield path
-
-
 def summary(left_out: Counter[str]) -> str:
     """A sentence about the files that were left out; empty: there were none."""
     if not left_out:
@@ -110,43 +103,29 @@ def shown(path: str) -> str:
 
 
 def _walk(top: str, seen: set[tuple[int, int]], left_out: Counter[str]) -> Iterator[str]:
-    waiting = [(top, True)]
+    """The files to embed, and what cannot be looked at, which then fails like a file. `left_out`: see `images`."""
+    waiting = [top]
     while waiting:
-        path, is_folder = waiting.pop()
-        with suppress(OSError):  # an unreadable folder fails like a file
-            if is_folder:
-                waiting += reversed(_entries(path, seen, left_out))
-                continue
-        yield path
-
-
-def _entries(folder: str, seen: set[tuple[int, int]], left_out: Counter[str]) -> list[tuple[str, bool]]:
-    """(path, is folder) of each entry that may be embedded. `left_out`: see `images`.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in seen:
-        return []
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as scanned:
-        entries = sorted(scanned, key=lambda entry: os.fsencode(entry.name))
-    found = []
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
+        path = waiting.pop()
         try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-            suffix = Path(entry.name).suffix.lower()
-            wanted = is_folder or (is_file and suffix in SUFFIXES)
-            if is_file and not wanted:
+            status = os.stat(path)
+            is_folder, identity = stat.S_ISDIR(status.st_mode), (status.st_dev, status.st_ino)
+            names = os.listdir(path) if is_folder and identity not in seen else []
+        except FileNotFoundError:  # a link to nothing
+            continue
+        except OSError:  # an unreadable folder, or a link to itself
+            yield path
+            continue
+        if is_folder:
+            seen.add(identity)
+            names.sort(key=os.fsencode, reverse=True)
+            waiting += (os.path.join(path, name) for name in names if not name.startswith("."))
+        elif stat.S_ISREG(status.st_mode):
+            suffix = Path(path).suffix.lower()
+            if suffix in SUFFIXES:
+                yield path
+            else:
                 left_out[suffix] += 1
-        except OSError:  # only this entry, such as a link to itself: it fails like a file
-            is_folder, wanted = False, True
-        if wanted:
-            found.append((entry.path, is_folder))
-    return found
 
 
 def _item(path: str, root: str | None) -> Item:

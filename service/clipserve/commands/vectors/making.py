@@ -6,12 +6,13 @@ import asyncio
 import io
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -21,15 +22,17 @@ from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.commands.progress import Shown
-from clipserve.commands.vectors.files import write_vectors
+from clipserve.commands.vectors.files import Finished, VectorFileError, write_vectors
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.listing import Item, VectorSource, summary
-from clipserve.commands.vectors.rows import Finished, VectorFileError
 from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.backend import Vector
 from clipserve.errors import UndecodableImage
 
-_READERS = 4  # threads that read files, so that a slow file does not delay the others
+T = TypeVar("T")
+
+# They read files, so that a slow one does not delay the others; two of them list files.
+_THREADS = 6
 _LISTED = 256  # items listed at a time
 _COMMIT_SECONDS = 1.0  # work that is lost if the process is killed
 _WINDOW_BYTES = 64_000_000
@@ -60,11 +63,12 @@ async def make_file(
     """
     journal = Journal(out, source.kind, await clip.served_by(), restart=restart)
     try:
-        with Shown(f"{source.kind}s") as shown, DaemonExecutor(1, "count") as counter:
+        # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
+        with Shown(f"{source.kind}s") as shown, DaemonExecutor(_THREADS, "files") as threads:
             if source.countable:
-                counter.submit(_count, source, shown)
-            items = source.items(source.left_out)
-            await _embed(journal, clip, items, shown, truncate=truncate)
+                threads.submit(_count, source, shown)
+            run = _Run(clip, journal, shown, threads, truncate)
+            await run.embed(source.items(source.left_out))
         finished = journal.finish(prune=prune)
         found = finished.count > finished.others
         if found:
@@ -88,57 +92,48 @@ def _count(source: VectorSource, shown: Shown) -> None:
     shown.total = total
 
 
-async def _embed(
-    journal: Journal, clip: AsyncMethods, items: Iterator[Item], shown: Shown, *, truncate: bool
-) -> None:
-    """Embed the items that the journal lacks. Finished items are stored even if this ends early."""
-    window = InFlightLimit(4 * clip.in_flight, _WINDOW_BYTES)
-    committed = time.monotonic()
-    # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
-    with DaemonExecutor(_READERS, "read") as readers, DaemonExecutor(1, "list") as lister:
-        worker = _Worker(clip, readers, truncate)
-        listed = _listed(journal, items, shown, lister)
-        answers = in_order(listed, worker.outcome, window, lambda listed: listed[1].size)
+@dataclass(frozen=True)
+class _Run:
+    """Brings items to their outcomes, and stores these."""
+
+    clip: AsyncMethods
+    journal: Journal
+    shown: Shown
+    threads: Executor
+    truncate: bool
+
+    async def embed(self, items: Iterator[Item]) -> None:
+        """Embed the items that the journal lacks. Finished items are stored even if this ends early."""
+        window = InFlightLimit(4 * self.clip.in_flight, _WINDOW_BYTES)
+        committed = time.monotonic()
+        answers = in_order(self._new(items), self._outcome, window, lambda listed: listed[1].size)
         try:
             async with aclosing(answers) as outcomes:
                 async for number, outcome in outcomes:
                     if isinstance(outcome, ItemFailed):
-                        journal.fail(number, outcome.code, outcome.detail)
+                        self.journal.fail(number, outcome.code, outcome.detail)
                     else:
-                        journal.keep(number, *outcome)
-                    shown.advance(failed=isinstance(outcome, ItemFailed))
+                        self.journal.keep(number, *outcome)
+                    self.shown.advance(failed=isinstance(outcome, ItemFailed))
                     if time.monotonic() - committed > _COMMIT_SECONDS:
-                        journal.commit()
+                        self.journal.commit()
                         committed = time.monotonic()
         finally:
-            journal.commit()
+            self.journal.commit()
 
+    async def _new(self, items: Iterator[Item]) -> AsyncGenerator[Listed, None]:
+        position = 0
+        while chunk := await self._in_thread(lambda: list(islice(items, _LISTED))):
+            for item in chunk:
+                state, number = self.journal.expect(item, position)
+                position += 1
+                if state == "new":
+                    yield number, item
+                else:
+                    self.shown.advance(kept=state == "done")
+            await asyncio.sleep(0)  # a long list of finished items does not block the loop
 
-async def _listed(
-    journal: Journal, items: Iterator[Item], shown: Shown, lister: Executor
-) -> AsyncGenerator[Listed, None]:
-    position = 0
-    loop = asyncio.get_running_loop()
-    while chunk := await loop.run_in_executor(lister, lambda: list(islice(items, _LISTED))):
-        for item in chunk:
-            state, number = journal.expect(item, position)
-            position += 1
-            if state == "new":
-                yield number, item
-            else:
-                shown.advance(kept=state == "done")
-        await asyncio.sleep(0)  # a long list of finished items does not block the loop
-
-
-@dataclass(frozen=True)
-class _Worker:
-    """Brings items to their outcome, one at a time."""
-
-    clip: AsyncMethods
-    readers: Executor
-    truncate: bool
-
-    async def outcome(self, listed: Listed) -> tuple[int, SizedVector | ItemFailed]:
+    async def _outcome(self, listed: Listed) -> tuple[int, SizedVector | ItemFailed]:
         number, item = listed
         try:
             return number, await self._embedded(item)
@@ -149,10 +144,8 @@ class _Worker:
 
     async def _embedded(self, item: Item) -> SizedVector:
         if item.text is not None:
-            embedded = await self.clip.embed_text(item.text, truncate=self.truncate)
-            return (0, 0), embedded.vector
-        read = asyncio.get_running_loop().run_in_executor
-        image = await read(self.readers, read_file, item.path)
+            return (0, 0), (await self.clip.embed_text(item.text, truncate=self.truncate)).vector
+        image = await self._in_thread(lambda: read_file(item.path))
         vector = (await self.clip.embed_image(image)).vector
         return size_of(image), vector
 
@@ -165,6 +158,9 @@ class _Worker:
                 await self.clip.embed_image(_known_good())
         except ItemFailed:
             raise ClipserveError(f"the encoders fail, whatever they are given: {error}") from None
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, job)
 
 
 def size_of(image: bytes) -> tuple[int, int]:

@@ -17,61 +17,51 @@ The same rows give the same bytes: entries have a fixed time. Arrays are written
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, OpenFile, VectorFileError
+from clipserve.commands.vectors.files import CHUNK, FAILED, Columns, Facts, Finished
+from clipserve.commands.vectors.listing import Kind
 
+opened = zipfile.ZipFile
+DAMAGED = (EOFError, zipfile.BadZipFile, zlib.error)
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest in a zip file
-Chunks = Iterable[npt.NDArray[Any] | bytes]
 
 
 def write(file: BinaryIO, table: Finished) -> None:
     """Write all arrays of `table`."""
-    facts, count = table.facts, table.count
-    name = "text" if facts.kind == "text" else "path"
-    codes = _text(len(code) for chunk in table.chunks("code") for (code,) in chunk)
-    details = _text(len(detail) for chunk in table.chunks("detail", "code != ''") for (detail,) in chunk)
-    longest = _text(len(table.name(key)) for chunk in table.chunks("key") for (key,) in chunk)
-    failed = sum(map(len, table.chunks("place", "code != ''")))
-
-    def column(columns: str, kind: Any, where: str = "true") -> Chunks:
-        return (_array(chunk, kind) for chunk in table.chunks(columns, where))
-
-    names = (np.array([table.name(key) for (key,) in chunk], longest) for chunk in table.chunks("key"))
-    zeros = bytes(4 * facts.embed_dim)
-    vectors = (b"".join(vector or zeros for (vector,) in chunk) for chunk in table.chunks("vector"))
+    facts, count, failed = table.facts, (table.count,), (table.failed,)
+    texts = ("named(key)", "code", "detail")
+    (longest,) = next(table.chunks(", ".join(f"max(characters({text}))" for text in texts)))
+    names, codes, details = (f"<U{length or 1}" for length in longest)
+    vector = f"coalesce(vector, zeroblob({4 * facts.embed_dim}))"
+    arrays = (
+        (facts.named_by, names, count, "named(key)", "true"),
+        ("size", "<i4", (*count, 2), "width, height", "true"),
+        ("vector", "<f4", (*count, facts.embed_dim), vector, "true"),
+        ("error", codes, count, "code", "true"),
+        ("failed", "<i8", failed, "place - 1", FAILED),
+        ("detail", details, failed, "detail", FAILED),
+        ("bytes", "<i8", count, "size", "true"),
+        ("modified", "<i8", count, "modified", "true"),
+    )
     with zipfile.ZipFile(file, "w") as archive:
-        _put(archive, name, longest, (count,), names)
-        _put(archive, "size", "<i4", (count, 2), column("width, height", "<i4"))
-        _put(archive, "vector", "<f4", (count, facts.embed_dim), vectors)
-        _put(archive, "error", codes, (count,), column("code", codes))
-        _put(archive, "failed", "<i8", (failed,), column("place - 1", "<i8", "code != ''"))
-        _put(archive, "detail", details, (failed,), column("detail", details, "code != ''"))
-        _put(archive, "bytes", "<i8", (count,), column("size", "<i8"))
-        _put(archive, "modified", "<i8", (count,), column("modified", "<i8"))
-        for key, value in (("fingerprint", facts.fingerprint), ("model", facts.model)):
-            _put(archive, key, _text([len(value)]), (), [np.array(value)])
+        for name, kind, shape, columns, where in arrays:
+            as_it_is = f"S{4 * facts.embed_dim}" if name == "vector" else kind  # the journal has its bytes
+            chunks = (np.array(chunk, as_it_is) for chunk in table.chunks(columns, where))
+            _put(archive, name, kind, shape, chunks)
+        for name, text in (("fingerprint", facts.fingerprint), ("model", facts.model)):
+            _put(archive, name, f"<U{len(text)}", (), [np.array(text)])
 
 
-def _text(lengths: Iterable[int]) -> str:
-    """The dtype of texts of so many characters."""
-    return f"<U{max(lengths, default=0) or 1}"
-
-
-def _array(rows: list[tuple[Any, ...]], kind: str) -> npt.NDArray[Any]:
-    """One column as [n], several as [n, columns]."""
-    array = np.array(rows, kind)
-    return array[:, 0] if array.shape[1] == 1 else array
-
-
-def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...], chunks: Chunks) -> None:
+def _put(
+    archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...], chunks: Iterable[npt.NDArray[Any]]
+) -> None:
     entry = zipfile.ZipInfo(f"{name}.npy", _TIME)
     entry.create_system = 3  # the same bytes on every system
     # Texts are padded to the longest with zeros, which compress well. Vectors do not compress.
@@ -80,41 +70,28 @@ def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...],
     with archive.open(entry, "w", force_zip64=True) as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for chunk in chunks:
-            stream.write(chunk if isinstance(chunk, bytes) else chunk.tobytes())
+            stream.write(chunk.tobytes())
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[OpenFile]:
-    """Open a file for reading.
-
-    Raises:
-        VectorFileError: it is not a file that `write` has written, or is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = "text" if "text.npy" in archive.namelist() else "path"
-            ((model,),), ((fingerprint,),) = _pieces(archive, "model"), _pieces(archive, "fingerprint")
-            with archive.open("vector.npy") as stream:
-                _, (_, embed_dim) = _read_header(stream)
-            facts = Facts("text" if name == "text" else "image", str(model), str(fingerprint), embed_dim)
-            yield OpenFile(facts, _batches(archive, name))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
+def read_facts(archive: zipfile.ZipFile) -> Facts:
+    """The facts of a file."""
+    ((model,),), ((fingerprint,),) = _pieces(archive, "model"), _pieces(archive, "fingerprint")
+    with archive.open("vector.npy") as stream:
+        _, (_, embed_dim) = _read_header(stream)
+    kind: Kind = "text" if "text.npy" in archive.namelist() else "image"
+    return Facts(kind, str(model), str(fingerprint), embed_dim)
 
 
-def _batches(archive: zipfile.ZipFile, name: str) -> Iterator[Columns]:
-    arrays = (_pieces(archive, each) for each in (name, "size", "vector", "error", "bytes", "modified"))
+def read_rows(archive: zipfile.ZipFile, facts: Facts) -> Iterator[Columns]:
+    """All rows, in pieces."""
+    names = (facts.named_by, "size", "vector", "error", "bytes", "modified")
     every_detail = chain.from_iterable(piece.tolist() for piece in _pieces(archive, "detail"))
-    for names, sizes, vectors, codes, counts, modified in zip(*arrays, strict=True):
-        details = [next(every_detail) if code else "" for code in codes.tolist()]
+    arrays = (_pieces(archive, name) for name in names)
+    for paths, sizes, vectors, errors, counts, modified in zip(*arrays, strict=True):
+        (widths, heights), codes = sizes.T.tolist(), errors.tolist()
+        details = [next(every_detail) if code else "" for code in codes]
         yield Columns(
-            names.tolist(),
-            sizes.tolist(),
-            vectors,
-            codes.tolist(),
-            details,
-            counts.tolist(),
-            modified.tolist(),
+            paths.tolist(), widths, heights, vectors, codes, details, counts.tolist(), modified.tolist()
         )
 
 
