@@ -6,6 +6,7 @@ only the root of each controller is read, which in a container is the container'
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
@@ -27,8 +28,6 @@ from clipserve.wiring.listening import OTHER_FILES, files_needed
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "i8mm", "bf16")
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
-_UNLIMITED_V1 = 1 << 60  # a number near 2**63 means no limit
-
 _MB = 1_000_000
 _LIBRARIES = 226 * _MB  # of a process with its own encoders, without the weights
 _IN_FRONT_OF_TRITON = 150 * _MB
@@ -46,22 +45,22 @@ def cpu_features(context: Context) -> list[str]:
 def cpu(context: Context) -> Iterator[Finding]:
     """Check features, cores and threads, and the CPU quota."""
     settings, features = context.settings, cpu_features(context)
-    limit, cores = _least_quota(context), affinity()
-    quota = "without a quota" if limit is None else f"quota {limit[0]:g}"
+    (quota, folder), cores = _least_quota(context), affinity()
     name = _cpuinfo(context, "model name|Hardware") or "a CPU without a name"
-    yield ok(f"{name}: {', '.join(features) or 'no feature that is known'}; {cores} cores, {quota}")
+    limit = "without a quota" if quota == math.inf else f"quota {quota:g}"
+    yield ok(f"{name}: {', '.join(features) or 'no feature that is known'}; {cores} cores, {limit}")
     if features and not {"avx2", "asimd"} & set(features):
         yield warning(
             "it has no AVX2: encoders are several times slower",
             "take a newer CPU, or show all its flags to the virtual machine",
         )
-    usable = cores if limit is None else min(cores, max(1.0, limit[0]))
-    if limit is not None and limit[0] < 1:
+    if quota < 1:
         yield warning(
-            f"the quota of {limit[1]} is {limit[0]:g} cores, less than one: the kernel stops the whole process for "
-            f"{1 - limit[0]:.0%} of the time, answers, probes and all",
+            f"the quota of {folder} is {quota:g} cores, less than one: the kernel stops the whole process for "
+            f"{1 - quota:.0%} of the time, answers, probes and all",
             "give it one core at least (docker: --cpus, Kubernetes: resources.limits.cpu), or no limit",
         )
+    usable = min(cores, max(1.0, quota))
     threads, workers = settings.threads or usable_cores(context.cgroup), settings.workers or ON_CPU.workers
     if threads * workers > usable + 0.5:
         yield warning(
@@ -78,23 +77,21 @@ def _cpuinfo(context: Context, names: str) -> str:
 
 def memory(context: Context) -> Iterator[Finding]:
     """Compare the available memory with what the settings allow the service to use (docs/memory.md)."""
-    have, whose = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has"
-    if (limit := _least_memory(context)) and limit[0] < have:
-        have, whose = limit[0], f"the limit of {limit[1]} is"
+    have, whose = _least_memory(context)
     start, most = bound(context)
-    told = f"{whose} {_mb(have)}; the service takes about {_mb(start)} when it is ready, {_mb(most)} at most"
+    found = f"{whose} {_mb(have)}; the service takes about {_mb(start)} when it is ready, {_mb(most)} at most"
     if have < start:
         yield problem(
-            f"{told}: the kernel would end it at the start",
+            f"{found}: the kernel would end it at the start",
             "give it more memory, serve fewer models, or an int8 variant (docs/precision.md)",
         )
     elif have < most:
         yield warning(
-            told,
+            found,
             "give it more memory, or lower the settings in the table of docs/memory.md, the largest row first",
         )
     else:
-        yield ok(told)
+        yield ok(found)
 
 
 def files(context: Context) -> Iterator[Finding]:
@@ -176,19 +173,20 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
     }
 
 
-def _least_quota(context: Context) -> tuple[float, Path] | None:
-    """The lowest CPU quota, in cores, and its folder."""
-    quotas = ((cpu_quota(folder), folder) for folder in _folders(context))
-    return min(((quota, folder) for quota, folder in quotas if quota is not None), default=None)
+def _least_quota(context: Context) -> tuple[float, Path]:
+    """The lowest CPU quota, in cores, infinity without one, and its folder."""
+    return min((cpu_quota(folder) or math.inf, folder) for folder in _folders(context))
 
 
-def _least_memory(context: Context) -> tuple[int, Path] | None:
-    """The lowest limit of memory, in bytes, and its file."""
+def _least_memory(context: Context) -> tuple[int, str]:
+    """The lowest limit of memory, in bytes, and whose it is in words."""
+    limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has")]
     files = [folder / "memory.max" for folder in _folders(context)]
-    files.append(context.cgroup / "memory" / "memory.limit_in_bytes")
-    limits = ((_text_of(file).strip(), file) for file in files)
-    numbers = ((int(text), file) for text, file in limits if text.isdecimal())
-    return min((each for each in numbers if each[0] < _UNLIMITED_V1), default=None)
+    for file in (*files, context.cgroup / "memory" / "memory.limit_in_bytes"):
+        limit = _text_of(file).strip()
+        if limit.isdecimal():  # not `max`
+            limits.append((int(limit), f"the limit of {file} is"))
+    return min(limits)
 
 
 def _folders(context: Context) -> Iterator[Path]:
