@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipserve.commands.doctor import limits, models, network, remote, software, triton
+from clipserve.commands.doctor import limits, models, network, remote, software
 from clipserve.commands.doctor.findings import Check
 
 HERE: tuple[Check, ...] = (
@@ -13,7 +13,7 @@ HERE: tuple[Check, ...] = (
     Check("models", models.models, 120),
     Check("engines", models.engines, 240),
     Check("ports", network.ports),
-    Check("triton", triton.triton, 60),
+    Check("triton", models.triton, 60),
     Check("redis", network.redis, 10),
     Check("keys", software.keys),
     Check("disk", limits.disk),

@@ -139,17 +139,12 @@ def bound(context: Context) -> tuple[int, int]:
 
     An estimate: engines differ.
     """
-    settings = context.settings
-    weights, models, inside = 0, 0, False
-    for folder, manifest, own in context.models():
-        models += 1
-        if own.backend_kind.in_process:
-            inside = True
-            weights += sum(
-                (folder / name).stat().st_size for name in manifest.files if (folder / name).exists()
-            )
+    models = [*context.models()]
+    inside = [(folder, manifest) for folder, manifest, own in models if own.backend_kind.in_process]
+    graphs = (folder / name for folder, manifest in inside for name in manifest.files)
+    weights = sum(file.stat().st_size for file in graphs if file.exists())
     ready = (_LIBRARIES if inside else _IN_FRONT_OF_TRITON) + weights
-    return ready, ready + sum(rows(settings, max(1, models)).values())
+    return ready, ready + sum(rows(context.settings, max(1, len(models))).values())
 
 
 def rows(settings: Settings, models: int = 1) -> dict[str, int]:

@@ -1,7 +1,8 @@
-"""Checks of artifacts, engines, and the GPU."""
+"""Checks of artifacts, of the engines that compute them, and of the GPU."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.tokenizer import load_tokenizer
@@ -69,15 +70,22 @@ def engines(context: Context) -> Iterator[Finding]:
                 "none: it computes in fp32, no faster than onnxruntime, in half as much memory again",
                 "set CLIPSERVE_BACKEND=auto, or take a CPU with AVX-512 BF16 or AMX",
             )
-        answer = _tried(folder, own)
-        if error := answer.get("error"):
-            yield problem(f"{manifest.name}: {error}", _remedy(str(error)))
-            continue
-        yield ok(
-            f"{manifest.name}: {answer['engine']} on {'CUDA' if answer['cuda'] else 'the CPU'} in "
-            f"{answer['narrower'] or manifest.precision}, by CLIPSERVE_BACKEND={own.backend}{answer['tried']}; "
-            f"self-test in {answer['seconds']:g} s, lowest cosine {answer['cosine']:.6f}"
+        found, error = _tried(folder, own)
+        yield (
+            problem(f"{manifest.name}: {error}", _remedy(error)) if error else ok(f"{manifest.name}: {found}")
         )
+
+
+def triton(context: Context) -> Iterator[Finding]:
+    """Check each server of each model on Triton."""
+    wanted = [model for model in context.models() if not model[2].backend_kind.in_process]
+    if not wanted:
+        yield ok("nothing to check: no model is computed on Triton")
+        return
+    from clipserve.commands.doctor.triton import examined  # loads tritonclient, which is optional
+
+    for model in wanted:
+        yield from asyncio.run(examined(*model))
 
 
 def gpu(context: Context) -> Iterator[Finding]:
@@ -116,7 +124,7 @@ def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator
         yield ok("the GPU is used, if a graph runs on it: see `engines`")
 
 
-def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
+def _tried(folder: Path, own: ModelSettings) -> tuple[str, str]:
     """The answer of `trial`, or why there is none."""
     settings = own.model_dump(mode="json", include=set(ModelSettings.model_fields), exclude={"triton_token"})
     question = json.dumps({"folder": str(folder.absolute()), "settings": settings})
@@ -127,18 +135,15 @@ def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
             command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"the self-test did not end within {SECONDS:g} s"}
+        return "", f"the self-test did not end within {SECONDS:g} s"
     finally:
         os.close(reading)
         os.close(held)
     if ended.returncode < 0:
-        return {"error": f"the self-test was ended by {signal.Signals(-ended.returncode).name}"}
-    try:
-        answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        said = ended.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        return {"error": f"the self-test ended with status {ended.returncode}: {said[0][:300]}"}
-    return answer
+        return "", f"the self-test was ended by {signal.Signals(-ended.returncode).name}"
+    nothing = f"the self-test ended with status {ended.returncode}, and said nothing"
+    answer = (ended.stdout.strip() or ended.stderr.strip() or nothing).splitlines()[-1]
+    return ("", answer) if ended.returncode else (answer, "")
 
 
 def _remedy(error: str) -> str:

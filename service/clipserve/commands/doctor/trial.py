@@ -1,7 +1,7 @@
 """`python -m clipserve.commands.doctor.trial QUESTION`: the self-test of an artifact on its real engine.
 
 A separate program: an engine that crashes, hangs or takes all memory ends this process, not the doctor. The
-question, and the answer, a line on standard output, are JSON.
+question is JSON, the answer the last line of standard output.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from clipserve.application.served_model import reference_feeds
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read_manifest
 from clipserve.clip.reference import check
 from clipserve.clip.reference_inputs import check_inputs
@@ -25,13 +26,16 @@ from clipserve.engine.backends.auto import MIN_AGREEMENT
 from clipserve.engine.cuda import Accelerator
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
+from clipserve.wiring.backends import open_engine, uses_gpu
 
 
-def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
-    """The chosen engine, its agreement with the export, and the other tried engines."""
-    from clipserve.application.served_model import reference_feeds
-    from clipserve.wiring.backends import open_engine, uses_gpu
+def tried(folder: Path, settings: ModelSettings) -> str:
+    """The chosen engine, its agreement with the export, and the other engines that were tried, as a sentence.
 
+    Raises:
+        ArtifactError: pixels, tokens or vectors differ from the export's.
+        Exception: whatever the engine raises.
+    """
     manifest = read_manifest(folder)
     tokenizer = load_tokenizer(folder, manifest.text)
     check_inputs(manifest, tokenizer)
@@ -43,14 +47,11 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
         engine = to_load.load()
     images, texts = (engine.call(graph, feeds[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH))
     cosine = check(manifest, images, texts, engine.precision)
-    return {
-        "engine": engine.name,
-        "cuda": on_gpu,
-        "narrower": engine.precision,  # than the artifact's precision
-        "cosine": round(cosine, 6),
-        "seconds": round(time.monotonic() - began, 2),
-        "tried": "".join(map(explained, events)),
-    }
+    return (
+        f"{engine.name} on {'CUDA' if on_gpu else 'the CPU'} in {engine.precision or manifest.precision}, by "
+        f"CLIPSERVE_BACKEND={settings.backend}{''.join(map(explained, events))}; self-test in "
+        f"{time.monotonic() - began:.2f} s, lowest cosine {cosine:.6f}"
+    )
 
 
 def explained(event: Mapping[str, Any]) -> str:
@@ -74,16 +75,18 @@ def explained(event: Mapping[str, Any]) -> str:
 
 
 def main(question: str) -> None:
-    """Print the answer, or {"error": the reason}. End if the doctor ends."""
+    """Print the sentence, or why there is none and exit with 1. End if the doctor ends."""
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     asked = json.loads(question)
+    status = 1
     try:
-        answer = tried(Path(asked["folder"]), ModelSettings(**asked["settings"]))
+        answer, status = tried(Path(asked["folder"]), ModelSettings(**asked["settings"])), 0
     except (ArtifactError, ClipError) as error:
-        answer = {"error": str(error)}
+        answer = str(error)
     except Exception as error:  # the engines' exceptions have no common base except Exception
-        answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    sys.stdout.write(json.dumps(answer, default=str) + "\n")
+        answer = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    sys.stdout.write(answer + "\n")
+    sys.exit(status)
 
 
 def _end_with_the_input() -> None:

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import grpc
+
+from clipserve.application.served_model import reference_feeds
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError
 from clipserve.clip.manifest import ModelManifest
-from clipserve.commands.doctor.context import Context
+from clipserve.clip.reference import check
+from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.commands.doctor.findings import Finding, ok, problem
+from clipserve.engine.triton.address import Address, look_up
+from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.expected import Expected
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.errors import BackendUnavailable, ClipError
 from clipserve.settings import ModelSettings
-
-if TYPE_CHECKING:  # it loads gRPC
-    from clipserve.engine.triton.address import Address
-    from clipserve.engine.triton.options import TritonOptions
+from clipserve.telemetry.metrics import Metrics
 
 _SECONDS = 3.0  # for one server's answers
 _URL = "correct CLIPSERVE_TRITON_URL: host:port of gRPC (8001), with TLS only if CLIPSERVE_TRITON_TLS says so"
 _REPOSITORY = "write its repository from this artifact: `clipserve models triton` (docs/triton.md)"
 
 
-def triton(context: Context) -> Iterator[Finding]:
-    """Check each server of each model on Triton."""
-    wanted = [each for each in context.models() if not each[2].backend_kind.in_process]
-    if not wanted:
-        yield ok("nothing to check: no model is computed on Triton")
-    for folder, manifest, own in wanted:
-        yield from asyncio.run(_examined(folder, manifest, own))
-
-
-async def _examined(folder: Path, manifest: ModelManifest, own: ModelSettings) -> list[Finding]:
-    from clipserve.engine.triton.options import TritonOptions
-    from clipserve.errors import BackendUnavailable
-
+async def examined(folder: Path, manifest: ModelManifest, own: ModelSettings) -> list[Finding]:
+    """Ask each server of this model, then run the self-test on them."""
     options = own.options(TritonOptions, deadline_seconds=_SECONDS)
     try:
         options.check_certificates()
@@ -47,26 +41,19 @@ async def _examined(folder: Path, manifest: ModelManifest, own: ModelSettings) -
 
 
 async def _servers(manifest: ModelManifest, options: TritonOptions) -> AsyncIterator[Finding]:
-    from clipserve.engine.triton.address import look_up
-
     for address in options.addresses:
         try:
             async with asyncio.timeout(_SECONDS):
                 servers = await look_up(address)
         except (OSError, TimeoutError) as error:
-            said = getattr(error, "strerror", None) or "no answer"
-            yield problem(f"{address.host} has no address: {said}", f"{_URL}; or mend the name server")
+            reason = getattr(error, "strerror", None) or "no answer"
+            yield problem(f"{address.host} has no address: {reason}", f"{_URL}; or mend the name server")
             continue
         for server in servers:
             yield await _asked(server, address, manifest, options)
 
 
 async def _asked(server: str, address: Address, manifest: ModelManifest, options: TritonOptions) -> Finding:
-    import grpc
-
-    from clipserve.engine.triton.expected import Expected
-    from clipserve.errors import BackendUnavailable
-
     expected, connection = Expected(manifest), options.connect(server, address)
     try:
         async with asyncio.timeout(_SECONDS):
@@ -83,8 +70,8 @@ async def _asked(server: str, address: Address, manifest: ModelManifest, options
     except TimeoutError:
         return problem(f"Triton at {server} does not answer within {_SECONDS:g} s", f"start it, or {_URL}")
     except grpc.aio.AioRpcError as error:
-        said = str(error.details())[:300]
-        return problem(f"Triton at {server} cannot be asked: {said}", f"start it, or {_URL}")
+        reason = str(error.details())[:300]
+        return problem(f"Triton at {server} cannot be asked: {reason}", f"start it, or {_URL}")
     finally:
         await connection.aclose()
     return ok(
@@ -95,20 +82,13 @@ async def _asked(server: str, address: Address, manifest: ModelManifest, options
 
 async def _self_test(folder: Path, manifest: ModelManifest, options: TritonOptions) -> Finding:
     """Run the self-test through the service's client."""
-    from clipserve.application.served_model import reference_feeds
-    from clipserve.clip.reference import check
-    from clipserve.clip.tokenizer import load_tokenizer
-    from clipserve.engine.triton.client import TritonBackend
-    from clipserve.errors import ClipError
-    from clipserve.telemetry.metrics import Metrics
-
     backend = TritonBackend(manifest, options, Metrics())
     try:
         feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
         async with asyncio.timeout(3 * _SECONDS):
             await backend.start()
-            images = await backend.encode_image(feeds[IMAGE_GRAPH]["pixels"])
-            texts = await backend.encode_text(feeds[TEXT_GRAPH]["token_ids"], feeds[TEXT_GRAPH]["lengths"])
+            images = await backend.encode_image(**feeds[IMAGE_GRAPH])
+            texts = await backend.encode_text(**feeds[TEXT_GRAPH])
         cosine = check(manifest, images, texts, backend.precision)
     except (ArtifactError, ClipError, TimeoutError) as error:
         found = f"{manifest.name} on Triton: {str(error) or 'no answer in time'}"
