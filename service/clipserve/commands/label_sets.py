@@ -110,7 +110,7 @@ def _definition(file: str) -> Any:
     labels = definition.get("labels") if isinstance(definition, dict) else None
     for label in labels if isinstance(labels, list) else ():
         if isinstance(label, dict) and isinstance(label.get("examples"), list):
-            label["examples"] = [_example(path.parent, each) for each in label["examples"]]
+            label["examples"] = [_example(path.parent, example) for example in label["examples"]]
     return definition
 
 
@@ -141,7 +141,7 @@ def _echo(answer: Answer, as_json: bool) -> None:
     rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
     for name in _SHOWN:
         if value := answer.json.get(name):
-            value = [f"{key} {each}" for key, each in value.items()] if isinstance(value, dict) else value
+            value = [f"{key} {number}" for key, number in value.items()] if isinstance(value, dict) else value
             rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
     say_table(rows)
     for label in label_set.labels:

@@ -26,13 +26,13 @@ class Shown:
         self._updated = self._said = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
-            *(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}")),
+            *(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
             speed_estimate_period=_RATE_SECONDS,
         )
-        self._task = self._bar.add_task(what, total=None, told="")
+        self._task = self._bar.add_task(what, total=None, rate="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -52,18 +52,18 @@ class Shown:
             return
         self._updated = now
         total = None if self.total is None else self.total - self.kept
-        self._bar.update(self._task, completed=self.done - self.kept, total=total, told=self._told())
+        self._bar.update(self._task, completed=self.done - self.kept, total=total, rate=self._rate())
         if not self._console.is_terminal and now - self._said >= _LINE_SECONDS:
             self._said = now
             of = "" if self.total is None else f" of {self.total:,}"
-            self._console.print(f"{self.done:,}{of} {self._what}, {self._told()}", soft_wrap=True)
+            self._console.print(f"{self.done:,}{of} {self._what}, {self._rate()}", soft_wrap=True)
 
-    def _told(self) -> str:
+    def _rate(self) -> str:
         """The rate, the time left, and the failures."""
         (task,) = self._bar.tasks
-        told = [f"{task.speed or 0:.1f}/s"]
+        parts = [f"{task.speed or 0:.1f}/s"]
         if task.time_remaining is not None:
-            told.append(f"{timedelta(seconds=round(task.time_remaining))} left")
+            parts.append(f"{timedelta(seconds=round(task.time_remaining))} left")
         if self.failed:
-            told.append(f"{self.failed:,} failed")
-        return ", ".join(told)
+            parts.append(f"{self.failed:,} failed")
+        return ", ".join(parts)

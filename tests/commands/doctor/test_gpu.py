@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from clipserve.commands.doctor.findings import Finding
-from clipserve.commands.doctor.models import told
+from clipserve.commands.doctor.models import used
 from clipserve.engine.cuda import look
 from tests.commands.doctor.asking import doctor
 from tests.engine.libcuda import libcuda
 
 
 def found(folder: Path, wanted: str = "auto", *, library: str = "libnone.so.1") -> list[Finding]:
-    return list(told(look(folder / "dev", library), {wanted} - {""}, folder / "version"))
+    return list(used(look(folder / "dev", library), {wanted} - {""}, folder / "version"))
 
 
 @pytest.fixture

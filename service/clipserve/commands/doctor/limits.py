@@ -39,7 +39,7 @@ _READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_
 def cpu_features(context: Context) -> list[str]:
     """The CPU's features among `_FEATURES`; empty if /proc does not say."""
     flags = _cpuinfo(context, "flags|Features").split()
-    return [each for each in _FEATURES if each in flags]
+    return [feature for feature in _FEATURES if feature in flags]
 
 
 def cpu(context: Context) -> Iterator[Finding]:
@@ -104,11 +104,11 @@ def files(context: Context) -> Iterator[Finding]:
         "lower CLIPSERVE_MAX_CONNECTIONS"
     )
     allowed = "any number of" if unlimited else hard
-    told = f"a process may open {allowed} files; {needed:,} are needed, {OTHER_FILES} of them besides connections"
+    found = f"a process may open {allowed} files; {needed:,} are needed, {OTHER_FILES} of them besides connections"
     if unlimited or hard >= needed:
-        yield ok(told)
+        yield ok(found)
     else:
-        yield problem(told, do) if hard < OTHER_FILES else warning(told, do)
+        yield problem(found, do) if hard < OTHER_FILES else warning(found, do)
 
 
 def disk(context: Context) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def disk(context: Context) -> Iterator[Finding]:
         yield ok("label sets are kept in Redis: CLIPSERVE_STATE_DIR is not used")
         return
     folder = settings.state_dir.absolute()
-    there = next(each for each in (folder, *folder.parents) if each.exists())
+    there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         yield warning(
             f"{there} cannot be written: label sets cannot be put",
@@ -126,8 +126,8 @@ def disk(context: Context) -> Iterator[Finding]:
         )
         return
     free, needed = shutil.disk_usage(there).free, settings.max_label_sets_bytes
-    told = f"{_mb(free)} are free in {there}; CLIPSERVE_MAX_LABEL_SETS_BYTES is {_mb(needed)}"
-    yield ok(told) if free >= needed else warning(told, "make room, or lower the setting")
+    found = f"{_mb(free)} are free in {there}; CLIPSERVE_MAX_LABEL_SETS_BYTES is {_mb(needed)}"
+    yield ok(found) if free >= needed else warning(found, "make room, or lower the setting")
 
 
 def _mb(count: float) -> str:
@@ -140,7 +140,7 @@ def bound(context: Context) -> tuple[int, int]:
     An estimate: engines differ.
     """
     models = [*context.models()]
-    inside = [(folder, manifest) for folder, manifest, own in models if own.backend_kind.in_process]
+    inside = [(folder, manifest) for folder, manifest, settings in models if settings.backend_kind.in_process]
     graphs = (folder / name for folder, manifest in inside for name in manifest.files)
     weights = sum(file.stat().st_size for file in graphs if file.exists())
     ready = (_LIBRARIES if inside else _IN_FRONT_OF_TRITON) + weights
@@ -187,9 +187,9 @@ def _least_memory(context: Context) -> tuple[int, str]:
 def _folders(context: Context) -> Iterator[Path]:
     """The folders of the process's cgroup v2, then of its parents."""
     lines = _text_of(context.proc / "self" / "cgroup").splitlines()
-    own = next((Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::/")), Path())
-    if ".." not in own.parts:  # else it belongs to another namespace
-        yield from (context.cgroup / each for each in (own, *own.parents) if each != Path())
+    group = next((Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::/")), Path())
+    if ".." not in group.parts:  # else it belongs to another namespace
+        yield from (context.cgroup / path for path in (group, *group.parents) if path != Path())
     yield context.cgroup
 
 

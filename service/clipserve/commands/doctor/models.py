@@ -60,17 +60,17 @@ def models(context: Context) -> Iterator[Finding]:
 def engines(context: Context) -> Iterator[Finding]:
     """Run the self-test of each artifact on the engine that would serve it, in a separate process."""
     features = set(cpu_features(context))
-    for folder, manifest, own in context.models():
-        if not own.backend_kind.in_process:
+    for folder, manifest, settings in context.models():
+        if not settings.backend_kind.in_process:
             yield ok(f"{manifest.name}: Triton, as CLIPSERVE_BACKEND says: see `triton`")
             continue
-        if own.backend_kind.bf16 and features and not features & BF16:
+        if settings.backend_kind.bf16 and features and not features & BF16:
             yield warning(
-                f"CLIPSERVE_BACKEND={own.backend} for {manifest.name} is for CPUs with bf16, and this CPU has "
+                f"CLIPSERVE_BACKEND={settings.backend} for {manifest.name} is for CPUs with bf16, and this CPU has "
                 "none: it computes in fp32, no faster than onnxruntime, in half as much memory again",
                 "set CLIPSERVE_BACKEND=auto, or take a CPU with AVX-512 BF16 or AMX",
             )
-        found, error = _tried(folder, own)
+        found, error = _tried(folder, settings)
         yield (
             problem(f"{manifest.name}: {error}", _remedy(error)) if error else ok(f"{manifest.name}: {found}")
         )
@@ -92,10 +92,10 @@ def gpu(context: Context) -> Iterator[Finding]:
     """Check whether there is a GPU, and whether it is used."""
     from clipserve.engine.cuda import look
 
-    yield from told(look(), {own.device for _, _, own in context.models() if own.backend_kind.cuda})
+    yield from used(look(), {each.device for _, _, each in context.models() if each.backend_kind.cuda})
 
 
-def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator[Finding]:
+def used(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator[Finding]:
     """`wanted`: the `device` of each model that onnxruntime may compute. `driver`: a file of NVIDIA's driver."""
     from clipserve.engine.cuda import why_not
 
@@ -124,10 +124,12 @@ def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator
         yield ok("the GPU is used, if a graph runs on it: see `engines`")
 
 
-def _tried(folder: Path, own: ModelSettings) -> tuple[str, str]:
+def _tried(folder: Path, settings: ModelSettings) -> tuple[str, str]:
     """The answer of `trial`, or why there is none."""
-    settings = own.model_dump(mode="json", include=set(ModelSettings.model_fields), exclude={"triton_token"})
-    question = json.dumps({"folder": str(folder.absolute()), "settings": settings})
+    fields = set(ModelSettings.model_fields) - {"triton_token"}
+    question = json.dumps(
+        {"folder": str(folder.absolute()), "settings": settings.model_dump(mode="json", include=fields)}
+    )
     command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.trial", question]
     reading, held = os.pipe()  # the trial ends with this process, whose end closes the pipe
     try:

@@ -28,7 +28,7 @@ def ports(context: Context) -> Iterator[Finding]:
     wanted["CLIPSERVE_OPERATIONS_PORT"] = settings.operations_port
     for port, times in Counter(wanted.values()).items():
         if port and times > 1:
-            names = ", ".join(name for name, each in wanted.items() if each == port)
+            names = ", ".join(name for name, other in wanted.items() if other == port)
             yield problem(f"{names} are all {port}", "give each a port of its own")
     for name, port in wanted.items():
         try:
@@ -40,20 +40,20 @@ def ports(context: Context) -> Iterator[Finding]:
 
 
 def _taken(name: str, port: int, error: str) -> Finding:
-    said = error.partition(". Choose another")[0].partition(" (while")[0]  # Python repeats the address
+    reason = error.partition(". Choose another")[0].partition(" (while")[0]  # Python repeats the address
     if (process := listener_on(port)) is None:
         do = f"choose another, or another CLIPSERVE_HOST; `ss -ltnp` as root tells who has {port}"
-        return problem(said, do)
+        return problem(reason, do)
     # Arguments may be secrets: report only whether it is clipserve.
     words = (process / "cmdline").read_text("utf-8", "replace").split("\0")
     if any(Path(word).name == "clipserve" for word in words[:3]):
         return warning(
-            f"{said}: a clipserve runs here already, process {process.name}",
+            f"{reason}: a clipserve runs here already, process {process.name}",
             "nothing, if that is the one you mean: examine it with `clipserve doctor --url`. A second one needs "
             "ports of its own",
         )
     who = f"process {process.name} ({Path(words[0]).name})"
-    return problem(f"{said}: {who} has it", f"end that process, or set {name} to another port")
+    return problem(f"{reason}: {who} has it", f"end that process, or set {name} to another port")
 
 
 def listener_on(port: int) -> Path | None:
@@ -95,9 +95,9 @@ def redis(context: Context) -> Iterator[Finding]:
                 about = client.info()
         yield ok(f"{where} answers: version {about.get('redis_version', 'unknown')}")
     except (RedisError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         yield problem(
-            f"{where} cannot be asked: {said}",
+            f"{where} cannot be asked: {reason}",
             "start it, or correct CLIPSERVE_REDIS_URL. Meanwhile each gateway counts rates by itself, and label "
             "sets that are stored there cannot be read or put",
         )

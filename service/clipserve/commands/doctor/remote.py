@@ -37,8 +37,8 @@ def models(server: Server) -> Iterator[Finding]:
         yield problem(f"{server.shown}/v1/models: {error}", "look at its log, and see `ready`")
         return
     for model in listed:
-        told = f"{model.id}: {model.fingerprint}"
+        found = f"{model.id}: {model.fingerprint}"
         if model.ready:
-            yield ok(told)
+            yield ok(found)
         else:
-            yield problem(f"{told} is not ready", "its log says why; with Triton look at that too")
+            yield problem(f"{found} is not ready", "its log says why; with Triton look at that too")

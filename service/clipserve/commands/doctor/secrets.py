@@ -24,12 +24,12 @@ class Secrets:
 
     def __init__(self, environment: Mapping[str, str], *others: str) -> None:
         found = {*others, *_of(environment)}
-        self._all = sorted((each for each in found if len(each) >= _SHORTEST), key=len, reverse=True)
+        self._all = sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
 
     def hide(self, value: Any) -> Any:
         """The text, or JSON, without the secrets, and without users and passwords of URLs."""
         if isinstance(value, Mapping):
-            return {self.hide(name): self.hide(each) for name, each in value.items()}
+            return {self.hide(name): self.hide(field) for name, field in value.items()}
         if isinstance(value, list | tuple):
             return [self.hide(each) for each in value]
         if not isinstance(value, str):
@@ -53,7 +53,7 @@ def _of(environment: Mapping[str, str]) -> Iterator[str]:
 def _of_url(value: str) -> Iterator[str]:
     try:
         url = urlsplit(value)
-        parts = [url.password, *(each for _, each in parse_qsl(url.query))]  # users: `_USER_OF_A_URL`
+        parts = [url.password, *(text for _, text in parse_qsl(url.query))]  # users: `_USER_OF_A_URL`
     except ValueError:
         yield value
         return

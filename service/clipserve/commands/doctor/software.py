@@ -57,7 +57,7 @@ def packages(_: Context) -> Iterator[Finding]:
 def installed() -> dict[str, str]:
     """The packages of this Python's environment: name -> version."""
     found = importlib.metadata.distributions()
-    return dict(sorted((each.name.lower().replace("_", "-"), each.version) for each in found))
+    return dict(sorted((package.name.lower().replace("_", "-"), package.version) for package in found))
 
 
 def keys(context: Context) -> Iterator[Finding]:

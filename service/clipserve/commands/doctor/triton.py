@@ -27,14 +27,14 @@ _URL = "correct CLIPSERVE_TRITON_URL: host:port of gRPC (8001), with TLS only if
 _REPOSITORY = "write its repository from this artifact: `clipserve models triton` (docs/triton.md)"
 
 
-async def examined(folder: Path, manifest: ModelManifest, own: ModelSettings) -> list[Finding]:
+async def examined(folder: Path, manifest: ModelManifest, settings: ModelSettings) -> list[Finding]:
     """Ask each server of this model, then run the self-test on them."""
-    options = own.options(TritonOptions, deadline_seconds=_SECONDS)
+    options = settings.options(TritonOptions, deadline_seconds=_SECONDS)
     try:
         options.check_certificates()
     except BackendUnavailable as error:
         return [problem(error.detail, "name a file of certificates, PEM, in CLIPSERVE_TRITON_CA_FILE")]
-    found = [each async for each in _servers(manifest, options)]
+    found = [finding async for finding in _servers(manifest, options)]
     if any(finding.level == "ok" for finding in found):
         found.append(await _self_test(folder, manifest, options))
     return found
