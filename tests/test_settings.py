@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import ModelSettings, Settings
+from clipserve.settings.environment import BadSettings, read_settings, unknown_variables
 from clipserve.settings.table import as_markdown
-from clipserve.settings.unknown import unknown_variables
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, png, serving, write_toy_artifact
 

@@ -38,12 +38,11 @@ from clipserve.commands.embed import embed
 from clipserve.commands.keys import keys
 from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
-from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.running import failing
 from clipserve.commands.search import search
 from clipserve.errors import ClipError
+from clipserve.settings.environment import BadSettings, read_settings, unknown_variables
 from clipserve.settings.table import as_markdown
-from clipserve.settings.unknown import unknown_variables
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.tracing import TracingUnavailable

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from clipserve.client.errors import ItemFailed
 from clipserve.client.images import read_file
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.commands.vectors.files import Found
-from clipserve.errors import ClipError
 
 _SIDE = 320  # pixels of a thumbnail's longer side
 _STYLE = """
@@ -63,25 +61,18 @@ def _name(path: str) -> str:
 
 
 def _picture(path: Path | None) -> str:
+    """An upright JPEG thumbnail, within the limits of a service; empty for a text."""
     if path is None:
         return ""
+    file = io.BytesIO()
     try:
-        content = _small(read_file(str(path)))
-    except (ItemFailed, ClipError):
-        return '<div class="none" role="img" aria-label="no picture"></div>'
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
-
-
-def _small(image: bytes) -> bytes:
-    """An upright JPEG thumbnail, within the limits of a service. Raises ClipError: it cannot be decoded."""
-    read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(FORMATS)))
-    try:
+        image = read_file(path)
+        read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(FORMATS)))
         with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
             opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))
             upright = ImageOps.exif_transpose(opened)
             upright.thumbnail((_SIDE, _SIDE))
-            file = io.BytesIO()
             upright.convert("RGB").save(file, "JPEG", quality=80)
     except Exception:  # from a decoder, as in clipserve.clip.images
-        raise ClipError("the image cannot be decoded.") from None
-    return file.getvalue()
+        return '<div class="none" role="img" aria-label="no picture"></div>'
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'

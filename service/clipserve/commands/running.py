@@ -16,8 +16,8 @@ import uvloop
 from clipserve.access.key_file import KeyFileError
 from clipserve.client.errors import ClipserveError
 from clipserve.commands.printing import say
-from clipserve.commands.reading import BadSettings
 from clipserve.commands.vectors.files import VectorFileError
+from clipserve.settings.environment import BadSettings
 
 WRONG_USE = 2
 _INTERRUPTED = 128  # plus the signal's number, as in shells

@@ -17,7 +17,6 @@ from clipserve.rpc.message import MessageParser
 from clipserve.rpc.requests import embed_item, from_message, put_label_set
 from clipserve.v1 import clip_pb2
 
-
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest)
 T = TypeVar("T")

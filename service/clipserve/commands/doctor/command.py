@@ -19,8 +19,8 @@ from clipserve.commands.doctor.findings import LEVELS, Check, Level, Outcome, wo
 from clipserve.commands.doctor.secrets import Secrets
 from clipserve.commands.doctor.software import installed
 from clipserve.commands.printing import say, say_json, say_table
-from clipserve.commands.reading import BadSettings
 from clipserve.commands.running import WRONG_USE, fail
+from clipserve.settings.environment import BadSettings
 from clipserve.telemetry import log
 
 if TYPE_CHECKING:  # it loads an HTTP client

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.settings import ModelSettings, Settings
+from clipserve.settings.environment import BadSettings, read_settings
 from clipserve.wiring.model_names import find
 
 

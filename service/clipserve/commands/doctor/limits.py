@@ -98,17 +98,17 @@ def files(context: Context) -> Iterator[Finding]:
     """Compare the limit of open files with the connections that the settings allow."""
     needed = files_needed(context.settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = hard == resource.RLIM_INFINITY
-    do = (
-        f"raise it: ulimit -Hn {needed}, LimitNOFILE={needed} in systemd, --ulimit nofile={needed} in docker; or "
-        "lower CLIPSERVE_MAX_CONNECTIONS"
-    )
-    allowed = "any number of" if unlimited else hard
+    allowed = "any number of" if hard == resource.RLIM_INFINITY else hard
     found = f"a process may open {allowed} files; {needed:,} are needed, {OTHER_FILES} of them besides connections"
-    if unlimited or hard >= needed:
+    if hard == resource.RLIM_INFINITY or hard >= needed:
         yield ok(found)
     else:
-        yield problem(found, do) if hard < OTHER_FILES else warning(found, do)
+        level = problem if hard < OTHER_FILES else warning
+        yield level(
+            found,
+            f"raise it: ulimit -Hn {needed}, LimitNOFILE={needed} in systemd, --ulimit nofile={needed} in docker; "
+            "or lower CLIPSERVE_MAX_CONNECTIONS",
+        )
 
 
 def disk(context: Context) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from clipserve.clip import resampling
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.settings import Settings
-from clipserve.settings.unknown import unknown_variables
+from clipserve.settings.environment import unknown_variables
 
 _SHOWN = ("grpcio", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "pillow", "tritonclient")
 
