@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from clipserve.engine.backend import Embeddings, Pixels
 from clipserve.http1.answers import refusal
@@ -44,8 +43,7 @@ class Hanging(FakeBackend):
 
 def phases(running: Running) -> list[str]:
     """Of all connections that are open, in the order of the alphabet."""
-    connections: Any = running.gateway.server.server_state.connections
-    return sorted(each.phase.name for each in connections)
+    return sorted(member.phase.name for member in running.gateway.connections)
 
 
 def outcomes(running: Running) -> dict[str, float]:
@@ -166,10 +164,10 @@ async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_res
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(30_000_000)})  # more than systems keep
 
-    state, table = ServerState(), Connections(replace(LIMITS, write_timeout_seconds=60))
+    table = Connections(replace(LIMITS, write_timeout_seconds=60))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Connection(app, table, partial(refusal, rendered, Metrics()), state), "127.0.0.1", 0
+        lambda: Connection(app, table, partial(refusal, rendered, Metrics())), "127.0.0.1", 0
     )
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -323,7 +321,7 @@ async def test_at_the_end_idle_connections_are_closed_and_a_request_on_its_way_i
     ):
         await busy.send(GOOD[:20])
         await eventually(lambda: phases(running)[-1] == "READING")
-        running.gateway.server.should_exit = True
+        running.gateway.server.end()
         assert await idle.closed()
         await busy.send(GOOD[20:])
         answer = await busy.answer()

@@ -31,6 +31,9 @@ class Member:
     def check(self, now: float) -> None:
         self.checked += 1
 
+    def shutdown(self) -> None:
+        pass
+
     def abort(self) -> None:
         self.aborted = True
 

@@ -15,8 +15,6 @@ Reading continues after the end of a request, because only a read shows that the
 stored, up to the size of a head, for the next request; a client that sends more gets this answer and no other.
 While the application does not take a body, reading stops: `Connections.watch` then checks whether the client has
 left. It always checks the time of each phase.
-
-uvicorn has the listener and the shutdown (`shutdown`); this class replaces its protocol.
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ import time
 from typing import Any
 
 from starlette.types import ASGIApp
-from uvicorn.server import ServerState
 
 from clipserve.errors import ClipError, HeadersTooSlow, TooManyConnections
 from clipserve.http1.answers import Refuse
@@ -40,9 +37,9 @@ _LINGER_SECONDS = 2.0
 
 
 class Connection(asyncio.Protocol):
-    """See the module. `state`: uvicorn's; its shutdown waits for the connections in it."""
+    """See the module."""
 
-    def __init__(self, app: ASGIApp, table: Connections, refuse: Refuse, state: ServerState) -> None:
+    def __init__(self, app: ASGIApp, table: Connections, refuse: Refuse) -> None:
         self.address = ""
         self.phase = Phase.IDLE
         self.since = 0.0
@@ -51,7 +48,6 @@ class Connection(asyncio.Protocol):
         self._table = table
         self._limits = table.limits
         self._refuse = refuse
-        self._state = state
         self._transport: asyncio.Transport
         self._ends: tuple[Any, Any] = (None, None)  # our address and the client's
         self._expires = math.inf
@@ -71,7 +67,6 @@ class Connection(asyncio.Protocol):
         client = transport.get_extra_info("peername") or ("", 0)
         self._ends = transport.get_extra_info("sockname")[:2], tuple(client[:2])
         self.address = address_of(client[0])
-        self._state.connections.add(self)  # type: ignore[arg-type]
         self._enter(Phase.IDLE, self._limits.first_byte_timeout_seconds)
         try:
             self._table.admit(self)
@@ -88,7 +83,6 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.gone = True
-        self._state.connections.discard(self)
         self._table.discard(self)
         self._incoming.close()
         self._writable.set()
@@ -104,10 +98,9 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.FLUSHING and not self._left:
             self._next()
 
-    # What uvicorn and `Connections` call.
+    # What `Connections` and uvicorn's shutdown call: see `Member`.
 
     def shutdown(self) -> None:
-        """Shut down. A request in flight is the last one: `Connections.draining`."""
         if self.phase is Phase.IDLE:
             self._transport.close()
 
@@ -149,7 +142,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
-        return self._state.default_headers
+        return self._table.default_headers
 
     @property
     def keeps_alive(self) -> bool:
@@ -198,8 +191,8 @@ class Connection(asyncio.Protocol):
         self._cycle = cycle
         self._expires = math.inf  # the application limits the time of the body
         task = asyncio.get_running_loop().create_task(cycle.run(self._app))
-        self._state.tasks.add(task)
-        task.add_done_callback(self._state.tasks.discard)
+        self._table.tasks.add(task)
+        task.add_done_callback(self._table.tasks.discard)
 
     def _next(self) -> None:
         """The answer is taken, or nearly so: begin the next request, or close."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv6Address, ip_network
 from typing import Protocol
+
+from uvicorn.server import ServerState
 
 from clipserve.errors import TooManyConnections
 
@@ -55,18 +57,27 @@ class Member(Protocol):
     def check(self, now: float) -> None:
         """Close it if a timeout is over."""
 
+    def shutdown(self) -> None:
+        """Close it, unless a part of a request has arrived."""
+
     def abort(self) -> None:
         """Close it now."""
 
 
-class Connections:
-    """The open connections. At a limit, a new one closes one that is not working.
+class Connections(ServerState):
+    """The open connections, and a server's state. At a limit, a new one closes one that is not working.
 
     An address has at most half of all, whatever they do; if it has so many, that is an idle one of its own.
 
     If all together are too many, it is one of an address with more connections than the new one's, the address
     with most first: an idle one if there is any, else one whose answer is not taken or whose request is incomplete.
     If no address has one, it is an idle one of the same address.
+
+    Attributes:
+        draining: each answer is the last of its connection.
+        connections: all of them; uvicorn's shutdown calls `shutdown` of each, and waits until there are none.
+        tasks: those that answer requests; it waits for them too.
+        default_headers: of every answer; uvicorn sets the date.
     """
 
     def __init__(
@@ -78,16 +89,20 @@ class Connections:
             for_own: the last phase in which a connection is closed for a new one of its own address.
             shares_address: all clients have the address of a proxy, which may have all connections.
         """
+        super().__init__()
         self.limits = limits
         self._for_own = for_own
         most = limits.max_connections
         self._limit_of_address = most if shares_address else (most + 1) // 2
-        self.draining = False  # each answer is the last of its connection
-        self._all: set[Member] = set()
+        self.draining = False
+        self.connections: set[Member] = set()  # type: ignore[assignment]  # of our own kind
         self._by_address: dict[str, set[Member]] = {}
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.connections)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self.connections))
 
     def admit(self, newcomer: Member) -> None:
         """Count a new connection, and close another one if necessary.
@@ -98,15 +113,15 @@ class Connections:
         own = self._by_address.get(newcomer.address, set())
         if len(own) >= self._limit_of_address and not self._close_one(own, self._for_own):
             raise _too_many("your address has", len(own), self._limit_of_address)
-        limit, actual = self.limits.max_connections, len(self._all)
+        limit, actual = self.limits.max_connections, len(self.connections)
         if actual >= limit and not self._make_room(own):
             raise _too_many("there are", actual, limit)
-        self._all.add(newcomer)
+        self.connections.add(newcomer)
         self._by_address.setdefault(newcomer.address, set()).add(newcomer)
 
     def discard(self, member: Member) -> None:
         """Stop counting a connection; does nothing if it was not counted."""
-        self._all.discard(member)
+        self.connections.discard(member)
         own = self._by_address.get(member.address, set())
         own.discard(member)
         if not own:
@@ -117,12 +132,12 @@ class Connections:
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_CHECKS)
             now = time.monotonic()
-            for member in list(self._all):
+            for member in self:
                 member.check(now)
 
     def abort(self) -> None:
         """Close all remaining connections."""
-        for member in list(self._all):
+        for member in self:
             member.abort()
 
     def _make_room(self, own: set[Member]) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from clipserve.concurrency import kept_running
@@ -45,21 +45,26 @@ async def serving(
     connections.draining = True  # one request for each connection
     # Separate metrics, which nobody reads: requests refused here are not requests to the service.
     server = build_server(page, 1, connections, page.render, Metrics(), _Brief)
-    server.config.backlog = _CONNECTIONS  # asyncio accepts so many at once, and each is an open file
+    loop = asyncio.new_event_loop()
 
     async def serve() -> None:
         watching = asyncio.create_task(page.pulse.watch())
         await server.serve([listener])
         watching.cancel()
 
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve())
+
     beating = kept_running("pulse", partial(page.pulse.beat, ready))
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="operations", daemon=True)
+    thread = threading.Thread(target=run, name="operations", daemon=True)
     thread.start()
     try:
         yield
     finally:
         beating.cancel()
-        server.should_exit = server.force_exit = True
+        with suppress(RuntimeError):  # it has ended already
+            loop.call_soon_threadsafe(partial(server.end, at_once=True))
         thread.join(1.0)
 
 

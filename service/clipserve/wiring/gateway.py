@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from clipserve.access.gate import Gate, RateOptions, Rates
@@ -21,7 +20,7 @@ from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
 from clipserve.http1.connections import Connections
-from clipserve.http1.server import build_server
+from clipserve.http1.server import Server, build_server
 from clipserve.rest.app import build_app
 from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
@@ -42,7 +41,7 @@ class Gateway:
     """
 
     app: ASGIApp
-    server: uvicorn.Server
+    server: Server
     rpc: RpcServer | None
     metrics: Metrics
     use_cases: UseCases
@@ -70,8 +69,7 @@ class Gateway:
 
     def end(self, *, at_once: bool = False) -> None:
         """Accept no more requests. `at_once`: do not wait for those in flight."""
-        self.server.should_exit = True
-        self.server.force_exit = self.server.force_exit or at_once
+        self.server.end(at_once=at_once)
         if self.rpc:
             self.rpc.end(at_once=at_once)
 

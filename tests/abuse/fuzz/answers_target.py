@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import orjson
-from uvicorn.server import ServerState
 
 from clipserve.rest.exchange import Exchange
 from clipserve.settings import Settings
@@ -79,9 +79,9 @@ class Answers:
         self._log = _Log()
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._connect, self._operations = self._runner.run(self._open())
+        self._operations = self._runner.run(self._open())
 
-    async def _open(self) -> tuple[Any, list[tuple[str, str, Examples]]]:
+    async def _open(self) -> list[tuple[str, str, Examples]]:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         await write_toy_artifact(folder / "toy")
         settings = Settings(
@@ -92,7 +92,8 @@ class Answers:
         await gateway.warm_up()
         assert isinstance(gateway.app, Exchange)
         log.configure("INFO", self._log)
-        self._connect = gateway.server.config.http
+        self._connect: Callable[[], asyncio.Protocol] = gateway.server.connect
+        self._requests = gateway.connections.tasks
         _, body = await self._answered(b"GET /openapi.json HTTP/1.0\r\n\r\n")
         paths = json.loads(body)["paths"]
         documented = [
@@ -100,7 +101,7 @@ class Answers:
             for path, methods in sorted(paths.items())
             for method, operation in sorted(methods.items())
         ]
-        return self._connect, [*documented, *((method, path, {}) for method, path in _UNDOCUMENTED)]
+        return [*documented, *((method, path, {}) for method, path in _UNDOCUMENTED)]
 
     def close(self) -> None:
         """End the service."""
@@ -135,13 +136,13 @@ class Answers:
 
     async def _answered(self, case: bytes) -> tuple[str, bytes]:
         """The head of the answer, and its body."""
-        transport, state = _Transport(), ServerState()
-        transport.protocol = self._connect(server_state=state)
+        transport = _Transport()
+        transport.protocol = self._connect()
         transport.protocol.connection_made(transport)
         transport.protocol.data_received(case)
         async with asyncio.timeout(_SECONDS):
             await transport.closed.wait()
-            await asyncio.gather(*state.tasks)
+            await asyncio.gather(*self._requests)
         head = transport.written.partition(b"\r\n\r\n")[0].decode("latin-1")
         answer = http_answers(transport.written, bodiless=case.startswith(b"HEAD"))
         if answer is None:
