@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
-from clipserve.rest.body import BodyLimits, ClientGone, read_body
+from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving
 
@@ -47,6 +47,7 @@ async def read(
 ) -> bytes:
     with ByteBudget(1_000, 1_000).lease("client") as own:
         limits = BodyLimits(limit, seconds, 65_536)
+        announced_size(headers or {}, limits)
         return (await read_body(headers or {}, client.receive, limits, lease or own)).take()
 
 

@@ -150,7 +150,7 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
         return answer()
 
     await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate())(
-        scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
+        scope(headers=[(b"x-request-id", b"abc")]), client.receive, client.send
     )
     assert client.sent == [
         {

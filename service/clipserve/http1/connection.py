@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self.address = ""
         self.phase = Phase.IDLE
         self.since = 0.0
-        self.gone = False
+        self.gone = self.full = False
         self._app = app
         self._table = table
         self._limits = table.limits
@@ -56,8 +56,7 @@ class Connection(asyncio.Protocol):
         self._cycle: Cycle | None = None
         self._deaf = False  # received bytes are dropped
         self._left = False  # nothing more is written
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._emptied = asyncio.Event()  # for those who wait while it is full
         self._taking = Taking(self._limits.write_timeout_seconds)
 
     # What the event loop calls.
@@ -85,16 +84,18 @@ class Connection(asyncio.Protocol):
         self.gone = True
         self._table.discard(self)
         self._incoming.close()
-        self._writable.set()
+        self._emptied.set()
         if self._cycle:
             self._cycle.wake()
         self._cycle = None
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self.full = True
+        self._emptied.clear()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self.full = False
+        self._emptied.set()
         if self.phase is Phase.FLUSHING and not self._left:
             self._next()
 
@@ -119,11 +120,11 @@ class Connection(asyncio.Protocol):
 
     def write(self, *parts: bytes) -> None:
         for part in parts:
-            self._taking.add(len(part))
+            self._taking.written += len(part)
             self._transport.write(part)
 
     async def writable(self) -> None:
-        await self._writable.wait()
+        await self._emptied.wait()
 
     def go_on_reading(self) -> None:
         if self._paused:
@@ -135,10 +136,16 @@ class Connection(asyncio.Protocol):
 
     def answered(self) -> None:
         self._cycle = None
-        self._enter(Phase.FLUSHING)
         self._deaf = not self._incoming.complete  # else the rest of the body would start reading again
-        if self._writable.is_set():
+        if self.full:
+            self._enter(Phase.FLUSHING)
+        else:
             self._next()
+
+    def ended(self, cycle: Cycle) -> None:
+        self._table.tasks.discard(cycle)
+        if not cycle.answered:
+            self.abort()
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
@@ -161,8 +168,6 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         incoming = self._incoming
-        if self.phase is Phase.IDLE:
-            self._enter(Phase.READING, self._limits.header_timeout_seconds)
         try:
             behind = incoming.feed(data)
             if incoming.head_complete and self._cycle is None:
@@ -172,12 +177,21 @@ class Connection(asyncio.Protocol):
             return
         if incoming.complete:
             self._enter(Phase.WORKING)
-        elif incoming.buffered > _READ_AHEAD:
-            self._transport.pause_reading()
+        else:
+            self._go_on(incoming)
         if self._cycle:
             self._cycle.wake()
         if behind:
             self._keep(behind)
+
+    def _go_on(self, incoming: IncomingRequest) -> None:
+        """A part of a request has arrived."""
+        if self.phase is Phase.IDLE:
+            self._enter(Phase.READING, self._limits.header_timeout_seconds)
+        if self._cycle:
+            self._expires = math.inf  # the application limits the time of the body
+        if incoming.buffered > _READ_AHEAD:
+            self._transport.pause_reading()
 
     def _keep(self, data: bytes) -> None:
         """Store bytes of the next request."""
@@ -189,10 +203,8 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         cycle = Cycle(self, self._incoming, scope_of(self._incoming, *self._ends))
         self._cycle = cycle
-        self._expires = math.inf  # the application limits the time of the body
-        task = asyncio.get_running_loop().create_task(cycle.run(self._app))
-        self._table.tasks.add(task)
-        task.add_done_callback(self._table.tasks.discard)
+        self._table.tasks.add(cycle)
+        cycle.start(self._app)
 
     def _next(self) -> None:
         """The answer is taken, or nearly so: begin the next request, or close."""
@@ -226,6 +238,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _fail(self, error: ClipError) -> None:
+        if self.phase is Phase.IDLE:
+            self._enter(Phase.READING)
         self._incoming.close()
         self._incoming.keep_alive = False
         if self._cycle:

@@ -64,6 +64,13 @@ class Member(Protocol):
         """Close it now."""
 
 
+class Answering(Protocol):
+    """A request that is being answered."""
+
+    def cancel(self, msg: str) -> object:
+        """Give it up; uvicorn says why."""
+
+
 class Connections(ServerState):
     """The open connections, and a server's state. At a limit, a new one closes one that is not working.
 
@@ -76,7 +83,7 @@ class Connections(ServerState):
     Attributes:
         draining: each answer is the last of its connection.
         connections: all of them; uvicorn's shutdown calls `shutdown` of each, and waits until there are none.
-        tasks: those that answer requests; it waits for them too.
+        tasks: the requests that are being answered; it waits for them too, and cancels them in the end.
         default_headers: of every answer; uvicorn sets the date.
     """
 
@@ -95,7 +102,9 @@ class Connections(ServerState):
         most = limits.max_connections
         self._limit_of_address = most if shares_address else (most + 1) // 2
         self.draining = False
-        self.connections: set[Member] = set()  # type: ignore[assignment]  # of our own kind
+        # Of our own kinds.
+        self.connections: set[Member] = set()  # type: ignore[assignment]
+        self.tasks: set[Answering] = set()  # type: ignore[assignment]
         self._by_address: dict[str, set[Member]] = {}
 
     def __len__(self) -> int:
@@ -171,22 +180,18 @@ def _too_many(who: str, actual: int, limit: int) -> TooManyConnections:
 
 
 class Taking:
-    """Tracks whether a client takes the written bytes."""
+    """Tracks whether a client takes the written bytes. `written`: how many in all."""
 
     def __init__(self, seconds: float) -> None:
+        self.written = 0
         self._seconds = seconds
-        self._written = 0  # bytes in total
         self._taken = 0  # by the client's system, at `_taken_at`
         self._taken_at = 0.0
 
-    def add(self, size: int) -> None:
-        """Count written bytes."""
-        self._written += size
-
     def stands_still(self, waiting: int, now: float) -> bool:
         """Whether nothing was taken for too long. `waiting`: bytes written and not yet taken."""
-        if not waiting or self._written - waiting > self._taken:
-            self._taken, self._taken_at = self._written - waiting, now
+        if not waiting or self.written - waiting > self._taken:
+            self._taken, self._taken_at = self.written - waiting, now
             return False
         return now - self._taken_at > self._seconds
 

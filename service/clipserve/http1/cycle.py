@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote
 
 from httptools import HttpParserError, parse_url
@@ -22,9 +22,15 @@ _EXTENSIONS: dict[str, dict[str, str]] = {ANSWERING: {}}
 
 
 class Line(Protocol):
-    """The connection of a request; see `Connection`."""
+    """The connection of a request; see `Connection`.
+
+    Attributes:
+        gone: it is closed.
+        full: the client has yet to take most of the written bytes.
+    """
 
     gone: bool
+    full: bool
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
@@ -38,7 +44,7 @@ class Line(Protocol):
         """Send these bytes."""
 
     async def writable(self) -> None:
-        """Wait until the client has taken most of the written bytes."""
+        """Wait while it is full."""
 
     def go_on_reading(self) -> None:
         """Read more of the body."""
@@ -49,48 +55,63 @@ class Line(Protocol):
     def answered(self) -> None:
         """Note that the answer is written."""
 
-    def abort(self) -> None:
-        """Close the connection now."""
+    def ended(self, cycle: Cycle) -> None:
+        """Note that the application has returned."""
 
 
 class Cycle:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        answered: the answer is written.
+    """
 
     def __init__(self, line: Line, incoming: IncomingRequest, scope: Scope) -> None:
+        self.answered = False
         self._line = line
         self._incoming = incoming
         self._scope = scope
-        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._news: asyncio.Future[None] | None = None  # while `receive` waits
         self._failure: ClipError | None = None
+        self._received = False  # the application has called `receive`
         self._body_given = False
         self._start: Message | None = None  # the answer's start, until its first byte is written
         self._chunked = False
-        self._answered = False
-        self._answering: asyncio.Task[Any] | None = None  # cancelled if the client leaves
+        self._answering = False  # see `ANSWERING`
 
-    async def run(self, app: ASGIApp) -> None:
-        """Run the application. If it does not answer, close the connection."""
+    def start(self, app: ASGIApp) -> None:
+        """Run the application in a task."""
+        self._task = asyncio.get_running_loop().create_task(self._run(app))
+
+    async def _run(self, app: ASGIApp) -> None:
         try:
             await app(self._scope, self._receive, self._send)
         except Exception as error:  # a bug of the exchange itself, which renders all errors of routes
             logger.error("unexpected", exc_info=error)
         finally:
-            self._answering = None  # it holds this object
-            if not self._answered:
-                self._line.abort()
+            self._task = None  # it holds this object
+            self._line.ended(self)
+
+    def cancel(self, msg: str) -> None:
+        """Give the request up."""
+        if self._task:
+            self._task.cancel(msg)
 
     def wake(self) -> None:
         """Wake `receive`: a part of the body has arrived, or the client has left."""
-        self._news.set()
-        if self._answering and self._line.gone:
-            self._answering.cancel()
+        if self._news and not self._news.done():
+            self._news.set_result(None)
+        if self._answering and self._task and self._line.gone:
+            self._task.cancel()
 
     def fail(self, error: ClipError) -> None:
         """Let `receive` raise this error: the received bytes are not a body."""
         self._failure = error
-        self._news.set()
+        self.wake()
 
     async def _receive(self) -> Message:
+        """The next message. The first call does not wait: it returns what has arrived, which may be nothing."""
         incoming, line = self._incoming, self._line
         if incoming.expects_continue and not line.gone:
             incoming.expects_continue = False
@@ -99,21 +120,23 @@ class Cycle:
             if self._failure:
                 failure, self._failure = self._failure, None
                 raise failure
-            if line.gone or self._answered:
+            if line.gone or self.answered:
                 return {"type": "http.disconnect"}
-            if incoming.buffered or (incoming.complete and not self._body_given):
-                self._body_given = incoming.complete
+            if not self._received or incoming.buffered or (incoming.complete and not self._body_given):
+                self._received, self._body_given = True, incoming.complete
                 body = incoming.take()
-                line.go_on_reading()
+                if not incoming.complete:
+                    line.go_on_reading()
                 return {"type": "http.request", "body": body, "more_body": not incoming.complete}
-            self._news.clear()
-            await self._news.wait()
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
 
     async def _send(self, message: Message) -> None:
         if message["type"] == ANSWERING:
-            self._answering = asyncio.current_task()
+            self._answering = True
             self._line.at_work()
-            self.wake()  # the client may have left before
+            if self._line.gone:
+                self.wake()
             return
         if self._line.gone:
             return
@@ -131,23 +154,25 @@ class Cycle:
         else:
             self._line.write(head, body)
         if not more:
-            self._answered = True
-            self._news.set()
+            self.answered = True
+            self.wake()
             self._line.answered()
-        await self._line.writable()
+        if self._line.full:
+            await self._line.writable()
 
     def _head(self) -> bytes:
         assert self._start
         status, given = self._start["status"], self._start["headers"]
         self._start = None
         self._incoming.expects_continue = False
-        names = {name for name, _ in given}
+        bounded = status in (204, 304)
+        for name, _ in given:
+            bounded = bounded or name == b"content-length"
         # HTTP/1.0 has no chunks: closing the connection ends the answer.
-        bounded = b"content-length" in names or status in (204, 304)
         self._chunked = not bounded and self._incoming.http_version == "1.1"
         if (b"connection", b"close") in given:
             self._incoming.keep_alive = False
-            given = [each for each in given if each[0] != b"connection"]
+            given = [header for header in given if header[0] != b"connection"]
         headers = [*self._line.default_headers, *given]
         return answer_head(status, headers, keep_alive=self._line.keeps_alive, chunked=self._chunked)
 

@@ -21,6 +21,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest, check_limit
 
 _HEAD_END = b"\r\n\r\n"
+_LINE_ENDS = (b"\r", b"\n")
 # The parser cannot stop at the end of a chunked body: bytes after it in the same piece are lost.
 _PIECE = 16_384
 # Bytes of the body that allow one byte between chunks. A chunk of one byte takes five others, and a callback.
@@ -56,6 +57,7 @@ class IncomingRequest:
         self.keep_alive = self.expects_continue = False
         self.buffered = 0
         self._limit = max_header_bytes
+        self._room = _MAX_HEADERS  # for more headers
         self._header_bytes = 0  # of the head; then since the last byte of a chunked body
         self._tail = b""  # the head's last bytes: a read may split its end
         self._between = 0  # bytes between the bytes of a chunked body, minus those that it allows
@@ -89,25 +91,27 @@ class IncomingRequest:
         self._parser = None
 
     def _feed_head(self, data: bytes) -> bytes:
-        if not self._tail:  # RFC 9112 (2.2): a server ignores empty lines before a request
-            self._header_bytes += len(data)
+        if (
+            not self._tail and data[:1] in _LINE_ENDS
+        ):  # RFC 9112 (2.2): empty lines before a request are ignored
+            size = len(data)
             data = data.lstrip(b"\r\n")
-            self._header_bytes -= len(data)
+            self._count_head(size - len(data))
         while data and not self.head_complete:
             end = self._end_of_head(data)
             piece, data = data[:end], data[end:]
-            self._header_bytes += len(piece)
-            self._check_head()
+            self._count_head(end)
             self._tail = (self._tail + piece[-3:])[-3:]
             self._parse(piece)
-        self._check_head()
         if self.head_complete:
             self._begin_body()
         return data
 
-    def _check_head(self) -> None:
-        said = "the request line and the headers have {:,} bytes or more"
-        check_limit(HeadersTooLarge, said, self._header_bytes, self._limit)
+    def _count_head(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._limit:
+            said = "the request line and the headers have {:,} bytes or more"
+            check_limit(HeadersTooLarge, said, self._header_bytes, self._limit)
 
     def _end_of_head(self, data: bytes) -> int:
         if self._tail:
@@ -118,8 +122,11 @@ class IncomingRequest:
         return len(data) if end < 0 else end + len(_HEAD_END)
 
     def _begin_body(self) -> None:
-        self._check_once()
         fields = dict(self.headers)
+        if len(fields) < len(self.headers):
+            self._check_once()
+        if b"host" not in fields and self.http_version == "1.1":
+            raise MalformedRequest("the request has no Host header; send one.")
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and encoding.strip().lower() != b"chunked":
             raise MalformedRequest("Transfer-Encoding must be chunked.")
@@ -130,7 +137,8 @@ class IncomingRequest:
             )
         self._missing = int(length)
         self.complete = encoding is None and not self._missing
-        self.expects_continue = not self.complete and fields.get(b"expect", b"").lower() == b"100-continue"
+        if b"expect" in fields:
+            self.expects_continue = not self.complete and fields[b"expect"].lower() == b"100-continue"
         self.close()
         if encoding is not None:
             self._header_bytes = 0
@@ -140,16 +148,9 @@ class IncomingRequest:
     def _check_once(self) -> None:
         """Refuse duplicates, of which a proxy may have read the other one; RFC 9112 (3.2) requires one Host."""
         names = [name for name, _ in self.headers]
-        for name in (b"authorization", b"transfer-encoding"):
-            if names.count(name) > 1:
-                raise MalformedRequest(
-                    f"the request has two {name.decode().title()} headers or more; send one."
-                )
-        hosts = names.count(b"host")
-        if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
-            raise MalformedRequest(
-                f"the request has {hosts or 'no'} Host header{'s'[: hosts > 1]}; send one."
-            )
+        for name in (b"authorization", b"host", b"transfer-encoding"):
+            if (count := names.count(name)) > 1:
+                raise MalformedRequest(f"the request has {count} {name.decode().title()} headers; send one.")
 
     def _take_missing(self, data: bytes) -> bytes:
         piece, behind = data[: self._missing], data[self._missing :]
@@ -199,7 +200,8 @@ class IncomingRequest:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
-        if len(self.headers) > _MAX_HEADERS:
+        self._room -= 1
+        if self._room < 0:
             raise HeadersTooLarge(
                 f"the request has more than {_MAX_HEADERS} headers.",
                 limit=_MAX_HEADERS,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
@@ -46,7 +46,10 @@ def announced_size(headers: Mapping[bytes, bytes], limits: BodyLimits) -> int:
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limits: BodyLimits, lease: Lease
 ) -> Body:
-    """Read the whole body. The names in `headers` are in lower case.
+    """Read the whole body. The names in `headers` are in lower case; `announced_size` has checked its size.
+
+    The first message must come at once, with what has arrived with the headers, if anything: so most bodies need no
+    timer.
 
     Raises:
         BodyTooLarge, BodyTooSlow: a limit is exceeded; raised as soon as that is known.
@@ -54,26 +57,36 @@ async def read_body(
         Overloaded: the budget of `lease` has no room.
         ClientGone: the client left before the end.
     """
-    announced_size(headers, limits)
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
-    chunks: list[bytes] = []
+    message = await receive()
+    chunks = [_chunk(message, limits, lease)]
+    if message.get("more_body"):
+        await _read_rest(chunks, receive, limits, lease)
+    return Body(b"".join(chunks))
+
+
+async def _read_rest(chunks: list[bytes], receive: Receive, limits: BodyLimits, lease: Lease) -> None:
     deadline = _BodyDeadline(limits)
     try:
-        async with asyncio.timeout_at(deadline.until) as timer:
-            while True:
+        async with asyncio.timeout_at(deadline.moved(lease.size)) as timer:
+            message: Message = {"more_body": True}
+            while message.get("more_body"):
                 message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk = message.get("body", b"")
-                check_limit(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)
-                lease.grow(len(chunk))
-                chunks.append(chunk)
-                if not message.get("more_body"):
-                    return Body(b"".join(chunks))
-                timer.reschedule(deadline.moved(len(chunk)))
+                chunks.append(_chunk(message, limits, lease))
+                timer.reschedule(deadline.moved(len(chunks[-1])))
     except TimeoutError:
         raise deadline.too_slow(lease.size) from None
+
+
+def _chunk(message: Message, limits: BodyLimits, lease: Lease) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    chunk: bytes = message.get("body", b"")
+    if chunk:
+        check_limit(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)
+        lease.grow(len(chunk))
+    return chunk
 
 
 class _BodyDeadline:

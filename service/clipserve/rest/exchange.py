@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,30 +61,30 @@ class _Answer:
         self.status: int | None = None
         self.body_pending = True
 
-    async def __call__(self, message: Message) -> None:
-        """A part of it, which is passed on at once."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._headers()]
-        await self._send(message)
-
-    async def whole(self, response: Response) -> None:
-        """All of it, until the client has taken it."""
-        status, headers = response.status_code, response.raw_headers
-        await self({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": response.body})
-
     async def begin(self, scope: Scope) -> None:
         """Cancel this task if the client leaves from now on, where the connection is our own: see `ANSWERING`."""
         if ANSWERING in scope.get("extensions", ()):
             await self._send({"type": ANSWERING})
 
-    def _headers(self) -> Iterator[tuple[bytes, bytes]]:
-        yield b"x-request-id", self._request.id.encode()
+    async def __call__(self, message: Message) -> None:
+        """A part of it, which is passed on at once."""
+        if message["type"] == "http.response.start":
+            message = self._start(message["status"], message["headers"])
+        await self._send(message)
+
+    async def whole(self, response: Response) -> None:
+        """All of it, until the client has taken it."""
+        await self._send(self._start(response.status_code, response.raw_headers))
+        await self._send({"type": "http.response.body", "body": response.body})
+
+    def _start(self, status: int, given: Iterable[tuple[bytes, bytes]]) -> Message:
+        self.status = status
+        headers = [*given, (b"x-request-id", self._request.id.encode())]
         if timing := self._request.server_timing:
-            yield b"server-timing", timing.encode()
+            headers.append((b"server-timing", timing.encode()))
         if self.body_pending:
-            yield b"connection", b"close"
+            headers.append((b"connection", b"close"))
+        return {"type": "http.response.start", "status": status, "headers": headers}
 
 
 class Exchange:
@@ -118,7 +118,7 @@ class Exchange:
         self._refusals = refusals or Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {key.lower(): value for key, value in scope["headers"]}
+        headers = dict(scope["headers"])
         found = self._paths.find(scope["path"])
         request = RequestContext(
             request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
@@ -171,7 +171,13 @@ class Exchange:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
             await answer.begin(scope)
-            response = await _within(seconds, found.answer(asked, body))
+            try:
+                async with asyncio.timeout(seconds) as timer:
+                    response = await found.answer(asked, body)
+            except TimeoutError:
+                if not timer.expired():
+                    raise
+                raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
             if len(response.body) > _SMALL:
                 lease.grow(len(response.body))
             await answer.whole(response)
@@ -181,13 +187,3 @@ class Exchange:
         if found.template not in _OPEN:
             managing = (asked.method, found.template) in _MANAGING
             await self._gate.enter(asked.header(b"authorization") or None, "manage" if managing else "use")
-
-
-async def _within(seconds: float, work: Awaitable[Response]) -> Response:
-    try:
-        async with asyncio.timeout(seconds) as timer:
-            return await work
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
