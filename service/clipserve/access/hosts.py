@@ -13,7 +13,6 @@ from collections.abc import Collection
 from clipserve.errors import MisdirectedRequest
 
 
-@functools.lru_cache(16)  # to parse an address takes as long as to parse a request
 def is_loopback(host: str) -> bool:
     """Whether this is `localhost`, which DNS cannot give to another machine, or a loopback address."""
     try:
@@ -35,6 +34,9 @@ class Hosts:
 
     def __init__(self, besides: Collection[str] | None = None) -> None:
         self._besides = besides
+        self._accepts = functools.lru_cache(16)(
+            self._accepts_name
+        )  # nearly all requests have the same header
 
     def check(self, host: bytes | None) -> None:
         """Check the value of a header Host, which every browser sends.
@@ -42,14 +44,16 @@ class Hosts:
         Raises:
             MisdirectedRequest: the name is not accepted.
         """
-        if self._besides is None or not host:
-            return
-        name = name_of(host.decode("latin-1"))
-        if not is_loopback(name) and name not in self._besides:
+        if self._besides is not None and host and not self._accepts(host):
+            name = name_of(host.decode("latin-1"))
             raise MisdirectedRequest(
                 f"the request is for the host `{name[:64]}`; without keys, a service on loopback accepts only "
                 "localhost. Use localhost, or add this host to CLIPSERVE_ALLOWED_HOSTS."
             )
+
+    def _accepts_name(self, host: bytes) -> bool:
+        name = name_of(host.decode("latin-1"))
+        return is_loopback(name) or name in (self._besides or ())
 
 
 ANY = Hosts()
