@@ -125,33 +125,27 @@ class Dripping:
         return {"type": "http.request", "body": body, "more_body": True}
 
 
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipserve.rest.body._GRACE_SECONDS", 0.1)
-    monkeypatch.setattr("clipserve.rest.body._LONGEST_PAUSE_SECONDS", 0.3)
-
-
 async def read_dripping(first: int, size: int, *, rate: int, seconds: float = 30) -> BodyTooSlow:
-    limits = BodyLimits(10_000_000, body_timeout_seconds=seconds, min_body_bytes_per_second=rate)
+    limits = BodyLimits(10_000_000, seconds, rate, grace_seconds=0.1, longest_pause_seconds=0.3)
     with ByteBudget(10_000_000, 10_000_000).lease("client") as lease, pytest.raises(BodyTooSlow) as caught:
         await read_body({}, Dripping(first, size).receive, limits, lease)
     return caught.value
 
 
-async def test_a_body_that_comes_too_slowly_is_refused_before_its_time_is_over(brief: None) -> None:
+async def test_a_body_that_comes_too_slowly_is_refused_before_its_time_is_over() -> None:
     started = time.monotonic()
     error = await read_dripping(1, 1, rate=1_000)
     assert (error.limit, "it must come at 1,000 bytes a second" in error.detail) == (1_000, True)
     assert time.monotonic() - started < 10  # the usual is under half a second
 
 
-async def test_so_is_one_that_came_fast_and_whose_end_is_withheld(brief: None) -> None:
+async def test_so_is_one_that_came_fast_and_whose_end_is_withheld() -> None:
     started = time.monotonic()
     assert (await read_dripping(1_000_000, 0, rate=1_000)).limit == 1_000
     assert time.monotonic() - started < 10  # the usual is under half a second
 
 
-async def test_one_that_comes_at_the_rate_has_all_its_time(brief: None) -> None:
+async def test_one_that_comes_at_the_rate_has_all_its_time() -> None:
     assert (await read_dripping(0, 1_000, rate=1_000, seconds=2)).limit == 2
 
 

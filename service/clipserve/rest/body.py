@@ -14,8 +14,6 @@ from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, check_limit
 
 _TOO_LARGE = "the body has {:,} bytes or more"
-_GRACE_SECONDS = 2.0  # before the rate counts
-_LONGEST_PAUSE_SECONDS = 5.0  # that received bytes allow: a lost packet is sent again after three
 
 
 class ClientGone(Exception):
@@ -24,11 +22,18 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """The limits of a body: its bytes, its seconds, and its minimum rate after the first two seconds."""
+    """The limits of a body: its bytes, its seconds, and its minimum rate.
+
+    Attributes:
+        grace_seconds: before the rate counts.
+        longest_pause_seconds: that received bytes allow; a lost packet is sent again after three.
+    """
 
     max_body_bytes: int
     body_timeout_seconds: float
     min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
+    grace_seconds: float = 2.0
+    longest_pause_seconds: float = 5.0
 
 
 def announced_size(headers: Mapping[bytes, bytes], limits: BodyLimits) -> int:
@@ -90,7 +95,7 @@ def _chunk(message: Message, limits: BodyLimits, lease: Lease) -> bytes:
 
 
 class _BodyDeadline:
-    """The deadline of the next bytes. Each received byte extends it by 1 / minimum rate, up to 5 s ahead.
+    """The deadline of the next bytes. Each received byte extends it by 1 / minimum rate, up to the longest pause.
 
     So a body whose last byte is withheld is given up as soon as one that has hardly begun.
     """
@@ -100,23 +105,20 @@ class _BodyDeadline:
         self._began = self._now()
         self._end = self._began + limits.body_timeout_seconds
         self._limits = limits
-        self.until = self._bounded(self._began + _GRACE_SECONDS)
+        self.until = min(self._began + limits.grace_seconds, self._end)
 
     def moved(self, size: int) -> float:
         bought = self.until + size / self._limits.min_body_bytes_per_second
-        self.until = self._bounded(min(bought, self._now() + _LONGEST_PAUSE_SECONDS))
+        self.until = min(bought, self._now() + self._limits.longest_pause_seconds, self._end)
         return self.until
 
     def too_slow(self, size: int) -> BodyTooSlow:
-        said = f"{size:,} bytes of the body arrived within {self.until - self._began:.2g} s, and not its end"
+        came = f"{size:,} bytes of the body arrived within {self.until - self._began:.2g} s, and not its end"
+        limits = self._limits
         if self.until == self._end:
-            seconds = self._limits.body_timeout_seconds
-            return BodyTooSlow(f"{said}; the limit is {seconds:g} s.", limit=seconds)
-        rate = self._limits.min_body_bytes_per_second
+            seconds = limits.body_timeout_seconds
+            return BodyTooSlow(f"{came}; the limit is {seconds:g} s.", limit=seconds)
+        rate, pause = limits.min_body_bytes_per_second, limits.longest_pause_seconds
         return BodyTooSlow(
-            f"{said}; it must come at {rate:,} bytes a second, with no pause of {_LONGEST_PAUSE_SECONDS:g} s.",
-            limit=rate,
+            f"{came}; it must come at {rate:,} bytes a second, with no pause of {pause:g} s.", limit=rate
         )
-
-    def _bounded(self, until: float) -> float:
-        return min(until, self._end)
