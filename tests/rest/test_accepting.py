@@ -10,9 +10,12 @@ from contextlib import ExitStack
 from functools import partial
 
 import uvloop
+from starlette.types import Receive, Scope, Send
 
 from clipserve.http1.connections import Connections
 from clipserve.http1.server import Server
+from clipserve.rest.errors import rendered
+from clipserve.telemetry.metrics import Metrics
 from tests.rest.test_connections import LIMITS
 from tests.support import eventually
 
@@ -22,11 +25,20 @@ COUNT = 100
 class Accepted(asyncio.Protocol):
     """A connection that does nothing."""
 
-    def __init__(self, accepted: list[asyncio.BaseTransport]) -> None:
+    def __init__(self, accepted: list[asyncio.BaseTransport], *_: object) -> None:
         self._accepted = accepted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._accepted.append(transport)
+
+
+async def nobody(_: Scope, __: Receive, ___: Send) -> None:
+    """An application that is not asked."""
+
+
+def server_of(accepted: list[asyncio.BaseTransport]) -> Server:
+    kind = partial(Accepted, accepted)
+    return Server(nobody, 0, Connections(LIMITS), rendered, Metrics(), kind)
 
 
 class Full(socket.socket):
@@ -44,7 +56,7 @@ class Full(socket.socket):
 async def turns_until_all_are_accepted() -> int:
     accepted: list[asyncio.BaseTransport] = []
 
-    server = Server(partial(Accepted, accepted), Connections(LIMITS), drain_seconds=0)
+    server = server_of(accepted)
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2 * COUNT))
         for _ in range(COUNT):
@@ -69,7 +81,7 @@ def test_a_hundred_that_wait_are_accepted_in_a_few_turns_of_uvloop() -> None:
 
 async def test_a_process_with_too_many_open_files_accepts_again_after_a_while() -> None:
     accepted: list[asyncio.BaseTransport] = []
-    server = Server(partial(Accepted, accepted), Connections(LIMITS), drain_seconds=0)
+    server = server_of(accepted)
     with Full() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

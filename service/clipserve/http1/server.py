@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from clipserve.concurrency import kept_running
-from clipserve.http1.answers import Render, refusal
+from clipserve.http1.answers import Refuse, Render, refusal
 from clipserve.http1.connection import Connection
 from clipserve.http1.connections import Connections
 from clipserve.telemetry.log import logger
@@ -36,11 +36,23 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, connect: Callable[[], asyncio.Protocol], connections: Connections, drain_seconds: float
+        self,
+        app: ASGIApp,
+        drain_seconds: float,
+        connections: Connections,
+        render: Render,
+        metrics: Metrics,
+        kind: Callable[[ASGIApp, Connections, Refuse], asyncio.Protocol] = Connection,
     ) -> None:
-        """`drain_seconds`: what the requests in flight have at the end."""
+        """Make a server of this application.
+
+        Args:
+            drain_seconds: what the requests in flight have at the end.
+            render: renders errors.
+            kind: the class of connections.
+        """
         config = uvicorn.Config(
-            _no_application,
+            app,
             interface="asgi3",
             ws="none",
             lifespan="off",
@@ -48,7 +60,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # it is a timeout of asyncio
         )
         super().__init__(config)
-        self.connect = connect
+        self.connect = partial(kind, app, connections, partial(refusal, render, metrics))
         self.server_state = self._connections = connections
         self._connecting: set[asyncio.Task[Any]] = set()
 
@@ -117,7 +129,3 @@ def build_server(
     """Make a server of this application. `render`: renders errors. `kind`: the class of connections."""
     refuse = partial(refusal, render, metrics)
     return Server(lambda: kind(app, connections, refuse), connections, drain_seconds)
-
-
-async def _no_application(_: Scope, __: Receive, ___: Send) -> None:
-    """What uvicorn gets in place of the application, which each connection has."""

@@ -20,7 +20,7 @@ from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
 from clipserve.http1.connections import Connections
-from clipserve.http1.server import Server, build_server
+from clipserve.http1.server import Server
 from clipserve.rest.app import build_app
 from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
@@ -112,7 +112,7 @@ async def open_gateway(
         shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
         app = build_app(shared, options.rest)
         connections = Connections(options.connections, shares_address=settings.shares_address)
-        server = build_server(app, settings.drain_seconds, connections, rendered, metrics)
+        server = Server(app, settings.drain_seconds, connections, rendered, metrics)
         rpc = None
         if settings.grpc_enabled:
             from clipserve.rpc.build import build_rpc  # loads gRPC
