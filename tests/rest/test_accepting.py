@@ -13,7 +13,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from clipserve.http1.connections import Connections
-from clipserve.http1.server import Server
+from clipserve.http1.server import HttpServer
 from clipserve.rest.errors import rendered
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.test_connections import LIMITS
@@ -36,9 +36,9 @@ async def nobody(_: Scope, __: Receive, ___: Send) -> None:
     """An application that is not asked."""
 
 
-def server_of(accepted: list[asyncio.BaseTransport]) -> Server:
+def server_of(accepted: list[asyncio.BaseTransport]) -> HttpServer:
     kind = partial(Accepted, accepted)
-    return Server(nobody, 0, Connections(LIMITS), rendered, Metrics(), kind)
+    return HttpServer(nobody, 0, Connections(LIMITS), rendered, Metrics(), kind)
 
 
 class Full(socket.socket):

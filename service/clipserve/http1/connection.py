@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         ):
             self.abort()
 
-    # What `Cycle` calls: see `Line`.
+    # What `Cycle` calls: see `Wire`.
 
     def write(self, *parts: bytes) -> None:
         for part in parts:

@@ -21,7 +21,7 @@ ANSWERING = "clipserve.answering"
 _EXTENSIONS: dict[str, dict[str, str]] = {ANSWERING: {}}
 
 
-class Line(Protocol):
+class Wire(Protocol):
     """The connection of a request; see `Connection`.
 
     Attributes:
@@ -66,7 +66,7 @@ class Cycle:
         answered: the answer is written.
     """
 
-    def __init__(self, line: Line, incoming: IncomingRequest, scope: Scope) -> None:
+    def __init__(self, line: Wire, incoming: IncomingRequest, scope: Scope) -> None:
         self.answered = False
         self._line = line
         self._incoming = incoming

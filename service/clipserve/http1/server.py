@@ -23,7 +23,7 @@ _AT_ONCE = 64  # connections accepted between two turns of the event loop; each 
 _AGAIN_SECONDS = 1.0  # until the next try, if the process has too many open files
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """Serves an application: `serve` runs until `end` is called.
 
     It accepts all connections that wait, up to 64 in one turn of the event loop. uvloop's own listener accepts one
@@ -116,16 +116,3 @@ class Server(uvicorn.Server):
             task = loop.create_task(loop.connect_accepted_socket(self.connect, accepted))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
-
-
-def build_server(
-    app: ASGIApp,
-    drain_seconds: float,
-    connections: Connections,
-    render: Render,
-    metrics: Metrics,
-    kind: type[Connection] = Connection,
-) -> Server:
-    """Make a server of this application. `render`: renders errors. `kind`: the class of connections."""
-    refuse = partial(refusal, render, metrics)
-    return Server(lambda: kind(app, connections, refuse), connections, drain_seconds)

@@ -15,7 +15,7 @@ from functools import partial
 from clipserve.concurrency import kept_running
 from clipserve.http1.connection import Connection
 from clipserve.http1.connections import ConnectionLimits, Connections, Phase
-from clipserve.http1.server import Server
+from clipserve.http1.server import HttpServer
 from clipserve.operations.page import Page
 from clipserve.telemetry.metrics import Metrics
 
@@ -44,7 +44,7 @@ async def serving(
     connections = Connections(limits, for_own=Phase.READING)
     connections.draining = True  # one request for each connection
     # Separate metrics, which nobody reads: requests refused here are not requests to the service.
-    server = Server(page, 1, connections, page.render, Metrics(), _Brief)
+    server = HttpServer(page, 1, connections, page.render, Metrics(), _Brief)
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:

@@ -20,7 +20,7 @@ from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
 from clipserve.http1.connections import Connections
-from clipserve.http1.server import Server
+from clipserve.http1.server import HttpServer
 from clipserve.rest.app import build_app
 from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
@@ -41,7 +41,7 @@ class Gateway:
     """
 
     app: ASGIApp
-    server: Server
+    server: HttpServer
     rpc: RpcServer | None
     metrics: Metrics
     use_cases: UseCases
@@ -112,7 +112,7 @@ async def open_gateway(
         shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
         app = build_app(shared, options.rest)
         connections = Connections(options.connections, shares_address=settings.shares_address)
-        server = Server(app, settings.drain_seconds, connections, rendered, metrics)
+        server = HttpServer(app, settings.drain_seconds, connections, rendered, metrics)
         rpc = None
         if settings.grpc_enabled:
             from clipserve.rpc.build import build_rpc  # loads gRPC
