@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clipserve.api.limits import RequestLimits
-from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageLimits
-from clipserve.cores import usable_cores
-from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.backends.onnx import open_onnx
+from clipserve.engine.backends.onnx import spins
 from clipserve.engine.in_process import EngineOptions
 from clipserve.settings import ModelSettings, Settings
-from clipserve.wiring.backends import open_engine
 from clipserve.wiring.options import GatewayOptions
 
 
@@ -61,30 +59,23 @@ def test_two_images_of_the_largest_size_fit_a_request() -> None:
         assert GatewayOptions.of(settings).limits.requests.max_request_pixels == pixels
 
 
-@pytest.mark.parametrize(("threads", "workers"), [(usable_cores(), 1), (1, usable_cores())])
+@pytest.mark.parametrize(
+    ("cores", "threads", "workers", "spin"),
+    [(2, 2, 1, True), (2, 1, 2, True), (8, 4, 2, True), (8, 7, 1, False)],
+)
 def test_threads_spin_where_no_core_is_left_to_others(
-    threads: int, workers: int, monkeypatch: pytest.MonkeyPatch
+    cores: int, threads: int, workers: int, spin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
-    assert spins(threads, workers)
-
-
-def test_threads_do_not_spin_where_a_core_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
-    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: 8)
-    assert not spins(7, 1)
-    assert spins(4, 2)
-
-
-def test_threads_do_not_spin_under_a_quota_nor_in_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: cores)
+    options = EngineOptions(threads=threads, workers=workers)
+    assert spins(options) == spin
+    assert not spins(replace(options, may_spin=False))
     monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: 64.0)
-    assert not spins(usable_cores(), 1)
-    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
-    engine = open_engine(DEMO, read_manifest(DEMO), ModelSettings(backend="onnx", device="cpu"), on_gpu=False)
-    alone = ModelSettings(backend="onnx", device="cpu").without_spinning()
-    quiet = open_engine(DEMO, read_manifest(DEMO), alone, on_gpu=False)
-    assert [each._options.spinning for each in (engine, quiet)] == [True, False]  # type: ignore[attr-defined]
+    assert not spins(options)
 
 
-def spins(threads: int, workers: int) -> bool:
-    return open_onnx(DEMO, EngineOptions(cuda=False, threads=threads, workers=workers))._options.spinning
+def test_in_another_program_they_do_not_spin() -> None:
+    settings = ModelSettings(backend="onnx", device="cpu")
+    for may_spin, chosen in ((True, settings), (False, settings.without_spinning())):
+        assert chosen.options(EngineOptions, may_spin=chosen.may_spin).may_spin == may_spin

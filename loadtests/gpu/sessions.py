@@ -11,8 +11,9 @@ import onnxruntime as ort
 
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.backends.onnx import OnnxOptions, providers, session_options
+from clipserve.engine.backends.onnx import providers, session_options
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
+from clipserve.engine.in_process import EngineOptions
 from loadtests.gpu.inputs import Feeds, count
 
 
@@ -31,7 +32,7 @@ class Variant:
 
         `cuda_graph`: capture the first shape that is run as a CUDA graph, for bound memory alone.
         """
-        chosen = OnnxOptions(self.cuda, 1 if self.cuda else usable_cores())
+        chosen = EngineOptions(self.cuda, 1 if self.cuda else usable_cores())
         options = session_options(chosen)
         if profile_in is not None:
             options.enable_profiling = True

@@ -13,9 +13,10 @@ from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import SideThread
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
-from clipserve.engine.in_process import InProcess
+from clipserve.engine.backends.onnx import OnnxEngine
+from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.telemetry.metrics import Metrics
+from tests.engine.test_in_process import Gpu
 from tests.support import Counting, Recording
 
 MANIFEST = read_manifest(DEMO)
@@ -65,6 +66,9 @@ async def test_eight_random_lengths_become_three_shapes_and_the_vectors_stay() -
         assert np.array_equal(one.vector, two.vector), "it is that of its tokens, not of its padding"
 
 
-def test_encoders_in_this_process_name_the_lengths_of_what_they_compute_on() -> None:
-    assert InProcess(OnnxEngine(DEMO, OnnxOptions(cuda=False))).text_buckets == TEXT_BUCKETS
-    assert InProcess(OnnxEngine(DEMO, OnnxOptions(cuda=True))).text_buckets == GPU_TEXT_BUCKETS
+async def test_encoders_in_this_process_name_the_lengths_of_what_they_compute_on() -> None:
+    for engine, lengths in ((OnnxEngine(DEMO, EngineOptions()), TEXT_BUCKETS), (Gpu(""), GPU_TEXT_BUCKETS)):
+        backend = InProcess(engine)
+        await backend.start()
+        assert backend.text_buckets == lengths
+        await backend.aclose()

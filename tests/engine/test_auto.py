@@ -142,7 +142,7 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
 ) -> None:
     monkeypatch.setattr("clipserve.engine.backends.openvino.computes_bf16", lambda: True)
     memory: list[str] = []
-    for module, library in (("auto.open_onnx", "onnxruntime"), ("openvino.open_openvino", "openvino")):
+    for module, library in (("auto.OnnxEngine", "onnxruntime"), ("openvino.open_openvino", "openvino")):
         made = Arithmetic(library, 0.001, in_memory=memory)
         monkeypatch.setattr(f"clipserve.engine.backends.{module}", lambda *_, made=made: made)
     manifest = read_manifest(DEMO)

@@ -17,7 +17,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.engine.backends.auto import open_fastest
-from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine, EngineOptions, Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
@@ -35,9 +35,9 @@ TEXTS = ["cat", "a photo of a dog", "the Eiffel tower at night, seen from a boat
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "fake": lambda: FakeBackend(MANIFEST.embed_dim),
     "batched fake": lambda: batched(FakeBackend(MANIFEST.embed_dim)),
-    "onnx": lambda: InProcess(OnnxEngine(DEMO, OnnxOptions())),
+    "onnx": lambda: InProcess(OnnxEngine(DEMO, EngineOptions())),
     "auto": lambda: InProcess(open_fastest(DEMO, MANIFEST, EngineOptions(False, 1, 1), trial_inputs)),
-    "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, OnnxOptions()), workers=2)),
+    "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, EngineOptions()), workers=2)),
     "openvino": lambda: InProcess(OpenVinoEngine(DEMO, threads=2)),
     "batched openvino": lambda: batched(InProcess(OpenVinoEngine(DEMO, threads=2, workers=2), workers=2)),
 }
@@ -72,7 +72,7 @@ async def test_vectors_have_shape_type_and_unit_length(backend: Backend) -> None
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("engine", [OnnxEngine(DEMO, OnnxOptions()), OpenVinoEngine(DEMO, threads=2)])
+@pytest.mark.parametrize("engine", [OnnxEngine(DEMO, EngineOptions()), OpenVinoEngine(DEMO, threads=2)])
 async def test_an_engine_in_fp32_gives_the_vectors_of_the_original_framework(engine: Engine) -> None:
     engine.load()
     token_ids, lengths = TOKENIZER.pad(TOKENIZER.encode(REFERENCE_TEXTS), MANIFEST.text.context_length)
@@ -147,4 +147,4 @@ async def test_what_onnxruntime_finds_wrong_is_raised_and_not_printed(
 
 async def test_a_missing_graph_refuses_to_start_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match=r"image\.onnx"):
-        await InProcess(OnnxEngine(tmp_path, OnnxOptions())).start()
+        await InProcess(OnnxEngine(tmp_path, EngineOptions())).start()

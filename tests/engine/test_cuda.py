@@ -14,8 +14,9 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
-from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions, providers, session_options
+from clipserve.engine.backends.onnx import OnnxEngine, providers, session_options
 from clipserve.engine.cuda import PROVIDER, Accelerator, CudaFacts, look, tried, why_not
+from clipserve.engine.in_process import EngineOptions
 from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from tests.engine.libcuda import dev, libcuda
@@ -117,7 +118,7 @@ def test_cuda_refuses_with_the_same_reason(facts: CudaFacts) -> None:
 
 
 def test_onnxruntime_is_told_how_to_use_cuda() -> None:
-    assert providers(OnnxOptions(cuda=True)) == [
+    assert providers(EngineOptions(cuda=True)) == [
         (
             "CUDAExecutionProvider",
             {
@@ -129,12 +130,14 @@ def test_onnxruntime_is_told_how_to_use_cuda() -> None:
         ),
         "CPUExecutionProvider",
     ]
-    assert providers(OnnxOptions()) == ["CPUExecutionProvider"]
+    assert providers(EngineOptions()) == ["CPUExecutionProvider"]
 
 
-def test_a_session_on_a_gpu_does_not_spin() -> None:
+def test_a_session_on_a_gpu_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
+    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: 1)
     spinning = "session.intra_op.allow_spinning"
-    on_gpu, on_cpu = (session_options(OnnxOptions(cuda, threads=1)) for cuda in (True, False))
+    on_gpu, on_cpu = (session_options(EngineOptions(cuda, threads=1)) for cuda in (True, False))
     assert (on_gpu.get_session_config_entry(spinning), on_cpu.get_session_config_entry(spinning)) == (
         "0",
         "1",
@@ -145,7 +148,7 @@ def test_a_session_on_a_gpu_does_not_spin() -> None:
 @pytest.mark.skipif(not NO_CUDA, reason="this onnxruntime is for GPUs")
 def test_an_engine_for_cuda_never_falls_back_to_the_cpu(capfd: pytest.CaptureFixture[str]) -> None:
     folder = DEMO
-    engine = OnnxEngine(folder, OnnxOptions(cuda=True))
+    engine = OnnxEngine(folder, EngineOptions(cuda=True))
     assert engine.name == "onnxruntime-cuda"
     with (
         pytest.warns(UserWarning, match="not in available"),

@@ -24,9 +24,9 @@ from PIL import Image
 import clipserve
 from clipserve.clip.reference import lowest_cosine
 from clipserve.cores import usable_cores
-from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
-from clipserve.engine.in_process import Engine, InProcess
+from clipserve.engine.in_process import Engine, EngineOptions, InProcess
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.external.export.families import FAMILIES, add_family
@@ -102,7 +102,7 @@ def exported(
 @pytest.mark.parametrize(
     "engine",
     [
-        lambda folder: OnnxEngine(folder, OnnxOptions(threads=usable_cores(), spinning=False)),
+        lambda folder: OnnxEngine(folder, EngineOptions(threads=usable_cores(), may_spin=False)),
         lambda folder: OpenVinoEngine(folder, usable_cores(), precision="f32"),
     ],
     ids=["onnxruntime", "OpenVINO"],

@@ -14,8 +14,8 @@ import pytest
 
 from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.doctor.trial import tried
-from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
-from clipserve.engine.in_process import InProcess
+from clipserve.engine.backends.onnx import OnnxEngine
+from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
 from clipserve_models.errors import ModelsError
@@ -135,7 +135,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path) -> None:
     async def begin() -> None:
-        model = served_model(folder, InProcess(OnnxEngine(folder, OnnxOptions(spinning=False)), 1))
+        model = served_model(folder, InProcess(OnnxEngine(folder, EngineOptions(may_spin=False)), 1))
         try:
             await model.start(folder)
         finally:

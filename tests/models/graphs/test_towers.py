@@ -18,9 +18,9 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
-from clipserve.engine.in_process import Engine
+from clipserve.engine.in_process import Engine, EngineOptions
 from clipserve_models import reference, tensorrt_types, uint8_rule
 from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.graphs.file import stored
@@ -62,7 +62,7 @@ def texts_of(architecture: Architecture) -> tuple[npt.NDArray[np.int32], npt.NDA
 
 
 ENGINES: dict[str, Callable[[Path], Engine]] = {
-    "onnxruntime": lambda folder: OnnxEngine(folder, OnnxOptions(threads=1, spinning=False)),
+    "onnxruntime": lambda folder: OnnxEngine(folder, EngineOptions(threads=1, may_spin=False)),
     "OpenVINO": lambda folder: OpenVinoEngine(folder, 1),
 }
 

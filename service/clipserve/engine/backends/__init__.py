@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Backend
 from clipserve.engine.backends.auto import open_fastest
-from clipserve.engine.backends.onnx import open_onnx
+from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import EngineOptions, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 
@@ -74,7 +74,7 @@ BACKENDS: Mapping[str, BackendKind] = {
     ),
     "onnx": BackendKind(
         "in this process, in onnxruntime",
-        lambda folder, _manifest, options, _inputs: open_onnx(folder, options),
+        lambda folder, _manifest, options, _inputs: OnnxEngine(folder, options),
         cuda=True,
     ),
     "openvino": BackendKind("in this process, in OpenVINO", _open_openvino, bf16=True),

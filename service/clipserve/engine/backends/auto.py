@@ -19,7 +19,7 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import lowest_cosine
 from clipserve.cores import cpu_quota, processor, usable_cores
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.backends.onnx import open_onnx
+from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import Engine, EngineOptions, Feeds, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 from clipserve.files import read_bounded
@@ -36,7 +36,7 @@ def open_fastest(
     folder: Path, manifest: ModelManifest, options: EngineOptions, inputs: TrialInputs
 ) -> ToLoad:
     """The faster of onnxruntime and OpenVINO. `inputs`: what to measure them on."""
-    onnx = open_onnx(folder, options)
+    onnx = OnnxEngine(folder, options)
     if options.cuda:
         return onnx
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,37 +19,12 @@ if TYPE_CHECKING:
 _CPU = "CPUExecutionProvider"
 
 
-@dataclass(frozen=True)
-class OnnxOptions:
-    """How onnxruntime runs.
-
-    Attributes:
-        cuda: on the GPU, where `clipserve.engine.cuda` has found that it works; else on the CPU.
-        threads: threads of one call. With one thread a call runs in the caller's own, on shared weights.
-        spinning: threads wait for their next piece of work in a busy loop, for a moment; idle they sleep. Never on
-            a GPU, where they have nothing to wait for.
-    """
-
-    cuda: bool = False
-    threads: int = 1
-    spinning: bool = True
-
-
-def open_onnx(folder: Path, options: EngineOptions) -> OnnxEngine:
-    """onnxruntime for the artifact in `folder`, not loaded."""
-    # With fewer threads the other cores are left to others: a busy loop would take them, and look like load. From a
-    # quota it would take time that the kernel then refuses to the work itself.
-    whole = cpu_quota() is None and options.threads * options.workers >= usable_cores()
-    chosen = OnnxOptions(options.cuda, options.threads, spinning=options.may_spin and whole)
-    return OnnxEngine(folder, chosen)
-
-
 class OnnxEngine:
-    """An `Engine`: two sessions of onnxruntime."""
+    """An `Engine`: two sessions of onnxruntime. With one thread a call runs in the caller's own."""
 
     precision: str | None = None  # that of the graphs: TF32 is off
 
-    def __init__(self, folder: Path, options: OnnxOptions) -> None:
+    def __init__(self, folder: Path, options: EngineOptions) -> None:
         self._folder = folder
         self._options = options
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -86,7 +60,7 @@ class OnnxEngine:
             "onnxruntime_ready",
             runs_on="cuda" if self._options.cuda else "cpu",
             threads=self._options.threads,
-            spinning=self._options.spinning and not self._options.cuda,
+            spinning=spins(self._options),
         )
         return self
 
@@ -116,7 +90,18 @@ class OnnxEngine:
         return session
 
 
-def session_options(chosen: OnnxOptions) -> ort.SessionOptions:
+def spins(options: EngineOptions) -> bool:
+    """Whether threads wait for their next piece of work in a busy loop, for a moment; idle they sleep.
+
+    Never on a GPU, where they have nothing to wait for. With fewer threads than cores the others are left to
+    others: a busy loop would take them, and look like load. From a quota it would take time that the kernel then
+    refuses to the work itself.
+    """
+    whole = cpu_quota() is None and options.threads * options.workers >= usable_cores()
+    return options.may_spin and not options.cuda and whole
+
+
+def session_options(chosen: EngineOptions) -> ort.SessionOptions:
     """How a session runs."""
     import onnxruntime as ort
 
@@ -126,8 +111,7 @@ def session_options(chosen: OnnxOptions) -> ort.SessionOptions:
     options.log_severity_level = 4  # it prints past our log what its exceptions tell too
     # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
     options.enable_mem_pattern = False
-    spinning = chosen.spinning and not chosen.cuda
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins(chosen))))
     # The other session needs the cores next. Threads that spin on after a call would take half of them from it.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Divide the work of a call into ever smaller pieces: then a thread that is held up by a decoder has only a
@@ -136,7 +120,7 @@ def session_options(chosen: OnnxOptions) -> ort.SessionOptions:
     return options
 
 
-def providers(chosen: OnnxOptions) -> list[str | tuple[str, dict[str, str]]]:
+def providers(chosen: EngineOptions) -> list[str | tuple[str, dict[str, str]]]:
     """Where a session runs; nodes that CUDA does not have run on the CPU."""
     return [(PROVIDER, dict(PROVIDER_OPTIONS)), _CPU] if chosen.cuda else [_CPU]
 
