@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import SpanKind
 
 from clipserve.engine.backend import Backend, Embeddings, Pixels
 from clipserve.engine.batch_queue import BatchPolicy
@@ -16,7 +17,7 @@ from clipserve.engine.batched import Batched
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
-from clipserve.telemetry.tracing import called
+from clipserve.telemetry.tracing import begin
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
@@ -177,35 +178,29 @@ async def test_a_request_has_256_spans_at_most_and_says_how_many_were_left_out(t
 
 
 async def test_a_call_to_another_server_gets_a_traceparent_if_and_only_if_the_request_is_traced() -> None:
-    seen: list[dict[str, str]] = []
-
-    async def call(*, headers: dict[str, str]) -> str:
-        seen.append(headers)
-        return "answer"
-
     with tracing() as traced:
         enter(RequestContext("a"))
-        assert await called("triton", call, headers={"key": "value"}) == "answer"
+        with begin("triton", kind=SpanKind.CLIENT) as work:
+            assert work.headers == {}
         enter(RequestContext("b", span=traced.tracing.begin(SAMPLED)))
-        assert await called("triton", call, headers={"key": "value"}) == "answer"
+        with begin("triton", kind=SpanKind.CLIENT) as work:
+            headers = work.headers
         enter(None)
         (span,) = traced.spans()
     assert (span.name, span.kind, span.trace_id) == ("triton", "CLIENT", TRACE)
-    assert seen == [{"key": "value"}, {"key": "value", "traceparent": f"00-{TRACE}-{span.id}-01"}]
+    assert headers == {"traceparent": f"00-{TRACE}-{span.id}-01"}
 
 
-async def test_a_call_to_another_server_that_fails_or_is_cancelled_says_so() -> None:
-    async def gone(*, headers: dict[str, str]) -> None:
-        raise BackendUnavailable("it is gone.")
-
-    async def hangs(*, headers: dict[str, str]) -> None:
-        await asyncio.sleep(60)
+async def test_work_that_fails_or_is_cancelled_says_so() -> None:
+    async def hangs() -> None:
+        with begin("triton"):
+            await asyncio.sleep(60)
 
     with tracing() as traced:
         enter(RequestContext("b", span=traced.tracing.begin(SAMPLED)))
-        with pytest.raises(BackendUnavailable):
-            await called("triton", gone, headers={})
-        hanging = asyncio.create_task(called("triton", hangs, headers={}))
+        with pytest.raises(BackendUnavailable), begin("triton"):
+            raise BackendUnavailable("it is gone.")
+        hanging = asyncio.create_task(hangs())
         await asyncio.sleep(0)
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)

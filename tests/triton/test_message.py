@@ -21,7 +21,7 @@ TEXTS = (
 
 
 def read(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], seconds: float = 1) -> Any:
-    call = TritonCall("image", "demo", tensors, "embedding", arrays)
+    call = TritonCall("image", "demo", tensors, arrays)
     return service_pb2.ModelInferRequest.FromString(call.message(seconds))
 
 

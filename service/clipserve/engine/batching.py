@@ -175,7 +175,7 @@ class DynamicBatcher:
     async def _answer(self, batch: _Batch) -> None:
         now = time.monotonic()
         for job in batch.jobs:
-            self._metrics.queue_seconds(self._tower).observe(now - job.arrived)
+            self._metrics.queue_seconds.of(self._tower).observe(now - job.arrived)
             if job.spans:
                 waited("queue", job.spans, job.arrived, tower=self._tower)
         error = await self._try(batch)

@@ -56,23 +56,23 @@ class Histogram:
 
 
 class Histograms(Collector):
-    """The series of one metric. Without labels it has one."""
+    """The series of one metric. `of`: the series of label values; cached, because counting is often looking up."""
 
     def __init__(self, name: str, meaning: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self._new_family = functools.partial(HistogramMetricFamily, name, meaning, labels=labels)
         self._bounds = bounds
         self._series: dict[tuple[str, ...], Histogram] = {}
+        self.of = functools.cache(self._new_series)
         if not labels:
             self.of()
 
-    def of(self, *labels: str) -> Histogram:
-        """The series of these label values."""
-        return self._series.get(labels) or self._series.setdefault(labels, Histogram(self._bounds))
+    def _new_series(self, *labels: str) -> Histogram:
+        return self._series.setdefault(labels, Histogram(self._bounds))
 
     def remove(self, first_label: str) -> None:
         """End the series whose first label has this value."""
-        for labels in [each for each in self._series if each[0] == first_label]:
-            del self._series[labels]
+        self._series = {labels: each for labels, each in self._series.items() if labels[0] != first_label}
+        self.of.cache_clear()
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = self._new_family()
@@ -85,8 +85,7 @@ class Instruments:
     """Makes metrics in one registry, and describes them. Names get the prefix `clipserve_`.
 
     To look a series up by its labels is most of the cost of counting, with prometheus_client's lock and checks. So
-    `counter` and `histogram` return a cached function of the label values. Labels have few values, so the caches
-    stay small.
+    `counter` returns a cached function of the label values. Labels have few values, so the cache stays small.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -104,18 +103,13 @@ class Instruments:
     def counter(self, name: str, meaning: str, *labels: str) -> Callable[..., Counter]:
         return functools.cache(self.plain_counter(name, meaning, *labels).labels)
 
-    def plain_histogram(
+    def histogram(
         self, name: str, meaning: str, *labels: str, bounds: Sequence[float] = SECONDS
     ) -> Histograms:
         self._describe(name, "histogram", labels, meaning)
         made = Histograms(f"clipserve_{name}", meaning, labels, bounds)
         self._registry.register(made)
         return made
-
-    def histogram(
-        self, name: str, meaning: str, *labels: str, bounds: Sequence[float] = SECONDS
-    ) -> Callable[..., Histogram]:
-        return functools.cache(self.plain_histogram(name, meaning, *labels, bounds=bounds).of)
 
     def read(
         self,

@@ -185,7 +185,7 @@ class Metrics:
         if outcome in REFUSALS:  # at once: they would make an overloaded service look fast
             self._refused(outcome).inc()
         else:
-            self._request_seconds(endpoint).observe(seconds, _exemplar(span) if span else None)
+            self._request_seconds.of(endpoint).observe(seconds, _exemplar(span) if span else None)
         if outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
         if span and isinstance(context, RequestContext):
@@ -204,14 +204,14 @@ class Metrics:
         self._key_bytes(name).inc(size)
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
-        self._batch_rows(tower).observe(rows)
-        self._batch_seconds(tower).observe(seconds)
+        self._batch_rows.of(tower).observe(rows)
+        self._batch_seconds.of(tower).observe(seconds)
 
     def label_set_built(self, outcome: str, seconds: float) -> None:
         """Count a build that ended. `outcome`: ok, or the code of an error."""
         self._builds(outcome).inc()
         if outcome == "ok":
-            self._build_seconds().observe(seconds)
+            self._build_seconds.of().observe(seconds)
 
     def spans(self, outcome: str, count: int) -> None:
         """Count spans. `outcome`: sent, failed or left_out. Thread-safe."""
@@ -219,7 +219,7 @@ class Metrics:
 
     def stage(self, name: str) -> _Stage:
         """Time a block as a stage of the current requests: for Prometheus, Server-Timing and traces."""
-        return _Stage(name, self._stage_seconds(name))
+        return _Stage(name, self._stage_seconds.of(name))
 
 
 class _Stage:

@@ -10,10 +10,10 @@ traces, and the others link to the first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from opentelemetry.trace import SpanKind
 
@@ -21,7 +21,6 @@ from clipserve.errors import ClipError
 from clipserve.telemetry.request import RequestContext, current
 from clipserve.telemetry.spans import Attribute, Count, Span, Tracing
 
-T = TypeVar("T")
 Spans = tuple[Span, ...]  # of one piece of work, in the traces of different requests
 
 _open: ContextVar[Spans] = ContextVar("spans", default=())
@@ -77,6 +76,11 @@ class Work:
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of a call to another server: they make its spans children of this."""
+        return {"traceparent": self.spans[0].traceparent} if self.spans else {}
+
     def __enter__(self) -> Self:
         if self.spans:
             self._outer = _open.set(self.spans)
@@ -112,16 +116,6 @@ def waited(name: str, within: Spans, since: float, **attributes: Attribute) -> N
     """Add a span that ends now. `since`: seconds of `time.monotonic()`."""
     for span in _children(within, name, attributes, since):
         span.end()
-
-
-async def called(
-    name: str, function: Callable[..., Awaitable[T]], *args: Any, headers: Mapping[str, str], **kwargs: Any
-) -> T:
-    """Begin a call to another server: its span, and the header that makes the server's spans children of it."""
-    with begin(name, kind=SpanKind.CLIENT) as work:
-        if work.spans:
-            headers = {**headers, "traceparent": work.spans[0].traceparent}
-        return await function(*args, headers=headers, **kwargs)
 
 
 def of_all(within: Iterable[Spans]) -> Spans:

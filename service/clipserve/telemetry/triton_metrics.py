@@ -42,7 +42,7 @@ class TritonMetrics:
 
     def __init__(self, make: Instruments) -> None:
         self._servers: list[TritonServer] = []
-        self._seconds = make.plain_histogram(
+        self._seconds = make.histogram(
             "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
             "endpoint",

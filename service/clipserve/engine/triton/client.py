@@ -25,7 +25,7 @@ from tritonclient.grpc import InferResult
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
-from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output
+from clipserve.engine.triton.contract import EMBEDDING, TOWERS, Tower, inputs
 from clipserve.engine.triton.endpoint import Endpoint
 from clipserve.engine.triton.endpoints import Endpoints, LookUp
 from clipserve.engine.triton.expected import Expected
@@ -49,7 +49,6 @@ class TritonBackend:
         """`look_up`: gives the servers behind an address."""
         self._embed_dim = manifest.embed_dim
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
-        self._output = output(manifest)
         self._options = options
         self._metrics = metrics
         self._expected = Expected(manifest)
@@ -90,10 +89,10 @@ class TritonBackend:
 
     async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
         model = self._expected.models[tower]
-        call = TritonCall(tower, model, self._inputs[tower], self._output.name, arrays)
+        call = TritonCall(tower, model, self._inputs[tower], arrays)
         try:
             answer = await self._asked(call)
-            embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
+            embeddings = np.asarray(answer.as_numpy(EMBEDDING), np.float32)  # [N, D]
         except ClipError:
             raise
         except Exception:  # an answer that is no tensor, a channel closed under the call: no common base

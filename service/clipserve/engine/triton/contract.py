@@ -23,7 +23,7 @@ TOWERS: tuple[Tower, ...] = ("image", "text")
 # only, so that its models on a GPU take twice as many: two calls of 40 rows run as one of 80.
 CALL_ROWS: dict[Tower, int] = {"image": 64, "text": 256}
 
-LENGTHS = "lengths"
+LENGTHS, EMBEDDING = "lengths", "embedding"
 # Keys of the parameters, in a model's configuration, that say which artifact is served and what computes it.
 FINGERPRINT = "fingerprint"
 PRECISION = "precision"
@@ -75,4 +75,4 @@ def read_lengths(stated: str) -> list[int]:
 
 def output(manifest: ModelManifest) -> Tensor:
     """The output, which is the same for both encoders."""
-    return Tensor("embedding", "TYPE_FP32", (manifest.embed_dim,))
+    return Tensor(EMBEDDING, "TYPE_FP32", (manifest.embed_dim,))

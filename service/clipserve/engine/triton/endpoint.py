@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import grpc
+from opentelemetry.trace import SpanKind
 from tritonclient.grpc import InferResult
 
 from clipserve.concurrency import clears_frame, kept_running
@@ -25,7 +26,7 @@ from clipserve.engine.triton.failures import TryElsewhere, translated
 from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.engine.triton.watch import TritonWatch
-from clipserve.telemetry.tracing import called
+from clipserve.telemetry.tracing import begin
 from clipserve.telemetry.triton_metrics import TritonMetrics
 
 
@@ -114,7 +115,8 @@ class Endpoint:
         return await self._send(call.message(seconds), seconds)
 
     async def _send(self, message: bytes, seconds: float) -> InferResult:
-        return await called("triton", self._connection.infer, message, seconds, headers={})
+        with begin("triton", kind=SpanKind.CLIENT) as work:
+            return await self._connection.infer(message, seconds, headers=work.headers)
 
     def move_calls(self) -> None:
         """Cancel every unanswered call that is `movable`: each raises TryElsewhere."""

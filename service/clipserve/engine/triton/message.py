@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
-from clipserve.engine.triton.contract import Tensor, Tower
+from clipserve.engine.triton.contract import EMBEDDING, Tensor, Tower
 
 _LENGTH_DELIMITED = 2  # protobuf's wire type of bytes
 _FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
@@ -28,14 +28,12 @@ class TritonCall:
 
     Attributes:
         model: its name in Triton.
-        output: the name of the output tensor.
         arrays: one for each of `inputs`, with the rows along the first axis.
     """
 
     tower: Tower
     model: str
     inputs: Sequence[Tensor]
-    output: str
     arrays: Sequence[npt.NDArray[Any]]
 
     @property
@@ -56,7 +54,7 @@ class TritonCall:
             if region is not None:
                 told.parameters["shared_memory_region"].string_param = region
                 told.parameters["shared_memory_byte_size"].int64_param = array.nbytes
-        request.outputs.add(name=self.output)
+        request.outputs.add(name=EMBEDDING)
         request.parameters["timeout"].int64_param = max(1, int(seconds * 1e6))
         contents = _contents(self.arrays) if region is None else ()
         return b"".join((request.SerializeToString(), *contents))
