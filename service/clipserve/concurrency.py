@@ -39,8 +39,8 @@ def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
         try:
             return await function(*args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ and (own := error.__traceback__.tb_next):
-                own.tb_frame.clear()
+            if error.__traceback__ and (frame := error.__traceback__.tb_next):
+                frame.tb_frame.clear()
             raise
 
     return call

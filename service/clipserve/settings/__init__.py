@@ -209,5 +209,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
 
     def of_model(self, name: str) -> ModelSettings:
         """All settings, those of one model overridden by its own in `model_settings`."""
-        own = self.model_settings.get(name, ModelSettings())
-        return self.model_copy(update={field: getattr(own, field) for field in own.model_fields_set})
+        settings = self.model_settings.get(name, ModelSettings())
+        return self.model_copy(
+            update={field: getattr(settings, field) for field in settings.model_fields_set}
+        )

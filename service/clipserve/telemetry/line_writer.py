@@ -68,7 +68,7 @@ class LineWriter:
         return done.wait(seconds)
 
     def _run(self) -> None:
-        told = 0
+        reported = 0
         while True:
             taken = [self._queue.get()]
             time.sleep(_GATHER_SECONDS)
@@ -83,8 +83,8 @@ class LineWriter:
             for each in taken:
                 if isinstance(each, threading.Event):
                     each.set()
-            if lines and not lost and self.dropped > told:
-                told, new = self.dropped, self.dropped - told
+            if lines and not lost and self.dropped > reported:
+                reported, new = self.dropped, self.dropped - reported
                 self._on_dropped(new)
 
     def _write(self, data: bytes) -> int:

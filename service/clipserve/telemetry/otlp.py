@@ -39,8 +39,8 @@ class Otlp(Tracing):
 
     def __init__(self, exporter: SpanExporter, ratio: float, count: Count) -> None:
         """`ratio`: the share of requests without the header."""
-        own = Resource.create({SERVICE_NAME: "clipserve", SERVICE_VERSION: __version__})
-        resource = own.merge(OTELResourceDetector().detect())  # the operator's attributes have priority
+        service = Resource.create({SERVICE_NAME: "clipserve", SERVICE_VERSION: __version__})
+        resource = service.merge(OTELResourceDetector().detect())  # the operator's attributes have priority
         self._ratio = ratio
         self._count = count
         self._exporter = exporter

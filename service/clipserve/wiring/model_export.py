@@ -39,10 +39,10 @@ def export_into(folder: Path, name: str, is_there: Callable[[Path], bool]) -> st
             return None
         began = time.monotonic()
         logger.info("exporting_model", model=name, folder=str(folder))
-        status, said = _run_exporter(name, folder, lock)
+        status, output = _run_exporter(name, folder, lock)
         if status:
             how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-            return f"{how}: {said or 'it printed nothing'}"
+            return f"{how}: {output or 'it printed nothing'}"
         seconds = round(time.monotonic() - began, 1)
         logger.info("model_exported", model=name, folder=str(folder), seconds=seconds)
     return None
@@ -69,11 +69,11 @@ def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, str]:
         assert exporter.stdout is not None
         try:
             for line in exporter.stdout:
-                if said := line.strip()[:_MAX_LINE_CHARS]:
-                    if said.startswith(_ERROR):
+                if text := line.strip()[:_MAX_LINE_CHARS]:
+                    if text.startswith(_ERROR):
                         lines.clear()
-                    lines.append(said)
-                    logger.info("export_progress", model=name, said=said)
+                    lines.append(text)
+                    logger.info("export_progress", model=name, said=text)
         except BaseException:
             exporter.kill()
             raise

@@ -114,9 +114,11 @@ class Expected:
             raise BackendUnavailable(
                 f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
             )
-        own = self._manifest.precision
-        known = {self._manifest.fingerprint(precision=each): each for each in MIN_COSINE if each != own}
-        known[self._manifest.fingerprint()] = own
+        exported = self._manifest.precision
+        known = {
+            self._manifest.fingerprint(precision=other): other for other in MIN_COSINE if other != exported
+        }
+        known[self._manifest.fingerprint()] = exported
         served, stated = (config.parameters[key].string_value for key in (FINGERPRINT, PRECISION))
         # Repositories that were written before the parameter `precision` do not state it.
         if served not in known or stated not in ("", known[served]):

@@ -50,10 +50,10 @@ class TritonCall:
         for tensor, array in zip(self.inputs, self.arrays, strict=True):
             dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims
             datatype = tensor.data_type.removeprefix("TYPE_")
-            told = request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
+            message = request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
             if region is not None:
-                told.parameters["shared_memory_region"].string_param = region
-                told.parameters["shared_memory_byte_size"].int64_param = array.nbytes
+                message.parameters["shared_memory_region"].string_param = region
+                message.parameters["shared_memory_byte_size"].int64_param = array.nbytes
         request.outputs.add(name=EMBEDDING)
         request.parameters["timeout"].int64_param = max(1, int(seconds * 1e6))
         contents = _contents(self.arrays) if region is None else ()

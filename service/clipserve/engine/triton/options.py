@@ -77,8 +77,8 @@ class TritonOptions:
         """A channel to one server behind `address`. Raises OSError: the certificates cannot be read."""
         channel = [*_CHANNEL]
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
-            own = "grpc.ssl_target_name_override" if self.triton_tls else "grpc.default_authority"
-            channel.append((own, address.host if self.triton_tls else f"{address.host}:{address.port}"))
+            option = "grpc.ssl_target_name_override" if self.triton_tls else "grpc.default_authority"
+            channel.append((option, address.host if self.triton_tls else f"{address.host}:{address.port}"))
         return Channel(server, channel, self._headers, self._tls_credentials())
 
     def _tls_credentials(self) -> grpc.ChannelCredentials | None:
