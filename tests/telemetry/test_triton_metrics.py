@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clipserve.telemetry.instruments import Instruments
-from clipserve.telemetry.triton_metrics import TritonMetrics
+from clipserve.telemetry.instruments import Histogram, Instruments
+from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
 
 A, B = "10.0.0.1:8001", "10.0.0.2:8001"
 
 
-@dataclass(eq=False)
-class Server:
-    endpoint: str
-    model: str = "demo"
-    rows: int = 0
-    up: bool = True
-    shared_bytes: int = 0
-    phases: dict[tuple[str, str], float] = field(default_factory=dict)
+def added(
+    metrics: TritonMetrics, endpoint: str, model: str = "demo", rows: int = 0
+) -> Mapping[str, Histogram]:
+    return metrics.add(endpoint, model, lambda: ServerState(True, rows, 0, {}))
 
 
 @pytest.fixture
@@ -38,7 +34,8 @@ def test_sums_of_triton_s_time_are_counters_of_each_server(
     registry: CollectorRegistry, metrics: TritonMetrics
 ) -> None:
     for endpoint, seconds in ((A, 2.5), (B, 0.5)):
-        metrics.add(Server(endpoint, phases={("demo_image", "queue"): seconds}))
+        state = ServerState(True, 0, 0, {("demo_image", "queue"): seconds})
+        metrics.add(endpoint, "demo", lambda state=state: state)  # type: ignore[misc]
     families = {family.name: family for family in text_string_to_metric_families(_text(registry))}
     phases = families["clipserve_triton_phase_seconds"]
     assert phases.type == "counter"
@@ -48,8 +45,8 @@ def test_sums_of_triton_s_time_are_counters_of_each_server(
 def test_two_models_on_one_server_are_up_each_and_owe_rows_together(
     registry: CollectorRegistry, metrics: TritonMetrics
 ) -> None:
-    metrics.add(Server(A, "demo", rows=3))
-    metrics.add(Server(A, "other", rows=4))
+    added(metrics, A, "demo", rows=3)
+    added(metrics, A, "other", rows=4)
     assert registry.get_sample_value("clipserve_triton_endpoint_up", {"endpoint": A, "model": "other"}) == 1
     assert registry.get_sample_value("clipserve_triton_endpoint_rows", {"endpoint": A}) == 7
 
@@ -57,23 +54,22 @@ def test_two_models_on_one_server_are_up_each_and_owe_rows_together(
 def test_the_series_of_a_server_end_when_the_last_model_lets_go_of_it(
     registry: CollectorRegistry, metrics: TritonMetrics
 ) -> None:
-    first, second, other = servers = Server(A, "demo"), Server(A, "other"), Server(B)
-    for server in servers:
-        metrics.add(server)["text"].observe(0.01)
-    metrics.remove(first)
+    for endpoint, model in ((A, "demo"), (A, "other"), (B, "demo")):
+        added(metrics, endpoint, model)["text"].observe(0.01)
+    metrics.remove(A, "demo")
     labels = {"endpoint": A, "tower": "text"}
     assert registry.get_sample_value("clipserve_triton_endpoint_seconds_count", labels) == 2
     assert registry.get_sample_value("clipserve_triton_endpoint_rows", {"endpoint": A}) == 0
-    metrics.remove(second)
+    metrics.remove(A, "other")
     assert A not in _text(registry)
-    assert other.endpoint in _text(registry)
+    assert B in _text(registry)
 
 
 def test_an_answer_that_comes_after_the_end_brings_no_series_back(
     registry: CollectorRegistry, metrics: TritonMetrics
 ) -> None:
-    seconds = metrics.add(server := Server(A))
-    metrics.remove(server)
+    seconds = added(metrics, A)
+    metrics.remove(A, "demo")
     seconds["image"].observe(0.1)
     assert A not in _text(registry)
 
@@ -81,7 +77,7 @@ def test_an_answer_that_comes_after_the_end_brings_no_series_back(
 def test_calls_of_a_few_milliseconds_are_told_apart(
     registry: CollectorRegistry, metrics: TritonMetrics
 ) -> None:
-    metrics.add(Server(A))["text"].observe(0.002)
+    added(metrics, A)["text"].observe(0.002)
     labels = {"endpoint": A, "tower": "text"}
     for bound, count in (("0.001", 0), ("0.0025", 1), ("0.005", 1)):
         name = "clipserve_triton_endpoint_seconds_bucket"

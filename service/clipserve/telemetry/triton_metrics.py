@@ -8,40 +8,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily
 
 from clipserve.telemetry.instruments import Histogram, Instruments, Samples
 
 
-class TritonServer(Protocol):
-    """One server of one model.
+class ServerState(NamedTuple):
+    """Of one server of one model.
 
     Attributes:
         up, rows, shared_bytes: whether it serves the model, its unanswered rows, and the memory shared with it.
         phases: (Triton's model, phase) -> seconds that the server has counted since it started.
     """
 
-    @property
-    def endpoint(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def up(self) -> bool: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def shared_bytes(self) -> int: ...
-    @property
-    def phases(self) -> Mapping[tuple[str, str], float]: ...
+    up: bool
+    rows: int
+    shared_bytes: int
+    phases: Mapping[tuple[str, str], float]
 
 
 class TritonMetrics:
     """The metrics of the servers of all models."""
 
     def __init__(self, make: Instruments) -> None:
-        self._servers: list[TritonServer] = []
+        self._servers: dict[tuple[str, str], Callable[[], ServerState]] = {}  # by endpoint and model
         self._seconds = make.histogram(
             "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
@@ -59,7 +51,7 @@ class TritonMetrics:
             "triton_endpoint_up",
             "Whether a Triton server serves the model, as it said when last asked.",
             ["endpoint", "model"],
-            self._each(lambda server: [((server.endpoint, server.model), server.up)]),
+            lambda: [(server, state.up) for server, state in self._states()],
         )
         make.read(
             "triton_endpoint_rows",
@@ -71,38 +63,40 @@ class TritonMetrics:
             "triton_shared_memory_bytes",
             "Memory shared with a Triton server, for the pixels of calls; 0: they are sent over gRPC.",
             ["endpoint", "model"],
-            self._each(lambda server: [((server.endpoint, server.model), server.shared_bytes)]),
+            lambda: [(server, state.shared_bytes) for server, state in self._states()],
         )
         make.read(
             "triton_phase_seconds",
             "Time that a Triton server reports for its queue and for computing, summed since it started. "
             "clipserve_batch_seconds minus both is the network's share.",
             ["endpoint", "model", "phase"],
-            self._each(
-                lambda server: [((server.endpoint, *key), s) for key, s in list(server.phases.items())]
-            ),
+            self._phases,
             CounterMetricFamily,
         )
 
-    def add(self, server: TritonServer) -> Mapping[str, Histogram]:
-        """Add a server; return tower -> the histogram of the durations of its calls."""
-        self._servers.append(server)
+    def add(self, endpoint: str, model: str, state: Callable[[], ServerState]) -> Mapping[str, Histogram]:
+        """Add a server of one model; return tower -> the histogram of the durations of its calls."""
+        self._servers[endpoint, model] = state
         # A rate needs the 0 before the first. A late answer that asked for a series would bring back a removed one.
-        return {tower: self._seconds.of(server.endpoint, tower) for tower in ("image", "text")}
+        return {tower: self._seconds.of(endpoint, tower) for tower in ("image", "text")}
 
-    def remove(self, gone: TritonServer) -> None:
+    def remove(self, endpoint: str, model: str) -> None:
         """End the series of a server, which is no longer used."""
-        self._servers.remove(gone)
-        if all(other.endpoint != gone.endpoint for other in self._servers):
-            self._seconds.remove(gone.endpoint)
+        del self._servers[endpoint, model]
+        if all(other != endpoint for other, _ in self._servers):
+            self._seconds.remove(endpoint)
 
-    # Copies, because another thread adds and removes meanwhile.
-
-    def _each(self, samples: Callable[[TritonServer], Samples]) -> Callable[[], Samples]:
-        return lambda: [sample for server in list(self._servers) for sample in samples(server)]
+    def _states(self) -> list[tuple[tuple[str, str], ServerState]]:
+        # A copy, because another thread adds and removes meanwhile.
+        return [(server, state()) for server, state in list(self._servers.items())]
 
     def _rows(self) -> Samples:
         sums: Counter[str] = Counter()
-        for server in list(self._servers):
-            sums[server.endpoint] += server.rows
+        for (endpoint, _), state in self._states():
+            sums[endpoint] += state.rows
         return [((endpoint,), rows) for endpoint, rows in sums.items()]
+
+    def _phases(self) -> Samples:
+        for (endpoint, _), state in self._states():
+            for (model, phase), seconds in list(state.phases.items()):
+                yield (endpoint, model, phase), seconds

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import grpc
@@ -27,11 +27,11 @@ from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.engine.triton.watch import TritonWatch
 from clipserve.telemetry.tracing import begin
-from clipserve.telemetry.triton_metrics import TritonMetrics
+from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
 
 
 class Endpoint:
-    """One server. Its metrics are read from its attributes (`TritonServer`).
+    """One server.
 
     Attributes:
         rows: sent to the server and not yet answered.
@@ -40,29 +40,17 @@ class Endpoint:
     """
 
     def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
-        self.endpoint, self.model = server, expected.name
+        self._server, self._model = server, expected.name
         self.watch = TritonWatch(server, connection, expected)
         self.rows = 0
         self._connection = connection
         self._shared = SharedMemory(server, connection)
         self._metrics = metrics
-        self._seconds = metrics.add(self)
+        self._seconds = metrics.add(server, expected.name, self._state)
         self.turn = 0
         self.leaving = False
         self._waiting: dict[asyncio.Timeout, bool] = {}  # each call that it owes -> whether it may be moved
         self._watching: asyncio.Task[None] | None = None
-
-    @property
-    def up(self) -> bool:
-        return self.watch.ready
-
-    @property
-    def shared_bytes(self) -> int:
-        return self._shared.size
-
-    @property
-    def phases(self) -> Mapping[tuple[str, str], float]:
-        return self.watch.phases
 
     def start(self, on_lost: Callable[[], None]) -> None:
         """Begin to watch the server. `on_lost` is called repeatedly while its calls cannot be expected to end."""
@@ -124,13 +112,16 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """End the watch, cancel the unanswered calls, and close the channel."""
-        self._metrics.remove(self)
+        self._metrics.remove(self._server, self._model)
         self._end([*self._waiting])  # or gRPC would end them, as if their callers had left
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self._shared.aclose()
         await self._connection.aclose()
+
+    def _state(self) -> ServerState:
+        return ServerState(self.watch.ready, self.rows, self._shared.size, self.watch.phases)
 
     def _end(self, calls: list[asyncio.Timeout]) -> None:
         for waiting in calls:
