@@ -196,8 +196,10 @@ class DynamicBatcher:
         Returns:
             why there are none; None if they were delivered, or if nobody waits for them any more.
         """
-        spans = of_all([job.spans for job in batch.jobs])
-        with begin("batch", spans, tower=self._tower, rows=len(batch.rows)) as work:
+        spans = [job.spans for job in batch.jobs if job.spans]
+        if not spans:
+            return await self._call(batch)
+        with begin("batch", of_all(spans), tower=self._tower, rows=len(batch.rows)) as work:
             error = await self._call(batch)
             if error:
                 work.fail(error)

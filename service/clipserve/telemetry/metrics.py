@@ -16,7 +16,7 @@ from clipserve.telemetry.instruments import Histogram, Instruments
 from clipserve.telemetry.log import standard_error
 from clipserve.telemetry.request import RequestContext, add_stage, current
 from clipserve.telemetry.spans import Span, Tracing
-from clipserve.telemetry.tracing import begin
+from clipserve.telemetry.tracing import Spans, begin, parents
 from clipserve.telemetry.triton_metrics import TritonMetrics
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
@@ -219,27 +219,27 @@ class Metrics:
 
     def stage(self, name: str) -> _Stage:
         """Time a block as a stage of the current requests: for Prometheus, Server-Timing and traces."""
-        return _Stage(name, self._stage_seconds.of(name))
+        return _Stage(name, self._stage_seconds.of(name), parents())
 
 
 class _Stage:
     """A class because the generator of `contextmanager` costs as much as the rest of this."""
 
-    def __init__(self, name: str, counted: Histogram) -> None:
+    def __init__(self, name: str, counted: Histogram, within: Spans) -> None:
         self._name = name
         self._counted = counted
+        self._work = begin(name, within) if within else None
 
     def __enter__(self) -> None:
-        work = self._work = begin(self._name)
-        if work.spans:
-            work.__enter__()
+        if self._work:
+            self._work.__enter__()
         self._started = time.perf_counter()
 
     def __exit__(self, *error: Any) -> None:
-        work, ended, exemplar = self._work, time.perf_counter(), None
-        if work.spans:
-            work.__exit__(*error)
-            exemplar = _exemplar(work.spans[0])
+        ended, exemplar = time.perf_counter(), None
+        if self._work:
+            self._work.__exit__(*error)
+            exemplar = _exemplar(self._work.spans[0]) if self._work.spans else None
         self._counted.observe(ended - self._started, exemplar)
         add_stage(self._name, self._started, ended)
 
