@@ -30,9 +30,9 @@ def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_what_is_written_is_read(file: Path) -> None:
-    with open_vectors(file) as opened:
-        batches = [*opened.batches]
-        assert opened.facts == ("image", "toy", "toy@1", DIM)
+    with open_vectors(file) as (facts, pieces):
+        batches = [*pieces]
+        assert facts == ("image", "toy", "toy@1", DIM)
     rows = [row for batch in batches for row in zip(*batch, strict=True)]
     assert [name for name, *_ in rows] == [f"{number}.jpg" for number in range(ROWS)]
     assert rows[5][4:6] == ("undecodable_image", "the image is broken.")

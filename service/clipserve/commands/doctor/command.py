@@ -20,7 +20,6 @@ from clipserve.commands.doctor.secrets import Secrets
 from clipserve.commands.doctor.software import installed
 from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.running import WRONG_USE, fail
-from clipserve.settings.environment import BadSettings
 from clipserve.telemetry import log
 
 if TYPE_CHECKING:  # it loads an HTTP client
@@ -61,7 +60,7 @@ def doctor(
     chosen = _chosen(table, only)
     left_out = ", ".join(check.name for check in table if check not in chosen)
     not_checked = [left_out, *beyond] if left_out else [*beyond]
-    context = _this_machine(secrets) if url is None else _server(url, key, ca_file)
+    context = context_here() if url is None else _server(url, key, ca_file)
     outcomes = _run(chosen, context, secrets, quiet=json)
     counts = Counter(line.level for outcome in outcomes for line in outcome.lines)
     if json:
@@ -84,13 +83,6 @@ def _chosen(checks: Sequence[Check], only: list[str] | None) -> list[Check]:
     if unknown := set(only or ()) - set(names):
         fail(f"--only {min(unknown)}: no such check. There are: {', '.join(names)}", status=WRONG_USE)
     return [check for check in checks if not only or check.name in only]
-
-
-def _this_machine(secrets: Secrets) -> Context:
-    try:
-        return context_here()
-    except BadSettings as error:
-        fail(*map(secrets.hide, error.reasons))
 
 
 def _server(url: str, key: str | None, ca_file: Path | None) -> Server:

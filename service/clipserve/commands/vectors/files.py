@@ -73,13 +73,6 @@ class Columns(NamedTuple):
     modified: Sequence[int]
 
 
-class OpenFile(NamedTuple):
-    """A file of vectors, open for reading: all its rows, in order."""
-
-    facts: Facts
-    batches: Iterator[Columns]
-
-
 class Finished:
     """The rows of a file to write, read again in pieces for each array.
 
@@ -132,8 +125,8 @@ def format_of(path: Path) -> ModuleType:
 
 
 @contextmanager
-def open_vectors(path: Path) -> Iterator[OpenFile]:
-    """Open a file of vectors for reading.
+def open_vectors(path: Path) -> Iterator[tuple[Facts, Iterator[Columns]]]:
+    """Open a file of vectors for reading: what holds for all rows, and the rows in order.
 
     Raises:
         VectorFileError: see `format_of`; it is not a file of vectors, or is damaged.
@@ -142,7 +135,7 @@ def open_vectors(path: Path) -> Iterator[OpenFile]:
     try:
         with kind.opened(path) as file:
             facts = kind.read_facts(file)
-            yield OpenFile(facts, kind.read_rows(file, facts))
+            yield facts, kind.read_rows(file, facts)
     except (OSError, ValueError, KeyError, *kind.DAMAGED) as error:
         raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
 
@@ -179,8 +172,8 @@ class Found(NamedTuple):
 
 def facts_of(path: Path) -> Facts:
     """The facts of a file. Raises VectorFileError: it is not a file of vectors."""
-    with open_vectors(path) as file:
-        return file.facts
+    with open_vectors(path) as (facts, _):
+        return facts
 
 
 def nearest(path: Path, query: Vector, most: int) -> list[Found]:
@@ -191,10 +184,10 @@ def nearest(path: Path, query: Vector, most: int) -> list[Found]:
     Raises:
         VectorFileError: it is not a file of vectors, or is damaged.
     """
-    with open_vectors(path) as file:
+    with open_vectors(path) as (_, batches):
         found = (
             Found(name, cosine)
-            for batch in file.batches
+            for batch in batches
             for name, cosine, code in zip(
                 batch.names, (batch.vectors @ query).tolist(), batch.codes, strict=True
             )

@@ -92,12 +92,12 @@ class Journal:
             for statement in _SCHEMA.split(";\n")[:-1]:
                 self._execute(statement)
             if out is not None:
-                with open_vectors(out) as file:
-                    _check(file.facts, self._facts, out)
-                    self._take(file.batches)
+                with open_vectors(out) as (facts, batches):
+                    _check(facts, self._facts, out)
+                    self._take(batches)
             self._execute("INSERT INTO about VALUES (?, ?, ?, ?, 0)", self._facts)
-        *facts, self._run = self._execute("SELECT * FROM about").fetchone()
-        _check(Facts(*facts), self._facts, self._path)
+        *kept, self._run = self._execute("SELECT * FROM about").fetchone()
+        _check(Facts(*kept), self._facts, self._path)
         self._run += 1
         self._execute("UPDATE about SET run = ?", (self._run,))
 
