@@ -98,7 +98,7 @@ def test_a_name_that_is_too_long_is_told(words: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_nor_is_a_name_obeyed_in_a_terminal(tmp_path: Path) -> None:
+def test_a_name_is_not_obeyed_in_a_terminal(tmp_path: Path) -> None:
     (tmp_path / NAMES["all of it"]).write_bytes(CAT)
     with serving(good_but({})) as (url, _):
         seen = in_a_terminal("classify", tmp_path, *LABELS, "--url", url)

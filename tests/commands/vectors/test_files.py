@@ -58,6 +58,19 @@ def test_a_file_that_is_cut_short_is_named(file: Path) -> None:
         facts_of(file)
 
 
+@pytest.mark.parametrize("name", ["path", "vector", "detail"])
+def test_an_npz_with_other_bytes_in_it_is_named(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "a.npz"
+    journal = Journal(out, "image", MODEL)
+    fill(journal, range(ROWS), bad=5)
+    content = bytearray(finish(journal, out))
+    first = content.index(f"{name}.npy".encode()) + len(name)
+    content[first + 100 : first + 110] = bytes(255 - byte for byte in content[first + 100 : first + 110])
+    out.write_bytes(content)
+    with pytest.raises(VectorFileError, match="is not a file of vectors, or is damaged"):
+        nearest(out, vector(0), 1)
+
+
 def test_numpy_reads_an_npz_without_pickle(tmp_path: Path) -> None:
     out = tmp_path / "a.npz"
     journal = Journal(out, "image", MODEL)

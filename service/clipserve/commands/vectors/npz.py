@@ -89,7 +89,7 @@ def read_rows(archive: zipfile.ZipFile, facts: Facts) -> Iterator[Columns]:
     arrays = (_pieces(archive, name) for name in names)
     for paths, sizes, vectors, errors, counts, modified in zip(*arrays, strict=True):
         (widths, heights), codes = sizes.T.tolist(), errors.tolist()
-        details = [next(every_detail) if code else "" for code in codes]
+        details = [next(every_detail, "") if code else "" for code in codes]
         yield Columns(
             paths.tolist(), widths, heights, vectors, codes, details, counts.tolist(), modified.tolist()
         )
