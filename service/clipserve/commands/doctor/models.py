@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.limits import BF16, cpu_features
-from clipserve.settings import ModelSettings
 from clipserve.wiring.model_names import find
 
 if TYPE_CHECKING:  # it loads onnxruntime
@@ -70,7 +68,7 @@ def engines(context: Context) -> Iterator[Finding]:
                 "none: it computes in fp32, no faster than onnxruntime, in half as much memory again",
                 "set CLIPSERVE_BACKEND=auto, or take a CPU with AVX-512 BF16 or AMX",
             )
-        found, error = _tried(folder, settings)
+        found, error = _tried(folder)
         yield (
             problem(f"{manifest.name}: {error}", _remedy(error)) if error else ok(f"{manifest.name}: {found}")
         )
@@ -124,16 +122,12 @@ def used(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator
         yield ok("the GPU is used, if a graph runs on it: see `engines`")
 
 
-def _tried(folder: Path, settings: ModelSettings) -> tuple[str, str]:
+def _tried(folder: Path) -> tuple[str, str]:
     """The answer of `trial`, or why there is none."""
-    fields = set(ModelSettings.model_fields) - {"triton_token"}
-    question = json.dumps(
-        {"folder": str(folder.absolute()), "settings": settings.model_dump(mode="json", include=fields)}
-    )
-    command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.trial", question]
+    command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.trial", str(folder.absolute())]
     reading, held = os.pipe()  # the trial ends with this process, whose end closes the pipe
     try:
-        ended = subprocess.run(  # noqa: S603 - this Python, and a question that it reads as JSON
+        ended = subprocess.run(  # noqa: S603 - this Python, and a folder
             command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:

@@ -1,12 +1,11 @@
-"""`python -m clipserve.commands.doctor.trial QUESTION`: the self-test of an artifact on its real engine.
+"""`python -m clipserve.commands.doctor.trial FOLDER`: the self-test of an artifact on its real engine.
 
-A separate program: an engine that crashes, hangs or takes all memory ends this process, not the doctor. The
-question is JSON, the answer the last line of standard output.
+A separate program, with the settings of its environment: an engine that crashes, hangs or takes all memory ends
+this process, not the doctor. The answer is the last line of standard output.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -22,6 +21,7 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read
 from clipserve.clip.reference import check
 from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.commands.doctor.context import context_here
 from clipserve.engine.backends.auto import MIN_AGREEMENT
 from clipserve.engine.cuda import Accelerator
 from clipserve.errors import ClipError
@@ -74,13 +74,13 @@ def explained(event: Mapping[str, Any]) -> str:
     return ""
 
 
-def main(question: str) -> None:
+def main(folder: Path) -> None:
     """Print the sentence, or why there is none and exit with 1. End if the doctor ends."""
     threading.Thread(target=_end_with_the_input, daemon=True).start()
-    asked = json.loads(question)
     status = 1
     try:
-        answer, status = tried(Path(asked["folder"]), ModelSettings(**asked["settings"])), 0
+        settings = context_here().settings.of_model(read_manifest(folder).name)
+        answer, status = tried(folder, settings), 0
     except (ArtifactError, ClipError) as error:
         answer = str(error)
     except Exception as error:  # the engines' exceptions have no common base except Exception
@@ -95,4 +95,4 @@ def _end_with_the_input() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
