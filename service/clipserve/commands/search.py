@@ -17,7 +17,7 @@ from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, ope
 from clipserve.commands.printing import say
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.files import Found, OtherVectors, facts_of, nearest
+from clipserve.commands.vectors.files import Found, VectorFileError, facts_of, nearest
 from clipserve.commands.vectors.listing import VectorSource
 
 IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
@@ -71,7 +71,7 @@ async def _nearest(
 ) -> list[Found]:
     kept, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
     if kept != wanted:
-        raise OtherVectors(
+        raise VectorFileError(
             f"{file} has vectors of {kept}, and the model makes those of {wanted}. A cosine between two "
             "fingerprints means nothing. Use the model that made the file, or embed it again."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.commands.vectors.files import Finished, OtherVectors, VectorFileError
+from clipserve.commands.vectors.files import Finished, VectorFileError
 from clipserve.commands.vectors.journal import Journal
 from tests.commands.vectors.support import MODEL, fill, finish, item
 
@@ -79,9 +79,9 @@ def test_vectors_of_another_fingerprint_are_refused_and_restart_forgets_them(
     else:
         first.close()
     others = replace(MODEL, fingerprint="toy@2")
-    with pytest.raises(OtherVectors, match=r"toy@1.*toy@2.*cannot be compared.*--restart"):
+    with pytest.raises(VectorFileError, match=r"toy@1.*toy@2.*cannot be compared.*--restart"):
         Journal(out, "image", others)
-    with pytest.raises(OtherVectors, match="vectors of images"):
+    with pytest.raises(VectorFileError, match="vectors of images"):
         Journal(out, "text", MODEL)
     assert out.exists() == finished
     anew = Journal(out, "image", others, restart=True)

@@ -31,11 +31,7 @@ _SHOWN_FAILURES = 20
 
 
 class VectorFileError(Exception):
-    """A file of vectors, or its journal, cannot be used; the message says why, and what to do."""
-
-
-class OtherVectors(VectorFileError):
-    """The file's vectors cannot be compared with those of the model."""
+    """A file of vectors, or its journal, cannot be used, perhaps with this model; the message says what to do."""
 
 
 class Facts(NamedTuple):

@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clipserve.client.results import ServedBy
-from clipserve.commands.vectors.files import (
-    Columns,
-    Facts,
-    Finished,
-    OtherVectors,
-    VectorFileError,
-    open_vectors,
-)
+from clipserve.commands.vectors.files import Columns, Facts, Finished, VectorFileError, open_vectors
 from clipserve.commands.vectors.listing import Item, Kind
 from clipserve.engine.backend import Vector
 
@@ -34,8 +27,8 @@ CREATE TABLE rows (
 );
 CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 """  # rows.code: NULL without an outcome, then '' or the code of an error
-# Adds an item to a run, or changes its row; no row if this run has it already. Done is what has a vector, and whose
-# file has not changed.
+# Adds an item to a run; changes nothing if the run has it already. Done is what has a vector, and whose file is as
+# it was.
 _EXPECT = """
 INSERT INTO rows (key, run, position, size, modified) VALUES (:key, :run, :position, :size, :modified)
 ON CONFLICT (key) DO UPDATE SET run = :run, position = :position, size = :size, modified = :modified,
@@ -52,8 +45,8 @@ class Journal:
         """Open the journal of an earlier run, or a new one with the rows of `out`. `restart`: an empty one.
 
         Raises:
-            OtherVectors: the vectors of the journal, or of `out`, cannot be compared with those of `served_by`.
-            VectorFileError: one of them cannot be used; the message says why.
+            VectorFileError: the journal, or `out`, cannot be used, or its vectors cannot be compared with those of
+                `served_by`; the message says why.
         """
         self._path = out.with_name(f"{out.name}.journal")
         self.fresh = not self._path.exists()
@@ -194,10 +187,10 @@ def _check(facts: Facts, wanted: Facts, path: Path) -> None:
     if facts == wanted:
         return
     if facts.kind != wanted.kind:
-        raise OtherVectors(
+        raise VectorFileError(
             f"{path} has vectors of {facts.kind}s, not of {wanted.kind}s. Choose another --out."
         )
-    raise OtherVectors(
+    raise VectorFileError(
         f"{path} has vectors of {facts.fingerprint}, and the model makes those of {wanted.fingerprint}. Vectors of "
         "two fingerprints cannot be compared, so no file ever has both. Use the former model and settings "
         "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), choose another --out, or embed "
