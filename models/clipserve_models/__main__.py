@@ -139,12 +139,12 @@ def triton(
         device,
         max_batch_images,
         max_batch_texts,
-        instances,
-        None if queue_delay_ms is None else queue_delay_ms / 1000,
-        threads,
-        None if queue_timeout_ms is None else queue_timeout_ms / 1000,
-        max_queue_size,
-        cuda_graphs,
+        instances=instances,
+        queue_delay=None if queue_delay_ms is None else queue_delay_ms / 1000,
+        cuda_graphs=cuda_graphs,
+        threads=threads,
+        queue_timeout=None if queue_timeout_ms is None else queue_timeout_ms / 1000,
+        max_queue_size=max_queue_size,
     )
     names = write_repository(folder, out, options, gpu, tensorrt_version)
     typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")

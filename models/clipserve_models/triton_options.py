@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.triton.contract import CALL_ROWS, TOWERS
@@ -11,7 +11,6 @@ from clipserve_models.errors import ModelsError
 
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,13 @@ def options_of(
     device: Device | None = None,
     max_batch_images: int | None = None,
     max_batch_texts: int | None = None,
+    *,
     instances: int | None = None,
     queue_delay: float | None = None,
-    threads: int | None = None,
-    queue_timeout: float | None = None,
-    max_queue_size: int | None = None,
     cuda_graphs: bool = False,
+    **others: float | None,
 ) -> RepositoryOptions:
-    """The defaults of `backend`, overridden by the given arguments.
+    """The defaults of `backend`, overridden by the given arguments. `others`: fields of the options.
 
     Raises:
         ModelsError: the backend does not run on `device`, or has no CUDA graphs.
@@ -77,23 +75,18 @@ def options_of(
         raise ModelsError(f"the backend {backend} runs on the {default.device} only.")
 
     def policy(own: BatchPolicy, rows: int | None) -> BatchPolicy:
-        return BatchPolicy(
-            _given(rows, own.max_batch_size),
-            _given(queue_delay, own.max_queue_delay),
-            _given(instances, own.concurrency),
-        )
+        changes = _given(max_batch_size=rows, max_queue_delay=queue_delay, concurrency=instances)
+        return replace(own, **changes)
 
-    return RepositoryOptions(
-        backend,
-        _given(device, default.device),
-        policy(default.image, max_batch_images),
-        policy(default.text, max_batch_texts),
-        _given(threads, default.threads),
-        _given(queue_timeout, default.queue_timeout),
-        _given(max_queue_size, default.max_queue_size),
-        cuda_graphs,
+    return replace(
+        default,
+        device=device or default.device,
+        image=policy(default.image, max_batch_images),
+        text=policy(default.text, max_batch_texts),
+        cuda_graphs=cuda_graphs,
+        **_given(**others),
     )
 
 
-def _given(value: T | None, default: T) -> T:
-    return default if value is None else value
+def _given(**values: float | None) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
