@@ -87,11 +87,7 @@ def export(
     seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
 ) -> None:
     """Make the artifact of a model, and check it against a second computation of the same weights."""
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
-
+    say = timed()
     if weights and not pretrained:
         model, architecture = str(weights), architecture or model
     own = Own(name, licence, architecture, mean, std, activation)
@@ -128,6 +124,12 @@ def _traced(name: str, pretrained: str | None, *, known: bool) -> tuple[Entry, C
 
     logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
     return resolve(name, pretrained, read_catalog(), checkpoint.tags()), make
+
+
+def timed() -> Callable[[str], None]:
+    """Prints a line behind the seconds since this call."""
+    started = time.monotonic()
+    return lambda line: typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from clipserve.clip.manifest import ScoringSpec
 from clipserve_models.cache import in_cache
 from clipserve_models.catalog import read_catalog
 from clipserve_models.errors import ModelsError
+from clipserve_models.export_command import timed
 
 
 def import_model(
@@ -47,9 +47,4 @@ def import_model(
         scoring = ScoringSpec.model_validate(
             {"function": function, "logit_scale": logit_scale, "logit_bias": bias}
         )
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
-
-    import_folder(folder, out or in_cache(name), name=name, scoring=scoring, licence=licence, say=say)
+    import_folder(folder, out or in_cache(name), name=name, scoring=scoring, licence=licence, say=timed())
