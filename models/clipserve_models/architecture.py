@@ -7,8 +7,8 @@ has them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from clipserve_models.errors import ModelsError
 from clipserve_models.weights import Tensor
@@ -91,35 +91,30 @@ class Architecture:
                 f"{self.embed_dim} numbers, as that of texts has. Correct the model's configuration."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Architecture:
-        """The inverse of `to_dict`."""
-        return cls(ImageTower(**told["image"]), TextTower(**told["text"]), told["embed_dim"])
-
 
 def roles(architecture: Architecture) -> dict[str, Shape]:
-    """The shape of every tensor, by role.
+    """The shape of every tensor of both encoders, by role."""
+    dim = architecture.embed_dim
+    return tower_roles(architecture.image, dim) | tower_roles(architecture.text, dim)
+
+
+def tower_roles(tower: ImageTower | TextTower, embed_dim: int) -> dict[str, Shape]:
+    """The shape of every tensor of one encoder, by role.
 
     Roles of an encoder begin with `image.` or `text.`, those of a block with `image.blocks.0.`; a layer has
     `.weight` and mostly `.bias`. `qkv` are the projections to queries, keys and values, in this order.
     """
-    image, text, dim = architecture.image, architecture.text, architecture.embed_dim
-    return {f"image.{role}": shape for role, shape in _image(image, dim)} | {
-        f"text.{role}": shape for role, shape in _text(text, dim)
-    }
+    if isinstance(tower, ImageTower):
+        return {f"image.{role}": shape for role, shape in _image(tower, embed_dim)}
+    return {f"text.{role}": shape for role, shape in _text(tower, embed_dim)}
 
 
-def check_tensors(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
-    """Compare tensors by role with those that the architecture needs.
+def check_tensors(needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]) -> None:
+    """Compare tensors by role with the needed ones, `roles` of an architecture.
 
     Raises:
         ModelsError: one is missing, has another shape or no role, or is not of floating point.
     """
-    needed = roles(architecture)
     for role in (*needed, *tensors):
         wanted, found = needed.get(role), tensors.get(role)
         if found is None or wanted is None:

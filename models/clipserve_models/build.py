@@ -5,27 +5,31 @@ The graphs are written from the weights, and compared with a second computation 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from clipserve.clip import reference as inputs
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
-from clipserve.clip.manifest import ModelManifest, ReferenceVectors, Source
-from clipserve.clip.reference_inputs import TOKEN_TEXTS, digest, reference_photo, sample
-from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
-from clipserve_models import reference, verify
-from clipserve_models.architecture import check_tensors
-from clipserve_models.artifact import checksums, replacing, write_manifest
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import ModelManifest, Source
+from clipserve.clip.tokenizer import Tokenizer
+from clipserve_models import reference
+from clipserve_models.architecture import check_tensors, roles
+from clipserve_models.artifact import replacing
 from clipserve_models.errors import ModelsError
+from clipserve_models.finishing import (
+    Described,
+    Expected,
+    finish,
+    ids_by_service,
+    photo_by_pillow,
+    save_tokenizer,
+)
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
-from clipserve_models.weights import Floats
 
 
 def build(
@@ -40,34 +44,19 @@ def build(
     """
     _check_facts(checkpoint)
     architecture, tensors = checkpoint.architecture, checkpoint.tensors
-    check_tensors(architecture, tensors)
+    image, text, dim = architecture.image, architecture.text, architecture.embed_dim
+    check_tensors(roles(architecture), tensors)
     with replacing(out) as folder:
         say("writing the graphs")
-        weights = image_weights(architecture, tensors, checkpoint.mean, checkpoint.std)
-        write_image(folder / IMAGE_GRAPH, architecture, weights)
-        write_text(folder / TEXT_GRAPH, architecture, text_weights(architecture, tensors))
-        checkpoint.tokenizer.save(str(folder / TOKENIZER), pretty=False)
-        tokenizer = load_tokenizer(folder, checkpoint.text)
+        weights = image_weights(image, tensors, checkpoint.mean, checkpoint.std)
+        write_image(folder / IMAGE_GRAPH, image, dim, weights)
+        write_text(folder / TEXT_GRAPH, text, dim, text_weights(text, tensors))
+        tokenizer = save_tokenizer(folder, checkpoint.tokenizer, checkpoint.text)
 
         say("computing the expected vectors in numpy")
-        pixels = inputs.reference_pixels(checkpoint.image.size)  # [2, S, S, 3]
-        images, texts = _vectors(checkpoint, pixels, tokenizer)
-
-        say("comparing with numpy")
-        manifest = ModelManifest(
-            name=name,
-            embed_dim=architecture.embed_dim,
-            image=checkpoint.image,
-            text=checkpoint.text,
-            scoring=checkpoint.scoring,
-            files=checksums(folder),
-            source=source,
-            reference=_reference(checkpoint, images, texts, tokenizer),
-        )
-        write_manifest(folder, manifest)
-        five = [0, 1, 1, 0, 1]  # the same two, in a batch of another order
-        cases = verify.cases(pixels[five], images[five], tokenizer, checkpoint.text, texts)
-        verify.check(folder, cases, "numpy", say)
+        expected = _expected(checkpoint, tokenizer)
+        described = Described(name, checkpoint.image, checkpoint.text, checkpoint.scoring, source)
+        manifest = finish(folder, described, tokenizer, expected, say)
     say(f"wrote {out}: {manifest.fingerprint()}")
     return manifest
 
@@ -87,30 +76,22 @@ def _check_facts(checkpoint: Checkpoint) -> None:
             )
 
 
-def _vectors(
-    checkpoint: Checkpoint, pixels: npt.NDArray[np.uint8], tokenizer: Tokenizer
-) -> tuple[Floats, Floats]:
-    """numpy's, of the reference images [2, D] and texts [3, D]."""
+def _expected(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Expected:
+    """By numpy, of the same weights."""
     architecture, tensors = checkpoint.architecture, checkpoint.tensors
     rows = tokenizer.encode(inputs.REFERENCE_TEXTS, truncate=True)
     token_ids, lengths = tokenizer.pad(rows, checkpoint.text.context_length)
     _check_tokens(token_ids, architecture.text.vocabulary)
+    pixels = inputs.reference_pixels(checkpoint.image.size)  # [2, S, S, 3]
     images = reference.encode_images(architecture, tensors, pixels, checkpoint.mean, checkpoint.std)
-    return images, reference.encode_texts(architecture, tensors, token_ids, lengths)
-
-
-def _reference(
-    checkpoint: Checkpoint, images: Floats, texts: Floats, tokenizer: Tokenizer
-) -> ReferenceVectors:
-    """With what Pillow makes of the photo, which the service resizes by code of its own."""
-    photo = Image.open(io.BytesIO(reference_photo(checkpoint.image.size)))
-    rows = tokenizer.encode(TOKEN_TEXTS, truncate=True)
-    token_ids, _ = tokenizer.pad(rows, checkpoint.text.context_length)
-    return ReferenceVectors(
-        image_embeddings=images.astype(float).round(8).tolist(),
-        text_embeddings=texts.astype(float).round(8).tolist(),
-        pixels=sample(reference.preprocessed(photo, checkpoint.image)),
-        token_ids=digest(token_ids),
+    five = [0, 1, 1, 0, 1]  # the same two, in a batch of another order
+    return Expected(
+        by="numpy",
+        pixels=pixels[five],
+        images=images[five],
+        texts=reference.encode_texts(architecture, tensors, token_ids, lengths),
+        photo=photo_by_pillow(checkpoint.image),
+        token_ids=ids_by_service(tokenizer, checkpoint.text),
     )
 
 

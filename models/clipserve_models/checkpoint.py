@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import Entry
 from clipserve_models.errors import ModelsError, first_line, not_from_hub, not_installed
+from clipserve_models.layouts.facts import Facts
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
@@ -44,12 +46,13 @@ def load(
     tag = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
     if own:
         tag = dict(own[1])
-    _refuse_unsupported(entry)
+    _configuration(entry.model).section("vision_cfg").side("image_size", 224)  # refused before a download
+    names = {"model": entry.model, "pretrained": entry.pretrained}
     if random_weights:
         path = None
         made = f"open_clip {entry.model}, random weights of seed {seed}"
         source = Source(
-            checkpoint=made, licence="none: random weights", random_weights=True, seed=seed, **_names(entry)
+            checkpoint=made, licence="none: random weights", random_weights=True, seed=seed, **names
         )
     elif weights is None and not tag:
         choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "open_clip knows none"
@@ -67,7 +70,7 @@ def load(
             revision=_commit(path) or f"sha256:{digest}",
             licence=entry.licence,
             files={path.name: digest},
-            **_names(entry),
+            **names,
         )
 
     torch.manual_seed(seed)
@@ -145,17 +148,22 @@ def load_again(manifest: ModelManifest, weights: Path | None) -> Any:
     return model
 
 
-def _names(entry: Entry) -> dict[str, Any]:
-    return {"model": entry.model, "pretrained": entry.pretrained}
+def facts_of(name: str, model: Any) -> tuple[Facts, Facts]:
+    """What open_clip says of a model, and how its images are prepared: `model_cfg` and `preprocess_cfg`."""
+    quick = any(isinstance(module, QuickGELU) for module in model.modules())
+    images = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in model.visual.preprocess_cfg.items()
+    }
+    told = _configuration(name)
+    return Facts(told.file, told.values | {"quick_gelu": quick}), Facts(told.file, images, "preprocess_cfg.")
 
 
-def _refuse_unsupported(entry: Entry) -> None:
-    config = open_clip.get_model_config(entry.model)
-    size = config["vision_cfg"].get("image_size", 224)
-    if not isinstance(size, int) and len(set(size)) != 1:
-        raise ModelsError(
-            f"{entry.model} takes images of {size} pixels; the service makes square images only."
-        )
+def _configuration(name: str) -> Facts:
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise ModelsError(f"open_clip has no model {name!r}. `clipserve models list` has some of its names.")
+    return Facts(f"open_clip's {name}", config)
 
 
 def _download(entry: Entry, tag: dict[str, Any]) -> Path:

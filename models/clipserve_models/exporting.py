@@ -18,6 +18,7 @@ from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import Entry, read_catalog
 from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.weights import PICKLES
 
 if TYPE_CHECKING:  # loads onnx, which most commands do not need
     from clipserve_models.architecture import Activation
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # loads onnx, which most commands do not need
 NOT_STATED = "not stated"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")  # as in the manifest
 _SHIPS = "demo"
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 Say = Callable[[str], None]
 
 
@@ -60,45 +60,35 @@ def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | No
                 f"the catalog says all of {entry.name}: for a name or facts of your own give {entry.repository}, "
                 "or a folder."
             )
-        return (entry.name, lambda out, say: _from_catalog(entry, out, say)) if entry.built else None
+        if not entry.built:
+            return None
+        pinned = f"{entry.repository}@{entry.revision or ''}"
+        return entry.name, lambda out, say: _from_hub(pinned, out, entry.name, own, say, entry)
     if HUB_NAME.fullmatch(model):
         name = _own_name(own.name or folder_name(model), model)
         return name, lambda out, say: _from_hub(model, out, name, own, say)
     return None
 
 
-def _from_catalog(entry: Entry, out: Path, say: Say) -> None:
-    from clipserve_models import hub
-
-    assert entry.repository is not None
-    where = hub.Repository(entry.repository, entry.revision or hub.MAIN)
-    say(f"downloading {where.url}")
-    found = hub.download(where)
-    if entry.digest and entry.digest not in found.digests.values():
-        raise ModelsError(
-            f"no file of {where.url} at {found.commit} has the SHA-256 {entry.digest}, which the catalog has of "
-            f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
-        )
-    source = Source(
-        checkpoint=where.url,
-        revision=found.commit,
-        licence=entry.licence,
-        model=entry.model,
-        pretrained=entry.pretrained,
-    )
-    _build(_read(found.folder, Own()), out, entry.name, source, found.digests, say)
-
-
-def _from_hub(model: str, out: Path, name: str, own: Own, say: Say) -> None:
+def _from_hub(model: str, out: Path, name: str, own: Own, say: Say, entry: Entry | None = None) -> None:
+    """`model`: ORG/NAME or ORG/NAME@REVISION. `entry`: what the catalog says of it."""
     from clipserve_models import hub
 
     repository, _, revision = model.partition("@")
     where = hub.Repository(repository, revision or hub.MAIN)
     say(f"downloading {where.url}")
     found = hub.download(where)
-    licence = own.licence or found.licence or f"{NOT_STATED}: read {where.url}"
-    source = Source(checkpoint=where.url, revision=found.commit, licence=licence)
-    _build(_read(found.folder, own), out, name, source, found.digests, say)
+    source = Source(checkpoint=where.url, revision=found.commit, licence=NOT_STATED)
+    if entry is None:
+        facts = {"licence": own.licence or found.licence or f"{NOT_STATED}: read {where.url}"}
+    elif entry.digest in (None, *found.digests.values()):
+        facts = entry.model_dump(include={"licence", "model", "pretrained"})
+    else:
+        raise ModelsError(
+            f"no file of {where.url} at {found.commit} has the SHA-256 {entry.digest}, which the catalog has of "
+            f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
+        )
+    _build(_read(found.folder, own), out, name, source.model_copy(update=facts), found.digests, say)
 
 
 def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
@@ -108,7 +98,7 @@ def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
     elif own.architecture and not _is_built(own.architecture):
         _trace(path, out, name, own, source, say)
         return
-    if path.suffix not in _PICKLES:
+    if path.suffix not in PICKLES:
         _build(_read(path, own), out, name, source, {}, say)
         return
     from clipserve_models.pickles import as_safetensors

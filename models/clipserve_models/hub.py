@@ -28,13 +28,11 @@ from huggingface_hub.errors import (
 
 from clipserve_models.artifact import sha256_of
 from clipserve_models.errors import ModelsError, first_line
+from clipserve_models.weights import PICKLES, STEMS
 
 MAIN = constants.DEFAULT_REVISION
 _SECONDS = 30.0  # for the list of files
 _FACTS = (".json", ".txt", ".model")  # configurations, and the files of tokenizers
-# The first that is there; a repository may have the same weights for several libraries.
-_STEMS = ("open_clip_model", "open_clip_pytorch_model", "model")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _CONVERTER = "SFconvertbot"  # the hub's account that offers safetensors as pull requests
 
 
@@ -143,7 +141,7 @@ def _converted(repository: Repository, listing: _Listing) -> _Listing:
 
 
 def _weights(names: Sequence[str]) -> list[str]:
-    for stem in _STEMS:
+    for stem in STEMS:
         if f"{stem}.safetensors" in names:
             return [f"{stem}.safetensors"]
         shards = [name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.safetensors", name)]
@@ -157,13 +155,13 @@ def _is_fact(name: str) -> bool:
 
 
 def _no_weights(repository: Repository, names: Sequence[str]) -> str:
-    pickles = [name for name in names if PurePosixPath(name).suffix in _PICKLES]
+    pickles = [name for name in names if PurePosixPath(name).suffix in PICKLES]
     if pickles:
         return (
             f"{repository.url} at {repository.revision!r} has its weights as {pickles[0]} only, a pickle, which "
             f"may run code. Name a revision with safetensors, {repository.name}@REVISION, or ask its owner."
         )
-    wanted = " or ".join(f"{stem}.safetensors" for stem in (_STEMS[0], _STEMS[-1]))
+    wanted = " or ".join(f"{stem}.safetensors" for stem in (STEMS[0], STEMS[-1]))
     return (
         f"{repository.url} at {repository.revision!r} has no {wanted} at its top: it is no CLIP of transformers or "
         f"open_clip. It has {', '.join(names[:8]) or 'no files'}."

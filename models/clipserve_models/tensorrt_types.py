@@ -2,10 +2,8 @@
 
 It supports int8 constants only before DequantizeLinear ("Int8 constant is only allowed before DQ node"), but the
 demo stores weights in int8 and casts them. So plans are built from a copy with such constants in fp32: the same
-values, which the Cast to fp32 does not change. Graphs that no copy corrects are refused before a build.
-
-The image that writes the script has no `onnx`. The needed fields of its messages are declared here, and protobuf
-keeps unknown fields unchanged.
+values, which the Cast to fp32 does not change. uint8 it supports only as a graph's input that a Cast reads. Graphs
+that no copy corrects are refused before a build.
 """
 
 from __future__ import annotations
@@ -14,46 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+import onnx
+from onnx import TensorProto
 
 from clipserve_models.errors import ModelsError
 
-# Of onnx.proto: message -> field -> number and type; `*`: repeated; in capitals: of protobuf, else a message.
-_MESSAGES = {
-    "Model": {"graph": (7, "Graph")},
-    "Graph": {"node": (1, "*Node"), "initializer": (5, "*Tensor"), "value_info": (13, "*Value")},
-    "Node": {"input": (1, "*STRING"), "op_type": (4, "STRING"), "domain": (7, "STRING")},
-    "Tensor": {"data_type": (2, "INT32"), "name": (8, "STRING"), "raw_data": (9, "BYTES")},
-    "Value": {"name": (1, "STRING"), "type": (2, "Type")},
-    "Type": {"tensor_type": (1, "TensorType")},
-    "TensorType": {"elem_type": (1, "INT32")},
-}
-_PACKAGE = "clipserve_models.onnx"
-
+PIXELS = "pixels"
 _NAMES = {1: "fp32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "fp16", 16: "bf16"}
-_FLOAT, _UINT8, _INT8 = 1, 2, 3
+_UINT8, _INT8 = TensorProto.UINT8, TensorProto.INT8
 # Operators of onnxruntime's quantization that TensorRT lacks.
 _UNKNOWN = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
-
-
-def _model() -> Any:
-    """The class of the message `Model`."""
-    file = descriptor_pb2.FileDescriptorProto(name="onnx-part.proto", package=_PACKAGE, syntax="proto2")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            own = message.field.add(name=field, number=number, label=3 if kind[0] == "*" else 1)
-            kind = kind.lstrip("*")
-            if kind in _MESSAGES:
-                own.type, own.type_name = own.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-            else:
-                own.type = own.Type.Value(f"TYPE_{kind}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Model"))
-
-
-Model = _model()
 
 
 def for_tensorrt(folder: Path, graph: str) -> str:
@@ -62,7 +30,7 @@ def for_tensorrt(folder: Path, graph: str) -> str:
     Raises:
         ModelsError: TensorRT could not read the copy either.
     """
-    model, name = Model.FromString((folder / graph).read_bytes()), graph
+    model, name = onnx.load(folder / graph, load_external_data=False), graph
     if cast := _cast(model.graph):
         _dequantize(model.graph, cast)
         name = f"{Path(graph).stem}.tensorrt.onnx"
@@ -81,7 +49,10 @@ def violations(graph: Any) -> list[str]:
     wrong = {name: kind for name, kind in types.items() if kind not in _NAMES or kind == _UINT8}
     wrong |= {each.name: _UINT8 for each in graph.value_info if each.type.tensor_type.elem_type == _UINT8}
     wrong |= dict.fromkeys(_cast(graph), _INT8)
-    found = [f"{name} is {_NAMES.get(kind, f'of the type {kind} of ONNX')}" for name, kind in wrong.items()]
+    readers = [node.op_type for node in graph.node if PIXELS in node.input]
+    found = [f"{operator} reads {PIXELS}" for operator in readers if operator != "Cast"]
+    found += [f"{len(readers)} nodes read {PIXELS}"] if len(readers) > 1 else []
+    found += [f"{name} is {_NAMES.get(kind, f'of the type {kind} of ONNX')}" for name, kind in wrong.items()]
     operators = [f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node]
     return found + [f"it has {name}" for name in operators if "." in name or name in _UNKNOWN]
 
@@ -97,7 +68,7 @@ def _dequantize(graph: Any, names: list[str]) -> None:
     for each in graph.initializer:
         if each.name in names and each.HasField("raw_data"):
             each.raw_data = np.frombuffer(each.raw_data, np.int8).astype("<f4").tobytes()
-            each.data_type = _FLOAT
+            each.data_type = TensorProto.FLOAT
     kept = [each for each in graph.value_info if each.type.tensor_type.elem_type != _INT8]
     del graph.value_info[:]
     graph.value_info.extend(kept)

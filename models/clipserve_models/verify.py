@@ -53,10 +53,11 @@ class Outcome:
         return f"{self.what:<32} cosine {self.cosine:.8f}  max difference {self.difference:.1e}  {verdict}"
 
 
-def session_of(path: Path, *, prepack: bool = True) -> onnxruntime.InferenceSession:
+def session_of(path: Path, *, prepack: bool = True, optimized: bool = True) -> onnxruntime.InferenceSession:
     """A graph, loaded in onnxruntime on all cores of this machine.
 
-    `prepack`: a second copy of the weights, in the order of the kernels, which pays after a few calls.
+    `prepack`: a second copy of the weights, in the order of the kernels, which pays after a few calls. `optimized`:
+    without it all nodes stay as they are in the file.
 
     Raises:
         ModelsError: onnxruntime does not load it.
@@ -65,6 +66,8 @@ def session_of(path: Path, *, prepack: bool = True) -> onnxruntime.InferenceSess
     options.intra_op_num_threads = usable_cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but this

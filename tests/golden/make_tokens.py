@@ -146,7 +146,7 @@ def main() -> None:
     from open_clip.tokenizer import SimpleTokenizer
 
     from clipserve_models.layouts.texts import OPEN_CLIP
-    from clipserve_models.tokenizer_json import clip_tokenizer
+    from tests.golden.clip_tokenizer import clip_tokenizer
 
     original = SimpleTokenizer()
     start, end = original.sot_token_id, original.eot_token_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -36,14 +35,9 @@ def test_roles_of_siglip_have_attention_pooling_and_no_class_token() -> None:
     assert not {"image.class", "image.pre_norm.weight", "image.projection.weight"} & named.keys()
 
 
-@pytest.mark.parametrize("architecture", [CLIP, SIGLIP])
-def test_an_architecture_survives_json(architecture: Architecture) -> None:
-    assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
-
-
 def test_the_right_tensors_are_accepted() -> None:
     for architecture in (CLIP, SIGLIP):
-        check_tensors(architecture, tensors(architecture))
+        check_tensors(roles(architecture), tensors(architecture))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +65,7 @@ def test_other_tensors_are_refused_by_name(change: Callable[[dict[str, Tensor]],
     given = tensors(CLIP)
     change(given)
     with pytest.raises(ModelsError, match=said):
-        check_tensors(CLIP, given)
+        check_tensors(roles(CLIP), given)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -15,7 +16,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 from clipserve_models.plan_lines import write_lines
-from clipserve_models.tensorrt_types import Model, for_tensorrt, violations
+from clipserve_models.tensorrt_types import for_tensorrt, violations
 from clipserve_models.triton_options import DEFAULTS
 from tests.models.tensorrt import MANIFEST, demo_copy
 
@@ -29,14 +30,14 @@ def artifact(tmp_path: Path) -> Path:
 
 def model(operator: str, data_type: int, domain: str = "") -> bytes:
     """A graph of one node that reads one constant, `weight`."""
-    made = Model()
+    made = onnx.ModelProto()
     made.graph.node.add(input=["weight"], op_type=operator, domain=domain)
     made.graph.initializer.add(name="weight", data_type=data_type, raw_data=b"1234")
     return bytes(made.SerializeToString())
 
 
 def found(file: Path) -> list[str]:
-    return violations(Model.FromString(file.read_bytes()).graph)
+    return violations(onnx.load(file).graph)
 
 
 def test_the_demo_s_graphs_are_not_of_those_types_and_what_plans_are_built_from_is(artifact: Path) -> None:
@@ -67,6 +68,16 @@ def test_a_graph_that_needs_no_copy_is_the_file_itself(tmp_path: Path, operator:
     (tmp_path / "text.onnx").write_bytes(model(operator, data_type))
     assert for_tensorrt(tmp_path, "text.onnx") == "text.onnx"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_uint8_is_for_one_cast_alone() -> None:
+    graph = onnx.parser.parse_graph("""
+        turning (uint8[N, 4, 4, 3] pixels) => (float[N, 3, 4, 4] values) {
+            turned = Transpose <perm: ints = [0, 3, 1, 2]> (pixels)
+            values = Cast <to: int = 1> (turned)
+            sizes = Shape <start: int = 0, end: int = 1> (pixels)
+        }""")
+    assert violations(graph) == ["Transpose reads pixels", "Shape reads pixels", "2 nodes read pixels"]
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,9 @@ def write_graphs(folder: Path, architecture: Architecture, tensors: dict[str, Te
     """image.onnx and text.onnx of these weights."""
     folder.mkdir(exist_ok=True)
     image, text = folder / "image.onnx", folder / "text.onnx"
-    write_image(image, architecture, image_weights(architecture, tensors, MEAN, STD))
-    write_text(text, architecture, text_weights(architecture, tensors))
+    dim = architecture.embed_dim
+    write_image(image, architecture.image, dim, image_weights(architecture.image, tensors, MEAN, STD))
+    write_text(text, architecture.text, dim, text_weights(architecture.text, tensors))
     return image, text
 
 

@@ -14,7 +14,6 @@ lose the mean class vector, the part that says "some noun of ImageNet" and not w
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -43,8 +42,8 @@ from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, 
 from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER
-from clipserve_models import uint8_rule
-from clipserve_models.artifact import write_manifest
+from clipserve_models.artifact import sha256_of, write_manifest
+from clipserve_models.demo import uint8_rule
 from clipserve_models.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
 
 SIDE = 256  # pixels; the network was trained on 224, and sees the whole photo somewhat better at 256
@@ -125,7 +124,7 @@ def write_graph(
 
 def manifest(folder: Path, reference: ReferenceVectors, dim: int) -> ModelManifest:
     """The manifest of the artifact in `folder`."""
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    files = {name: sha256_of(folder / name) for name in FILES}
     return ModelManifest(
         name="demo",
         embed_dim=dim,

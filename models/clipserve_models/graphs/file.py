@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from clipserve_models.architecture import Architecture
+from clipserve_models.architecture import ImageTower, TextTower
 from clipserve_models.weights import Tensor, constant
 
 OPSET, IR_VERSION = 18, 8  # onnxruntime reads both from 1.14 on
 # A protobuf message cannot be larger than 2 GiB. Weights larger than this are written to a file beside the graph.
 INLINE_BYTES = 1_800_000_000
 _SMALL_BYTES = 1_024  # the sizes that a runtime must know before it opens that file
-_ARCHITECTURE = "clipserve.architecture"
+_TOWERS = {"clipserve.image": ImageTower, "clipserve.text": TextTower}  # keys of metadata
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # numbers of onnx.proto's fields
 
 
@@ -87,8 +87,8 @@ class Graph:
         self,
         path: Path,
         inputs: list[onnx.ValueInfoProto],
+        tower: ImageTower | TextTower,
         embed_dim: int,
-        architecture: Architecture,
         inline_bytes: int = INLINE_BYTES,
     ) -> None:
         """Write the graph, whose last node gives the embedding; weights above `inline_bytes` go to PATH.data."""
@@ -97,8 +97,9 @@ class Graph:
         body = graph.SerializeToString(deterministic=True)
         model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="clipserve")
         model.opset_import.append(helper.make_opsetid("", OPSET))
-        told = json.dumps(architecture.to_dict(), separators=(",", ":"))
-        model.metadata_props.add(key=_ARCHITECTURE, value=told)
+        (key,) = (key for key, kind in _TOWERS.items() if isinstance(tower, kind))
+        fields = json.dumps([asdict(tower), embed_dim], separators=(",", ":"))
+        model.metadata_props.add(key=key, value=fields)
         size = sum(_size(*each) for each in self.initializers.values())
         outside = path.with_name(f"{path.name}.data") if size > inline_bytes else None
         pieces = list(_pieces(self.initializers, outside.name if outside else None))
@@ -148,17 +149,18 @@ def _pieces(initializers: Mapping[str, tuple[Tensor, int]], outside: str | None)
             yield _Piece(_tag(_INITIALIZER, len(head) + size) + head, tensor, kind, False)
 
 
-def stored(path: Path) -> tuple[Architecture, dict[str, Tensor]] | None:
-    """The architecture and the weights of a graph that `Graph.save` wrote; None for other graphs."""
+def stored(path: Path) -> tuple[Any, int, dict[str, Tensor]] | None:
+    """The tower, `embed_dim` and the weights of a graph that `Graph.save` wrote; None for other graphs."""
     model = onnx.load(path, load_external_data=False)
-    told = {entry.key: entry.value for entry in model.metadata_props}.get(_ARCHITECTURE)
-    if told is None:
+    entry = next((entry for entry in model.metadata_props if entry.key in _TOWERS), None)
+    if entry is None:
         return None
+    fields, embed_dim = json.loads(entry.value)
     weights = {
         each.name: Tensor(tuple(each.dims), partial(numpy_helper.to_array, each, str(path.parent)))
         for each in model.graph.initializer
     }
-    return Architecture.from_dict(json.loads(told)), weights
+    return _TOWERS[entry.key](**fields), embed_dim, weights
 
 
 def _size(tensor: Tensor, kind: int) -> int:

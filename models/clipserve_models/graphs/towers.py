@@ -12,16 +12,16 @@ from pathlib import Path
 
 from onnx import TensorProto, ValueInfoProto, helper
 
-from clipserve_models.architecture import Architecture, ImageTower, TextTower, Tower
+from clipserve_models.architecture import ImageTower, TextTower, Tower
 from clipserve_models.graphs.file import Graph
 from clipserve_models.weights import Tensor
 
 
 def write_image(
-    path: Path, architecture: Architecture, weights: Mapping[str, Tensor], *, half: bool = False
+    path: Path, tower: ImageTower, embed_dim: int, weights: Mapping[str, Tensor], *, half: bool = False
 ) -> None:
-    """Write the graph of the image encoder, of the weights that `graphs.weights.image_weights` gives."""
-    graph, tower = Graph(weights, half), architecture.image
+    """Write the graph of an image encoder, of the weights that `graphs.weights.image_weights` gives."""
+    graph = Graph(weights, half)
     states = _patches(graph, tower)  # [N, L, W]
     if tower.pooling == "class":
         states = _blocks(graph, states, tower, tower.layers - 1)
@@ -32,14 +32,14 @@ def write_image(
         pooled = _attention_pool(graph, states, tower)
     _embedding(graph, pooled, tower.width)
     pixels = _input("pixels", TensorProto.UINT8, "N", tower.size, tower.size, 3)
-    graph.save(path, [pixels], architecture.embed_dim, architecture)
+    graph.save(path, [pixels], tower, embed_dim)
 
 
 def write_text(
-    path: Path, architecture: Architecture, weights: Mapping[str, Tensor], *, half: bool = False
+    path: Path, tower: TextTower, embed_dim: int, weights: Mapping[str, Tensor], *, half: bool = False
 ) -> None:
-    """Write the graph of the text encoder, of the weights that `graphs.weights.text_weights` gives."""
-    graph, tower = Graph(weights, half), architecture.text
+    """Write the graph of a text encoder, of the weights that `graphs.weights.text_weights` gives."""
+    graph = Graph(weights, half)
     states, mask = _tokens(graph, tower)  # [N, L, W], [L, L]
     states = _blocks(graph, states, tower, tower.layers - 1, mask)
     if tower.pooling == "last":
@@ -58,7 +58,7 @@ def write_text(
     length = "L" if tower.trims else tower.context_length
     token_ids = _input("token_ids", TensorProto.INT32, "N", length)
     lengths = _input("lengths", TensorProto.INT32, "N")
-    graph.save(path, [token_ids, lengths], architecture.embed_dim, architecture)
+    graph.save(path, [token_ids, lengths], tower, embed_dim)
 
 
 def _input(name: str, kind: int, *shape: int | str) -> ValueInfoProto:

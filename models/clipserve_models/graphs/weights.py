@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from clipserve_models.architecture import Architecture, Tower
+from clipserve_models.architecture import ImageTower, TextTower, Tower
 from clipserve_models.weights import Floats, Tensor, constant
 
 # Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
@@ -20,10 +20,9 @@ MASKED = -1e4
 
 
 def image_weights(
-    architecture: Architecture, tensors: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
+    tower: ImageTower, tensors: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
 ) -> dict[str, Tensor]:
     """Of the image graph: the tensors `image.*`, and the normalization, (pixels / 255 - mean) / std."""
-    tower = architecture.image
     own = _of("image.", tensors)
     weights = dict(_layers(own, tower, cut=tower.pooling == "class"))
     weights["scale"] = constant(1 / (255 * np.array(std)))
@@ -40,9 +39,8 @@ def image_weights(
     return weights
 
 
-def text_weights(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def text_weights(tower: TextTower, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of the text graph: the tensors `text.*`, and the mask of a causal encoder."""
-    tower = architecture.text
     weights = dict(_layers(_of("text.", tensors), tower, cut=True))
     if tower.causal:
         side = tower.context_length

@@ -8,40 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from clipserve.clip import reference
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
-from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source
-from clipserve.clip.reference_inputs import TOKEN_TEXTS, digest, reference_photo, sample
-from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import ImageSpec, ModelManifest, ScoringSpec, Source
 from clipserve_models import verify
-from clipserve_models.artifact import checksums, replacing, write_manifest
+from clipserve_models.artifact import replacing
 from clipserve_models.errors import ModelsError
+from clipserve_models.finishing import (
+    Described,
+    Expected,
+    finish,
+    ids_by_service,
+    photo_by_pillow,
+    save_tokenizer,
+)
 from clipserve_models.imported.surgery import Surgery, output_of
 from clipserve_models.layouts.facts import read_facts
 from clipserve_models.layouts.open_clip_folder import image_of, texts_of
-from clipserve_models.layouts.texts import Texts
+from clipserve_models.layouts.texts import TextGraph, Texts
 from clipserve_models.layouts.transformers_folder import described
 from clipserve_models.model_files import Triple
-from clipserve_models.reference import preprocessed
-
-_ANY = 2**31  # tokens; a text encoder of transformers does not say its number
-
-
-@dataclass(frozen=True)
-class _TextGraph:
-    """What a tokenizer must fit. `last`: the graph itself finds the end of a text, so nothing is compared."""
-
-    context_length: int
-    vocabulary: int
-    pooling: str = "last"
-    trims: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,34 +72,23 @@ def import_folder(
         words.texts(text.context_length)
         image.save(made / IMAGE_GRAPH, export.dim)
         words.save(made / TEXT_GRAPH, export.dim)
-        export.texts.tokenizer.save(str(made / TOKENIZER), pretty=False)
-        tokenizer = load_tokenizer(made, text)
+        tokenizer = save_tokenizer(made, export.texts.tokenizer, text)
 
-        say("comparing with the graphs as they were")
+        say("computing the vectors of the graphs as they were")
         pixels = reference.reference_pixels(size)[[0, 1, 1, 0, 1]]
         rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
-        images = _vectors(export.image_graph, _as_before(image, pixels, export.mean, export.std))
-        texts = _vectors(
-            export.text_graph, _ids_as_before(words, tokenizer.pad(rows, text.context_length)[0])
+        token_ids, _ = tokenizer.pad(rows, text.context_length)
+        expected = Expected(
+            by="the export",
+            pixels=pixels,
+            images=_vectors(export.image_graph, _as_before(image, pixels, export.mean, export.std)),
+            texts=_vectors(export.text_graph, _ids_as_before(words, token_ids)),
+            photo=photo_by_pillow(export.image),
+            token_ids=ids_by_service(tokenizer, text),
         )
-        rows = tokenizer.encode(TOKEN_TEXTS, truncate=True)
-        manifest = ModelManifest(
-            name=name,
-            embed_dim=export.dim,
-            image=export.image,
-            text=text,
-            scoring=scoring,
-            files=checksums(made),
-            source=Source(checkpoint=f"ONNX of {export.kind}: {folder.resolve().name}", licence=licence),
-            reference=ReferenceVectors(
-                image_embeddings=images[:2].astype(float).round(8).tolist(),
-                text_embeddings=texts.astype(float).round(8).tolist(),
-                pixels=sample(preprocessed(Image.open(BytesIO(reference_photo(size))), export.image)),
-                token_ids=digest(tokenizer.pad(rows, text.context_length)[0]),
-            ),
-        )
-        write_manifest(made, manifest)
-        verify.check(made, verify.cases(pixels, images, tokenizer, text, texts), "the export", say)
+        source = Source(checkpoint=f"ONNX of {export.kind}: {folder.resolve().name}", licence=licence)
+        described = Described(name, export.image, text, scoring, source)
+        manifest = finish(made, described, tokenizer, expected, say)
     say(f"wrote {out}: {manifest.fingerprint()}")
     return manifest
 
@@ -133,7 +113,7 @@ def _read(folder: Path) -> _Export:
 def _immich(folder: Path) -> _Export:
     config, images = read_facts(folder / "config.json"), read_facts(folder / "visual" / "preprocess_cfg.json")
     text = config.section("text_cfg")
-    tower = _TextGraph(text.integer("context_length", 77), text.integer("vocab_size", _ANY))
+    tower = TextGraph(text.integer("context_length", 77), text.integer("vocab_size", TextGraph.vocabulary))
     return _Export(
         "immich",
         folder / "visual" / "model.onnx",

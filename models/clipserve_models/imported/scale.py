@@ -10,9 +10,8 @@ from typing import Any
 from clipserve.clip.manifest import ScoringSpec
 from clipserve_models.errors import ModelsError, first_line
 from clipserve_models.layouts.assigning import Assignment, weight_files
-from clipserve_models.weights import Tensor, constant, open_weights
+from clipserve_models.weights import STEMS, Tensor, constant, open_weights
 
-_STEMS = ("open_clip_model", "open_clip_pytorch_model", "model")
 _FIRST = 200_000  # bytes; a header has 35 to 72 thousand
 _SECONDS = 30.0
 _WORDS = ("logit_scale", "logit_bias")
@@ -26,7 +25,7 @@ def scoring_of(source: str) -> ScoringSpec:
     """
     path = Path(source)
     if path.exists():
-        tensors = open_weights([path] if path.is_file() else weight_files(path, _STEMS)[:1])
+        tensors = open_weights([path] if path.is_file() else weight_files(path, STEMS)[:1])
     else:
         tensors = _of_hub(source)
     return Assignment(source, tensors).scoring(sigmoid="logit_bias" in tensors)
@@ -36,12 +35,12 @@ def _of_hub(source: str) -> dict[str, Tensor]:
     from huggingface_hub import hf_hub_url
 
     name, _, revision = source.partition("@")
-    for stem in _STEMS:
+    for stem in STEMS:
         url = hf_hub_url(name, f"{stem}.safetensors", revision=revision or None)
         if (start := _range(url, 0, _FIRST)) is not None:
             break
     else:
-        raise ModelsError(f"{source} has no {' or '.join(_STEMS)}.safetensors: give --logit-scale.")
+        raise ModelsError(f"{source} has no {' or '.join(STEMS)}.safetensors: give --logit-scale.")
     end = 8 + int.from_bytes(start[:8], "little")
     if end > len(start):
         start = _range(url, 0, end) or b""

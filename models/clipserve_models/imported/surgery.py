@@ -11,12 +11,13 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from clipserve_models.errors import ModelsError, first_line
+from clipserve_models.graphs.file import INLINE_BYTES, Graph
 from clipserve_models.model_files import Triple
 
-FLOAT, UINT8, INT32, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64
+FLOAT, HALF, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 _OURS = "of_the_export/"  # in front of every name of the graph, so that ours are free
 _OUTPUTS = ("image_embeds", "text_embeds", "pooler_output")  # where there are several
-_INLINE = 1_800_000_000  # bytes; a file of protocol buffers has at most two gigabytes
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Surgery:
         )
         if opset < 13:
             raise ModelsError(f"{path} is of opset {opset}; 13 or later is needed: export it again.")
-        model = compose.add_prefix(model, _OURS)
+        compose.add_prefix(model, _OURS, inplace=True)
         weights = {weight.name for weight in model.graph.initializer}
         inputs = [each for each in model.graph.input if each.name not in weights]
         return cls(path, model, {each.name.removeprefix(_OURS): each for each in inputs})
@@ -53,26 +54,25 @@ class Surgery:
         """numpy's, of an input."""
         return helper.tensor_dtype_to_np_dtype(_dtype(self.inputs[name]))
 
-    def images(self, size: int, mean: Triple, std: Triple) -> None:
-        """Take `pixels` uint8 [N, S, S, 3], for uint8 of this shape or normalised floats [N, 3, S, S]."""
+    def images(self, size: int, mean: Triple, std: Triple, *, half: bool = False) -> None:
+        """Take `pixels` uint8 [N, S, S, 3], for uint8 of this shape or normalised floats [N, 3, S, S].
+
+        `half`: these are fp16; they are normalised in fp32.
+        """
         (name,) = self._only_inputs(1)
-        self._check(
-            name, (FLOAT, UINT8), (None, size, size, 3) if self.takes_pixels else (None, 3, size, size)
-        )
+        shape = (None, size, size, 3) if self.takes_pixels else (None, 3, size, size)
+        self._check(name, (HALF if half else FLOAT, UINT8), shape)
         if self.takes_pixels:
             self._rename(name, "pixels")
         else:
             scale, shift = 1 / (255 * np.array(std)), np.array(mean) / np.array(std)
-            self._first(
-                helper.make_node("Cast", ["pixels"], ["image/cast"], to=FLOAT),
-                helper.make_node(
-                    "Mul", ["image/cast", self._constant("image/scale", scale)], ["image/scaled"]
-                ),
-                helper.make_node(
-                    "Sub", ["image/scaled", self._constant("image/shift", shift)], ["image/normalised"]
-                ),
-                helper.make_node("Transpose", ["image/normalised"], [_OURS + name], perm=[0, 3, 1, 2]),
-            )
+            front = Graph({}, half, scope="image/")
+            # The cast comes first: TensorRT takes uint8 as a graph's input only.
+            image = front.node("Cast", "pixels", to=FLOAT)
+            image = front.node("Mul", image, self._constant("image/scale", scale))
+            image = front.node("Sub", image, self._constant("image/shift", shift))
+            front.node("Transpose", front.to_half(image), name=_OURS + name, perm=[0, 3, 1, 2])
+            self._first(*front.nodes)
         self._inputs(pixels=(UINT8, ["batch", size, size, 3]))
 
     def texts(self, length: int) -> None:
@@ -80,17 +80,16 @@ class Surgery:
         mask = "attention_mask" if "attention_mask" in self.inputs else None
         (name,) = (each for each in self._only_inputs(1 + (mask is not None)) if each != mask)
         self._check(name, (INT32, INT64), (None, length))
-        nodes = []
+        front = Graph({}, half=False, scope="text/")
         if _dtype(self.inputs[name]) == INT32:
             self._rename(name, "token_ids")
         else:
-            nodes.append(helper.make_node("Cast", ["token_ids"], [_OURS + name], to=INT64))
+            front.node("Cast", "token_ids", name=_OURS + name, to=INT64)
         if mask:
             self._check(mask, (INT32, INT64), (None, length))
             one = numpy_helper.from_array(np.ones(1, self.dtype_of(mask)))
-            nodes.append(helper.make_node("Shape", ["token_ids"], ["text/shape"]))
-            nodes.append(helper.make_node("ConstantOfShape", ["text/shape"], [_OURS + mask], value=one))
-        self._first(*nodes)
+            front.node("ConstantOfShape", front.node("Shape", "token_ids"), name=_OURS + mask, value=one)
+        self._first(*front.nodes)
         self._inputs(token_ids=(INT32, ["batch", length]), lengths=(INT32, ["batch"]))
 
     def save(self, out: Path, dim: int) -> None:
@@ -100,21 +99,17 @@ class Surgery:
         name = output_of(list(found))
         if name is None or _shape(found[name])[1:] not in ((dim,), (None,)):
             raise ModelsError(f"{self.path} gives {_told(found)}; one output [batch, {dim}] is needed.")
-        power = self._constant("embedding/tiny", np.array(1e-12))
+        tiny = self._constant("embedding/tiny", np.array(1e-12))
         axis = self._constant("embedding/axis", np.array([-1]), np.int64)
-        graph.node.extend(
-            [
-                helper.make_node("Cast", [_OURS + name], ["embedding/fp32"], to=FLOAT),
-                helper.make_node("Mul", ["embedding/fp32", "embedding/fp32"], ["embedding/squares"]),
-                helper.make_node("ReduceSum", ["embedding/squares", axis], ["embedding/sum"]),
-                helper.make_node("Sqrt", ["embedding/sum"], ["embedding/length"]),
-                helper.make_node("Max", ["embedding/length", power], ["embedding/divisor"]),
-                helper.make_node("Div", ["embedding/fp32", "embedding/divisor"], ["embedding"]),
-            ]
-        )
+        behind = Graph({}, half=False, scope="embedding/")
+        vector = behind.node("Cast", _OURS + name, to=FLOAT)
+        # Not ReduceL2, which takes its axes as an input from opset 18 on only.
+        length = behind.node("Sqrt", behind.node("ReduceSum", behind.node("Mul", vector, vector), axis))
+        behind.node("Div", vector, behind.node("Max", length, tiny), name="embedding")
+        graph.node.extend(behind.nodes)
         del graph.output[:]
         graph.output.append(helper.make_tensor_value_info("embedding", FLOAT, ["batch", dim]))
-        aside = self.model.ByteSize() > _INLINE
+        aside = sum(len(weight.raw_data) for weight in graph.initializer) > INLINE_BYTES
         onnx.save(
             self.model, out, save_as_external_data=aside, location=f"{out.name}.data" if aside else None
         )

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipserve.clip.manifest import ScoringSpec
-from clipserve_models.architecture import Architecture, check_tensors
+from clipserve_models.architecture import Shape, Tower, check_tensors
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts.facts import read_facts
-from clipserve_models.weights import Tensor, concatenated, open_weights
+from clipserve_models.weights import PICKLES, Tensor, concatenated, open_weights
 
 _COMPUTED = ("position_ids", "attn_mask")  # the last word of names of tensors that hold no weights
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def weight_files(folder: Path, stems: Iterable[str]) -> list[Path]:
@@ -36,7 +35,7 @@ def weight_files(folder: Path, stems: Iterable[str]) -> list[Path]:
                     )
             return [index, *shards]
     wanted = " or ".join(f"{stem}.safetensors" for stem in stems)
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles:
         raise ModelsError(
             f"{folder} has its weights as {pickles[0]}, a pickle, which may run code when it is read, and not as "
@@ -85,12 +84,22 @@ class Assignment:
         return tensor
 
     def give(self, role: str, *names: str, bias: bool = True) -> None:
-        """A layer or norm: weight and bias; of several names they are joined."""
+        """A layer or norm: weight and bias, `NAME.weight` or `NAME_weight`; of several names they are joined."""
         for part in ("weight", "bias") if bias else ("weight",):
-            taken = [self.take(f"{name}.{part}") for name in names]
+            taken = [self.take(f"{name}{'' if name.endswith('_') else '.'}{part}") for name in names]
             if len({tensor.shape for tensor in taken}) > 1:
                 raise ModelsError(f"{self._where}: {names[0]}.{part} and its neighbours have other shapes.")
             self.roles[f"{role}.{part}"] = concatenated(taken) if len(taken) > 1 else taken[0]
+
+    def give_all(self, role: str, where: str, names: Mapping[str, str]) -> None:
+        """Layers and norms below `role`: what each is below `where`, several names with spaces between them."""
+        for part, told in names.items():
+            self.give(f"{role}.{part}", *(f"{where}.{name}" for name in told.split()))
+
+    def give_blocks(self, role: str, where: str, tower: Tower, names: Mapping[str, str]) -> None:
+        """The blocks of an encoder, which are numbered below `where`; `names` as for `give_all`."""
+        for index in range(tower.layers):
+            self.give_all(f"{role}.blocks.{index}", f"{where}.{index}", names)
 
     def scoring(self, *, sigmoid: bool) -> ScoringSpec:
         """From `logit_scale`, a logarithm in the file, and `logit_bias`. Raises ModelsError: no numbers."""
@@ -110,7 +119,7 @@ class Assignment:
             logit_bias=bias[0] if bias else 0.0,
         )
 
-    def finished(self, architecture: Architecture) -> dict[str, Tensor]:
+    def finished(self, needed: Mapping[str, Shape]) -> dict[str, Tensor]:
         """The tensors by role. Raises ModelsError: one has no role, or `check_tensors` refuses them."""
         left = [name for name in self._left if name.rpartition(".")[2] not in _COMPUTED]
         if left:
@@ -118,5 +127,5 @@ class Assignment:
                 f"{self._where}: the tensor {min(left)!r} has no role in this architecture, so vectors would be "
                 f"others ({len(left)} such tensors)."
             )
-        check_tensors(architecture, self.roles)
+        check_tensors(needed, self.roles)
         return self.roles

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.clip.manifest import Cleaning, ImageSpec
-from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, Tower
+from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
 from clipserve_models.model_files import Checkpoint, Triple
+from clipserve_models.weights import STEMS
 
 CONFIG = "open_clip_config.json"
-WEIGHTS = ("open_clip_model", "open_clip_pytorch_model")
+WEIGHTS = STEMS[:2]
 # Those of open_clip's own configurations that are read here, as tests/golden/make_architectures.py copies them.
 ARCHITECTURES = Path(__file__).with_name("architectures.json")
 
 _CLEANING: dict[str, Cleaning] = {each: each for each in ("lower", "whitespace", "canonicalize")}
+
+# Roles -> names of a block.
+_BLOCK = {"norm1": "ln_1", "qkv": "attn.in_proj_", "out": "attn.out_proj", "norm2": "ln_2"}
+_BLOCK |= {"up": "mlp.c_fc", "down": "mlp.c_proj"}
 
 _MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
 _MODEL |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
@@ -85,13 +90,12 @@ def _read(
     mean, std = images.triple("mean", mean), images.triple("std", std)
     texts = texts_of(folder, model.section("text_cfg"), architecture.text)
     found = Assignment.of_files(weights)
-    timm = architecture.image.pooling == "attention"
-    (assign_timm if timm else _vit)(found, architecture.image)
-    _text(found, architecture.text)
+    assign_image(found, architecture.image)
+    assign_text(found, architecture.text)
     return Checkpoint(
         architecture=architecture,
         scoring=found.scoring(sigmoid="init_logit_bias" in model),
-        tensors=found.finished(architecture),
+        tensors=found.finished(roles(architecture)),
         image=image,
         mean=mean,
         std=std,
@@ -117,29 +121,37 @@ def image_of(images: Facts, size: int) -> ImageSpec:
 def architecture_of(model: Facts) -> Architecture:
     """From `model_cfg`. Raises ModelsError: it says something that is not built here."""
     only(model, _MODEL)
-    vision, text, dim = model.section("vision_cfg"), model.section("text_cfg"), model.integer("embed_dim")
-    quick = model.flag("quick_gelu", False)
+    return Architecture(image_tower(model), text_tower(model), model.integer("embed_dim"))
+
+
+def image_tower(model: Facts) -> ImageTower:
+    """From `model_cfg`. Raises ModelsError: it is of a kind that is not built here."""
+    vision = model.section("vision_cfg")
     if "timm_model_name" in vision:
-        image = timm_tower(vision, dim)
-    else:
-        only(vision, _VISION)
-        for key, value in (("pool_type", "tok"), ("pos_embed_type", "learnable")):
-            vision.choice(key, {value: value}, value)
-        width, head = vision.integer("width", 768), vision.integer("head_width", 64)
-        image = ImageTower(
-            **_tower(vision, width, quick),
-            heads=width // max(head, 1),
-            size=vision.side("image_size", 224),
-            patch=vision.side("patch_size", 16),
-            pooling="class",
-            pre_norm=not vision.flag("no_ln_pre", False),
-            patch_bias=False,
-            projection=True,
-        )
+        return timm_tower(vision, model.integer("embed_dim"))
+    only(vision, _VISION)
+    for key, value in (("pool_type", "tok"), ("pos_embed_type", "learnable")):
+        vision.choice(key, {value: value}, value)
+    width, head = vision.integer("width", 768), vision.integer("head_width", 64)
+    return ImageTower(
+        **_tower(vision, width, model.flag("quick_gelu", False)),
+        heads=width // max(head, 1),
+        size=vision.side("image_size", 224),
+        patch=vision.side("patch_size", 16),
+        pooling="class",
+        pre_norm=not vision.flag("no_ln_pre", False),
+        patch_bias=False,
+        projection=True,
+    )
+
+
+def text_tower(model: Facts) -> TextTower:
+    """From `model_cfg`. Raises ModelsError: it is of a kind that is not built here."""
+    text = model.section("text_cfg")
     only(text, _TEXT)
     text.choice("proj_type", {"linear": "linear"}, "linear")
-    words = TextTower(
-        **_tower(text, text.integer("width", 512), quick),
+    return TextTower(
+        **_tower(text, text.integer("width", 512), model.flag("quick_gelu", False)),
         heads=text.integer("heads", 8),
         vocabulary=text.integer("vocab_size", 49408),
         context_length=text.integer("context_length", 77),
@@ -147,7 +159,6 @@ def architecture_of(model: Facts) -> Architecture:
         pooling=text.choice("pool_type", {"argmax": "eot", "eos": "eot", "last": "last"}, "argmax"),
         projection_bias=text.flag("proj_bias", False),
     )
-    return Architecture(image, words, dim)
 
 
 def _tower(told: Facts, width: int, quick: bool) -> dict[str, Any]:
@@ -187,36 +198,29 @@ def texts_of(folder: Path, told: Facts, tower: TextShape) -> Texts:
     return texts
 
 
-def _vit(found: Assignment, tower: ImageTower) -> None:
+def assign_image(found: Assignment, tower: ImageTower) -> None:
+    """Give the tensors of the image encoder their roles. Raises ModelsError: one is missing."""
+    if tower.pooling == "attention":
+        assign_timm(found, tower)
+        return
     found.give("image.patch", "visual.conv1", bias=False)
     found.roles["image.class"] = found.take("visual.class_embedding")
     found.roles["image.positions"] = found.take("visual.positional_embedding")
     if tower.pre_norm:
         found.give("image.pre_norm", "visual.ln_pre")
-    _blocks(found, "image", "visual.transformer", tower)
+    found.give_blocks("image", "visual.transformer.resblocks", tower, _BLOCK)
     found.give("image.norm", "visual.ln_post")
     found.roles["image.projection.weight"] = found.take("visual.proj").transposed
 
 
-def _text(found: Assignment, tower: TextTower) -> None:
+def assign_text(found: Assignment, tower: TextTower) -> None:
+    """Give the tensors of the text encoder their roles. Raises ModelsError: one is missing."""
     at = "text." if "text.token_embedding.weight" in found else ""  # CustomTextCLIP, or CLIP
     found.roles["text.tokens"] = found.take(f"{at}token_embedding.weight")
     found.roles["text.positions"] = found.take(f"{at}positional_embedding")
-    _blocks(found, "text", f"{at}transformer", tower)
+    found.give_blocks("text", f"{at}transformer.resblocks", tower, _BLOCK)
     found.give("text.norm", f"{at}ln_final")
     if tower.projection_bias:
         found.give("text.projection", f"{at}text_projection")
     else:
         found.roles["text.projection.weight"] = found.take(f"{at}text_projection").transposed
-
-
-def _blocks(found: Assignment, role: str, where: str, tower: Tower) -> None:
-    for index in range(tower.layers):
-        block, layer = f"{role}.blocks.{index}", f"{where}.resblocks.{index}"
-        found.give(f"{block}.norm1", f"{layer}.ln_1")
-        for part in ("weight", "bias"):
-            found.roles[f"{block}.qkv.{part}"] = found.take(f"{layer}.attn.in_proj_{part}")
-        found.give(f"{block}.out", f"{layer}.attn.out_proj")
-        found.give(f"{block}.norm2", f"{layer}.ln_2")
-        found.give(f"{block}.up", f"{layer}.mlp.c_fc")
-        found.give(f"{block}.down", f"{layer}.mlp.c_proj")

@@ -16,6 +16,11 @@ _TIMM = re.compile(rf"vit_({'|'.join(_WIDTHS)})_patch(\d+)_siglip_(\d+)")
 # timm computes the others with exact GELU, also where transformers says tanh of the same weights.
 _TIMM_TANH = re.compile(r"base_patch32_|large_patch16_siglip_512|so400m_patch16_|giantopt_")
 
+# Roles -> names of a block, and of the attention pooling.
+_BLOCK = {"norm1": "norm1", "qkv": "attn.qkv", "out": "attn.proj", "norm2": "norm2"}
+_BLOCK |= {"up": "mlp.fc1", "down": "mlp.fc2"}
+_POOL = {"q": "q", "kv": "kv", "out": "proj", "norm": "norm", "up": "mlp.fc1", "down": "mlp.fc2"}
+
 # Keys that say nothing about what a model computes when it is served.
 _IDLE = {"patch_dropout", "output_tokens", "timm_model_pretrained", "timm_drop", "timm_drop_path", "pad_id"}
 _IDLE |= {"attn_pooler_queries", "attn_pooler_heads", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type"}
@@ -65,20 +70,7 @@ def assign_timm(found: Assignment, tower: ImageTower) -> None:
     found.give("image.patch", f"{trunk}.patch_embed.proj")
     positions = found.take(f"{trunk}.pos_embed", 1, tower.grid**2, width)
     found.roles["image.positions"] = positions.reshaped(tower.grid**2, width)
-    for index in range(tower.layers):
-        block, layer = f"image.blocks.{index}", f"{trunk}.blocks.{index}"
-        for role, name in (("norm1", "norm1"), ("qkv", "attn.qkv"), ("out", "attn.proj"), ("norm2", "norm2")):
-            found.give(f"{block}.{role}", f"{layer}.{name}")
-        found.give(f"{block}.up", f"{layer}.mlp.fc1")
-        found.give(f"{block}.down", f"{layer}.mlp.fc2")
+    found.give_blocks("image", f"{trunk}.blocks", tower, _BLOCK)
     found.give("image.norm", f"{trunk}.norm")
     found.roles["image.pool.probe"] = found.take(f"{pool}.latent", 1, 1, width).reshaped(width)
-    for role, name in (
-        ("q", "q"),
-        ("kv", "kv"),
-        ("out", "proj"),
-        ("norm", "norm"),
-        ("up", "mlp.fc1"),
-        ("down", "mlp.fc2"),
-    ):
-        found.give(f"image.pool.{role}", f"{pool}.{name}")
+    found.give_all("image.pool", pool, _POOL)

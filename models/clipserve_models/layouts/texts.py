@@ -27,7 +27,7 @@ _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\
 
 
 class TextShape(Protocol):
-    """What a tokenizer must fit: a `TextTower`, or the text graph of somebody else."""
+    """What a tokenizer must fit: a `TextTower`, or a `TextGraph`."""
 
     @property
     def context_length(self) -> int: ...
@@ -37,6 +37,16 @@ class TextShape(Protocol):
     def pooling(self) -> str: ...
     @property
     def trims(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class TextGraph:
+    """A text encoder that finds the end of a text by itself, and sees the padding: nothing more is known of it."""
+
+    context_length: int
+    vocabulary: int = 2**31  # of tokens; some do not say their number
+    pooling: str = "last"
+    trims: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Texts:
 def open_clip_texts(tower: TextShape, cleaning: Cleaning = "lower") -> Texts:
     """open_clip's own tokenizer, which it takes for every folder that names no other."""
     tokenizer = Tokenizer.from_buffer(gzip.decompress(OPEN_CLIP.read_bytes()))
-    return Texts(tokenizer, _spec(tower, 0, _OPEN_CLIP_END, cleaning))
+    return Texts(tokenizer, spec_of(tower, 0, _OPEN_CLIP_END, cleaning))
 
 
 def read_texts(
@@ -94,10 +104,11 @@ def read_texts(
     pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", "eos_token"))
     if tokenizer.encode("").ids[-1:] != [end]:
         raise ModelsError(f"{files[0]} ends no text with the eos_token of {config.file}: the two do not fit.")
-    return Texts(tokenizer, _spec(tower, pad, end, cleaning), (Path(config.file), *special.files, *files))
+    return Texts(tokenizer, spec_of(tower, pad, end, cleaning), (Path(config.file), *special.files, *files))
 
 
-def _spec(tower: TextShape, pad: int, end: int, cleaning: Cleaning) -> TextSpec:
+def spec_of(tower: TextShape, pad: int, end: int | None, cleaning: Cleaning) -> TextSpec:
+    """The rules around a tokenizer with these ids of padding and of a text's end."""
     return TextSpec(
         context_length=tower.context_length,
         padding="trim" if tower.trims else "fixed",

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.clip.manifest import ImageSpec
-from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, Tower
+from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.texts import Texts, read_texts
 from clipserve_models.model_files import Checkpoint, Triple
+from clipserve_models.weights import STEMS
 
 CONFIG = "config.json"
-WEIGHTS = ("model",)
+WEIGHTS = STEMS[2:]
 # What transformers' classes of configurations take for a key that config.json does not have.
 _CLIP_TEXT = {
     "num_hidden_layers": 12,
@@ -47,6 +48,16 @@ _ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
+# Roles -> names of a block, and of SigLIP's attention pooling.
+_BLOCK = {
+    "norm1": "layer_norm1",
+    "qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
+    "out": "self_attn.out_proj",
+    "norm2": "layer_norm2",
+    "up": "mlp.fc1",
+    "down": "mlp.fc2",
+}
+_HEAD = {"out": "attention.out_proj", "norm": "layernorm", "up": "mlp.fc1", "down": "mlp.fc2"}
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
@@ -75,7 +86,7 @@ def read_transformers(folder: Path, mean: Triple | None, std: Triple | None) -> 
     return Checkpoint(
         architecture=told.architecture,
         scoring=found.scoring(sigmoid=told.architecture.image.pooling == "attention"),
-        tensors=found.finished(told.architecture),
+        tensors=found.finished(roles(told.architecture)),
         image=told.image,
         mean=told.mean,
         std=told.std,
@@ -210,7 +221,7 @@ def _assign(found: Assignment, architecture: Architecture) -> None:
     vision, words = "vision_model.embeddings", "text_model.embeddings"
     found.give("image.patch", f"{vision}.patch_embedding", bias=image.patch_bias)
     found.roles["image.positions"] = found.take(f"{vision}.position_embedding.weight")
-    _blocks(found, "image", "vision_model", image)
+    found.give_blocks("image", "vision_model.encoder.layers", image, _BLOCK)
     found.give("image.norm", "vision_model.post_layernorm")
     if image.pooling == "attention":
         _pool(found, image.width)
@@ -220,21 +231,10 @@ def _assign(found: Assignment, architecture: Architecture) -> None:
         found.give("image.projection", "visual_projection", bias=False)
     found.roles["text.tokens"] = found.take(f"{words}.token_embedding.weight")
     found.roles["text.positions"] = found.take(f"{words}.position_embedding.weight")
-    _blocks(found, "text", "text_model", text)
+    found.give_blocks("text", "text_model.encoder.layers", text, _BLOCK)
     found.give("text.norm", "text_model.final_layer_norm")
     projection = "text_model.head" if text.projection_bias else "text_projection"
     found.give("text.projection", projection, bias=text.projection_bias)
-
-
-def _blocks(found: Assignment, role: str, model: str, tower: Tower) -> None:
-    for index in range(tower.layers):
-        block, layer = f"{role}.blocks.{index}", f"{model}.encoder.layers.{index}"
-        found.give(f"{block}.norm1", f"{layer}.layer_norm1")
-        found.give(f"{block}.qkv", *(f"{layer}.self_attn.{each}_proj" for each in "qkv"))
-        found.give(f"{block}.out", f"{layer}.self_attn.out_proj")
-        found.give(f"{block}.norm2", f"{layer}.layer_norm2")
-        found.give(f"{block}.up", f"{layer}.mlp.fc1")
-        found.give(f"{block}.down", f"{layer}.mlp.fc2")
 
 
 def _pool(found: Assignment, width: int) -> None:
@@ -244,7 +244,4 @@ def _pool(found: Assignment, width: int) -> None:
         joint = found.take(f"{head}.attention.in_proj_{part}", *shape)
         found.roles[f"image.pool.q.{part}"] = joint.rows(0, width)
         found.roles[f"image.pool.kv.{part}"] = joint.rows(width)
-    found.give("image.pool.out", f"{head}.attention.out_proj")
-    found.give("image.pool.norm", f"{head}.layernorm")
-    found.give("image.pool.up", f"{head}.mlp.fc1")
-    found.give("image.pool.down", f"{head}.mlp.fc2")
+    found.give_all("image.pool", head, _HEAD)

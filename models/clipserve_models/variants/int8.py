@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 from clipserve.clip.external import external_files
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import GRAPHS, Job, Method
-from clipserve_models.verify import Feeds
+from clipserve_models.verify import Feeds, session_of
 
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 # In a convolutional tower these operators lie between two products. They are quantized too, so that values stay
@@ -230,7 +230,7 @@ def _peaks(
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "probe.onnx"
         _save(probe, path)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = session_of(path)
     peaks: dict[str, npt.NDArray[np.float32]] = {}
     for feed in feeds:
         for name, values in zip(names, session.run(names, dict(feed)), strict=True):

@@ -19,12 +19,16 @@ from clipserve.clip.artifact import (
 from clipserve.clip.external import external_files
 from clipserve.clip.manifest import ModelManifest
 from clipserve_models.artifact import checksums, replacing, write_manifest
-from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.errors import ModelsError
 from clipserve_models.variants import gate
+from clipserve_models.variants.fp16 import write_fp16
+from clipserve_models.variants.int8 import write_int8
 from clipserve_models.variants.job import GRAPHS, Job, Largest, Method, Tower, VariantPrecision, Writer
 from clipserve_models.variants.samples import MAX_CALIBRATION_PHOTOS, Photos, read_photos, split, spread
+from clipserve_models.variants.weights import check_weights
 from clipserve_models.verify import session_of, verify
 
+WRITERS: dict[VariantPrecision, Writer] = {"fp16": write_fp16, "int8": write_int8}
 TOWERS: tuple[Tower, ...] = ("image", "text")
 
 
@@ -102,7 +106,7 @@ def make_variant(
     verify_files(plan.folder, manifest)
     photos = read_photos(plan.photos, plan.classes, manifest.image)
     calibration, judges = split(photos, calibrate=plan.method == "static")
-    write = write or _writer(plan)
+    write = write or WRITERS[plan.precision]
     say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, with {len(photos.labels)} labels")
     # A writer that fits nothing to its photos may also use those of the gate.
     seen = (
@@ -138,8 +142,6 @@ def _judged(
     """
     _check_contract(plan.folder, variant)
     if plan.precision == "fp16":
-        from clipserve_models.variants.weights import check_weights  # it needs onnx, as every writer does
-
         for tower in plan.towers:
             check_weights(plan.folder / GRAPHS[tower], variant / GRAPHS[tower])
     before, after = (gate.encode(folder, fp32, judges) for folder in (plan.folder, variant))
@@ -162,26 +164,6 @@ def _judged(
         "variant": measured.model_dump(),
     }
     return ModelManifest.model_validate(fp32.model_dump() | changes)
-
-
-def _writer(plan: Plan) -> Writer:
-    """The writer of a plan, imported here because writers need packages that the service lacks."""
-    try:
-        if plan.precision == "fp16":
-            from clipserve_models.graphs.file import stored
-
-            if stored(plan.folder / IMAGE_GRAPH):
-                from clipserve_models.variants.built import write_built
-
-                return write_built
-            from clipserve_models.variants.fp16 import write_fp16
-
-            return write_fp16
-        from clipserve_models.variants.int8 import write_int8
-
-        return write_int8
-    except ModuleNotFoundError as error:
-        raise not_installed(error) from None
 
 
 def _copy_graph(graph: Path, folder: Path) -> None:

@@ -16,17 +16,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from clipserve.clip.external import external_files
 from clipserve_models.artifact import link
 from clipserve_models.errors import ModelsError
 from clipserve_models.graphs.weights import MASKED
-from clipserve_models.uint8_rule import PIXELS
+from clipserve_models.tensorrt_types import PIXELS
 from clipserve_models.variants.gate import BOUNDS
 from clipserve_models.variants.job import GRAPHS, Job, Largest
-from clipserve_models.verify import Feeds
+from clipserve_models.verify import Feeds, session_of
 
 LIMIT = BOUNDS["fp16"].largest_value or 0.0
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
@@ -64,7 +63,7 @@ def survey(graph: Path, feeds: Iterable[Feeds]) -> Largest:
         for name in external_files(graph):
             link(graph.parent / name, path.with_name(name))
         onnx.save(model, path)
-        session = _session(path)
+        session = session_of(path, optimized=False)
         for feed in feeds:
             for name, value in zip(
                 names, session.run([_PREFIX + name for name in names], dict(feed)), strict=True
@@ -140,12 +139,3 @@ def _of_weights(graph: Any, folder: Path) -> dict[str, float]:
             values = numpy_helper.to_array(weights, str(folder))
             found[weights.name] = float(np.abs(values).max(initial=0.0))
     return found
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base but this
-        raise ModelsError(f"onnxruntime does not load {path.name} for a survey: {error}") from None

@@ -132,12 +132,9 @@ def test_pixels_go_into_one_cast_and_nowhere_else(vit: Path) -> None:
     """TensorRT refuses every other use of uint8."""
     import onnx
 
-    from clipserve_models.uint8_rule import violations
-
     for folder in (vit, DEMO):
         graph = onnx.load(folder / "image.onnx").graph
         assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]
-        assert violations(graph) == []
 
 
 def test_what_nobody_reads_is_not_computed(vit: Path) -> None:

@@ -64,13 +64,12 @@ def test_every_entry_of_the_catalog_is_in_open_clip() -> None:
 def test_ids_equal_open_clips_on_strings_not_stored() -> None:
     from open_clip.tokenizer import SimpleTokenizer
 
-    from clipserve.clip.manifest import TextSpec
     from clipserve.clip.tokenizer import Tokenizer
-    from clipserve_models.tokenizer_json import clip_tokenizer
+    from clipserve_models.layouts.texts import TextGraph, open_clip_texts
     from tests.golden.make_tokens import hurting_strings
 
-    original = SimpleTokenizer()
-    tokenizer = Tokenizer(TextSpec(context_length=100_000, eot_id=49407), clip_tokenizer(original))
+    original, stored = SimpleTokenizer(), open_clip_texts(TextGraph(100_000))
+    tokenizer = Tokenizer(stored.spec, stored.tokenizer)
     texts = hurting_strings(10_000, seed=20260101)
     for text, row in zip(texts, tokenizer.encode(texts), strict=True):
         assert row.ids == [49406, *original.encode(text), 49407], ascii(text)
@@ -80,7 +79,8 @@ def test_an_image_graph_that_turns_uint8_is_rewired_to_the_same_vectors(tmp_path
     import onnx
     import onnxruntime as ort
 
-    from clipserve_models.uint8_rule import obey, violations
+    from clipserve_models.demo.uint8_rule import obey
+    from clipserve_models.tensorrt_types import violations
 
     graph = onnx.parser.parse_graph("""
         turning (uint8[N, 4, 4, 3] pixels) => (float[N, 48] embedding) {
@@ -95,7 +95,6 @@ def test_an_image_graph_that_turns_uint8_is_rewired_to_the_same_vectors(tmp_path
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, path)
     onnx.save(model, before)
-    assert violations(graph) == ["Transpose reads pixels", "Shape reads pixels", "2 nodes read pixels"]
     obey(path)
     assert violations(onnx.load(path).graph) == []
     onnx.checker.check_model(path, full_check=True)
@@ -109,7 +108,7 @@ def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    from clipserve_models.uint8_rule import obey
+    from clipserve_models.demo.uint8_rule import obey
 
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 4])
     result = helper.make_tensor_value_info("embedding", TensorProto.UINT8, ["N", 4])
@@ -117,7 +116,7 @@ def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:
         [helper.make_node("Max", ["pixels", "pixels"], ["embedding"])], "g", [pixels], [result]
     )
     onnx.save(helper.make_model(graph), tmp_path / "image.onnx")
-    with pytest.raises(ModelsError, match=r"TensorRT could not read image\.onnx: Max reads pixels"):
+    with pytest.raises(ModelsError, match=r"TensorRT could not read image\.onnx: Max read pixels"):
         obey(tmp_path / "image.onnx")
 
 
@@ -134,13 +133,12 @@ def test_the_images_of_a_siglip_are_squashed_as_its_tag_says(monkeypatch: pytest
 
 
 def test_clip_s_tokenizer_may_clean_texts_as_siglip_s_does(tmp_path: Path) -> None:
-    """Its ids are compared with open_clip's when it is written."""
-    from clipserve_models.export import _write_tokenizer
-
+    """Its ids are compared with open_clip's. The image encoder of this one is traced, that of texts built."""
     add_model(tmp_path, "tiny-sig", TINY_SIGLIP)
-    text, original = _write_tokenizer("tiny-sig", tmp_path, trims=False)
-    assert type(original).__name__ == "SimpleTokenizer"
+    said: list[str] = []
+    text = make("tiny-sig", None, tmp_path / "out", say=said.append).text
     assert (text.cleaning, text.padding, text.context_length) == ("canonicalize", "fixed", 64)
+    assert {"the image encoder is traced", "the text encoder is built from its weights"} < set(said)
 
 
 def test_a_graph_that_computes_something_else_is_found_out() -> None:
@@ -152,19 +150,57 @@ def test_a_graph_that_computes_something_else_is_found_out() -> None:
     assert str(found).endswith("WRONG")
 
 
-@pytest.mark.parametrize(
-    ("vision", "text", "reason"),
-    [
-        ({"image_size": [32, 64]}, {}, r"images of \[32, 64\] pixels; the service makes square images only"),
-        ({}, {"pool_type": "first"}, "a text encoder that pools by 'first' cannot be exported"),
-        ({}, {"qk_norm": True}, "a text encoder of CustomResidualAttentionBlock cannot be exported"),
-    ],
-)
-def test_what_cannot_be_exported_exactly_is_refused(
-    vision: dict[str, Any], text: dict[str, Any], reason: str, tmp_path: Path
-) -> None:
-    tiny = {"vision_cfg": {**TINY_VISION, **vision}, "text_cfg": {**TINY_TEXT, "vocab_size": 400, **text}}
-    add_model(tmp_path, "tiny-odd", {"embed_dim": 32, **tiny})
-    with pytest.raises(ModelsError, match=reason):
+def test_images_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    vision = {**TINY_VISION, "image_size": [32, 64]}
+    add_model(tmp_path, "tiny-odd", {"embed_dim": 32, "vision_cfg": vision, "text_cfg": TINY_TEXT})
+    with pytest.raises(
+        ModelsError, match=r"image_size is \[32, 64\]; .* the service makes square images only"
+    ):
         make("tiny-odd", None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_open_clip_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelsError, match="open_clip has no model 'ViT-B-33'"):
+        make("ViT-B-33", None, tmp_path / "out")
+
+
+def test_a_text_encoder_that_no_writer_knows_is_traced_as_it_is(tmp_path: Path) -> None:
+    text = {**TINY_TEXT, "vocab_size": 49408, "qk_norm": True, "pool_type": "first"}
+    add_model(tmp_path, "tiny-custom", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": text})
+    said: list[str] = []
+    made = make("tiny-custom", None, tmp_path / "out", say=said.append)
+    assert (made.text.padding, made.text.context_length) == ("fixed", 77)
+    assert {"the image encoder is built from its weights", "the text encoder is traced"} < set(said)
+
+
+def test_an_encoder_that_is_built_has_the_bytes_that_its_files_give(tmp_path: Path) -> None:
+    """Files as open_clip publishes a model, read without PyTorch."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    from clipserve.clip.manifest import Source
+    from clipserve_models import checkpoint
+    from clipserve_models.build import build
+    from clipserve_models.layouts import read
+
+    name = "ViT-S-32-alt"
+    made = make(name, None, tmp_path / "export", say=lambda _: None)
+    model, _ = checkpoint.load(entry(name), weights=None, random_weights=True, seed=0)
+    images = {
+        key: model.visual.preprocess_cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")
+    }
+    told = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": images}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()},
+        tmp_path / "open_clip_model.safetensors",
+    )
+    source = Source(checkpoint="random weights", licence="none", random_weights=True)
+    built = build(read(tmp_path), tmp_path / "built", name="built", source=source, say=lambda _: None)
+    assert built.files == made.files
+    assert (built.image, built.text, built.scoring) == (made.image, made.text, made.scoring)
+    assert (built.reference.pixels, built.reference.token_ids) == (
+        made.reference.pixels,
+        made.reference.token_ids,
+    )

@@ -15,14 +15,14 @@ def test_branches_are_merged_and_the_vectors_stay(name: str, tmp_path: Path) -> 
     import open_clip
     import torch
 
-    from clipserve_models.simplified import reparameterize
+    from clipserve_models.traced import reparameterize
 
     model = open_clip.create_model(shorten(tmp_path, name)).eval()
     images = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = model.encode_image(images, normalize=True)
         assert branches(model)
-        reparameterize(model)
+        reparameterize(model.visual)
         assert not branches(model)
         difference = (model.encode_image(images, normalize=True) - before).abs().max()
     assert difference < 1e-6

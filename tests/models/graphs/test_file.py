@@ -32,7 +32,7 @@ def product(weights: dict[str, Tensor]) -> Graph:
 
 def save(path: Path, inline_bytes: int = file.INLINE_BYTES) -> None:
     rows = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["N", 400])
-    product(WEIGHTS).save(path, [rows], 3, CLIP, inline_bytes)
+    product(WEIGHTS).save(path, [rows], CLIP.text, 3, inline_bytes)
 
 
 @pytest.mark.parametrize(("inline_bytes", "beside"), [(10_000, set()), (4_811, {"graph.onnx.data"})])
@@ -49,14 +49,14 @@ def test_weights_above_the_limit_go_to_a_file_beside_the_graph(
     assert session.run(None, {"rows": rows})[0].tolist() == [[1, 3, 5], [4, 6, 8]]
     found = stored(path)
     assert found is not None
-    architecture, weights = found
-    assert architecture == CLIP
+    tower, dim, weights = found
+    assert (tower, dim) == (CLIP.text, 3)
     assert {name: each.read().tolist() for name, each in weights.items()} == {
         name: each.read().tolist() for name, each in WEIGHTS.items()
     }
 
 
-def test_a_graph_of_another_writer_has_no_architecture(tmp_path: Path) -> None:
+def test_a_graph_of_another_writer_has_no_tower(tmp_path: Path) -> None:
     save(tmp_path / "graph.onnx")
     model = onnx.load(tmp_path / "graph.onnx")
     del model.metadata_props[:]
@@ -80,7 +80,7 @@ rows = onnx.helper.make_tensor_value_info("rows", 1, ["N", 1000])
 def peak():  # getrusage would count the process that started this one too
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 before = peak()
-graph.save(Path(sys.argv[1]), [rows], 1000, CLIP)
+graph.save(Path(sys.argv[1]), [rows], CLIP.text, 1000)
 print(peak() - before)
 """
 

@@ -34,8 +34,9 @@ def test_the_fp16_variant_has_the_bytes_of_graphs_that_are_written_in_fp16(
     assert (made.name, made.precision, made.variant is not None) == ("small@fp16", "fp16", True)
     assert made.reference == read_manifest(artifact).reference
     tensors = CHECKPOINT.tensors
-    write_image(tmp_path / "image.onnx", CLIP, image_weights(CLIP, tensors, MEAN, STD), half=True)
-    write_text(tmp_path / "text.onnx", CLIP, text_weights(CLIP, tensors), half=True)
+    image, text, dim = CLIP.image, CLIP.text, CLIP.embed_dim
+    write_image(tmp_path / "image.onnx", image, dim, image_weights(image, tensors, MEAN, STD), half=True)
+    write_text(tmp_path / "text.onnx", text, dim, text_weights(text, tensors), half=True)
     for name in ("image.onnx", "text.onnx"):
         assert (tmp_path / "half" / name).read_bytes() == (tmp_path / name).read_bytes()
         assert (tmp_path / name).stat().st_size < 0.9 * (artifact / name).stat().st_size

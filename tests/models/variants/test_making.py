@@ -184,11 +184,13 @@ def test_the_command_tells_an_error_in_one_line(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_without_onnx_the_command_says_what_to_install(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('no', name='onnx')")
-    result = cli(str(DEMO), "--photos", str(photos), "--out", str(tmp_path / "out"), python_path=tmp_path)
+def test_without_pytorch_fp16_of_a_traced_encoder_says_what_to_install(photos: Path, tmp_path: Path) -> None:
+    for name in ("torch", "open_clip"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no', name={name!r})")
+    words = (str(DEMO), "--precision", "fp16", "--photos", str(photos), "--out", str(tmp_path / "out"))
+    result = cli(*words, python_path=tmp_path)
     assert result.returncode == 1
-    assert "onnx is not installed: pip install 'clipserve-models[export]'" in result.stderr
+    assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -18,6 +18,7 @@ from tests.models.variants.conftest import photos, write_photos  # noqa: F401
 
 Planner = Callable[..., Plan]
 TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT}
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}  # which is traced
 
 
 @pytest.fixture(scope="session")
@@ -64,15 +65,16 @@ def _plan(judged_on: Path, classes: Path, folder: Path, out: Path, **options: An
 
 @pytest.fixture(scope="session")
 def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with weights of three tiny models: one, another, and one of which a layer gives large values."""
+    """A folder with weights of three tiny models: two ResNets, and a ViT of which a layer gives large values."""
     import open_clip
     import torch
 
     folder = tmp_path_factory.mktemp("weights")
-    add_model(folder, "tiny-file", TINY)
+    add_model(folder, "tiny-file", {**TINY, "vision_cfg": RESNET})
+    add_model(folder, "tiny-large", TINY)
     for seed, name in enumerate(("own", "other", "large")):
         torch.manual_seed(seed)
-        model = open_clip.create_model("tiny-file")
+        model: Any = open_clip.create_model("tiny-large" if name == "large" else "tiny-file")
         with torch.no_grad():
             model.logit_scale.fill_(np.log(100))
             if name == "large":
@@ -86,4 +88,5 @@ def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export_file(folder: Path, weights: str, out: Path) -> ModelManifest:
     from clipserve_models.export import export
 
-    return export(entry("tiny-file"), out, weights=folder / f"{weights}.pt", say=lambda _: None)
+    model = "tiny-large" if weights == "large" else "tiny-file"
+    return export(entry(model), out, weights=folder / f"{weights}.pt", say=lambda _: None)

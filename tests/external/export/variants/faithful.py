@@ -15,7 +15,7 @@ def assert_faithful(
 ) -> None:
     import onnx
 
-    from clipserve_models.uint8_rule import violations
+    from clipserve_models.tensorrt_types import violations
 
     assert made.fingerprint().startswith(f"{fp32.name}@fp16-")
     record = made.variant
@@ -27,7 +27,8 @@ def assert_faithful(
     for tower in towers:
         model = onnx.load(folder / GRAPHS[tower])
         onnx.checker.check_model(model, full_check=True)
-        assert (model.ir_version, model.opset_import[0].version) == (10, 18)
+        assert model.ir_version <= 10
+        assert model.opset_import[0].version == 18
         assert_products_are_half(model.graph)
     assert violations(onnx.load(folder / "image.onnx").graph) == []
 

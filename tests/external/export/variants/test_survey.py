@@ -20,7 +20,7 @@ def test_a_value_that_would_overflow_is_named_before_anything_is_exported(
 ) -> None:
     """No weight is too large, and in fp32 the model is sound: nobody reads the value."""
     export_file(with_weights, "large", tmp_path / "fp32")
-    asked = plan(tmp_path / "fp32", tmp_path / "out", weights=with_weights / "large.pt")
+    asked = plan(tmp_path / "fp32", tmp_path / "out")
     with pytest.raises(ModelsError) as refusal:
         make_variant(asked, say=lambda _: None)
     told = str(refusal.value)

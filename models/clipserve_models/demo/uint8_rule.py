@@ -1,7 +1,7 @@
-"""Rewires image graphs for TensorRT, which supports uint8 only as a graph's input that a Cast reads.
+"""Rewires the demo's image graph for TensorRT, which supports uint8 only as a graph's input that a Cast reads.
 
-The exporter reads the sizes of `pixels`, and a network may transpose them first. So an exported image graph is
-rewired: one Cast reads `pixels`, and all its former readers read the Cast's result. The values are the same.
+The exporter reads the sizes of `pixels`, and the network transposes them first. So the graph is rewired: one Cast
+reads `pixels`, and all its former readers read the Cast's result. The values are the same.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from pathlib import Path
 import onnx
 
 from clipserve_models.errors import ModelsError
-
-PIXELS = "pixels"
-_UINT8 = onnx.TensorProto.UINT8
+from clipserve_models.tensorrt_types import PIXELS
 
 
 def obey(path: Path) -> None:
@@ -36,19 +34,9 @@ def obey(path: Path) -> None:
         first.CopyFrom(cast)
         graph.node.remove(cast)
         graph.node.insert(0, first)  # before all its readers
-    if found := violations(graph):
-        raise ModelsError(f"TensorRT could not read {path.name}: {'; '.join(found)}.")
+    if (found := [node.op_type for node in _readers(graph, PIXELS)]) != ["Cast"]:
+        raise ModelsError(f"TensorRT could not read {path.name}: {', '.join(found)} read {PIXELS}.")
     onnx.save(model, path)
-
-
-def violations(graph: onnx.GraphProto) -> list[str]:
-    """The uses of uint8 in a graph that TensorRT refuses, in words."""
-    found = [f"{node.op_type} reads {PIXELS}" for node in _readers(graph, PIXELS) if node.op_type != "Cast"]
-    if (count := len(_readers(graph, PIXELS))) != 1:
-        found.append(f"{count} nodes read {PIXELS}")
-    found += [f"{value.name} is uint8" for value in graph.value_info if _type(value) == _UINT8]
-    found += [f"{weight.name} is uint8" for weight in graph.initializer if weight.data_type == _UINT8]
-    return found
 
 
 def _cast_first(graph: onnx.GraphProto, turn: onnx.NodeProto) -> None:
@@ -72,7 +60,3 @@ def _cast_first(graph: onnx.GraphProto, turn: onnx.NodeProto) -> None:
 
 def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     return [node for node in graph.node if name in node.input]
-
-
-def _type(value: onnx.ValueInfoProto) -> int:
-    return int(value.type.tensor_type.elem_type)

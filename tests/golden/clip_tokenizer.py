@@ -1,8 +1,7 @@
-"""open_clip's tokenizers -> `tokenizer.json`, the format that the service reads.
+"""open_clip's SimpleTokenizer -> `tokenizer.json`, the format that the service reads, for `make_tokens`.
 
-`clip_tokenizer` writes CLIP's byte-pair encoding so that its ids equal those of open_clip's SimpleTokenizer on
-every string, once `clipserve.clip.tokenizer` has cleaned the text. It differs from a plain conversion in three
-ways:
+The ids equal those of the original on every string, once `clipserve.clip.tokenizer` has cleaned the text. It
+differs from a plain conversion in three ways:
 
 - The original splits words with Python's `regex` module, the json with Oniguruma. The two know different
   versions of Unicode (17,000 letters apart, as of regex 2026.11 and tokenizers 0.23), so letters, numbers and
@@ -17,7 +16,6 @@ ways:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
@@ -26,31 +24,11 @@ import tokenizers
 from tokenizers import decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
-from clipserve.clip.manifest import Cleaning
-from clipserve_models.errors import ModelsError
-
 WORD_END = "</w>"
 SPECIAL_WORDS = ("<start_of_text>", "<end_of_text>")
 _CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 # SimpleTokenizer's pattern, compiled there with IGNORECASE; a tokenizer with another one is refused.
 _ORIGINAL = "|".join([*SPECIAL_WORDS, *_CONTRACTIONS, r"[\p{L}]+", r"[\p{N}]", r"[^\s\p{L}\p{N}]+"])
-
-
-_CLEANING: dict[str, Cleaning] = {
-    "_clean_lower": "lower",
-    "_clean_whitespace": "whitespace",
-    "_clean_canonicalize": "canonicalize",
-}
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A tokenizer, and the rules around it that `clipserve.clip.manifest.TextSpec` holds."""
-
-    tokenizer: tokenizers.Tokenizer
-    cleaning: Cleaning
-    pad_id: int
-    eot_id: int | None
 
 
 class ClipBpe(Protocol):
@@ -61,39 +39,14 @@ class ClipBpe(Protocol):
     pat: Any  # a compiled pattern of `regex`, which has no types
 
 
-def convert(original: Any) -> Converted:
-    """Convert the result of `open_clip.get_tokenizer`.
-
-    Raises:
-        ModelsError: it changes texts or ids in a way that `clipserve.clip.tokenizer` does not.
-    """
-    cleaning = _CLEANING.get(getattr(original.clean_fn, "__name__", ""))
-    if cleaning is None:
-        raise ModelsError(f"this tokenizer cleans texts with {original.clean_fn}, which the service cannot.")
-    if hasattr(original, "bpe_ranks"):
-        if original.reduction_fn is not None or len(original.all_special_ids) != len(SPECIAL_WORDS):
-            raise ModelsError(
-                "a tokenizer with a reduction mask or special tokens of its own is not supported."
-            )
-        return Converted(clip_tokenizer(original), cleaning, pad_id=0, eot_id=original.eot_token_id)
-    if original.strip_sep_token or original.tokenizer_mode:
-        raise ModelsError("a tokenizer that changes its ids afterwards (CLIPA, CLIPS) is not supported.")
-    fast = original.tokenizer  # transformers' own, which already holds a tokenizers.Tokenizer
-    eot_id = fast.eos_token_id if fast.eos_token_id is not None else fast.sep_token_id
-    return Converted(fast.backend_tokenizer, cleaning, pad_id=fast.pad_token_id, eot_id=eot_id)
-
-
 def clip_tokenizer(original: ClipBpe) -> tokenizers.Tokenizer:
     """The same encoding as `original`, special tokens added at both ends, without its cleaning.
 
     Raises:
-        ModelsError: `original` splits words by a pattern that is not CLIP's.
+        ValueError: `original` splits words by a pattern that is not CLIP's.
     """
     if original.pat.pattern != _ORIGINAL:
-        raise ModelsError(
-            f"this tokenizer splits words with {original.pat.pattern!r}, not with CLIP's pattern: "
-            "its tokenizer.json would give other ids."
-        )
+        raise ValueError(f"{original.pat.pattern!r} is not CLIP's pattern: the ids would be others")
     vocab = dict(original.encoder)
     merges = sorted(original.bpe_ranks, key=original.bpe_ranks.__getitem__)
     specials = [(word, vocab[word]) for word in SPECIAL_WORDS]

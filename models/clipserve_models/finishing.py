@@ -1,0 +1,102 @@
+"""How every fp32 artifact ends: its manifest, and its graphs beside a second computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from PIL import Image
+
+from clipserve.clip.artifact import TOKENIZER
+from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
+from clipserve.clip.reference_inputs import TOKEN_TEXTS, digest, reference_photo, sample
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
+from clipserve_models import verify
+from clipserve_models.artifact import checksums, write_manifest
+from clipserve_models.reference import preprocessed
+from clipserve_models.weights import Floats
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a manifest says besides the files and what they give."""
+
+    name: str
+    image: ImageSpec
+    text: TextSpec
+    scoring: ScoringSpec
+    source: Source
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a second computation, `by`, gives for the inputs of `clipserve.clip.reference` and `reference_inputs`.
+
+    Attributes:
+        pixels: uint8 [5, S, S, 3], the two of `reference_pixels` first.
+        images: float32 [5, D], what they become; texts: [3, D], what `REFERENCE_TEXTS` become. Of unit length.
+        photo: uint8 [S, S, 3], what `reference_photo` becomes.
+        token_ids: [N, L], what `TOKEN_TEXTS` become.
+    """
+
+    by: str
+    pixels: npt.NDArray[np.uint8]
+    images: Floats
+    texts: Floats
+    photo: npt.NDArray[np.uint8]
+    token_ids: npt.NDArray[np.integer]
+
+
+def save_tokenizer(folder: Path, tokenizer: tokenizers.Tokenizer, text: TextSpec) -> Tokenizer:
+    """Write tokenizer.json into the artifact, and read it as the service does."""
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    return load_tokenizer(folder, text)
+
+
+def photo_by_pillow(image: ImageSpec) -> npt.NDArray[np.uint8]:
+    """`reference_photo` as Pillow resizes it, which the service does by code of its own: uint8 [S, S, 3]."""
+    return preprocessed(Image.open(BytesIO(reference_photo(image.size))), image)
+
+
+def ids_by_service(tokenizer: Tokenizer, text: TextSpec) -> npt.NDArray[np.int32]:
+    """`TOKEN_TEXTS`, where no library but this one has the tokenizer: [N, L]."""
+    return tokenizer.pad(tokenizer.encode(TOKEN_TEXTS, truncate=True), text.context_length)[0]
+
+
+def finish(
+    folder: Path,
+    described: Described,
+    tokenizer: Tokenizer,
+    expected: Expected,
+    say: Callable[[str], None],
+) -> ModelManifest:
+    """Write the manifest of an artifact whose other files are in `folder`, and check it in onnxruntime.
+
+    Raises:
+        ModelsError, ArtifactError: the graphs give other vectors than the expected ones.
+    """
+    say(f"comparing with {expected.by}")
+    manifest = ModelManifest(
+        name=described.name,
+        embed_dim=expected.images.shape[1],
+        image=described.image,
+        text=described.text,
+        scoring=described.scoring,
+        files=checksums(folder),
+        source=described.source,
+        reference=ReferenceVectors(
+            image_embeddings=expected.images[:2].astype(float).round(8).tolist(),
+            text_embeddings=expected.texts.astype(float).round(8).tolist(),
+            pixels=sample(expected.photo),
+            token_ids=digest(expected.token_ids),
+        ),
+    )
+    write_manifest(folder, manifest)
+    cases = verify.cases(expected.pixels, expected.images, tokenizer, described.text, expected.texts)
+    verify.check(folder, cases, expected.by, say)
+    return manifest
