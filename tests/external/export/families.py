@@ -96,6 +96,7 @@ FAMILIES: dict[str, tuple[str, Callable[[Path], dict[str, Any]] | None]] = {
     "SigLIP2": ("ViT-B-16-SigLIP2", _siglip2),
     "MobileCLIP2": ("MobileCLIP2-S0", None),
     "ViTamin": ("ViTamin-S", None),
+    "PE-Core": ("PE-Core-B-16", None),
     "CoCa": ("coca_ViT-B-32", None),
     "XLM-R": ("xlm-roberta-base-ViT-B-32", xlm_r),
     "NLLB": ("nllb-clip-base", _nllb),
