@@ -47,49 +47,44 @@ def load(
     if own:
         tag = dict(own[1])
     _configuration(entry.model).section("vision_cfg").side("image_size", 224)  # refused before a download
-    names = {"model": entry.model, "pretrained": entry.pretrained}
     if random_weights:
         path = None
         made = f"open_clip {entry.model}, random weights of seed {seed}"
-        source = Source(
-            checkpoint=made, licence="none: random weights", random_weights=True, seed=seed, **names
-        )
-    elif weights is None and not tag:
-        choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "open_clip knows none"
-        raise ModelsError(f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}.")
+        source = Source(checkpoint=made, licence="none: random weights", random_weights=True, seed=seed)
     else:
         path = weights or _download(entry, tag)
         digest = sha256_of(path)
-        if not weights and entry.digest not in (None, digest):
-            raise ModelsError(
-                f"{path} has the SHA-256 {digest}, and the catalog has {entry.digest} of the weights of "
-                f"{entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
-            )
         source = Source(
             checkpoint=own[0] if own else _origin(tag),
             revision=_commit(path) or f"sha256:{digest}",
             licence=entry.licence,
             files={path.name: digest},
-            **names,
         )
-
     torch.manual_seed(seed)
-    # The activation and the preprocessing belong to the weights, but open_clip sets them only if it loads the
-    # weights itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" has GELU.
+    model = _created(entry.model, tag)
+    if path is None:
+        _randomize_zeros(model)
+    else:
+        _load_weights(model, path)
+    names = {"model": entry.model, "pretrained": entry.pretrained}
+    return model.eval(), source.model_copy(update=names)
+
+
+def _created(name: str, tag: Mapping[str, Any]) -> Any:
+    """The model with random weights.
+
+    The activation and the preprocessing belong to the weights, but open_clip sets them only if it loads the weights
+    itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" has GELU.
+    """
     try:
-        model = open_clip.create_model(
-            entry.model,
+        return open_clip.create_model(
+            name,
             force_quick_gelu=tag.get("quick_gelu", False),
             force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
             pretrained_text=False,  # the checkpoint also has the weights of a text encoder of transformers
         )
     except OSError as error:  # from transformers, which looks for its encoder's configuration
-        raise not_from_hub(f"the configuration of {entry.model}'s text encoder", error) from None
-    if path is None:
-        _randomize_zeros(model)
-    else:
-        _load_weights(model, path)
-    return model.eval(), source
+        raise not_from_hub(f"the configuration of {name}'s text encoder", error) from None
 
 
 def tokenizer_of(model_name: str) -> Any:
@@ -167,16 +162,23 @@ def _configuration(name: str) -> Facts:
 
 
 def _download(entry: Entry, tag: dict[str, Any]) -> Path:
+    if not tag:
+        choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "open_clip knows none"
+        raise ModelsError(f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}.")
     try:
-        return Path(open_clip.download_pretrained(tag))
-    except (
-        Exception
-    ) as error:  # huggingface_hub, httpx, urllib and open_clip each have exceptions of their own
+        path = Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # huggingface_hub, httpx, urllib and open_clip each have errors of their own
         raise ModelsError(
             f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded from {_origin(tag)}: "
             f"{first_line(error)}\nBehind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, "
             "set HF_HOME. If you have the file, give --weights FILE. For timing or tests, use --random-weights."
         ) from None
+    if entry.digest and (digest := sha256_of(path)) != entry.digest:
+        raise ModelsError(
+            f"{path} has the SHA-256 {digest}, and the catalog has {entry.digest} of the weights of {entry.name}: "
+            "they are others. Upgrade clipserve-models, or do not use this mirror."
+        )
+    return path
 
 
 def _origin(tag: dict[str, Any]) -> str:
