@@ -90,7 +90,7 @@ def export(
     say = timed()
     if weights and not pretrained:
         model, architecture = str(weights), architecture or model
-    own = Own(name, licence, architecture, mean, std, activation)
+    own = Own(architecture, mean, std, activation, name, licence)
     if not (pretrained or random_weights) and (planned := plan(model, own)):
         called, write = planned
         write(out or in_cache(called), say)

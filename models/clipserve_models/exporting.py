@@ -11,18 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from clipserve.clip.manifest import Source
 from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import Entry, read_catalog
 from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.model_files import Told
 from clipserve_models.weights import PICKLES
-
-if TYPE_CHECKING:  # loads onnx, which most commands do not need
-    from clipserve_models.architecture import Activation
-    from clipserve_models.model_files import Checkpoint, Triple
 
 NOT_STATED = "not stated"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")  # as in the manifest
@@ -31,15 +27,11 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Own:
+class Own(Told):
     """What the command line says of a model that is not in the catalog; None: the files say it."""
 
     name: str | None = None
     licence: str | None = None
-    architecture: str | None = None  # its name in open_clip
-    mean: Triple | None = None
-    std: Triple | None = None
-    activation: Activation | None = None
 
 
 def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | None:
@@ -88,7 +80,7 @@ def _from_hub(model: str, out: Path, name: str, own: Own, say: Say, entry: Entry
             f"no file of {where.url} at {found.commit} has the SHA-256 {entry.digest}, which the catalog has of "
             f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
         )
-    _build(_read(found.folder, own), out, name, source.model_copy(update=facts), found.digests, say)
+    _build(found.folder, own, out, name, source.model_copy(update=facts), found.digests, say)
 
 
 def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
@@ -99,7 +91,7 @@ def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
         _trace(path, out, name, own, source, say)
         return
     if path.suffix not in PICKLES:
-        _build(_read(path, own), out, name, source, {}, say)
+        _build(path, own, out, name, source, {}, say)
         return
     from clipserve_models.pickles import as_safetensors
 
@@ -107,7 +99,7 @@ def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
         say(f"reading {path.name} with PyTorch, weights only")
         converted = as_safetensors(path, Path(folder) / f"{path.stem}.safetensors")
         source = source.model_copy(update={"revision": f"sha256:{sha256_of(path)}"})
-        _build(_read(converted, own), out, name, source, {}, say)
+        _build(converted, own, out, name, source, {}, say)
 
 
 def _is_built(architecture: str) -> bool:
@@ -131,17 +123,13 @@ def _trace(path: Path, out: Path, name: str, own: Own, source: Source, say: Say)
     export(entry, out, weights=path, own=(source.checkpoint, told), say=say)
 
 
-def _read(path: Path, own: Own) -> Checkpoint:
+def _build(
+    path: Path, told: Told, out: Path, name: str, source: Source, digests: Mapping[str, str], say: Say
+) -> None:
+    from clipserve_models.build import build  # loads onnx, which most commands do not need
     from clipserve_models.layouts import read
 
-    return read(path, architecture=own.architecture, mean=own.mean, std=own.std, activation=own.activation)
-
-
-def _build(
-    checkpoint: Checkpoint, out: Path, name: str, source: Source, digests: Mapping[str, str], say: Say
-) -> None:
-    from clipserve_models.build import build
-
+    checkpoint = read(path, told)
     files = {path.name: digests.get(path.name) or sha256_of(path) for path in checkpoint.files}
     build(checkpoint, out, name=name, source=source.model_copy(update={"files": files}), say=say)
 

@@ -9,10 +9,23 @@ from pathlib import Path
 import tokenizers
 
 from clipserve.clip.manifest import ImageSpec, ScoringSpec, TextSpec
-from clipserve_models.architecture import Architecture
+from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.weights import Tensor
 
 Triple = tuple[float, float, float]  # of red, green, blue
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the user says of a model; None: its files say it. `architecture`: of a file, its name in open_clip."""
+
+    architecture: str | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    activation: Activation | None = None
+
+
+NOTHING = Told()
 
 
 @dataclass(frozen=True)

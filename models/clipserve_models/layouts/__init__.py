@@ -10,46 +10,38 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from clipserve_models.architecture import Activation
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts import open_clip_folder, transformers_folder
 from clipserve_models.layouts.assigning import weight_files
-from clipserve_models.model_files import Checkpoint, Triple
+from clipserve_models.model_files import NOTHING, Checkpoint, Told
 
 
-def read(
-    path: Path,
-    *,
-    architecture: str | None = None,
-    mean: Triple | None = None,
-    std: Triple | None = None,
-    activation: Activation | None = None,
-) -> Checkpoint:
+def read(path: Path, told: Told = NOTHING) -> Checkpoint:
     """The model of a folder, or of a file of safetensors.
 
-    `architecture`: open_clip's name of a file's architecture. `mean`, `std`: only where the files do not say.
-    `activation`: of a file, if not its architecture's.
+    `told`: mean and deviation only where the files do not say; of a file its architecture, and its activation if
+    that is another one.
 
     Raises:
         ModelsError: there is no such file, it is of another family, or something is missing or contradictory.
     """
     try:
         if path.is_dir():
-            if architecture or activation:
+            if told.architecture or told.activation:
                 raise ModelsError(
                     f"the files of {path} say what its architecture and activation are: do not give them."
                 )
-            return _folder(path, mean, std)
+            return _folder(path, told)
         if path.suffix != ".safetensors" or not path.is_file():
             raise ModelsError(
                 f"{path} is neither a folder nor a file of safetensors. A pickle (.pt, .bin) may run code when it "
                 "is read: save its weights as safetensors."
             )
-        if architecture is None:
+        if told.architecture is None:
             raise ModelsError(
                 f"{path} does not say its architecture: give open_clip's name of it with --model."
             )
-        return open_clip_folder.read_single(path, architecture, mean, std, activation)
+        return open_clip_folder.read_single(path, told.architecture, told)
     except ModelsError as error:
         if str(path) in str(error):
             raise
@@ -60,7 +52,7 @@ def read(
         raise ModelsError(f"{path}: {where} cannot be {first['input']!r}: {first['msg']}.") from None
 
 
-def _folder(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
+def _folder(folder: Path, told: Told) -> Checkpoint:
     ours, theirs = ((folder / layout.CONFIG).is_file() for layout in (open_clip_folder, transformers_folder))
     if not (ours or theirs):
         raise ModelsError(
@@ -73,6 +65,4 @@ def _folder(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint
             weight_files(folder, open_clip_folder.WEIGHTS)
         except ModelsError:
             ours = False
-    return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(
-        folder, mean, std
-    )
+    return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(folder, told)

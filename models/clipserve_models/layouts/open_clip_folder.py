@@ -14,7 +14,7 @@ from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
-from clipserve_models.model_files import Checkpoint, Triple
+from clipserve_models.model_files import Checkpoint, Told
 from clipserve_models.weights import STEMS
 
 CONFIG = "open_clip_config.json"
@@ -36,23 +36,21 @@ _TEXT = _TOWER | {"context_length", "vocab_size", "heads", "no_causal_mask", "po
 _TEXT |= {"proj_bias", "proj_type", "hf_tokenizer_name", "tokenizer_kwargs"}
 
 
-def read_open_clip(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
-    """The model of a folder, or of a repository of the hub. `mean`, `std`: for a configuration that does not say.
+def read_open_clip(folder: Path, told: Told) -> Checkpoint:
+    """The model of a folder, or of a repository of the hub. `told`: for a configuration that does not say it.
 
     Raises:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
     config = read_facts(folder / CONFIG)
-    return _read(folder, config, weight_files(folder, WEIGHTS), mean, std, (folder / CONFIG,))
+    return _read(folder, config, weight_files(folder, WEIGHTS), told, (folder / CONFIG,))
 
 
-def read_single(
-    file: Path, name: str, mean: Triple | None, std: Triple | None, activation: Activation | None
-) -> Checkpoint:
+def read_single(file: Path, name: str, told: Told) -> Checkpoint:
     """The model of a file of weights alone. `name`: its architecture in open_clip.
 
     Raises:
-        ModelsError: no such architecture; `mean` or `std` is missing; the weights are of another one.
+        ModelsError: no such architecture; mean or deviation is not told; the weights are of another one.
     """
     known: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
     if name not in known:
@@ -60,34 +58,28 @@ def read_single(
         raise ModelsError(
             f"no architecture {name!r} of open_clip is built here. Similar: {', '.join(close)}."
         )
-    if mean is None or std is None:
+    if told.mean is None or told.std is None:
         raise ModelsError(
             f"{file} does not say how images are normalised: give --mean and --std as in its training, three "
             "numbers each."
         )
-    told = known[name]
-    if activation is not None:
-        if activation == "gelu_tanh" or "timm_model_name" in told["model_cfg"]["vision_cfg"]:
+    config = known[name]
+    if told.activation is not None:
+        if told.activation == "gelu_tanh" or "timm_model_name" in config["model_cfg"]["vision_cfg"]:
             raise ModelsError(
-                f"the activation of {name} cannot be {activation}: give the architecture that has it."
+                f"the activation of {name} cannot be {told.activation}: give the architecture that has it."
             )
-        told["model_cfg"]["quick_gelu"] = activation == "quick_gelu"
-    return _read(file.parent, Facts(f"{name} of open_clip", told), [file], mean, std, ())
+        config["model_cfg"]["quick_gelu"] = told.activation == "quick_gelu"
+    return _read(file.parent, Facts(f"{name} of open_clip", config), [file], told, ())
 
 
 def _read(
-    folder: Path,
-    config: Facts,
-    weights: list[Path],
-    mean: Triple | None,
-    std: Triple | None,
-    files: tuple[Path, ...],
+    folder: Path, config: Facts, weights: list[Path], told: Told, files: tuple[Path, ...]
 ) -> Checkpoint:
     model = config.section("model_cfg")
     architecture = architecture_of(model)
     images = config.section("preprocess_cfg", {})
     image = image_of(images, architecture.image.size)
-    mean, std = images.triple("mean", mean), images.triple("std", std)
     texts = texts_of(folder, model.section("text_cfg"), architecture.text)
     found = Assignment.of_files(weights)
     assign_image(found, architecture.image)
@@ -97,8 +89,8 @@ def _read(
         scoring=found.scoring(sigmoid="init_logit_bias" in model),
         tensors=found.finished(roles(architecture)),
         image=image,
-        mean=mean,
-        std=std,
+        mean=images.triple("mean", told.mean),
+        std=images.triple("std", told.std),
         text=texts.spec,
         tokenizer=texts.tokenizer,
         layout="open_clip",

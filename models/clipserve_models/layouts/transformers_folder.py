@@ -11,7 +11,7 @@ from clipserve_models.architecture import Activation, Architecture, ImageTower, 
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.texts import Texts, read_texts
-from clipserve_models.model_files import Checkpoint, Triple
+from clipserve_models.model_files import NOTHING, Checkpoint, Told, Triple
 from clipserve_models.weights import STEMS
 
 CONFIG = "config.json"
@@ -74,35 +74,35 @@ class Described:
     files: tuple[Path, ...]
 
 
-def read_transformers(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
-    """The model of a folder, or of a repository of the hub. `mean`, `std`: for a preprocessor that does not say.
+def read_transformers(folder: Path, told: Told) -> Checkpoint:
+    """The model of a folder, or of a repository of the hub. `told`: for a preprocessor that does not say it.
 
     Raises:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
-    told = described(folder, mean, std)
+    model = described(folder, told)
     weights = weight_files(folder, WEIGHTS)
-    _assign(found := Assignment.of_files(weights), told.architecture)
+    _assign(found := Assignment.of_files(weights), model.architecture)
     return Checkpoint(
-        architecture=told.architecture,
-        scoring=found.scoring(sigmoid=told.architecture.image.pooling == "attention"),
-        tensors=found.finished(roles(told.architecture)),
-        image=told.image,
-        mean=told.mean,
-        std=told.std,
-        text=told.texts.spec,
-        tokenizer=told.texts.tokenizer,
-        layout=f"transformers' {told.kind}",
-        files=(*told.files, *weights),
+        architecture=model.architecture,
+        scoring=found.scoring(sigmoid=model.architecture.image.pooling == "attention"),
+        tensors=found.finished(roles(model.architecture)),
+        image=model.image,
+        mean=model.mean,
+        std=model.std,
+        text=model.texts.spec,
+        tokenizer=model.texts.tokenizer,
+        layout=f"transformers' {model.kind}",
+        files=(*model.files, *weights),
     )
 
 
-def described(folder: Path, mean: Triple | None = None, std: Triple | None = None) -> Described:
+def described(folder: Path, told: Told = NOTHING) -> Described:
     """What the folder says without its weights. Raises ModelsError as `read_transformers`."""
     config = read_facts(folder / CONFIG)
     kind, tokenizer_class, text, vision = _kind(config)
     architecture = _architecture(config, _told(config, "text", text), _told(config, "vision", vision))
-    image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, mean, std)
+    image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, told)
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, _told(config, "text", text), texts, architecture)
     files = (folder / CONFIG, preprocessor, *texts.files)
@@ -172,36 +172,34 @@ def _tower(told: Facts) -> dict[str, Any]:
     }
 
 
-def _preprocessing(
-    folder: Path, size: int, mean: Triple | None, std: Triple | None
-) -> tuple[ImageSpec, Triple, Triple, Path]:
+def _preprocessing(folder: Path, size: int, told: Told) -> tuple[ImageSpec, Triple, Triple, Path]:
     """From preprocessor_config.json, or where transformers 5 also puts it."""
     path = folder / "preprocessor_config.json"
     if not path.is_file() and (folder / "processor_config.json").is_file():
         path = folder / "processor_config.json"
-        told = read_facts(path).section("image_processor")
+        facts = read_facts(path).section("image_processor")
     else:
-        told = read_facts(path)
+        facts = read_facts(path)
     for step in ("do_resize", "do_rescale", "do_normalize"):
-        if not told.flag(step, True):
-            told.refuse(step, "images without this step are not supported")
-    if told.flag("do_pad", False):
-        told.refuse("do_pad", "padded images are not supported")
-    if abs(told.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
-        told.refuse("rescale_factor", "1/255 is needed")
-    shortest = isinstance(told.get("size"), int) or list(told.get("size")) == ["shortest_edge"]
-    if shortest and not told.flag("do_center_crop", True):
-        told.refuse("size", "images whose shorter side has this size, uncropped, are not square")
-    crops = shortest or told.flag("do_center_crop", False)
+        if not facts.flag(step, True):
+            facts.refuse(step, "images without this step are not supported")
+    if facts.flag("do_pad", False):
+        facts.refuse("do_pad", "padded images are not supported")
+    if abs(facts.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
+        facts.refuse("rescale_factor", "1/255 is needed")
+    shortest = isinstance(facts.get("size"), int) or list(facts.get("size")) == ["shortest_edge"]
+    if shortest and not facts.flag("do_center_crop", True):
+        facts.refuse("size", "images whose shorter side has this size, uncropped, are not square")
+    crops = shortest or facts.flag("do_center_crop", False)
     for key in ("size", "crop_size") if crops else ("size",):
-        if told.side(key) != size:
-            told.refuse(key, f"{size} is needed, which {CONFIG} says in vision_config.image_size")
+        if facts.side(key) != size:
+            facts.refuse(key, f"{size} is needed, which {CONFIG} says in vision_config.image_size")
     image = ImageSpec(
         size=size,
         resize="shortest" if shortest else "squash",
-        interpolation=told.choice("resample", _RESAMPLE),
+        interpolation=facts.choice("resample", _RESAMPLE),
     )
-    return image, told.triple("image_mean", mean), told.triple("image_std", std), path
+    return image, facts.triple("image_mean", told.mean), facts.triple("image_std", told.std), path
 
 
 def _check_lengths(config: Facts, text: Facts, texts: Texts, architecture: Architecture) -> None:
