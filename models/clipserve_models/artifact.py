@@ -105,13 +105,7 @@ def sha256_of(path: Path) -> str:
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
     """Write model.json, indented for people to read; the many numbers of the reference vectors are one line."""
-    told = manifest.model_dump(mode="json", exclude={"reference"})
-    if manifest.variant is None:
-        del told["variant"]
-    for fact in ("model", "pretrained", "seed", "files"):
-        if told["source"][fact] is None:
-            del told["source"][fact]
-    head = json.dumps(told, indent=2)
+    head = json.dumps(manifest.model_dump(mode="json", exclude={"reference"}, exclude_none=True), indent=2)
     vectors = manifest.reference.model_dump_json(exclude_none=True)
     body = head.removesuffix("\n}")
     (folder / MANIFEST_NAME).write_text(f'{body},\n  "reference": {vectors}\n}}\n', "utf-8")

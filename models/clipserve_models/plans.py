@@ -7,7 +7,6 @@ in the artifact's precision: TensorRT takes the type of every tensor from the gr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
+from clipserve_models.artifact import sha256_of
 from clipserve_models.errors import ModelsError
 from clipserve_models.triton_towers import Tower
 
@@ -79,7 +79,7 @@ def write_record(
         artifact=manifest.fingerprint(),
         tensorrt=tensorrt,
         gpu=gpu,
-        files={plan: _digest(folder / plan) for plan in PLANS.values()},
+        files={plan: sha256_of(folder / plan) for plan in PLANS.values()},
         profiles={PLANS[tower.graph]: profiles(tower) for tower in towers},
     )
     (folder / RECORD_NAME).write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
@@ -106,7 +106,7 @@ def read_record(folder: Path, manifest: ModelManifest, towers: Sequence[Tower]) 
             f"{manifest.fingerprint()}: {again}"
         )
     for plan in PLANS.values():
-        if (actual := _digest(folder / plan)) != record.files.get(plan):
+        if (actual := sha256_of(folder / plan)) != record.files.get(plan):
             raise ModelsError(
                 f"{folder / plan} has SHA-256 {actual}, but {RECORD_NAME} says {record.files.get(plan)}: {again}"
             )
@@ -149,8 +149,3 @@ def _with_rows(tower: Tower, shape: tuple[tuple[int, ...], ...], rows: int) -> S
         tensor.name: (rows, *(dims if tensor.graph_dims is None else tensor.graph_dims))
         for tensor, dims in zip(tower.inputs, shape, strict=True)
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
