@@ -67,7 +67,7 @@ def export(
         typer.Option(help="Of a file of weights, if not the architecture's."),
     ] = None,
     pretrained: Annotated[
-        str | None, typer.Option(help="The tag of the weights in open_clip; traced with PyTorch.")
+        str | None, typer.Option(help="The tag of the weights in open_clip; needs PyTorch.")
     ] = None,
     weights: Annotated[
         Path | None,
@@ -97,7 +97,7 @@ def export(
         return
     if own != Own():
         raise ModelsError(
-            f"{model} is traced from open_clip, which says its name, licence, architecture and preprocessing: "
+            f"{model} comes from open_clip, which says its name, licence, architecture and preprocessing: "
             "leave out --name, --licence, --model, --mean, --std and --activation."
         )
     model, random_weights = base_of(model, random_weights)

@@ -35,7 +35,7 @@ class Own(Told):
 
 
 def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | None:
-    """The name of the artifact of `model`, and what writes it to a folder; None: it is traced from open_clip.
+    """The name of the artifact of `model`, and what writes it to a folder; None: open_clip makes it, in PyTorch.
 
     Raises:
         ModelsError: the name is taken or cannot be one; options are given that say what the catalog says.

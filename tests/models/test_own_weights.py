@@ -73,7 +73,7 @@ def test_a_folder_called_as_a_catalog_s_model_needs_a_name(cache: Path, tmp_path
         (("ViT-B-32", "--weights", "FILE", "--name", "ViT-B-32"), "is the name of another model"),
         (("ViT-B-32", "--licence", "MIT"), "the catalog says all of ViT-B-32"),
         (("ViT-B-32", "--name", "mine"), "the catalog says all of ViT-B-32"),
-        (("RN50-random", "--name", "mine"), "is traced from open_clip"),
+        (("RN50-random", "--name", "mine"), "comes from open_clip"),
     ],
 )
 def test_what_nothing_says_must_be_told(

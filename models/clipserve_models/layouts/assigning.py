@@ -93,8 +93,8 @@ class Assignment:
 
     def give_all(self, role: str, where: str, names: Mapping[str, str]) -> None:
         """Layers and norms below `role`: what each is below `where`, several names with spaces between them."""
-        for part, told in names.items():
-            self.give(f"{role}.{part}", *(f"{where}.{name}" for name in told.split()))
+        for part, text in names.items():
+            self.give(f"{role}.{part}", *(f"{where}.{name}" for name in text.split()))
 
     def give_blocks(self, role: str, where: str, tower: Tower, names: Mapping[str, str]) -> None:
         """The blocks of an encoder, which are numbered below `where`; `names` as for `give_all`."""
