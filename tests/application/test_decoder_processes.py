@@ -19,7 +19,7 @@ from PIL import Image
 
 from clipserve.application import decoder_processes
 from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import (
     BackendUnavailable,
@@ -41,8 +41,8 @@ SMALL = png(1)
 
 @functools.cache
 def large() -> bytes:
-    """390 MB, and some tenths of a second."""
-    return encoded(Image.new("RGB", (5_000, 4_900)), "WEBP", lossless=True)
+    """390 MB, and some tenths of a second; with so many bytes behind its end that it might be a photo."""
+    return encoded(Image.new("RGB", (5_000, 4_900)), "WEBP", lossless=True) + bytes(500_000)
 
 
 class Group:
@@ -108,12 +108,15 @@ def test_pixels_are_those_of_a_thread(shared: Group, spec: str) -> None:
             pixels = shared.processes.decode(data, SPECS[spec], LIMITS)
             assert pixels.dtype == np.uint8
             np.testing.assert_array_equal(pixels, decode_pixels(data, SPECS[spec], LIMITS))
+            header = read_header(data, SPECS[spec], LIMITS)
+            assert shared.processes.read_header(data, SPECS[spec], LIMITS) == header
+            assert np.array_equal(shared.processes.decode(data, SPECS[spec], LIMITS, header), pixels)
 
 
 @pytest.mark.parametrize(
     ("image", "kind"),
     [
-        (SMALL[:200], UndecodableImage),
+        (SMALL[:30], UndecodableImage),
         (b"", UnsupportedFormat),
         (b"%PDF-1.7", UnsupportedFormat),
         (png_header(8_000, 8_000), ImageTooLarge),
@@ -125,8 +128,21 @@ def test_errors_are_those_of_a_thread(shared: Group, image: bytes, kind: type[Cl
     with pytest.raises(kind) as caught:
         shared.processes.decode(image, SPEC, LIMITS)
     assert vars(caught.value) == vars(expected.value)
+    with pytest.raises(kind) as read:
+        shared.processes.read_header(image, SPEC, LIMITS)
+    assert vars(read.value) == vars(expected.value)
     shared.decode()
     assert (shared.replaced("died"), shared.replaced("late")) == (0, 0)
+
+
+def test_an_image_that_is_larger_than_announced_is_not_decoded(shared: Group) -> None:
+    header = read_header(SMALL, SPEC, LIMITS)
+    for less in (
+        header._replace(pixels=header.pixels - 1),
+        header._replace(decode_bytes=header.decode_bytes - 1),
+    ):
+        with pytest.raises(UndecodableImage, match="begins as PNG but is broken"):
+            shared.processes.decode(SMALL, SPEC, LIMITS, less)
 
 
 def test_limits_and_choices_are_kept_there_too(shared: Group) -> None:
@@ -277,6 +293,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         ("answer(b'!' + struct.pack('!BI', 0, 7) + bytes(7))", UndecodableImage),
         ("answer(b'!' + struct.pack('!BI', 7, 3072) + bytes(3072))", UndecodableImage),
         ("answer(b'!' + struct.pack('!BI', 1, 10**9))", UndecodableImage),
+        ("answer(b'!' + struct.pack('!BIQQ', 2, 16, 9, 9))", UndecodableImage),
         ("answer(b'!' + struct.pack('!BI', 1, 2) + b'[]')", UndecodableImage),
         ("""answer(b'!' + struct.pack('!BI', 1, 16) + b'{"code": "evil"}')""", UndecodableImage),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.application.decoding import DecodeLimits, Decoders, read_headers
+from clipserve.application.decoding import DecodeLimits, Decoders
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.engine.backend import Pixels
@@ -51,12 +51,17 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+def decoded(image: bytes, spec: ImageSpec, limits: ImageLimits, _: ImageHeader) -> Pixels:
+    """Whatever was announced of it."""
+    return decode_pixels(image, spec, limits)
+
+
 class Office:
     """Decoders of two threads and 100 bytes, and the images asked of them."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self.executor, self.metrics = ByHand(), Metrics()
-        self.decoders = Decoders(self.executor, DecodeLimits(2, 100, seconds), self.metrics)
+        self.decoders = Decoders(self.executor, DecodeLimits(2, 100, seconds), self.metrics, decoded)
         self.tasks: list[asyncio.Task[Pixels]] = []
         self._requests: dict[str, RequestContext] = {}
 
@@ -267,10 +272,12 @@ async def test_a_thread_that_ends_after_the_loop_is_no_error() -> None:
     assert await asyncio.to_thread(ended.wait, 60)
 
 
-def test_headers_are_read_in_order_with_errors_in_their_places() -> None:
-    given = UndecodableImage("base64", index=1)
-    first, second, third = read_headers([SMALL, given, b""], SPEC, LIMITS)
-    assert first == read_header(SMALL, SPEC, LIMITS)
-    assert second is given
-    assert isinstance(third, ClipError)
-    assert third.index == 2
+async def test_a_header_is_read_in_turn_too_and_takes_as_much_as_its_file(office: Office) -> None:
+    await office.ask(100, "a")
+    read = asyncio.create_task(office.decoders.read_header(SMALL, SPEC, LIMITS))
+    await settled()
+    assert office.taken == (100, 1)
+    await office.executor.end()
+    assert office.taken == (100, 0), "a file that is larger than all memory may have all of it"
+    await office.executor.end()
+    assert await read == read_header(SMALL, SPEC, LIMITS)

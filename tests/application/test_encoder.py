@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clipserve.application.encoder import (
     ImageEncoder,
@@ -15,7 +16,7 @@ from clipserve.application.encoder import (
     encode_images,
 )
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels
+from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import SideThread
@@ -31,6 +32,7 @@ from clipserve.errors import (
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
+from tests.clip.test_images import encoded
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
@@ -92,10 +94,15 @@ async def test_a_fault_of_ours_is_nobody_s_result() -> None:
         await encode_images(broken, [b"a"], [HEADER])
 
 
-async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> ImageEncoder:
+async def images_on(
+    backend: FakeBackend,
+    folder: Path,
+    executor: Counting,
+    limits: ImageLimits = ImageLimits(max_pixels=2_000),  # noqa: B008
+) -> ImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
-    metrics, limits = Metrics(), ImageLimits(max_pixels=2_000)
+    metrics = Metrics()
     return ImageEncoder(manifest, backend, executor, decoders(metrics, executor), limits, metrics)
 
 
@@ -117,8 +124,30 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     pixels = decode_pixels(png(1), ImageSpec(size=SIZE), ImageLimits())
     assert vector.shape == (DIM,)
     assert np.array_equal(vector, (await backend.encode_image(pixels[np.newaxis]))[0])
-    assert executor.jobs == 2  # its header, its pixels
+    assert executor.jobs == 1
     assert set(request.stage_seconds) == {"decode", "encode_image"}
+
+
+async def test_headers_are_in_order_with_errors_in_their_places_and_a_decoder_reads_large_and_strange_ones(
+    tmp_path: Path,
+) -> None:
+    given = UndecodableImage("base64", index=1)
+    photo, strange = png(1), png(2).replace(b"IHDR", b"abcd")
+    large = encoded(Image.new("RGB", (2_500, 2_500)), "WEBP") + bytes(200_000)
+    executor = Counting()
+    encoder = await images_on(FakeBackend(DIM), tmp_path, executor, ImageLimits())
+    spec = ImageSpec(size=SIZE)
+    assert await encoder.read_headers([photo]) == [read_header(photo, spec, ImageLimits())]
+    assert executor.jobs == 0
+    headers = await encoder.read_headers([photo, given, b"", large, strange])
+    assert executor.jobs == 2
+    assert [headers[0], headers[3]] == [read_header(each, spec, ImageLimits()) for each in (photo, large)]
+    assert headers[1] is given
+    errors = [header for header in headers if isinstance(header, ClipError)]
+    assert [(error.code, error.index) for error in errors[1:]] == [
+        ("unsupported_format", 2),
+        ("undecodable_image", 4),
+    ]
 
 
 async def test_no_images_are_no_job(tmp_path: Path) -> None:
@@ -165,11 +194,11 @@ async def test_texts_are_grouped_by_padded_length_and_answered_in_order(tmp_path
     texts = ["123456", "1234567890", "1", "1234567", "12345678", "123456789"]
     together = await encoder.encode(texts)
     assert sorted(backend.texts) == [(2, 8), (2, 10), (2, 12)]
-    for text, encoded in zip(texts, together, strict=True):
+    for text, among_others in zip(texts, together, strict=True):
         (alone,) = await encoder.encode([text])
-        assert np.array_equal(encoded.vector, alone.vector)
-        assert encoded.vector.shape == (DIM,)
-        assert (encoded.tokens, encoded.truncated) == (len(text) + 2, False)
+        assert np.array_equal(among_others.vector, alone.vector)
+        assert among_others.vector.shape == (DIM,)
+        assert (among_others.tokens, among_others.truncated) == (len(text) + 2, False)
     assert len({encoded.vector.tobytes() for encoded in together}) == 6
 
 

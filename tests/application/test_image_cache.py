@@ -37,7 +37,7 @@ class Counted:
             read_manifest(folder), backend, executor, decoders, ImageLimits(), metrics, cache_bytes
         )
 
-    def _decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> Pixels:
+    def _decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits, _: ImageHeader) -> Pixels:
         self.seen.append(image)
         if image == b"bad":
             raise UndecodableImage("bad")

@@ -11,7 +11,7 @@ from clipserve.access.gate import when_there_is_room
 from clipserve.api.fields import ImageInput, ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Counted
-from clipserve.application.encoder import VectorOrError, encode_images
+from clipserve.application.encoder import LARGE_BYTES, VectorOrError, encode_images
 from clipserve.application.fetched import FetchedImages, are_here
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
@@ -25,7 +25,7 @@ T = TypeVar("T")
 Charge = Callable[[int], Awaitable[None]]
 
 # Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
-_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
+_ROW_BYTES = 20_000_000
 
 
 class Rows:
@@ -129,7 +129,7 @@ class Rows:
         if fetched is not None:
             fetched += headers
         check_pixels(headers if fetched is None else fetched, self._limits)
-        if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
+        if any(isinstance(header, ImageHeader) and header.decode_bytes > LARGE_BYTES for header in headers):
             sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
             rows = sum(1 + size // _ROW_BYTES for size in sizes)
             model.admission.are_large(counted, rows, refuse=fetched is None)

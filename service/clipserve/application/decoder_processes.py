@@ -19,8 +19,8 @@ from dataclasses import asdict
 import numpy as np
 
 from clipserve.application.decoding import took_too_long
-from clipserve.clip.decoder import ANSWER, ERROR, PIXELS, QUESTION, READY, receive
-from clipserve.clip.images import ImageLimits
+from clipserve.clip.decoder import ANSWER, ERROR, HEADER, NOTHING, PIXELS, QUESTION, READ, READY, receive
+from clipserve.clip.images import ANY_SIZE, ImageHeader, ImageLimits
 from clipserve.clip.manifest import ImageSpec
 from clipserve.engine.backend import Pixels
 from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, UndecodableImage, UnsupportedFormat
@@ -51,7 +51,9 @@ class DecoderProcesses:
         self._all: set[_Process] = set()
         self._idle = [self._started() for _ in range(min(threads, 2))]  # a stack: the last used is the next
 
-    def decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> Pixels:
+    def decode(
+        self, image: bytes, spec: ImageSpec, limits: ImageLimits, announced: ImageHeader = ANY_SIZE
+    ) -> Pixels:
         """Decode in a process: uint8 [S, S, 3].
 
         Raises:
@@ -60,10 +62,26 @@ class DecoderProcesses:
             UndecodableImage: the process ended at the image.
             BackendUnavailable: a process cannot be started.
         """
+        rgb = self._asked(image, spec, limits, announced, PIXELS, spec.size * spec.size * 3)
+        return np.frombuffer(rgb, np.uint8).reshape(spec.size, spec.size, 3)
+
+    def read_header(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
+        """`clipserve.clip.images.read_header` in a process. Raises its errors, and those of `decode`."""
+        return ImageHeader(*HEADER.unpack(self._asked(image, spec, limits, NOTHING, READ, HEADER.size)))
+
+    def _asked(
+        self,
+        image: bytes,
+        spec: ImageSpec,
+        limits: ImageLimits,
+        announced: ImageHeader,
+        kind: int,
+        length: int,
+    ) -> bytearray:
         process = self._next()
         try:
             process.wait_ready()
-            answer = process.ask(_task(spec, limits, self._seconds), image, spec.size)
+            answer = process.ask(_task(spec, limits, self._seconds), image, announced, (kind, length))
         except Exception as error:  # it ended, timed out, or was taken over and answers anything
             started, status = process.ready, process.end()
             late = status == -signal.SIGPROF or isinstance(error, TimeoutError)
@@ -152,17 +170,19 @@ class _Process:
             self.ready = True
             self._socket.settimeout(self._seconds)
 
-    def ask(self, task: bytes, image: bytes, size: int) -> Pixels | ClipError:
-        """The pixels, uint8 [size, size, 3], or the error of the image.
+    def ask(
+        self, task: bytes, image: bytes, announced: ImageHeader, expected: tuple[int, int]
+    ) -> bytearray | ClipError:
+        """The answer, of the expected kind and length, or the error of the image.
 
         Raises:
             OSError, EOFError: it ended, answers what cannot be, or too late.
         """
-        self._socket.sendall(QUESTION.pack(len(task), len(image)) + task)
+        self._socket.sendall(QUESTION.pack(len(task), len(image), *announced) + task)
         self._socket.sendall(image)
         kind, length = ANSWER.unpack(receive(self._socket, ANSWER.size))
-        if kind == PIXELS and length == size * size * 3:
-            return np.frombuffer(receive(self._socket, length), np.uint8).reshape(size, size, 3)
+        if (kind, length) == expected:
+            return receive(self._socket, length)
         if kind == ERROR and length <= _MAX_ERROR_BYTES:
             return _read_error(receive(self._socket, length))
         raise EOFError

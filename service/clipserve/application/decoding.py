@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from clipserve.application.decode_queue import DecodeQueue, QueuedDecode
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.concurrency import clears_frame
 from clipserve.engine.backend import Pixels
-from clipserve.errors import ClipError, ImageTooLarge
+from clipserve.errors import ImageTooLarge
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import caller, current
 
-Dealt = asyncio.Future[None]  # done when it is an image's turn
-Decode = Callable[[bytes, ImageSpec, ImageLimits], Pixels]  # in a thread, with the errors of `decode_pixels`
+T = TypeVar("T")
 
+Dealt = asyncio.Future[None]  # done when it is an image's turn
+# In a thread, with the errors of `decode_pixels` and of `read_header`.
+Decode = Callable[[bytes, ImageSpec, ImageLimits, ImageHeader], Pixels]
+ReadHeader = Callable[[bytes, ImageSpec, ImageLimits], ImageHeader]
 
 # For one image: CPU time in a process, elapsed time in a thread.
 DECODE_SECONDS = 5.0
@@ -45,14 +49,24 @@ class DecodeLimits:
 
 
 class Decoders:
-    """Decodes the images of all models. `decode` runs in `executor`, which has `limits.threads` threads."""
+    """Decodes the images of all models, which together may take `memory_bytes`.
+
+    `decode` and `read_header` run in `executor`, which has `limits.threads` threads.
+    """
 
     def __init__(
-        self, executor: Executor, limits: DecodeLimits, metrics: Metrics, decode: Decode = decode_pixels
+        self,
+        executor: Executor,
+        limits: DecodeLimits,
+        metrics: Metrics,
+        decode: Decode = decode_pixels,
+        read_header: ReadHeader = read_header,
     ) -> None:
         self._executor = executor
         self._decode = decode
+        self._read_header = read_header
         self._limits = limits
+        self.memory_bytes = limits.memory_bytes
         self._queue = DecodeQueue[Dealt]()
         self._running = 0
         self._bytes = 0
@@ -60,25 +74,47 @@ class Decoders:
         metrics.decode_waiting.set_function(lambda: len(self._queue))
 
     async def decode(self, image: bytes, header: ImageHeader, spec: ImageSpec, limits: ImageLimits) -> Pixels:
-        """Wait for this image's turn, and decode it: uint8 [S, S, 3].
+        """Wait for this image's turn, and decode it: uint8 [S, S, 3]. `header`: what was announced or read of it.
 
         Raises:
             ImageTooLarge: it takes more memory than all images may, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
         """
-        turn: Dealt = asyncio.get_running_loop().create_future()
-        waiting = QueuedDecode(_owner(), self._checked(header), turn, caller())
+        decode = functools.partial(self._decode, image, spec, limits, header)
+        return await self._in_turn(self._checked(header), decode)
+
+    async def read_header(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
+        """Wait for this image's turn, and read its header, which takes about as much memory as its bytes.
+
+        Raises:
+            ImageTooLarge: it takes too long.
+            UnsupportedFormat, ImageTooLarge, UndecodableImage: see `clipserve.clip.images.read_header`.
+        """
+        size = min(len(image), self.memory_bytes)
+        return await self._in_turn(size, functools.partial(self._read_header, image, spec, limits))
+
+    @clears_frame
+    async def _in_turn(self, size: int, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        turn: Dealt = loop.create_future()
+        waiting = QueuedDecode(_owner(), size, turn, caller())
         self._queue.put(waiting)
         self._deal()
         try:
-            await waiting.item
+            await turn
         except asyncio.CancelledError:
             self._give_back(waiting)
             raise
-        return await self._run(waiting, functools.partial(self._decode, image, spec, limits))
+        job = loop.run_in_executor(self._executor, work)
+        job.add_done_callback(functools.partial(self._over, waiting))
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await asyncio.shield(job)
+        except TimeoutError:
+            raise took_too_long(self._limits.seconds or 0.0) from None
 
     def _checked(self, header: ImageHeader) -> int:
-        size, limit = header.decode_bytes, self._limits.memory_bytes
+        size, limit = header.decode_bytes, self.memory_bytes
         if size > limit:
             raise ImageTooLarge(
                 f"the image has {header.pixels:,} pixels, and decoding it takes {size:,} bytes of memory in its "
@@ -94,7 +130,7 @@ class Decoders:
         One that does not fit yet holds up those behind it: else small images could pass it for ever.
         """
         while self._running < self._limits.threads and (waiting := self._queue.first()):
-            if self._bytes + waiting.size > self._limits.memory_bytes:
+            if self._bytes + waiting.size > self.memory_bytes:
                 break
             self._queue.deal(waiting)
             self._running += 1
@@ -118,20 +154,10 @@ class Decoders:
         self._bytes -= waiting.size
         self._deal()
 
-    def _over(self, waiting: QueuedDecode[Dealt], job: asyncio.Future[Pixels]) -> None:
+    def _over(self, waiting: QueuedDecode[Dealt], job: asyncio.Future[T]) -> None:
         if not job.cancelled():
             job.exception()  # retrieve it: nobody else may, and asyncio would log that
         self._ended(waiting)
-
-    @clears_frame
-    async def _run(self, waiting: QueuedDecode[Dealt], decode: Callable[[], Pixels]) -> Pixels:
-        job = asyncio.get_running_loop().run_in_executor(self._executor, decode)
-        job.add_done_callback(functools.partial(self._over, waiting))
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                return await asyncio.shield(job)
-        except TimeoutError:
-            raise took_too_long(self._limits.seconds or 0.0) from None
 
 
 def took_too_long(seconds: float) -> ImageTooLarge:
@@ -146,16 +172,3 @@ def _owner() -> Hashable:
     """The request that an image is of; of an image that several requests share, the first."""
     context = current()
     return next(iter(context.requests), None) if context else None
-
-
-def read_headers(
-    images: Sequence[bytes | ClipError], spec: ImageSpec, limits: ImageLimits
-) -> list[ImageHeader | ClipError]:
-    """The header of each image, or its error. An error in `images` is returned as it is."""
-    headers: list[ImageHeader | ClipError] = []
-    for index, image in enumerate(images):
-        try:
-            headers.append(image if isinstance(image, ClipError) else read_header(image, spec, limits))
-        except ClipError as error:
-            headers.append(error.at(index))
-    return headers

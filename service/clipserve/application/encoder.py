@@ -14,7 +14,8 @@ import numpy as np
 
 from clipserve.api.fields import ImageInput
 from clipserve.application.cache import BoundedCache
-from clipserve.application.decoding import Decoders, read_headers
+from clipserve.application.decoding import Decoders
+from clipserve.clip.announced import announced
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
@@ -26,6 +27,8 @@ from clipserve.telemetry.metrics import Metrics
 VectorOrError = Vector | ClipError
 Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 
+# An image that takes more to decode counts as several rows, and a decoder reads its header before it is counted.
+LARGE_BYTES = 80_000_000
 # A few plain texts are tokenized faster than a thread wakes; more would block all other requests.
 _SHORT_TEXTS = 32
 _SHORT_CHARS = 2_048
@@ -71,24 +74,46 @@ class ImageEncoder:
         metrics: Metrics,
         cache_bytes: int = 0,
     ) -> None:
-        """`executor`: threads that read headers and compute keys. `cache_bytes`: the cache's size; 0: no cache."""
+        """`executor`: threads that compute keys of the cache. `cache_bytes`: its size; 0: no cache."""
         self._manifest = manifest
         self._backend = backend
         self._executor = executor
         self._decoders = decoders
+        self._most_announced = min(LARGE_BYTES, decoders.memory_bytes)
         self._limits = limits
         self._metrics = metrics
         cache = BoundedCache[bytes, Vector]("image", cache_bytes, _size_of, metrics)
         self._cache = cache if cache_bytes else None
 
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-        """The header of each image, in order, or its error."""
-        if not images:
-            return []
-        with self._metrics.stage("decode"):
-            return await asyncio.get_running_loop().run_in_executor(
-                self._executor, read_headers, images, self._manifest.image, self._limits
-            )
+        """The header of each image, in order, or its error.
+
+        Of an image that announces little memory, this is what it announces; a decoder reads the others' headers.
+        """
+        headers = [self._announced(image, index) for index, image in enumerate(images)]
+        if None in headers:
+            with self._metrics.stage("decode"):
+                headers = await together(map(self._read, images, headers, range(len(images))))
+        return [header for header in headers if header]
+
+    def _announced(self, image: ImageInput, index: int) -> ImageHeader | ClipError | None:
+        if isinstance(image, ClipError):
+            return image
+        try:
+            header = announced(image, self._manifest.image, self._limits)
+        except ClipError as error:
+            return error.at(index)
+        return header if header and header.decode_bytes <= self._most_announced else None
+
+    async def _read(
+        self, image: ImageInput, header: ImageHeader | ClipError | None, index: int
+    ) -> ImageHeader | ClipError | None:
+        if header is not None or isinstance(image, ClipError):
+            return header
+        try:
+            return await self._decoders.read_header(image, self._manifest.image, self._limits)
+        except ClipError as error:
+            return error.at(index)
 
     async def check(self, image: bytes, header: ImageHeader) -> None:
         """Decode an image without encoding it. Raises the errors of `Decoders.decode`."""

@@ -4,7 +4,8 @@ It can be killed, unlike a thread, and a vulnerability of a decoder reaches only
 Pillow and code for images, holds no setting and no secret, and answers in bytes and JSON, which cannot run code.
 
 Standard input is a socket. One byte says that the process is ready. A question is the length of a task and that of
-an image, then both; a task is JSON. An answer is a kind, a length and as many bytes: pixels, or an error as JSON.
+an image, what was announced of the image (`clipserve.clip.announced`), then task and image; a task is JSON. An
+answer is a kind, a length and as many bytes: pixels, an error as JSON, or the header if nothing was announced.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from clipserve.clip.images import ImageLimits, configure_pillow, decode_rgb
+from clipserve.clip.images import ImageHeader, ImageLimits, configure_pillow, decode_rgb, read_header
 from clipserve.errors import ClipError
 from clipserve.turns import yield_to_event_loop
 
-QUESTION = struct.Struct("!IQ")  # bytes of the task, bytes of the image
+QUESTION = struct.Struct("!IQQQ")  # bytes of the task, bytes of the image, its `ImageHeader`
 ANSWER = struct.Struct("!BI")  # kind, bytes
-PIXELS, ERROR = 0, 1
+HEADER = struct.Struct("!QQ")  # an `ImageHeader`
+PIXELS, ERROR, READ = 0, 1, 2
+NOTHING = ImageHeader(0, 0)  # announced: only read the header
 READY = b"!"
 # In addition to the memory of images: Python, and memory that malloc keeps between images.
 _SPARE_BYTES = 128_000_000
@@ -57,12 +60,14 @@ def _read_task(task: bytes) -> tuple[Any, ImageLimits, float]:
     return SimpleNamespace(**fields["spec"]), ImageLimits(**limits), fields["seconds"]
 
 
-def _answer(task: bytes, image: bytes) -> tuple[int, bytes]:
+def _answer(task: bytes, image: bytes, announced: ImageHeader) -> tuple[int, bytes]:
     """Decode and answer. SIGPROF ends the process if decoding takes too much CPU time, on a busy machine too."""
     spec, limits, seconds = _read_task(task)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        return PIXELS, decode_rgb(image, spec, limits)
+        if announced == NOTHING:
+            return READ, HEADER.pack(*read_header(image, spec, limits))
+        return PIXELS, decode_rgb(image, spec, limits, announced)
     except ClipError as error:
         fields = {"code": error.code, "detail": error.detail, "limit": error.limit, "actual": error.actual}
         return ERROR, json.dumps(fields).encode()
@@ -94,9 +99,9 @@ def main(memory_bytes: int) -> None:
     with socket.socket(fileno=os.dup(0)) as connection, suppress(EOFError, ConnectionError):
         connection.sendall(READY)
         while True:
-            sizes = QUESTION.unpack(receive(connection, QUESTION.size))
+            *sizes, pixels, decode_bytes = QUESTION.unpack(receive(connection, QUESTION.size))
             task, image = (bytes(receive(connection, size)) for size in sizes)
-            kind, content = _answer(task, image)
+            kind, content = _answer(task, image, ImageHeader(pixels, decode_bytes))
             del image
             connection.sendall(ANSWER.pack(kind, len(content)))
             connection.sendall(content)

@@ -43,7 +43,7 @@ def upright(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Image.Tra
         turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # on hostile bytes the parser raises almost any exception
         return image, None
-    if turn is None or may_turn_last(image, spec):
+    if turn is None or may_turn_last(image.mode, image.size, spec):
         return image, turn
     return image.transpose(turn), None
 
@@ -82,11 +82,11 @@ def resized(before: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
     return int(size * width / height), size
 
 
-def may_turn_last(image: Image.Image, spec: ImageSpec) -> bool:
+def may_turn_last(mode: str, size: tuple[int, int], spec: ImageSpec) -> bool:
     """Whether the photo may be resized before it is turned, which saves a second copy."""
-    short, long = sorted(image.size)
+    short, long = sorted(size)
     alike = long <= _ASPECT * short and short >= _MARGIN * spec.size
-    return image.mode in _TURNED_LAST and spec.resize == "shortest" and alike
+    return mode in _TURNED_LAST and spec.resize == "shortest" and alike
 
 
 def _centre(size: tuple[int, int], side: int, turn: Image.Transpose | None) -> tuple[int, int, int, int]:

@@ -18,13 +18,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import PIL._imaging
 from PIL import Image
 
-from clipserve.clip.decode_cost import coefficient_bytes, decode_bytes
-from clipserve.clip.fitting import fitted, may_turn_last, resized, upright
+from clipserve.clip.decode_cost import SCALED_ABOVE, SCALED_MARGIN, Frame, decode_bytes
+from clipserve.clip.fitting import fitted, upright
 from clipserve.clip.formats import sniff
 from clipserve.clip.headers import SCANS, Parts, walk
 from clipserve.clip.resampling import allocate_in_one_block
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 Image.init()
 
 _ORIENTED = frozenset(("exif", "xmp"))  # blocks from which Pillow reads an orientation
-# Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
-# times the encoder's: with less, the decoder's filter affects the result.
-_SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _ANY_DENSITY_BYTES = 100_000_000  # of memory, as for decoding a photo of 20 megapixels
 
 
@@ -88,17 +85,20 @@ class ImageLimits:
         return choices
 
 
-@dataclass(frozen=True)
-class ImageHeader:
-    """The facts about an image before it is decoded.
-
-    `decode_bytes`: an upper bound for the memory of decoding it. `size`: (width, height) in pixels, before any
-    rotation.
-    """
+class ImageHeader(NamedTuple):
+    """What is known of an image before it is decoded. `decode_bytes`: the most memory that decoding it takes."""
 
     pixels: int
     decode_bytes: int
-    size: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, frame: Frame, file_bytes: int, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
+        """That of a file of so many bytes with this frame."""
+        options = {"exif_transpose": limits.exif_transpose, "scaled_decode": limits.scaled_decode}
+        return cls(frame.size[0] * frame.size[1], decode_bytes(frame, file_bytes, spec, **options))
+
+
+ANY_SIZE = ImageHeader(2**63, 2**63)  # for an image of which nothing was announced
 
 
 def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
@@ -109,24 +109,13 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
         ImageTooLarge: over a limit.
         UndecodableImage: the header is broken, or of another format than its first bytes claim.
     """
-    name = sniff(data, limits.image_formats)
-    with _broken_is_undecodable(name):
-        image, scans = _open(name, data, limits)
-        before, coefficients = image.size, coefficient_bytes(image, scans)
-        pixels = image.width * image.height
-        _draft(image, spec, limits)
-        # A PNG may have its EXIF block after its pixels.
-        oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
-        # Pillow always turns a TIFF while it loads it.
-        whole = name == "TIFF" or (limits.exif_transpose and not may_turn_last(image, spec))
-        may_turn = oriented and whole
-        cost = decode_bytes(image, len(data), coefficients, resized(image.size, spec), may_turn=may_turn)
-    if cost > _ANY_DENSITY_BYTES:
-        _check_density(pixels, len(data), limits)
-    return ImageHeader(pixels, cost, before)
+    with _opened(data, spec, limits) as (_, header):
+        return header
 
 
-def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+def decode_pixels(
+    data: bytes, spec: ImageSpec, limits: ImageLimits, announced: ImageHeader = ANY_SIZE
+) -> npt.NDArray[np.uint8]:
     """`decode_rgb` as an array.
 
     Returns:
@@ -137,28 +126,52 @@ def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDAr
     """
     import numpy as np  # a decoder process does not need it
 
-    return np.frombuffer(decode_rgb(data, spec, limits), np.uint8).reshape(spec.size, spec.size, 3)
+    rgb = decode_rgb(data, spec, limits, announced)
+    return np.frombuffer(rgb, np.uint8).reshape(spec.size, spec.size, 3)
 
 
-def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
-    """Decode the first frame and fit it to the encoder's size.
+def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, announced: ImageHeader = ANY_SIZE) -> bytes:
+    """Decode the first frame and fit it to the encoder's size. `announced`: what the service has counted it as.
 
     Returns:
         Rows of RGB, size x size x 3 bytes: the reference transform before scaling and normalisation.
 
     Raises:
         UnsupportedFormat, ImageTooLarge: see `read_header`.
-        UndecodableImage: broken, truncated, or of another format than its first bytes claim.
+        UndecodableImage: broken, truncated, larger than announced, or of another format than its first bytes claim.
     """
-    name = sniff(data, limits.image_formats)
-    with _broken_is_undecodable(name):
-        image, _ = _open(name, data, limits)
-        _draft(image, spec, limits)
+    with _opened(data, spec, limits) as (image, header):
+        if header.pixels > announced.pixels or header.decode_bytes > announced.decode_bytes:
+            raise ValueError  # two frames of different sizes: no encoder writes that
+        if limits.scaled_decode and header.pixels > SCALED_ABOVE:
+            image.draft(None, (SCALED_MARGIN * spec.size, SCALED_MARGIN * spec.size))  # only of a JPEG
         image.load()
         turn = None
         if limits.exif_transpose:
             image, turn = upright(image, spec)
         return fitted(image, spec, turn)
+
+
+@contextmanager
+def _opened(data: bytes, spec: ImageSpec, limits: ImageLimits) -> Iterator[tuple[Image.Image, ImageHeader]]:
+    """Open an image without loading it. A file of too many parts is refused before Pillow reads it.
+
+    It raises the errors of `read_header`, and those of `decode_rgb` for what is raised in its block.
+    """
+    name = sniff(data, limits.image_formats)
+    with _broken_is_undecodable(name):
+        parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
+        scans = walk(name, data, parts)[SCANS]
+        image = Image.open(io.BytesIO(data), formats=[name])
+        _check_size(image, scans, limits)
+        # A PNG may have its EXIF block after its pixels.
+        oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
+        layers = [layer[1:3] for layer in image.layer] if scans else ()  # type: ignore[attr-defined]
+        frame = Frame(image.format or name, image.mode, image.size, oriented, layers)
+        header = ImageHeader.of(frame, len(data), spec, limits)
+        if header.decode_bytes > _ANY_DENSITY_BYTES:
+            _check_density(header.pixels, len(data), limits)
+        yield image, header
 
 
 @contextmanager
@@ -177,24 +190,6 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
         raise ImageTooLarge("decoding the image needs more memory than one image may use.") from None
     except Exception:  # on hostile bytes Pillow raises almost any exception, from EOFError to TypeError
         raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
-
-
-def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
-    """Open an image without loading it; also return the number of scans of a JPEG with several, else 0.
-
-    A file of too many parts is refused before Pillow reads it.
-    """
-    parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
-    scans = walk(name, data, parts)[SCANS]
-    image = Image.open(io.BytesIO(data), formats=[name])
-    _check_size(image, scans, limits)
-    return image, scans
-
-
-def _draft(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> None:
-    if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
-        # Pillow does this only for JPEGs. It takes the smallest scale that gives at least this size.
-        image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
 
 
 def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:

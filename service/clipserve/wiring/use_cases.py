@@ -14,7 +14,7 @@ from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import LABEL_CACHE_BYTES, Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.application.decoding import DECODE_SECONDS, Decode, DecodeLimits, Decoders
+from clipserve.application.decoding import DECODE_SECONDS, Decode, DecodeLimits, Decoders, ReadHeader
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -28,7 +28,7 @@ from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.application.taking_turns import TurnQueue
 from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import DaemonExecutor, SideThread, together
@@ -143,11 +143,13 @@ class _SharedParts:
             for name in ("preprocess", "decode")
         )
         decode: Decode = decode_pixels
+        read: ReadHeader = read_header
         most = DecodeLimits(threads, settings.decode_memory_bytes, limits.decode_seconds)
         if settings.decode_processes:  # which have a timeout of their own
             processes = DecoderProcesses(threads, most.memory_bytes, limits.decode_seconds, metrics)
-            decode, most = stack.enter_context(closing(processes)).decode, replace(most, seconds=None)
-        self._decoders = Decoders(decoding, most, metrics, decode)
+            stack.enter_context(closing(processes))
+            decode, read, most = processes.decode, processes.read_header, replace(most, seconds=None)
+        self._decoders = Decoders(decoding, most, metrics, decode, read)
 
     def served_model(
         self, folder: Path, manifest: ModelManifest, settings: ModelSettings, backend: Backend

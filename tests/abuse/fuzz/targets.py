@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from clipserve.clip.announced import announced
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
@@ -68,11 +69,11 @@ class Images:
 
     def run(self, case: bytes) -> str:
         try:
-            promised = read_header(case, self._spec, self._limits).decode_bytes
-            if promised > _BUDGET:
+            header = announced(case, self._spec, self._limits) or read_header(case, self._spec, self._limits)
+            if (promised := header.decode_bytes) > _BUDGET:
                 return "over the budget"
             before = most_resident()
-            shape = decode_pixels(case, self._spec, self._limits).shape
+            shape = decode_pixels(case, self._spec, self._limits, header).shape
         except ClipError as error:
             return error.code
         if (taken := most_resident() - before) > promised + _SPARE_BYTES:
