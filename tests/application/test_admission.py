@@ -100,7 +100,7 @@ def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_la
     def admitted(rows: int) -> Iterator[None]:
         with admission.admit(images=1 if lane == "large image" else rows) as counted:
             if lane == "large image":
-                admission.are_large(counted, rows)
+                counted.are_large(rows)
             yield
 
     for _ in range(3):
@@ -160,12 +160,10 @@ def asked_by(whose: str) -> Iterator[None]:
 @contextmanager
 def in_flight(admission: Admission, whose: str, images: int = 0, texts: int = 0) -> Iterator[None]:
     """A request of this caller, while the block lasts, which is nobody's."""
-    request = admission.admit(images, texts)
     with asked_by(whose):
-        request.__enter__()
-    yield
-    with asked_by(whose):
-        request.__exit__(None, None, None)
+        request = admission.admit(images, texts)
+    with request:
+        yield
 
 
 def test_a_caller_alone_fills_the_queue_and_another_finds_a_place_all_the_same() -> None:
@@ -253,7 +251,7 @@ def test_large_images_do_not_make_the_others_seem_slow() -> None:
     admission = taught(clock, 0.1)
     with ExitStack() as others:
         for _ in range(3):
-            admission.are_large(others.enter_context(admission.admit(images=4)), 80)
+            others.enter_context(admission.admit(images=4)).are_large(80)
         clock.now += 8.0
         for _ in range(5):
             with admission.admit(images=1):
@@ -267,19 +265,19 @@ def test_large_images_wait_for_large_images_and_are_refused_by_their_size() -> N
     admission = taught(clock, 0.1)
     for _ in range(5):
         with admission.admit(images=4) as counted:
-            admission.are_large(counted, 80)
+            counted.are_large(80)
             clock.now += 2.0  # 0.025 s a row
     with admission.admit(images=4) as ahead:
-        admission.are_large(ahead, 80)
+        ahead.are_large(80)
         with admission.admit(images=1) as counted:
-            admission.are_large(counted, 20)  # 0.5 s ahead
+            counted.are_large(20)  # 0.5 s ahead
             clock.now += 0.5
         with pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=2) as counted:
-            admission.are_large(counted, 44)
+            counted.are_large(44)
         with admission.admit(images=4), admission.admit(images=4):
             pass
     with admission.admit(images=4) as counted:
-        admission.are_large(counted, 80)
+        counted.are_large(80)
 
 
 def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
@@ -287,18 +285,18 @@ def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
     admission = Admission(1.0, metrics, clock)
     for _ in range(5):
         with admission.admit(images=1) as counted:
-            admission.are_large(counted, 1)
+            counted.are_large(1)
             clock.now += 1.0
     with admission.admit(images=2) as ahead:
-        admission.are_large(ahead, 2)
+        ahead.are_large(2)
         with pytest.raises(Overloaded), admission.admit(images=2, texts=3) as counted:
-            admission.are_large(counted, 2)
+            counted.are_large(2)
         value = metrics.registry.get_sample_value
         assert value("clipserve_rows_in_flight", {"tower": "image"}) == 2
         assert value("clipserve_rows_in_flight", {"tower": "text"}) == 0
     assert value("clipserve_rows_in_flight", {"tower": "image"}) == 0
     with admission.admit(images=2) as counted:
-        admission.are_large(counted, 2)
+        counted.are_large(2)
 
 
 def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -> None:
@@ -324,7 +322,7 @@ def test_the_work_ahead_is_that_of_all_rows_in_flight_large_images_among_the_ima
     assert (ahead("image"), ahead("text")) == (0, 0)
     first, second = admissions
     with first.admit(images=3, texts=5), first.admit(images=1), second.admit(images=2) as large:
-        second.are_large(large, 4)
+        large.are_large(4)
         assert ahead("image") == pytest.approx(4 * 0.2 + 4 * 0.5)
         assert ahead("text") == pytest.approx(5 * 0.01)
     assert (ahead("image"), ahead("text")) == (0, 0)

@@ -20,15 +20,13 @@ class Desk(DecodeQueue[str]):
         return images
 
     def next(self) -> QueuedDecode[str]:
-        image = self.first()
+        image = self.dealt(10**9)
         assert image is not None
-        self.deal(image)
         return image
 
     def dealt_one_by_one(self) -> list[str]:
         dealt = []
-        while self.first():
-            image = self.next()
+        while image := self.dealt(10**9):
             dealt.append(image.item)
             self.ended(image)
         return dealt
@@ -74,6 +72,17 @@ def test_a_large_request_has_its_turn_while_photos_keep_coming() -> None:
         photos += 1
     desk.ended(first)
     assert BOMB <= photos * PHOTO <= 3 * BOMB
+
+
+def test_an_image_without_room_holds_up_the_others() -> None:
+    desk = Desk()
+    desk.arrive("large", BOMB)
+    desk.arrive("small", PHOTO)
+    assert desk.dealt(BOMB - 1) is None
+    assert len(desk) == 2
+    image = desk.dealt(BOMB)
+    assert image is not None
+    assert image.owner == "large"
 
 
 def test_requests_are_dealt_the_same_number_of_bytes() -> None:
@@ -122,7 +131,7 @@ def test_a_removed_image_is_not_dealt_and_the_others_of_its_request_are() -> Non
     assert desk.dealt_one_by_one() == ["a0", "a2"]
     (last,) = desk.arrive("b", 1)
     desk.removed(last)
-    assert desk.first() is None
+    assert desk.dealt(10**9) is None
 
 
 @given(st.lists(st.lists(st.integers(1, 1_000), min_size=1, max_size=5), max_size=8), st.integers(1, 3))
@@ -133,8 +142,8 @@ def test_every_image_is_dealt_once_whatever_the_sizes_and_the_threads(
     running: list[QueuedDecode[str]] = []
     for number, sizes in enumerate(requests):
         desk.arrive(f"{number}/", *sizes)
-    while desk.first() or running:
-        while desk.first() and len(running) < threads:
+    while len(desk) or running:
+        while len(desk) and len(running) < threads:
             running.append(desk.next())
         dealt.append(running[0].item)
         desk.ended(running.pop(0))

@@ -105,7 +105,7 @@ async def test_a_slow_host_does_not_look_like_slow_encoders(tmp_path: Path) -> N
         while running.host.connections < 10:
             await asyncio.sleep(0.01)
         with running.model.admission.admit(images=1) as counted:
-            assert counted == {"image": 1}, "nothing is ahead"
+            assert counted.rows == {"image": 1}, "nothing is ahead"
         await asked
         for _ in range(3):
             await running.asked("b", running.url())

@@ -51,13 +51,12 @@ async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: A
     backend = Held()
     model = served_model(await write_toy_artifact(tmp_path), backend)
     await model.start(tmp_path)
-    inference = inference_of({"toy": model})
     charged: list[int] = []
 
     async def charge(rows: int) -> None:
         charged.append(rows)
 
-    inference._rows._charge = charge
+    inference = inference_of({"toy": model}, charge=charge)
     for lane in ("image", "large image", "text"):
         model.admission.learn_at_start(lane, 1, 100.0)
     backend.go.clear()
@@ -76,13 +75,12 @@ async def test_what_the_rate_refuses_is_not_in_flight_any_more(tmp_path: Path) -
     backend = Held()
     model = served_model(await write_toy_artifact(tmp_path), backend)
     await model.start(tmp_path)
-    inference = inference_of({"toy": model})
     model.admission.learn_at_start("text", 1, 100.0)
 
     async def charge(_: int) -> None:
         raise RateLimited("used up", retry_after=1)
 
-    inference._rows._charge = charge
+    inference = inference_of({"toy": model}, charge=charge)
     for _ in range(3):
         with pytest.raises(RateLimited):
             await inference.embed(EmbedRequest(texts=["a"]))

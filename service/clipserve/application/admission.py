@@ -32,8 +32,8 @@ import functools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from typing import Self
 
 from clipserve.errors import ClipError, DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
@@ -109,7 +109,39 @@ class _Lane:
         self._rows = self._rows * kept + rows
 
 
-Counted = dict[str, int]  # lane -> rows of one request that has been admitted
+class InFlight:
+    """The rows of a request, which are in flight in its block. `rows`: by lane."""
+
+    def __init__(self, admission: Admission, rows: dict[str, int], whose: str) -> None:
+        self.rows = rows
+        self._admission = admission
+        self._towers = dict(rows)
+        self._whose = whose
+
+    def __enter__(self) -> Self:
+        for lane, rows in self.rows.items():
+            self._admission.lanes[lane].enter(rows, self._whose)
+        for tower, rows in self._towers.items():
+            self._admission.in_flight(tower).inc(rows)
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        for lane, rows in self.rows.items():
+            self._admission.lanes[lane].leave(rows, self._whose, finished=error is None)
+        for tower, rows in self._towers.items():
+            self._admission.in_flight(tower).dec(rows)
+
+    def are_large(self, rows: int, *, refuse: bool = True) -> None:
+        """Move the images to the lane of large ones; they are as much work as `rows`. Call it at most once.
+
+        Raises:
+            Overloaded, TooMany: see `Admission.admit`.
+        """
+        self._admission.lanes["image"].leave(self.rows.pop("image"), self._whose, finished=False)
+        if refuse:
+            self._admission.refuse_if_late({"large image": rows}, self._whose)
+        self._admission.lanes["large image"].enter(rows, self._whose)
+        self.rows["large image"] = rows
 
 
 class Admission:
@@ -119,13 +151,12 @@ class Admission:
         self, max_queue_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._max_queue_seconds = max_queue_seconds
-        self._lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
-        self._in_flight = functools.cache(metrics.rows_in_flight.labels)  # see `Instruments`
+        self.lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
+        self.in_flight = functools.cache(metrics.rows_in_flight.labels)  # see `Instruments`
         metrics.work_ahead.append(self._seconds_ahead)
 
-    @contextmanager
-    def admit(self, images: int = 0, texts: int = 0, *, refuse: bool = True) -> Iterator[Counted]:
-        """Count these rows as in flight in this block. Yields the argument of `are_large`.
+    def admit(self, images: int = 0, texts: int = 0, *, refuse: bool = True) -> InFlight:
+        """A block in which these rows count as in flight.
 
         `refuse`: false for rows of a request that `check` has admitted.
 
@@ -134,68 +165,41 @@ class Admission:
             TooMany: the deadline is too short for the request even without work ahead.
             DeadlineExceeded: the deadline is too short for a single row.
         """
-        needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
+        rows = {"image": images} if images else {}
+        if texts:
+            rows["text"] = texts
         whose = caller()
-        self._enter(needs, whose, refuse=refuse)
-        counted = dict(needs)
-        for tower, rows in needs.items():
-            self._in_flight(tower).inc(rows)
-        finished = False
-        try:
-            yield counted
-            finished = True
-        finally:
-            self._leave(counted, whose, finished=finished)
-            for tower, rows in needs.items():
-                self._in_flight(tower).dec(rows)
+        if refuse:
+            self.refuse_if_late(rows, whose)
+        return InFlight(self, rows, whose)
 
     def check(self, images: int, texts: int) -> None:
         """Raise what `admit` would raise now, and count nothing: the rows are not here yet."""
-        self._refuse_if_late({"image": images, "text": texts}, caller())
+        self.refuse_if_late({"image": images, "text": texts}, caller())
 
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """Record that `rows` took `seconds` without other work."""
-        self._lanes[lane].learn_at_start(rows, seconds)
+        self.lanes[lane].learn_at_start(rows, seconds)
         if lane == "image":  # rows of large images are counted so that they take about as long
-            self._lanes["large image"].at_start = seconds / rows
-
-    def are_large(self, counted: Counted, rows: int, *, refuse: bool = True) -> None:
-        """Move a request of large images to their lane; they are as much work as `rows`. Call it at most once.
-
-        Raises:
-            Overloaded, TooMany: see `admit`.
-        """
-        whose = caller()
-        self._leave({"image": counted.pop("image")}, whose, finished=False)
-        self._enter({"large image": rows}, whose, refuse=refuse)
-        counted["large image"] = rows
-
-    def _enter(self, needs: Counted, whose: str, *, refuse: bool) -> None:
-        if refuse:
-            self._refuse_if_late(needs, whose)
-        for lane, rows in needs.items():
-            self._lanes[lane].enter(rows, whose)
-
-    def _leave(self, needs: Counted, whose: str, *, finished: bool) -> None:
-        for lane, rows in needs.items():
-            self._lanes[lane].leave(rows, whose, finished=finished)
+            self.lanes["large image"].at_start = seconds / rows
 
     def _seconds_ahead(self) -> dict[str, float]:
         """Of everything in flight, by tower; called in another thread."""
-        lanes = self._lanes
+        lanes = self.lanes
         images = lanes["image"].ahead(sys.maxsize) + lanes["large image"].ahead(sys.maxsize)
         return {"image": images, "text": lanes["text"].ahead(sys.maxsize)}
 
-    def _refuse_if_late(self, needs: Counted, whose: str) -> None:
-        lanes = [(self._lanes[lane], rows) for lane, rows in needs.items()]
-        ahead = max((lane.ahead(rows, whose) for lane, rows in lanes), default=0.0)
+    def refuse_if_late(self, needs: Mapping[str, int], whose: str) -> None:
+        """Raise the errors of `admit`. `needs`: rows by lane."""
+        lanes = [(self.lanes[lane], rows) for lane, rows in needs.items()]
+        ahead = max([lane.ahead(rows, whose) for lane, rows in lanes], default=0.0)
         if ahead > self._max_queue_seconds:
             raise Overloaded(
                 f"{ahead:.1f} s of work are queued; the limit is {self._max_queue_seconds:g} s. "
                 "Try again later, or add capacity.",
                 retry_after=ahead - self._max_queue_seconds / 2,
             )
-        own = max((lane.seconds_per_row * rows for lane, rows in lanes), default=0.0)
+        own = max([lane.seconds_per_row * rows for lane, rows in lanes], default=0.0)
         left = remaining(math.inf)
         if own > _HOPELESS * left:
             raise _hopeless(*max(lanes, key=lambda each: each[0].seconds_per_row * each[1]), left)

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from clipserve.access.gate import when_there_is_room
 from clipserve.api.fields import ImageInput, ImageSource
 from clipserve.api.limits import RequestLimits
-from clipserve.application.admission import Counted
+from clipserve.application.admission import InFlight
 from clipserve.application.encoder import LARGE_BYTES, VectorOrError, encode_images
 from clipserve.application.fetched import FetchedImages, are_here
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader
 from clipserve.concurrency import both, together
+from clipserve.engine.backend import Vector
 from clipserve.errors import ClipError
 from clipserve.telemetry.request import describe
 
@@ -28,8 +29,8 @@ Charge = Callable[[int], Awaitable[None]]
 _ROW_BYTES = 20_000_000
 
 
-class Rows:
-    """The steps from the rows of a request to their vectors, which all use cases share."""
+class RequestEncoder:
+    """The steps from the images and texts of a request to their vectors, which all use cases share."""
 
     def __init__(self, limits: RequestLimits, charge: Charge | None, fetched: FetchedImages) -> None:
         """`charge`: takes rows from the rate of the caller's key; raises RateLimited."""
@@ -52,14 +53,18 @@ class Rows:
         """
         if not are_here(images):
             return await self._encode_by_url(model, images, texts, encode_texts)
-        with model.admission.admit(len(images), texts) as counted:
-            headers = await self._read_headers(model, images, counted)
+        with model.admission.admit(len(images), texts) as in_flight:
+            headers = await self._read_headers(model, images, in_flight) if images else []
             await self.charge(len(images) + texts)
+            if not images:
+                return [], await encode_texts()
             vectors = encode_images(model.images.encode, images, headers)
-            if images and texts:
+            if texts:
                 return await both(vectors, encode_texts())
-            # One of the two has nothing to do, and a task for each is expensive.
-            return await vectors, await encode_texts()
+            return (
+                await vectors,
+                await encode_texts(),
+            )  # which has nothing to do, and a task for it is expensive
 
     async def _encode_by_url(
         self,
@@ -79,8 +84,8 @@ class Rows:
             async with self._fetched.held(image, index) as here:
                 if isinstance(here, ClipError):
                     return here
-                with model.admission.admit(images=1, refuse=False) as counted:
-                    header = await self._read_headers(model, [here], counted, headers)
+                with model.admission.admit(images=1, refuse=False) as in_flight:
+                    header = await self._read_headers(model, [here], in_flight, headers)
                     (vector,) = await encode_images(model.images.encode, [here], header)
             return vector.at(index) if isinstance(vector, ClipError) else vector
 
@@ -93,28 +98,34 @@ class Rows:
             await self.charge(len(images) + texts)
             return await both(together(starmap(encoded, enumerate(images))), encoded_texts())
 
-    async def encode_item(self, model: ServedModel, images: Sequence[ImageSource]) -> list[VectorOrError]:
-        """The vectors of an item of a bulk request, without admission and without a charge."""
-        vectors: list[VectorOrError] = []
-        for image in images:
-            async with self._fetched.held(image, 0) as here:
-                header = await model.images.read_headers([here])
-                vectors += await encode_images(model.images.encode, [here], header)
-        return vectors
+    async def encode_item(self, model: ServedModel, image: ImageSource) -> Vector:
+        """The vector of an image of a bulk request, without admission and without a charge.
+
+        Raises:
+            ClipError: the error of the image.
+            BackendUnavailable, BackendFailed: see `Backend`.
+        """
+        async with self._fetched.held(image, 0) as here:
+            (vector,) = await encode_images(
+                model.images.encode, [here], await model.images.read_headers([here])
+            )
+        if isinstance(vector, ClipError):
+            raise vector
+        return vector
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take rows from the rate. Raises Unauthenticated, and RateLimited unless `wait`."""
         describe(rows=rows)
-        if self._charge is None:
-            return
-        charge = partial(self._charge, rows)
-        await (when_there_is_room(charge) if wait else charge())
+        if self._charge and wait:
+            await when_there_is_room(partial(self._charge, rows))
+        elif self._charge:
+            await self._charge(rows)
 
     async def _read_headers(
         self,
         model: ServedModel,
         images: Sequence[ImageInput],
-        counted: Counted,
+        in_flight: InFlight,
         fetched: list[ImageHeader | ClipError] | None = None,
     ) -> list[ImageHeader | ClipError]:
         """What the images are, before anything is decoded.
@@ -129,8 +140,7 @@ class Rows:
         if fetched is not None:
             fetched += headers
         check_pixels(headers if fetched is None else fetched, self._limits)
-        if any(isinstance(header, ImageHeader) and header.decode_bytes > LARGE_BYTES for header in headers):
-            sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
-            rows = sum(1 + size // _ROW_BYTES for size in sizes)
-            model.admission.are_large(counted, rows, refuse=fetched is None)
+        sizes = [0 if isinstance(header, ClipError) else header.decode_bytes for header in headers]
+        if max(sizes) > LARGE_BYTES:
+            in_flight.are_large(sum(1 + size // _ROW_BYTES for size in sizes), refuse=fetched is None)
         return headers

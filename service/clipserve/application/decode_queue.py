@@ -43,7 +43,7 @@ class _Account(Generic[T]):
 
 
 class DecodeQueue(Generic[T]):
-    """The queue. The calls for each image are `put`, then either `removed`, or `deal` and later `ended`."""
+    """The queue. Each image is `put`, and then either `removed`, or `dealt` and later `ended`."""
 
     def __init__(self) -> None:
         self._accounts: dict[Hashable, _Account[T]] = {}  # of requests with images here, the oldest first
@@ -63,20 +63,21 @@ class DecodeQueue(Generic[T]):
             account = self._accounts[image.owner] = _Account(caller, caller.share)
         account.waiting.append(image)
 
-    def first(self) -> QueuedDecode[T] | None:
-        """The image whose turn it is; None: none waits."""
-        waiting = [account for account in self._accounts.values() if account.waiting]
-        first = min(waiting, key=lambda account: (account.caller.dealt, account.dealt), default=None)
-        return first.waiting[0] if first else None
+    def dealt(self, room: int) -> QueuedDecode[T] | None:
+        """Begin with the image whose turn it is, and return it; None: none waits, or it takes more than `room`.
 
-    def deal(self, image: QueuedDecode[T]) -> None:
-        """The decoding of `image` begins. It must be `first`."""
-        account = self._accounts[image.owner]
-        account.waiting.popleft()
+        One that does not fit holds up those behind it: else small images could pass it for ever.
+        """
+        waiting = [account for account in self._accounts.values() if account.waiting]
+        account = min(waiting, key=_turn, default=None)
+        if account is None or account.waiting[0].size > room:
+            return None
+        image = account.waiting.popleft()
         image.dealt = True
         account.running += 1
         account.dealt += image.size
         account.caller.dealt += image.size
+        return image
 
     def removed(self, image: QueuedDecode[T]) -> None:
         """Remove an image whose decoding has not begun."""
@@ -99,3 +100,7 @@ class DecodeQueue(Generic[T]):
         account.caller.requests -= 1
         if not account.caller.requests:
             del self._callers[image.caller]
+
+
+def _turn(account: _Account[T]) -> tuple[float, float]:
+    return account.caller.dealt, account.dealt

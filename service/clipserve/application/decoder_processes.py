@@ -80,7 +80,8 @@ class DecoderProcesses:
     ) -> bytearray:
         process = self._next()
         try:
-            process.wait_ready()
+            if not process.ready:
+                process.wait_ready()
             answer = process.ask(_task(spec, limits, self._seconds), image, announced, (kind, length))
         except Exception as error:  # it ended, timed out, or was taken over and answers anything
             started, status = process.ready, process.end()
@@ -164,11 +165,10 @@ class _Process:
         Raises:
             OSError, EOFError: it has not.
         """
-        if not self.ready:
-            if receive(self._socket, len(READY)) != READY:
-                raise EOFError
-            self.ready = True
-            self._socket.settimeout(self._seconds)
+        if receive(self._socket, len(READY)) != READY:
+            raise EOFError
+        self.ready = True
+        self._socket.settimeout(self._seconds)
 
     def ask(
         self, task: bytes, image: bytes, announced: ImageHeader, expected: tuple[int, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,7 +20,7 @@ from clipserve.concurrency import clears_frame
 from clipserve.engine.backend import Pixels
 from clipserve.errors import ImageTooLarge
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import caller, current
+from clipserve.telemetry.request import current
 
 T = TypeVar("T")
 
@@ -66,6 +66,7 @@ class Decoders:
         self._decode = decode
         self._read_header = read_header
         self._limits = limits
+        self._metrics = metrics
         self.memory_bytes = limits.memory_bytes
         self._queue = DecodeQueue[Dealt]()
         self._running = 0
@@ -80,8 +81,15 @@ class Decoders:
             ImageTooLarge: it takes more memory than all images may, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
         """
-        decode = functools.partial(self._decode, image, spec, limits, header)
-        return await self._in_turn(self._checked(header), decode)
+        size, limit = header.decode_bytes, self.memory_bytes
+        if size > limit:
+            raise ImageTooLarge(
+                f"the image has {header.pixels:,} pixels, and decoding it takes {size:,} bytes of memory in its "
+                f"format; the limit is {limit:,}. Send a smaller image, or a JPEG that is not progressive.",
+                limit=limit,
+                actual=size,
+            )
+        return await self._in_turn(size, functools.partial(self._decode, image, spec, limits, header))
 
     async def read_header(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
         """Wait for this image's turn, and read its header, which takes about as much memory as its bytes.
@@ -95,49 +103,35 @@ class Decoders:
 
     @clears_frame
     async def _in_turn(self, size: int, work: Callable[[], T]) -> T:
-        loop = asyncio.get_running_loop()
-        turn: Dealt = loop.create_future()
-        waiting = QueuedDecode(_owner(), size, turn, caller())
-        self._queue.put(waiting)
-        self._deal()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            self._give_back(waiting)
-            raise
-        job = loop.run_in_executor(self._executor, work)
-        job.add_done_callback(functools.partial(self._over, waiting))
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                return await asyncio.shield(job)
-        except TimeoutError:
-            raise took_too_long(self._limits.seconds or 0.0) from None
-
-    def _checked(self, header: ImageHeader) -> int:
-        size, limit = header.decode_bytes, self.memory_bytes
-        if size > limit:
-            raise ImageTooLarge(
-                f"the image has {header.pixels:,} pixels, and decoding it takes {size:,} bytes of memory in its "
-                f"format; the limit is {limit:,}. Send a smaller image, or a JPEG that is not progressive.",
-                limit=limit,
-                actual=size,
-            )
-        return size
+        loop, context = asyncio.get_running_loop(), current()
+        # Of an image that several requests share, the first is the owner.
+        owner = next(iter(context.requests), None) if context else None
+        waiting = QueuedDecode(owner, size, loop.create_future(), context.caller if context else "")
+        with self._metrics.stage("decode"):
+            self._queue.put(waiting)
+            self._deal()
+            try:
+                await waiting.item
+            except asyncio.CancelledError:
+                self._give_back(waiting)
+                raise
+            job = loop.run_in_executor(self._executor, work)
+            job.add_done_callback(functools.partial(self._ended, waiting))
+            try:
+                async with asyncio.timeout(self._limits.seconds):
+                    return await asyncio.shield(job)
+            except TimeoutError:
+                raise took_too_long(self._limits.seconds or 0.0) from None
 
     def _deal(self) -> None:
-        """Give each free thread the image whose turn it is.
-
-        One that does not fit yet holds up those behind it: else small images could pass it for ever.
-        """
-        while self._running < self._limits.threads and (waiting := self._queue.first()):
-            if self._bytes + waiting.size > self.memory_bytes:
+        """Give each free thread the image whose turn it is."""
+        while self._running < self._limits.threads:
+            waiting = self._queue.dealt(self.memory_bytes - self._bytes)
+            if waiting is None:
                 break
-            self._queue.deal(waiting)
             self._running += 1
             self._bytes += waiting.size
-            if (
-                not waiting.item.done()
-            ):  # else it was cancelled just now, and gives its place back when it learns it
+            if not waiting.item.done():  # else it was cancelled, and gives its place back when it learns it
                 waiting.item.set_result(None)
 
     def _give_back(self, waiting: QueuedDecode[Dealt]) -> None:
@@ -148,16 +142,13 @@ class Decoders:
             self._queue.removed(waiting)
             self._deal()  # the next ones may fit
 
-    def _ended(self, waiting: QueuedDecode[Dealt]) -> None:
+    def _ended(self, waiting: QueuedDecode[Dealt], job: asyncio.Future[T] | None = None) -> None:
+        if job and not job.cancelled():
+            job.exception()  # retrieve it: nobody else may, and asyncio would log that
         self._queue.ended(waiting)
         self._running -= 1
         self._bytes -= waiting.size
         self._deal()
-
-    def _over(self, waiting: QueuedDecode[Dealt], job: asyncio.Future[T]) -> None:
-        if not job.cancelled():
-            job.exception()  # retrieve it: nobody else may, and asyncio would log that
-        self._ended(waiting)
 
 
 def took_too_long(seconds: float) -> ImageTooLarge:
@@ -166,9 +157,3 @@ def took_too_long(seconds: float) -> ImageTooLarge:
         f"decoding the image takes longer than the limit of {seconds:g} s. Send a smaller image.",
         limit=seconds,
     )
-
-
-def _owner() -> Hashable:
-    """The request that an image is of; of an image that several requests share, the first."""
-    context = current()
-    return next(iter(context.requests), None) if context else None

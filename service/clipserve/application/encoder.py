@@ -6,9 +6,9 @@ import asyncio
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
 from clipserve.concurrency import SideThread, together
-from clipserve.engine.backend import Backend, Embeddings, Pixels, Vector
+from clipserve.engine.backend import Backend, Embeddings, Vector
 from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
 
@@ -54,6 +54,8 @@ async def encode_images(
         except ClipError as error:
             return error.at(index)
 
+    if len(images) == 1:
+        return [await encoded(0, images[0], headers[0])]
     return await together(map(encoded, range(len(images)), images, headers)) if images else []
 
 
@@ -92,8 +94,7 @@ class ImageEncoder:
         """
         headers = [self._announced(image, index) for index, image in enumerate(images)]
         if None in headers:
-            with self._metrics.stage("decode"):
-                headers = await together(map(self._read, images, headers, range(len(images))))
+            headers = await together(map(self._read, images, headers, range(len(images))))
         return [header for header in headers if header]
 
     def _announced(self, image: ImageInput, index: int) -> ImageHeader | ClipError | None:
@@ -117,25 +118,24 @@ class ImageEncoder:
 
     async def check(self, image: bytes, header: ImageHeader) -> None:
         """Decode an image without encoding it. Raises the errors of `Decoders.decode`."""
-        await self._decoded(image, header)
+        await self._decoders.decode(image, header, self._manifest.image, self._limits)
 
-    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+    def encode(self, image: bytes, header: ImageHeader) -> Coroutine[Any, Any, Vector]:
         """The image's vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
-        if self._cache is None:
-            return await self._encoded(image, header)
+        return (
+            self._encoded(image, header) if self._cache is None else self._cached(self._cache, image, header)
+        )
+
+    async def _cached(self, cache: BoundedCache[bytes, Vector], image: bytes, header: ImageHeader) -> Vector:
         key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
-        return await self._cache.get_or_build(key, functools.partial(self._encoded, image, header))
+        return await cache.get_or_build(key, functools.partial(self._encoded, image, header))
 
     async def _encoded(self, image: bytes, header: ImageHeader) -> Vector:
-        pixels = await self._decoded(image, header)  # [S, S, 3]
+        pixels = await self._decoders.decode(image, header, self._manifest.image, self._limits)  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]
         check_embeddings(embeddings, 1, self._manifest.embed_dim)
         return np.asarray(embeddings[0])
-
-    async def _decoded(self, image: bytes, header: ImageHeader) -> Pixels:
-        with self._metrics.stage("decode"):
-            return await self._decoders.decode(image, header, self._manifest.image, self._limits)
 
 
 def _digest(image: bytes) -> bytes:

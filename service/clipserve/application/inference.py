@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import Choice, ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import (
@@ -19,9 +18,9 @@ from clipserve.application.answers import (
     compared,
     spelled,
 )
-from clipserve.application.charging import Charge, Rows
+from clipserve.application.charging import Charge, RequestEncoder
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import EncodedText, VectorOrError
+from clipserve.application.encoder import VectorOrError
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.models import Models
@@ -51,7 +50,7 @@ class Inference:
         self.label_sets = label_sets
         self.limits = limits
         self._side = side
-        self._rows = Rows(limits, charge, fetched or FetchedImages())
+        self._rows = RequestEncoder(limits, charge, fetched or FetchedImages())
         self.draining = False  # shutting down: not ready, but still serving new requests
 
     @property
@@ -84,7 +83,7 @@ class Inference:
         sets = await self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
         classified = [(each.classifier, each.ranking(request)) for each in sets]
-        images, _ = await self._encoded(model, request.images, (), truncate=False)
+        images, _ = await self._rows.encode(model, request.images, 0, partial(model.texts.encode, ()))
         return replace(
             await self._ranked(model, classified, images),
             truncated_labels=tuple(dict.fromkeys(label for each in sets for label in each.truncated)),
@@ -115,7 +114,8 @@ class Inference:
         """
         model = self._models.find(request)
         check_dimensions(dimensions, model.manifest)
-        images, texts = await self._encoded(model, request.images, request.texts, truncate=request.truncate)
+        encode_texts = partial(model.texts.encode, request.texts, truncate=request.truncate)
+        images, texts = await self._rows.encode(model, request.images, len(request.texts), encode_texts)
         if all_or_nothing:
             _raise_first_error(images)
         if not texts:
@@ -132,12 +132,9 @@ class Inference:
                 `clipserve.errors`.
         """
         model = self._models.find(request)
-        images, texts = await self._encoded(
-            model,
-            [*request.images, *request.to_images],
-            [*request.texts, *request.to_texts],
-            truncate=request.truncate,
-        )
+        all_images, all_texts = [*request.images, *request.to_images], [*request.texts, *request.to_texts]
+        encode_texts = partial(model.texts.encode, all_texts, truncate=request.truncate)
+        images, texts = await self._rows.encode(model, all_images, len(all_texts), encode_texts)
         own, others = images[: len(request.images)], images[len(request.images) :]
         own += [text.vector for text in texts[: len(request.texts)]]
         others += [text.vector for text in texts[len(request.texts) :]]
@@ -147,12 +144,6 @@ class Inference:
             compared, own, others, model.manifest.scoring, short=len(own) * len(others) <= _SHORT
         )
         return Similarities(model.name, model.fingerprint, results)
-
-    async def _encoded(
-        self, model: ServedModel, images: Sequence[ImageSource], texts: Sequence[str], *, truncate: bool
-    ) -> tuple[list[VectorOrError], list[EncodedText]]:
-        encode_texts = partial(model.texts.encode, texts, truncate=truncate)
-        return await self._rows.encode(model, images, len(texts), encode_texts)
 
     def find(self, choice: Choice) -> ModelState:
         """The state of the chosen model.
@@ -175,9 +166,10 @@ class Inference:
             model = self._models.find(request)
             request.check(self.limits)
             await self._rows.charge(1, wait=True)
-            images = await self._rows.encode_item(model, request.images)
+            images: list[VectorOrError] = [
+                await self._rows.encode_item(model, image) for image in request.images
+            ]
             texts = await model.texts.encode(request.texts, truncate=request.truncate)
-            _raise_first_error(images)
         except (Unauthenticated, PermissionDenied):
             raise
         except ClipError as error:

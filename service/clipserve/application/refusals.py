@@ -31,22 +31,19 @@ class Refusals:
 
     def asked(self, caller: str) -> None:
         """A request of this caller has come."""
-        now = self._clock()
-        self._asked[caller] = now
-        self._asked.move_to_end(caller)
-        self._forget(now)
+        asked = self._asked
+        asked[caller] = now = self._clock()
+        asked.move_to_end(caller)
+        while now - asked[gone := next(iter(asked))] > _PRESENT_SECONDS:
+            del asked[gone]
+            self._due.pop(gone, None)
 
     def seconds(self, caller: str) -> float:
         """How long the refusal of a request of this caller is to be held back; counts it."""
-        now = self._clock()
-        self._forget(now)
+        self.asked(caller)
         if self.present < 2:
             return 0.0
+        now = self._asked[caller]
         due = max(now - _AT_ONCE / _A_SECOND, self._due.get(caller, 0.0))
         self._due[caller] = min(due + 1 / _A_SECOND, now + _MAX_SECONDS)
         return max(0.0, due - now)
-
-    def _forget(self, now: float) -> None:
-        while self._asked and now - next(iter(self._asked.values())) > _PRESENT_SECONDS:
-            gone, _ = self._asked.popitem(last=False)
-            self._due.pop(gone, None)

@@ -16,6 +16,34 @@ from clipserve.telemetry.request import caller
 T = TypeVar("T")
 
 
+class _ByCaller(Generic[T]):
+    """Items of callers: the first of each caller, then the second of each."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[str, deque[T]] = OrderedDict()  # by caller, the next one first
+
+    def __len__(self) -> int:
+        return sum(map(len, self._items.values()))
+
+    def put(self, whose: str, item: T) -> None:
+        self._items.setdefault(whose, deque()).append(item)
+
+    def pop(self) -> T:
+        """Remove the next item. Raises KeyError: there is none."""
+        whose, items = self._items.popitem(last=False)
+        item = items.popleft()
+        if items:
+            self._items[whose] = items  # after the others
+        return item
+
+    def discard(self, whose: str, item: T) -> None:
+        """Remove this item, if it is here."""
+        if (items := self._items.get(whose)) and item in items:
+            items.remove(item)
+            if not items:
+                del self._items[whose]
+
+
 class TurnQueue(Generic[T]):
     """The jobs of a thread: like `queue.SimpleQueue`, but `get` returns the oldest job of each caller in turn.
 
@@ -25,50 +53,41 @@ class TurnQueue(Generic[T]):
     def __init__(self) -> None:
         self._count = queue.SimpleQueue[None]()  # a token for each job
         self._lock = threading.Lock()
-        self._jobs: OrderedDict[str, deque[T]] = OrderedDict()  # by caller, the next one first
+        self._jobs = _ByCaller[T]()
 
     def put(self, job: T) -> None:
         """Add a job behind the others of its caller."""
         with self._lock:
-            self._jobs.setdefault(caller(), deque()).append(job)
+            self._jobs.put(caller(), job)
         self._count.put(None)
 
     def get(self) -> T:
         """Wait for a job, and remove it."""
         self._count.get()
-        return self._next()
+        with self._lock:
+            return self._jobs.pop()
 
     def get_nowait(self) -> T:
         """Remove a job. Raises queue.Empty: there is none."""
         self._count.get_nowait()
-        return self._next()
-
-    def _next(self) -> T:
         with self._lock:
-            whose, jobs = self._jobs.popitem(last=False)
-            job = jobs.popleft()
-            if jobs:
-                self._jobs[whose] = jobs  # after the others
-        return job
+            return self._jobs.pop()
 
 
 class Turns:
     """Places for so many at a time. Who waits for one has it in turn: the first of each caller, then the second.
 
-    Attributes:
-        free: places that nobody has.
-        waiting: how many wait.
+    `free`: the places that nobody has.
     """
 
     def __init__(self, places: int) -> None:
         self.free = places
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = (
-            OrderedDict()
-        )  # by caller, the next first
+        self._waiting = _ByCaller[asyncio.Future[None]]()
 
     @property
     def waiting(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        """How many wait."""
+        return len(self._waiting)
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:
@@ -88,7 +107,7 @@ class Turns:
     def join(self, caller: str) -> asyncio.Future[None]:
         """Wait behind the others of this caller; the result is for `wait`."""
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(caller, deque()).append(place)
+        self._waiting.put(caller, place)
         return place
 
     @clears_frame
@@ -97,21 +116,16 @@ class Turns:
         try:
             await place
         except asyncio.CancelledError:
-            if not place.cancelled():  # it was given in the same moment
+            if place.cancelled():
+                self._waiting.discard(caller, place)
+            else:  # it was given in the same moment
                 self.pass_on()
-            elif (queue := self._waiting.get(caller)) and place in queue:
-                queue.remove(place)
-                if not queue:
-                    del self._waiting[caller]
             raise
 
     def pass_on(self) -> None:
         """Give a place back: the first of the next caller has it."""
         while self._waiting:
-            caller, queue = self._waiting.popitem(last=False)
-            place = queue.popleft()
-            if queue:
-                self._waiting[caller] = queue  # after the others
+            place = self._waiting.pop()
             if not place.cancelled():
                 place.set_result(None)
                 return

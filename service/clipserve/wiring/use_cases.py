@@ -138,10 +138,7 @@ class _SharedParts:
         self._metrics = metrics
         threads = settings.decode_threads or usable_cores()
         self.side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
-        self._executor, decoding = (
-            stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
-            for name in ("preprocess", "decode")
-        )
+        self._executor = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
         decode: Decode = decode_pixels
         read: ReadHeader = read_header
         most = DecodeLimits(threads, settings.decode_memory_bytes, limits.decode_seconds)
@@ -149,7 +146,7 @@ class _SharedParts:
             processes = DecoderProcesses(threads, most.memory_bytes, limits.decode_seconds, metrics)
             stack.enter_context(closing(processes))
             decode, read, most = processes.decode, processes.read_header, replace(most, seconds=None)
-        self._decoders = Decoders(decoding, most, metrics, decode, read)
+        self._decoders = Decoders(self._executor, most, metrics, decode, read)
 
     def served_model(
         self, folder: Path, manifest: ModelManifest, settings: ModelSettings, backend: Backend
