@@ -32,7 +32,7 @@ from clipserve.errors import (
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
-from tests.clip.test_images import encoded
+from tests.clip.test_images import encoded, png_header
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
@@ -99,11 +99,14 @@ async def images_on(
     folder: Path,
     executor: Counting,
     limits: ImageLimits = ImageLimits(max_pixels=2_000),  # noqa: B008
+    memory_bytes: int = 10**9,
 ) -> ImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
     metrics = Metrics()
-    return ImageEncoder(manifest, backend, executor, decoders(metrics, executor), limits, metrics)
+    return ImageEncoder(
+        manifest, backend, executor, decoders(metrics, executor, memory_bytes), limits, metrics
+    )
 
 
 async def encoded_alone(encoder: ImageEncoder, image: bytes) -> Vector:
@@ -128,26 +131,34 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     assert set(request.stage_seconds) == {"decode", "encode_image"}
 
 
-async def test_headers_are_in_order_with_errors_in_their_places_and_a_decoder_reads_large_and_strange_ones(
-    tmp_path: Path,
-) -> None:
+async def test_headers_are_in_order_with_errors_in_their_places(tmp_path: Path) -> None:
     given = UndecodableImage("base64", index=1)
-    photo, strange = png(1), png(2).replace(b"IHDR", b"abcd")
-    large = encoded(Image.new("RGB", (2_500, 2_500)), "WEBP") + bytes(200_000)
     executor = Counting()
-    encoder = await images_on(FakeBackend(DIM), tmp_path, executor, ImageLimits())
-    spec = ImageSpec(size=SIZE)
-    assert await encoder.read_headers([photo]) == [read_header(photo, spec, ImageLimits())]
+    encoder = await images_on(FakeBackend(DIM), tmp_path, executor, ImageLimits(max_pixels=7_000_000))
+    headers = await encoder.read_headers([png(1), given, b"", png_header(4_000, 4_000)])
     assert executor.jobs == 0
-    headers = await encoder.read_headers([photo, given, b"", large, strange])
-    assert executor.jobs == 2
-    assert [headers[0], headers[3]] == [read_header(each, spec, ImageLimits()) for each in (photo, large)]
+    assert headers[0] == read_header(png(1), ImageSpec(size=SIZE), ImageLimits())
     assert headers[1] is given
     errors = [header for header in headers if isinstance(header, ClipError)]
     assert [(error.code, error.index) for error in errors[1:]] == [
         ("unsupported_format", 2),
-        ("undecodable_image", 4),
+        ("image_too_large", 3),
     ]
+
+
+async def test_a_decoder_reads_the_header_of_what_announces_nothing_or_too_much(tmp_path: Path) -> None:
+    """A WebP in the lossless layout may have alpha, and takes more memory then."""
+    strange, cut = png(2).replace(b"IHDR", b"abcd"), b"\xff\xd8\xff"
+    webp = encoded(Image.new("RGB", (3_000, 2_000)), "WEBP", lossless=True) + bytes(100_000)
+    executor, spec = Counting(), ImageSpec(size=SIZE)
+    encoder = await images_on(FakeBackend(DIM), tmp_path, executor, ImageLimits(), memory_bytes=110_000_000)
+    assert await encoder.read_headers([png(1), webp]) == [
+        read_header(each, spec, ImageLimits()) for each in (png(1), webp)
+    ]
+    assert executor.jobs == 1
+    errors = await encoder.read_headers([strange, cut])
+    assert executor.jobs == 3
+    assert [error.index for error in errors if isinstance(error, UndecodableImage)] == [0, 1]
 
 
 async def test_no_images_are_no_job(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from clipserve.access.gate import when_there_is_room
 from clipserve.api.fields import ImageInput, ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import InFlight
-from clipserve.application.encoder import LARGE_BYTES, VectorOrError, encode_images
+from clipserve.application.encoder import VectorOrError, encode_images
 from clipserve.application.fetched import FetchedImages, are_here
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
@@ -26,7 +26,7 @@ T = TypeVar("T")
 Charge = Callable[[int], Awaitable[None]]
 
 # Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
-_ROW_BYTES = 20_000_000
+_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
 
 class RequestEncoder:
@@ -141,6 +141,6 @@ class RequestEncoder:
             fetched += headers
         check_pixels(headers if fetched is None else fetched, self._limits)
         sizes = [0 if isinstance(header, ClipError) else header.decode_bytes for header in headers]
-        if max(sizes) > LARGE_BYTES:
+        if max(sizes) > _LARGE_BYTES:
             in_flight.are_large(sum(1 + size // _ROW_BYTES for size in sizes), refuse=fetched is None)
         return headers

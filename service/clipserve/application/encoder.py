@@ -27,8 +27,6 @@ from clipserve.telemetry.metrics import Metrics
 VectorOrError = Vector | ClipError
 Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 
-# An image that takes more to decode counts as several rows, and a decoder reads its header before it is counted.
-LARGE_BYTES = 80_000_000
 # A few plain texts are tokenized faster than a thread wakes; more would block all other requests.
 _SHORT_TEXTS = 32
 _SHORT_CHARS = 2_048
@@ -77,11 +75,10 @@ class ImageEncoder:
         cache_bytes: int = 0,
     ) -> None:
         """`executor`: threads that compute keys of the cache. `cache_bytes`: its size; 0: no cache."""
-        self._manifest = manifest
+        self._spec, self._embed_dim = manifest.image, manifest.embed_dim
         self._backend = backend
         self._executor = executor
         self._decoders = decoders
-        self._most_announced = min(LARGE_BYTES, decoders.memory_bytes)
         self._limits = limits
         self._metrics = metrics
         cache = BoundedCache[bytes, Vector]("image", cache_bytes, _size_of, metrics)
@@ -90,21 +87,20 @@ class ImageEncoder:
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
         """The header of each image, in order, or its error.
 
-        Of an image that announces little memory, this is what it announces; a decoder reads the others' headers.
+        It is what the image announces. A decoder reads the header of one that announces nothing, or more memory
+        than there is, because an announcement may be too high.
         """
-        headers = [self._announced(image, index) for index, image in enumerate(images)]
+        headers: list[ImageHeader | ClipError | None] = []
+        for index, image in enumerate(images):
+            try:
+                header = image if isinstance(image, ClipError) else announced(image, self._spec, self._limits)
+            except ClipError as error:
+                header = error.at(index)
+            too_much = isinstance(header, ImageHeader) and header.decode_bytes > self._decoders.memory_bytes
+            headers.append(None if too_much else header)
         if None in headers:
             headers = await together(map(self._read, images, headers, range(len(images))))
         return [header for header in headers if header]
-
-    def _announced(self, image: ImageInput, index: int) -> ImageHeader | ClipError | None:
-        if isinstance(image, ClipError):
-            return image
-        try:
-            header = announced(image, self._manifest.image, self._limits)
-        except ClipError as error:
-            return error.at(index)
-        return header if header and header.decode_bytes <= self._most_announced else None
 
     async def _read(
         self, image: ImageInput, header: ImageHeader | ClipError | None, index: int
@@ -112,13 +108,13 @@ class ImageEncoder:
         if header is not None or isinstance(image, ClipError):
             return header
         try:
-            return await self._decoders.read_header(image, self._manifest.image, self._limits)
+            return await self._decoders.read_header(image, self._spec, self._limits)
         except ClipError as error:
             return error.at(index)
 
     async def check(self, image: bytes, header: ImageHeader) -> None:
         """Decode an image without encoding it. Raises the errors of `Decoders.decode`."""
-        await self._decoders.decode(image, header, self._manifest.image, self._limits)
+        await self._decoders.decode(image, header, self._spec, self._limits)
 
     def encode(self, image: bytes, header: ImageHeader) -> Coroutine[Any, Any, Vector]:
         """The image's vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
@@ -131,10 +127,10 @@ class ImageEncoder:
         return await cache.get_or_build(key, functools.partial(self._encoded, image, header))
 
     async def _encoded(self, image: bytes, header: ImageHeader) -> Vector:
-        pixels = await self._decoders.decode(image, header, self._manifest.image, self._limits)  # [S, S, 3]
+        pixels = await self._decoders.decode(image, header, self._spec, self._limits)  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]
-        check_embeddings(embeddings, 1, self._manifest.embed_dim)
+        check_embeddings(embeddings, 1, self._embed_dim)
         return np.asarray(embeddings[0])
 
 

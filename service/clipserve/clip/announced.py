@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from clipserve.clip.decode_cost import Frame
 from clipserve.clip.formats import sniff
-from clipserve.clip.images import ImageHeader
+from clipserve.clip.images import ImageHeader, check_size
 
 if TYPE_CHECKING:
     from clipserve.clip.images import ImageLimits
@@ -30,11 +30,13 @@ def announced(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader 
 
     Raises:
         UnsupportedFormat: not one of `limits.image_formats`.
+        ImageTooLarge: width and height are over a limit.
     """
     name = sniff(data, limits.image_formats)
     frame = _FRAMES[name](data) if name in _FRAMES else None
     if frame is None or 0 in frame.size:
         return None
+    check_size(frame.size, limits)
     return ImageHeader.of(frame, len(data), spec, limits)
 
 
@@ -54,7 +56,7 @@ def _jpeg(data: bytes) -> Frame | None:
         elif marker not in _TABLES:
             return None
         oriented |= marker == _APP1
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
     else:
         return None
     components = data[frame + 5]

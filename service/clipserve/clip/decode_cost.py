@@ -62,7 +62,8 @@ def decode_bytes(
     across, down = resized(size, spec)
     between = max(across * height, down * width)  # resized along one side, then along the other
     resizing = kept * (copies * pixels + between + 2 * across * down)
-    return file_bytes + max(decoder * pixels + _coefficient_bytes(frame), resizing) + _ROWS_AND_TABLES
+    loading = decoder * pixels + (_coefficient_bytes(frame) if frame.layers else 0)
+    return file_bytes + max(loading, resizing) + _ROWS_AND_TABLES
 
 
 def _scaled(frame: Frame, spec: ImageSpec) -> tuple[int, int]:
@@ -77,8 +78,6 @@ def _scaled(frame: Frame, spec: ImageSpec) -> tuple[int, int]:
 
 def _coefficient_bytes(frame: Frame) -> int:
     """Bytes that libjpeg keeps for a JPEG of several scans: all coefficients, in whole blocks of each component."""
-    if not frame.layers:
-        return 0
     most_across, most_down = (max(factors) for factors in zip(*frame.layers, strict=True))
     across, down = -(-frame.size[0] // (8 * most_across)), -(-frame.size[1] // (8 * most_down))
     return sum(_BLOCK_BYTES * across * a * down * d for a, d in frame.layers)

@@ -32,6 +32,7 @@ _FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
     "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
 }
+_KNOWN = FORMATS | _FOREIGN
 
 
 def sniff(data: bytes, allowed: Collection[str]) -> str:
@@ -41,11 +42,12 @@ def sniff(data: bytes, allowed: Collection[str]) -> str:
         UnsupportedFormat: it is none of `allowed`.
     """
     head = bytes(data[:64])
-    names = ", ".join(allowed)
-    for name, matches in {**FORMATS, **_FOREIGN}.items():
+    for name, matches in _KNOWN.items():
         if matches(head):
             if name in allowed:
                 return name
-            raise UnsupportedFormat(f"the image is {name}, which is not accepted. Send one of {names}.")
+            raise UnsupportedFormat(
+                f"the image is {name}, which is not accepted. Send one of {', '.join(allowed)}."
+            )
     what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
-    raise UnsupportedFormat(f"{what}. Send one of {names}.")
+    raise UnsupportedFormat(f"{what}. Send one of {', '.join(allowed)}.")

@@ -163,7 +163,7 @@ def _opened(data: bytes, spec: ImageSpec, limits: ImageLimits) -> Iterator[tuple
         parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
         scans = walk(name, data, parts)[SCANS]
         image = Image.open(io.BytesIO(data), formats=[name])
-        _check_size(image, scans, limits)
+        check_size(image.size, limits, scans)
         # A PNG may have its EXIF block after its pixels.
         oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
         layers = [layer[1:3] for layer in image.layer] if scans else ()  # type: ignore[attr-defined]
@@ -204,12 +204,13 @@ def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
         )
 
 
-def _check_size(image: Image.Image, scans: int, limits: ImageLimits) -> None:
-    width, height = image.size
+def check_size(size: tuple[int, int], limits: ImageLimits, scans: int = 0) -> None:
+    """Raises ImageTooLarge: width and height, or the pixels of so many scans, are over a limit."""
+    width, height = size
     said = f"the image is {width} x {height}"
     check_limit(ImageTooLarge, said + ": {:,} pixels", width * height, limits.max_pixels)
-    check_limit(ImageTooLarge, said + ": {:,} pixels on its longer side", max(image.size), limits.max_side)
-    aspect = max(image.size) / max(min(image.size), 1)
+    check_limit(ImageTooLarge, said + ": {:,} pixels on its longer side", max(size), limits.max_side)
+    aspect = max(size) / max(min(size), 1)
     check_limit(ImageTooLarge, said + ": {:,.10g} times as long as it is wide", aspect, limits.max_aspect)
     # A scan of a few bytes can cost a pass over all pixels, about a second for a gigapixel.
     said += f" in {scans} scans"
