@@ -9,15 +9,14 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import aclosing
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from clipserve.concurrency import DaemonExecutor, both, clears_frame, or_none, together
+from clipserve.concurrency import DaemonExecutor, both, clears_frame, together
 
 
 async def test_the_first_error_ends_the_others_and_comes_out_bare() -> None:
@@ -184,52 +183,3 @@ with DaemonExecutor(1, "test", int) as executor:
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], timeout=60)
     assert done.returncode == 0
-
-
-async def test_a_pause_of_an_iterator_is_told_and_the_iterator_goes_on() -> None:
-    go_on, closed = asyncio.Event(), asyncio.Event()
-
-    async def items() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-            await go_on.wait()
-            yield 2
-        finally:
-            closed.set()
-
-    seen: list[int | None] = []
-    async for item in or_none(items(), 0.01):
-        seen.append(item)
-        if len(seen) == 3:
-            go_on.set()
-    assert seen[:3] == [1, None, None]
-    assert [item for item in seen if item] == [1, 2]
-    assert closed.is_set()
-
-
-@pytest.mark.parametrize("pause", [False, True])
-async def test_an_iterator_that_is_not_wanted_any_more_is_cancelled_and_closed(pause: bool) -> None:
-    closed = asyncio.Event()
-
-    async def items() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-            await asyncio.Event().wait()
-        finally:
-            closed.set()
-
-    async with aclosing(or_none(items(), 0.01)) as steps:
-        async for item in steps:
-            if pause == (item is None):
-                break
-    assert closed.is_set()
-
-
-async def test_an_error_of_an_iterator_is_raised() -> None:
-    async def items() -> AsyncGenerator[int, None]:
-        yield 1
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        async for _ in or_none(items(), 10):
-            pass

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
@@ -103,22 +103,6 @@ async def ended(tasks: list[asyncio.Task[Any]]) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     tasks.clear()
-
-
-async def or_none(items: AsyncGenerator[T, None], seconds: float) -> AsyncGenerator[T | None, None]:
-    """The items, and None whenever the next one takes longer than `seconds`. Closed, it closes `items`."""
-    waiting: list[asyncio.Task[T]] = []
-    try:
-        while True:
-            if not waiting:
-                waiting.append(asyncio.ensure_future(anext(items)))
-            await asyncio.wait(waiting, timeout=seconds)
-            yield waiting.pop().result() if waiting[0].done() else None
-    except StopAsyncIteration:
-        return
-    finally:
-        await ended(waiting)
-        await items.aclose()
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:

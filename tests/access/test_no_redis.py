@@ -61,7 +61,7 @@ async def test_label_sets_in_it_are_unavailable(answer: bytes) -> None:
             lambda: store.names("sets"),
             lambda: store.get("sets", ["a"]),
             lambda: store.put({("sets", "a"): b"1"}),
-            lambda: store.delete([("sets", "a")], 0),
+            lambda: store.delete([("sets", "a")]),
         ]
         async with asyncio.timeout(60):
             for ask in asked:

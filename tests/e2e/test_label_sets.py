@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.records import Pointer, Weights
+from clipserve.application.label_sets.definition import Definition, digest_of
+from clipserve.application.label_sets.shelf import Pointer
 from tests.label_sets import built
 from tests.process import LIGHT, Process, get
 from tests.support import png
@@ -123,27 +125,20 @@ def _state(process: Process, name: str) -> dict[str, Any]:
 
 
 def _no_set_is_half(folder: Path) -> None:
-    """In the file itself: what is wanted is there, and what is built has a row for each name."""
-    with sqlite3.connect(folder / "label-sets.sqlite") as file:
+    """In the file itself: what is wanted is there, and what is served until then."""
+    with closing(sqlite3.connect(folder / "label-sets.sqlite")) as file:
         rows = {
-            (kind, _text(name)): value
-            for kind, name, value in file.execute("select kind, name, value from rows")
+            (kind, name): value for kind, name, value in file.execute("select kind, name, value from rows")
         }
     for (kind, name), value in rows.items():
         if kind == "sets":
             pointer = Pointer.model_validate_json(value)
-            stored = rows["definitions", f"{name}/{pointer.digest}"]
-            definition = Definition.from_bytes(stored)
+            assert digest_of(rows["definitions", name]) == pointer.digest
+            assert pointer.former is None or digest_of(rows["formers", name]) == pointer.former
+            definition = Definition.from_bytes(rows["definitions", name])
             assert len({label.label.split()[1] for label in definition.labels}) == 1
-        elif kind == "weights":
-            weights = Weights.from_bytes(value)
-            assert weights is not None
-            assert len(weights.texts) == 5
-    file.close()
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+        elif kind == "vectors":
+            assert hashlib.sha256(value[32:]).digest() == value[:32]
 
 
 def test_a_start_with_many_sets_encodes_nothing(tmp_path: Path) -> None:
@@ -207,10 +202,43 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     kept = _state(again, "large")["prompts_done"]  # as the store has it
     until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
     done = _state(again, "large")["prompts_done"]
-    metrics = get(again.operations_url + "/metrics").text
-    rows = [
-        line for line in metrics.splitlines() if line.startswith('clipserve_batch_rows_sum{tower="text"}')
-    ]
     assert kept > 300
-    assert float(rows[0].split()[1]) <= done - kept + 600, "and a few that are on their way"
+    assert rows_of(again) <= done - kept + 600, "and a few that are on their way"
     assert again.stop()[0] == 0
+
+
+def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path: Path) -> None:
+    here, there = service(tmp_path), service(tmp_path)
+    body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
+    version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
+    until(lambda: _state(here, "large")["prompts_done"] > 600, 120)
+    here.popen.kill()
+    here.popen.wait(10)
+    until(lambda: version_at(there, "large") == version, 300)
+    assert there.stop()[0] == 0
+
+
+def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(tmp_path: Path) -> None:
+    both = service(tmp_path), service(tmp_path)
+    both_build_and_serve(*both)
+    for process in both:
+        assert process.stop()[0] == 0
+
+
+def both_build_and_serve(here: Process, there: Process) -> None:
+    """A set that takes one of them half a minute. After some seconds the other one builds it too."""
+    body = {"labels": [f"thing {k}" for k in range(150)], "templates": ["imagenet-80"]}
+    version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
+    until(lambda: version_at(here, "large") == version_at(there, "large") == version, 600)
+    answers = [classified(process, "large").json()["results"] for process in (here, there)]
+    assert answers[0] == answers[1]
+    encoded = [rows_of(process) for process in (here, there)]
+    assert min(encoded) > 256, "a part, and more than a start encodes"
+    assert sum(encoded) < 1.5 * 12_000
+
+
+def rows_of(process: Process) -> float:
+    """Texts that it has encoded."""
+    metrics = get(process.operations_url + "/metrics").text
+    (line,) = [x for x in metrics.splitlines() if x.startswith('clipserve_batch_rows_sum{tower="text"}')]
+    return float(line.split()[1])

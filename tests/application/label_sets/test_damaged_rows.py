@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.application.label_sets.records import Weights
+from clipserve.application.label_sets.parts import Embeddings
 from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Kind, Store
 from clipserve.concurrency import loops_are_well
 from clipserve.errors import LabelSetFailed
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted
+from tests.application.label_sets.making import Counted, not_waiting
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until, version_at
+from tests.support import png
 
 DAMAGED = {  # by the name of the set whose row it is
     "nothing": b"",
@@ -46,14 +46,9 @@ def ready(site: Site, *names: str) -> Callable[[], Awaitable[bool]]:
 
 
 async def damage(store: Store, kind: Kind, rows: dict[str, bytes]) -> None:
-    """When nobody writes any more: after a build its former versions are deleted. `rows`: by the set's name."""
-    before = None
-    while before != (before := await store.revision()):
-        await asyncio.sleep(0.3)
-    names = await store.names(kind)
-    kept = {name: [each for each in names if each.split("/")[0] == name] for name in rows}
-    assert {len(found) for found in kept.values()} == {1}, kept
-    await store.put({(kind, kept[name][0]): row for name, row in rows.items()})
+    """`rows`: by their names, of which there is one each."""
+    assert {*await store.names(kind)} >= rows.keys()
+    await store.put({(kind, name): row for name, row in rows.items()})
 
 
 @pytest.mark.parametrize("kind", ["sets", "definitions"])
@@ -83,14 +78,13 @@ async def test_damaged_rows_are_shown_and_hold_up_no_other_set(
         assert shown(again)[name] == ("failed", SHOWN)
         await again.sets.delete(name)
         assert name not in shown(again)
-    assert not {name.split("/")[0] for name in await store.names("builds")} & {*DAMAGED}
+    assert not {*await store.names("images")} & {*DAMAGED}
 
 
 async def test_a_set_whose_definition_is_gone_is_shown(open_site: OpenSite) -> None:
     store = MemoryStore()
     await (await open_site(store)).put()
-    (name,) = await store.names("definitions")
-    assert await store.delete([("definitions", name)], await store.revision())
+    assert await store.delete([("definitions", "pets")])
     site = await open_site(store)
     assert shown(site) == {"pets": ("failed", SHOWN)}
     assert (await site.put()).state == "ready"
@@ -110,60 +104,68 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
     assert (await site.put()).state == "ready"
 
 
+@pytest.mark.parametrize("damaged", DAMAGED)
 @pytest.mark.parametrize("is_file", [False, True], ids=["put", "a file"])
-async def test_damaged_rows_of_builds_are_written_anew(
-    open_site: OpenSite, tmp_path: Path, is_file: bool
+async def test_damaged_rows_of_uses_are_written_anew(
+    open_site: OpenSite, tmp_path: Path, is_file: bool, damaged: str
 ) -> None:
     store = MemoryStore()
     (files := tmp_path / "files").mkdir()
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    for name in DAMAGED if is_file else ():
-        (files / f"{name}.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
     before = await open_site(store, files=files)
-    for name in () if is_file else DAMAGED:
-        await before.put(name)
-    await until(ready(before, "moods", *DAMAGED))
-    await damage(store, "builds", DAMAGED)
-    site = await open_site(store, files=files, backend=(backend := Counted()))
-    await until(ready(site, "moods", *DAMAGED))
-    assert backend.texts == 0, "their embeddings are there"
+    await until(ready(before, "moods"))
+    if not is_file:
+        await before.put("moods-2", labels=["glad", "sad", "odd"])
+    (version,) = await store.names("uses") if is_file else [before.sets.get("moods-2").version]
+    await damage(store, "uses", {version: DAMAGED[damaged]})
+    for _ in range(2):
+        site = await open_site(store, files=files, backend=(backend := Counted()))
+        await until(ready(site, *[state.name for state in before.sets.all()]))
+        await site.put("other")
+        assert backend.texts in (0, 2), "their embeddings are there; those of the other are made once"
 
 
-def _weights(**changed: Any) -> bytes:
-    whole = {
-        "texts": np.zeros((2, 16), np.float32),
-        "truncated": np.zeros(2, np.bool_),
-        "examples": np.zeros((0, 16), np.float32),
-    }
-    return Weights(**(whole | changed)).to_bytes()
+async def test_examples_that_are_damaged_before_the_build_are_shown(open_site: OpenSite) -> None:
+    store, backend = MemoryStore(), Counted()
+    site = await open_site(store, backend=backend)
+    backend.gate.clear()
+    with not_waiting():
+        await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
+    await site.sets.aclose()
+    await damage(store, "images", {"pets": b"damaged"})
+    again = await open_site(store)
+
+    async def noticed() -> bool:
+        return shown(again) == {"pets": ("failed", SHOWN)}
+
+    await until(noticed, 60)
+    assert (await again.put(labels=["cat", {"label": "dog", "examples": [png()]}])).state == "ready"
 
 
-def _packed_unknown() -> bytes:
-    """One bit is another one, so that an array is packed in a way that no zip has."""
-    damaged = bytearray(_weights())
-    damaged[damaged.rindex(b"PK\x01\x02") + 10] ^= 0x40
-    return bytes(damaged)
+def _embeddings(rows: Any = None, truncated: Any = None) -> bytes:
+    whole = np.zeros((2, 16), np.float32) if rows is None else rows
+    return Embeddings(whole, np.zeros(2, np.bool_) if truncated is None else truncated).to_bytes()
 
 
 @pytest.mark.parametrize(
     "damaged",
     [
         b"",
-        b"no archive",
-        b"PK\x03\x04",
-        _packed_unknown(),
-        _weights(texts=np.zeros((3, 16), np.float32), truncated=np.zeros(3, np.bool_)),
-        _weights(texts=np.zeros((2, 15), np.float32)),
-        _weights(texts=np.zeros((2, 16), np.int8)),
-        _weights(truncated=np.zeros(1, np.bool_)),
-        _weights(examples=np.zeros((5, 3), np.float32)),
+        b"no embeddings",
+        _embeddings()[:-1],
+        _embeddings() + b"\0",
+        _embeddings()[:40] + b"\1" + _embeddings()[41:],
+        b"\0" + _embeddings()[1:],
+        _embeddings(np.zeros((3, 16), np.float32)),
+        _embeddings(np.zeros((2, 15), np.float32)),
+        _embeddings(truncated=np.zeros(1, np.bool_)),
     ],
     ids=range(9),
 )
 async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
     store = MemoryStore()
-    await (await open_site(store)).put()
-    await damage(store, "weights", {"pets": damaged})
-    again = await open_site(store)
-    await until(ready(again, "pets"))
-    assert await version_at(again) is not None
+    version = (await (await open_site(store)).put()).version
+    await damage(store, "vectors", {f"{version}/0-2": damaged})
+    again = await open_site(store, backend=(backend := Counted()))
+    await until(ready(again, "pets"), 60)
+    assert (await version_at(again), backend.texts) == (version, 2)

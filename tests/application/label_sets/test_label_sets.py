@@ -6,15 +6,13 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Classification
-from clipserve.application.label_sets.builds import Builds
-from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.store import Kind
 from clipserve.errors import (
     ClipError,
@@ -32,7 +30,7 @@ from tests.application.label_sets.making import Counted, not_waiting, put_of, ro
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import png
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+OF_A_SET: tuple[Kind, ...] = ("sets", "definitions", "formers", "images")
 DEFINITION: dict[str, Any] = {
     "labels": [
         "cat",
@@ -251,18 +249,18 @@ async def test_of_two_sets_put_at_the_same_time_one_is_kept_whole_everywhere(ope
     state = here.sets.get("pets")
     assert (state.state, state.version) == ("ready", version)
     assert state.definition.labels[0].label[-1] == state.definition.background[0][-1]
-    await until(lambda: _tidied(store))
+    await here.sets.delete("pets")
+    await here.put(
+        "other"
+    )  # deletes what the builds that were given up have written after the sets were replaced
+    (kept,) = await store.names("uses")
+    assert kept == here.sets.get("other").version
 
 
 async def _same(here: Site, there: Site) -> bool:
     return (await version_at(here)) == (await version_at(there)) is not None and all(
         site.sets.get("pets").state == "ready" for site in (here, there)
     )
-
-
-async def _tidied(store: MemoryStore) -> bool:
-    """Nothing is left of what was replaced."""
-    return len(await store.names("definitions")) == 1 and len(await store.names("weights")) <= 3
 
 
 async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenSite) -> None:
@@ -277,70 +275,12 @@ async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenS
     assert rows(answers[0].results[0]) == rows(answers[1].results[0])
 
 
-async def test_a_build_that_was_cut_off_goes_on_where_it_was(
-    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clipserve.application.label_sets.builds._REPORT_SECONDS", 0.0)
-    monkeypatch.setattr("clipserve.application.label_sets.encoding._PROMPTS", 10)
-    store = MemoryStore()
-    labels = [f"label {i}" for i in range(100)]
-    first = await open_site(store, backend=(backend := Stopping(after=50)))
-    assert (await first.put(labels=labels)).prompts_done == 50
-    await first.sets.aclose()
-    again = await open_site(store, backend=(backend := Stopping(after=1_000)))
-    await until(lambda: _ready(again))
-    assert 40 <= backend.texts <= 60
-
-
-class Stopping(Counted):
-    """Stops for ever after so many texts of label sets."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._left = after
-
-    async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
-        if self._left <= 0:
-            self.gate.clear()
-        if self.images or self._left < 1_000_000:
-            self._left -= len(token_ids)
-        return await super().encode_text(token_ids, lengths)
-
-
 async def _ready(site: Site) -> bool:
     return site.sets.get("pets").state == "ready"
 
 
 async def _failed(site: Site) -> bool:
     return any(state.error for state in site.sets.all())
-
-
-async def test_two_gateways_that_build_the_same_at_once_store_the_same(
-    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Builds, "is_elsewhere", lambda *_: False)  # as if neither had seen the other begin
-    store = MemoryStore()
-    here, there = await open_site(store), await open_site(store)
-    for site in (here, there):
-        assert isinstance(site.backend, Counted)
-        site.backend.gate.clear()
-    with not_waiting():
-        await here.put(**DEFINITION)
-    await until(lambda: _knows_pets(there))
-    for site in (here, there):
-        assert isinstance(site.backend, Counted)
-        site.backend.gate.set()
-    await until(lambda: _same(here, there))
-    assert isinstance(there.backend, Counted)
-    assert there.backend.texts == here.sets.get("pets").prompts, "both have built it"
-    answers = [await classified(site, "pets") for site in (here, there)]
-    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
-    again = await open_site(store, backend=(backend := Counted()))
-    assert (again.sets.get("pets").state, backend.texts) == ("ready", 0)
-
-
-async def _knows_pets(site: Site) -> bool:
-    return [state.state for state in site.sets.all()] == ["building"]
 
 
 async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_site: OpenSite) -> None:
@@ -448,11 +388,12 @@ async def test_a_set_that_is_deleted_leaves_nothing(open_site: OpenSite) -> None
     store = MemoryStore()
     site = await open_site(store)
     await site.put(labels=["a", {"label": "b", "examples": [png()]}])
-    await site.put("pets-2")
+    other = await site.put("pets-2")
     await site.sets.delete("pets")
     assert [state.name for state in site.sets.all()] == ["pets-2"]
-    for kind in KINDS:
-        assert not [name for name in await store.names(kind) if not name.startswith("pets-2")]
+    for kind in OF_A_SET:
+        assert await store.names(kind) == ["pets-2"]
+    assert {name.partition("/")[0] for name in await store.names("vectors")} == {other.version}
     with pytest.raises(UnknownLabelSet):
         await site.sets.delete("pets")
 
@@ -461,14 +402,15 @@ async def test_what_a_new_version_does_not_have_is_not_kept(open_site: OpenSite)
     store = MemoryStore()
     site = await open_site(store)
     kept, dropped = png(1), png(2)
-    await site.put(labels=[{"label": "a", "examples": [kept, dropped]}, "b"])
-    await site.put(labels=[{"label": "a", "examples": [kept]}, "b", "c"])
-    await until(lambda: _holds_one_image(store))
+    for examples in ([kept, dropped], [kept], [kept]):
+        await site.put(
+            labels=[{"label": "a", "examples": examples}, "b"], templates=[f"{len(examples)} {{}}"]
+        )
+    images = (await rows_of(store, "images"))["pets"]
+    assert kept in images
+    assert dropped not in images
     assert len(await store.names("definitions")) == 1
-
-
-async def _holds_one_image(store: MemoryStore) -> bool:
-    return len(await store.names("images")) == 1
+    assert len(await store.names("uses")) <= 2, "the wanted version, and the former"
 
 
 async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
@@ -493,7 +435,7 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
 async def test_what_a_later_version_has_written_beside_is_left_out(open_site: OpenSite) -> None:
     store = MemoryStore()
     version = (await (await open_site(store)).put()).version
-    for kind in ("sets", "builds"):
+    for kind in ("sets", "uses"):
         for name, row in (await rows_of(store, kind)).items():
             await store.put({(kind, name): row.replace(b"{", b'{"later": 1, ', 1)})
     again = await open_site(store)
@@ -510,17 +452,18 @@ async def test_what_an_earlier_version_has_stored_is_served(open_site: OpenSite)
     digest = hashlib.sha256(definition).hexdigest()[:32]
     fingerprint = (await open_site()).fingerprint
     version = hashlib.sha256(f"{digest}\n{fingerprint}".encode()).hexdigest()[:16]
-    weights = Weights(np.eye(2, 16, dtype=np.float32), np.zeros(2, np.bool_), np.zeros((0, 16), np.float32))
-    built = f'{{"digest":"{digest}","total":2,"done":2,"owner":"a","until":1.0,"built":2.0}}'
+    embeddings = np.eye(2, 16, dtype="<f4").tobytes() + b"\x00\x01"
     pointer = (
-        f'{{"digest":"{digest}","previous":null,"size":500,"put":1.0,"payer":null,"pays_for":"{version}"}}'
+        f'{{"digest":"{digest}","former":null,"size":500,"put":1.0,"payer":null,"pays_for":"{version}"}}'
     )
     await store.put(
         {
             ("sets", "pets"): pointer.encode(),
-            ("definitions", f"pets/{digest}"): definition,
-            ("builds", f"pets/{version}"): built.encode(),
-            ("weights", f"pets/{version}"): weights.to_bytes(),
+            ("definitions", "pets"): definition,
+            ("formers", "pets"): b"",
+            ("images", "pets"): b"",
+            ("vectors", f"{version}/0-2"): hashlib.sha256(embeddings).digest() + embeddings,
+            ("uses", version): f'{{"digest":"{digest}","last":{time.time()}}}'.encode(),
         }
     )
     site = await open_site(store, backend=(backend := Counted()))

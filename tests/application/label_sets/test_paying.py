@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from clipserve.access.gate import when_there_is_room
-from clipserve.application.label_sets.paying import Account
-from clipserve.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
 from clipserve.telemetry.request import current
 from tests.access.support import bearer, write_keys
 from tests.application.label_sets.making import Counted, not_waiting
@@ -21,52 +18,6 @@ from tests.support import Running, eventually, png, serving, write_toy_artifact
 SCOPES = {"scopes": ["use", "manage"]}
 LABELS = [f"label {number}" for number in range(40)]
 SECONDS = 30
-
-
-class Rate:
-    """Lets through so many rows."""
-
-    def __init__(self, room: int) -> None:
-        self.room, self.charged = room, 0
-
-    async def charge(self, rows: int) -> None:
-        if self.room < rows:
-            raise RateLimited("used up", retry_after=0.01)
-        self.room -= rows
-        self.charged += rows
-
-
-async def test_what_is_paid_already_counts_the_next_time() -> None:
-    rate = Rate(5)
-    account = Account(rate.charge)
-    with pytest.raises(RateLimited):
-        await account.require(8)
-    saving = asyncio.create_task(when_there_is_room(lambda: account.require(8)))
-    await asyncio.sleep(0.05)
-    assert not saving.done()
-    rate.room = 10
-    await saving
-    await account.require(8)
-    account.spend(8)
-    assert (rate.charged, account.paid) == (8, 0)
-
-
-async def test_without_rates_nothing_is_paid() -> None:
-    account = Account()
-    await account.require(1_000)
-    account.spend(1_000)
-    assert account.paid == 0
-
-
-@pytest.mark.parametrize("kind", [Unauthenticated, PermissionDenied])
-async def test_a_key_that_is_gone_is_the_end_of_the_build(
-    kind: type[Unauthenticated] | type[PermissionDenied],
-) -> None:
-    async def charge(_: int) -> None:
-        raise kind("no")
-
-    with pytest.raises(LabelSetFailed, match="put it again"):
-        await Account(charge).require(1)
 
 
 def started(tmp_path: Path, toy: Path, backend: Counted, **settings: Any) -> Any:
@@ -101,7 +52,10 @@ async def test_a_put_of_more_than_the_rate_is_built_at_the_rate(toy: Path, tmp_p
         state = await unpaid(running, keys["slow"])
         assert (state["state"], "error" in state) == ("building", False)
         assert backend.texts == 0, "a piece is encoded when all of it is paid"
-        assert (await put(running, keys["free"], "other"))["state"] == "ready", "it does not wait behind it"
+        others = [f"other {number}" for number in range(40)]
+        assert (await put(running, keys["free"], "other", labels=others))["state"] == "ready", (
+            "it does not wait"
+        )
         assert backend.texts == len(LABELS)
         running.client.headers.update(bearer(keys["free"]))
         async with asyncio.timeout(10 * SECONDS):

@@ -1,140 +1,117 @@
-"""What is deleted of label sets, and what is not, while others write."""
+"""The rows of label sets: what is kept, what is deleted, and when."""
 
 from __future__ import annotations
 
-from typing import get_args
+import time
 
 import numpy as np
 import pytest
 
 from clipserve.application.label_sets.definition import Definition, LabelFields
-from clipserve.application.label_sets.records import Build, Pointer, Weights
-from clipserve.application.label_sets.shelf import Shelf
-from clipserve.application.label_sets.store import Kind
+from clipserve.application.label_sets.parts import Embeddings, Part, parts_of
+from clipserve.application.label_sets.shelf import Pointer, Shelf, Use
 from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+DAY, DIM = 86_400, 16
+PART = Part(0, 2, 7)
+EMBEDDINGS = Embeddings(np.eye(2, DIM, dtype=np.float32), np.array([False, True]))
 
 
-async def keep(shelf: Shelf, digest: str, previous: str | None = None) -> None:
-    """Put it; its version has the same name."""
-    pointer = Pointer(digest=digest, previous=previous, size=0, pays_for=f"v-{digest}")
-    definition = Definition(model="toy", labels=[LabelFields(label="cat", examples=[f"of {digest}"])])
-    images = {f"of {digest}": b"image"}
-    await shelf.keep("pets", pointer, definition.to_bytes(), images, Build(digest=digest, total=1))
-    await shelf.drop_unused("pets", used(digest) | (used(previous) if previous else set()))
+async def keep(shelf: Shelf, name: str, digest: str, former: str | None = None) -> None:
+    """Put a set; its version has the same name as its digest."""
+    await shelf.keep(name, Pointer(digest=digest, former=former, size=0), b"{}", None, [])
+    await shelf.add(digest, digest, PART, EMBEDDINGS)
 
 
-def used(digest: str) -> set[str]:
-    """The rows of a definition."""
-    return {digest, f"of {digest}"}
-
-
-async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
-    """`built`: when it ended; None: it has not."""
-    weights = Weights.none(np.zeros((0, 16), np.float32))
-    build = Build(digest=digest, total=1, done=int(built is not None), until=built or 0.0)
-    await shelf.report("pets", f"v-{digest}", build, weights)
-
-
-async def stored(store: MemoryStore) -> dict[Kind, dict[str, bytes]]:
-    return {kind: await rows_of(store, kind) for kind in KINDS}
-
-
-async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> None:
+async def test_embeddings_of_what_a_pointer_names_are_kept_and_others_deleted() -> None:
     shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "old")
-    await report(shelf, "old", built=1.0)
-    await keep(shelf, "new", previous="old")
-    before = await stored(store)
-    await shelf.drop_unused("pets", used("old"), "v-old")
-    assert await stored(store) == before
+    await keep(shelf, "pets", "older")
+    await keep(shelf, "pets", "old")
+    await keep(shelf, "pets", "new", former="old")
+    await keep(shelf, "moods", "gone")
+    assert await shelf.forget("moods")
+    await shelf.sweep({})
+    assert sorted(await store.names("uses")) == ["new", "old"]
+    assert sorted(await store.names("vectors")) == [f"new/{PART.name}", f"old/{PART.name}"]
 
 
-async def test_definitions_that_are_replaced_before_they_are_built_are_deleted() -> None:
+async def test_one_name_that_is_deleted_takes_nothing_from_another_of_the_same_definition() -> None:
+    shelf = Shelf(MemoryStore())
+    for name in ("pets", "same"):
+        await keep(shelf, name, "digest")
+    await shelf.forget("pets")
+    await shelf.sweep({})
+    assert await shelf.embeddings("digest", [PART], DIM)
+
+
+async def test_while_a_pointer_cannot_be_read_it_may_name_any_embeddings() -> None:
     shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "served")
-    for digest in ("second", "third"):
-        await keep(shelf, digest, previous="served")
-    assert await store.names("definitions") == ["pets/served", "pets/third"]
-    assert await store.names("images") == ["pets/of served", "pets/of third"]
+    await keep(shelf, "pets", "digest")
+    await store.put({("sets", "pets"): b"of a later version"})
+    await shelf.sweep({})
+    assert await shelf.embeddings("digest", [PART], DIM)
 
 
-async def test_of_old_builds_the_newest_are_kept() -> None:
+@pytest.mark.parametrize("digest", ["digest", None], ids=["put", "a file"])
+async def test_embeddings_that_nobody_has_used_for_a_week_are_deleted(digest: str | None) -> None:
     shelf = Shelf(store := MemoryStore())
-    for number in range(6):
-        await keep(shelf, f"{number}")
-        await report(shelf, f"{number}", built=number)
-    await shelf.drop_unused("pets", used("5"), "v-5")
-    assert sorted(await store.names("weights")) == ["pets/v-3", "pets/v-4", "pets/v-5"]
+    await keep(shelf, "pets", "digest")
+    for version, days in (("recent", 6), ("used", 6), ("unused", 8)):
+        await shelf.add(version, digest, PART, EMBEDDINGS)
+        await store.put({("uses", version): Use(digest=digest, last=time.time() - days * DAY).to_bytes()})
+    await shelf.sweep({"used": digest})
+    assert sorted(await store.names("uses")) == ["digest", "recent", "used"]
+    used = Use.found((await store.get("uses", ["used"]))["used"])
+    assert used
+    assert time.time() - used.last < DAY
+    revision = await store.revision()
+    await shelf.sweep({"used": digest})
+    assert await store.revision() == revision, "once a day"
 
 
-async def test_builds_that_never_ended_do_not_push_out_the_one_that_did() -> None:
+async def test_rows_of_uses_that_are_damaged_or_gone_cost_embeddings_that_are_not_used_here() -> None:
     shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "new")
-    for version in ("v-1", "v-2", "v-3"):
-        await shelf.report("pets", version, Build(digest="new", total=1), None)
-    await report(shelf, "new", built=1.0)
-    await shelf.drop_unused("pets", used("new"), "v-new")
-    assert await store.names("weights") == ["pets/v-new"]
+    for version in ("damaged", "gone", "here"):
+        await keep(shelf, version, version)
+    await store.put({("uses", "damaged"): b"[", ("uses", "here"): b"["})
+    await store.delete([("uses", "gone")])
+    await shelf.sweep({"here": "here"})
+    assert await store.names("vectors") == [f"here/{PART.name}"]
 
 
-@pytest.mark.parametrize("change", ["replaced", "deleted"])
-async def test_a_build_that_nobody_wants_any_more_leaves_nothing(change: str) -> None:
+async def test_a_definition_that_another_gateway_has_replaced_meanwhile_is_not_taken_for_the_wanted_one() -> (
+    None
+):
+    shelf = Shelf(MemoryStore())
+    await keep(shelf, "pets", "digest")
+    for former in (False, True):
+        with pytest.raises(ValueError, match="is not what the pointer names"):
+            await shelf.definition("pets", "digest", former=former)
+
+
+async def test_images_come_back_by_their_digests() -> None:
     shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "old")
-    if change == "replaced":
-        await keep(shelf, "new")
-    else:
-        assert await shelf.forget("pets")
-    await report(shelf, "old")
-    assert await store.names("weights") == []
-    assert await store.names("builds") == (["pets/v-new"] if change == "replaced" else [])
+    files = [b"", b"image", bytes(100_000)]
+    await shelf.keep("pets", Pointer(digest="d", former=None, size=0), b"{}", None, files)
+    assert sorted((await shelf.images("pets")).values()) == sorted(files)
+    (row,) = (await rows_of(store, "images")).values()
+    for damaged in (b"", row[:-1], row[1:], bytes(7), b"\xff" * 20):
+        await store.put({("images", "pets"): damaged})
+        assert {*(await shelf.images("pets")).values()} != {*files}
 
 
-async def test_a_late_report_leaves_alone_what_is_served_until_the_new_one_is_built() -> None:
-    shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "old")
-    await report(shelf, "old", built=1.0)
-    await keep(shelf, "new", previous="old")
-    await report(shelf, "old", built=2.0)
-    assert await store.names("weights") == ["pets/v-old"]
+def test_the_parts_of_a_definition_have_all_its_names_and_examples_once() -> None:
+    labels = [LabelFields(label=f"{n}", examples=[f"{n}"] * (n % 3)) for n in range(100)]
+    definition = Definition(model="toy", labels=labels, templates=["{}"] * 7, background=["else"])
+    parts = parts_of(definition)
+    assert [position for part in parts for position in range(part.start, part.stop)] == [*range(101 + 99)]
+    assert sum(part.prompts for part in parts) == 707
+    assert sum(part.images for part in parts) == 99
+    assert all((0 < part.prompts <= 256) != (0 < part.images <= 16) for part in parts)
+    assert len({part.name for part in parts}) == len(parts)
 
 
-async def test_a_report_of_a_set_that_is_gone_leaves_nothing_while_others_write() -> None:
-    shelf = Shelf(store := MemoryStore())
-    store.changes = {"sets": [lambda: store.put({("builds", "other/v"): b"{}"})] * 3}
-    await report(shelf, "old", built=1.0)
-    assert (await store.names("builds"), await store.names("weights")) == (["other/v"], [])
-
-
-async def test_what_a_killed_gateway_has_left_of_a_deleted_set_is_dropped() -> None:
-    shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "kept")
-    gone, of_file = Build(digest="d", total=1), Build(digest="d", total=1, of_file=True)
-    await store.put({("builds", "gone/v"): gone.to_bytes(), ("weights", "gone/v"): b""})
-    await store.put({("builds", "mine/v"): gone.to_bytes(), ("weights", "mine/v"): b""})
-    await store.put({("builds", "theirs/v"): of_file.to_bytes(), ("weights", "theirs/v"): b""})
-    await shelf.drop_orphans(["mine"])
-    assert await store.names("weights") == ["mine/v", "theirs/v"]
-    assert await store.names("builds") == ["pets/v-kept", "mine/v", "theirs/v"]
-    assert await store.names("definitions") == ["pets/kept"]
-
-
-async def test_what_is_put_again_while_it_is_collected_is_not_deleted() -> None:
-    shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "old")
-    await keep(shelf, "new", previous="old")
-    store.changes = {"weights": [lambda: keep(shelf, "old", previous="new")]}
-    await shelf.drop_unused("pets", used("new"), "v-new")
-    assert {"pets/old", "pets/new"} == set(await store.names("definitions"))
-
-
-async def test_what_is_written_while_a_set_is_deleted_goes_with_it() -> None:
-    shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "old")
-    store.changes = {"weights": [lambda: keep(shelf, "new")]}
-    assert await shelf.forget("pets")
-    assert await stored(store) == {kind: {} for kind in KINDS}
-    assert not await shelf.forget("pets")
+def test_a_name_with_more_prompts_than_a_part_has_is_one() -> None:
+    definition = Definition(model="toy", labels=[LabelFields(label=n) for n in "ab"], templates=["{}"] * 300)
+    assert [part.prompts for part in parts_of(definition)] == [300, 300]

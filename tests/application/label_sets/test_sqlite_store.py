@@ -25,8 +25,7 @@ A: Key = ("sets", "a")
 async def test_nothing_is_made_before_the_first_put(store: SqliteStore, folder: Path) -> None:
     assert await store.revision() == 0
     assert await store.get("sets", ["a"]) == {}
-    assert await store.delete([A], 0)
-    assert not await store.delete([A], 1)
+    assert not await store.delete([A])
     assert not folder.parent.exists()
     await store.put({A: b"1"})
     assert (folder / FILE).exists()

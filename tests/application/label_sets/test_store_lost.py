@@ -10,8 +10,10 @@ import pytest
 from clipserve.application.label_sets.store import Failures, Key, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.making import Counted
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until
+from tests.support import png
 
 
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
@@ -36,17 +38,32 @@ class Full(MemoryStore):
 
     async def put(self, rows: Mapping[Key, bytes]) -> None:
         with self.failures.translated():
-            if any(kind == "weights" for kind, _ in rows):
+            if any(kind == "vectors" for kind, _ in rows):
                 raise OSError("no room")
         await super().put(rows)
 
 
-async def test_a_set_that_could_not_be_written_keeps_nothing_of_what_it_wrote(open_site: OpenSite) -> None:
-    site = await open_site(Full())
-    failure = (await site.put()).failure
+async def test_a_set_whose_embeddings_cannot_be_stored_is_served_and_made_again_by_the_next_start(
+    open_site: OpenSite,
+) -> None:
+    store = Full()
+    version = (await (await open_site(store)).put()).version
+    site = await open_site(store, backend=(backend := Counted()))
+    await until(lambda: _has_pets(site), 60)
+    assert (site.sets.get("pets").version, backend.texts) == (version, 2)
+
+
+async def test_a_set_whose_images_cannot_be_read_now_is_built_later_and_its_error_keeps_no_frames(
+    open_site: OpenSite,
+) -> None:
+    store = GoesAway("images")
+    site = await open_site(store)
+    await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
+    failure = site.sets.get("pets").failure
     assert isinstance(failure, StoreUnavailable)
     assert failure.__traceback__ is None
     assert failure.__context__ is None
+    await until(lambda: _has_pets(site), 60)
 
 
 def test_an_error_of_a_store_keeps_no_frames() -> None:
@@ -70,25 +87,30 @@ async def test_a_gateway_that_starts_without_its_store_loads_it_later(open_site:
 
 
 class GoesAway(MemoryStore):
-    """It is away when rows of builds are read, as often as that."""
+    """It is away when rows of this kind are read, as often as that."""
 
-    times = 2
+    def __init__(self, kind: Kind, times: int = 1) -> None:
+        super().__init__()
+        self.kind, self.times = kind, times
 
     async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        if kind == "builds" and self.times:
+        if kind == self.kind and self.times:
             self.times -= 1
             raise StoreUnavailable("the store is away.")
         return await super().get(kind, names)
 
 
-async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(open_site: OpenSite) -> None:
-    store = GoesAway()
-    store.times, times = 0, store.times
+@pytest.mark.parametrize("kind", ["sets", "definitions", "vectors"])
+async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
+    open_site: OpenSite, kind: Kind
+) -> None:
+    store = GoesAway(kind, times=0)
     version = (await (await open_site(store)).put()).version
-    store.times = times
-    site = await open_site(store)
-    await until(lambda: _has_pets(site))
+    store.times = 2
+    site = await open_site(store, backend=(backend := Counted()))
+    await until(lambda: _has_pets(site), 60)
     assert (store.times, site.sets.get("pets").served_version) == (0, version)
+    assert backend.texts == 0
 
 
 async def _has_pets(site: Site) -> bool:

@@ -15,7 +15,7 @@ from tests.application.label_sets.writer import KINDS, count, opened, started
 
 A: Key = ("sets", "a")
 B: Key = ("sets", "b")
-OTHER: Key = ("builds", "a")
+OTHER: Key = ("uses", "a")
 NAMES = ["pets", "Pets", "pets/1a2b", "a.b-c_d", "a" * 64 + "/" + "f" * 64, "0"]
 
 
@@ -37,44 +37,28 @@ async def test_rows_are_kept_by_kind_and_name(store: Store) -> None:
     assert await store.get("sets", ["a", "b", "c"]) == {"a": b"1", "b": b""}
     assert await store.get("sets", ["b"]) == {"b": b""}
     assert await store.get("sets", []) == {}
-    assert await store.get("builds", ["a"]) == {"a": bytes(range(256))}
-    assert await store.names("weights") == []
+    assert await store.get("uses", ["a"]) == {"a": bytes(range(256))}
+    assert await store.names("vectors") == []
 
 
 async def test_a_put_replaces(store: Store) -> None:
     await store.put({A: b"1", OTHER: b"1"})
     await store.put({A: b"2", B: b"2"})
     assert await rows_of(store, "sets") == {"a": b"2", "b": b"2"}
-    assert await rows_of(store, "builds") == {"a": b"1"}, "of the same name, and another kind"
+    assert await rows_of(store, "uses") == {"a": b"1"}, "of the same name, and another kind"
 
 
 async def test_what_is_deleted_is_gone(store: Store) -> None:
-    await store.put({A: b"1", B: b"1"})
+    await store.put({A: b"1", B: b""})
     await store.put({OTHER: b"1"})
-    revision = await store.revision()
-    assert await store.delete([B, ("weights", "never there"), ("sets", "nor that")], revision)
+    assert await store.delete([B, ("vectors", "never there"), ("sets", "nor that")])
+    assert not await store.delete([B])
     assert await rows_of(store, "sets") == {"a": b"1"}
-    assert await rows_of(store, "builds") == {"a": b"1"}
-
-
-async def test_nothing_is_deleted_once_something_has_changed(another: OpenStore) -> None:
-    one, other = another(), another()
-    await one.put({A: b"1"})
-    revision = await one.revision()
-    assert revision == await other.revision()
-    await other.put({B: b"1"})
-    before = await one.revision()
-    for late in (revision, 0, before - 1):
-        assert not await one.delete([A], late)
-    assert await rows_of(one, "sets") == {"a": b"1", "b": b"1"}
-    assert await one.revision() == before, "that was no change"
-    assert await one.delete([A], before)
-    assert not await other.delete([B], before), "a deletion is one"
+    assert await rows_of(store, "uses") == {"a": b"1"}
 
 
 async def test_before_the_first_put_there_is_nothing_to_delete(store: Store) -> None:
-    assert not await store.delete([A], 1)
-    assert await store.delete([A], 0)
+    assert not await store.delete([A])
     assert await store.names("sets") == []
     await store.put({B: b"1"})
     assert await store.names("sets") == ["b"]
@@ -86,7 +70,7 @@ async def test_the_revision_is_another_one_after_each_change(another: OpenStore)
     for i in range(20):
         writer, reader = (one, other) if i % 2 else (other, one)
         if i % 5 == 4:
-            assert await writer.delete([A], seen[-1])
+            assert await writer.delete([A])
         else:
             await writer.put({A: b"%d" % i})
         assert (await reader.revision()) == (await writer.revision())
@@ -100,9 +84,9 @@ async def test_a_change_is_seen_through_another_store(another: OpenStore) -> Non
     await one.put({A: b"1", OTHER: b"1"})
     assert await rows_of(other, "sets") == {"a": b"1"}
     await other.put({A: b"2"})
-    assert await other.delete([OTHER], await other.revision())
+    assert await other.delete([OTHER])
     assert await one.get("sets", ["a"]) == {"a": b"2"}
-    assert await one.names("builds") == []
+    assert await one.names("uses") == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,10 +94,9 @@ async def test_names_are_told_apart(store: Store, name: str) -> None:
     others = {other: b"other" for other in (*NAMES, "a") if other != name}
     await store.put({("definitions", other): value for other, value in others.items()})
     await store.put({("definitions", name): b"1"})
-    revision = await store.revision()
     assert await store.get("definitions", [name]) == {name: b"1"}
     assert await rows_of(store, "definitions") == {**others, name: b"1"}
-    assert await store.delete([("definitions", name)], revision)
+    assert await store.delete([("definitions", name)])
     assert await rows_of(store, "definitions") == others
 
 
@@ -121,17 +104,17 @@ async def test_a_value_may_have_tens_of_megabytes(another: OpenStore) -> None:
     one, other = another(), another()
     large = bytes(range(256)) * 40_000
     changed = large[:-1] + b"x"
-    await one.put({("weights", "a"): large, ("weights", "b"): changed, ("weights", "c"): large})
-    assert await rows_of(other, "weights") == {"a": large, "b": changed, "c": large}
-    await other.put({("weights", "a"): changed})
-    assert await one.get("weights", ["a"]) == {"a": changed}
+    await one.put({("vectors", "a"): large, ("vectors", "b"): changed, ("vectors", "c"): large})
+    assert await rows_of(other, "vectors") == {"a": large, "b": changed, "c": large}
+    await other.put({("vectors", "a"): changed})
+    assert await one.get("vectors", ["a"]) == {"a": changed}
 
 
 async def test_of_two_that_change_at_once_neither_undoes_the_other(another: OpenStore) -> None:
     times = 30
     await asyncio.gather(count(another(), times), count(another(), times))
-    assert len(await another().names("builds")) == 2 * times
-    assert await another().names("weights") == []
+    assert len(await another().names("uses")) == 2 * times
+    assert await another().names("vectors") == []
 
 
 async def test_a_reader_never_sees_half_of_a_change(another: OpenStore) -> None:
@@ -170,8 +153,8 @@ async def test_of_processes_that_change_at_once_none_undoes_another_and_all_is_s
             before = await store.revision()
             running = [started("count", shared, times) for _ in range(processes)]
             assert [await status_of(process) for process in running] == [0] * processes
-            assert len(await store.names("builds")) == rows
-            assert await store.names("weights") == []
+            assert len(await store.names("uses")) == rows
+            assert await store.names("vectors") == []
             assert await store.revision() > before
     finally:
         await store.aclose()

@@ -50,12 +50,11 @@ async def generations(store: Store, first: int) -> None:
 
 
 async def count(store: Store, times: int) -> None:
-    """Put a row and delete another one, as often as that; whoever is late decides anew."""
+    """Put two rows and delete one of them, as often as that."""
     mine = f"{uuid.uuid4()}"
     for number in range(times):
-        await store.put({("builds", f"{mine}/{number}"): b"", ("weights", f"{mine}/{number}"): b""})
-        while not await store.delete([("weights", f"{mine}/{number}")], await store.revision()):
-            pass
+        await store.put({("uses", f"{mine}/{number}"): b"", ("vectors", f"{mine}/{number}"): b""})
+        assert await store.delete([("vectors", f"{mine}/{number}")])
 
 
 async def main(what: str, where: str, number: int) -> None:

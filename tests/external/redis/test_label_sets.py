@@ -11,7 +11,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e.test_label_sets import definition, put_at_once, starting, until, version_at
+from tests.e2e.test_label_sets import (
+    both_build_and_serve,
+    definition,
+    put_at_once,
+    starting,
+    until,
+    version_at,
+)
 from tests.label_sets import built
 from tests.process import Process
 from tests.redis_server import RedisServer
@@ -52,6 +59,12 @@ def test_what_is_put_at_one_service_is_served_at_the_other(both: tuple[Process, 
         until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
     put_at_once(here, there)
     until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
+
+
+def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(
+    both: tuple[Process, Process],
+) -> None:
+    both_build_and_serve(*both)
 
 
 def test_without_redis_sets_are_served_and_not_changed(

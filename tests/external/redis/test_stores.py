@@ -14,7 +14,6 @@ from tests.application.label_sets.test_stores import (  # noqa: F401  collected 
     test_at_first_there_is_nothing,
     test_before_the_first_put_there_is_nothing_to_delete,
     test_names_are_told_apart,
-    test_nothing_is_deleted_once_something_has_changed,
     test_of_processes_that_change_at_once_none_undoes_another_and_all_is_seen,
     test_of_two_that_change_at_once_neither_undoes_the_other,
     test_rows_are_kept_by_kind_and_name,

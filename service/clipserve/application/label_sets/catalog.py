@@ -1,10 +1,10 @@
 """The label sets of this gateway, which follow the store and the folder of files.
 
-How it works. The store has the wanted definition of each name. `refresh` compares it with the served one: it
-loads definitions that are built, builds the others, and drops deleted sets. It runs at the start, after each
-change that this gateway makes, and whenever the store's revision has changed. So the same code handles a set that
-was put here or at another gateway, one whose build was interrupted by a crash, and one that was built for another
-model's fingerprint. Until a new version is built, the old one is served.
+How it works. The store has the wanted definition of each name. `refresh` compares it with the one that is here: it
+loads what is built, builds the rest, and drops deleted sets. It runs at the start, after each change that this
+gateway makes, and whenever the store's revision has changed. So the same code handles a set that was put here or at
+another gateway, one whose build was interrupted by a crash, and one that was built for another model's fingerprint.
+Until a new version is built, the former one is served.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from clipserve.application.label_sets.builds import CANNOT_BE_READ, Builds
+from clipserve.application.label_sets.builds import CANNOT_BE_READ, Builds, Charge
 from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.entry import STATES, LabelSet
 from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.paying import Charge
-from clipserve.application.label_sets.records import Pointer
 from clipserve.application.label_sets.request import Resolved
-from clipserve.application.label_sets.shelf import Shelf
+from clipserve.application.label_sets.shelf import Pointer, Shelf
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.concurrency import ended, kept_running
@@ -31,6 +29,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import caller
 
 _POLL_SECONDS = 0.25
+_SWEEP_SECONDS = 3_600.0
 
 
 class Catalog:
@@ -59,6 +58,9 @@ class Catalog:
         self._folder = folder
         self._metrics = metrics
         self._builds = Builds(self._shelf, metrics, self._note, charge)
+        self._putters: dict[
+            str, tuple[float, str]
+        ] = {}  # of sets that were put here: when, and by which caller
         self._revision: int | None = None
         self._files: Mapping[str, LabelSet] = {}
         self._lock = asyncio.Lock()
@@ -70,7 +72,6 @@ class Catalog:
         """Load all label sets, and follow changes from now on."""
         with suppress(StoreUnavailable):
             await self.refresh()
-            await self._shelf.drop_orphans([name for name, each in self.entries.items() if each.read_only])
         self._following = kept_running("label_sets", self._follow)
 
     async def aclose(self) -> None:
@@ -88,37 +89,49 @@ class Catalog:
 
     async def put(self, name: str, wanted: Resolved, fingerprint: str, size: int, payer: str | None) -> None:
         """Store a label set, and begin its build; see `Pointer`. Raises StoreUnavailable."""
-        entry = self.entries.get(name)
-        served = entry.served.digest if entry and entry.served else None
+        entry, now = self.entries.get(name), time.time()
+        former = entry.served if entry and entry.served and entry.served.digest != wanted.digest else None
         pointer = Pointer(
             digest=wanted.digest,
-            previous=None if served == wanted.digest else served,
+            former=former.digest if former else None,
             size=size,
-            put=time.time(),
+            put=now,
             payer=payer,
             pays_for=version_of(wanted.digest, fingerprint),
         )
-        announced = self._builds.announced(wanted.digest, wanted.definition.prompt_count())
-        self._builds.putters[name] = caller()  # another's refresh may begin the build
-        await self._shelf.keep(name, pointer, wanted.stored, wanted.images, announced)
+        self._putters[name] = now, caller()  # another's refresh may begin the build
+        definition = former.definition if former else None
+        await self._shelf.keep(name, pointer, wanted.stored, definition, wanted.images.values())
         await self.refresh()
-        if entry := self.entries.get(name):
-            await self._builds.tidy(entry)
+        await self._sweep()
 
     async def delete(self, name: str) -> bool:
         """Delete a label set. False: there is no such set. Raises StoreUnavailable."""
         deleted = await self._shelf.forget(name)
-        self._builds.putters.pop(name, None)
+        self._putters.pop(name, None)
         await self.refresh()
+        await self._sweep()
         return deleted
 
     async def _follow(self) -> None:
+        swept = -_SWEEP_SECONDS
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             with suppress(StoreUnavailable):  # the store has said so in the log
                 files = await self._folder.read(self._models) if self._folder else self._files
                 if files is not self._files or await self._store.revision() != self._revision:
                     await self.refresh()
+                if time.monotonic() > swept + _SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Keep what is served here in the cache, and delete what nobody needs; see `Shelf`."""
+        served = [(entry.served, entry.read_only) for entry in self.entries.values() if entry.served]
+        with suppress(StoreUnavailable):  # what is left is found the next time
+            await self._shelf.sweep(
+                {each.version: None if of_file else each.digest for each, of_file in served}
+            )
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
@@ -132,8 +145,8 @@ class Catalog:
                 revision = await self._store.revision()
                 pointers = await self._shelf.pointers()
             except StoreUnavailable:
-                kept = [name for name, entry in self.entries.items() if not entry.read_only]
-                await self._follow_files(files, kept)
+                stored = [name for name, entry in self.entries.items() if not entry.read_only]
+                await self._follow_files(files, stored)
                 raise
             await self._follow_files(files, pointers)
             self.sizes = {name: pointer.size if pointer else 0 for name, pointer in pointers.items()}
@@ -145,9 +158,9 @@ class Catalog:
     async def _follow_files(self, files: Mapping[str, LabelSet], stored: Collection[str]) -> None:
         for name in self.entries.keys() - files.keys() - set(stored):
             self._drop(name)
-        for each in files.values():
-            if not await self._is_settled(each.name, each.digest, None):
-                await self._want(each)
+        for name, label_set in files.items():
+            if not self._is_wanted(name, label_set.digest, None):
+                await self._want(label_set)
         self._files = files
         self._note()
 
@@ -155,7 +168,7 @@ class Catalog:
         try:
             if pointer is None:
                 raise ValueError("its pointer is damaged")
-            if await self._is_settled(name, pointer.digest, pointer):
+            if self._is_wanted(name, pointer.digest, pointer):
                 return
             definition = await self._shelf.definition(name, pointer.digest)
             if model := self._models.get(definition.model):
@@ -187,22 +200,17 @@ class Catalog:
             self._without_model.add(name)
             logger.warning("label_set_without_model", label_set=name, model=model)
 
-    async def _is_settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
+    def _is_wanted(self, name: str, digest: str, pointer: Pointer | None) -> bool:
         entry = self.entries.get(name)
-        if entry is None or not entry.is_settled(digest, pointer):
-            return False
-        if entry.elsewhere and not entry.ready:  # it may be built now
-            await self._builds.look(entry)
-        return True
+        return entry is not None and entry.is_wanted(digest, pointer)
 
     async def _want(self, entry: LabelSet) -> None:
         former = self._drop(entry.name)
         if former and former.model is entry.model:  # one of another model is not served any more
             entry.served = former.served
-        if former and former.version == entry.version:
-            entry.account = former.account
         self.entries[entry.name] = entry
-        await self._builds.take(entry)
+        put, putter = self._putters.get(entry.name, (None, None))
+        await self._builds.take(entry, putter if entry.pointer and entry.pointer.put == put else None)
 
     def _drop(self, name: str) -> LabelSet | None:
         former = self.entries.pop(name, None)

@@ -84,22 +84,18 @@ class Definition(LabelSetFields):
         """The examples of all labels, in the order of the labels."""
         return [image for label in self.labels for image in label.examples]
 
-    def rows(self, digest: str) -> set[str]:
-        """The names of its rows in the store: `digest`, that of the definition, and those of its examples."""
-        return {digest, *self.examples}
+    def prompt_counts(self) -> list[int]:
+        """The number of texts to encode for each of `names`."""
+        return [len(templates) for templates in self._templates()]
 
-    def prompt_count(self, names: int | None = None) -> int:
-        """The number of texts to encode for the first `names` names; None: for all."""
-        return sum(map(len, self._templates()[:names]))
-
-    def prompts(self, start: int) -> Iterator[tuple[str, ...]]:
-        """The prompts of each of `names`, from position `start` on."""
-        for templates, name in zip(self._templates()[start:], self.names[start:], strict=True):
+    def prompts(self, start: int, stop: int) -> Iterator[tuple[str, ...]]:
+        """The prompts of each of `names` from `start` to `stop`."""
+        for templates, name in zip(self._templates()[start:stop], self.names[start:stop], strict=True):
             yield tuple(fill(template, name) if SLOT in template else template for template in templates)
 
     def _templates(self) -> list[list[str]]:
-        own = [each.prompts or self.templates for each in self.labels]
-        return own + [self.templates] * len(self.background)
+        of_labels = [label.prompts or self.templates for label in self.labels]
+        return of_labels + [self.templates] * len(self.background)
 
     def fits(self, fingerprint: str) -> bool:
         """Whether it can be served with this model: weights are of one fingerprint, prompts and examples of any."""

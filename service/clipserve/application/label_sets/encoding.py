@@ -1,16 +1,15 @@
-"""Encodes the prompts and examples of a label set, a piece at a time, with lower priority than requests."""
+"""Encodes the prompts and examples of a label set, a part at a time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from clipserve.application.classifiers import Prompts, embed_labels, tell_label
 from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.records import Weights
+from clipserve.application.label_sets.parts import Embeddings, Part, parts_of
 from clipserve.application.label_sets.request import of_example
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader
@@ -19,79 +18,54 @@ from clipserve.errors import ClipError, InvalidInput
 
 T = TypeVar("T")
 
-# In one piece: a quarter of a second of a slow encoder, after which a build that is not wanted any more can end.
-_PROMPTS = 256
-_IMAGES = 16
 
+async def check(model: ServedModel, definition: Definition, images: Mapping[str, bytes]) -> None:
+    """Tokenize all prompts and decode all examples; the build encodes them later. `images`: by their SHA-256.
 
-async def check_prompts(model: ServedModel, definition: Definition) -> None:
-    """Raises TextTooLong or InvalidInput: a prompt cannot be encoded; the index is that of its label."""
-    for piece in _pieces(definition, 0):
-        with tell_label(piece):
-            texts = [text for _, prompts in piece for text in prompts]
+    Raises:
+        TextTooLong, InvalidInput: a prompt cannot be encoded, or an example is not an image or exceeds a limit; the
+            index is that of its label.
+    """
+    for part in parts_of(definition):
+        if part.images:
+            await _of_examples(model, definition, part, images, model.images.check)
+            continue
+        prompts = _prompts(definition, part)
+        with tell_label(prompts):
+            texts = [text for _, of_label in prompts for text in of_label]
             await model.texts.tokenize(texts, truncate=definition.truncate)
 
 
-async def check_examples(model: ServedModel, definition: Definition, images: Mapping[str, bytes]) -> None:
-    """Decode all examples; the build encodes them later. `images`: by their SHA-256.
-
-    Raises:
-        InvalidInput: an example is not an image, or exceeds a limit; the index is that of its label.
-    """
-    await _of_examples(model, definition, images, model.images.check)
-
-
 async def encode(
-    model: ServedModel,
-    definition: Definition,
-    weights: Weights | None,
-    images: Callable[[], Awaitable[Mapping[str, bytes]]],
-    paid: Callable[[int], AbstractAsyncContextManager[None]],
-) -> AsyncGenerator[Weights, None]:
-    """Yield more embeddings after each piece, until there are those of all examples and of all names.
-
-    `weights`: those that there are; None: none. `images`: gives the examples by their SHA-256. `paid`: charges so
-    many rows, which are encoded in its block.
+    model: ServedModel, definition: Definition, part: Part, images: Mapping[str, bytes]
+) -> Embeddings:
+    """The embeddings of a part. `images`: its examples by their SHA-256.
 
     Raises:
-        InvalidInput: see `check_prompts` and `check_examples`.
+        TextTooLong, InvalidInput: see `check`.
         BackendUnavailable, BackendFailed: see `Backend`.
     """
-    if weights is None:
-        async with paid(len(definition.examples)):
-            vectors = await _of_examples(model, definition, await images(), model.images.encode)
-        weights = Weights.none(np.array(vectors, np.float32).reshape(-1, model.manifest.embed_dim))
-        yield weights
-    for piece in _pieces(definition, len(weights.texts)):
-        async with paid(sum(len(prompts) for _, prompts in piece)):
-            embedded = await embed_labels(model.texts, piece, truncate=definition.truncate)
-        weights = weights.more(
-            np.stack([label.vector for label in embedded]), np.array([label.truncated for label in embedded])
-        )
-        yield weights
+    if part.images:
+        vectors = await _of_examples(model, definition, part, images, model.images.encode)
+        return Embeddings(np.array(vectors, np.float32), np.zeros(len(vectors), np.bool_))
+    labels = await embed_labels(model.texts, _prompts(definition, part), truncate=definition.truncate)
+    return Embeddings(
+        np.stack([label.vector for label in labels]), np.array([label.truncated for label in labels])
+    )
 
 
-def _pieces(definition: Definition, start: int) -> Iterator[Prompts]:
-    """The prompts of the names from `start` on."""
-    piece: list[tuple[int, Sequence[str]]] = []
-    size = 0
-    for name in enumerate(definition.prompts(start), start):
-        if piece and size + len(name[1]) > _PROMPTS:
-            yield piece
-            piece, size = [], 0
-        piece.append(name)
-        size += len(name[1])
-    if piece:
-        yield piece
+def _prompts(definition: Definition, part: Part) -> Prompts:
+    return [*enumerate(definition.prompts(part.start, part.stop), part.start)]
 
 
 async def _of_examples(
     model: ServedModel,
     definition: Definition,
+    part: Part,
     images: Mapping[str, bytes],
     work: Callable[[bytes, ImageHeader], Coroutine[Any, Any, T]],
 ) -> list[T]:
-    """What `work` gives of each example, in order, of some at a time."""
+    """What `work` gives of each example of the part, in order."""
 
     async def one(label: int, example: int, file: bytes, header: ImageHeader | ClipError) -> T:
         if isinstance(header, ClipError):
@@ -101,13 +75,11 @@ async def _of_examples(
         except InvalidInput as error:
             raise of_example(error, label, example) from None
 
+    first = len(definition.names)
     places = [(k, i) for k, label in enumerate(definition.labels) for i in range(len(label.examples))]
-    results: list[T] = []
-    for start in range(0, len(places), _IMAGES):
-        piece = places[start : start + _IMAGES]
-        files = [images[definition.labels[k].examples[i]] for k, i in piece]
-        headers = await model.images.read_headers(files)
-        results += await together(
-            one(*place, file, header) for place, file, header in zip(piece, files, headers, strict=True)
-        )
-    return results
+    places = places[part.start - first : part.stop - first]
+    files = [images[definition.labels[k].examples[i]] for k, i in places]
+    headers = await model.images.read_headers(files)
+    return await together(
+        one(*place, file, header) for place, file, header in zip(places, files, headers, strict=True)
+    )

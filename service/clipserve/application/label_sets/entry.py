@@ -6,13 +6,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Literal, get_args
 
 from clipserve.application.label_sets.definition import Definition, version_of
-from clipserve.application.label_sets.paying import Account
-from clipserve.application.label_sets.records import Pointer, Weights
-from clipserve.application.label_sets.served_set import ServedSet, served_set
+from clipserve.application.label_sets.served_set import ServedSet
+from clipserve.application.label_sets.shelf import Pointer
 from clipserve.application.served_model import ServedModel
 from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
 
@@ -33,8 +31,6 @@ class LabelSet:
         served: the set that requests use, an older version during a build; None: there is none yet.
         prompts, prompts_done: the number of prompts of `version`, and of those that are encoded.
         failure: why the last build failed. `final`: whether a retry would fail too.
-        elsewhere: whether another gateway builds it.
-        account: the rows of its build that are charged.
     """
 
     name: str
@@ -47,16 +43,14 @@ class LabelSet:
     done: int = 0
     failure: ClipError | None = None
     final: bool = False
-    elsewhere: bool = False
     began: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
-    account: Account = field(default_factory=Account)
     version: str = field(init=False)
     prompts: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.version = version_of(self.digest, self.fingerprint) if self.digest else ""
-        self.prompts = self.definition.prompt_count()  # once: it looks at each label
+        self.prompts = sum(self.definition.prompt_counts())  # once: it looks at each label
 
     @property
     def fingerprint(self) -> str:
@@ -70,6 +64,11 @@ class LabelSet:
     def read_only(self) -> bool:
         """Whether the set comes from a file."""
         return self.images is not None
+
+    @property
+    def use(self) -> str | None:
+        """What the embeddings of `version` are for; see `Use`."""
+        return None if self.read_only else self.digest
 
     @property
     def built(self) -> ServedSet | None:
@@ -108,15 +107,15 @@ class LabelSet:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the definition, for people."""
-        own, labels = self.definition, self.definition.labels
-        with_examples = sum(bool(each.examples) for each in labels)
+        definition, labels = self.definition, self.definition.labels
+        with_examples = sum(bool(label.examples) for label in labels)
         odd = []
-        if own.example_weight and 0 < with_examples < len(labels):
+        if definition.example_weight and 0 < with_examples < len(labels):
             odd.append(
                 f"{with_examples} of {len(labels)} labels have examples. An image is more similar to images "
                 "than to texts, so these labels have higher scores: give examples to all, or to none."
             )
-        if own.example_weight and with_examples and own.background:
+        if definition.example_weight and with_examples and definition.background:
             odd.append(
                 "background labels have no examples, and so have lower scores than labels with examples: use a "
                 "threshold in place of them."
@@ -128,29 +127,17 @@ class LabelSet:
         """The SHA-256 of the key that pays for the build; None: it is free."""
         return self.pointer.payer if self.pointer and self.pointer.pays_for == self.version else None
 
-    def is_settled(self, digest: str, pointer: Pointer | None) -> bool:
-        """Whether this is the wanted set, served or on its way. `pointer`: None: the set comes from a file.
+    def is_wanted(self, digest: str, pointer: Pointer | None) -> bool:
+        """Whether it is what this pointer names, and served or on its way. `pointer`: None: a file has it.
 
         It is not if another key has put an unfinished set again, or if one that has failed for good is put again.
         """
         begun = self.ready or self.final or self.task
         if self.digest != digest or self.read_only != (pointer is None) or not begun:
             return False
-        decides = attrgetter("put" if self.final else "payer")
-        return self.ready or not pointer or not self.pointer or decides(pointer) == decides(self.pointer)
-
-    def encoded(self, weights: Weights | None) -> None:
-        """Record how far the build is."""
-        self.done = self.definition.prompt_count(len(weights.texts)) if weights else 0
-
-    async def serve(self, digest: str, definition: Definition, weights: Weights | None = None) -> None:
-        """Serve this definition from now on, if `weights` has all its embeddings, or if its own fit."""
-        complete = weights is not None and len(weights.texts) == len(definition.names)
-        if complete if definition.weights is None else definition.fits(self.fingerprint):
-            self.served = await asyncio.to_thread(
-                served_set, self.name, digest, definition, weights, self.model
-            )
-            self.failure = None if self.ready else self.failure
+        if self.ready or not pointer or not self.pointer:
+            return True
+        return pointer.put == self.pointer.put if self.final else pointer.payer == self.pointer.payer
 
     def fail(self, error: ClipError, *, final: bool) -> None:
         """Record why the build failed. `final`: whether a retry would fail too."""

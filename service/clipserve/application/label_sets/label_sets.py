@@ -10,7 +10,7 @@ from copy import copy
 
 from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.encoding import check_examples, check_prompts
+from clipserve.application.label_sets.encoding import check
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
@@ -71,13 +71,14 @@ class LabelSets:
             LabelSetFailed: the set cannot be built.
             StoreUnavailable: the store has not been read yet.
         """
-        entries = [self._entry(each.partition("@")[0]) for each in names]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PART_FOR_BUILD * remaining(math.inf)):
-                for entry in entries:
-                    if entry.served is None:
-                        await self._catalog.settled(entry.name)
-        found = [self._find(*each.partition("@")[::2]) for each in names]
+        entries = [self._entry(name.partition("@")[0]) for name in names]
+        if any(entry.served is None for entry in entries):  # most requests need no timeout
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PART_FOR_BUILD * remaining(math.inf)):
+                    for entry in entries:
+                        if entry.served is None:
+                            await self._catalog.settled(entry.name)
+        found = [self._find(*name.partition("@")[::2]) for name in names]
         self._metrics.label_sets_used.inc(len(found))
         return found
 
@@ -120,8 +121,7 @@ class LabelSets:
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
-        await check_prompts(model, definition)
-        await check_examples(model, definition, images)
+        await check(model, definition, images)
         await self._catalog.refresh()
         vectors_size = 4 * model.manifest.embed_dim * (len(definition.names) + len(definition.examples))
         size = len(wanted.stored) + sum(map(len, images.values())) + vectors_size

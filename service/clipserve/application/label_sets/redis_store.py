@@ -26,13 +26,12 @@ _VALUE_SECONDS = 5.0  # for values of some tens of megabytes
 _REVISION = PREFIX + "revision"
 _KEYS = (_REVISION, *(PREFIX + kind for kind in get_args(Kind)))
 
-# ARGV: the revision that is expected, the step to the next, then key and name of each row. The revision comes
-# first: what may fail, for want of memory or of a right, fails there.
+# ARGV: the step to the next revision, then key and name of each row.
 _DELETE = """
-if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
-redis.call('INCRBY', KEYS[1], ARGV[2])
-for at = 3, #ARGV, 2 do redis.call('HDEL', ARGV[at], ARGV[at + 1]) end
-return 1
+redis.call('INCRBY', KEYS[1], ARGV[1])
+local deleted = 0
+for at = 2, #ARGV, 2 do deleted = deleted + redis.call('HDEL', ARGV[at], ARGV[at + 1]) end
+return deleted
 """
 # What makes room may be done without any. Redis has known this line since version 7.
 _DELETE_WHEN_FULL = "#!lua flags=allow-oom\n" + _DELETE
@@ -80,9 +79,9 @@ class RedisStore:
                     pipeline.execute_command("HSET", PREFIX + kind, name, value)
                 await _in_time(_VALUE_SECONDS, pipeline.execute())
 
-    async def delete(self, keys: Collection[Key], revision: int) -> bool:
+    async def delete(self, keys: Collection[Key]) -> bool:
         rows = [part for kind, name in keys for part in (PREFIX + kind, name)]
-        arguments = (len(_KEYS), *_KEYS, revision, revision_step(), *rows)
+        arguments = (len(_KEYS), *_KEYS, revision_step(), *rows)
         with self._changing.translated():
             try:
                 return bool(await self._ask(_VALUE_SECONDS, "EVAL", _DELETE, *arguments))

@@ -81,7 +81,7 @@ class PutRequest(Choice):
             templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)
-        at_most("prompts (labels x templates)", definition.prompt_count(), own.max_label_set_prompts)
+        at_most("prompts (labels x templates)", sum(definition.prompt_counts()), own.max_label_set_prompts)
         stored = definition.to_bytes()
         size = len(stored) + sum(map(len, images.values()))
         at_most("bytes in the label set", size, own.max_label_set_bytes)

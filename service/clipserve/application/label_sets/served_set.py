@@ -8,7 +8,7 @@ import numpy as np
 
 from clipserve.api.requests import ClassifyRequest
 from clipserve.application.label_sets.definition import Definition, version_of
-from clipserve.application.label_sets.records import Weights
+from clipserve.application.label_sets.parts import Embeddings
 from clipserve.application.label_sets.trained import no_cosines, trained_classifier
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
@@ -57,17 +57,22 @@ class ServedSet:
 
 
 def served_set(
-    name: str, digest: str, definition: Definition, weights: Weights | None, model: ServedModel
+    name: str, digest: str, definition: Definition, embeddings: Embeddings | None, model: ServedModel
 ) -> ServedSet:
-    """Make the served set of a definition. `weights`: the embeddings of all its names; None: it has its own."""
+    """Make the served set of a definition. `embeddings`: of all its parts; None: it has trained weights."""
     loo, truncated = None, list[str]()
-    if weights is None:
+    if embeddings is None:
         classifier = trained_classifier(definition)
     else:
-        examples, joined = _joined(definition, weights)
-        classifier = ZeroShotClassifier(definition.names, joined, model.manifest.scoring)
-        loo = leave_one_out(weights.texts, examples, joined, definition.example_weight)
-        truncated = [each for each, was in zip(definition.names, weights.truncated, strict=True) if was]
+        names = definition.names
+        texts, joined = embeddings.rows[: len(names)], embeddings.rows[: len(names)].copy()
+        ends = np.cumsum([len(label.examples) for label in definition.labels])
+        examples = np.split(embeddings.rows[len(names) :], ends[:-1])
+        for k, of_label in enumerate(examples):
+            joined[k] = with_examples(joined[k], of_label, definition.example_weight)
+        classifier = ZeroShotClassifier(names, joined, model.manifest.scoring)
+        loo = leave_one_out(texts, examples, joined, definition.example_weight)
+        truncated = [name for name, cut in zip(names, embeddings.truncated, strict=False) if cut]
     return ServedSet(
         name,
         digest,
@@ -92,13 +97,3 @@ def _thresholds(definition: Definition) -> FloatArray | None:
     if not any(each is not None for each in own):
         return None
     return np.array([-np.inf if each is None else each for each in own], np.float32)
-
-
-def _joined(definition: Definition, weights: Weights) -> tuple[list[FloatArray], FloatArray]:
-    """The examples of each label, [E_k, D], and the classifier of all names, [K + background, D]."""
-    ends = np.cumsum([len(each.examples) for each in definition.labels])
-    examples = np.split(weights.examples, ends[:-1])
-    classifier = weights.texts.copy()
-    for k, own in enumerate(examples):
-        classifier[k] = with_examples(classifier[k], own, definition.example_weight)
-    return examples, classifier

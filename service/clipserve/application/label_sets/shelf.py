@@ -1,21 +1,86 @@
-"""Reads and writes the records of label sets in a store, and deletes those that no pointer refers to."""
+"""The rows of label sets in a store.
+
+    sets          name           Pointer: the wanted definition, and the former one
+    definitions   name           the wanted Definition
+    formers       name           the Definition that is served until the wanted one is built; empty: none
+    images        name           the files of the wanted definition's examples, each behind its length
+    vectors       version/part   the embeddings of a part of a definition
+    uses          version        Use: what these embeddings are for, and when they were last used
+
+The first four are a label set. They are written and deleted together, and a definition or an image is what the
+pointer names only if its digest says so: another gateway may replace the set between two reads.
+
+The other two are a cache. A version belongs to a definition and to a model's fingerprint, and with the part it
+determines the embeddings. So any gateway may write them, twice changes nothing, and what is lost is made again.
+Gateways with different models, or in the middle of an upgrade, share one store: each has its own versions.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Self
 
-from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.records import Build, Pointer, Weights
+from pydantic import BaseModel
+
+from clipserve.application.label_sets.definition import Definition, digest_of
+from clipserve.application.label_sets.parts import Embeddings, Part
 from clipserve.application.label_sets.store import Key, Kind, Store
 
-_RECORDS: tuple[Kind, ...] = ("definitions", "images", "builds", "weights")
-# In the middle of an upgrade there are two fingerprints, after it was taken back perhaps three.
-_VERSIONS = 3
+_DAY = 86_400.0  # seconds
+_UNUSED_SECONDS = 7 * _DAY
+_LENGTH = 8  # bytes of the length of an image
+_OF_A_SET: tuple[Kind, ...] = ("sets", "definitions", "formers", "images")
+
+
+class _Row(BaseModel, frozen=True):
+    """A row as JSON. Reading ignores unknown fields, which a later version of the service may have added."""
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def found(cls, stored: bytes | None) -> Self | None:
+        """Parse a row. None: the row is missing or damaged."""
+        try:
+            return None if stored is None else cls.model_validate_json(stored)
+        except ValueError:
+            return None
+
+
+class Pointer(_Row):
+    """The definition of a label set's name.
+
+    Attributes:
+        digest: of the wanted definition.
+        former: the digest of the definition that is served until the wanted one is built.
+        size: the bytes of the set when it is built.
+        put: the time of the put, seconds since 1970.
+        payer: the SHA-256 of the key that put it, and pays for the build of the version `pays_for` only.
+    """
+
+    digest: str
+    former: str | None
+    size: int
+    put: float = 0.0
+    payer: str | None = None
+    pays_for: str = ""
+
+
+class Use(_Row):
+    """What the embeddings of a version are for. `digest`: of their definition; None: of a file, without a pointer.
+
+    `last`: the time when a gateway last had them, to a day, in seconds since 1970.
+    """
+
+    digest: str | None
+    last: float
 
 
 class Shelf:
-    """The records of one store. All methods raise StoreUnavailable."""
+    """The rows of one store. All methods raise StoreUnavailable."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -25,136 +90,99 @@ class Shelf:
         rows = await self._store.get("sets", await self._store.names("sets"))
         return {name: Pointer.found(row) for name, row in rows.items()}
 
-    async def definition(self, name: str, digest: str) -> Definition:
-        """A stored definition. Raises ValueError: it is missing or damaged."""
-        row = await self._row("definitions", f"{name}/{digest}")
-        if row is None:
-            raise ValueError("there is no such definition")
-        return await asyncio.to_thread(Definition.from_bytes, row)
+    async def definition(self, name: str, digest: str, *, former: bool = False) -> Definition:
+        """The wanted definition, or the former one. Raises ValueError: it is missing, damaged or another by now."""
+        row = (await self._store.get(kind := "formers" if former else "definitions", [name])).get(name, b"")
 
-    async def images(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
-        """The stored images among these, by their SHA-256."""
-        rows = await self._store.get("images", [f"{name}/{digest}" for digest in digests])
-        return {key.removeprefix(f"{name}/"): file for key, file in rows.items()}
+        def parsed() -> Definition:
+            if digest_of(row) != digest:
+                raise ValueError(f"the row of {kind} is not what the pointer names")
+            return Definition.from_bytes(row)
 
-    async def build(self, name: str, version: str) -> Build | None:
-        """The row of a build. None: it is missing or damaged."""
-        return Build.found(await self._row("builds", f"{name}/{version}"))
+        return await asyncio.to_thread(parsed)
 
-    async def weights(self, name: str, version: str, definition: Definition, dim: int) -> Weights | None:
-        """The stored embeddings. None: they are missing, damaged or do not fit the definition: build them again."""
-        row = await self._row("weights", f"{name}/{version}")
-        weights = None if row is None else await asyncio.to_thread(Weights.from_bytes, row)
-        return weights if weights and weights.fit(definition, dim) else None
+    async def images(self, name: str) -> dict[str, bytes]:
+        """The stored examples by their SHA-256; of damaged ones this is another."""
+        row = (await self._store.get("images", [name])).get(name, b"")
+        return await asyncio.to_thread(
+            lambda: {hashlib.sha256(file).hexdigest(): file for file in _split(row)}
+        )
 
     async def keep(
-        self, name: str, pointer: Pointer, definition: bytes, images: Mapping[str, bytes], announced: Build
+        self,
+        name: str,
+        pointer: Pointer,
+        definition: bytes,
+        former: Definition | None,
+        images: Iterable[bytes],
     ) -> None:
-        """Store a definition under its name. Of concurrent calls the last wins.
-
-        The rows of an equal definition are written again, which repairs damaged ones. `images`: by their SHA-256.
-        `announced`: the row of the build, written if there is none.
-        """
-        build = f"{name}/{pointer.pays_for}"
-        rows: dict[Key, bytes] = {("images", f"{name}/{image}"): file for image, file in images.items()}
-        rows["definitions", f"{name}/{pointer.digest}"] = definition
-        if Build.found(await self._row("builds", build)) is None:
-            rows["builds", build] = announced.to_bytes()
-        rows["sets", name] = pointer.to_bytes()
-        await self._store.put(rows)
-
-    async def drop_unused(self, name: str, used: Collection[str], built: str | None = None) -> None:
-        """Delete the definitions and images that are not in `used`; if a version is `built`, older embeddings too.
-
-        If the pointer refers to another definition by now, nothing is deleted: the put of that one calls this too.
-        """
-
-        async def unused() -> list[Key]:
-            row = await self._row("sets", name)
-            if row is not None:  # else the set is a file
-                pointer = Pointer.found(row)
-                if pointer is None or not {pointer.digest, None if built else pointer.previous} <= {
-                    *used,
-                    None,
-                }:
-                    return []
-            records = await self._records(name, _RECORDS if built else ("definitions", "images"))
-            kept = {f"{name}/{each}" for each in (*used, built)} | await self._newest(records, used)
-            return [key for key in records if key[1] not in kept]
-
-        await self._delete(unused)
-
-    async def report(self, name: str, version: str, build: Build, weights: Weights | None) -> None:
-        """Store the progress of a build. If the set was replaced or deleted meanwhile, delete its rows."""
-        key = f"{name}/{version}"
-        rows: dict[Key, bytes] = {("builds", key): build.to_bytes()}
-        if weights:
-            rows["weights", key] = await asyncio.to_thread(weights.to_bytes)
-        await self._store.put(rows)
-
-        async def left_behind() -> list[Key]:
-            pointer = Pointer.found(await self._row("sets", name))
-            wanted = pointer and build.digest in (pointer.digest, pointer.previous)
-            return [] if wanted else [("builds", key), ("weights", key)]
-
-        if not build.of_file:
-            await self._delete(left_behind)
+        """Store a label set. Of concurrent calls the last wins."""
+        lengths_and_files = [part for file in images for part in (len(file).to_bytes(_LENGTH), file)]
+        await self._store.put(
+            {
+                ("sets", name): pointer.to_bytes(),
+                ("definitions", name): definition,
+                ("formers", name): former.to_bytes() if former else b"",
+                ("images", name): b"".join(lengths_and_files),
+            }
+        )
 
     async def forget(self, name: str) -> bool:
-        """Delete all rows of a label set. False: there is no such set."""
+        """Delete a label set. False: there is no such set."""
+        return await self._store.delete([(kind, name) for kind in _OF_A_SET])
 
-        async def everything() -> list[Key]:
-            if await self._row("sets", name) is None:
-                return []
-            return [("sets", name), *await self._records(name)]
+    async def embeddings(self, version: str, parts: Sequence[Part], dim: int) -> dict[Part, Embeddings]:
+        """The stored embeddings of these parts, without those that are missing or damaged."""
+        rows = await self._store.get("vectors", [f"{version}/{part.name}" for part in parts])
 
-        return await self._delete(everything)
+        def parsed() -> dict[Part, Embeddings]:
+            stored = ((part, rows.get(f"{version}/{part.name}", b"")) for part in parts)
+            found = ((part, Embeddings.from_bytes(row, part, dim)) for part, row in stored)
+            return {part: embeddings for part, embeddings in found if embeddings}
 
-    async def drop_orphans(self, files: Collection[str]) -> None:
-        """Delete the rows that a killed gateway left of deleted sets. `files`: the names of sets in files.
+        return await asyncio.to_thread(parsed)
 
-        Another gateway may have other files; rows of `builds` with `of_file` protect their sets.
+    async def add(self, version: str, digest: str | None, part: Part, embeddings: Embeddings) -> None:
+        """Store the embeddings of a part. `digest`: see `Use`."""
+        use = Use(digest=digest, last=time.time())
+        row = await asyncio.to_thread(embeddings.to_bytes)
+        await self._store.put({("vectors", f"{version}/{part.name}"): row, ("uses", version): use.to_bytes()})
+
+    async def sweep(self, served: Mapping[str, str | None]) -> None:
+        """Delete the embeddings that belong to no pointer's definition, or that no gateway has used for a week.
+
+        `served`: the versions that are used here, with the digests of their uses. It may delete embeddings of a set
+        that is being put again: they are a cache.
         """
-
-        async def orphans() -> list[Key]:
-            builds = await self._store.get("builds", await self._store.names("builds"))
-            of_files = [name for name, row in builds.items() if (build := Build.found(row)) and build.of_file]
-            kept = {*await self._store.names("sets"), *files, *map(_set_of, of_files)}
-            return [key for key in await self._records() if _set_of(key[1]) not in kept]
-
-        await self._delete(orphans)
-
-    async def _delete(self, unused: Callable[[], Awaitable[list[Key]]]) -> bool:
-        """Delete these rows, decided again if anything has changed since they were. False: there are none."""
-        while True:
-            revision = await self._store.revision()
-            keys = await unused()
-            if not keys or await self._store.delete(keys, revision):
-                return bool(keys)
-
-    async def _records(self, name: str | None = None, kinds: tuple[Kind, ...] = _RECORDS) -> list[Key]:
-        """All rows of a label set but its pointer; without a name, of all of them."""
-        return [
-            (kind, each)
-            for kind in kinds
-            for each in await self._store.names(kind)
-            if name is None or _set_of(each) == name
-        ]
-
-    async def _newest(self, records: list[Key], used: Collection[str]) -> set[str]:
-        """Of the builds among them the newest, and before all others those that are under way of what is used."""
-        found = []
-        rows = await self._store.get("builds", [name for kind, name in records if kind == "builds"])
-        for name, row in rows.items():
-            build = Build.found(row)
-            if build and (build.finished or build.digest in used):
-                found.append((build.until if build.finished else float("inf"), name))
-        return {name for _, name in sorted(found, reverse=True)[:_VERSIONS]}
-
-    async def _row(self, kind: Kind, name: str) -> bytes | None:
-        return (await self._store.get(kind, [name])).get(name)
+        now, vectors = time.time(), await self._store.names("vectors")
+        rows = await self._store.get("uses", await self._store.names("uses"))
+        uses = {version: use for version, row in rows.items() if (use := Use.found(row))}
+        daily = {
+            version: Use(digest=digest, last=now)
+            for version, digest in served.items()
+            if version not in uses or uses[version].last < now - _DAY
+        }
+        if daily:
+            await self._store.put({("uses", version): use.to_bytes() for version, use in daily.items()})
+        # Later than the embeddings, which are later than their pointer. One that cannot be read may name any.
+        pointers = (await self.pointers()).values()
+        named = {digest for pointer in pointers if pointer for digest in (pointer.digest, pointer.former)}
+        needed = {
+            version
+            for version, use in (uses | daily).items()
+            if use.last > now - _UNUSED_SECONDS
+            and (use.digest is None or use.digest in named or None in pointers)
+        }
+        unused: list[Key] = [("uses", version) for version in rows if version not in needed]
+        unused += [("vectors", name) for name in vectors if name.partition("/")[0] not in needed]
+        if unused:
+            await self._store.delete(unused)
 
 
-def _set_of(record: str) -> str:
-    """The name of the label set that a row other than a pointer belongs to."""
-    return record.partition("/")[0]
+def _split(row: bytes) -> Iterator[bytes]:
+    """The files of a row of `images`."""
+    start = 0
+    while start < len(row):
+        end = start + _LENGTH + int.from_bytes(row[start : start + _LENGTH])
+        yield row[start + _LENGTH : end]
+        start = end

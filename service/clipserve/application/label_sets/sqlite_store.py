@@ -27,7 +27,7 @@ T = TypeVar("T")
 FILE = "label-sets.sqlite"
 
 _BUSY_SECONDS = 2.0  # to wait for another process; a change of some tens of megabytes takes less
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 # Not WITHOUT ROWID: then the index of the primary key would hold the values too, and names are read from it alone.
 _SCHEMA = (
     "CREATE TABLE rows (kind TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, name))",
@@ -44,8 +44,12 @@ _SPOILT = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) 
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
-class NewerSchema(Exception):
-    """The file was written by a later version of the service."""
+class OtherSchema(Exception):
+    """The file was written by another version of the service. `newer`: by a later one."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(f"its schema has version {found}, and {_SCHEMA_VERSION} is known")
+        self.newer = found > _SCHEMA_VERSION
 
 
 class SqliteStore:
@@ -59,7 +63,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         self._inode: tuple[int, int] | None = None  # of the file that is connected
-        kinds = (sqlite3.Error, OSError, NewerSchema)
+        kinds = (sqlite3.Error, OSError, OtherSchema)
         self._reading, self._changing = Failures(kinds, _advice), Failures(kinds, _advice)
 
     async def revision(self) -> int:
@@ -76,8 +80,8 @@ class SqliteStore:
     async def put(self, rows: Mapping[Key, bytes]) -> None:
         await self._call(self._changing, self._put, rows)
 
-    async def delete(self, keys: Collection[Key], revision: int) -> bool:
-        return await self._call(self._changing, self._delete, keys, revision)
+    async def delete(self, keys: Collection[Key]) -> bool:
+        return await self._call(self._changing, self._delete, keys)
 
     async def aclose(self) -> None:
         if not self._closed:
@@ -112,25 +116,23 @@ class SqliteStore:
             connection.execute(_COUNT, (revision_step(),))
         self._keep_reserve()
 
-    def _delete(self, keys: Collection[Key], revision: int) -> bool:
+    def _delete(self, keys: Collection[Key]) -> bool:
         try:
-            deleted = self._deleted(keys, revision)
+            deleted = self._deleted(keys)
         except (sqlite3.Error, OSError) as error:
             if _code_of(error) not in _NO_ROOM or not self._reserve.exists():
                 raise
             self._reserve.unlink(missing_ok=True)
-            deleted = self._deleted(keys, revision)
+            deleted = self._deleted(keys)
         self._keep_reserve()
         return deleted
 
-    def _deleted(self, keys: Collection[Key], revision: int) -> bool:
+    def _deleted(self, keys: Collection[Key]) -> bool:
         with suppress(FileNotFoundError), self._transaction("BEGIN IMMEDIATE") as connection:
-            counted = connection.execute(f"{_COUNT} WHERE number = ?", (revision_step(), revision))
-            if not counted.rowcount:
-                return False
-            connection.executemany("DELETE FROM rows WHERE kind = ? AND name = ?", keys)
-            return True
-        return revision == 0
+            count = connection.executemany("DELETE FROM rows WHERE kind = ? AND name = ?", keys).rowcount
+            connection.execute(_COUNT, (revision_step(),))
+            return count > 0
+        return False
 
     @contextmanager
     def _transaction(self, begin: str, schema: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
@@ -208,10 +210,10 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """Of the schema; 0: there are no tables yet."""
+    """Of the schema; 0: there are no tables yet. Raises OtherSchema."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > _SCHEMA_VERSION:
-        raise NewerSchema(f"its schema has version {version}, and {_SCHEMA_VERSION} is known")
+    if version not in (0, _SCHEMA_VERSION):
+        raise OtherSchema(version)
     return version
 
 
@@ -221,10 +223,12 @@ def _code_of(error: Exception) -> int:
 
 
 def _advice(error: Exception) -> str:
-    if isinstance(error, NewerSchema):
+    if isinstance(error, OtherSchema):
+        writer = "a newer" if error.newer else "an older"
+        remedy = "start that one" if error.newer else f"move {FILE} away and put the label sets again"
         return (
-            "The label sets in CLIPSERVE_STATE_DIR were written by a newer version of clipserve: start that one, "
-            "or choose another folder."
+            f"The label sets in CLIPSERVE_STATE_DIR were written by {writer} version of clipserve, and cannot be "
+            f"read by this one: {remedy}, or choose another folder."
         )
     code = _code_of(error)
     if code in _WAITED:

@@ -1,8 +1,4 @@
-"""The interface of stores for label sets. A store sees rows of bytes; `label_sets.records` defines them.
-
-The name of each row, except a pointer's, determines its content, so concurrent writers agree. A store must write
-several rows atomically, and delete rows only if nothing has changed since the revision that the caller read.
-"""
+"""The interface of stores for label sets. A store sees rows of bytes; `label_sets.shelf` defines them."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import Literal, Protocol
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.log import logger
 
-Kind = Literal["sets", "definitions", "images", "builds", "weights"]
+Kind = Literal["sets", "definitions", "formers", "images", "vectors", "uses"]
 Key = tuple[Kind, str]
 
 
@@ -37,8 +33,8 @@ class Store(Protocol):
     async def put(self, rows: Mapping[Key, bytes]) -> None:
         """Write rows atomically: a reader, or a start after a crash, finds all of them or none."""
 
-    async def delete(self, keys: Collection[Key], revision: int) -> bool:
-        """Delete rows atomically. False: the revision has changed, and nothing is deleted."""
+    async def delete(self, keys: Collection[Key]) -> bool:
+        """Delete rows atomically. False: there was none of them."""
 
     async def aclose(self) -> None:
         """Close the connections."""

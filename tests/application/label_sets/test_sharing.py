@@ -1,0 +1,151 @@
+"""Gateways that share a store build what they do not find there, know of no other gateway, and serve the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clipserve.application.label_sets.shelf import Pointer
+from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.making import Counted, not_waiting, rows_of
+from tests.application.label_sets.memory_store import MemoryStore
+from tests.application.label_sets.test_label_sets import OF_A_SET, classified, rows, until, version_at
+
+SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"]}
+LARGE: dict[str, Any] = {"labels": [f"{n}" for n in range(1_000)], "templates": ["a {}", "b {}", "c {}"]}
+
+
+class Stopping(Counted):
+    """Stops once, after so many texts, until its gate is opened."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._after, self.stopped = after, False
+
+    async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
+        if self.texts >= self._after and not self.stopped:
+            self.stopped = True
+            self.gate.clear()
+        return await super().encode_text(token_ids, lengths)
+
+
+async def long_ago(store: MemoryStore) -> None:
+    """As if `pets` had been put long ago, so that no gateway waits for another."""
+    pointer = Pointer.found((await rows_of(store, "sets"))["pets"])
+    assert pointer
+    await store.put({("sets", "pets"): pointer.model_copy(update={"put": 1.0}).to_bytes()})
+
+
+def ready(*sites: Site) -> Any:
+    async def are() -> bool:
+        return all(site.sets.get("pets").state == "ready" for site in sites)
+
+    return are
+
+
+async def test_one_that_was_put_elsewhere_just_now_is_waited_for(open_site: OpenSite) -> None:
+    store, here, there = MemoryStore(), Counted(), Counted()
+    first, second = await open_site(store, backend=here), await open_site(store, backend=there)
+    here.gate.clear()
+    with not_waiting():
+        version = (await first.put(**SMALL)).version
+    await until(lambda: _is_building(second))
+    here.gate.set()
+    await until(ready(first, second))
+    assert (there.texts, await version_at(second)) == (0, version)
+
+
+async def _is_building(site: Site) -> bool:
+    return [state.state for state in site.sets.all()] == ["building"]
+
+
+async def test_a_build_that_was_cut_off_goes_on_where_it_was(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    first = await open_site(store, backend=(stopping := Stopping(after=1_500)))
+    with not_waiting():
+        await first.put(**LARGE)
+    await until(lambda: _is_stopped(stopping), 60)
+    done = first.sets.get("pets").prompts_done
+    assert 1_000 < done < 2_000
+    await first.sets.aclose()
+    await long_ago(store)
+    again = await open_site(store, backend=(backend := Counted()))
+    await until(ready(again), 60)
+    assert backend.texts == 3_000 - done
+
+
+async def _is_stopped(backend: Counted) -> bool:
+    return not backend.gate.is_set()
+
+
+async def test_two_that_build_the_same_at_once_serve_and_store_the_same(open_site: OpenSite) -> None:
+    store, here, there = MemoryStore(), Counted(), Counted()
+    first, second = await open_site(store, backend=here), await open_site(store, backend=there)
+    for backend in (here, there):
+        backend.gate.clear()
+    await put_long_ago(open_site, store, **SMALL)
+    await until(lambda: _asked(here, there))
+    for backend in (here, there):
+        backend.gate.set()
+    await until(ready(first, second))
+    assert here.texts == there.texts == 6, "both have built it"
+    answers = [await classified(site, "pets") for site in (first, second)]
+    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
+    again = await open_site(store, backend=(backend := Counted()))
+    assert (again.sets.get("pets").state, backend.texts) == ("ready", 0)
+
+
+async def put_long_ago(open_site: OpenSite, store: MemoryStore, **fields: Any) -> None:
+    """Put `pets` as a gateway did that is gone, and left nothing of its build."""
+    elsewhere, backend = MemoryStore(), Counted()
+    site = await open_site(elsewhere, backend=backend)
+    backend.gate.clear()
+    with not_waiting():
+        await site.put(**fields)
+    await long_ago(elsewhere)
+    for kind in OF_A_SET:
+        await store.put({(kind, name): row for name, row in (await rows_of(elsewhere, kind)).items()})
+
+
+async def _asked(*backends: Counted) -> bool:
+    return all(backend.asked for backend in backends)
+
+
+async def test_two_that_build_a_large_one_share_its_parts(open_site: OpenSite) -> None:
+    store, here, there = MemoryStore(), Stopping(after=900), Stopping(after=900)
+    first, second = await open_site(store, backend=here), await open_site(store, backend=there)
+    await put_long_ago(open_site, store, **LARGE)
+    for backend in (here, there):
+        await until(lambda backend=backend: _is_stopped(backend), 60)  # type: ignore[misc]
+    here.gate.set()
+    await until(ready(first), 60)
+    there.gate.set()
+    await until(ready(second), 60)
+    assert min(here.texts, there.texts) > 900
+    assert here.texts + there.texts < 3_000 + 6 * 256, "but for parts that both had begun"
+    answers = [await classified(site, "pets") for site in (first, second)]
+    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start_too(
+    open_site: OpenSite, restarted: bool
+) -> None:
+    store, backend = MemoryStore(), Counted()
+    site = await open_site(store, backend=backend)
+    old = (await site.put(**SMALL)).version
+    backend.gate.clear()
+    with not_waiting():
+        await site.put(labels=["unfinished"])
+        new = await site.put(labels=["cat"])
+    assert (new.state, new.served_version) == ("building", old)
+    if restarted:
+        await site.sets.aclose()
+        site = await open_site(store, backend=(backend := Counted()))
+        backend.gate.clear()
+        await long_ago(store)
+    assert await version_at(site) == old
+    backend.gate.set()
+    await until(ready(site))
+    assert await version_at(site) == new.version
