@@ -18,11 +18,8 @@ from clipserve.errors import (
     ClipError,
     InvalidInput,
     LabelSetNotReady,
-    TextTooLong,
     TooMany,
-    UndecodableImage,
     UnknownLabelSet,
-    UnknownModel,
 )
 from clipserve.telemetry.request import RequestContext, enter
 from tests.application.label_sets.conftest import OpenSite, Site
@@ -317,58 +314,6 @@ async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite
     assert top[0] == "a"
     partly = await site.put(labels=["a", {"label": "b", "examples": [blue]}])
     assert "1 of 2 labels have examples" in partly.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("fields", "kind", "words"),
-    [
-        ({"labels": []}, InvalidInput, "at least one label"),
-        ({"labels": ["a", " "]}, InvalidInput, "label 1 is empty"),
-        ({"labels": ["a", "a"]}, InvalidInput, "label 1 is the same as label 0"),
-        ({"labels": ["a"], "background": ["a"]}, InvalidInput, "background label 0 is the same as label 0"),
-        ({"labels": [f"{i}" for i in range(1_001)]}, TooMany, "1,001 labels; the limit is 1,000"),
-        ({"labels": [{"label": "a", "id": "x"}, {"label": "b", "id": "x"}]}, InvalidInput, "that of label 0"),
-        ({"labels": [{"label": "a", "id": "\n"}]}, InvalidInput, "id of label 0"),
-        ({"labels": [{"label": "a", "prompts": ["b", "b"]}]}, InvalidInput, "a prompt twice"),
-        ({"labels": [{"label": "a", "prompts": [" "]}]}, InvalidInput, "is empty"),
-        ({"labels": [{"label": "a", "prompts": ["b" * 1_025]}]}, TextTooLong, "1,025 characters"),
-        ({"labels": ["a" * 20]}, TextTooLong, "label 0 makes a prompt of"),
-        ({"labels": ["a", {"label": "b", "prompts": ["c" * 20]}]}, TextTooLong, "label 1 makes a prompt of"),
-        ({"labels": [{"label": "a", "threshold": 2}]}, InvalidInput, "threshold of label 0 is 2"),
-        ({"temperature": 0}, InvalidInput, "temperature is 0; it must be from 0.001"),
-        ({"threshold": -3}, InvalidInput, "threshold is -3"),
-        ({"example_weight": 1.5}, InvalidInput, "example_weight is 1.5"),
-        ({"templates": ["no slot"]}, InvalidInput, "template 0 has no slot"),
-        ({"model": "other"}, UnknownModel, "no model .other. is served"),
-        ({"labels": ["a", {"label": "b", "examples": [b"no image"]}]}, InvalidInput, "example 0 of label 1"),
-        (
-            {"labels": ["a", {"label": "b", "examples": [UndecodableImage("it is no base64")]}]},
-            UndecodableImage,
-            "example 0 of label 1: it is no base64",
-        ),
-        ({"labels": [{"label": "a", "examples": [bytes(8_000_000)]}]}, TooMany, "bytes in the label set"),
-    ],
-)
-async def test_what_cannot_be_a_set_is_said_and_nothing_is_kept(
-    open_site: OpenSite, fields: dict[str, Any], kind: type[ClipError], words: str
-) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    with pytest.raises(kind, match=words):
-        await site.put(**fields)
-    assert site.sets.all() == []
-    assert await store.revision() == 0
-
-
-@pytest.mark.parametrize("name", ["", "../x", "a/b", "a\nb", "a@b", ".a", "a" * 65, "ä", "a b"])
-async def test_a_name_is_a_plain_word(open_site: OpenSite, name: str) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    with pytest.raises(InvalidInput, match="the name of a label set has 1 to 64"):
-        await site.put(name)
-    with pytest.raises(InvalidInput, match="the name of a label set has 1 to 64"):
-        await site.sets.delete(name)
-    assert await store.revision() == 0
 
 
 async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
