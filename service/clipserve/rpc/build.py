@@ -17,7 +17,7 @@ from clipserve.rpc.reflection import SERVICE as REFLECTION
 from clipserve.rpc.reflection import Reflection
 from clipserve.rpc.server import CLIP, SERVICE, RpcServer
 from clipserve.rpc.small_calls import SmallCalls
-from clipserve.rpc.streaming import Streaming
+from clipserve.rpc.streaming import StreamCalls
 
 
 def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
@@ -26,7 +26,7 @@ def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
     reads = ReadSlots(ReadLimits(slots, options.body_timeout_seconds))
     exchange = RpcExchange(gate, reads, shared.budget, options, shared.metrics, shared.refusals)
     methods = Methods(shared, options.max_json_bytes)
-    streaming = Streaming(gate, shared.bulk_places, options)
+    streaming = StreamCalls(gate, shared.bulk_places, options)
     handlers: dict[str, grpc.RpcMethodHandler] = {}
     for method in CLIP.methods:
         work = getattr(methods, method.name)

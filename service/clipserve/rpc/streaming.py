@@ -24,8 +24,8 @@ from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.reading import to_its_end
 
 
-class Streaming:
-    """Answers streaming calls; each call of this object answers one."""
+class StreamCalls:
+    """Answers calls of many messages; each call of this object answers one."""
 
     def __init__(self, gate: Gate, places: BulkPlaces, limits: RpcOptions) -> None:
         self._gate = gate
