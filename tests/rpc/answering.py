@@ -13,6 +13,7 @@ import pytest
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
+from clipserve.application.refusals import Refusals
 from clipserve.rpc.call import Work
 from clipserve.rpc.dropping import know_tasks
 from clipserve.rpc.exchange import RpcExchange
@@ -33,7 +34,9 @@ class Answering:
         self.budget = ByteBudget(10_000_000, 10_000_000)
         limits = {**LIMITS, **limits}
         slots = ReadSlots(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = RpcExchange(gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics)
+        self.exchange = RpcExchange(
+            gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics, Refusals()
+        )
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -77,22 +77,16 @@ class Answer:
             where = ".".join(map(str, fault["loc"])) or "all of it"
             raise _odd(self.url, f"{where}: {fault['msg']}") from None
 
-    def problem(self) -> ProblemShape | None:
-        """Clipserve's error; None if a proxy or another server answered."""
-        try:
-            problem = self.shaped(ProblemShape)
-        except OddAnswer:
-            return None
-        return problem.model_copy(update={"detail": problem.detail[:_MOST_WORDS]})
-
     def refusal(self) -> Refused:
         """The error, in the words of the server that answered."""
-        words = self.content[:_MOST_WORDS].decode("utf-8", "replace").split()
-        code, detail = f"HTTP {self.status}", " ".join(words)[:200] or "without a word"
-        if (problem := self.problem()) is not None:
-            code, detail = problem.code, problem.detail
-        elif self.status == httpx2.codes.CONTENT_TOO_LARGE:
-            code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
+        try:
+            problem = self.shaped(ProblemShape)
+            code, detail = problem.code, problem.detail[:_MOST_WORDS]
+        except OddAnswer:  # of a proxy or another server
+            words = self.content[:_MOST_WORDS].decode("utf-8", "replace").split()
+            code, detail = f"HTTP {self.status}", " ".join(words)[:200] or "without a word"
+            if self.status == httpx2.codes.CONTENT_TOO_LARGE:
+                code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
         if self.status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
             detail += " Give a key that it knows: --key, CLIPSERVE_KEY, or the argument `key`."
         error = refusal(code, detail, self.headers.get("x-request-id"))

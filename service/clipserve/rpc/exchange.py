@@ -50,15 +50,14 @@ class RpcExchange:
         budget: ByteBudget,
         limits: CallLimits,
         metrics: Metrics,
-        refusals: Refusals | None = None,
+        refusals: Refusals,
     ) -> None:
-        """`refusals`: of all fronts together; None: of this one."""
         self._gate = gate
         self._slots = slots
         self._budget = budget
         self._limits = limits
         self._metrics = metrics
-        self._refusals = refusals or Refusals()
+        self._refusals = refusals
         self._calls: Counter[str] = Counter()  # in flight, by address
 
     @property

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany, check_limit
+from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 
 MAX_IMAGES = 4_096
 MAX_FIELDS = 65_536  # besides images: they are counted in 50 ms
@@ -61,14 +61,21 @@ class MessageParser:
 
     def _count_image(self) -> None:
         self._images += 1
-        _at_most("images", self._images, MAX_IMAGES)
+        if self._images > MAX_IMAGES:
+            raise _too_many("images", MAX_IMAGES)
 
     def _count(self, size: int) -> None:
         self._bytes += size
         self._fields += 1
-        what = "the message has {:,} bytes or more besides its images"
-        check_limit(BodyTooLarge, what, self._bytes, self._max_bytes)
-        _at_most("fields besides its images", self._fields, MAX_FIELDS)
+        if self._bytes > self._max_bytes:
+            raise BodyTooLarge(
+                f"the message has {self._bytes:,} bytes or more besides its images; the limit is "
+                f"{self._max_bytes:,}.",
+                limit=self._max_bytes,
+                actual=self._bytes,
+            )
+        if self._fields > MAX_FIELDS:
+            raise _too_many("fields besides its images", MAX_FIELDS)
 
 
 def parsed(kind: type[M], data: bytes) -> M:
@@ -134,6 +141,5 @@ def _malformed() -> ClipError:
     )
 
 
-def _at_most(what: str, actual: int, limit: int) -> None:
-    if actual > limit:
-        raise TooMany(f"the message has more than {limit:,} {what}.", limit=limit, actual=actual)
+def _too_many(what: str, limit: int) -> ClipError:
+    return TooMany(f"the message has more than {limit:,} {what}.", limit=limit, actual=limit + 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -37,15 +38,24 @@ def fields_of(message: Message) -> dict[str, Any]:
     Raises:
         InvalidInput: the number of an enum is unknown.
     """
-    fields: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
+    types = _types(message.DESCRIPTOR)
+    fields: dict[str, Any] = {name: of_type() for name, of_type in types.items()}
+    for field, value in message.ListFields():  # those that are not empty, 0 or false
         if field.type == field.TYPE_ENUM:
-            if value:  # 0 is no value
-                fields[field.name] = word_of(field, value)
-        elif not field.has_presence or message.HasField(field.name):
-            fields[field.name] = list(value) if isinstance(value, MutableSequence) else value
+            fields[field.name] = word_of(field, value)
+        else:
+            fields[field.name] = list(value) if types.get(field.name) is list else value
     return fields
+
+
+@cache
+def _types(descriptor: Any) -> dict[str, type]:
+    """The fields that all such messages have, with their types. The number 0 of an enum is no value."""
+    return {
+        field.name: type(field.default_value)
+        for field in descriptor.fields
+        if not field.has_presence and field.type != field.TYPE_ENUM
+    }
 
 
 def embed_item(body: Body, parser: MessageParser) -> EmbedRequest:
