@@ -31,8 +31,9 @@ class Answering:
 
     def __init__(self, work: Work, gate: Gate | None = None, **limits: Any) -> None:
         self.metrics = Metrics()
-        self.budget = ByteBudget(10_000_000, 10_000_000)
         limits = {**LIMITS, **limits}
+        budget_bytes = limits.pop("budget_bytes", 10_000_000)
+        self.budget = ByteBudget(budget_bytes, budget_bytes)
         slots = ReadSlots(ReadLimits(4, limits.pop("read_seconds", 20.0)))
         self.exchange = RpcExchange(
             gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics, Refusals()

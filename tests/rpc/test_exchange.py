@@ -136,8 +136,7 @@ async def test_an_address_has_half_of_the_calls_unless_it_is_a_proxy_s(
 
 
 async def test_a_budget_without_room_refuses(toy: Path) -> None:
-    async with answering(echo) as running, client_of(running.address) as client:
-        running.budget._limit = 10
+    async with answering(echo, budget_bytes=10) as running, client_of(running.address) as client:
         failed = await status_of(client.channel.unary_unary(f"/{SERVICE}/Embed")(bytes(11)))
     assert (failed.status, failed.fields["code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
 
