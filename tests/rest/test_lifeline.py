@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from clipserve.access.gate import Gate
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.http1.cycle import ANSWERING, Cycle, scope_of
 from clipserve.http1.requests import IncomingRequest
 from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.rest.paths import Endpoint
+from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.raw import post
 from tests.rest.test_exchange import LIMITS, Client, count, paths, scope
@@ -64,7 +65,7 @@ class Hanging:
         self.cancelled = False
         self.started = asyncio.Event()
 
-    async def __call__(self, _: Request) -> Response:
+    async def __call__(self, _: Request, __: Body) -> Response:
         self.started.set()
         try:
             await asyncio.Event().wait()
@@ -74,7 +75,7 @@ class Hanging:
         return Response()
 
 
-def exchange_of(work: Any, metrics: Metrics, seconds: float = 20) -> Exchange:
+def exchange_of(work: Endpoint, metrics: Metrics, seconds: float = 20) -> Exchange:
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=seconds)
     return Exchange(paths(work), limits, ByteBudget(1_000, 1_000), metrics, Gate())
 
@@ -83,10 +84,12 @@ async def test_a_departure_cancels_the_work_before_it_is_counted() -> None:
     line, work, metrics = Line(), Hanging(), Metrics()
     cycle = cycle_of(line)
     cycle.start(exchange_of(work.__call__, metrics))
-    await work.started.wait()
+    async with asyncio.timeout(30):
+        await work.started.wait()
     line.gone = True
     cycle.wake()
-    await line.returned.wait()
+    async with asyncio.timeout(30):
+        await line.returned.wait()
     assert (work.cancelled, line.written) == (True, b"")
     assert count(metrics, "/", "client_gone") == 1
 
@@ -105,17 +108,19 @@ async def test_who_has_left_before_the_work_begins_is_noticed_too(before: bool) 
         await asyncio.Event().wait()
 
     cycle.start(app)
-    await line.returned.wait()
+    async with asyncio.timeout(30):
+        await line.returned.wait()
 
 
 async def test_an_answer_that_is_written_is_not_taken_back_by_a_departure() -> None:
     line, metrics = Line(), Metrics()
 
-    async def work(_: Request) -> Response:
+    async def work(_: Request, __: Body) -> Response:
         return Response(b"answer")
 
     cycle_of(line).start(exchange_of(work, metrics))
-    await line.returned.wait()
+    async with asyncio.timeout(30):
+        await line.returned.wait()
     assert line.written.endswith(b"answer")
     assert count(metrics, "/", "200") == 1
 
