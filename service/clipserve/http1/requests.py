@@ -139,7 +139,7 @@ class IncomingRequest:
         self.complete = encoding is None and not self._missing
         if b"expect" in fields:
             self.expects_continue = not self.complete and fields[b"expect"].lower() == b"100-continue"
-        self.close()
+        self._parser = None
         if encoding is not None:
             self._header_bytes = 0
             self._parser = HttpRequestParser(_Chunks(self))
@@ -154,8 +154,10 @@ class IncomingRequest:
 
     def _take_missing(self, data: bytes) -> bytes:
         piece, behind = data[: self._missing], data[self._missing :]
-        self.add(piece)
-        self._missing -= len(piece)
+        size = len(piece)
+        self._body.append(piece)
+        self.buffered += size
+        self._missing -= size
         self.complete = not self._missing
         return behind
 

@@ -88,9 +88,9 @@ def _chunk(message: Message, limits: BodyLimits, lease: Lease) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGone
     chunk: bytes = message.get("body", b"")
-    if chunk:
-        check_limit(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)
-        lease.grow(len(chunk))
+    if size := len(chunk):
+        check_limit(BodyTooLarge, _TOO_LARGE, lease.size + size, limits.max_body_bytes)
+        lease.grow(size)
     return chunk
 
 

@@ -120,8 +120,9 @@ class Exchange:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         found = self._paths.find(scope["path"])
+        given = headers.get(b"x-request-id")
         request = RequestContext(
-            request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            request_id(given.decode("latin-1") if given else None),
             address=address_of(scope["client"][0]),
             span=self._metrics.tracing.begin(headers.get(b"traceparent")),
         )
@@ -185,5 +186,8 @@ class Exchange:
     async def _enter(self, found: FoundRoute, asked: Request) -> None:
         self._hosts.check(asked.headers.get(b"host"))
         if found.template not in _OPEN:
-            managing = (asked.method, found.template) in _MANAGING
-            await self._gate.enter(asked.header(b"authorization") or None, "manage" if managing else "use")
+            authorization = asked.headers.get(b"authorization")
+            await self._gate.enter(
+                authorization.decode("latin-1") if authorization else None,
+                "manage" if (asked.method, found.template) in _MANAGING else "use",
+            )
