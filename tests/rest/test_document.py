@@ -1,4 +1,4 @@
-"""The files of `rest/document/` say what the code does: its routes, its fields, its answers."""
+"""/openapi.json says what the code does: its routes, its fields, its answers."""
 
 from __future__ import annotations
 
@@ -10,35 +10,19 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
 
 from clipserve.api.fields import MAX_TEMPERATURE, MIN_TEMPERATURE
-from clipserve.api.requests import (
-    ClassifyRequest,
-    EmbedRequest,
-    SimilarityRequest,
-    TokenizeRequest,
-    VectorOptions,
-)
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import MAX_ID, NAME
 from clipserve.clip.manifest import TextSpec
 from clipserve.rest.compat.adapters import ADAPTERS
-from clipserve.rest.json_body import IMAGE_FIELDS
-from clipserve.rest.uploads import reader_of
 from loadtests.fake_backend import FakeBackend
 from tests.rest.documents import document_of, examples_of, faults, operations, resolved
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 
-LISTS = {"image": "images", "to_image": "to_images", "text": "texts", "to_text": "to_texts"}
-OF_PATHS: dict[str, type[Any]] = {
-    "/classify": ClassifyRequest,
-    "/embed": EmbedRequest,
-    "/similarity": SimilarityRequest,
-    "/tokenize": TokenizeRequest,
-}
-READ = OF_PATHS | {"LabelSetFields": LabelSetFields, "LabelFields": LabelFields}
+READ: dict[str, type[BaseModel]] = {"LabelSetFields": LabelSetFields, "LabelFields": LabelFields}
 VALUES: list[Any] = [None, True, 1, 0.5, 2.0, "float", "softmax", "int8", [], [1], ["{}"], {}]
 
 
@@ -71,8 +55,7 @@ def assert_what_is_referred_to_is_there(document: dict[str, Any]) -> None:
     used = set(re.findall(r"#/components/(\w+)/([\w-]+)", json.dumps(document)))
     there = {(kind, name) for kind, named in document["components"].items() for name in named}
     assert used <= there
-    left = {name for _, name in there - used}
-    assert left - {"key"} <= {"ImageUri", "MessagePart", "EncodedImage"}, "only what several adapters use"
+    assert {name for _, name in there - used} == {"key"}
 
 
 async def test_nothing_is_left_to_be_filled_in(running: Running) -> None:
@@ -81,18 +64,47 @@ async def test_nothing_is_left_to_be_filled_in(running: Running) -> None:
     assert not re.findall(r'"x-\w+":', text)
 
 
-@pytest.mark.parametrize("place", READ)
-async def test_the_fields_documented_are_those_that_are_read(running: Running, place: str) -> None:
+FIELDS = {
+    "/classify": "images labels templates background label_sets scoring temperature threshold top_k truncate",
+    "/embed": "images texts truncate encoding_format embedding_type",
+    "/similarity": "images texts to_images to_texts truncate",
+    "/tokenize": "texts",
+}
+IN_FORMS = {"images": "image", "to_images": "to_image", "texts": "text", "to_texts": "to_text"}
+
+
+@pytest.mark.parametrize("path", FIELDS)
+async def test_json_and_a_form_have_the_same_fields_by_the_names_that_each_has(
+    running: Running, path: str
+) -> None:
+    content = (await document_of(running))["paths"][path]["post"]["requestBody"]["content"]
+    in_json, in_form = (content[kind]["schema"] for kind in ("application/json", "multipart/form-data"))
+    fields = {*FIELDS[path].split(), "model", "expect_fingerprint"}
+    assert in_json["properties"].keys() == fields
+    assert in_form["properties"].keys() == {IN_FORMS.get(name, name) for name in fields}
+    assert "null" in json.dumps(in_json)
+    assert "null" not in json.dumps(in_form)
+
+
+async def test_bulk_has_its_fields_in_the_query(running: Running) -> None:
     document = await document_of(running)
-    whole = json_schema(document, place) if place in OF_PATHS else document["components"]["schemas"][place]
-    read = TypeAdapter(READ[place]).json_schema()
-    read["properties"] = {
-        name: field for name, field in read["properties"].items() if name not in IMAGE_FIELDS
-    }
-    own = {name: field for name, field in whole["properties"].items() if name not in IMAGE_FIELDS}
-    assert own.keys() == read["properties"].keys()
+    documented = {each["name"]: each for each in document["paths"]["/bulk"]["post"]["parameters"]}
+    fields = {"model", "expect_fingerprint", "truncate", "encoding_format", "embedding_type"}
+    assert documented.keys() == fields
+    assert resolved(document, documented["embedding_type"]["schema"])["default"] == "float32"
+    assert all(field["description"] for field in documented.values())
+
+
+@pytest.mark.parametrize("place", READ)
+async def test_the_fields_of_label_sets_documented_are_those_that_are_read(
+    running: Running, place: str
+) -> None:
+    document = await document_of(running)
+    whole = document["components"]["schemas"][place]
+    read = READ[place].model_json_schema()
+    assert whole["properties"].keys() == read["properties"].keys()
     assert {*whole.get("required", ())} == {*read.get("required", ())}
-    for name, field in own.items():
+    for name, field in whole["properties"].items():
         assert resolved(document, field).get("default") == read["properties"][name].get("default"), name
         assert not choices(document, read["properties"][name]) - choices(document, field), name
         for value in VALUES:
@@ -100,62 +112,27 @@ async def test_the_fields_documented_are_those_that_are_read(running: Running, p
             assert not fits or is_read(READ[place], name, value), (name, value)
 
 
-def json_schema(document: dict[str, Any], path: str) -> dict[str, Any]:
-    content = document["paths"][path]["post"]["requestBody"]["content"]
-    schema: dict[str, Any] = content["application/json"]["schema"]
-    return schema
-
-
 def choices(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
     """All that a schema enumerates."""
     whole = resolved(document, schema)
     several = [choices(document, each) for each in whole.get("anyOf", [])]
-    enum = whole.get("enum", ())
-    return set(() if isinstance(enum, str) else enum).union(*several)  # a name is filled in by the document
+    return set(whole.get("enum", ())).union(*several)
 
 
-def is_read(kind: Any, name: str, value: Any) -> bool:
+def is_read(schema: type[BaseModel], name: str, value: Any) -> bool:
     """Whether a field may have this value."""
     try:
-        if kind in OF_PATHS.values():
-            reader_of(kind).validate({name: value}, strict=True)
-        else:
-            kind.model_validate({name: value}, strict=True)
+        schema.model_validate({name: value}, strict=True)
     except ValidationError as error:
         return all(fault["loc"][0] != name for fault in error.errors())
     return True
 
 
-@pytest.mark.parametrize("path", OF_PATHS)
-async def test_a_form_has_the_fields_of_json(running: Running, path: str) -> None:
-    document = await document_of(running)
-    content = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
-    fields = json_schema(document, path)["properties"]
-    form = {LISTS.get(name, name): field for name, field in content["schema"]["properties"].items()}
-    assert [*form] == [*fields]
-    for name in form.keys() - {*IMAGE_FIELDS}:
-        for value in VALUES:
-            in_form, in_json = (faults(document, each[name], value) for each in (form, fields))
-            assert bool(in_form) == bool(in_json) or value is None, (name, value)
-
-
-async def test_bulk_has_the_fields_of_its_schema_in_the_query(running: Running) -> None:
-    document = await document_of(running)
-    documented = {each["name"]: each for each in document["paths"]["/bulk"]["post"]["parameters"]}
-    read = TypeAdapter(VectorOptions).json_schema()["properties"]
-    assert documented.keys() == read.keys()
-    for name, field in read.items():
-        assert resolved(document, documented[name]["schema"]).get("default") == field["default"]
-
-
 async def test_bounds_that_no_setting_changes_are_those_of_the_code(running: Running) -> None:
     document = await document_of(running)
     whole = document["components"]
-    for schema in (
-        whole["schemas"]["Temperature"],
-        whole["schemas"]["LabelSetFields"]["properties"]["temperature"],
-    ):
-        assert (schema["minimum"], schema["maximum"]) == (MIN_TEMPERATURE, MAX_TEMPERATURE)
+    temperature = whole["schemas"]["LabelSetFields"]["properties"]["temperature"]
+    assert (temperature["minimum"], temperature["maximum"]) == (MIN_TEMPERATURE, MAX_TEMPERATURE)
     assert whole["schemas"]["LabelFields"]["properties"]["id"]["maxLength"] == MAX_ID
     assert whole["parameters"]["LabelSetName"]["schema"]["pattern"] == f"^{NAME.pattern}$"
 

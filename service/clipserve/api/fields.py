@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from clipserve.api.limits import Between, Most, MostChars
+from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.errors import ClipError
 
 # An image from a front: the bytes of a file, or the front's error, such as malformed base64.
@@ -111,8 +112,49 @@ Templates = Annotated[
     Most("max_templates", "templates"),
     MostChars("max_label_chars", "template"),
 ]
-Temperature = Annotated[Number, Between(MIN_TEMPERATURE, MAX_TEMPERATURE)]
-Threshold = Annotated[Number, Between(-1.0, 1.0)]
-TopK = Annotated[
-    int, Field(le=_INT32, json_schema_extra={"format": "int32"}), BeforeValidator(whole), Between(1)
+CutTexts = Annotated[bool, Field(description="cut texts of too many tokens instead of refusing them")]
+CutPrompts = Annotated[bool, Field(description="cut prompts of too many tokens instead of refusing them")]
+Scoring = Annotated[
+    ScoringFunction,
+    Field(
+        title="Scoring",
+        description="how logits become scores; default: the label set's, else as the model was trained",
+    ),
 ]
+Temperature = Annotated[
+    Number,
+    Between(MIN_TEMPERATURE, MAX_TEMPERATURE),
+    Field(
+        description="divides logits: above 1, scores are less certain; default: the label set's, else 1",
+        examples=[1.0],
+    ),
+]
+Threshold = Annotated[
+    Number,
+    Between(-1.0, 1.0),
+    Field(
+        description="labels with a lower score are omitted; default: the label set's, else none",
+        examples=[0.2],
+    ),
+]
+TopK = Annotated[
+    int,
+    Field(
+        le=_INT32,
+        description="the maximum number of labels to return, of each label set; default: all",
+        examples=[5],
+        json_schema_extra={"format": "int32"},
+    ),
+    BeforeValidator(whole),
+    Between(1),
+]
+
+
+def closed(**rules: Any) -> ConfigDict:
+    """No other fields are known. `rules`: what a JSON schema says of several fields together."""
+    return ConfigDict(extra="forbid", json_schema_extra=rules)
+
+
+def some_of(*names: str) -> dict[str, Any]:
+    """A JSON schema: one of these lists, at least, has an item."""
+    return {"anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in names]}

@@ -10,42 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field
 
 from clipserve.api.fields import (
     Background,
+    CutPrompts,
+    CutTexts,
     ExpectedFingerprint,
     Images,
     Labels,
     ModelName,
+    Scoring,
     Temperature,
     Templates,
     TextList,
     Texts,
     Threshold,
     TopK,
+    closed,
+    some_of,
 )
 from clipserve.api.limits import Most, RequestLimits, check_distinct, check_fields
-from clipserve.clip.zeroshot import SCORING_FUNCTIONS, ScoringFunction
+from clipserve.clip.zeroshot import SCORING_FUNCTIONS
 from clipserve.errors import InvalidInput
 
 EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
 EncodingFormat = Literal["float", "base64"]
-
-CutTexts = Annotated[bool, Field(description="cut texts of too many tokens instead of refusing them")]
-CutPrompts = Annotated[bool, Field(description="cut prompts of too many tokens instead of refusing them")]
-
-
-def closed(**rules: Any) -> ConfigDict:
-    """No other fields are known. `rules`: what a JSON schema says of several fields together."""
-    return ConfigDict(extra="forbid", json_schema_extra=rules)
-
-
-def some_of(*names: str) -> dict[str, Any]:
-    """A JSON schema: one of these lists, at least, has an item."""
-    return {"anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in names]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,46 +98,10 @@ class ClassifyRequest(Choice):
             examples=[[]],
         ),
     ] = ()
-    scoring: (
-        Annotated[
-            ScoringFunction,
-            Field(
-                title="Scoring",
-                description="how logits become scores; default: the label set's, else as the model was trained",
-            ),
-        ]
-        | None
-    ) = None
-    temperature: (
-        Annotated[
-            Temperature,
-            Field(
-                description="divides logits: above 1, scores are less certain; default: the label set's, else 1",
-                examples=[1.0],
-            ),
-        ]
-        | None
-    ) = None
-    threshold: (
-        Annotated[
-            Threshold,
-            Field(
-                description="labels with a lower score are omitted; default: the label set's, else none",
-                examples=[0.2],
-            ),
-        ]
-        | None
-    ) = None
-    top_k: (
-        Annotated[
-            TopK,
-            Field(
-                description="the maximum number of labels to return, of each label set; default: all",
-                examples=[5],
-            ),
-        ]
-        | None
-    ) = None
+    scoring: Scoring | None = None
+    temperature: Temperature | None = None
+    threshold: Threshold | None = None
+    top_k: TopK | None = None
     truncate: CutPrompts = False
 
     def of_models(self, names: Collection[str]) -> ClassifyRequest:

@@ -18,14 +18,14 @@ from starlette.types import ASGIApp
 from clipserve.access.hosts import Hosts
 from clipserve.application.shared import Shared
 from clipserve.rest.bulk import Bulk, BulkLimits
-from clipserve.rest.compat.adapters import add_adapters, render_for
+from clipserve.rest.compat.adapters import operations_of, render_for
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.front import Front
 from clipserve.rest.openapi import described
 from clipserve.rest.pages import add_docs, add_page
 from clipserve.rest.paths import Paths
-from clipserve.rest.routes import add_routes
+from clipserve.rest.routes import OPERATIONS, add_routes
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
     app = FastAPI(openapi_url=None)
     inference = shared.inference
     front = Front(**vars(shared), max_json_bytes=options.max_json_bytes)
-    add_routes(app, front)
+    operations = [*OPERATIONS, *operations_of(options.compat)]
+    add_routes(app, front, operations)
     app.router.routes.append(Route("/bulk", Bulk(shared, options.bulk), methods=["POST"]))
-    add_adapters(app, front, options.compat)
     render = render_for(options.compat)
-    add_docs(app, shared.side, lambda: described(inference.limits, inference.names, options.compat, render))
+    add_docs(app, shared.side, lambda: described(operations, inference.limits, inference.names, render))
     if options.page:
         add_page(app)
     exchange = Exchange(

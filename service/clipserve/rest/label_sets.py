@@ -8,15 +8,20 @@ from typing import Any
 
 from starlette.responses import Response
 
+from clipserve.api import sets
 from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.body import Body
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import PutRequest, put_request
+from clipserve.rest import examples
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
 from clipserve.rest.request import Request
 from clipserve.rest.uploads import expected, parse_object, unknown, validated
+
+_NAME = {"$ref": "#/components/parameters/LabelSetName"}
 
 
 async def list_label_sets(front: Front, _: Request, __: Body) -> Response:
@@ -67,3 +72,61 @@ def _encoded(fields: dict[str, Any]) -> list[str]:
 
 def _items(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+OPERATIONS = [
+    Operation(
+        "GET /label-sets",
+        "list_label_sets",
+        list_label_sets,
+        "label sets",
+        "List all label sets.",
+        {200: Answered("All label sets.", sets.LabelSetList, {"label_sets": [examples.LISTED_LABEL_SET]})},
+        errors=["store_unavailable"],
+    ),
+    Operation(
+        "GET /label-sets/{name}",
+        "get_label_set",
+        get_label_set,
+        "label sets",
+        "Return one label set: its labels, its scoring, and the progress of its build.",
+        {200: Answered("The label set.", sets.LabelSet, examples.LABEL_SET)},
+        parameters=[_NAME],
+        errors=["unknown_label_set", "store_unavailable"],
+    ),
+    Operation(
+        "PUT /label-sets/{name}",
+        "put_label_set",
+        put_label_set,
+        "label sets",
+        "Create or replace a label set. The former version is served until the new one is built.",
+        {
+            200: Answered("It is built.", sets.LabelSet, examples.LABEL_SET),
+            202: Answered(
+                "It is stored but not built yet: ask again.",
+                sets.LabelSet,
+                examples.BUILDING_LABEL_SET,
+                headers=["Retry-After-If-Known"],
+            ),
+        },
+        description="The answer is 200 once it is built, or 202 if the build takes longer than two seconds.",
+        parameters=[_NAME, {"$ref": "#/components/parameters/X-Expect-Fingerprint"}],
+        body={
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/LabelSetFields"},
+                "example": examples.NEW_LABEL_SET,
+            }
+        },
+        errors=["bad_prompt_template", "label_set_read_only", "store_unavailable"],
+    ),
+    Operation(
+        "DELETE /label-sets/{name}",
+        "delete_label_set",
+        delete_label_set,
+        "label sets",
+        "Delete a label set with its examples and embeddings.",
+        {204: Answered("It is deleted.")},
+        parameters=[_NAME],
+        errors=["unknown_label_set", "label_set_read_only", "store_unavailable"],
+    ),
+]

@@ -1,13 +1,14 @@
-"""The routes of the service's own API."""
+"""The operations of the service's own API: their handlers, and what /openapi.json tells of them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from functools import partial
 
 from fastapi import FastAPI
-from starlette.responses import Response
 
+from clipserve.api import answers, sets
+from clipserve.api.limits import marks_of
 from clipserve.api.requests import (
     ClassifyRequest,
     EmbedRequest,
@@ -15,39 +16,214 @@ from clipserve.api.requests import (
     TokenizeRequest,
     VectorOptions,
 )
-from clipserve.application.body import Body
-from clipserve.rest import handlers, label_sets
+from clipserve.rest import examples, handlers, label_sets
 from clipserve.rest.front import Front
-from clipserve.rest.request import Request
+from clipserve.rest.operation import Answered, Operation
+from clipserve.rest.rendering import NPY
 from clipserve.rest.uploads import reader_of
 
-Handler = Callable[[Front, Request, Body], Awaitable[Response]]
+_INPUTS, _TEMPLATE_SETS, _OPERATIONS = "images and texts", "template sets", "operations"
 
-_ROUTES: list[tuple[str, str, Handler]] = [
-    ("POST", "/classify", handlers.classify),
-    ("POST", "/embed", handlers.embed),
-    ("POST", "/similarity", handlers.similarity),
-    ("POST", "/tokenize", handlers.tokenize),
-    ("GET", "/label-sets", label_sets.list_label_sets),
-    ("GET", "/label-sets/{name}", label_sets.get_label_set),
-    ("PUT", "/label-sets/{name}", label_sets.put_label_set),
-    ("DELETE", "/label-sets/{name}", label_sets.delete_label_set),
-    ("GET", "/template-sets", handlers.list_template_sets),
-    ("GET", "/template-sets/{name}", handlers.get_template_set),
-    ("GET", "/v1/models", handlers.models),
-    ("GET", "/livez", handlers.livez),
-    ("GET", "/readyz", handlers.readyz),
+OPERATIONS = [
+    Operation(
+        "POST /classify",
+        "classify",
+        handlers.classify,
+        _INPUTS,
+        "Score labels by how well they fit each image, best label first.",
+        {
+            200: Answered(
+                "Scores.",
+                answers.Classification,
+                examples.SCORES,
+            )
+        },
+        kind=ClassifyRequest,
+        example={"images": ["$png"], "labels": ["cat", "dog"]},
+        form=True,
+        beside_image="labels=cat&labels=dog",
+        errors=[
+            "bad_prompt_template",
+            "unknown_label_set",
+            "label_set_not_ready",
+            "label_set_failed",
+            "store_unavailable",
+        ],
+    ),
+    Operation(
+        "POST /embed",
+        "embed",
+        handlers.embed,
+        _INPUTS,
+        "Return vectors of images and texts, of unit length, in one space.",
+        {
+            200: Answered(
+                "Vectors.",
+                answers.Embeddings,
+                examples.VECTORS,
+                headers=["X-Model-Fingerprint"],
+                others={
+                    NPY: {
+                        "schema": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "one array in NumPy's file format: [N, D] of float32, float16 or int8, "
+                            "or [N, D / 8] of bits, as `embedding_type` says",
+                        }
+                    }
+                },
+            )
+        },
+        description=f"With `Accept: {NPY}` the answer is one array in NumPy's file format, not JSON.",
+        kind=EmbedRequest,
+        example={"images": ["$png"], "texts": ["a photo of a cat"]},
+        form=True,
+        beside_image="text=a+cat&encoding_format=base64",
+    ),
+    Operation(
+        "POST /bulk",
+        "bulk",
+        None,
+        _INPUTS,
+        "Return a vector for each line, an image or a text, while lines arrive. Other requests have priority.",
+        {
+            200: Answered(
+                "One line for each line of the request.",
+                others={
+                    "application/x-ndjson": {
+                        "schema": {
+                            "type": "string",
+                            "description": "lines of JSON, each with the `index` of its line from 0, its `id`, and "
+                            "the fields of a result of POST /embed",
+                        },
+                        "example": examples.ANSWERED_LINES,
+                    }
+                },
+            )
+        },
+        description="The fields go into the query. A client that sends all lines before it reads answers must send "
+        "only a few thousand: answers that nobody reads stop the request.",
+        query=VectorOptions,
+        body={
+            "application/x-ndjson": {
+                "schema": {
+                    "type": "string",
+                    "description": "lines of JSON, each with `image` or `text`, and optionally `id`",
+                },
+                "example": examples.LINES,
+            }
+        },
+    ),
+    Operation(
+        "POST /similarity",
+        "similarity",
+        handlers.similarity,
+        _INPUTS,
+        "Compare each of some images and texts with each of others: the cosine and the model's logit of each pair.",
+        {
+            200: Answered(
+                "Cosines and logits.",
+                answers.Similarities,
+                examples.SIMILARITIES,
+            )
+        },
+        kind=SimilarityRequest,
+        example={"images": ["$png"], "to_texts": ["a photo of a cat", "a photo of a dog"]},
+        form=True,
+        beside_image="to_text=a+cat&to_text=a+dog",
+    ),
+    Operation(
+        "POST /tokenize",
+        "tokenize",
+        handlers.tokenize,
+        _INPUTS,
+        "Return the tokens of texts, and whether a text would be cut.",
+        {
+            200: Answered(
+                "Tokens.",
+                answers.Tokenization,
+                examples.TOKENS,
+            )
+        },
+        kind=TokenizeRequest,
+        example={"texts": ["a photo of a cat"]},
+        form=True,
+        images=False,
+    ),
+    *label_sets.OPERATIONS,
+    Operation(
+        "GET /template-sets",
+        "template_sets",
+        handlers.list_template_sets,
+        _TEMPLATE_SETS,
+        "List the template sets. Most were published for a data set.",
+        {
+            200: Answered(
+                "All template sets.", sets.TemplateSetList, {"template_sets": [examples.TEMPLATE_SET]}
+            )
+        },
+    ),
+    Operation(
+        "GET /template-sets/{name}",
+        "template_set",
+        handlers.get_template_set,
+        _TEMPLATE_SETS,
+        "Return one template set, with the class names of its data set.",
+        {
+            200: Answered(
+                "The template set.",
+                sets.TemplateSet,
+                examples.TEMPLATE_SET | {"class_names": ["negative", "positive"]},
+            )
+        },
+        parameters=[
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "enum": "$template_sets"},
+            }
+        ],
+        errors=["unknown_template_set"],
+    ),
+    Operation(
+        "GET /v1/models",
+        "models",
+        handlers.models,
+        _OPERATIONS,
+        "List the models, and whether each is ready.",
+        {200: Answered("All models.", answers.ModelList, {"object": "list", "data": [examples.MODEL]})},
+    ),
+    Operation(
+        "GET /livez",
+        "livez",
+        handlers.livez,
+        _OPERATIONS,
+        "200 while the process is alive. Restart it when this fails.",
+        {200: Answered("Alive.", answers.Alive, {"status": "alive"})},
+        open=True,
+    ),
+    Operation(
+        "GET /readyz",
+        "readyz",
+        handlers.readyz,
+        _OPERATIONS,
+        "200 if the service would serve a request now. Send it no traffic while this is 503.",
+        {
+            200: Answered("Ready.", answers.Ready, {"status": "ready"}),
+            503: Answered("Not ready.", answers.NotReady, {"status": "not ready"}),
+        },
+        open=True,
+    ),
 ]
 
 
-def add_route(app: FastAPI, front: Front, method: str, path: str, handler: Handler) -> None:
-    """Add a route to the application itself: in a router FastAPI finds it more slowly."""
-    app.router.add_route(path, partial(handler, front), methods=[method])
-
-
-def add_routes(app: FastAPI, front: Front) -> None:
-    """Add all of them."""
+def add_routes(app: FastAPI, front: Front, operations: Iterable[Operation]) -> None:
+    """Add them to the application itself: in a router FastAPI finds them more slowly."""
     for kind in (ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest, VectorOptions):
         reader_of(kind)
-    for method, path, handler in _ROUTES:
-        add_route(app, front, method, path, handler)
+        marks_of(kind)
+    for operation in operations:
+        if operation.handler:
+            endpoint = partial(operation.handler, front)
+            app.router.add_route(operation.path, endpoint, methods=[operation.method])

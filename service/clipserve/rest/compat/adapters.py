@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-
-from fastapi import FastAPI
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai, weaviate
 from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.errors import Render
-from clipserve.rest.front import Front
-from clipserve.rest.routes import Handler, add_route
+from clipserve.rest.operation import Operation
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """The API of another server.
+    """The API of another server. `error`: renders errors of its first operation; None: as problem+json."""
 
-    Attributes:
-        path, handler: of its POST.
-        error: renders errors of this path; None: as problem+json.
-        probes: the paths by which its clients ask what runs here.
-    """
-
-    path: str
-    handler: Handler
+    operations: Sequence[Operation]
     error: Render | None = None
-    probes: Mapping[str, Handler] = field(default_factory=dict)
 
 
 ADAPTERS: dict[Compat, Adapter] = {
-    "openai": Adapter("/v1/embeddings", openai.embeddings, error=openai.openai_error),
-    "cohere": Adapter("/v2/embed", cohere.embed),
-    "hugging-face": Adapter("/models/{model}", hugging_face.classify, error=error_alone),
-    "immich": Adapter("/predict", immich.predict, probes=immich.PROBES),
-    "clip-as-service": Adapter("/post", clip_as_service.post),
-    "weaviate": Adapter("/vectorize", weaviate.vectorize, error=error_alone, probes=weaviate.PROBES),
+    "openai": Adapter(openai.OPERATIONS, openai.openai_error),
+    "cohere": Adapter(cohere.OPERATIONS),
+    "hugging-face": Adapter(hugging_face.OPERATIONS, error_alone),
+    "immich": Adapter(immich.OPERATIONS),
+    "clip-as-service": Adapter(clip_as_service.OPERATIONS),
+    "weaviate": Adapter(weaviate.OPERATIONS, error_alone),
 }
 
 
-def add_adapters(app: FastAPI, front: Front, names: Iterable[Compat]) -> None:
-    for adapter in map(ADAPTERS.__getitem__, names):
-        add_route(app, front, "POST", adapter.path, adapter.handler)
-        for path, handler in adapter.probes.items():
-            add_route(app, front, "GET", path, handler)
+def operations_of(names: Iterable[Compat]) -> list[Operation]:
+    """The operations of these adapters."""
+    return [operation for name in names for operation in ADAPTERS[name].operations]
 
 
 def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:
     """A function: path -> what renders its errors; None: problem+json."""
-    errors = [(ADAPTERS[name].path.partition("{")[0], ADAPTERS[name].error) for name in names]
+    adapters = [ADAPTERS[name] for name in names]
+    errors = [(adapter.operations[0].path.partition("{")[0], adapter.error) for adapter in adapters]
     return lambda path: next((error for prefix, error in errors if error and path.startswith(prefix)), None)

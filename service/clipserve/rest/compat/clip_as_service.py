@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import Field
 from starlette.responses import Response
 
+from clipserve.api.answers import Answer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Embedding, Similarities, Similarity
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
+    OF_FINGERPRINT,
+    OTHERS,
     EncodedItem,
     Item,
     Mixed,
@@ -25,7 +29,9 @@ from clipserve.rest.compat.items import (
 )
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request
+from clipserve.rest.schemas import refer
 from clipserve.rest.uploads import parse_object
 
 Document = dict[str, Any]
@@ -165,3 +171,86 @@ def _shown(document: Document) -> Document:
     """What is given back of a document: not its image."""
     given = {name: document.get(name) for name in ("id", "text")}
     return {name: value for name, value in given.items() if value and isinstance(value, str)}
+
+
+class JinaScore(Answer):
+    value: float
+    op_name: str
+
+
+class JinaDocument(Answer):
+    """The document as it was sent, without its image. A match has `scores`: `clip_score`, `clip_score_cosine`."""
+
+    id: str | None = None
+    text: str | None = None
+    tags: Annotated[dict[str, bool] | None, Field(description="`truncated`: the text was cut")] = None
+    embedding: list[float] | None = None
+    scores: dict[str, JinaScore] | None = None
+    matches: Annotated[list[JinaDocument] | None, Field(description="best first")] = None
+
+
+class JinaDocuments(Answer):
+    data: list[JinaDocument]
+
+
+OPERATIONS = [
+    Operation(
+        "POST /post",
+        "clip_as_service_post",
+        post,
+        OTHERS,
+        "Return Jina's documents with embeddings (`/`, `/encode`), or with ranked matches (`/rank`).",
+        {
+            200: Answered(
+                "The documents.",
+                JinaDocuments,
+                {"data": [{"id": "a", "text": "a photo of a cat", "embedding": [0.8, 0.6]}]},
+                OF_FINGERPRINT,
+            )
+        },
+        body={
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "parameters": {
+                            "type": ["object", "null"],
+                            "properties": {"model_name": {"enum": "$models_or_null"}},
+                            "description": "ignored, except `model_name`",
+                        }
+                    },
+                    "required": ["data"],
+                    "oneOf": [
+                        {
+                            "properties": {
+                                "data": refer("schemas", "JinaInputs"),
+                                "execEndpoint": {"enum": "$encode_endpoints"},
+                            }
+                        },
+                        {
+                            "properties": {
+                                "data": refer("schemas", "JinaInputsWithMatches"),
+                                "execEndpoint": {"enum": "$rank_endpoints"},
+                            },
+                            "required": ["execEndpoint"],
+                        },
+                    ],
+                },
+                "examples": {
+                    "embed": {
+                        "value": {
+                            "data": [{"id": "a", "text": "a photo of a cat"}, {"blob": "$png"}],
+                            "execEndpoint": "/",
+                        }
+                    },
+                    "rank": {
+                        "value": {
+                            "data": [{"blob": "$png", "matches": [{"text": "a cat"}, {"text": "a dog"}]}],
+                            "execEndpoint": "/rank",
+                        }
+                    },
+                },
+            }
+        },
+    )
+]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from clipserve.api.answers import Answer
+from clipserve.api.fields import ModelName, Number
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.items import (
+    OF_FINGERPRINT,
+    OTHERS,
     Dimensions,
+    Ignored,
     Item,
     Mixed,
     Vector,
@@ -26,8 +31,10 @@ from clipserve.rest.compat.items import (
 )
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.rendering import vector_fields
 from clipserve.rest.request import Request
+from clipserve.rest.schemas import named
 from clipserve.rest.uploads import parse_object, validated
 
 _Type = Literal["float", "int8", "binary", "ubinary", "base64"]
@@ -40,15 +47,56 @@ _ENCODINGS: dict[_Type, EmbeddingType] = {
 }
 
 
+def _only(field: str) -> dict[str, Any]:
+    """A JSON schema: of the three fields with items, this one is given."""
+    absent = {"texts", "images", "inputs"} - {field}
+    given = {field: named(f"Cohere{field.capitalize()}")}
+    return {"properties": given | {name: {"type": "null"} for name in absent}, "required": [field]}
+
+
 class _Options(BaseModel):
     """All but what to embed. Other fields are ignored, `input_type` too: CLIP has one space for all inputs."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={"oneOf": [_only("texts"), _only("images"), _only("inputs")]},
+    )
 
-    model: str | None = None
-    embedding_types: list[_Type] | None = Field(default=None, max_length=len(_ENCODINGS))
+    model: ModelName | None = None
+    input_type: Ignored = None
+    embedding_types: Annotated[
+        list[_Type] | None,
+        Field(max_length=len(_ENCODINGS), description="default: float; uint8 is not supported"),
+    ] = None
     output_dimension: Dimensions | None = None
-    truncate: Literal["NONE", "END"] = "END"
+    truncate: Annotated[
+        Literal["NONE", "END"],
+        Field(
+            description="NONE refuses a text of too many tokens; END cuts its end and says so in `meta.warnings`; "
+            "default: END"
+        ),
+    ] = "END"
+
+
+class CohereVectors(Answer):
+    float: list[list[Number]] | None = None
+    int8: list[list[int]] | None = None
+    binary: list[list[int]] | None = None
+    ubinary: list[list[int]] | None = None
+    base64: list[str] | None = None
+
+
+class CohereEmbeddings(Answer):
+    """The vectors in each type, in the order of the inputs."""
+
+    id: Annotated[str, Field(description="the request id")]
+    embeddings: CohereVectors
+    texts: Annotated[list[str], Field(description="the texts of the inputs")]
+    meta: Annotated[
+        dict[str, Any],
+        Field(description="the numbers of tokens and images; `warnings` names texts that were cut"),
+    ]
+    response_type: Literal["embeddings_by_type"]
 
 
 async def embed(front: Front, request: Request, body: Body) -> Response:
@@ -104,3 +152,42 @@ def _input(value: object, name: str) -> Item:
 def _shown(vector: Vector, name: _Type) -> Any:
     encoding_format = "base64" if name == "base64" else "float"
     return vector_fields(vector, encoding_format, _ENCODINGS[name])["embedding"]
+
+
+_URI = "data:image/png;base64,$png"
+OPERATIONS = [
+    Operation(
+        "POST /v2/embed",
+        "cohere_embed",
+        embed,
+        OTHERS,
+        "Return vectors of texts and images in several types at once, as Cohere's clients expect.",
+        {
+            200: Answered(
+                "Vectors.",
+                CohereEmbeddings,
+                {
+                    "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
+                    "embeddings": {"float": [[0.8, 0.6]]},
+                    "texts": ["a photo of a cat"],
+                    "meta": {
+                        "api_version": {"version": "2"},
+                        "billed_units": {"input_tokens": 7, "images": 0},
+                    },
+                    "response_type": "embeddings_by_type",
+                },
+                OF_FINGERPRINT,
+            )
+        },
+        kind=_Options,
+        examples={
+            "texts": {
+                "texts": ["a photo of a cat"],
+                "input_type": "search_query",
+                "embedding_types": ["float"],
+            },
+            "images": {"images": [_URI], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
+            "inputs": {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
+        },
+    )
+]

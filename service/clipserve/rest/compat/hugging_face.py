@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
+from clipserve.api.answers import Answer
+from clipserve.api.fields import Labels
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Classification
 from clipserve.application.body import Body
 from clipserve.errors import ClipError
-from clipserve.rest.compat.items import chosen, listed, shaped
+from clipserve.rest.compat.items import (
+    OF_FINGERPRINT,
+    OTHERS,
+    EncodedImage,
+    ErrorAlone,
+    chosen,
+    listed,
+    shaped,
+)
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request
+from clipserve.rest.schemas import named
 from clipserve.rest.uploads import parse_object, validated
 
 # The template of the pipeline in `transformers`, so that its users get the same scores.
+Template = Annotated[str, WithJsonSchema(named("Template"))]
 _TEMPLATE = "This is a photo of {}."
 
 
-class _Parameters(BaseModel):
+class HuggingFaceParameters(BaseModel):
     """Other parameters are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
-    candidate_labels: list[str]
-    hypothesis_template: str | None = None
+    candidate_labels: Annotated[Labels, Field(json_schema_extra={"minItems": 1})]
+    hypothesis_template: Annotated[
+        Template | None,
+        Field(description=f"a template with one or two slots {{}}; default: `{_TEMPLATE}`"),
+    ] = None
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    inputs: str
-    parameters: _Parameters
+    inputs: EncodedImage
+    parameters: HuggingFaceParameters
+
+
+class HuggingFaceLabel(Answer):
+    label: str
+    score: float
+
+
+class HuggingFaceLabels(RootModel[list[HuggingFaceLabel]]):
+    """Best label first."""
 
 
 async def classify(front: Front, request: Request, body: Body) -> Response:
@@ -63,3 +90,34 @@ def _rendered(scored: Classification) -> Response:
         raise result
     labels = [{"label": each.label, "score": each.score} for each in result[0]]
     return shaped(labels, scored)
+
+
+OPERATIONS = [
+    Operation(
+        "POST /models/{model}",
+        "hugging_face",
+        classify,
+        OTHERS,
+        "Score the labels of one image, best first, as Hugging Face's clients expect.",
+        {
+            200: Answered(
+                "Labels.",
+                HuggingFaceLabels,
+                [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}],
+                OF_FINGERPRINT,
+            )
+        },
+        kind=_Options,
+        examples={"labels": {"inputs": "$png", "parameters": {"candidate_labels": ["cat", "dog"]}}},
+        parameters=[
+            {
+                "name": "model",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "enum": "$models"},
+            }
+        ],
+        errors=["bad_prompt_template"],
+        error=ErrorAlone,
+    )
+]

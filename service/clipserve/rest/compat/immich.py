@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import orjson
+from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
+from clipserve.api.answers import Answer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import chosen, shaped
+from clipserve.rest.compat.items import OF_FINGERPRINT, OTHERS, chosen, shaped
 from clipserve.rest.front import Front
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request
+from clipserve.rest.schemas import refer
 from clipserve.rest.uploads import Upload, parse
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
@@ -27,9 +33,6 @@ async def predict(front: Front, request: Request, body: Body) -> Response:
 
 async def _ping(_: Front, __: Request, ___: Body) -> Response:
     return PlainTextResponse("pong")
-
-
-PROBES = {"/ping": _ping}
 
 
 def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedRequest:
@@ -72,3 +75,50 @@ def _rendered(answer: Embedding) -> Response:
         raise vector
     shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     return shaped({"clip": shown}, answer)
+
+
+class ImmichVector(Answer):
+    clip: Annotated[str, Field(description="the vector as a JSON list, in a string")]
+
+
+OPERATIONS = [
+    Operation(
+        "POST /predict",
+        "immich_predict",
+        predict,
+        OTHERS,
+        "Return the vector of one image or text, as immich expects of its machine-learning server.",
+        {200: Answered("The vector.", ImmichVector, {"clip": "[0.6,0.8]"}, OF_FINGERPRINT)},
+        body={
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "for `visual`, without `text`",
+                        },
+                        "text": refer("schemas", "Text") | {"description": "for `textual`, without `image`"},
+                    },
+                    "required": ["entries"],
+                    "additionalProperties": {"type": "string"},
+                },
+                "example": {
+                    "entries": '{"clip": {"textual": {"modelName": "$first_model"}}}',
+                    "text": "a photo of a cat",
+                },
+            }
+        },
+    ),
+    Operation(
+        "GET /ping",
+        "immich_ping",
+        _ping,
+        OTHERS,
+        "200 while the process is alive, as immich expects.",
+        {200: Answered("Alive.", others={"text/plain": {"schema": {"type": "string"}, "example": "pong"}})},
+        open=True,
+    ),
+]

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
+from clipserve.api.answers import Answer
 from clipserve.api.fields import ImageSource, whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
@@ -33,11 +34,23 @@ from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
 from clipserve.rest.rendering import json_response
 from clipserve.rest.request import Request
+from clipserve.rest.schemas import named
 from clipserve.rest.uploads import expected
 
 Vector = npt.NDArray[np.float32]
 
-Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
+OTHERS = "clients of other servers"  # the group of the operations
+
+# Fields of requests, and items of their lists, as the document shows them.
+Dimensions = Annotated[
+    int,
+    Field(ge=1, description="must be the model's own number: vectors are not shortened"),
+    BeforeValidator(whole),
+]
+Ignored = Annotated[object, Field(description="ignored, as is every field that is not listed")]
+Text = Annotated[str, WithJsonSchema(named("Text"))]
+EncodedImage = Annotated[str, WithJsonSchema(named("EncodedImage"))]
+OF_FINGERPRINT = ["X-Model-Fingerprint"]  # the headers of an answer
 
 MAX_ITEMS = MAX_IMAGES
 _MAX_PARTS = 8  # of a message, only one of which may be more than an empty text
@@ -129,6 +142,13 @@ def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
 def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
     """An answer without a field for the model's fingerprint, which a header has."""
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
+
+
+class ErrorAlone(Answer):
+    """An error as Hugging Face's and Weaviate's clients expect it."""
+
+    error: str
+    code: str
 
 
 def error_alone(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from clipserve import errors
+from clipserve.api.answers import Answer
+from clipserve.api.fields import ModelName
 from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     MAX_ITEMS,
+    OF_FINGERPRINT,
+    OTHERS,
     Dimensions,
+    Ignored,
     Item,
     Mixed,
     chosen,
@@ -29,8 +34,10 @@ from clipserve.rest.compat.items import (
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.rendering import vector_fields
 from clipserve.rest.request import Request
+from clipserve.rest.schemas import named
 from clipserve.rest.uploads import parse_object, validated
 
 _TYPES = {
@@ -40,18 +47,81 @@ _TYPES = {
 }
 
 
+def _given(field: str, schema: str, modality: list[str | None]) -> dict[str, Any]:
+    """A JSON schema: one of `input` and `messages` is given, and the other is not."""
+    absent = "messages" if field == "input" else "input"
+    return {
+        "properties": {
+            "modality": {"enum": modality},
+            field: named(schema),
+            absent: {"type": "null"},
+        },
+        "required": [field] if None in modality else [field, "modality"],
+    }
+
+
 class _Options(BaseModel):
     """All but what to embed. Fields of other names are ignored: gateways and frameworks add their own."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "oneOf": [
+                _given("input", "OpenAIInput", ["text", None]),
+                _given("input", "OpenAIImages", ["image"]),
+                _given("messages", "OpenAIMessages", ["text", "image", None]),
+            ]
+        },
+    )
 
-    model: str | None = None
+    model: ModelName | None = None
     modality: Literal["text", "image"] | None = None
     encoding_format: Literal["float", "base64"] | None = None
-    embedding_type: Literal["float", "base64"] | None = None  # Jina's name for it
+    embedding_type: Annotated[
+        Literal["float", "base64"] | None,
+        Field(description="the same as `encoding_format`, by Jina's name"),
+    ] = None
     dimensions: Dimensions | None = None
-    normalized: Literal[True] | None = None  # all vectors are
-    truncate: bool | None = None
+    normalized: Annotated[Literal[True] | None, Field(description="vectors always have unit length")] = None
+    truncate: Annotated[
+        bool | None, Field(description="cut texts of too many tokens instead of refusing them")
+    ] = None
+    user: Ignored = None
+
+
+class OpenAIVector(Answer):
+    object: Literal["embedding"]
+    index: Annotated[int, Field(description="position in `input`")]
+    embedding: Annotated[list[float] | str, Field(description="numbers, or base64 of little-endian float32")]
+
+
+class OpenAIUsage(Answer):
+    prompt_tokens: Annotated[
+        int, Field(description="tokens of all texts, before texts are cut; images count 0")
+    ]
+    total_tokens: int
+
+
+class OpenAIEmbeddings(Answer):
+    """Vectors in the order of `input`."""
+
+    object: Literal["list"]
+    data: list[OpenAIVector]
+    model: str
+    usage: OpenAIUsage
+
+
+class OpenAIErrorFields(Answer):
+    message: str
+    type: Annotated[str, Field(description="the kind of error, as OpenAI names it")]
+    param: Annotated[str | None, Field(description="the field that the error is about, if there is one")]
+    code: Annotated[str, Field(description="stable: clients may branch on it")]
+
+
+class OpenAIError(Answer):
+    """An error as OpenAI's clients expect it."""
+
+    error: OpenAIErrorFields
 
 
 async def embeddings(front: Front, request: Request, body: Body) -> Response:
@@ -123,3 +193,43 @@ def _of_messages(messages: object) -> Item:
         else:
             parts += [(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))]
     return only_item(parts, "messages")
+
+
+_URI = "data:image/png;base64,$png"
+OPERATIONS = [
+    Operation(
+        "POST /v1/embeddings",
+        "openai_embeddings",
+        embeddings,
+        OTHERS,
+        "Return vectors of texts and images in the order of `input`, as OpenAI's clients expect.",
+        {
+            200: Answered(
+                "Vectors.",
+                OpenAIEmbeddings,
+                {
+                    "object": "list",
+                    "data": [
+                        {"object": "embedding", "index": 0, "embedding": [0.8, 0.6]},
+                        {"object": "embedding", "index": 1, "embedding": [0.6, 0.8]},
+                    ],
+                    "model": "demo",
+                    "usage": {"prompt_tokens": 7, "total_tokens": 7},
+                },
+                OF_FINGERPRINT,
+            )
+        },
+        description="Strings are texts, data URIs are images. One bad item fails the whole request, because this "
+        "API has no place for the error of an item.",
+        kind=_Options,
+        examples={
+            "a text and an image": {"input": ["a photo of a cat", _URI], "encoding_format": "float"},
+            "images": {"input": ["$png"], "modality": "image"},
+            "typed items": {"input": [{"text": "a photo of a cat"}, {"image": "$png"}]},
+            "a message": {
+                "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": _URI}}]}]
+            },
+        },
+        error=OpenAIError,
+    )
+]

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from clipserve.api.answers import Answer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
-from clipserve.rest.compat.items import chosen, listed, shaped
+from clipserve.rest.compat.items import (
+    OF_FINGERPRINT,
+    OTHERS,
+    EncodedImage,
+    ErrorAlone,
+    Text,
+    chosen,
+    listed,
+    shaped,
+)
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
+from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.rendering import json_response
 from clipserve.rest.request import Request
 from clipserve.rest.uploads import parse_object, validated
@@ -20,10 +33,29 @@ from clipserve.rest.uploads import parse_object, validated
 class _Items(BaseModel):
     """The module sends null for a list that it does not fill. Other fields are ignored."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {name: {"type": "array", "minItems": 1}}, "required": [name]}
+                for name in ("texts", "images")
+            ]
+        },
+    )
 
-    texts: list[str] | None = None
-    images: list[str] | None = None
+    texts: Annotated[list[Text], Field(json_schema_extra={"maxItems": "$max_texts"})] | None = None
+    images: Annotated[list[EncodedImage], Field(json_schema_extra={"maxItems": "$max_images"})] | None = None
+
+
+class WeaviateVectors(Answer):
+    textVectors: list[list[float]]  # noqa: N815 - Weaviate's names
+    imageVectors: list[list[float]]  # noqa: N815
+
+
+class WeaviateModel(Answer):
+    model: str
+    fingerprint: str
+    dimensions: int
 
 
 async def vectorize(front: Front, request: Request, body: Body) -> Response:
@@ -50,9 +82,6 @@ async def _ready(front: Front, _: Request, __: Body) -> Response:
     return Response(status_code=204 if await front.inference.ready() else 503)
 
 
-PROBES = {"/meta": _meta, "/.well-known/live": _live, "/.well-known/ready": _ready}
-
-
 def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedRequest:
     for name in ("texts", "images"):
         listed(body.fields.get(name) or [], name)
@@ -70,3 +99,60 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedReq
 def _rendered(embedded: Embedding) -> Response:
     vectors = {"textVectors": [text.vector for text in embedded.texts], "imageVectors": embedded.images}
     return shaped(vectors, embedded)
+
+
+OPERATIONS = [
+    Operation(
+        "POST /vectorize",
+        "weaviate_vectorize",
+        vectorize,
+        OTHERS,
+        "Return vectors of texts and images, as Weaviate's module multi2vec-clip expects.",
+        {
+            200: Answered(
+                "The vectors, each list in the order of its items.",
+                WeaviateVectors,
+                {"textVectors": [[0.6, 0.8]], "imageVectors": [[0.8, 0.6]]},
+                OF_FINGERPRINT,
+            )
+        },
+        kind=_Items,
+        examples={
+            "both": {"texts": ["a photo of a cat"], "images": ["$png"]},
+            "texts": {"texts": ["a photo of a cat"], "images": None},
+        },
+        error=ErrorAlone,
+    ),
+    Operation(
+        "GET /meta",
+        "weaviate_meta",
+        _meta,
+        OTHERS,
+        "Return the first model, which Weaviate shows among its modules.",
+        {
+            200: Answered(
+                "The model.",
+                WeaviateModel,
+                {"model": "$first_model", "fingerprint": "$first_model@fp32-0123456789ab", "dimensions": 2},
+            )
+        },
+    ),
+    Operation(
+        "GET /.well-known/live",
+        "weaviate_live",
+        _live,
+        OTHERS,
+        "204 while the process is alive, as Weaviate expects.",
+        {204: Answered("Alive.")},
+        open=True,
+    ),
+    Operation(
+        "GET /.well-known/ready",
+        "weaviate_ready",
+        _ready,
+        OTHERS,
+        "204 if every model is ready; Weaviate waits for this at its start.",
+        {204: Answered("Ready."), 503: Answered("Not ready.")},
+        open=True,
+    ),
+]

@@ -1,0 +1,218 @@
+"""The answers of the use cases in JSON, as the OpenAPI document shows them and the client reads them.
+
+The service renders its answers by hand (`clipserve.rest.rendering`), because vectors take most of their time there;
+tests compare what it renders with these types. A field with a default may be absent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat
+
+T = TypeVar("T")
+
+# An error of a list is its first item's: those of all items would take a hundred times the answer's memory.
+List = Annotated[list[T], FailFast()]
+Fingerprint = Annotated[
+    str,
+    Field(
+        description="the model's fingerprint: it changes whenever the same input could give another vector",
+    ),
+]
+
+
+class Answer(BaseModel):
+    """Base of all answers. It is strict: no text is converted to a number. Other fields are allowed and kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
+
+
+class ItemError(Answer):
+    """Why one of several items has no result."""
+
+    code: Annotated[
+        str,
+        Field(description="stable: clients may branch on it", json_schema_extra={"enum": "$codes_of_items"}),
+    ]
+    detail: Annotated[str, Field(description="one sentence for people")]
+    limit: Annotated[
+        FiniteFloat | None,
+        Field(description="the limit that was exceeded, in the unit that `detail` names"),
+    ] = None
+    actual: Annotated[
+        FiniteFloat | None, Field(description="the value that exceeded it, in the same unit")
+    ] = None
+    index: Annotated[
+        int | None,
+        Field(description="position in the request of the image, text or label that the error is about"),
+    ] = None
+
+
+class Problem(ItemError):
+    """An error of the whole request (RFC 9457, application/problem+json)."""
+
+    code: Annotated[
+        str, Field(description="stable: clients may branch on it", json_schema_extra={"enum": "$codes"})
+    ]
+    type: Annotated[str, Field(pattern="^urn:clipserve:error:[a-z_]+$", description="the code as a URN")]
+    title: Annotated[str, Field(description="the status in words")]
+    status: Annotated[int, Field(description="the HTTP status")]
+    request_id: Annotated[str, Field(description="the id in X-Request-Id and in the log")]
+
+
+class ItemFailure(Answer):
+    """An item without a result. The other items have theirs."""
+
+    error: ItemError
+
+
+class OfModel(Answer):
+    model: str
+    fingerprint: Fingerprint
+
+
+class LabelScore(Answer):
+    label: str
+    score: Annotated[
+        FiniteFloat,
+        Field(
+            description="softmax over the labels, the sigmoid of each label, or the cosine, as `scoring` says"
+        ),
+    ]
+    cosine: Annotated[FiniteFloat, Field(description="similarity of image and label, from -1 to 1")]
+    logit: Annotated[FiniteFloat, Field(description="cosine times the model's logit scale, plus its bias")]
+    id: Annotated[str | None, Field(description="the id that the label set gives the label")] = None
+
+
+class ImageLabels(Answer):
+    """The labels of one image, best first."""
+
+    labels: List[LabelScore]
+
+
+class LabelSetLabels(Answer):
+    label_set: Annotated[str, Field(description="the label set's name")]
+    labels: Annotated[List[LabelScore], Field(description="best first")]
+
+
+class ImageLabelSets(Answer):
+    """The labels of one image from each of several label sets, in the order of the request."""
+
+    label_sets: List[LabelSetLabels]
+
+
+class UsedLabelSet(Answer):
+    """The label set that gave the scores."""
+
+    name: str
+    version: Annotated[str, Field(description="changes with everything that its scores depend on")]
+
+
+class Classification(OfModel):
+    """Results in the order of the images."""
+
+    label_sets: Annotated[
+        List[UsedLabelSet], Field(default_factory=list, description="the label sets of the request")
+    ]
+    results: List[ImageLabels | ImageLabelSets | ItemFailure]
+    truncated_labels: Annotated[
+        List[str], Field(default_factory=list, description="labels with a prompt that was cut")
+    ]
+    warnings: Annotated[
+        List[str],
+        Field(default_factory=list, description="what is unusual in the request, in sentences for people"),
+    ]
+
+
+class ImageVector(Answer):
+    """The vector of one image."""
+
+    embedding: Annotated[list[float] | str, Field(title="Vector")]
+    scale: Annotated[
+        FiniteFloat | None,
+        Field(description="with int8: each value of the vector is the integer times this"),
+    ] = None
+
+
+class TextVector(ImageVector):
+    """The vector of one text. `truncated`: some of its `tokens` were cut."""
+
+    tokens: int
+    truncated: bool
+
+
+class Embeddings(OfModel):
+    """Results in the order of the request, images first."""
+
+    results: List[TextVector | ImageVector | ItemFailure]
+
+
+class ItemSimilarities(Answer):
+    """One item compared with each of `to_images`, then each of `to_texts`."""
+
+    cosine: List[float]
+    logit: Annotated[List[float], Field(description="cosine times the model's logit scale, plus its bias")]
+
+
+class Similarities(OfModel):
+    """Results in the order of the request, images first."""
+
+    results: List[ItemSimilarities | ItemFailure]
+
+
+class TextTokens(Answer):
+    """The tokens of one text as the encoder gets them, special tokens included."""
+
+    ids: List[int]
+    pieces: Annotated[List[str], Field(description="each token as the vocabulary writes it")]
+    tokens: Annotated[int, Field(description="the number of tokens of the text")]
+    truncated: Annotated[
+        bool,
+        Field(
+            description="whether the text has more than `context_length` tokens; `ids` and `pieces` have only "
+            "those that fit"
+        ),
+    ]
+
+
+class Tokenization(OfModel):
+    """Results in the order of the texts."""
+
+    context_length: Annotated[int, Field(description="the maximum number of tokens")]
+    results: List[TextTokens]
+
+
+class ModelInfo(Answer):
+    id: str
+    object: Literal["model"]
+    ready: bool
+    fingerprint: str
+    embed_dim: int
+    image_size: int
+    context_length: int
+    scoring: str
+    logit_scale: FiniteFloat
+    logit_bias: FiniteFloat
+    prompt_templates: List[str]
+    precision: str
+    checkpoint: str
+    licence: str
+    random_weights: bool
+
+
+class ModelList(Answer):
+    object: Literal["list"]
+    data: List[ModelInfo]
+
+
+class Alive(Answer):
+    status: Literal["alive"]
+
+
+class Ready(Answer):
+    status: Literal["ready"]
+
+
+class NotReady(Answer):
+    status: Literal["not ready"]
