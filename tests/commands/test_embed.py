@@ -102,7 +102,7 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     service.wait_ready(90)
     process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
-        _wait_for_rows(service, 5)
+        _wait_for_a_refusal(service)  # of the first 16, which are sent at once
         service.stop(signal.SIGKILL)
         again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
         again.wait_ready(90)
@@ -111,17 +111,15 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
         process.kill()
     assert process.returncode == 0, errors
     assert key not in errors
-    refused = [line for line in again.log().splitlines() if '"rate_limited"' in line]
-    assert refused
     again.stop()
     arrays = np.load(out)
     assert len({vector.tobytes() for vector in arrays["vector"]}) == 30
     assert set(arrays["error"]) == {""}
 
 
-def _wait_for_rows(service: Process, rows: int) -> None:
+def _wait_for_a_refusal(service: Process) -> None:
     until = time.monotonic() + 60
-    while service.log().count('"endpoint": "/embed"') < rows:
+    while '"rate_limited"' not in service.log():
         assert time.monotonic() < until, service.log()
         time.sleep(0.1)
 
