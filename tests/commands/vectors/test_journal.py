@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +136,17 @@ def test_a_restart_replaces_a_journal_that_is_damaged(tmp_path: Path) -> None:
     anew = journal(tmp_path / "a.npz", restart=True)
     assert anew.expect(item(0), 0)[0] == "new"
     anew.close()
+
+
+def test_a_journal_of_another_version_is_named_and_restart_replaces_it(tmp_path: Path) -> None:
+    out = tmp_path / "photos.npz"
+    journal(out).close()
+    with closing(sqlite3.connect(out.with_name("photos.npz.journal"))) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(VectorFileError, match=r"another version of clipserve\. Start over: --restart"):
+        journal(out)
+    journal(out, restart=True).close()
+    journal(out).close()
 
 
 def test_what_is_no_journal_and_no_file_of_vectors_is_named(tmp_path: Path) -> None:

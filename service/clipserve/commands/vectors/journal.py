@@ -18,7 +18,9 @@ from clipserve.commands.vectors.listing import Item, Kind
 from clipserve.engine.backend import Vector
 
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
-_SCHEMA = """
+_VERSION = 2  # of the schema
+_SCHEMA = f"""
+PRAGMA user_version = {_VERSION};
 CREATE TABLE about (kind TEXT, model TEXT, fingerprint TEXT, embed_dim INTEGER, run INTEGER);
 CREATE TABLE rows (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, run INTEGER NOT NULL, position INTEGER NOT NULL,
@@ -89,6 +91,8 @@ class Journal:
                     _check(facts, self._facts, out)
                     self._take(batches)
             self._execute("INSERT INTO about VALUES (?, ?, ?, ?, 0)", self._facts)
+        if self._execute("PRAGMA user_version").fetchone() != (_VERSION,):
+            raise VectorFileError(f"{self._path} is of another version of clipserve. Start over: --restart.")
         *kept, self._run = self._execute("SELECT * FROM about").fetchone()
         _check(Facts(*kept), self._facts, self._path)
         self._run += 1
