@@ -166,7 +166,7 @@ async def test_overload_is_refused_at_once_with_a_measured_hint(toy: Path) -> No
 
     slow = Slow(DIM, delay=0.05)
     async with serving(batched(slow, images=1), toy, max_queue_seconds=0.3) as running:
-        in_flight = running.gateway.metrics.rows_in_flight.labels("image")
+        value = running.gateway.metrics.registry.get_sample_value
         for i in range(3):
             await running.embed(png(i))
         slow.gate.clear()
@@ -176,7 +176,9 @@ async def test_overload_is_refused_at_once_with_a_measured_hint(toy: Path) -> No
             return [task.result() for task in asking if task.done()]
 
         # The encoder is closed, so whoever is answered now was refused at once.
-        await eventually(lambda: len(answered()) + in_flight._value.get() == 40)
+        await eventually(
+            lambda: len(answered()) + (value("clipserve_rows_in_flight", {"tower": "image"}) or 0) == 40
+        )
         refused = answered()
         assert {answer.status_code for answer in refused} == {429}
         assert {answer.json()["code"] for answer in refused} == {"overloaded"}

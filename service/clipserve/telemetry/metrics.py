@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 
 from clipserve import __version__
@@ -45,7 +45,8 @@ class Metrics:
         described: name, kind, labels and meaning of each.
         tracing: decides which requests are traced; none by default.
         triton: the metrics of Triton servers.
-        work_ahead: functions called at each scrape, in its thread, that return tower -> seconds; added up.
+        rows_in_flight, work_ahead: functions called at each scrape, in its thread, that return tower -> rows, or
+            seconds; added up.
     """
 
     def __init__(self) -> None:
@@ -130,15 +131,14 @@ class Metrics:
             "tower",
         )
         self.workers = make.gauge("workers", "Batches that can run at once.", "tower")
-        self.rows_in_flight = make.gauge(
-            "rows_in_flight", "Images and texts admitted and not yet answered.", "tower"
+        self.rows_in_flight = _added_up(
+            make.gauge("rows_in_flight", "Images and texts admitted and not yet answered.", "tower")
         )
-        self.work_ahead: list[Callable[[], Mapping[str, float]]] = []
-        ahead = make.gauge(
-            "work_ahead_seconds", "Estimated time until all rows admitted now are answered.", "tower"
+        self.work_ahead = _added_up(
+            make.gauge(
+                "work_ahead_seconds", "Estimated time until all rows admitted now are answered.", "tower"
+            )
         )
-        for tower in ("image", "text"):
-            ahead.labels(tower).set_function(functools.partial(self._seconds_ahead, tower))
         self.decode_bytes = make.gauge(
             "decode_bytes", "Memory of the images that are being decoded, by their headers."
         )
@@ -173,9 +173,6 @@ class Metrics:
         self.label_sets_used = make.plain_counter(
             "label_sets_used_total", "Classifications by a label set, whose labels were encoded before."
         )
-
-    def _seconds_ahead(self, tower: str) -> float:
-        return sum(seconds()[tower] for seconds in self.work_ahead)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         """Count an answered request. `outcome`: a status, or a code of `clipserve.errors`."""
@@ -247,3 +244,15 @@ class _Stage:
 def _exemplar(span: Span) -> dict[str, str]:
     """The exemplar that links a histogram in Prometheus to a trace."""
     return {"trace_id": span.trace_id}
+
+
+def _added_up(gauge: Gauge) -> list[Callable[[], Mapping[str, float]]]:
+    """The functions whose values the gauge adds up, tower by tower; none yet."""
+    functions: list[Callable[[], Mapping[str, float]]] = []
+
+    def value(tower: str) -> float:
+        return sum(by_tower()[tower] for by_tower in functions)
+
+    for tower in ("image", "text"):
+        gauge.labels(tower).set_function(functools.partial(value, tower))
+    return functions
