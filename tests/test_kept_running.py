@@ -139,13 +139,13 @@ async def test_each_follower_of_the_service_outlives_a_fault(
         def abort(self) -> None: ...
 
     member: Any = Member()
-    gateway.connections._all.add(member)
+    gateway.connections.connections.add(member)
 
     async def all_go_on() -> bool:
         return all(len(each) > 3 for each in calls) and member.looked > 3
 
     await until(all_go_on)
-    gateway.connections._all.discard(member)
+    gateway.connections.connections.discard(member)
     failed = {json.loads(line).get("loop") for line in written.getvalue().splitlines()} - {None}
     assert failed == {"label_sets", "grpc_health", "connections"}
     assert rpc._health._ended is False
