@@ -107,20 +107,17 @@ async def open_use_cases(
     open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
-        parts = _SharedParts(settings, limits, stack, metrics)
-        models: dict[Path, ServedModel] = {}
-        for folder in settings.models:
-            manifest = read_manifest(folder)
-            own = settings.of_model(manifest.name)
-            backend = open_backend(folder, manifest, own, metrics)
-            stack.push_async_callback(backend.aclose)
-            models[folder] = parts.served_model(folder, manifest, own, backend)
+        side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
+        models = _models(settings, limits, open_backend, side, stack, metrics)
         by_name = _by_name(models, settings)
-        label_sets = parts.label_sets(settings, by_name, charge)
+        folder = settings.label_sets_folder
+        files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
+        catalog = Catalog(by_name, _store(settings), files, metrics, charge)
+        label_sets = LabelSets(by_name, catalog, side, limits.requests, limits.label_sets, metrics)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics))
-        inference = Inference(by_name, label_sets, limits.requests, parts.side, charge, fetched)
-        yield UseCases(models, inference, parts.side)
+        inference = Inference(by_name, label_sets, limits.requests, side, charge, fetched)
+        yield UseCases(models, inference, side)
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
@@ -130,40 +127,39 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
     return functools.partial(open_chosen, accelerator)
 
 
-class _SharedParts:
-    """Objects that all models share."""
-
-    def __init__(self, settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> None:
-        self._limits = limits
-        self._metrics = metrics
-        threads = settings.decode_threads or usable_cores()
-        self.side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
-        self._executor = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
-        decode: Decode = decode_pixels
-        read: ReadHeader = read_header
-        most = DecodeLimits(threads, settings.decode_memory_bytes, limits.decode_seconds)
-        if settings.decode_processes:  # which have a timeout of their own
-            processes = DecoderProcesses(threads, most.memory_bytes, limits.decode_seconds, metrics)
-            stack.enter_context(closing(processes))
-            decode, read, most = processes.decode, processes.read_header, replace(most, seconds=None)
-        self._decoders = Decoders(self._executor, most, metrics, decode, read)
-
-    def served_model(
-        self, folder: Path, manifest: ModelManifest, settings: ModelSettings, backend: Backend
-    ) -> ServedModel:
-        metrics, limits = self._metrics, settings.image_limits(self._limits.images)
-        cache_bytes = settings.image_cache_bytes
-        images = ImageEncoder(manifest, backend, self._executor, self._decoders, limits, metrics, cache_bytes)
-        texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, self.side, metrics)
-        classifiers = Classifiers(texts, manifest.scoring, self._limits.label_cache_bytes, metrics)
-        admission = Admission(settings.max_queue_seconds, metrics)
-        return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
-
-    def label_sets(self, settings: Settings, models: Models, charge: Charge | None) -> LabelSets:
-        requests, own, path = self._limits.requests, self._limits.label_sets, settings.label_sets_folder
-        folder = None if path is None else Folder(path, requests, own)
-        catalog = Catalog(models, _store(settings), folder, self._metrics, charge)
-        return LabelSets(models, catalog, self.side, requests, own, self._metrics)
+def _models(
+    settings: Settings,
+    limits: Limits,
+    open_backend: OpenBackend,
+    side: SideThread,
+    stack: AsyncExitStack,
+    metrics: Metrics,
+) -> dict[Path, ServedModel]:
+    """The models by folder, not started. They share the decoders."""
+    threads = settings.decode_threads or usable_cores()
+    decoding = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
+    decode: Decode = decode_pixels
+    read: ReadHeader = read_header
+    most = DecodeLimits(threads, settings.decode_memory_bytes, limits.decode_seconds)
+    if settings.decode_processes:  # which have a timeout of their own
+        processes = DecoderProcesses(threads, most.memory_bytes, limits.decode_seconds, metrics)
+        stack.enter_context(closing(processes))
+        decode, read, most = processes.decode, processes.read_header, replace(most, seconds=None)
+    decoders = Decoders(decoding, most, metrics, decode, read)
+    models: dict[Path, ServedModel] = {}
+    for folder in settings.models:
+        manifest = read_manifest(folder)
+        chosen = settings.of_model(manifest.name)
+        backend = open_backend(folder, manifest, chosen, metrics)
+        stack.push_async_callback(backend.aclose)
+        image_limits, cache_bytes = chosen.image_limits(limits.images), chosen.image_cache_bytes
+        images = ImageEncoder(manifest, backend, decoding, decoders, image_limits, metrics, cache_bytes)
+        texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
+        classifiers = Classifiers(texts, manifest.scoring, limits.label_cache_bytes, metrics)
+        admission = Admission(chosen.max_queue_seconds, metrics)
+        choices = image_limits.choices
+        models[folder] = ServedModel(manifest, choices, backend, images, texts, classifiers, admission)
+    return models
 
 
 def _store(settings: Settings) -> Store:
