@@ -17,6 +17,7 @@ from clipserve.application.label_sets import label_sets
 from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
+from clipserve.application.label_sets.shelf import Pointer
 from clipserve.application.label_sets.store import Kind, Store
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from loadtests.fake_backend import FakeBackend
@@ -75,6 +76,13 @@ def not_waiting() -> Iterator[None]:
 async def rows_of(store: Store, kind: Kind) -> dict[str, bytes]:
     """All rows of a kind, by name."""
     return await store.get(kind, await store.names(kind))
+
+
+async def long_ago(store: Store) -> None:
+    """As if `pets` had been put long ago, so that no gateway waits for another."""
+    pointer = Pointer.found((await rows_of(store, "sets"))["pets"])
+    assert pointer
+    await store.put({("sets", "pets"): pointer.model_copy(update={"put": 1.0}).to_bytes()})
 
 
 def folder_of(path: Path) -> Folder:

@@ -16,7 +16,7 @@ from clipserve.application.label_sets.store import Kind, Store
 from clipserve.concurrency import loops_are_well
 from clipserve.errors import LabelSetFailed
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, not_waiting
+from tests.application.label_sets.making import Counted, long_ago, not_waiting
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until, version_at
 from tests.support import png
@@ -104,25 +104,24 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
     assert (await site.put()).state == "ready"
 
 
-@pytest.mark.parametrize("damaged", DAMAGED)
 @pytest.mark.parametrize("is_file", [False, True], ids=["put", "a file"])
-async def test_damaged_rows_of_uses_are_written_anew(
-    open_site: OpenSite, tmp_path: Path, is_file: bool, damaged: str
+async def test_damaged_rows_of_uses_cost_no_embeddings(
+    open_site: OpenSite, tmp_path: Path, is_file: bool
 ) -> None:
     store = MemoryStore()
     (files := tmp_path / "files").mkdir()
-    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    before = await open_site(store, files=files)
-    await until(ready(before, "moods"))
+    if is_file:
+        (files / "pets.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
+    site = await open_site(store, files=files)
     if not is_file:
-        await before.put("moods-2", labels=["glad", "sad", "odd"])
-    (version,) = await store.names("uses") if is_file else [before.sets.get("moods-2").version]
-    await damage(store, "uses", {version: DAMAGED[damaged]})
-    for _ in range(2):
+        await site.put()
+    await until(ready(site, "pets"))
+    for row in DAMAGED.values():
+        await site.sets.aclose()
+        await damage(store, "uses", {site.sets.get("pets").version: row})
         site = await open_site(store, files=files, backend=(backend := Counted()))
-        await until(ready(site, *[state.name for state in before.sets.all()]))
-        await site.put("other")
-        assert backend.texts in (0, 2), "their embeddings are there; those of the other are made once"
+        await until(ready(site, "pets"))
+        assert backend.texts == 0, "their embeddings are there"
 
 
 async def test_examples_that_are_damaged_before_the_build_are_shown(open_site: OpenSite) -> None:
@@ -133,6 +132,7 @@ async def test_examples_that_are_damaged_before_the_build_are_shown(open_site: O
         await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
     await site.sets.aclose()
     await damage(store, "images", {"pets": b"damaged"})
+    await long_ago(store)
     again = await open_site(store)
 
     async def noticed() -> bool:
@@ -166,6 +166,7 @@ async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, d
     store = MemoryStore()
     version = (await (await open_site(store)).put()).version
     await damage(store, "vectors", {f"{version}/0-2": damaged})
+    await long_ago(store)
     again = await open_site(store, backend=(backend := Counted()))
     await until(ready(again, "pets"), 60)
     assert (await version_at(again), backend.texts) == (version, 2)

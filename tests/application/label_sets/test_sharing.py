@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from clipserve.application.label_sets.shelf import Pointer
+from clipserve.telemetry.request import current
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, not_waiting, rows_of
+from tests.application.label_sets.making import Counted, long_ago, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import OF_A_SET, classified, rows, until, version_at
 
@@ -28,13 +29,6 @@ class Stopping(Counted):
             self.stopped = True
             self.gate.clear()
         return await super().encode_text(token_ids, lengths)
-
-
-async def long_ago(store: MemoryStore) -> None:
-    """As if `pets` had been put long ago, so that no gateway waits for another."""
-    pointer = Pointer.found((await rows_of(store, "sets"))["pets"])
-    assert pointer
-    await store.put({("sets", "pets"): pointer.model_copy(update={"put": 1.0}).to_bytes()})
 
 
 def ready(*sites: Site) -> Any:
@@ -128,24 +122,37 @@ async def test_two_that_build_a_large_one_share_its_parts(open_site: OpenSite) -
     assert rows(answers[0].results[0]) == rows(answers[1].results[0])
 
 
+class Held(Counted):
+    """Texts of builds wait while `builds` is closed, as it is at first; others do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.builds = asyncio.Event()
+
+    async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
+        if current() is not None:
+            await self.builds.wait()
+        return await super().encode_text(token_ids, lengths)
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start_too(
     open_site: OpenSite, restarted: bool
 ) -> None:
-    store, backend = MemoryStore(), Counted()
+    store, backend = MemoryStore(), Held()
     site = await open_site(store, backend=backend)
+    backend.builds.set()
     old = (await site.put(**SMALL)).version
-    backend.gate.clear()
+    backend.builds.clear()
     with not_waiting():
         await site.put(labels=["unfinished"])
         new = await site.put(labels=["cat"])
     assert (new.state, new.served_version) == ("building", old)
     if restarted:
         await site.sets.aclose()
-        site = await open_site(store, backend=(backend := Counted()))
-        backend.gate.clear()
         await long_ago(store)
+        site = await open_site(store, backend=(backend := Held()))
     assert await version_at(site) == old
-    backend.gate.set()
-    await until(ready(site))
+    backend.builds.set()
+    await until(ready(site), 60)
     assert await version_at(site) == new.version

@@ -10,7 +10,7 @@ import pytest
 from clipserve.application.label_sets.store import Failures, Key, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted
+from tests.application.label_sets.making import Counted, long_ago
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until
 from tests.support import png
@@ -48,6 +48,7 @@ async def test_a_set_whose_embeddings_cannot_be_stored_is_served_and_made_again_
 ) -> None:
     store = Full()
     version = (await (await open_site(store)).put()).version
+    await long_ago(store)
     site = await open_site(store, backend=(backend := Counted()))
     await until(lambda: _has_pets(site), 60)
     assert (site.sets.get("pets").version, backend.texts) == (version, 2)
