@@ -79,9 +79,9 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
     if model is None:
         return provide(settings.models[0], settings)
     known: dict[str, Path] = {}
-    for each in reversed(settings.models):
+    for named in reversed(settings.models):
         with suppress(NoSuchModel):  # a model that would have to be exported, but is not used
-            folder = find(each, settings)
+            folder = find(named, settings)
             known[read_manifest(folder).name] = folder
     try:
         return known[str(model)] if str(model) in known else provide(Path(model), settings)

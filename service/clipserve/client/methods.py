@@ -206,10 +206,10 @@ class AsyncMethods(ABC):
 
 def _only(good: Sequence[Embedded] | Sequence[Labelled]) -> str | None:
     """The fingerprint of all of them; None: there are none."""
-    found = {each.fingerprint for each in good}
-    if len(found) > 1:
+    fingerprints = {item.fingerprint for item in good}
+    if len(fingerprints) > 1:
         raise _changed()
-    return next(iter(found), None)
+    return next(iter(fingerprints), None)
 
 
 def _changed() -> FingerprintChanged:

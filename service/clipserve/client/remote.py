@@ -102,7 +102,7 @@ class AsyncClient(AsyncMethods):
         models = (await self._ask("GET", "/v1/models")).shaped(shapes.ModelsShape).data
         chosen = models[0] if self._model is None else next((m for m in models if m.id == self._model), None)
         if chosen is None:
-            has = ", ".join(each.id for each in models)
+            has = ", ".join(model.id for model in models)
             raise Refused(f"the server has no model {self._model}. It has {has}.", "unknown_model")
         if not chosen.ready:
             raise Unreachable(f"the server cannot use {chosen.id} yet. Try again when it is ready.")
@@ -142,7 +142,7 @@ class AsyncClient(AsyncMethods):
         answer = (await self._ask("POST", "/tokenize", json=fields)).shaped(shapes.TokenizedShape)
         if len(answer.results) != len(texts):
             raise OddAnswer(f"the server answered about {len(answer.results):,} texts of {len(texts):,}.")
-        tokens = [Tokens(each.ids, each.pieces, each.tokens, each.truncated) for each in answer.results]
+        tokens = [Tokens(text.ids, text.pieces, text.tokens, text.truncated) for text in answer.results]
         return Tokenized(tokens, answer.context_length, self._check(answer.fingerprint))
 
     def _fields(self, **fields: Any) -> dict[str, Any]:

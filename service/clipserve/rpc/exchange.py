@@ -119,11 +119,11 @@ class RpcExchange:
         record(self._metrics, call.request, call.endpoint, call.outcome, quiet=quiet)
 
     async def _enter(self, call: Call) -> None:
-        own, most = self._calls[call.address], self._limits.grpc_max_calls
-        of_address = most if self._limits.shares_address else (most + 1) // 2
+        limit_of_all = self._limits.grpc_max_calls
+        limit_of_address = limit_of_all if self._limits.shares_address else (limit_of_all + 1) // 2
         for who, calls, limit in (
-            ("there are", self.calls, most),
-            ("your address has", own, of_address),
+            ("there are", self.calls, limit_of_all),
+            ("your address has", self._calls[call.address], limit_of_address),
         ):
             if calls > limit:
                 raise Overloaded(

@@ -51,7 +51,7 @@ class Health:
     async def check(self, call: Call, _: Lease) -> bytes:
         """Answer with the present state of one service or model."""
         with self._calls.place(call):
-            service = await self._asked(call)
+            service = await self._service(call)
             if service not in self._ready:
                 raise UnknownModel("there is no such service or model.")
             await call.write(self._answer(service))
@@ -60,26 +60,27 @@ class Health:
     async def watch(self, call: Call, _: Lease) -> bytes:
         """Answer with the present state, and again after each change, and after a while without one."""
         with self._calls.place(call):
-            service = await self._asked(call)
+            service = await self._service(call)
             while True:
-                ended, told = self._ended, self._status(service)
+                ended, status = self._ended, self._status(service)
                 await call.write(self._answer(service))
                 if ended:
                     return b""
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_SECONDS_BETWEEN_NEWS):
-                        await self._other(service, told)
+                        await self._other_status(service, status)
 
-    async def _asked(self, call: Call) -> str:
-        asked = await self._calls.read(call, health_pb2.HealthCheckRequest)
-        if asked is None:
+    async def _service(self, call: Call) -> str:
+        """The name that the message has."""
+        message = await self._calls.read(call, health_pb2.HealthCheckRequest)
+        if message is None:
             raise await call.without_message()
-        service: str = asked.service
+        service: str = message.service
         return service
 
-    async def _other(self, service: str, told: int) -> None:
-        """Until the state is another than this, or there is nothing more to be told."""
-        while not self._ended and self._status(service) == told:
+    async def _other_status(self, service: str, status: int) -> None:
+        """Until the status is another than this, or none will follow."""
+        while not self._ended and self._status(service) == status:
             await self._changed.wait()
 
     def _answer(self, service: str) -> bytes:

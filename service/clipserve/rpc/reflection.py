@@ -32,12 +32,12 @@ class Reflection:
             Overloaded, BodyTooLarge, BodyTooSlow: see `clipserve.errors`; after the answers to the requests before.
         """
         with self._calls.place(call):
-            async with aclosing(self._servicer.ServerReflectionInfo(self._questions(call), None)) as answers:
+            async with aclosing(self._servicer.ServerReflectionInfo(self._messages(call), None)) as answers:
                 async for answer in answers:
                     await call.write(answer.SerializeToString())
         return b""
 
-    async def _questions(self, call: Call) -> AsyncIterator[ServerReflectionRequest]:
-        while question := await self._calls.read(call, ServerReflectionRequest):
-            await self._gate.charge(size=question.ByteSize())
-            yield question
+    async def _messages(self, call: Call) -> AsyncIterator[ServerReflectionRequest]:
+        while message := await self._calls.read(call, ServerReflectionRequest):
+            await self._gate.charge(size=message.ByteSize())
+            yield message

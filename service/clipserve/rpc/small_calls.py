@@ -19,13 +19,13 @@ from clipserve.application.stream import Places
 from clipserve.errors import BodyTooLarge
 from clipserve.rpc.call import Call
 from clipserve.rpc.message import parsed
-from clipserve.rpc.options import CallLimits
+from clipserve.rpc.options import SMALL_READS, CallLimits
 from clipserve.rpc.reading import ReadLimits, ReadSlots
 
 Message = TypeVar("Message", bound=ProtoMessage)
 
 _MAX_BYTES = 1_024
-_SLOTS, _CROWDED_SECONDS = 2, 0.25
+_CROWDED_SECONDS = 0.25
 _SHARE, _SHARE_OF_ADDRESS = 10, 40  # the most calls of one method: all over this; and of one address
 
 
@@ -34,7 +34,7 @@ class SmallCalls:
 
     def __init__(self, limits: CallLimits) -> None:
         """`limits`: those of all calls."""
-        self._slots = ReadSlots(ReadLimits(_SLOTS, limits.body_timeout_seconds, _CROWDED_SECONDS))
+        self._slots = ReadSlots(ReadLimits(SMALL_READS, limits.body_timeout_seconds, _CROWDED_SECONDS))
         self._limits = tuple(max(1, limits.grpc_max_calls // share) for share in (_SHARE, _SHARE_OF_ADDRESS))
         self._places: dict[str, Places] = {}
 

@@ -20,7 +20,7 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.cores import affinity, cpu_quota, usable_cores
 from clipserve.http1.connections import ConnectionLimits
-from clipserve.rpc.options import MAX_CALLS
+from clipserve.rpc.options import MAX_CALLS, SMALL_READS
 from clipserve.settings import Settings
 from clipserve.settings.model import ON_CPU
 from clipserve.wiring.listening import OTHER_FILES, files_needed
@@ -33,7 +33,6 @@ _LIBRARIES = 226 * _MB  # of a process with its own encoders, without the weight
 _IN_FRONT_OF_TRITON = 150 * _MB
 _DECODER = 33 * _MB
 _KEPT_BY_THE_C_LIBRARY = 64 * _MB
-_READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_calls`, which imports gRPC
 
 
 def cpu_features(context: Context) -> list[str]:
@@ -155,7 +154,7 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
         "grpc messages": settings.grpc_enabled
         * (
             settings.max_in_flight_bytes
-            + (MAX_BULK_REQUESTS + _READINGS) * settings.max_body_bytes
+            + (MAX_BULK_REQUESTS + SMALL_READS) * settings.max_body_bytes
             + MAX_CALLS * 65_536
         ),
         "grpc metadata": settings.grpc_enabled * MAX_CALLS * (65_536 + ConnectionLimits.max_header_bytes),
