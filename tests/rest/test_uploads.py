@@ -17,7 +17,7 @@ from clipserve.errors import (
     UnsupportedMediaType,
 )
 from clipserve.rest.request import Request
-from clipserve.rest.uploads import Upload, parse
+from clipserve.rest.uploads import Upload, media_type, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
 B64 = base64.b64encode(IMAGE).decode()
@@ -29,8 +29,8 @@ def request(content_type: str, query: bytes = b"") -> Request:
 
 
 def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
-    whole = Body(body)
-    upload = parse(request(content_type or "", query.encode()), whole, max_json_bytes)
+    whole, asked = Body(body), request(content_type or "", query.encode())
+    upload = parse(media_type(asked), asked, whole, max_json_bytes)
     assert len(whole) == 0, "it holds the body longer than it needs it"
     return upload
 

@@ -61,8 +61,8 @@ class Most:
         count = 0
         for name in names:
             count += len(getattr(request, name))
-        if count:
-            at_most(self.what, count, getattr(limits, self.limit))
+        if count > (limit := getattr(limits, self.limit)):
+            at_most(self.what, count, limit)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return handler(core) | {"maxItems": f"${self.limit}"}
@@ -79,9 +79,9 @@ class MostChars:
         first = 0  # texts of all fields with this mark are counted together
         for name in names:
             texts: Sequence[str] = getattr(request, name)
-            if texts:
-                each_at_most(self.what, texts, getattr(limits, self.limit), first)
-                first += len(texts)
+            if texts and max(map(len, texts)) > (limit := getattr(limits, self.limit)):
+                each_at_most(self.what, texts, limit, first)
+            first += len(texts)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         shown = handler(core)

@@ -35,11 +35,6 @@ class Encoded(NamedTuple):
     scale: float | None = None
 
 
-def encode_vector(vector: Vector, embedding_type: EmbeddingType) -> Encoded:
-    """Encode a vector, float32 [D], finite."""
-    return _ENCODERS[embedding_type](vector)
-
-
 def _float32(vector: Vector) -> Encoded:
     return Encoded(np.ascontiguousarray(vector, "<f4"))
 
@@ -65,12 +60,13 @@ def _bits(vector: Vector) -> npt.NDArray[np.uint8]:
     return np.packbits(vector > 0)  # [D / 8]; the last byte is padded with zeros
 
 
-_ENCODERS: Mapping[EmbeddingType, Callable[[Vector], Encoded]] = {
+# Each encodes a vector, float32 [D], finite.
+ENCODERS: Mapping[EmbeddingType, Callable[[Vector], Encoded]] = {
     "float32": _float32,
     "float16": _float16,
     "int8": _int8,
     "binary": _binary,
     "ubinary": _ubinary,
 }
-if missing := {*get_args(EmbeddingType)} - {*_ENCODERS}:
+if missing := {*get_args(EmbeddingType)} - {*ENCODERS}:
     raise NotImplementedError(f"no encoder for {', '.join(missing)}.")

@@ -113,7 +113,8 @@ class Inference:
                 `clipserve.errors`.
         """
         model = self._models.find(request)
-        check_dimensions(dimensions, model.manifest)
+        if dimensions is not None:
+            check_dimensions(dimensions, model.manifest)
         encode_texts = partial(model.texts.encode, request.texts, truncate=request.truncate)
         images, texts = await self._rows.encode(model, request.images, len(request.texts), encode_texts)
         if all_or_nothing:

@@ -37,9 +37,9 @@ def expanded_templates(
     return expanded
 
 
-def check_dimensions(dimensions: int | None, manifest: ModelManifest) -> None:
-    """Raises InvalidInput: the model's vectors have another number of dimensions. None: any."""
-    if dimensions not in (None, manifest.embed_dim):
+def check_dimensions(dimensions: int, manifest: ModelManifest) -> None:
+    """Raises InvalidInput: the model's vectors have another number of dimensions."""
+    if dimensions != manifest.embed_dim:
         raise InvalidInput(
             f"dimensions is {dimensions}; the vectors of {manifest.name} have {manifest.embed_dim}, and "
             "cannot be cut: only models that are trained for it (Matryoshka) keep their meaning in the first "

@@ -11,7 +11,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
 from clipserve.rest.request import Request
-from clipserve.rest.uploads import Upload, is_image, parse
+from clipserve.rest.uploads import is_image, media_type, parse
 
 T = TypeVar("T")
 Parsed = TypeVar("Parsed")
@@ -38,11 +38,13 @@ class Front(Shared):
         Raises:
             ClipError: see `parse`, and the kind's `check`.
         """
-        return await self.parsed(parse, partial(_checked, kind), request, body)
+        content = media_type(request)
+        size = len(request.query) if is_image(content) else None
+        return await body.parsed(self.side, partial(_checked, self, kind, content, request), size)
 
     async def parsed(
         self,
-        parse: Callable[[Request, Body, int], Parsed],
+        parse: Callable[[str, Request, Body, int], Parsed],
         read: Callable[[Parsed, Request, RequestLimits], T],
         request: Request,
         body: Body,
@@ -52,19 +54,20 @@ class Front(Shared):
         Raises:
             ClipError: any error of the two.
         """
-        size = len(request.query) if is_image(request) else None
-        return await body.parsed(self.side, partial(_parsed, self, parse, read, request), size)
+        return await body.parsed(self.side, partial(_parsed, self, parse, read, request))
 
 
 def _parsed(
     front: Front,
-    parse: Callable[[Request, Body, int], Parsed],
+    parse: Callable[[str, Request, Body, int], Parsed],
     read: Callable[[Parsed, Request, RequestLimits], T],
     request: Request,
     body: Body,
 ) -> T:
-    return read(parse(request, body, front.max_json_bytes), request, front.inference.limits)
+    parsed = parse(media_type(request), request, body, front.max_json_bytes)
+    return read(parsed, request, front.inference.limits)
 
 
-def _checked(kind: type[C], upload: Upload, request: Request, limits: RequestLimits) -> C:
-    return upload.read(kind, request).check(limits)
+def _checked(front: Front, kind: type[C], content: str, request: Request, body: Body) -> C:
+    upload = parse(content, request, body, front.max_json_bytes)
+    return upload.read(kind, request).check(front.inference.limits)

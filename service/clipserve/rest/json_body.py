@@ -78,6 +78,9 @@ def parse_json(body: Body, max_json_bytes: int) -> tuple[dict[str, list[ImageSou
     """
     loaded = load_object(body, max_json_bytes)
     fields = loaded.fields
+    if fields.keys().isdisjoint(IMAGE_FIELDS):
+        loaded.check_images(())
+        return {}, fields
     encoded = {name: _strings(name, fields.pop(name)) for name in IMAGE_FIELDS if name in fields}
     loaded.check_images([image for images in encoded.values() for image in images])
     return {

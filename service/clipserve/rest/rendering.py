@@ -25,7 +25,7 @@ from clipserve.application.answers import (
     Tokenization,
 )
 from clipserve.application.encoder import EncodedText, VectorOrError
-from clipserve.application.encodings import encode_vector
+from clipserve.application.encodings import ENCODERS
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
@@ -65,7 +65,7 @@ def npy_array(answer: Embedding, options: VectorOptions) -> Response:
     vectors = [vector for vector in answer.images if not isinstance(vector, ClipError)]
     vectors.extend(text.vector for text in answer.texts)
     file = io.BytesIO()
-    rows = [encode_vector(vector, options.embedding_type).values for vector in vectors]
+    rows = [ENCODERS[options.embedding_type](vector).values for vector in vectors]
     np.save(file, np.stack(rows), allow_pickle=False)
     headers = {"X-Model-Fingerprint": answer.fingerprint}
     return Response(file.getvalue(), 200, headers, NPY)
@@ -87,7 +87,10 @@ _VECTOR_FORMS = [
 
 def vector_form(accept: str) -> VectorForm:
     """The form that the header Accept asks for."""
-    return next((form for form in _VECTOR_FORMS if form.media_type in accept), _VECTOR_FORMS[-1])
+    for form in _VECTOR_FORMS:
+        if form.media_type in accept:
+            return form
+    return _VECTOR_FORMS[-1]
 
 
 def similarity_json(answer: Similarities) -> Response:
@@ -160,7 +163,7 @@ def vector_fields(
     vector: npt.NDArray[np.float32], encoding_format: str, embedding_type: EmbeddingType
 ) -> dict[str, Any]:
     """A vector, [D], as fields of a JSON object: `embedding`, and `scale` where there is one."""
-    encoded = encode_vector(vector, embedding_type)
+    encoded = ENCODERS[embedding_type](vector)
     values: Any = encoded.values
     if encoding_format == "base64":
         values = base64.b64encode(values.tobytes()).decode()

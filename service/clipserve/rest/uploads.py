@@ -61,8 +61,8 @@ class Upload(NamedTuple):
             InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
         """
         reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]
-        strange = unknown("", (*self.images, *self.fields), reader.known)
         fields = {**self.images, **self.fields}
+        strange = () if fields.keys() <= reader.known else unknown("", tuple(fields), reader.known)
         if fields.get("expect_fingerprint") in (None, ""):
             fields["expect_fingerprint"] = expected(request)
         return validated(reader.validate, fields, strange, reader.hint, strict=self.typed)
@@ -133,8 +133,8 @@ def in_query(request: Request, kind: type[T]) -> T:
     return Upload({}, fields, typed=False).read(kind, request)
 
 
-def parse(request: Request, body: Body, max_json_bytes: int) -> Upload:
-    """Take the body and parse it by its Content-Type.
+def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
+    """Take the body and parse it by its media type, `kind`.
 
     Raises:
         InvalidInput: the body does not match its Content-Type; the query of a form or of JSON has fields; a text
@@ -143,17 +143,16 @@ def parse(request: Request, body: Body, max_json_bytes: int) -> Upload:
         BodyTooLarge: the JSON has more than `max_json_bytes` besides its images.
         TooMany: a form has too many parts, or JSON has too many images.
     """
-    if is_image(request):
+    if is_image(kind):
         fields = _gathered(QueryParams(request.query).multi_items())
         return Upload({"images": [body.take()]}, fields, typed=False)
-    kind = _kind(request)
     if kind not in ("multipart/form-data", "application/json"):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
             "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
             "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
         )
-    options = _options(request)
+    options = _options(kind, request)
     if name := request.query.partition(b"&")[0].partition(b"=")[0]:
         shown = unquote_plus(name[:256].decode("latin-1"))[:64]
         raise InvalidInput(
@@ -165,34 +164,36 @@ def parse(request: Request, body: Body, max_json_bytes: int) -> Upload:
     return _form(body.take(), options.get("boundary", ""))
 
 
-def parse_object(request: Request, body: Body, max_json_bytes: int) -> JsonObject:
+def parse_object(kind: str, request: Request, body: Body, max_json_bytes: int) -> JsonObject:
     """Take the body and parse it as a JSON object, whose images the caller finds.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not JSON.
         InvalidInput, BodyTooLarge: see `load_object`.
     """
-    if (kind := _kind(request)) != "application/json":
+    if kind != "application/json":
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
         )
-    _options(request)
+    _options(kind, request)
     return load_object(body, max_json_bytes)
 
 
-def _kind(request: Request) -> str:
+def media_type(request: Request) -> str:
+    """The Content-Type without its options, in lower case."""
     return request.header(b"content-type")[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
 
 
-def is_image(request: Request) -> bool:
-    """Whether the body is the bytes of one image."""
-    kind = _kind(request)
+def is_image(kind: str) -> bool:
+    """Whether a body of this media type is the bytes of one image."""
     return kind.startswith("image/") or kind == "application/octet-stream"
 
 
-def _options(request: Request) -> dict[str, str]:
-    """What the Content-Type says besides the kind; its charset is checked."""
+def _options(kind: str, request: Request) -> dict[str, str]:
+    """What the Content-Type says besides the media type, `kind`; its charset is checked."""
     content_type = request.header(b"content-type")
+    if content_type == kind:
+        return {}
     has = "the Content-Type has {:,} characters"
     check_limit(UnsupportedMediaType, has, len(content_type), _MAX_CONTENT_TYPE)
     options: dict[str, str] = parse_options_header(content_type)[1]

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.encoder import EncodedText, VectorOrError
-from clipserve.application.encodings import encode_vector
+from clipserve.application.encodings import ENCODERS
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
@@ -116,7 +116,7 @@ def _embed_result(result: VectorOrError | EncodedText, embedding_type: Embedding
         shown = _embed_result(result.vector, embedding_type)
         shown.tokens, shown.truncated = result.tokens, result.truncated
         return shown
-    encoded = encode_vector(result, embedding_type)
+    encoded = ENCODERS[embedding_type](result)
     return clip_pb2.EmbedResult(embedding=encoded.values.tobytes(), scale=encoded.scale)
 
 
