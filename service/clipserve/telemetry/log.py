@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -83,12 +84,7 @@ def configure(level: str, output: Output = standard_error) -> None:
     else:
         last = [structlog.processors.format_exc_info, _as_json]
     structlog.configure(
-        processors=[
-            add_request_ids,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
-        ],
+        processors=[add_request_ids, _add_level_and_time, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
     )
@@ -97,7 +93,16 @@ def configure(level: str, output: Output = standard_error) -> None:
         setattr(logger, name, getattr(bound, name))
 
 
-# One encoder for all lines: structlog's renderer makes one for each.
+# Instead of structlog's own processors, which take five calls for these two, and make an encoder for each line.
+
+
+def _add_level_and_time(_: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor. The time is UTC, in ISO 8601."""
+    event["level"] = level
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return event
+
+
 _encode = json.JSONEncoder(default=repr).encode
 
 
