@@ -117,12 +117,13 @@ class Shelf:
         images: Iterable[bytes],
     ) -> None:
         """Store a label set. Of concurrent calls the last wins."""
+        former_row = await asyncio.to_thread(former.to_bytes) if former else b""  # weights may be megabytes
         lengths_and_files = [part for file in images for part in (len(file).to_bytes(_LENGTH), file)]
         await self._store.put(
             {
                 ("sets", name): pointer.to_bytes(),
                 ("definitions", name): definition,
-                ("formers", name): former.to_bytes() if former else b"",
+                ("formers", name): former_row,
                 ("images", name): b"".join(lengths_and_files),
             }
         )
