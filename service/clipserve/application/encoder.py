@@ -87,8 +87,8 @@ class ImageEncoder:
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
         """The header of each image, in order, or its error.
 
-        It is what the image announces. A decoder reads the header of one that announces nothing, or more memory
-        than there is, because an announcement may be too high.
+        It is what the image announces. A decoder reads the header of one that announces nothing, or more than is
+        allowed, because an announcement may be too high, and the file broken.
         """
         headers: list[ImageHeader | ClipError | None] = []
         for index, image in enumerate(images):

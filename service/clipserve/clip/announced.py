@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from clipserve.clip.decode_cost import Frame
 from clipserve.clip.formats import sniff
 from clipserve.clip.images import ImageHeader, check_size
+from clipserve.errors import ImageTooLarge
 
 if TYPE_CHECKING:
     from clipserve.clip.images import ImageLimits
@@ -30,13 +31,15 @@ def announced(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader 
 
     Raises:
         UnsupportedFormat: not one of `limits.image_formats`.
-        ImageTooLarge: width and height are over a limit.
     """
     name = sniff(data, limits.image_formats)
     frame = _FRAMES[name](data) if name in _FRAMES else None
     if frame is None or 0 in frame.size:
         return None
-    check_size(frame.size, limits)
+    try:
+        check_size(frame.size, limits)
+    except ImageTooLarge:
+        return None  # or it is broken
     return ImageHeader.of(frame, len(data), spec, limits)
 
 
