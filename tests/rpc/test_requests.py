@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import LabelSetVersion, Tokenization, Tokens
-from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.ranking import IdentifiedLabel
 from clipserve.rpc.enums import words
 from clipserve.v1 import clip_pb2

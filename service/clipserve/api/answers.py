@@ -1,7 +1,8 @@
 """The answers of the use cases in JSON, as the OpenAPI document shows them and the client reads them.
 
 The service renders its answers by hand (`clipserve.rest.rendering`), because vectors take most of their time there;
-tests compare what it renders with these types. A field with a default may be absent.
+tests compare what it renders with these types. A field with a default may be absent. The names
+end in Json, because the answers of the use cases have the others.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Fingerprint = Annotated[
 ]
 
 
-class Answer(BaseModel):
+class JsonAnswer(BaseModel):
     """Base of all answers. It is strict: no text is converted to a number. Other fields are allowed and kept."""
 
     model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
-class ItemError(Answer):
+class ItemErrorJson(JsonAnswer):
     """Why one of several items has no result."""
 
     code: Annotated[
@@ -49,7 +50,7 @@ class ItemError(Answer):
     ] = None
 
 
-class Problem(ItemError):
+class ProblemJson(ItemErrorJson):
     """An error of the whole request (RFC 9457, application/problem+json)."""
 
     code: Annotated[
@@ -61,18 +62,18 @@ class Problem(ItemError):
     request_id: Annotated[str, Field(description="the id in X-Request-Id and in the log")]
 
 
-class ItemFailure(Answer):
+class ItemFailureJson(JsonAnswer):
     """An item without a result. The other items have theirs."""
 
-    error: ItemError
+    error: ItemErrorJson
 
 
-class OfModel(Answer):
+class OfModelJson(JsonAnswer):
     model: str
     fingerprint: Fingerprint
 
 
-class LabelScore(Answer):
+class LabelScoreJson(JsonAnswer):
     label: str
     score: Annotated[
         FiniteFloat,
@@ -85,37 +86,37 @@ class LabelScore(Answer):
     id: Annotated[str | None, Field(description="the id that the label set gives the label")] = None
 
 
-class ImageLabels(Answer):
+class ImageLabelsJson(JsonAnswer):
     """The labels of one image, best first."""
 
-    labels: List[LabelScore]
+    labels: List[LabelScoreJson]
 
 
-class LabelSetLabels(Answer):
+class LabelSetLabelsJson(JsonAnswer):
     label_set: Annotated[str, Field(description="the label set's name")]
-    labels: Annotated[List[LabelScore], Field(description="best first")]
+    labels: Annotated[List[LabelScoreJson], Field(description="best first")]
 
 
-class ImageLabelSets(Answer):
+class ImageLabelSetsJson(JsonAnswer):
     """The labels of one image from each of several label sets, in the order of the request."""
 
-    label_sets: List[LabelSetLabels]
+    label_sets: List[LabelSetLabelsJson]
 
 
-class UsedLabelSet(Answer):
+class UsedLabelSetJson(JsonAnswer):
     """The label set that gave the scores."""
 
     name: str
     version: Annotated[str, Field(description="changes with everything that its scores depend on")]
 
 
-class Classification(OfModel):
+class ClassificationJson(OfModelJson):
     """Results in the order of the images."""
 
     label_sets: Annotated[
-        List[UsedLabelSet], Field(default_factory=list, description="the label sets of the request")
+        List[UsedLabelSetJson], Field(default_factory=list, description="the label sets of the request")
     ]
-    results: List[ImageLabels | ImageLabelSets | ItemFailure]
+    results: List[ImageLabelsJson | ImageLabelSetsJson | ItemFailureJson]
     truncated_labels: Annotated[
         List[str], Field(default_factory=list, description="labels with a prompt that was cut")
     ]
@@ -125,7 +126,7 @@ class Classification(OfModel):
     ]
 
 
-class ImageVector(Answer):
+class ImageVectorJson(JsonAnswer):
     """The vector of one image."""
 
     embedding: Annotated[list[float] | str, Field(title="Vector")]
@@ -135,33 +136,33 @@ class ImageVector(Answer):
     ] = None
 
 
-class TextVector(ImageVector):
+class TextVectorJson(ImageVectorJson):
     """The vector of one text. `truncated`: some of its `tokens` were cut."""
 
     tokens: int
     truncated: bool
 
 
-class Embeddings(OfModel):
+class EmbeddingsJson(OfModelJson):
     """Results in the order of the request, images first."""
 
-    results: List[TextVector | ImageVector | ItemFailure]
+    results: List[TextVectorJson | ImageVectorJson | ItemFailureJson]
 
 
-class ItemSimilarities(Answer):
+class ItemSimilaritiesJson(JsonAnswer):
     """One item compared with each of `to_images`, then each of `to_texts`."""
 
     cosine: List[float]
     logit: Annotated[List[float], Field(description="cosine times the model's logit scale, plus its bias")]
 
 
-class Similarities(OfModel):
+class SimilaritiesJson(OfModelJson):
     """Results in the order of the request, images first."""
 
-    results: List[ItemSimilarities | ItemFailure]
+    results: List[ItemSimilaritiesJson | ItemFailureJson]
 
 
-class TextTokens(Answer):
+class TextTokensJson(JsonAnswer):
     """The tokens of one text as the encoder gets them, special tokens included."""
 
     ids: List[int]
@@ -176,14 +177,14 @@ class TextTokens(Answer):
     ]
 
 
-class Tokenization(OfModel):
+class TokenizationJson(OfModelJson):
     """Results in the order of the texts."""
 
     context_length: Annotated[int, Field(description="the maximum number of tokens")]
-    results: List[TextTokens]
+    results: List[TextTokensJson]
 
 
-class ModelInfo(Answer):
+class ModelInfoJson(JsonAnswer):
     id: str
     object: Literal["model"]
     ready: bool
@@ -201,18 +202,18 @@ class ModelInfo(Answer):
     random_weights: bool
 
 
-class ModelList(Answer):
+class ModelListJson(JsonAnswer):
     object: Literal["list"]
-    data: List[ModelInfo]
+    data: List[ModelInfoJson]
 
 
-class Alive(Answer):
+class AliveJson(JsonAnswer):
     status: Literal["alive"]
 
 
-class Ready(Answer):
+class ReadyJson(JsonAnswer):
     status: Literal["ready"]
 
 
-class NotReady(Answer):
+class NotReadyJson(JsonAnswer):
     status: Literal["not ready"]

@@ -31,7 +31,7 @@ NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 _SLOT = r"(\{\}|\{label\})"
 AT_MOST_TWO_SLOTS = {"not": {"pattern": rf"{_SLOT}[\s\S]*{_SLOT}[\s\S]*{_SLOT}"}}
 TEMPLATE = {"type": "string", "pattern": _SLOT} | AT_MOST_TWO_SLOTS
-_TEMPLATE_OR_SET = {"anyOf": [TEMPLATE, {"type": "string", "enum": "$template_sets"}]}
+TEMPLATE_OR_SET = {"anyOf": [TEMPLATE, {"type": "string", "enum": "$template_sets"}]}
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1_000.0
 _INT32 = 2**31 - 1
@@ -108,7 +108,7 @@ Background = Annotated[
 ]
 Templates = Annotated[
     Sequence[str],
-    TextList(_TEMPLATE_OR_SET, distinct=True),
+    TextList(TEMPLATE_OR_SET, distinct=True),
     Most("max_templates", "templates"),
     MostChars("max_label_chars", "template"),
 ]

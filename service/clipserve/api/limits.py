@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol, get_type_hints
 
 from pydantic import GetJsonSchemaHandler
@@ -116,10 +116,9 @@ def check_fields(request: object, limits: RequestLimits) -> None:
 def marks_of(kind: Any) -> Sequence[tuple[Mark, tuple[str, ...]]]:
     """The marks of a class's fields, each with the names of the fields that have it."""
     found: dict[Mark, list[str]] = {}
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        for mark in _marks(hints[field.name]):
-            found.setdefault(mark, []).append(field.name)
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        for mark in _marks(hint):
+            found.setdefault(mark, []).append(name)
     return [(mark, tuple(names)) for mark, names in found.items()]
 
 

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
-from clipserve.api.answers import Answer, List
+from clipserve.api.answers import JsonAnswer, List
 from clipserve.clip.zeroshot import ScoringFunction
 
 
-class ListedTemplateSet(Answer):
+class ListedTemplateSetJson(JsonAnswer):
     """A template set without its class names."""
 
     name: Annotated[
@@ -22,7 +22,7 @@ class ListedTemplateSet(Answer):
     source: Annotated[str, Field(description="where the templates were published, and their licence")]
 
 
-class TemplateSet(ListedTemplateSet):
+class TemplateSetJson(ListedTemplateSetJson):
     """A template set with its class names."""
 
     class_names: Annotated[
@@ -34,13 +34,13 @@ class TemplateSet(ListedTemplateSet):
     ]
 
 
-class TemplateSetList(Answer):
+class TemplateSetListJson(JsonAnswer):
     """General template sets first, then all others by name."""
 
-    template_sets: List[ListedTemplateSet]
+    template_sets: List[ListedTemplateSetJson]
 
 
-class LabelSetSummary(Answer):
+class LabelSetSummaryJson(JsonAnswer):
     """A label set without its definition."""
 
     name: str
@@ -63,13 +63,13 @@ class LabelSetSummary(Answer):
     error: Annotated[str | None, Field(description="why it is not built")] = None
 
 
-class LabelSetList(Answer):
+class LabelSetListJson(JsonAnswer):
     """All label sets, by name."""
 
-    label_sets: List[LabelSetSummary]
+    label_sets: List[LabelSetSummaryJson]
 
 
-class SetLabel(Answer):
+class SetLabelJson(JsonAnswer):
     """A label of a set."""
 
     label: str
@@ -85,7 +85,7 @@ class SetLabel(Answer):
     threshold: Annotated[FiniteFloat | None, Field(description="in place of the set's")] = None
 
 
-class TrainedWeights(Answer):
+class TrainedWeightsJson(JsonAnswer):
     """of a set with trained weights, what they are, in place of all of them"""
 
     dim: Annotated[int, Field(description="numbers for each label, as many as a vector has")]
@@ -95,7 +95,7 @@ class TrainedWeights(Answer):
     ]
 
 
-class MisreadExample(Answer):
+class MisreadExampleJson(JsonAnswer):
     """An example that gets another label."""
 
     label: Annotated[str, Field(description="the label of the example")]
@@ -103,18 +103,18 @@ class MisreadExample(Answer):
     taken_for: str
 
 
-class LeaveOneOut(Answer):
+class LeaveOneOutJson(JsonAnswer):
     """leave-one-out, once it is built: how each example is classified by a classifier that is built without it"""
 
     accuracy: Annotated[FiniteFloat, Field(description="of all examples, 0 to 1")]
     examples: Annotated[int, Field(description="the number of examples")]
-    misread: List[MisreadExample]
+    misread: List[MisreadExampleJson]
 
 
-class LabelSet(LabelSetSummary):
+class LabelSetJson(LabelSetSummaryJson):
     """A label set as it was put, with the model's defaults filled in, and the results of its build."""
 
-    labels: List[SetLabel]
+    labels: List[SetLabelJson]
     templates: Annotated[
         List[str],
         Field(description="each with its slots; names of template sets are expanded"),
@@ -127,8 +127,8 @@ class LabelSet(LabelSetSummary):
     threshold: Annotated[
         FiniteFloat | None, Field(description="absent: none, unless a label has its own")
     ] = None
-    weights: TrainedWeights | None = None
-    loo: LeaveOneOut | None = None
+    weights: TrainedWeightsJson | None = None
+    loo: LeaveOneOutJson | None = None
     truncated_labels: Annotated[
         List[str], Field(default_factory=list, description="labels with a prompt that was cut")
     ]

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.responses import Response
 
 from clipserve.api import sets
+from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.body import Body
-from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import PutRequest, put_request
 from clipserve.rest import examples
 from clipserve.rest.front import Front
@@ -81,7 +81,11 @@ OPERATIONS = [
         list_label_sets,
         "label sets",
         "List all label sets.",
-        {200: Answered("All label sets.", sets.LabelSetList, {"label_sets": [examples.LISTED_LABEL_SET]})},
+        {
+            200: Answered(
+                "All label sets.", sets.LabelSetListJson, {"label_sets": [examples.LISTED_LABEL_SET]}
+            )
+        },
         errors=["store_unavailable"],
     ),
     Operation(
@@ -90,7 +94,7 @@ OPERATIONS = [
         get_label_set,
         "label sets",
         "Return one label set: its labels, its scoring, and the progress of its build.",
-        {200: Answered("The label set.", sets.LabelSet, examples.LABEL_SET)},
+        {200: Answered("The label set.", sets.LabelSetJson, examples.LABEL_SET)},
         parameters=[_NAME],
         errors=["unknown_label_set", "store_unavailable"],
     ),
@@ -101,22 +105,18 @@ OPERATIONS = [
         "label sets",
         "Create or replace a label set. The former version is served until the new one is built.",
         {
-            200: Answered("It is built.", sets.LabelSet, examples.LABEL_SET),
+            200: Answered("It is built.", sets.LabelSetJson, examples.LABEL_SET),
             202: Answered(
                 "It is stored but not built yet: ask again.",
-                sets.LabelSet,
+                sets.LabelSetJson,
                 examples.BUILDING_LABEL_SET,
                 headers=["Retry-After-If-Known"],
             ),
         },
         description="The answer is 200 once it is built, or 202 if the build takes longer than two seconds.",
-        parameters=[_NAME, {"$ref": "#/components/parameters/X-Expect-Fingerprint"}],
-        body={
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/LabelSetFields"},
-                "example": examples.NEW_LABEL_SET,
-            }
-        },
+        parameters=[_NAME],
+        kind=LabelSetFields,
+        example=examples.NEW_LABEL_SET,
         errors=["bad_prompt_template", "label_set_read_only", "store_unavailable"],
     ),
     Operation(

@@ -88,7 +88,10 @@ def _content(operation: Operation, schemas: Schemas) -> Json:
         return dict(operation.body)
     named = {name: {"value": example} for name, example in operation.examples.items()}
     examples = {"examples": named} if named else {"example": operation.example}
-    content: Json = {"application/json": {"schema": schemas.of(operation.kind, "json")} | examples}
+    # An adapter's own options, and requests that have two forms, are no component by a name.
+    inline = operation.form or operation.kind.__name__.startswith("_")
+    shown = schemas.of(operation.kind, "json") if inline else schemas.refer(operation.kind, "json")
+    content: Json = {"application/json": {"schema": shown} | examples}
     if operation.form:
         content["multipart/form-data"] = {"schema": schemas.form(operation.kind)}
     if operation.beside_image:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from clipserve.api.answers import Problem
+from clipserve.api.answers import ProblemJson
 from clipserve.application.body import Body
 from clipserve.rest.front import Front
 from clipserve.rest.request import Request
@@ -71,7 +71,7 @@ class Operation:
     parameters: Sequence[Json] = ()
     errors: Sequence[str] = ()
     open: bool = False
-    error: type[Any] = Problem
+    error: type[Any] = ProblemJson
 
     @property
     def method(self) -> str:

@@ -34,7 +34,7 @@ OPERATIONS = [
         {
             200: Answered(
                 "Scores.",
-                answers.Classification,
+                answers.ClassificationJson,
                 examples.SCORES,
             )
         },
@@ -59,7 +59,7 @@ OPERATIONS = [
         {
             200: Answered(
                 "Vectors.",
-                answers.Embeddings,
+                answers.EmbeddingsJson,
                 examples.VECTORS,
                 headers=["X-Model-Fingerprint"],
                 others={
@@ -123,7 +123,7 @@ OPERATIONS = [
         {
             200: Answered(
                 "Cosines and logits.",
-                answers.Similarities,
+                answers.SimilaritiesJson,
                 examples.SIMILARITIES,
             )
         },
@@ -141,7 +141,7 @@ OPERATIONS = [
         {
             200: Answered(
                 "Tokens.",
-                answers.Tokenization,
+                answers.TokenizationJson,
                 examples.TOKENS,
             )
         },
@@ -159,7 +159,7 @@ OPERATIONS = [
         "List the template sets. Most were published for a data set.",
         {
             200: Answered(
-                "All template sets.", sets.TemplateSetList, {"template_sets": [examples.TEMPLATE_SET]}
+                "All template sets.", sets.TemplateSetListJson, {"template_sets": [examples.TEMPLATE_SET]}
             )
         },
     ),
@@ -172,7 +172,7 @@ OPERATIONS = [
         {
             200: Answered(
                 "The template set.",
-                sets.TemplateSet,
+                sets.TemplateSetJson,
                 examples.TEMPLATE_SET | {"class_names": ["negative", "positive"]},
             )
         },
@@ -192,7 +192,7 @@ OPERATIONS = [
         handlers.models,
         _OPERATIONS,
         "List the models, and whether each is ready.",
-        {200: Answered("All models.", answers.ModelList, {"object": "list", "data": [examples.MODEL]})},
+        {200: Answered("All models.", answers.ModelListJson, {"object": "list", "data": [examples.MODEL]})},
     ),
     Operation(
         "GET /livez",
@@ -200,7 +200,7 @@ OPERATIONS = [
         handlers.livez,
         _OPERATIONS,
         "200 while the process is alive. Restart it when this fails.",
-        {200: Answered("Alive.", answers.Alive, {"status": "alive"})},
+        {200: Answered("Alive.", answers.AliveJson, {"status": "alive"})},
         open=True,
     ),
     Operation(
@@ -210,8 +210,8 @@ OPERATIONS = [
         _OPERATIONS,
         "200 if the service would serve a request now. Send it no traffic while this is 503.",
         {
-            200: Answered("Ready.", answers.Ready, {"status": "ready"}),
-            503: Answered("Not ready.", answers.NotReady, {"status": "not ready"}),
+            200: Answered("Ready.", answers.ReadyJson, {"status": "ready"}),
+            503: Answered("Not ready.", answers.NotReadyJson, {"status": "not ready"}),
         },
         open=True,
     ),

@@ -16,6 +16,7 @@ Form = Literal["json", "form", "answer"]  # only fields of JSON may be null, and
 
 _REF = "#/components/{}/{}"
 _NAMED = "x-component"
+_SUFFIX = "Json"  # of the types of answers, not of the names in the document
 _PLACE = re.compile(r"\$(\w+)")
 _IN_FORMS = {"images": "image", "to_images": "to_image", "texts": "text", "to_texts": "to_text"}
 
@@ -36,11 +37,11 @@ class Schemas:
     def __init__(self, components: Json) -> None:
         self._components = components
 
-    def refer(self, kind: type[Any]) -> Json:
-        """A reference to the schema of a type of answers, in which nothing is null."""
-        name = kind.__name__
+    def refer(self, kind: type[Any], form: Form = "answer") -> Json:
+        """A reference to the schema of a type."""
+        name = kind.__name__.removesuffix(_SUFFIX)
         if name not in self._components:
-            self._components[name] = self.of(kind, "answer")
+            self._components[name] = self.of(kind, form)
         return refer("schemas", name)
 
     def description(self, field: Json) -> str:
@@ -56,7 +57,7 @@ class Schemas:
         )
         for name, definition in shown.pop("$defs", {}).items():
             definition.pop("title", None)
-            self._components.setdefault(name, self._tidied(definition, form))
+            self._components.setdefault(name.removesuffix(_SUFFIX), self._tidied(definition, form))
         shown.pop("title", None)
         tidied: Json = self._tidied(shown, form)
         return tidied
@@ -81,6 +82,8 @@ class Schemas:
             shown.pop("default", None)
         if shown.get("additionalProperties") is True:
             del shown["additionalProperties"]
+        if isinstance(reference := shown.get("$ref"), str):
+            shown["$ref"] = reference.removesuffix(_SUFFIX)
         if _NAMED in shown:
             shown |= refer("schemas", shown.pop(_NAMED))
         parts = [

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.body import Body
-from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import PutRequest, put_request
 from clipserve.errors import InvalidInput
 from clipserve.rpc.enums import word_of

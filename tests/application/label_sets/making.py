@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from clipserve.api.fields import ImageInput
+from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets import label_sets
-from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
 from clipserve.application.label_sets.shelf import Pointer

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from clipserve.application.label_sets.definition import Definition, LabelFields
+from clipserve.api.label_sets import LabelFields
+from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.parts import Embeddings, Part, parts_of
 from clipserve.application.label_sets.shelf import Pointer, Shelf, Use
 from tests.application.label_sets.making import rows_of

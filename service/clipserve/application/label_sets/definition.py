@@ -1,68 +1,17 @@
-"""The definition of a label set: its fields in a request or a file, its stored form, its digest and its version.
-
-docs/label-sets.md says what the fields mean.
-"""
+"""The definition of a label set: its stored form, its digest and its version."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 
+from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.clip.prompts import SLOT, fill
-from clipserve.clip.zeroshot import ScoringFunction
 
 _DIGEST, _VERSION = 32, 16  # hexadecimal digits
 _OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
-
-# One fault of a list is enough: an error for each item would be a caller's way to make a great many.
-Texts = Annotated[list[str], FailFast()]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class LabelFields(BaseModel):
-    """A label with its options. `examples`: base64 or data URIs; in a file, names of files in its folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    label: str
-    id: str | None = None
-    prompts: Texts = []
-    examples: Texts = []
-    threshold: Number | None = None
-
-
-def _form(label: object) -> str:
-    return "name" if isinstance(label, str) else "object"
-
-
-# What is wrong with an object is told of an object alone, and not that it is no name either.
-_Label = Annotated[Annotated[str, Tag("name")] | Annotated[LabelFields, Tag("object")], Discriminator(_form)]
-
-
-class LabelSetFields(BaseModel):
-    """A label set: its labels, and how they are scored.
-
-    `weights`: base64 of float32 [K, D], little-endian, of a linear classifier; see `label_sets.trained`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    labels: Annotated[list[_Label], FailFast()]
-    templates: Texts = []
-    background: Texts = []
-    model: str | None = None
-    expect_fingerprint: str | None = None
-    truncate: bool = False
-    scoring: ScoringFunction | None = None
-    temperature: Number | None = None
-    threshold: Number | None = None
-    example_weight: Number = 0.5
-    weights: str | None = None
-    biases: Annotated[list[Number], FailFast()] = []
 
 
 class Definition(LabelSetFields):

@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from clipserve.api.fields import ImageInput
+from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import Choice
-from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
 from clipserve.application.models import Models

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clipserve.api.fields import MAX_TEMPERATURE, MIN_TEMPERATURE, ImageInput
+from clipserve.api.fields import ImageInput
+from clipserve.api.label_sets import MAX_ID, LabelFields, LabelSetFields
 from clipserve.api.limits import (
     RequestLimits,
     at_most,
     chars_at_most,
+    check_fields,
     check_labels,
     check_range,
 )
 from clipserve.api.requests import Choice
-from clipserve.application.label_sets.definition import Definition, LabelFields, LabelSetFields, digest_of
+from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.application.label_sets.trained import check_trained
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
@@ -25,7 +27,6 @@ from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, 
 from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MAX_ID = 128  # characters
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ class PutRequest(Choice):
             raise InvalidInput("there is nothing to choose from: give at least one label.")
         given = [each if isinstance(each, LabelFields) else LabelFields(label=each) for each in fields.labels]
         check_labels([each.label for each in given], fields.background, limits)
-        check_range("temperature", fields.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
-        check_range("threshold", fields.threshold, -1.0, 1.0)
-        check_range("example_weight", fields.example_weight, 0.0, 1.0)
+        check_fields(fields, limits)
         _check_each(given, limits)
         check_trained(fields, given, manifest)
         at_most("example images", sum(map(len, self.examples)), own.max_label_set_examples)
@@ -77,7 +76,8 @@ class PutRequest(Choice):
         ]
         templates: Sequence[str] = ()
         if fields.weights is None:
-            by_template = [each.label for each in labels if not each.prompts] + fields.background
+            by_template = [each.label for each in labels if not each.prompts]
+            by_template += fields.background
             templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.application.label_sets.definition import Definition, LabelFields, LabelSetFields
+from clipserve.api.label_sets import MAX_WEIGHT, LabelFields, LabelSetFields
+from clipserve.application.label_sets.definition import Definition
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier, linear_classifier
 from clipserve.errors import InvalidInput, LabelSetFailed
-
-MAX_WEIGHT = 1_000_000.0  # and so no logit leaves float32
 
 _EXCLUDED = ("templates", "background", "truncate")
 _EXCLUDED_OF_LABEL = ("prompts", "examples")

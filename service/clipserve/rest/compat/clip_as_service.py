@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from starlette.responses import Response
 
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Embedding, Similarities, Similarity
@@ -173,12 +173,12 @@ def _shown(document: Document) -> Document:
     return {name: value for name, value in given.items() if value and isinstance(value, str)}
 
 
-class JinaScore(Answer):
+class JinaScore(JsonAnswer):
     value: float
     op_name: str
 
 
-class JinaDocument(Answer):
+class JinaDocument(JsonAnswer):
     """The document as it was sent, without its image. A match has `scores`: `clip_score`, `clip_score_cosine`."""
 
     id: str | None = None
@@ -189,7 +189,7 @@ class JinaDocument(Answer):
     matches: Annotated[list[JinaDocument] | None, Field(description="best first")] = None
 
 
-class JinaDocuments(Answer):
+class JinaDocuments(JsonAnswer):
     data: list[JinaDocument]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.fields import ModelName, Number
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbeddingType
@@ -78,7 +78,7 @@ class _Options(BaseModel):
     ] = "END"
 
 
-class CohereVectors(Answer):
+class CohereVectors(JsonAnswer):
     float: list[list[Number]] | None = None
     int8: list[list[int]] | None = None
     binary: list[list[int]] | None = None
@@ -86,7 +86,7 @@ class CohereVectors(Answer):
     base64: list[str] | None = None
 
 
-class CohereEmbeddings(Answer):
+class CohereEmbeddings(JsonAnswer):
     """The vectors in each type, in the order of the inputs."""
 
     id: Annotated[str, Field(description="the request id")]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.fields import Labels
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
@@ -54,7 +54,7 @@ class _Options(BaseModel):
     parameters: HuggingFaceParameters
 
 
-class HuggingFaceLabel(Answer):
+class HuggingFaceLabel(JsonAnswer):
     label: str
     score: float
 

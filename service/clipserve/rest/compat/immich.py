@@ -8,7 +8,7 @@ import orjson
 from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
@@ -77,7 +77,7 @@ def _rendered(answer: Embedding) -> Response:
     return shaped({"clip": shown}, answer)
 
 
-class ImmichVector(Answer):
+class ImmichVector(JsonAnswer):
     clip: Annotated[str, Field(description="the vector as a JSON list, in a string")]
 
 

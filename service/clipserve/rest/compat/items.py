@@ -14,7 +14,7 @@ import orjson
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.fields import ImageSource, whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
@@ -144,7 +144,7 @@ def shaped(body: object, answer: Classification | Embedding | Similarities) -> R
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
-class ErrorAlone(Answer):
+class ErrorAlone(JsonAnswer):
     """An error as Hugging Face's and Weaviate's clients expect it."""
 
     error: str

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from clipserve import errors
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.fields import ModelName
 from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
@@ -89,20 +89,20 @@ class _Options(BaseModel):
     user: Ignored = None
 
 
-class OpenAIVector(Answer):
+class OpenAIVector(JsonAnswer):
     object: Literal["embedding"]
     index: Annotated[int, Field(description="position in `input`")]
     embedding: Annotated[list[float] | str, Field(description="numbers, or base64 of little-endian float32")]
 
 
-class OpenAIUsage(Answer):
+class OpenAIUsage(JsonAnswer):
     prompt_tokens: Annotated[
         int, Field(description="tokens of all texts, before texts are cut; images count 0")
     ]
     total_tokens: int
 
 
-class OpenAIEmbeddings(Answer):
+class OpenAIEmbeddings(JsonAnswer):
     """Vectors in the order of `input`."""
 
     object: Literal["list"]
@@ -111,14 +111,14 @@ class OpenAIEmbeddings(Answer):
     usage: OpenAIUsage
 
 
-class OpenAIErrorFields(Answer):
+class OpenAIErrorFields(JsonAnswer):
     message: str
     type: Annotated[str, Field(description="the kind of error, as OpenAI names it")]
     param: Annotated[str | None, Field(description="the field that the error is about, if there is one")]
     code: Annotated[str, Field(description="stable: clients may branch on it")]
 
 
-class OpenAIError(Answer):
+class OpenAIError(JsonAnswer):
     """An error as OpenAI's clients expect it."""
 
     error: OpenAIErrorFields

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from clipserve.api.answers import Answer
+from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
@@ -47,12 +47,12 @@ class _Items(BaseModel):
     images: Annotated[list[EncodedImage], Field(json_schema_extra={"maxItems": "$max_images"})] | None = None
 
 
-class WeaviateVectors(Answer):
+class WeaviateVectors(JsonAnswer):
     textVectors: list[list[float]]  # noqa: N815 - Weaviate's names
     imageVectors: list[list[float]]  # noqa: N815
 
 
-class WeaviateModel(Answer):
+class WeaviateModel(JsonAnswer):
     model: str
     fingerprint: str
     dimensions: int
