@@ -77,32 +77,24 @@ def _items(value: object) -> list[Any]:
 OPERATIONS = [
     Operation(
         "GET /label-sets",
-        "list_label_sets",
         list_label_sets,
-        "label sets",
         "List all label sets.",
-        {
-            200: Answered(
-                "All label sets.", sets.LabelSetListJson, {"label_sets": [examples.LISTED_LABEL_SET]}
-            )
-        },
+        Answered("All label sets.", sets.LabelSetListJson, {"label_sets": [examples.LISTED_LABEL_SET]}),
         errors=["store_unavailable"],
+        tag="label sets",
     ),
     Operation(
         "GET /label-sets/{name}",
-        "get_label_set",
         get_label_set,
-        "label sets",
         "Return one label set: its labels, its scoring, and the progress of its build.",
-        {200: Answered("The label set.", sets.LabelSetJson, examples.LABEL_SET)},
+        Answered("The label set.", sets.LabelSetJson, examples.LABEL_SET),
         parameters=[_NAME],
         errors=["unknown_label_set", "store_unavailable"],
+        tag="label sets",
     ),
     Operation(
         "PUT /label-sets/{name}",
-        "put_label_set",
         put_label_set,
-        "label sets",
         "Create or replace a label set. The former version is served until the new one is built.",
         {
             200: Answered("It is built.", sets.LabelSetJson, examples.LABEL_SET),
@@ -118,15 +110,15 @@ OPERATIONS = [
         kind=LabelSetFields,
         example=examples.NEW_LABEL_SET,
         errors=["bad_prompt_template", "label_set_read_only", "store_unavailable"],
+        tag="label sets",
     ),
     Operation(
         "DELETE /label-sets/{name}",
-        "delete_label_set",
         delete_label_set,
-        "label sets",
         "Delete a label set with its examples and embeddings.",
         {204: Answered("It is deleted.")},
         parameters=[_NAME],
         errors=["unknown_label_set", "label_set_read_only", "store_unavailable"],
+        tag="label sets",
     ),
 ]

@@ -57,11 +57,13 @@ def described(
 
 
 def _operation(operation: Operation, schemas: Schemas, render: Render) -> Json:
-    answers = {str(status): _answer(answered, schemas) for status, answered in operation.answers.items()}
+    answered = {200: operation.answers} if isinstance(operation.answers, Answered) else operation.answers
+    answers = {str(status): _answer(answer, schemas) for status, answer in answered.items()}
     answers |= _failures(_codes(operation), schemas.refer(operation.error), render)
     for answer in answers.values():
         answer["headers"] = _headers("X-Request-Id", "Server-Timing") | answer.get("headers", {})
-    shown: Json = {"tags": [operation.tag], "operationId": operation.id, "summary": operation.summary}
+    name = operation.id or getattr(operation.handler, "__name__", "")
+    shown: Json = {"tags": [operation.tag], "operationId": name, "summary": operation.summary}
     if operation.description:
         shown["description"] = operation.description
     if operation.open:

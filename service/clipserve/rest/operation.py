@@ -41,6 +41,8 @@ class Operation:
     Attributes:
         name: both, such as "POST /embed".
         handler: None: the body is a stream, and something else reads it.
+        answers: by status; one alone is that of 200.
+        id: empty: the name of the handler.
         kind: the type of the request in JSON.
         example, examples: of this JSON; several have names.
         form: the request may be a form too.
@@ -54,11 +56,11 @@ class Operation:
     """
 
     name: str
-    id: str
     handler: Handler | None
-    tag: str
     summary: str
-    answers: Mapping[int, Answered]
+    answers: Answered | Mapping[int, Answered]
+    tag: str = "clients of other servers"
+    id: str = ""
     description: str = ""
     kind: type[Any] | None = None
     example: Any = None

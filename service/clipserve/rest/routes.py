@@ -27,17 +27,13 @@ _INPUTS, _TEMPLATE_SETS, _OPERATIONS = "images and texts", "template sets", "ope
 OPERATIONS = [
     Operation(
         "POST /classify",
-        "classify",
         handlers.classify,
-        _INPUTS,
         "Score labels by how well they fit each image, best label first.",
-        {
-            200: Answered(
-                "Scores.",
-                answers.ClassificationJson,
-                examples.SCORES,
-            )
-        },
+        Answered(
+            "Scores.",
+            answers.ClassificationJson,
+            examples.SCORES,
+        ),
         kind=ClassifyRequest,
         example={"images": ["$png"], "labels": ["cat", "dog"]},
         form=True,
@@ -49,58 +45,52 @@ OPERATIONS = [
             "label_set_failed",
             "store_unavailable",
         ],
+        tag=_INPUTS,
     ),
     Operation(
         "POST /embed",
-        "embed",
         handlers.embed,
-        _INPUTS,
         "Return vectors of images and texts, of unit length, in one space.",
-        {
-            200: Answered(
-                "Vectors.",
-                answers.EmbeddingsJson,
-                examples.VECTORS,
-                headers=["X-Model-Fingerprint"],
-                others={
-                    NPY: {
-                        "schema": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "one array in NumPy's file format: [N, D] of float32, float16 or int8, "
-                            "or [N, D / 8] of bits, as `embedding_type` says",
-                        }
+        Answered(
+            "Vectors.",
+            answers.EmbeddingsJson,
+            examples.VECTORS,
+            headers=["X-Model-Fingerprint"],
+            others={
+                NPY: {
+                    "schema": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "one array in NumPy's file format: [N, D] of float32, float16 or int8, "
+                        "or [N, D / 8] of bits, as `embedding_type` says",
                     }
-                },
-            )
-        },
+                }
+            },
+        ),
         description=f"With `Accept: {NPY}` the answer is one array in NumPy's file format, not JSON.",
         kind=EmbedRequest,
         example={"images": ["$png"], "texts": ["a photo of a cat"]},
         form=True,
         beside_image="text=a+cat&encoding_format=base64",
+        tag=_INPUTS,
     ),
     Operation(
         "POST /bulk",
-        "bulk",
         None,
-        _INPUTS,
         "Return a vector for each line, an image or a text, while lines arrive. Other requests have priority.",
-        {
-            200: Answered(
-                "One line for each line of the request.",
-                others={
-                    "application/x-ndjson": {
-                        "schema": {
-                            "type": "string",
-                            "description": "lines of JSON, each with the `index` of its line from 0, its `id`, and "
-                            "the fields of a result of POST /embed",
-                        },
-                        "example": examples.ANSWERED_LINES,
-                    }
-                },
-            )
-        },
+        Answered(
+            "One line for each line of the request.",
+            others={
+                "application/x-ndjson": {
+                    "schema": {
+                        "type": "string",
+                        "description": "lines of JSON, each with the `index` of its line from 0, its `id`, and "
+                        "the fields of a result of POST /embed",
+                    },
+                    "example": examples.ANSWERED_LINES,
+                }
+            },
+        ),
         description="The fields go into the query. A client that sends all lines before it reads answers must send "
         "only a few thousand: answers that nobody reads stop the request.",
         query=VectorOptions,
@@ -113,69 +103,57 @@ OPERATIONS = [
                 "example": examples.LINES,
             }
         },
+        tag=_INPUTS,
+        id="bulk",
     ),
     Operation(
         "POST /similarity",
-        "similarity",
         handlers.similarity,
-        _INPUTS,
         "Compare each of some images and texts with each of others: the cosine and the model's logit of each pair.",
-        {
-            200: Answered(
-                "Cosines and logits.",
-                answers.SimilaritiesJson,
-                examples.SIMILARITIES,
-            )
-        },
+        Answered(
+            "Cosines and logits.",
+            answers.SimilaritiesJson,
+            examples.SIMILARITIES,
+        ),
         kind=SimilarityRequest,
         example={"images": ["$png"], "to_texts": ["a photo of a cat", "a photo of a dog"]},
         form=True,
         beside_image="to_text=a+cat&to_text=a+dog",
+        tag=_INPUTS,
     ),
     Operation(
         "POST /tokenize",
-        "tokenize",
         handlers.tokenize,
-        _INPUTS,
         "Return the tokens of texts, and whether a text would be cut.",
-        {
-            200: Answered(
-                "Tokens.",
-                answers.TokenizationJson,
-                examples.TOKENS,
-            )
-        },
+        Answered(
+            "Tokens.",
+            answers.TokenizationJson,
+            examples.TOKENS,
+        ),
         kind=TokenizeRequest,
         example={"texts": ["a photo of a cat"]},
         form=True,
         images=False,
+        tag=_INPUTS,
     ),
     *label_sets.OPERATIONS,
     Operation(
         "GET /template-sets",
-        "template_sets",
         handlers.list_template_sets,
-        _TEMPLATE_SETS,
         "List the template sets. Most were published for a data set.",
-        {
-            200: Answered(
-                "All template sets.", sets.TemplateSetListJson, {"template_sets": [examples.TEMPLATE_SET]}
-            )
-        },
+        Answered("All template sets.", sets.TemplateSetListJson, {"template_sets": [examples.TEMPLATE_SET]}),
+        tag=_TEMPLATE_SETS,
+        id="template_sets",
     ),
     Operation(
         "GET /template-sets/{name}",
-        "template_set",
         handlers.get_template_set,
-        _TEMPLATE_SETS,
         "Return one template set, with the class names of its data set.",
-        {
-            200: Answered(
-                "The template set.",
-                sets.TemplateSetJson,
-                examples.TEMPLATE_SET | {"class_names": ["negative", "positive"]},
-            )
-        },
+        Answered(
+            "The template set.",
+            sets.TemplateSetJson,
+            examples.TEMPLATE_SET | {"class_names": ["negative", "positive"]},
+        ),
         parameters=[
             {
                 "name": "name",
@@ -185,35 +163,34 @@ OPERATIONS = [
             }
         ],
         errors=["unknown_template_set"],
+        tag=_TEMPLATE_SETS,
+        id="template_set",
     ),
     Operation(
         "GET /v1/models",
-        "models",
         handlers.models,
-        _OPERATIONS,
         "List the models, and whether each is ready.",
-        {200: Answered("All models.", answers.ModelListJson, {"object": "list", "data": [examples.MODEL]})},
+        Answered("All models.", answers.ModelListJson, {"object": "list", "data": [examples.MODEL]}),
+        tag=_OPERATIONS,
     ),
     Operation(
         "GET /livez",
-        "livez",
         handlers.livez,
-        _OPERATIONS,
         "200 while the process is alive. Restart it when this fails.",
-        {200: Answered("Alive.", answers.AliveJson, {"status": "alive"})},
+        Answered("Alive.", answers.AliveJson, {"status": "alive"}),
         open=True,
+        tag=_OPERATIONS,
     ),
     Operation(
         "GET /readyz",
-        "readyz",
         handlers.readyz,
-        _OPERATIONS,
         "200 if the service would serve a request now. Send it no traffic while this is 503.",
         {
             200: Answered("Ready.", answers.ReadyJson, {"status": "ready"}),
             503: Answered("Not ready.", answers.NotReadyJson, {"status": "not ready"}),
         },
         open=True,
+        tag=_OPERATIONS,
     ),
 ]
 

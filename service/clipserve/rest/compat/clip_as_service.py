@@ -17,7 +17,6 @@ from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     OF_FINGERPRINT,
-    OTHERS,
     EncodedItem,
     Item,
     Mixed,
@@ -60,7 +59,7 @@ class _Rank(NamedTuple):
     documents: list[_Ranked]
 
 
-async def post(front: Front, request: Request, body: Body) -> Response:
+async def clip_as_service_post(front: Front, request: Request, body: Body) -> Response:
     work = await front.parsed(parse_object, _read, request, body)
     if isinstance(work, _Encode):
         answer = await work.asked.embed(front.inference)
@@ -196,18 +195,14 @@ class JinaDocuments(JsonAnswer):
 OPERATIONS = [
     Operation(
         "POST /post",
-        "clip_as_service_post",
-        post,
-        OTHERS,
+        clip_as_service_post,
         "Return Jina's documents with embeddings (`/`, `/encode`), or with ranked matches (`/rank`).",
-        {
-            200: Answered(
-                "The documents.",
-                JinaDocuments,
-                {"data": [{"id": "a", "text": "a photo of a cat", "embedding": [0.8, 0.6]}]},
-                OF_FINGERPRINT,
-            )
-        },
+        Answered(
+            "The documents.",
+            JinaDocuments,
+            {"data": [{"id": "a", "text": "a photo of a cat", "embedding": [0.8, 0.6]}]},
+            OF_FINGERPRINT,
+        ),
         body={
             "application/json": {
                 "schema": {

@@ -16,7 +16,6 @@ from clipserve.application.body import Body
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.items import (
     OF_FINGERPRINT,
-    OTHERS,
     Dimensions,
     Ignored,
     Item,
@@ -49,7 +48,7 @@ _ENCODINGS: dict[_Type, EmbeddingType] = {
 
 def _only(field: str) -> dict[str, Any]:
     """A JSON schema: of the three fields with items, this one is given."""
-    absent = {"texts", "images", "inputs"} - {field}
+    absent = [name for name in ("texts", "images", "inputs") if name != field]
     given = {field: named(f"Cohere{field.capitalize()}")}
     return {"properties": given | {name: {"type": "null"} for name in absent}, "required": [field]}
 
@@ -99,7 +98,7 @@ class CohereEmbeddings(JsonAnswer):
     response_type: Literal["embeddings_by_type"]
 
 
-async def embed(front: Front, request: Request, body: Body) -> Response:
+async def cohere_embed(front: Front, request: Request, body: Body) -> Response:
     asked, options = await front.parsed(parse_object, _read, request, body)
     answer = await asked.embed(front.inference, options.output_dimension)
     return await front.rendered(_rendered, answer, asked, options, request.id)
@@ -158,27 +157,23 @@ _URI = "data:image/png;base64,$png"
 OPERATIONS = [
     Operation(
         "POST /v2/embed",
-        "cohere_embed",
-        embed,
-        OTHERS,
+        cohere_embed,
         "Return vectors of texts and images in several types at once, as Cohere's clients expect.",
-        {
-            200: Answered(
-                "Vectors.",
-                CohereEmbeddings,
-                {
-                    "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
-                    "embeddings": {"float": [[0.8, 0.6]]},
-                    "texts": ["a photo of a cat"],
-                    "meta": {
-                        "api_version": {"version": "2"},
-                        "billed_units": {"input_tokens": 7, "images": 0},
-                    },
-                    "response_type": "embeddings_by_type",
+        Answered(
+            "Vectors.",
+            CohereEmbeddings,
+            {
+                "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
+                "embeddings": {"float": [[0.8, 0.6]]},
+                "texts": ["a photo of a cat"],
+                "meta": {
+                    "api_version": {"version": "2"},
+                    "billed_units": {"input_tokens": 7, "images": 0},
                 },
-                OF_FINGERPRINT,
-            )
-        },
+                "response_type": "embeddings_by_type",
+            },
+            OF_FINGERPRINT,
+        ),
         kind=_Options,
         examples={
             "texts": {

@@ -16,7 +16,6 @@ from clipserve.application.body import Body
 from clipserve.errors import ClipError
 from clipserve.rest.compat.items import (
     OF_FINGERPRINT,
-    OTHERS,
     EncodedImage,
     ErrorAlone,
     chosen,
@@ -63,7 +62,7 @@ class HuggingFaceLabels(RootModel[list[HuggingFaceLabel]]):
     """Best label first."""
 
 
-async def classify(front: Front, request: Request, body: Body) -> Response:
+async def hugging_face(front: Front, request: Request, body: Body) -> Response:
     asked = await front.parsed(parse_object, _read, request, body)
     answer = await front.inference.classify(asked)
     return await front.rendered(_rendered, answer)
@@ -95,18 +94,14 @@ def _rendered(scored: Classification) -> Response:
 OPERATIONS = [
     Operation(
         "POST /models/{model}",
-        "hugging_face",
-        classify,
-        OTHERS,
+        hugging_face,
         "Score the labels of one image, best first, as Hugging Face's clients expect.",
-        {
-            200: Answered(
-                "Labels.",
-                HuggingFaceLabels,
-                [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}],
-                OF_FINGERPRINT,
-            )
-        },
+        Answered(
+            "Labels.",
+            HuggingFaceLabels,
+            [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}],
+            OF_FINGERPRINT,
+        ),
         kind=_Options,
         examples={"labels": {"inputs": "$png", "parameters": {"candidate_labels": ["cat", "dog"]}}},
         parameters=[

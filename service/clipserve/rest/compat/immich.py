@@ -14,7 +14,7 @@ from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import OF_FINGERPRINT, OTHERS, chosen, shaped
+from clipserve.rest.compat.items import OF_FINGERPRINT, chosen, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request
@@ -25,13 +25,13 @@ _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
 _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
 
 
-async def predict(front: Front, request: Request, body: Body) -> Response:
+async def immich_predict(front: Front, request: Request, body: Body) -> Response:
     asked = await front.parsed(parse, _read, request, body)
     answer = await front.inference.embed(asked)
     return await front.rendered(_rendered, answer)
 
 
-async def _ping(_: Front, __: Request, ___: Body) -> Response:
+async def immich_ping(_: Front, __: Request, ___: Body) -> Response:
     return PlainTextResponse("pong")
 
 
@@ -84,11 +84,9 @@ class ImmichVector(JsonAnswer):
 OPERATIONS = [
     Operation(
         "POST /predict",
-        "immich_predict",
-        predict,
-        OTHERS,
+        immich_predict,
         "Return the vector of one image or text, as immich expects of its machine-learning server.",
-        {200: Answered("The vector.", ImmichVector, {"clip": "[0.6,0.8]"}, OF_FINGERPRINT)},
+        Answered("The vector.", ImmichVector, {"clip": "[0.6,0.8]"}, OF_FINGERPRINT),
         body={
             "multipart/form-data": {
                 "schema": {
@@ -114,11 +112,9 @@ OPERATIONS = [
     ),
     Operation(
         "GET /ping",
-        "immich_ping",
-        _ping,
-        OTHERS,
+        immich_ping,
         "200 while the process is alive, as immich expects.",
-        {200: Answered("Alive.", others={"text/plain": {"schema": {"type": "string"}, "example": "pong"}})},
+        Answered("Alive.", others={"text/plain": {"schema": {"type": "string"}, "example": "pong"}}),
         open=True,
     ),
 ]

@@ -39,8 +39,6 @@ from clipserve.rest.uploads import expected
 
 Vector = npt.NDArray[np.float32]
 
-OTHERS = "clients of other servers"  # the group of the operations
-
 # Fields of requests, and items of their lists, as the document shows them.
 Dimensions = Annotated[
     int,

@@ -19,7 +19,6 @@ from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     MAX_ITEMS,
     OF_FINGERPRINT,
-    OTHERS,
     Dimensions,
     Ignored,
     Item,
@@ -124,7 +123,7 @@ class OpenAIError(JsonAnswer):
     error: OpenAIErrorFields
 
 
-async def embeddings(front: Front, request: Request, body: Body) -> Response:
+async def openai_embeddings(front: Front, request: Request, body: Body) -> Response:
     asked, options = await front.parsed(parse_object, _read, request, body)
     answer = await asked.embed(front.inference, options.dimensions)
     return await front.rendered(_rendered, answer, asked, options)
@@ -199,26 +198,22 @@ _URI = "data:image/png;base64,$png"
 OPERATIONS = [
     Operation(
         "POST /v1/embeddings",
-        "openai_embeddings",
-        embeddings,
-        OTHERS,
+        openai_embeddings,
         "Return vectors of texts and images in the order of `input`, as OpenAI's clients expect.",
-        {
-            200: Answered(
-                "Vectors.",
-                OpenAIEmbeddings,
-                {
-                    "object": "list",
-                    "data": [
-                        {"object": "embedding", "index": 0, "embedding": [0.8, 0.6]},
-                        {"object": "embedding", "index": 1, "embedding": [0.6, 0.8]},
-                    ],
-                    "model": "demo",
-                    "usage": {"prompt_tokens": 7, "total_tokens": 7},
-                },
-                OF_FINGERPRINT,
-            )
-        },
+        Answered(
+            "Vectors.",
+            OpenAIEmbeddings,
+            {
+                "object": "list",
+                "data": [
+                    {"object": "embedding", "index": 0, "embedding": [0.8, 0.6]},
+                    {"object": "embedding", "index": 1, "embedding": [0.6, 0.8]},
+                ],
+                "model": "demo",
+                "usage": {"prompt_tokens": 7, "total_tokens": 7},
+            },
+            OF_FINGERPRINT,
+        ),
         description="Strings are texts, data URIs are images. One bad item fails the whole request, because this "
         "API has no place for the error of an item.",
         kind=_Options,

@@ -14,7 +14,6 @@ from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.rest.compat.items import (
     OF_FINGERPRINT,
-    OTHERS,
     EncodedImage,
     ErrorAlone,
     Text,
@@ -58,13 +57,13 @@ class WeaviateModel(JsonAnswer):
     dimensions: int
 
 
-async def vectorize(front: Front, request: Request, body: Body) -> Response:
+async def weaviate_vectorize(front: Front, request: Request, body: Body) -> Response:
     asked = await front.parsed(parse_object, _read, request, body)
     answer = await front.inference.embed(asked, all_or_nothing=True)
     return await front.rendered(_rendered, answer)
 
 
-async def _meta(front: Front, _: Request, __: Body) -> Response:
+async def weaviate_meta(front: Front, _: Request, __: Body) -> Response:
     first, *_others = await front.inference.models()
     fields = {
         "model": first.manifest.name,
@@ -74,11 +73,11 @@ async def _meta(front: Front, _: Request, __: Body) -> Response:
     return json_response(fields)
 
 
-async def _live(_: Front, __: Request, ___: Body) -> Response:
+async def weaviate_live(_: Front, __: Request, ___: Body) -> Response:
     return Response(status_code=204)
 
 
-async def _ready(front: Front, _: Request, __: Body) -> Response:
+async def weaviate_ready(front: Front, _: Request, __: Body) -> Response:
     return Response(status_code=204 if await front.inference.ready() else 503)
 
 
@@ -104,18 +103,14 @@ def _rendered(embedded: Embedding) -> Response:
 OPERATIONS = [
     Operation(
         "POST /vectorize",
-        "weaviate_vectorize",
-        vectorize,
-        OTHERS,
+        weaviate_vectorize,
         "Return vectors of texts and images, as Weaviate's module multi2vec-clip expects.",
-        {
-            200: Answered(
-                "The vectors, each list in the order of its items.",
-                WeaviateVectors,
-                {"textVectors": [[0.6, 0.8]], "imageVectors": [[0.8, 0.6]]},
-                OF_FINGERPRINT,
-            )
-        },
+        Answered(
+            "The vectors, each list in the order of its items.",
+            WeaviateVectors,
+            {"textVectors": [[0.6, 0.8]], "imageVectors": [[0.8, 0.6]]},
+            OF_FINGERPRINT,
+        ),
         kind=_Items,
         examples={
             "both": {"texts": ["a photo of a cat"], "images": ["$png"]},
@@ -125,32 +120,24 @@ OPERATIONS = [
     ),
     Operation(
         "GET /meta",
-        "weaviate_meta",
-        _meta,
-        OTHERS,
+        weaviate_meta,
         "Return the first model, which Weaviate shows among its modules.",
-        {
-            200: Answered(
-                "The model.",
-                WeaviateModel,
-                {"model": "$first_model", "fingerprint": "$first_model@fp32-0123456789ab", "dimensions": 2},
-            )
-        },
+        Answered(
+            "The model.",
+            WeaviateModel,
+            {"model": "$first_model", "fingerprint": "$first_model@fp32-0123456789ab", "dimensions": 2},
+        ),
     ),
     Operation(
         "GET /.well-known/live",
-        "weaviate_live",
-        _live,
-        OTHERS,
+        weaviate_live,
         "204 while the process is alive, as Weaviate expects.",
         {204: Answered("Alive.")},
         open=True,
     ),
     Operation(
         "GET /.well-known/ready",
-        "weaviate_ready",
-        _ready,
-        OTHERS,
+        weaviate_ready,
         "204 if every model is ready; Weaviate waits for this at its start.",
         {204: Answered("Ready."), 503: Answered("Not ready.")},
         open=True,
