@@ -18,7 +18,7 @@ List = Annotated[list[T], FailFast()]
 Fingerprint = Annotated[
     str,
     Field(
-        description="the model's fingerprint: it changes whenever the same input could give another vector",
+        description="the model's fingerprint: it changes whenever the same input could give another vector"
     ),
 ]
 
@@ -38,8 +38,7 @@ class ItemErrorJson(JsonAnswer):
     ]
     detail: Annotated[str, Field(description="one sentence for people")]
     limit: Annotated[
-        FiniteFloat | None,
-        Field(description="the limit that was exceeded, in the unit that `detail` names"),
+        FiniteFloat | None, Field(description="the limit that was exceeded, in the unit that `detail` names")
     ] = None
     actual: Annotated[
         FiniteFloat | None, Field(description="the value that exceeded it, in the same unit")
@@ -131,8 +130,7 @@ class ImageVectorJson(JsonAnswer):
 
     embedding: Annotated[list[float] | str, Field(title="Vector")]
     scale: Annotated[
-        FiniteFloat | None,
-        Field(description="with int8: each value of the vector is the integer times this"),
+        FiniteFloat | None, Field(description="with int8: each value of the vector is the integer times this")
     ] = None
 
 

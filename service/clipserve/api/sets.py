@@ -14,8 +14,7 @@ class ListedTemplateSetJson(JsonAnswer):
     """A template set without its class names."""
 
     name: Annotated[
-        str,
-        Field(description="in the field `templates` of a request, it stands for all its templates"),
+        str, Field(description="in the field `templates` of a request, it stands for all its templates")
     ]
     templates: Annotated[List[str], Field(description="each with one or two slots `{}` for a label")]
     classes: Annotated[int, Field(description="the number of class names")]
@@ -116,8 +115,7 @@ class LabelSetJson(LabelSetSummaryJson):
 
     labels: List[SetLabelJson]
     templates: Annotated[
-        List[str],
-        Field(description="each with its slots; names of template sets are expanded"),
+        List[str], Field(description="each with its slots; names of template sets are expanded")
     ]
     background: List[str]
     truncate: bool

@@ -57,8 +57,7 @@ class _Options(BaseModel):
     """All but what to embed. Other fields are ignored, `input_type` too: CLIP has one space for all inputs."""
 
     model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={"oneOf": [_only("texts"), _only("images"), _only("inputs")]},
+        frozen=True, json_schema_extra={"oneOf": [_only("texts"), _only("images"), _only("inputs")]}
     )
 
     model: ModelName | None = None
@@ -166,10 +165,7 @@ OPERATIONS = [
                 "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
                 "embeddings": {"float": [[0.8, 0.6]]},
                 "texts": ["a photo of a cat"],
-                "meta": {
-                    "api_version": {"version": "2"},
-                    "billed_units": {"input_tokens": 7, "images": 0},
-                },
+                "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "images": 0}},
                 "response_type": "embeddings_by_type",
             },
             OF_FINGERPRINT,

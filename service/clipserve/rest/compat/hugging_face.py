@@ -14,14 +14,7 @@ from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Classification
 from clipserve.application.body import Body
 from clipserve.errors import ClipError
-from clipserve.rest.compat.items import (
-    OF_FINGERPRINT,
-    EncodedImage,
-    ErrorAlone,
-    chosen,
-    listed,
-    shaped,
-)
+from clipserve.rest.compat.items import OF_FINGERPRINT, EncodedImage, ErrorAlone, chosen, listed, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.operation import Answered, Operation
@@ -41,8 +34,7 @@ class HuggingFaceParameters(BaseModel):
 
     candidate_labels: Annotated[Labels, Field(json_schema_extra={"minItems": 1})]
     hypothesis_template: Annotated[
-        Template | None,
-        Field(description=f"a template with one or two slots {{}}; default: `{_TEMPLATE}`"),
+        Template | None, Field(description=f"a template with one or two slots {{}}; default: `{_TEMPLATE}`")
     ] = None
 
 
@@ -105,12 +97,7 @@ OPERATIONS = [
         kind=_Options,
         examples={"labels": {"inputs": "$png", "parameters": {"candidate_labels": ["cat", "dog"]}}},
         parameters=[
-            {
-                "name": "model",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "enum": "$models"},
-            }
+            {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": "$models"}}
         ],
         errors=["bad_prompt_template"],
         error=ErrorAlone,

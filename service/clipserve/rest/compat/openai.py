@@ -50,11 +50,7 @@ def _given(field: str, schema: str, modality: list[str | None]) -> dict[str, Any
     """A JSON schema: one of `input` and `messages` is given, and the other is not."""
     absent = "messages" if field == "input" else "input"
     return {
-        "properties": {
-            "modality": {"enum": modality},
-            field: named(schema),
-            absent: {"type": "null"},
-        },
+        "properties": {"modality": {"enum": modality}, field: named(schema), absent: {"type": "null"}},
         "required": [field] if None in modality else [field, "modality"],
     }
 
@@ -77,8 +73,7 @@ class _Options(BaseModel):
     modality: Literal["text", "image"] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     embedding_type: Annotated[
-        Literal["float", "base64"] | None,
-        Field(description="the same as `encoding_format`, by Jina's name"),
+        Literal["float", "base64"] | None, Field(description="the same as `encoding_format`, by Jina's name")
     ] = None
     dimensions: Dimensions | None = None
     normalized: Annotated[Literal[True] | None, Field(description="vectors always have unit length")] = None
