@@ -25,9 +25,10 @@ import httpx2
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from clipserve.api.answers import JsonAnswer
 from clipserve.client.address import check_address, keeps_secrets, shown
 from clipserve.client.errors import BadAddress, OddAnswer, Refused, Unreachable, refusal
-from clipserve.client.shapes import ProblemShape, Shape
+from clipserve.client.shapes import ProblemShape
 from clipserve.errors import BodyTooLarge, InvalidInput
 
 MAX_BYTES = 32_000_000  # of one answer: twice the largest label set
@@ -43,7 +44,7 @@ _HOPELESS = (
 )
 _MOST_WORDS = 1_000  # characters of an error that are kept
 
-S = TypeVar("S", bound=Shape)
+S = TypeVar("S", bound=JsonAnswer)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
+from clipserve.api.answers import JsonAnswer, LabelScoreJson
 from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Tokens
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
@@ -38,7 +39,7 @@ _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
 
 P = ParamSpec("P")
-S = TypeVar("S", bound=shapes.Shape)
+S = TypeVar("S", bound=JsonAnswer)
 
 
 class AsyncClient(AsyncMethods):
@@ -204,6 +205,6 @@ class Client(Blocking):
         super().__init__(AsyncClient(*args, **kwargs))
 
 
-def _label(shape: shapes.LabelShape) -> ScoredLabel:
+def _label(shape: LabelScoreJson) -> ScoredLabel:
     numbers = (shape.label, shape.score, shape.cosine, shape.logit)
     return ScoredLabel(*numbers) if shape.id is None else IdentifiedLabel(*numbers, shape.id)

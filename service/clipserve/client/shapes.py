@@ -1,34 +1,27 @@
-"""The fields that an answer of clipserve must have. Other fields are allowed and kept."""
+"""What the client needs of answers: the types of `clipserve.api`, narrowed to what it has asked for."""
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
-T = TypeVar("T")
+from clipserve.api.answers import ImageLabelsJson, JsonAnswer, List, TextTokensJson
+from clipserve.api.sets import SetLabelJson
 
-# An error of a list is its first item's: those of all items would take a hundred times the answer's memory.
-List = Annotated[list[T], FailFast()]
 _MAX_DIM = 65_536
 _MAX_BASE64 = 4 * -(-_MAX_DIM * 4 // 3)  # characters for a vector
 Name = Annotated[str, Field(max_length=1_000)]
 
 
-class Shape(BaseModel):
-    """Base of all shapes. It is strict: it converts no text to a number, and no number to a text."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class ProblemShape(Shape):
+class ProblemShape(JsonAnswer):
     """An error, in the form of all fronts."""
 
     code: Annotated[str, Field(max_length=100)]
     detail: str
 
 
-class ModelShape(Shape):
+class ModelShape(JsonAnswer):
     """One of `ModelsShape`."""
 
     id: Name
@@ -39,73 +32,48 @@ class ModelShape(Shape):
     logit_bias: FiniteFloat = 0.0
 
 
-class ModelsShape(Shape):
+class ModelsShape(JsonAnswer):
     """GET /v1/models."""
 
     data: Annotated[List[ModelShape], Field(min_length=1)]
 
 
-class EmbeddingShape(Shape):
+class EmbeddingShape(JsonAnswer):
     """One of `EmbeddedShape`: base64 of float32 [D], little-endian."""
 
     embedding: Annotated[str, Field(max_length=_MAX_BASE64)]
 
 
-class EmbeddedShape(Shape):
+class EmbeddedShape(JsonAnswer):
     """POST /embed of one item."""
 
     fingerprint: Name
     results: Annotated[List[EmbeddingShape], Field(min_length=1, max_length=1)]
 
 
-class LabelShape(Shape):
-    """One of an image, or of a text."""
-
-    label: str
-    score: FiniteFloat
-    cosine: FiniteFloat
-    logit: FiniteFloat
-    id: str | None = None
-
-
-class LabelsShape(Shape):
-    """One of `ClassifiedShape`: best first."""
-
-    labels: List[LabelShape]
-
-
-class ClassifiedShape(Shape):
+class ClassifiedShape(JsonAnswer):
     """POST /classify of one image."""
 
     fingerprint: Name
-    results: Annotated[List[LabelsShape], Field(min_length=1, max_length=1)]
-    warnings: List[str] = []
+    results: Annotated[List[ImageLabelsJson], Field(min_length=1, max_length=1)]
+    warnings: Annotated[List[str], Field(default_factory=list)]
 
 
-class TextTokensShape(Shape):
-    """One of `TokenizedShape`."""
-
-    ids: List[int]
-    pieces: List[str]
-    tokens: int
-    truncated: bool
-
-
-class TokenizedShape(Shape):
+class TokenizedShape(JsonAnswer):
     """POST /tokenize."""
 
     fingerprint: Name
     context_length: int
-    results: List[TextTokensShape]
+    results: List[TextTokensJson]
 
 
-class StatusShape(Shape):
+class StatusShape(JsonAnswer):
     """GET /readyz."""
 
     status: str
 
 
-class LabelSetShape(Shape):
+class LabelSetShape(JsonAnswer):
     """One of `LabelSetsShape`; GET and PUT /label-sets/NAME have more fields."""
 
     name: str
@@ -118,20 +86,13 @@ class LabelSetShape(Shape):
     version: str
 
 
-class LabelSetsShape(Shape):
+class LabelSetsShape(JsonAnswer):
     """GET /label-sets."""
 
     label_sets: List[LabelSetShape]
 
 
-class LabelOfSetShape(Shape):
-    """One of `WholeLabelSetShape`."""
-
-    label: str
-    examples: List[str] = []
-
-
 class WholeLabelSetShape(LabelSetShape):
     """GET and PUT /label-sets/NAME."""
 
-    labels: List[LabelOfSetShape]
+    labels: List[SetLabelJson]
