@@ -17,14 +17,14 @@ _MAX_HEADERS = 1_000_000  # bytes of all parts' headers: a hostile megabyte take
 
 
 @dataclass(frozen=True)
-class Part:
+class FormPart:
     """A part of a form. `data`: text, or bytes if the part has a file name."""
 
     name: str
     data: str | bytes
 
 
-def parse_form(body: bytes, boundary: str) -> list[Part]:
+def parse_form(body: bytes, boundary: str) -> list[FormPart]:
     """The parts, in order.
 
     Raises:
@@ -32,7 +32,7 @@ def parse_form(body: bytes, boundary: str) -> list[Part]:
             the parts have too many headers.
         TooMany: the form has more than MAX_PARTS parts.
     """
-    parts: list[Part] = []
+    parts: list[FormPart] = []
     headers = 0
     try:
         with PushMultipartParser(boundary.encode("latin-1"), strict=True) as parser:
@@ -59,10 +59,10 @@ def parse_form(body: bytes, boundary: str) -> list[Part]:
     return parts
 
 
-def _part(segment: MultipartSegment, data: bytes) -> Part:
+def _part(segment: MultipartSegment, data: bytes) -> FormPart:
     if segment.filename is not None:
-        return Part(segment.name, data)
+        return FormPart(segment.name, data)
     try:
-        return Part(segment.name, data.decode())
+        return FormPart(segment.name, data.decode())
     except UnicodeDecodeError:
         raise InvalidInput(f"the value of the field `{segment.name[:64]}` is not valid UTF-8.") from None
