@@ -36,7 +36,7 @@ WORK = ROOT / ".mutants"
 PACKAGE = "service/clipserve"
 FIRST = 30  # tests that are tried first
 MOST = 150  # tests that a mutant meets: what so many do not notice is a survivor
-ROOMS = ["application", "engine", "clip", "rest", "rpc", "access"]
+ROOMS = ["api", "application", "engine", "clip", "rest", "rpc", "access"]
 
 
 def main() -> None:

@@ -63,8 +63,8 @@ FAULTS = {
     "rest": Fault(
         "a body whose size is not announced has the same limit",
         f"{SERVICE}/rest/body.py",
-        "check_limit(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)",
-        "check_limit(BodyTooLarge, _TOO_LARGE, len(chunk), limits.max_body_bytes)",
+        "check_limit(BodyTooLarge, _TOO_LARGE, lease.size + size, limits.max_body_bytes)",
+        "check_limit(BodyTooLarge, _TOO_LARGE, size, limits.max_body_bytes)",
         "tests/rest",
     ),
     "rpc": Fault(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.application.label_sets.parts import Embeddings
+from clipserve.application.label_sets.parts import PartEmbeddings
 from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Kind, Store
 from clipserve.concurrency import loops_are_well
@@ -144,7 +144,7 @@ async def test_examples_that_are_damaged_before_the_build_are_shown(open_site: O
 
 def _embeddings(rows: Any = None, truncated: Any = None) -> bytes:
     whole = np.zeros((2, 16), np.float32) if rows is None else rows
-    return Embeddings(whole, np.zeros(2, np.bool_) if truncated is None else truncated).to_bytes()
+    return PartEmbeddings(whole, np.zeros(2, np.bool_) if truncated is None else truncated).to_bytes()
 
 
 @pytest.mark.parametrize(

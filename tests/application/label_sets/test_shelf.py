@@ -9,14 +9,14 @@ import pytest
 
 from clipserve.api.label_sets import LabelFields
 from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.parts import Embeddings, Part, parts_of
+from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.shelf import Pointer, Shelf, Use
 from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 
 DAY, DIM = 86_400, 16
 PART = Part(0, 2, 7)
-EMBEDDINGS = Embeddings(np.eye(2, DIM, dtype=np.float32), np.array([False, True]))
+EMBEDDINGS = PartEmbeddings(np.eye(2, DIM, dtype=np.float32), np.array([False, True]))
 
 
 async def keep(shelf: Shelf, name: str, digest: str, former: str | None = None) -> None:

@@ -20,7 +20,7 @@ from clipserve.access.gate import when_there_is_room
 from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.encoding import encode
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.parts import Embeddings, Part, parts_of
+from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.served_set import served_set
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.trained import of_other_model
@@ -53,7 +53,7 @@ class _Build:
 
     label_set: LabelSet
     put_here: bool
-    found: dict[Part, Embeddings] = field(default_factory=dict)
+    found: dict[Part, PartEmbeddings] = field(default_factory=dict)
     paid: set[Part] = field(default_factory=set)
 
     @property
@@ -109,7 +109,7 @@ class Builds:
             if len(found) == len(parts):
                 await _serve(label_set, digest, definition, found)
 
-    async def _stored(self, version: str, parts: list[Part], dim: int) -> dict[Part, Embeddings]:
+    async def _stored(self, version: str, parts: list[Part], dim: int) -> dict[Part, PartEmbeddings]:
         """The embeddings in the cache; none while the store is unavailable."""
         with suppress(StoreUnavailable):
             return await self._shelf.embeddings(version, parts, dim)
@@ -159,7 +159,7 @@ class Builds:
         await _serve(label_set, label_set.digest, label_set.definition, found)
         return "ok" if missing else None
 
-    async def _made(self, build: _Build, part: Part, images: Mapping[str, bytes]) -> Embeddings:
+    async def _made(self, build: _Build, part: Part, images: Mapping[str, bytes]) -> PartEmbeddings:
         """The embeddings of a part. While their rows wait for the rate, others build."""
         label_set = build.label_set
         if part not in build.paid:
@@ -202,10 +202,10 @@ class Builds:
 
 
 async def _serve(
-    label_set: LabelSet, digest: str, definition: Definition, found: Mapping[Part, Embeddings]
+    label_set: LabelSet, digest: str, definition: Definition, found: Mapping[Part, PartEmbeddings]
 ) -> None:
     parts, model = parts_of(definition), label_set.model
-    embeddings = Embeddings.joined(parts, found) if parts else None
+    embeddings = PartEmbeddings.joined(parts, found) if parts else None
     label_set.served = await asyncio.to_thread(
         served_set, label_set.name, digest, definition, embeddings, model
     )

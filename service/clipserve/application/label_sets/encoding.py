@@ -9,7 +9,7 @@ import numpy as np
 
 from clipserve.application.classifiers import Prompts, embed_labels, tell_label
 from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.parts import Embeddings, Part, parts_of
+from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.request import of_example
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader
@@ -38,7 +38,7 @@ async def check(model: ServedModel, definition: Definition, images: Mapping[str,
 
 async def encode(
     model: ServedModel, definition: Definition, part: Part, images: Mapping[str, bytes]
-) -> Embeddings:
+) -> PartEmbeddings:
     """The embeddings of a part. `images`: its examples by their SHA-256.
 
     Raises:
@@ -47,9 +47,9 @@ async def encode(
     """
     if part.images:
         vectors = await _of_examples(model, definition, part, images, model.images.encode)
-        return Embeddings(np.array(vectors, np.float32), np.zeros(len(vectors), np.bool_))
+        return PartEmbeddings(np.array(vectors, np.float32), np.zeros(len(vectors), np.bool_))
     labels = await embed_labels(model.texts, _prompts(definition, part), truncate=definition.truncate)
-    return Embeddings(
+    return PartEmbeddings(
         np.stack([label.vector for label in labels]), np.array([label.truncated for label in labels])
     )
 

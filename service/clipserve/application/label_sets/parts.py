@@ -62,7 +62,7 @@ def _examples(definition: Definition) -> Iterator[Part]:
 
 
 @dataclass(frozen=True)
-class Embeddings:
+class PartEmbeddings:
     """The embeddings of a part, or of a whole definition.
 
     Attributes:
@@ -74,7 +74,7 @@ class Embeddings:
     truncated: npt.NDArray[np.bool_]
 
     @classmethod
-    def joined(cls, parts: list[Part], embeddings: Mapping[Part, Embeddings]) -> Embeddings:
+    def joined(cls, parts: list[Part], embeddings: Mapping[Part, PartEmbeddings]) -> PartEmbeddings:
         """Those of all parts, in this order."""
         of_parts = [embeddings[part] for part in parts]
         return cls(
@@ -88,7 +88,7 @@ class Embeddings:
         return hashlib.sha256(content).digest() + content
 
     @classmethod
-    def from_bytes(cls, stored: bytes, part: Part, dim: int) -> Embeddings | None:
+    def from_bytes(cls, stored: bytes, part: Part, dim: int) -> PartEmbeddings | None:
         """Parse the stored embeddings of this part. None: they are missing or damaged."""
         count, content = part.stop - part.start, stored[_CHECKSUM:]
         if len(content) != count * (4 * dim + 1) or hashlib.sha256(content).digest() != stored[:_CHECKSUM]:

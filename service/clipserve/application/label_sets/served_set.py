@@ -8,7 +8,7 @@ import numpy as np
 
 from clipserve.api.requests import ClassifyRequest
 from clipserve.application.label_sets.definition import Definition, version_of
-from clipserve.application.label_sets.parts import Embeddings
+from clipserve.application.label_sets.parts import PartEmbeddings
 from clipserve.application.label_sets.trained import no_cosines, trained_classifier
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
@@ -57,7 +57,7 @@ class ServedSet:
 
 
 def served_set(
-    name: str, digest: str, definition: Definition, embeddings: Embeddings | None, model: ServedModel
+    name: str, digest: str, definition: Definition, embeddings: PartEmbeddings | None, model: ServedModel
 ) -> ServedSet:
     """Make the served set of a definition. `embeddings`: of all its parts; None: it has trained weights."""
     loo, truncated = None, list[str]()

@@ -26,7 +26,7 @@ from typing import Self
 from pydantic import BaseModel
 
 from clipserve.application.label_sets.definition import Definition, digest_of
-from clipserve.application.label_sets.parts import Embeddings, Part
+from clipserve.application.label_sets.parts import Part, PartEmbeddings
 from clipserve.application.label_sets.store import Key, Kind, Store
 
 _DAY = 86_400.0  # seconds
@@ -132,18 +132,18 @@ class Shelf:
         """Delete a label set. False: there is no such set."""
         return await self._store.delete([(kind, name) for kind in _OF_A_SET])
 
-    async def embeddings(self, version: str, parts: Sequence[Part], dim: int) -> dict[Part, Embeddings]:
+    async def embeddings(self, version: str, parts: Sequence[Part], dim: int) -> dict[Part, PartEmbeddings]:
         """The stored embeddings of these parts, without those that are missing or damaged."""
         rows = await self._store.get("vectors", [f"{version}/{part.name}" for part in parts])
 
-        def parsed() -> dict[Part, Embeddings]:
+        def parsed() -> dict[Part, PartEmbeddings]:
             stored = ((part, rows.get(f"{version}/{part.name}", b"")) for part in parts)
-            found = ((part, Embeddings.from_bytes(row, part, dim)) for part, row in stored)
+            found = ((part, PartEmbeddings.from_bytes(row, part, dim)) for part, row in stored)
             return {part: embeddings for part, embeddings in found if embeddings}
 
         return await asyncio.to_thread(parsed)
 
-    async def add(self, version: str, digest: str | None, part: Part, embeddings: Embeddings) -> None:
+    async def add(self, version: str, digest: str | None, part: Part, embeddings: PartEmbeddings) -> None:
         """Store the embeddings of a part. `digest`: see `Use`."""
         use = Use(digest=digest, last=time.time())
         row = await asyncio.to_thread(embeddings.to_bytes)
