@@ -116,3 +116,10 @@ def failed_start(**settings: str | int) -> tuple[int, str]:
 def copy_of_demo(folder: Path) -> Path:
     """model.json, the graphs and the tokenizer of the demo model, to be spoilt."""
     return Path(shutil.copytree(DEMO, folder / "copy", ignore=shutil.ignore_patterns("*.py", "*.md")))
+
+
+def demo_named(name: str, folder: Path) -> Path:
+    """A copy of the demo model under another name."""
+    manifest = copy_of_demo(folder) / "model.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"name": name}))
+    return manifest.parent

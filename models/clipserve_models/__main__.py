@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve_models.cache import Artifact
+from clipserve_models.cache import Artifact, Artifacts
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.command import card, evaluate, probe
 from clipserve_models.export_command import export, list_models, remove
@@ -103,8 +103,8 @@ def variant(
 
 @app.command()
 def triton(
-    folder: Artifact,
-    out: Annotated[Path, typer.Option(help="The model repository; other models there stay.")],
+    folders: Artifacts,
+    out: Annotated[Path, typer.Option(help="The model repository.")],
     backend: Annotated[BackendName, typer.Option(help="What runs the graphs inside Triton.")] = "onnxruntime",
     device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
     max_batch_images: Images = None,
@@ -130,9 +130,12 @@ def triton(
         str | None, typer.Option(help="For plans: the TensorRT of Triton's image.")
     ] = None,
 ) -> None:
-    """Write an artifact into a Triton model repository. The defaults depend on the backend."""
+    """Write artifacts into a Triton model repository. The defaults depend on the backend.
+
+    Models that this command has written there for other artifacts are removed; what others have written stays.
+    """
     from clipserve_models.triton_options import options_of
-    from clipserve_models.triton_repository import write_repository
+    from clipserve_models.triton_repository import remove_others, write_repository
 
     options = options_of(
         backend,
@@ -146,9 +149,13 @@ def triton(
         queue_timeout=None if queue_timeout_ms is None else queue_timeout_ms / 1000,
         max_queue_size=max_queue_size,
     )
-    names = write_repository(folder, out, options, gpu, tensorrt_version)
+    names = [
+        name for folder in folders for name in write_repository(folder, out, options, gpu, tensorrt_version)
+    ]
+    if removed := remove_others(out, names):
+        typer.echo(f"{' and '.join(removed)} removed from {out}")
     typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")
-    if options.device == "gpu" and read_manifest(folder).precision == "fp32":
+    if options.device == "gpu" and any(read_manifest(folder).precision == "fp32" for folder in folders):
         typer.echo(
             "warning: fp32 has none of a GPU's tensor cores, as TF32 is off: by NVIDIA's figures an H100 does 67 "
             "TFLOPS in fp32 and 989 in fp16. `clipserve models variant` makes an fp16 variant.",

@@ -32,6 +32,14 @@ def folder_of(model: Path | None) -> Path | None:
 Artifact = Annotated[
     Path, typer.Argument(help="An artifact: its folder, or its name in the cache.", callback=folder_of)
 ]
+Artifacts = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FOLDERS",
+        help="Artifacts: their folders, or their names in the cache.",
+        callback=lambda models: [folder_of(model) for model in models],
+    ),
+]
 
 
 def _settings() -> CacheEnvironment:

@@ -8,6 +8,7 @@ OUT/<name>_text/   1/             the graph: model.onnx or model.plan, with mode
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from clipserve_models.triton_server import server_of
 from clipserve_models.triton_towers import Tower, towers
 
 _MODEL_PY = Path(__file__).with_name("triton_python_model.py")
+_WRITTEN = "# Written by `clipserve models triton`, which removes this model when it writes others.\n"
 
 
 def write_repository(
     folder: Path, out: Path, options: RepositoryOptions, gpu: str | None = None, tensorrt: str | None = None
 ) -> list[str]:
-    """Write the two models of the artifact `folder` into `out`; other models there stay as they are.
+    """Write the two models of the artifact `folder` into `out`; other models there stay (`remove_others`).
 
     `gpu`, `tensorrt`: the server's, to compare plans with (`triton_server`).
 
@@ -56,8 +58,28 @@ def write_repository(
             shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)
         text = text_format.MessageToString(config(manifest, tower, options))
-        (model / "config.pbtxt").write_text(text, "utf-8")
+        (model / "config.pbtxt").write_text(_WRITTEN + text, "utf-8")
     return [tower.name for tower in made]
+
+
+def remove_others(out: Path, names: Collection[str]) -> list[str]:
+    """Remove the models that `write_repository` has written into `out`, except those with these names.
+
+    Returns:
+        the names of those removed.
+    """
+    others = [
+        model
+        for model in sorted(out.iterdir())
+        if model.name not in names and not model.is_symlink() and _is_ours(model / "config.pbtxt")
+    ]
+    for model in others:
+        shutil.rmtree(model)
+    return [model.name for model in others]
+
+
+def _is_ours(configuration: Path) -> bool:
+    return configuration.is_file() and configuration.read_bytes().startswith(_WRITTEN.encode())
 
 
 def _graphs(folder: Path, tower: Tower, backend: BackendName) -> dict[Path, str]:

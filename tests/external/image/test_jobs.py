@@ -12,6 +12,7 @@ import pytest
 
 from tests.external.image.compose import NAME, Compose, each_job_alone
 from tests.external.image.engine import TOOLS, Engine
+from tests.process import demo_named
 
 # Programs in place of NVIDIA's, for both of its images: a plan is an empty line.
 TENSORRT = (
@@ -45,6 +46,23 @@ def test_the_gpu_profile_writes_a_repository_of_the_graphs(engine: Engine, compo
     shown = repository(engine)
     assert shown.count("model.onnx\n") == 2
     assert 'backend: "onnxruntime"' in shown
+
+
+def test_another_artifact_replaces_the_models_of_the_one_before(
+    engine: Engine, image: str, compose: Compose, tmp_path: Path
+) -> None:
+    other = Compose(
+        engine,
+        each_job_alone(tmp_path),
+        CLIPSERVE_IMAGE=image,
+        ARTIFACT=str(demo_named("other", tmp_path)),
+    )
+    for each in (compose, other):
+        for job in ("artifact", "repository"):
+            each.job("gpu", job)
+    shown = repository(engine)
+    assert shown.count("model.onnx\n") == 2
+    assert "./other_image/1/model.onnx" in shown
 
 
 def test_the_tensorrt_profile_builds_plans_from_our_lines_and_serves_those(
