@@ -75,6 +75,12 @@ def test_prometheus_reads_every_gateway() -> None:
     assert {name for each in job["dns_sd_configs"] for name in each["names"]} == serving
 
 
+def test_the_log_of_every_container_has_a_bound() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    bound = {"driver": "json-file", "options": {"max-size": "100m", "max-file": "5"}}
+    assert {name: each.get("logging") for name, each in services.items()} == dict.fromkeys(services, bound)
+
+
 def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     published = [port for each in services.values() for port in each.get("ports", [])]

@@ -84,13 +84,22 @@ def test_redis_is_in_no_network_that_the_edge_is_in(compose: Compose) -> None:
     assert compose.finds("clipserve", "redis")
 
 
-@pytest.mark.parametrize("service", ["clipserve", "edge", "prometheus", "alertmanager", "redis"])
+SERVICES = pytest.mark.parametrize("service", ["clipserve", "edge", "prometheus", "alertmanager", "redis"])
+
+
+@SERVICES
 def test_no_service_has_a_capability_or_a_root_that_can_be_written(compose: Compose, service: str) -> None:
     status = compose.execute(service, "cat", "/proc/1/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
     refused = compose.execute(service, "sh", "-c", "touch /made 2>/dev/null || echo refused")
     assert refused == "refused"
+
+
+@SERVICES
+def test_the_log_of_a_service_has_a_bound(engine: Engine, compose: Compose, service: str) -> None:
+    told = ("--format", "{{.HostConfig.LogConfig.Size}}", compose.container(service))
+    assert engine.run("podman", "container", "inspect", *told) == "100MB"
 
 
 # Last: Prometheus asks each 15 s whom to scrape, and then scrapes; the others need not wait for that.
