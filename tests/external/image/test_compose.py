@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -71,6 +72,19 @@ def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
 
 def test_haproxy_has_no_warning_about_the_configuration_of_the_edge(compose: Compose) -> None:
     compose.execute("edge", "haproxy", "-dW", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
+
+
+def test_prometheus_reaches_the_metrics_of_the_edge_and_the_end_of_its_certificate(
+    engine: Engine, compose: Compose
+) -> None:
+    get = r"printf 'GET /metrics HTTP/1.0\r\n\r\n'"
+    plain = compose.execute("prometheus", "bash", "-c", f"exec 3<>/dev/tcp/edge/8405; {get} >&3; cat <&3")
+    assert "\nhaproxy_process_uptime_seconds " in plain
+    over_tls = f"({get}; sleep 2) | openssl s_client -quiet -connect edge:8406 2>/dev/null"
+    told = compose.execute("prometheus", "bash", "-c", over_tls)
+    shown = engine.run("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", CERTIFICATE)
+    (ends,) = re.findall(r"20(\d\d)-(\d\d)-(\d\d)", shown)
+    assert f"\nedge_certificate_ends {''.join(ends)}" in told
 
 
 def test_label_sets_are_kept_in_redis(compose: Compose) -> None:
