@@ -19,7 +19,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     def write(name: str) -> None:
         (folder / name).mkdir()
-        files[name].write_text(build(BUILDS[name], K8S, folder / name))
+        of_the_cluster = K8S / "overlays" / BUILDS[name].overlay / "priorityclass.yaml"  # applied by itself
+        beside = f"---\n{of_the_cluster.read_text()}" if of_the_cluster.exists() else ""
+        files[name].write_text(build(BUILDS[name], K8S, folder / name) + beside)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, BUILDS))

@@ -84,12 +84,10 @@ def test_the_walk_has_all_that_is_done_to_an_installation() -> None:
 
 def test_without_rights_on_the_cluster_nothing_of_it_is_applied(tmp_path: Path) -> None:
     (patch,) = re.findall(r"^  (kustomize edit add patch .+)$", README, re.MULTILINE)
-    priority = patch.replace("v1, kind: Namespace", "scheduling.k8s.io/v1, kind: PriorityClass")
     lines = [
         "cd deploy",
         "kustomize create --resources k8s/overlays/gpu-tensorrt",
         patch,
-        priority.replace("name: clipserve", "name: clipserve-plans"),
         "kubectl apply -k . # new: everything",
     ]
     cluster = walk("\n".join(["## Install", "```sh", *lines, "```"]), tmp_path)
