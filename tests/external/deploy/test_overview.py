@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.deploy.builds import COMPONENTS, OVERLAYS
-from tests.deploy.manifests import K8S, Object, gpus, pods
+from tests.deploy.manifests import K8S, Object, gpus, pods, quantity
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
 
@@ -30,3 +30,21 @@ def test_the_runtime_is_named_where_a_gpu_is_asked_for(objects: dict[str, list[O
     asks = {each.name for each in pods(objects["gpu-tensorrt+many"]) if gpus(each)}
     assert len(asks) == 2
     assert {name for name, runtime in named.items() if runtime == "nvidia"} == asks
+
+
+def test_the_readme_says_how_many_cores_a_container_requests_at_most(
+    objects: dict[str, list[Object]],
+) -> None:
+    """With a smaller default of a LimitRange, the request would be above the limit."""
+    told = re.search(r"largest request, (\d) CPUs or with Triton (\d):", (K8S / "README.md").read_text())
+    asked = {
+        overlay: max(
+            quantity(container["resources"]["requests"]["cpu"])
+            for each in pods(objects[overlay])
+            for container in each.all_containers
+        )
+        for overlay in OVERLAYS
+    }
+    assert told
+    cpu, triton = map(int, told.groups())
+    assert asked == {overlay: triton if "gpu" in overlay else cpu for overlay in OVERLAYS}
