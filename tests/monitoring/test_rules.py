@@ -29,8 +29,13 @@ FOREIGN = {
     "container_cpu_cfs_throttled_periods_total",
     "container_memory_working_set_bytes",
     "container_spec_memory_limit_bytes",
+    "kube_endpoint_address",
+    "kube_endpoint_info",
+    "kube_endpointslice_endpoints",
+    "kube_endpointslice_info",
     "kube_horizontalpodautoscaler_spec_max_replicas",
     "kube_horizontalpodautoscaler_status_current_replicas",
+    "kube_service_info",
 }
 
 
