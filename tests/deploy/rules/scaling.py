@@ -86,6 +86,14 @@ def keda_can_fall_back(objects: list[Object]) -> Iterator[str]:
                 yield f"{title(each)}: a value in the metadata of {trigger.get('name')} is not a string"
 
 
+def keda_is_told_nothing_that_it_ignores(objects: list[Object]) -> Iterator[str]:
+    """Its webhook warns: only an autoscaler that may rest at 0 pods polls by itself."""
+    for each in of_kind(objects, "ScaledObject"):
+        spec = each["spec"]
+        if spec.get("minReplicaCount", 0) and spec.keys() & {"pollingInterval", "cooldownPeriod"}:
+            yield f"{title(each)}: says how KEDA polls, and never has 0 pods"
+
+
 def keda_scales_encoders_in_process(objects: list[Object]) -> Iterator[str]:
     """With Triton there are no workers to be busy, and it would always fall back."""
     targets = [each["spec"]["scaleTargetRef"]["name"] for each in of_kind(objects, "ScaledObject")]
