@@ -28,6 +28,8 @@ def several_pods_have_a_budget_and_spread(objects: list[Object]) -> Iterator[str
         keys = {one["topologyKey"] for one in spread if selects(one["labelSelector"], each.labels)}
         if not {"kubernetes.io/hostname", "topology.kubernetes.io/zone"} <= keys:
             yield f"{each.name}: its own pods are not spread over hosts and zones"
+        if any("pod-template-hash" not in one.get("matchLabelKeys", []) for one in spread):
+            yield f"{each.name}: pods that an update replaces count, and leave the new ones uneven"
 
 
 def an_autoscaler_has_room(objects: list[Object]) -> Iterator[str]:
