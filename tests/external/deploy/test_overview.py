@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from clipserve import __version__
 from tests.deploy.builds import COMPONENTS, OVERLAYS
 from tests.deploy.manifests import K8S, Object, gpus, pods, quantity
 
@@ -22,6 +23,11 @@ def test_the_overview_counts_the_gpus_that_are_asked_for_at_first(objects: dict[
         for name in OVERLAYS
     }
     assert {name: int(number) for name, number in told} == held
+
+
+def test_every_object_says_which_version_it_is_of(objects: dict[str, list[Object]]) -> None:
+    told = {each["metadata"]["labels"]["app.kubernetes.io/version"] for each in objects["blue-green-gpu"]}
+    assert told == {__version__}
 
 
 def test_the_runtime_is_named_where_a_gpu_is_asked_for(objects: dict[str, list[Object]]) -> None:
