@@ -28,7 +28,7 @@ class Build:
     settings: tuple[tuple[str, Any], ...] = ()  # fields of the one around it
 
 
-_EDGES = ("keys", "redis", "monitoring", "edge-ingress", "edge-loadbalancer")
+_EDGES = ("keys", "redis", "monitoring", "image-hosts", "edge-ingress", "edge-loadbalancer")
 # Each overlay, each component with and without Triton, inside and around, in each color, and all that go together.
 BUILDS: dict[str, Build] = {
     **{name: Build(name) for name in OVERLAYS},

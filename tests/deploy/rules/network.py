@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 from tests.deploy.manifests import Object, of_kind, pods, selects, title
@@ -10,6 +11,11 @@ from tests.deploy.manifests import Object, of_kind, pods, selects, title
 _METRICS = {8082, 8002}  # of gateways and of Triton
 _MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 _INNER = ("triton", "redis")  # components that ask nobody who calls
+# Where pods, Services, nodes and the metadata of clouds are.
+_PRIVATE = (
+    *("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+    *("fc00::/7", "fe80::/10"),
+)
 
 
 def what_is_not_named_is_denied(objects: list[Object]) -> Iterator[str]:
@@ -71,6 +77,18 @@ def gateways_reach_what_they_need(objects: list[Object]) -> Iterator[str]:
             needed = same and inner.labels.get("app.kubernetes.io/component") in _INNER
             if needed and not any(_leads_to(rule, inner.labels) for rule in rules):
                 yield f"{gateway.name}: cannot reach {inner.name}"
+
+
+def a_way_out_leads_past_the_cluster(objects: list[Object]) -> Iterator[str]:
+    for each in of_kind(objects, "NetworkPolicy"):
+        peers = [peer for rule in each["spec"].get("egress", []) for peer in rule.get("to", [])]
+        for block in (peer["ipBlock"] for peer in peers if "ipBlock" in peer):
+            closed = [*map(ip_network, block.get("except", []))]
+            for private in map(ip_network, _PRIVATE):
+                # Of two networks that overlap, the one with the shorter prefix holds the other.
+                left_out = any(one.overlaps(private) and one.prefixlen <= private.prefixlen for one in closed)
+                if ip_network(block["cidr"]).overlaps(private) and not left_out:
+                    yield f"{title(each)}: leads to {private}"
 
 
 def _lets_in(rule: dict[str, Any], ports: set[int]) -> bool:
