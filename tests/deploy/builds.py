@@ -39,6 +39,10 @@ BUILDS: dict[str, Build] = {
         outside=(*_EDGES, "autoscaling", "model-pvc"),
         resources=("components/model-pvc/fill", "components/model-pvc/download"),
     ),
+    "gpu on openshift": Build("gpu", outside=("redis", "openshift")),
+    "cpu on openshift": Build(
+        "cpu", outside=("model-pvc", "openshift"), resources=("components/model-pvc/download",)
+    ),
     "cpu elsewhere": Build(
         "cpu",
         outside=("monitoring", "autoscaling"),

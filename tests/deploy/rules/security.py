@@ -25,8 +25,10 @@ def namespaces_are_restricted(objects: list[Object]) -> Iterator[str]:
 def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
     for each in pods(objects):
         context = each.spec.get("securityContext", {})
-        if context.get("runAsNonRoot") is not True or context.get("runAsUser", 0) == 0:
-            yield f"{each.name}: may run as root"
+        # All three, because an image may name no user or root; or none, where the cluster gives them (OpenShift).
+        ids = [context.get(name) for name in ("runAsUser", "runAsGroup", "fsGroup")]
+        if context.get("runAsNonRoot") is not True or 0 in ids or ids.count(None) not in (0, 3):
+            yield f"{each.name}: may run as root, or has only some of user, group and group of volumes"
         if context.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
             yield f"{each.name}: has no seccomp profile"
         if any(each.spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):

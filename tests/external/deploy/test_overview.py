@@ -6,7 +6,7 @@ import re
 
 from clipserve import __version__
 from tests.deploy.builds import COMPONENTS, OVERLAYS
-from tests.deploy.manifests import K8S, Object, gpus, pods, quantity
+from tests.deploy.manifests import K8S, Object, gpus, of_kind, pods, quantity
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
 
@@ -28,6 +28,26 @@ def test_the_overview_counts_the_gpus_that_are_asked_for_at_first(objects: dict[
 def test_every_object_says_which_version_it_is_of(objects: dict[str, list[Object]]) -> None:
     told = {each["metadata"]["labels"]["app.kubernetes.io/version"] for each in objects["blue-green-gpu"]}
     assert told == {__version__}
+
+
+def test_users_are_fixed_everywhere_but_on_openshift(objects: dict[str, list[Object]]) -> None:
+    for name, all_of in objects.items():
+        fixed = {"runAsUser" in each.spec["securityContext"] for each in pods(all_of)}
+        assert fixed == {"openshift" not in name}, name
+
+
+def test_whoever_asks_for_names_reaches_the_name_servers_of_openshift(
+    objects: dict[str, list[Object]],
+) -> None:
+    ports = {
+        each["metadata"]["name"]: {(port["port"], port["protocol"]) for port in rule["ports"]}
+        for each in of_kind(objects["cpu on openshift"], "NetworkPolicy")
+        for rule in each["spec"].get("egress", [])
+        if "to" not in rule and rule["ports"][0]["port"] == 53
+    }
+    assert ports.keys() == {"gateway", "download"}
+    for asked in ports.values():
+        assert asked == {(number, protocol) for number in (53, 5353) for protocol in ("UDP", "TCP")}
 
 
 def test_the_runtime_is_named_where_a_gpu_is_asked_for(objects: dict[str, list[Object]]) -> None:
