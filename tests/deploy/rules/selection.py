@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clipserve.settings import Settings
 from tests.deploy.manifests import Object, of_kind, pods, selects, title
 
 
@@ -67,6 +68,19 @@ def an_ingress_leads_to_a_port(objects: list[Object]) -> Iterator[str]:
                 service = path["backend"]["service"]
                 if (service["name"], service["port"].get("name")) not in known:
                     yield f"{title(each)}: leads to no port of a Service"
+
+
+def an_ingress_passes_photos(objects: list[Object]) -> Iterator[str]:
+    """Controllers of nginx accept 1 MB unless they are told otherwise; the one of the class `nginx` was retired."""
+    largest = int(Settings.model_fields["max_body_bytes"].default)
+    for each in of_kind(objects, "Ingress"):
+        if each["spec"]["ingressClassName"] == "nginx":
+            yield f"{title(each)}: nobody mends the controller of this class"
+        annotations = each["metadata"].get("annotations", {})
+        for name in ("nginx.org/client-max-body-size", "nginx.ingress.kubernetes.io/proxy-body-size"):
+            accepted = int(annotations.get(name, "1m").rstrip("m"))
+            if 0 < accepted * 2**20 < largest:
+                yield f"{title(each)}: {name} is less than CLIPSERVE_MAX_BODY_BYTES"
 
 
 def a_monitor_asks_a_port_that_its_pods_have(objects: list[Object]) -> Iterator[str]:

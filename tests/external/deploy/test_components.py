@@ -1,0 +1,50 @@
+"""What the pages of components tell to edit, edited for real."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.manifests import K8S, Object, of_kind, parsed, run
+from tests.deploy.rulebook import RULES
+
+# Page -> its blocks that begin with kustomize. Their other commands need a cluster.
+EDITS = {
+    page.parent.name: [
+        re.sub(r"^kubectl .*\n", "", textwrap.dedent(block), flags=re.MULTILINE) for block in found
+    ]
+    for page in sorted((K8S / "components").glob("*/README.md"))
+    if (found := re.findall(r"(?<=\n\n) {4}kustomize .*\n(?: {4}.*\n)*", page.read_text()))
+}
+
+
+def edited(component: str, folder: Path) -> list[Object]:
+    """An installation of the overlay `cpu` with a component, after the commands of the component's page."""
+    shutil.copytree(K8S, folder / "k8s")
+    (folder / "kustomization.yaml").write_text("namespace: clipserve\nresources: [k8s/overlays/cpu]\n")
+    add = f"kustomize edit add component k8s/components/{component}\n"
+    blocks = EDITS[component]
+    for block in blocks if any(add in block for block in blocks) else [add, *blocks]:
+        done = subprocess.run(["bash", "-ec", block], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    return parsed(run("kustomize", "build", folder))
+
+
+@pytest.mark.parametrize("component", EDITS)
+def test_the_edits_of_a_page_lead_to_an_installation_that_keeps_every_rule(
+    component: str, tmp_path: Path
+) -> None:
+    objects = edited(component, tmp_path)
+    found = {rule.__name__: list(rule(objects)) for rule in RULES}
+    assert not {rule: sentences for rule, sentences in found.items() if sentences}
+
+
+def test_the_ingress_gets_a_class_a_host_and_an_issuer(tmp_path: Path) -> None:
+    (ingress,) = of_kind(edited("edge-ingress", tmp_path), "Ingress")
+    assert ingress["spec"]["tls"][0]["hosts"] == [ingress["spec"]["rules"][0]["host"]] == ["clip.example.org"]
+    assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "YOUR-ISSUER"
