@@ -29,10 +29,11 @@ class Build:
 
 
 _EDGES = ("keys", "redis", "monitoring", "image-hosts", "edge-ingress", "edge-loadbalancer")
+_NEEDS = {"edge-loadbalancer": ("keys",)}
 # Each overlay, each component with and without Triton, inside and around, in each color, and all that go together.
 BUILDS: dict[str, Build] = {
     **{name: Build(name) for name in OVERLAYS},
-    **{f"cpu+{part}": Build("cpu", (part,)) for part in COMPONENTS},
+    **{f"cpu+{part}": Build("cpu", (*_NEEDS.get(part, ()), part)) for part in COMPONENTS},
     "gpu around": Build("gpu", outside=(*_EDGES, "autoscaling-cpu", "model-pvc")),
     "cpu around": Build(
         "cpu",

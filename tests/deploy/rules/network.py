@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from tests.deploy.manifests import Object, of_kind, pods, selects, title
+from tests.deploy.manifests import Object, gateways, of_kind, pods, selects, settings_of, title
 
 _METRICS = {8082, 8002}  # of gateways and of Triton
 _MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
@@ -77,6 +77,18 @@ def gateways_reach_what_they_need(objects: list[Object]) -> Iterator[str]:
             needed = same and inner.labels.get("app.kubernetes.io/component") in _INNER
             if needed and not any(_leads_to(rule, inner.labels) for rule in rules):
                 yield f"{gateway.name}: cannot reach {inner.name}"
+
+
+def a_load_balancer_is_for_known_clients(objects: list[Object]) -> Iterator[str]:
+    """Else whoever finds it may use the service: it has no TLS, and a provider gives it a public address."""
+    for service in of_kind(objects, "Service"):
+        if service["spec"].get("type") != "LoadBalancer":
+            continue
+        if not service["spec"].get("loadBalancerSourceRanges"):
+            yield f"{title(service)}: admits all addresses"
+        for each, container in gateways(objects):
+            if "CLIPSERVE_KEYS_FILE" not in settings_of(container, objects):
+                yield f"{title(service)}: {each.name} asks for no keys"
 
 
 def a_way_out_leads_past_the_cluster(objects: list[Object]) -> Iterator[str]:

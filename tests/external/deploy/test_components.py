@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.builds import Build, build
 from tests.deploy.manifests import K8S, Object, of_kind, parsed, run
 from tests.deploy.rulebook import RULES
 
@@ -48,3 +49,9 @@ def test_the_ingress_gets_a_class_a_host_and_an_issuer(tmp_path: Path) -> None:
     (ingress,) = of_kind(edited("edge-ingress", tmp_path), "Ingress")
     assert ingress["spec"]["tls"][0]["hosts"] == [ingress["spec"]["rules"][0]["host"]] == ["clip.example.org"]
     assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "YOUR-ISSUER"
+
+
+@pytest.mark.parametrize("components", [["edge-loadbalancer"], ["edge-loadbalancer", "keys"]])
+def test_a_load_balancer_is_refused_without_keys_before_it(components: list[str], tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="requests-need-a-key failed"):
+        build(Build("cpu", outside=tuple(components)), K8S, tmp_path)
