@@ -18,12 +18,11 @@ COLORS = ("blue", "green")
 
 @dataclass(frozen=True)
 class Build:
-    """One installation: an overlay, and the components that are written into three kinds of kustomization."""
+    """One installation: an overlay, and the components that are written into the operator's kustomizations."""
 
     overlay: str
-    inside: tuple[str, ...] = ()  # into that of the overlay
+    outside: tuple[str, ...] = ()  # into the one around the overlay, as README.md has it
     colors: tuple[str, ...] = ()  # into that of each color
-    outside: tuple[str, ...] = ()  # into one around the overlay, as README.md has it
     resources: tuple[str, ...] = ()  # of the one around it, below deploy/k8s
     settings: tuple[tuple[str, Any], ...] = ()  # fields of the one around it
 
@@ -49,7 +48,16 @@ BUILDS: dict[str, Build] = {
         outside=("monitoring", "autoscaling"),
         settings=(
             ("namespace", "elsewhere"),
-            ("replacements", [{"path": "k8s/components/autoscaling/namespace.yaml"}]),
+            ("transformers", ["k8s/components/autoscaling/namespace"]),
+        ),
+    ),
+    "blue-green elsewhere": Build(
+        "blue-green",
+        outside=("monitoring",),
+        colors=("autoscaling",),
+        settings=(
+            ("namespace", "elsewhere"),
+            ("transformers", ["k8s/components/autoscaling/namespace"]),
         ),
     ),
     "blue-green+many": Build("blue-green", _EDGES),
@@ -83,21 +91,21 @@ def build(one: Build, k8s: Path, scratch: Path) -> str:
     if one == Build(one.overlay):
         return run("kustomize", "build", k8s / "overlays" / one.overlay)
     copied = shutil.copytree(k8s, scratch / "k8s")
-    overlay = copied / "overlays" / one.overlay
-    add_components(overlay, one.inside)
-    for color in COLORS:
-        add_components(overlay / color, one.colors)
+    resources = [f"k8s/overlays/{one.overlay}"]
+    if one.overlay.startswith("blue-green"):
+        resources = ["k8s/base/colors", *COLORS]
+        for color in COLORS:
+            take_color(copied / "overlays" / one.overlay / color, scratch / color, one.colors)
     kustomization: dict[str, Any] = {"namespace": "clipserve"}
-    kustomization["resources"] = [f"k8s/{each}" for each in (f"overlays/{one.overlay}", *one.resources)]
+    kustomization["resources"] = [*resources, *(f"k8s/{each}" for each in one.resources)]
     kustomization["components"] = [f"k8s/components/{part}" for part in one.outside]
     (scratch / "kustomization.yaml").write_text(yaml.safe_dump(kustomization | dict(one.settings)))
     return run("kustomize", "build", scratch)
 
 
-def add_components(folder: Path, parts: tuple[str, ...]) -> None:
-    """Into the kustomization of a folder."""
-    if parts:
-        file = folder / "kustomization.yaml"
-        up = "../.." if folder.parent.name == "overlays" else "../../.."
-        listed = [f"{up}/components/{part}" for part in parts]
-        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"components": listed}))
+def take_color(there: Path, here: Path, parts: tuple[str, ...]) -> None:
+    """The kustomization of a color, out of the product, with components."""
+    here.mkdir()
+    text = (there / "kustomization.yaml").read_text().replace("../../..", "../k8s")
+    listed = {"components": [f"../k8s/components/{part}" for part in parts]}
+    (here / "kustomization.yaml").write_text(yaml.safe_dump(yaml.safe_load(text) | listed))

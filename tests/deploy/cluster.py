@@ -21,8 +21,10 @@ _KINDS = {
     "job": "Job",
     "hpa": "HorizontalPodAutoscaler",
     "pdb": "PodDisruptionBudget",
+    "scaledobject": "ScaledObject",
     "service": "Service",
 }
+_AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 _LOOKS = ("port-forward", "logs", "get")
 _IN_PODS = ("cp", "exec", "wait")  # these change no object
 
@@ -35,13 +37,14 @@ class Cluster:
         self.ready: set[str] = set()
         self._led: set[str] = set()  # Services that have led to somebody who was ready
         self._scaled: set[str] = set()  # Deployments whose number is not the manifest's
+        self._fewer: list[str] = []  # Services that the last command led to fewer pods
 
     def kubectl(self, line: str, folder: Path) -> str:
         """Run a command; what is new, changed and gone, as documents write it."""
         words = [word for word in shlex.split(line) if word != "--server-side"]
         options = _options(words)
         verb, *rest = (word for word in words if word not in options and word not in options.values())
-        before = dict(self.objects)
+        before, numbers = dict(self.objects), self._numbers()
         if verb == "apply":
             self._apply(_chosen(options, folder), force="--force-conflicts" in rest)
         elif verb == "delete":
@@ -59,6 +62,11 @@ class Cluster:
         self._led |= {
             title(each) for each in of_kind([*self.objects.values()], "Service") if self._leads(each)
         }
+        self._fewer = [
+            name
+            for name, after in self._numbers().items()
+            if self.objects[name] != before.get(name) and sum(after) < max(numbers.get(name, []), default=0)
+        ]
         return difference(before, self.objects)
 
     def faults(self) -> Iterable[str]:
@@ -71,6 +79,9 @@ class Cluster:
                 yield f"{title(service)} leads to {len(served)} models"
             if title(service) in self._led and not self._leads(service):
                 yield f"{title(service)} leads to nobody who is ready"
+        yield from (f"{name} leads to fewer pods than before" for name in self._fewer)
+        scaled = [each["spec"]["scaleTargetRef"]["name"] for each in of_kind(present, *_AUTOSCALERS)]
+        yield from (f"{name} has two autoscalers" for name in set(scaled) if scaled.count(name) > 1)
         for each in pods(present):
             budgets = of_kind(present, "PodDisruptionBudget")
             if sum(selects(one["spec"]["selector"], each.labels) for one in budgets) > 1:
@@ -83,6 +94,22 @@ class Cluster:
             selects(selector, each.labels) and each.name in self.ready
             for each in pods([*self.objects.values()])
         )
+
+    def _numbers(self) -> dict[str, list[int]]:
+        """Service -> the numbers of pods of the Deployments that it leads to."""
+        present = [*self.objects.values()]
+        least = {
+            spec["scaleTargetRef"]["name"]: spec.get("minReplicas", spec.get("minReplicaCount"))
+            for spec in (each["spec"] for each in of_kind(present, *_AUTOSCALERS))
+        }
+        return {
+            title(service): [
+                each.owner["spec"].get("replicas") or least.get(each.owner["metadata"]["name"], 0)
+                for each in pods(present)
+                if selects(service["spec"]["selector"], each.labels)
+            ]
+            for service in of_kind(present, "Service")
+        }
 
     def _apply(self, objects: list[Object], force: bool) -> None:
         for each in objects:

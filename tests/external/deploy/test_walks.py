@@ -7,24 +7,27 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.deploy.cluster import Cluster
-from tests.deploy.manifests import K8S, pods, settings_of
+from tests.deploy.manifests import K8S, Object, gateways, of_kind, parsed, pods, run, selects, settings_of
 from tests.docs.markdown import ROOT
 
 README = (K8S / "README.md").read_text()
 WITH_GPUS = (ROOT / "docs/kubernetes-gpu.md").read_text()
-_NOT_RUN = ("docker", "kind", "make", "clipserve", ".venv-export", "curl", "pod=")  # not run here
+_NOT_RUN = ("docker", "kind", "make", "clipserve ", ".venv-export", "curl", "pod=")  # not run here
 
 
 # A part of a line that is left out, and the harm that it is there against.
 _HARM = {
     "kubectl -n clipserve scale deployment/clipserve --replicas=3\n": "would be cut to one pod",
-    " --force-conflicts": "conflict about .spec.replicas",
+    "kustomize edit set replicas clipserve=3\n": "conflict about .spec.replicas",
+    "kubectl -n clipserve delete hpa/clipserve\n": "has two autoscalers",
     "kubectl -n clipserve delete pdb/clipserve\n": "has two budgets",
     " -l clipserve/color=blue": "leads to nobody who is ready",
+    "kustomize edit set replicas clipserve=3 # as many as run now\n": "leads to fewer pods",
 }
 
 
@@ -37,8 +40,11 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 def walk(text: str, folder: Path) -> Cluster:
-    """Raises AssertionError at the first command that does something else than is written, or harm."""
-    cluster = Cluster()
+    """Raises AssertionError at the first command that does something else than is written, or harm.
+
+    No command may edit what an upgrade replaces.
+    """
+    cluster, copied = Cluster(), folder / "installation" / "k8s"
     shutil.copytree(K8S, folder / "deploy" / "k8s")
     for heading, command in commands(text):
         line, _, told = command.partition(" # ")
@@ -53,11 +59,54 @@ def walk(text: str, folder: Path) -> Cluster:
         elif not line.startswith(_NOT_RUN):
             done = subprocess.run(["bash", "-ec", line], cwd=folder, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert contents(copied) in ({}, contents(K8S)), f"{line}: edits what an upgrade replaces"
     return cluster
+
+
+def contents(folder: Path) -> dict[Path, str]:
+    return {path.relative_to(folder): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_each_apply_changes_what_the_readme_says_and_harms_nobody(tmp_path: Path) -> None:
     assert not walk(README, tmp_path).objects
+
+
+def test_an_upgrade_changes_nothing_that_is_set_outside_the_product(tmp_path: Path) -> None:
+    """The new product has other defaults for all of it; green is served, with keys."""
+    walk(README.partition("## Remove")[0], tmp_path)
+    installation = tmp_path / "installation"
+    before = served(parsed(run("kustomize", "build", installation)))
+    assert before == {
+        "selector": {"green"},
+        "image": {"YOUR.REGISTRY/clipserve:0.1.0"},
+        "model": {"YOUR.REGISTRY/clipserve-model:v2"},
+        "replicas": {3},
+        "keys": {"/etc/clipserve/keys/keys"},
+    }
+    for path in (installation / "k8s").rglob("*.yaml"):
+        changed = (
+            path.read_text().replace("newTag: 0.1.0", "newTag: 9.9.9").replace("replicas: 2", "replicas: 5")
+        )
+        path.write_text(changed.replace("/app/demo", "/app/other").replace("model:v1", "model:v9"))
+    assert served(parsed(run("kustomize", "build", installation))) == before
+
+
+def served(objects: list[Object]) -> dict[str, set[Any]]:
+    """What clients see of an installation."""
+    services = [each["spec"]["selector"] for each in of_kind(objects, "Service")]
+    found = [
+        (each, container)
+        for each, container in gateways(objects)
+        if all(selects(selector, each.labels) for selector in services)
+    ]
+    volumes = [volume for each, _ in found for volume in each.spec["volumes"] if volume["name"] == "models"]
+    return {
+        "selector": {selector["clipserve/color"] for selector in services},
+        "image": {container["image"] for _, container in found},
+        "model": {volume["image"]["reference"] for volume in volumes},
+        "replicas": {each.owner["spec"]["replicas"] for each, _ in found},
+        "keys": {settings_of(container, objects)["CLIPSERVE_KEYS_FILE"] for _, container in found},
+    }
 
 
 def test_a_model_of_ones_own_comes_onto_gpus_as_its_page_says(tmp_path: Path) -> None:
