@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from clipserve.api.requests import EmbeddingType
 from tests.support import png
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
@@ -45,7 +46,7 @@ CASES = [
     Case("vectors of texts", "embed", {"texts": ["a", "é", ""]}),
     *(
         Case(f"vectors as {kind}", "embed", IMAGE | {"texts": ["a"], "embedding_type": kind})
-        for kind in ("float32", "float16", "int8", "binary", "ubinary")
+        for kind in get_args(EmbeddingType)
     ),
     Case("cut texts", "embed", {"texts": ["a" * 40], "truncate": True}),
     Case("a bad image beside a text", "embed", {"images": [BROKEN], "texts": ["a"]}),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from clipserve.api.requests import EmbeddingType
 from tests.support import DIM, Running, png
 
 
@@ -46,7 +47,7 @@ async def test_tokenize_answers_ids_and_pieces(running: Running) -> None:
     assert answer["context_length"] == 12
 
 
-@pytest.mark.parametrize("embedding_type", ["float32", "float16", "int8", "binary", "ubinary"])
+@pytest.mark.parametrize("embedding_type", get_args(EmbeddingType))
 async def test_a_type_of_vectors_is_the_same_as_numbers_base64_and_an_array(
     running: Running, embedding_type: str
 ) -> None:

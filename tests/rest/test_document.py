@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Route
 
+from clipserve.api.requests import (
+    ClassifyRequest,
+    EmbeddingType,
+    EmbedRequest,
+    SimilarityRequest,
+    TokenizeRequest,
+    VectorOptions,
+)
 from clipserve.application.label_sets.request import NAME
 from clipserve.clip.manifest import TextSpec
 from clipserve.rest.compat.adapters import ADAPTERS
 from loadtests.fake_backend import FakeBackend
 from tests.rest.documents import document_of, examples_of, faults, operations, resolved
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
+
+API_PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("compat", [(), *((name,) for name in ADAPTERS), tuple(ADAPTERS)], ids="+".join)
@@ -125,3 +136,24 @@ def as_sent(kind: str, example: Any) -> dict[str, Any]:
     if kind == "multipart/form-data":
         return {"files": {field: (None, text) for field, text in example.items()}}
     return {"json": example}
+
+
+ON_THE_PAGE = {
+    "/classify": ClassifyRequest,
+    "/embed": EmbedRequest,
+    "/similarity": SimilarityRequest,
+    "/tokenize": TokenizeRequest,
+    "/bulk": VectorOptions,
+}
+
+
+@pytest.mark.parametrize("path", ON_THE_PAGE)
+def test_the_table_of_docs_api_has_every_field(path: str) -> None:
+    """In the singular, as in forms, or in the plural."""
+    (row,) = (line for line in API_PAGE.splitlines() if line.startswith(f"| `POST {path}` |"))
+    named = {name.removesuffix("s") for name in re.findall(r"`(\w+)`", row.split("|")[3])}
+    assert named == {field.name.removesuffix("s") for field in fields(ON_THE_PAGE[path])}
+
+
+def test_docs_api_has_every_type_of_vectors() -> None:
+    assert {*get_args(EmbeddingType)} <= {*re.findall(r"^\| `(\w+)` \|", API_PAGE, re.MULTILINE)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 import pytest
 
+from clipserve.api.requests import EmbeddingType
 from clipserve.v1 import clip_pb2
 from tests.rpc.client import Client, Refused
 from tests.support import CONTEXT, Running, png
@@ -44,7 +45,7 @@ async def test_labels_that_were_cut_are_named(client: Client) -> None:
     assert answer["truncated_labels"] == [long]
 
 
-@pytest.mark.parametrize("kind", ["float32", "float16", "int8", "binary", "ubinary"])
+@pytest.mark.parametrize("kind", get_args(EmbeddingType))
 async def test_vectors_are_those_of_rest_in_every_type(running: Running, client: Client, kind: str) -> None:
     answer = await client.call("Embed", images=[FIRST], texts=["a cat"], embedding_type=kind)
     expected = (await running.embed(FIRST, texts=["a cat"], embedding_type=kind)).json()

@@ -114,6 +114,8 @@ def format_of(path: Path) -> ModuleType:
     try:
         return import_module(f"clipserve.commands.vectors.{path.suffix[1:]}")
     except ImportError:
+        if path.suffix != ".parquet":
+            raise
         raise VectorFileError(
             f"{path}: Parquet needs pyarrow, which is not installed: pip install "
             "'clipserve[parquet]', or choose a name with .npz."
