@@ -27,12 +27,23 @@ class Build:
     settings: tuple[tuple[str, Any], ...] = ()  # fields of the one around it
 
 
+# Of plans of TensorRT, as the page of the component has it.
+KEY = {"GPU": "NVIDIA-H100-80GB-HBM3", "TENSORRT": "26.05", "MODEL": "demo"}
+_PLANS = {
+    "name": "plans-key",
+    "literals": [f"{name}={value}" for name, value in KEY.items()],
+    "options": {"disableNameSuffixHash": True},
+}
 _EDGES = ("keys", "redis", "monitoring", "image-hosts", "edge-ingress", "edge-loadbalancer")
 _NEEDS = {"edge-loadbalancer": ("keys",)}
 # Each overlay, each component with and without Triton, inside and around, in each color, and all that go together.
 BUILDS: dict[str, Build] = {
     **{name: Build(name) for name in OVERLAYS},
-    **{f"cpu+{part}": Build("cpu", (*_NEEDS.get(part, ()), part)) for part in COMPONENTS},
+    **{
+        f"cpu+{part}": Build("cpu", (*_NEEDS.get(part, ()), part))
+        for part in COMPONENTS
+        if part != "tensorrt"  # is for the overlay gpu
+    },
     "gpu around": Build("gpu", outside=(*_EDGES, "autoscaling-cpu", "model-pvc")),
     "cpu around": Build(
         "cpu",
@@ -64,9 +75,16 @@ BUILDS: dict[str, Build] = {
     "blue-green around": Build("blue-green", colors=("autoscaling", "model-image-volume"), outside=_EDGES),
     "blue-green+autoscaling-cpu": Build("blue-green", _EDGES, ("autoscaling-cpu", "model-pvc")),
     "blue-green-gpu around": Build("blue-green-gpu", colors=("autoscaling-cpu", "model-pvc"), outside=_EDGES),
+    "gpu-tensorrt": Build(
+        "gpu",
+        ("tensorrt",),
+        resources=("components/tensorrt/plans",),
+        settings=(("configMapGenerator", [_PLANS]),),
+    ),
     "gpu-tensorrt+many": Build(
-        "gpu-tensorrt",
+        "gpu",
         (
+            "tensorrt",
             "keys",
             "redis",
             "monitoring",
@@ -75,6 +93,8 @@ BUILDS: dict[str, Build] = {
             "model-image-volume",
             "nvidia-runtime",
         ),
+        resources=("components/tensorrt/plans",),
+        settings=(("configMapGenerator", [_PLANS]),),
     ),
 }
 # The builds that have every object of all others.

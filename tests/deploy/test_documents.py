@@ -9,7 +9,7 @@ import yaml
 
 from clipserve import __version__
 from clipserve.settings import Settings
-from tests.deploy.builds import COMPONENTS, OVERLAYS
+from tests.deploy.builds import COMPONENTS, KEY, OVERLAYS
 from tests.deploy.manifests import K8S
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
@@ -51,10 +51,13 @@ def test_manifests_run_this_version() -> None:
 
 
 def test_plans_are_built_and_served_by_images_of_the_month_in_their_key() -> None:
-    folder = K8S / "overlays" / "gpu-tensorrt"
-    key = yaml.safe_load((folder / "plans-key.yaml").read_text())["data"]
-    kustomization = (folder / "kustomization.yaml").read_text()
-    images = {each["name"]: each["newTag"] for each in yaml.safe_load(kustomization)["images"]}
-    assert {images["tensorrt"], images["tritonserver"]} == {f"{key['TENSORRT']}-py3"}
-    name = "-".join(["plans", key["GPU"], key["TENSORRT"], key["MODEL"]]).lower().replace(".", "-")
-    assert f"value: {name}}}" in kustomization
+    component = K8S / "components" / "tensorrt"
+    tags = {
+        each["newTag"]
+        for path in (component / "plans", K8S / "base" / "triton")
+        for each in yaml.safe_load((path / "kustomization.yaml").read_text())["images"]
+        if each["name"] in ("tensorrt", "tritonserver")
+    }
+    assert tags == {f"{KEY['TENSORRT']}-py3"}
+    for name, value in KEY.items():
+        assert f"--from-literal={name}={value}" in (component / "README.md").read_text()

@@ -19,8 +19,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     def write(name: str) -> None:
         (folder / name).mkdir()
-        of_the_cluster = K8S / "overlays" / BUILDS[name].overlay / "priorityclass.yaml"  # applied by itself
-        beside = f"---\n{of_the_cluster.read_text()}" if of_the_cluster.exists() else ""
+        of_the_cluster = K8S / "components" / "tensorrt" / "priorityclass.yaml"  # applied by itself
+        beside = f"---\n{of_the_cluster.read_text()}" if "tensorrt" in BUILDS[name].outside else ""
         files[name].write_text(build(BUILDS[name], K8S, folder / name) + beside)
 
     with ThreadPoolExecutor(4) as pool:

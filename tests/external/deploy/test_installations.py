@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.builds import COMPONENTS, Build, build
-from tests.deploy.manifests import K8S, gateways, parsed, run
+from tests.deploy.builds import BUILDS, COMPONENTS, Build, build
+from tests.deploy.manifests import K8S, gateways, gpus, parsed, pods, run
 
 # Component -> the edits that its page tells.
 EDITS = {
@@ -73,7 +74,8 @@ def here_of(folder: Path) -> Path:
 def test_each_edit_that_a_page_tells_is_made_outside_the_product(
     part: str, edit: str, tmp_path: Path
 ) -> None:
-    before = build(Build("cpu", (part,), resources=_RESOURCES.get(part, ())), K8S, tmp_path)
+    sound = replace(BUILDS[f"cpu+{part}"], resources=_RESOURCES.get(part, ()))
+    before = build(sound, K8S, tmp_path)
     subprocess.run(["bash", "-ec", edit], cwd=tmp_path, check=True)
     after = run("kustomize", "build", tmp_path)
     assert after != before
@@ -84,6 +86,26 @@ def test_the_address_of_prometheus_and_the_least_number_of_pods_are_set_outside(
     told = " ".join(edit for edits in EDITS.values() for edit in edits)
     for field in ("serverAddress", "minReplicas", "minReplicaCount"):
         assert field in told
+
+
+def test_the_key_of_plans_is_set_outside(tmp_path: Path) -> None:
+    settings = {"name": "plans-key", "literals": ["GPU=NVIDIA-L4", "TENSORRT=27.01", "MODEL=mine"]}
+    plans = Build(
+        "gpu",
+        ("tensorrt",),
+        resources=("components/tensorrt/plans",),
+        settings=(("configMapGenerator", [settings]),),
+    )
+    built = [each for each in pods(parsed(build(plans, K8S, tmp_path))) if gpus(each)]
+    assert [each.spec["nodeSelector"] for each in built] == [{"nvidia.com/gpu.product": "NVIDIA-L4"}] * 2
+    values = [one for each in built for container in each.all_containers for one in container.get("env", [])]
+    folders = [one["value"] for one in values if one["name"] == "FOLDER"]
+    assert folders == ["/plans/NVIDIA-L4/27.01/mine"] * 5
+
+
+def test_plans_without_a_key_fail_the_build(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="plans-key"):
+        build(Build("gpu", ("tensorrt",)), K8S, tmp_path)
 
 
 def test_no_page_tells_to_edit_a_file_of_the_product() -> None:

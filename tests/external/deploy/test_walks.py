@@ -16,6 +16,14 @@ from tests.deploy.manifests import K8S, Object, gateways, of_kind, parsed, pods,
 from tests.docs.markdown import ROOT
 
 README = (K8S / "README.md").read_text()
+_TENSORRT = (K8S / "components/tensorrt/README.md").read_text()
+PLANS = re.findall(r"^ {4}(ku.+)$", _TENSORRT, re.MULTILINE)
+_ON_GPUS = (
+    "mkdir installation",
+    "cp -R deploy/k8s installation",
+    "cd installation",
+    "kustomize create --namespace clipserve --resources k8s/overlays/gpu",
+)
 WITH_GPUS = (ROOT / "docs/kubernetes-gpu.md").read_text()
 _NOT_RUN = ("docker", "kind", "make", "clipserve ", ".venv-export", "curl", "pod=")  # not run here
 
@@ -29,6 +37,10 @@ _HARM = {
     " -l clipserve/color=blue": "leads to nobody who is ready",
     "kustomize edit set replicas clipserve=3 # as many as run now\n": "leads to fewer pods",
 }
+
+
+def page(*lines: str) -> str:
+    return "\n".join(["## One", "```sh", *lines, "```"])
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
@@ -133,27 +145,29 @@ def test_the_walk_has_all_that_is_done_to_an_installation() -> None:
 
 def test_without_rights_on_the_cluster_nothing_of_it_is_applied(tmp_path: Path) -> None:
     (patch,) = re.findall(r"^  (kustomize edit add patch .+)$", README, re.MULTILINE)
-    lines = [
-        "cd deploy",
-        "kustomize create --resources k8s/overlays/gpu-tensorrt",
-        patch,
-        "kubectl apply -k . # new: everything",
-    ]
-    cluster = walk("\n".join(["## Install", "```sh", *lines, "```"]), tmp_path)
-    assert cluster.objects
-    assert {each["metadata"]["namespace"] for each in cluster.objects.values()} == {"clipserve"}
+    cluster = walk(page(*_ON_GPUS, patch, *PLANS), tmp_path)
+    of_it = {"PriorityClass/clipserve-plans", "Namespace/clipserve"}
+    applied = [each for name, each in cluster.objects.items() if name not in of_it]
+    assert {each["metadata"]["namespace"] for each in applied} == {"clipserve"}
+    assert len(cluster.objects) - len(applied) == 1
 
 
-def test_an_upgrade_leaves_the_job_of_plans_as_it_is(tmp_path: Path) -> None:
-    """A Job cannot be changed: the apply would be refused."""
-    lines = [
-        "cd deploy",
-        "kustomize create --resources k8s/overlays/gpu-tensorrt",
-        "kubectl apply -k . # new: everything",
+def test_plans_are_built_once_and_an_upgrade_leaves_their_job_alone(tmp_path: Path) -> None:
+    upgrade = (
         "kustomize edit set image clipserve=YOUR.REGISTRY/clipserve:0.2.0",
         "kubectl apply -k . # changed: Deployment/clipserve, Deployment/triton",
-    ]
-    walk("\n".join(["## Upgrade", "```sh", *lines, "```"]), tmp_path)
+    )
+    walk(page(*_ON_GPUS, *PLANS, *upgrade), tmp_path)
+
+
+def test_a_job_that_failed_runs_again_with_what_it_lacked(tmp_path: Path) -> None:
+    lacked = ("kustomize edit add component k8s/components/nvidia-runtime",)
+    again = PLANS[PLANS.index("kustomize edit add resource k8s/components/tensorrt/plans") :]
+    (delete,) = re.findall(r"`(kubectl -n clipserve delete job/plans)`", _TENSORRT)
+    told = [line.replace("new: everything", "new: Job/plans; changed: Deployment/triton") for line in again]
+    walk(page(*_ON_GPUS, *PLANS, delete, *lacked, *told), tmp_path / "deleted")
+    with pytest.raises(AssertionError, match="Job/plans cannot be changed"):
+        walk(page(*_ON_GPUS, *PLANS, *lacked, *told), tmp_path / "left")
 
 
 @pytest.mark.parametrize("step", _HARM)
