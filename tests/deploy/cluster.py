@@ -20,6 +20,7 @@ _KINDS = {
     "deployment": "Deployment",
     "job": "Job",
     "hpa": "HorizontalPodAutoscaler",
+    "networkpolicy": "NetworkPolicy",
     "pdb": "PodDisruptionBudget",
     "scaledobject": "ScaledObject",
     "service": "Service",
@@ -125,7 +126,7 @@ class Cluster:
         name, wanted, there = title(new), new["spec"].get("replicas"), had["spec"].get("replicas")
         if wanted is None:
             assert name in self._scaled or there is None, f"{name} would be cut to one pod"
-            return {**new, "spec": {**new["spec"], "replicas": there}}
+            return new if there is None else {**new, "spec": {**new["spec"], "replicas": there}}
         assert force or name not in self._scaled or wanted == there, f"{name}: conflict about .spec.replicas"
         self._scaled.discard(name)
         return new
