@@ -143,6 +143,23 @@ def test_the_walk_has_all_that_is_done_to_an_installation() -> None:
     ]
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_a_number_that_is_left_beside_an_autoscaler_is_refused(left: bool, tmp_path: Path) -> None:
+    lines = (
+        "kustomize edit set replicas clipserve=4",
+        "kubectl apply --server-side -k . # new: everything",
+        "kubectl -n clipserve scale deployment/clipserve --replicas=3",
+        "true" if left else "sed -i /^replicas:/,/name:/d kustomization.yaml",
+        "kustomize edit add component k8s/components/autoscaling-cpu",
+        "kubectl apply --server-side -k . # new: HorizontalPodAutoscaler/clipserve",
+    )
+    if left:
+        with pytest.raises(AssertionError, match="conflict about"):
+            walk(page(*_ON_GPUS, *lines), tmp_path)
+    else:
+        walk(page(*_ON_GPUS, *lines), tmp_path)
+
+
 def test_without_rights_on_the_cluster_nothing_of_it_is_applied(tmp_path: Path) -> None:
     (patch,) = re.findall(r"^  (kustomize edit add patch .+)$", README, re.MULTILINE)
     cluster = walk(page(*_ON_GPUS, patch, *PLANS), tmp_path)
