@@ -10,6 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
+HAPROXY = (ROOT / "deploy" / "edge" / "haproxy.cfg").read_text()
 SHOWN = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 # NAME: its default in the file.
 USED = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE))
@@ -79,6 +80,19 @@ def test_the_log_of_every_container_has_a_bound() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     bound = {"driver": "json-file", "options": {"max-size": "100m", "max-file": "5"}}
     assert {name: each.get("logging") for name, each in services.items()} == dict.fromkeys(services, bound)
+
+
+def test_prometheus_reads_every_edge_and_its_certificate() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    edges = {name for name, each in services.items() if "EDGE_TO" in each.get("environment", {})}
+    config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
+    jobs = [job for job in config["scrape_configs"] if job["job_name"].startswith("edge")]
+    ports = re.findall(r"^frontend metrics\n(?: .+\n)*", HAPROXY, re.MULTILINE)[0]
+    assert {each["port"] for job in jobs for each in job["dns_sd_configs"]} == {
+        int(port) for port in re.findall(r"bind :(\d+)", ports)
+    }
+    for job in jobs:
+        assert {name for each in job["dns_sd_configs"] for name in each["names"]} == edges
 
 
 def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() -> None:

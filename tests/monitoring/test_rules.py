@@ -23,12 +23,17 @@ from tests.monitoring.files import (
 )
 from tests.tables import described
 
-# What kube-state-metrics and the kubelet give.
+# What kube-state-metrics, the kubelet, HAProxy (its configuration gives edge_...) and cert-manager give.
 FOREIGN = {
+    "certmanager_certificate_expiration_timestamp_seconds",
     "container_cpu_cfs_periods_total",
     "container_cpu_cfs_throttled_periods_total",
     "container_memory_working_set_bytes",
     "container_spec_memory_limit_bytes",
+    "edge_certificate_ends",
+    "haproxy_backend_active_servers",
+    "haproxy_backend_http_responses_total",
+    "haproxy_server_http_responses_total",
     "kube_endpoint_address",
     "kube_endpoint_info",
     "kube_endpointslice_endpoints",
