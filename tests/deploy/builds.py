@@ -90,10 +90,11 @@ BUILDS: dict[str, Build] = {
             "monitoring",
             "autoscaling-cpu",
             "edge-loadbalancer",
+            "edge-gateway",
             "model-image-volume",
             "nvidia-runtime",
         ),
-        resources=("components/tensorrt/plans",),
+        resources=("components/tensorrt/plans", "components/edge-gateway/envoy-gateway"),
         settings=(("configMapGenerator", [_PLANS]),),
     ),
 }

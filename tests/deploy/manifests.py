@@ -17,7 +17,10 @@ TOOLS = ROOT / ".deploy-tools"
 Object = dict[str, Any]  # one manifest, as YAML has it
 
 # Of operators that a cluster may have or not.
-CUSTOM = ("PodMonitor", "PrometheusRule", "ScaledObject")
+CUSTOM = (
+    *("PodMonitor", "PrometheusRule", "ScaledObject"),
+    *("Gateway", "HTTPRoute", "GRPCRoute", "BackendTrafficPolicy"),
+)
 
 _WORKLOADS = ("Deployment", "StatefulSet", "Job")
 

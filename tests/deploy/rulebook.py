@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from tests.deploy.manifests import Object
 from tests.deploy.rules import (
     configured,
+    edges,
     jobs,
     lifecycle,
     naming,
@@ -24,7 +25,7 @@ from tests.deploy.rules import (
 
 Rule = Callable[[list[Object]], Iterator[str]]
 
-_MODULES = (configured, jobs, lifecycle, naming, network, resources, scaling, security, selection)
+_MODULES = (configured, edges, jobs, lifecycle, naming, network, resources, scaling, security, selection)
 RULES: list[Rule] = [
     function
     for module in _MODULES

@@ -32,14 +32,17 @@ def what_is_not_named_is_denied(objects: list[Object]) -> Iterator[str]:
 
 def every_policy_has_pods(objects: list[Object]) -> Iterator[str]:
     for each in of_kind(objects, "NetworkPolicy"):
-        if not any(selects(each["spec"]["podSelector"], one.labels) for one in pods(objects)):
+        if not _of_proxies(each, objects) and not any(
+            selects(each["spec"]["podSelector"], one.labels) for one in pods(objects)
+        ):
             yield f"{title(each)}: is about no pod"
 
 
 def metrics_are_for_monitoring_alone(objects: list[Object]) -> Iterator[str]:
     for each in of_kind(objects, "NetworkPolicy"):
         for rule in each["spec"].get("ingress", []):
-            if _lets_in(rule, _METRICS) and rule.get("from") != [_MONITORING]:
+            alone = rule.get("from") == [_MONITORING] or _of_proxies(each, objects)
+            if _lets_in(rule, _METRICS) and not alone:
                 yield f"{title(each)}: metrics are for more than the namespace `monitoring`"
     for service in of_kind(objects, "Service"):
         if {port["port"] for port in service["spec"]["ports"]} & _METRICS:
@@ -101,6 +104,12 @@ def a_way_out_leads_past_the_cluster(objects: list[Object]) -> Iterator[str]:
                 left_out = any(one.overlaps(private) and one.prefixlen <= private.prefixlen for one in closed)
                 if ip_network(block["cidr"]).overlaps(private) and not left_out:
                     yield f"{title(each)}: leads to {private}"
+
+
+def _of_proxies(policy: Object, objects: list[Object]) -> bool:
+    """Whether it is about pods that an implementation of the Gateway API starts for a Gateway of these."""
+    name = policy["spec"]["podSelector"].get("matchLabels", {}).get("gateway.networking.k8s.io/gateway-name")
+    return f"Gateway/{name}" in map(title, objects)
 
 
 def _lets_in(rule: dict[str, Any], ports: set[int]) -> bool:

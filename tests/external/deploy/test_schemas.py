@@ -51,6 +51,10 @@ def test_the_operators_know_every_field(distinct: list[Object], tmp_path: Path) 
     [
         ("PodMonitor", {"podMetricsEndpoint": []}, "/spec/podMetricsEndpoint is unknown"),
         ("ScaledObject", {"fallback": {"failureThreshold": 3, "replica": 2}}, "/spec/fallback required"),
+        ("HTTPRoute", {"hostname": ["a.example.org"]}, "/spec/hostname is unknown"),
+        ("GRPCRoute", {"timeouts": {"request": "1s"}}, "/spec/timeouts is unknown"),
+        ("Gateway", {"listeners": [{"name": "https", "port": 443}]}, "/spec/listeners/0 required"),
+        ("BackendTrafficPolicy", {"timeouts": {}}, "/spec/timeouts is unknown"),
         (
             "PrometheusRule",
             {"groups": [{"name": "a", "rules": [{"alerts": "b", "expr": "1"}]}]},
