@@ -109,8 +109,10 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
         ImageTooLarge: over a limit.
         UndecodableImage: the header is broken, or of another format than its first bytes claim.
     """
-    with _opened(data, spec, limits) as (_, header):
-        return header
+    name = sniff(data, limits.image_formats)
+    with _broken_is_undecodable(name):
+        _, header = _open(name, data, spec, limits)
+    return header
 
 
 def decode_pixels(
@@ -140,7 +142,9 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, announced: Ima
         UnsupportedFormat, ImageTooLarge: see `read_header`.
         UndecodableImage: broken, truncated, larger than announced, or of another format than its first bytes claim.
     """
-    with _opened(data, spec, limits) as (image, header):
+    name = sniff(data, limits.image_formats)
+    with _broken_is_undecodable(name):
+        image, header = _open(name, data, spec, limits)
         if header.pixels > announced.pixels or header.decode_bytes > announced.decode_bytes:
             raise ValueError  # two frames of different sizes: no encoder writes that
         if limits.scaled_decode and header.pixels > SCALED_ABOVE:
@@ -150,28 +154,6 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, announced: Ima
         if limits.exif_transpose:
             image, turn = upright(image, spec)
         return fitted(image, spec, turn)
-
-
-@contextmanager
-def _opened(data: bytes, spec: ImageSpec, limits: ImageLimits) -> Iterator[tuple[Image.Image, ImageHeader]]:
-    """Open an image without loading it. A file of too many parts is refused before Pillow reads it.
-
-    It raises the errors of `read_header`, and those of `decode_rgb` for what is raised in its block.
-    """
-    name = sniff(data, limits.image_formats)
-    with _broken_is_undecodable(name):
-        parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
-        scans = walk(name, data, parts)[SCANS]
-        image = Image.open(io.BytesIO(data), formats=[name])
-        check_size(image.size, limits, scans)
-        # A PNG may have its EXIF block after its pixels.
-        oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
-        layers = [layer[1:3] for layer in image.layer] if scans else ()  # type: ignore[attr-defined]
-        frame = Frame(image.format or name, image.mode, image.size, oriented, layers)
-        header = ImageHeader.of(frame, len(data), spec, limits)
-        if header.decode_bytes > _ANY_DENSITY_BYTES:
-            _check_density(header.pixels, len(data), limits)
-        yield image, header
 
 
 @contextmanager
@@ -190,6 +172,22 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
         raise ImageTooLarge("decoding the image needs more memory than one image may use.") from None
     except Exception:  # on hostile bytes Pillow raises almost any exception, from EOFError to TypeError
         raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
+
+
+def _open(name: str, data: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple[Image.Image, ImageHeader]:
+    """Open an image without loading it. A file of too many parts is refused before Pillow reads it."""
+    parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
+    scans = walk(name, data, parts)[SCANS]
+    image = Image.open(io.BytesIO(data), formats=[name])
+    check_size(image.size, limits, scans)
+    # A PNG may have its EXIF block after its pixels.
+    oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
+    layers = [layer[1:3] for layer in image.layer] if scans else ()  # type: ignore[attr-defined]
+    frame = Frame(image.format or name, image.mode, image.size, oriented, layers)
+    header = ImageHeader.of(frame, len(data), spec, limits)
+    if header.decode_bytes > _ANY_DENSITY_BYTES:
+        _check_density(header.pixels, len(data), limits)
+    return image, header
 
 
 def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
