@@ -32,7 +32,7 @@ def what_is_not_named_is_denied(objects: list[Object]) -> Iterator[str]:
 
 def every_policy_has_pods(objects: list[Object]) -> Iterator[str]:
     for each in of_kind(objects, "NetworkPolicy"):
-        if not _of_proxies(each, objects) and not any(
+        if not _of_others(each, objects) and not any(
             selects(each["spec"]["podSelector"], one.labels) for one in pods(objects)
         ):
             yield f"{title(each)}: is about no pod"
@@ -41,7 +41,7 @@ def every_policy_has_pods(objects: list[Object]) -> Iterator[str]:
 def metrics_are_for_monitoring_alone(objects: list[Object]) -> Iterator[str]:
     for each in of_kind(objects, "NetworkPolicy"):
         for rule in each["spec"].get("ingress", []):
-            alone = rule.get("from") == [_MONITORING] or _of_proxies(each, objects)
+            alone = rule.get("from") == [_MONITORING] or _of_others(each, objects)
             if _lets_in(rule, _METRICS) and not alone:
                 yield f"{title(each)}: metrics are for more than the namespace `monitoring`"
     for service in of_kind(objects, "Service"):
@@ -106,9 +106,12 @@ def a_way_out_leads_past_the_cluster(objects: list[Object]) -> Iterator[str]:
                     yield f"{title(each)}: leads to {private}"
 
 
-def _of_proxies(policy: Object, objects: list[Object]) -> bool:
-    """Whether it is about pods that an implementation of the Gateway API starts for a Gateway of these."""
-    name = policy["spec"]["podSelector"].get("matchLabels", {}).get("gateway.networking.k8s.io/gateway-name")
+def _of_others(policy: Object, objects: list[Object]) -> bool:
+    """Whether it is about pods that others start: proxies of a Gateway, or cert-manager's for an edge."""
+    labels = policy["spec"]["podSelector"].get("matchLabels", {})
+    name = labels.get("gateway.networking.k8s.io/gateway-name")
+    if labels == {"acme.cert-manager.io/http01-solver": "true"}:
+        return bool(of_kind(objects, "Gateway", "Ingress"))
     return f"Gateway/{name}" in map(title, objects)
 
 

@@ -51,6 +51,18 @@ def test_the_ingress_gets_a_class_a_host_and_an_issuer(tmp_path: Path) -> None:
     assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "YOUR-ISSUER"
 
 
+@pytest.mark.parametrize("edge", ["edge-ingress", "edge-gateway"])
+def test_the_authority_reaches_the_pod_that_proves_a_host(
+    edge: str, objects: dict[str, list[Object]]
+) -> None:
+    (policy,) = (
+        each
+        for each in of_kind(objects[f"cpu+{edge}"], "NetworkPolicy")
+        if "acme.cert-manager.io/http01-solver" in each["spec"]["podSelector"].get("matchLabels", {})
+    )
+    assert policy["spec"]["ingress"] == [{"ports": [{"port": 8089, "protocol": "TCP"}]}]
+
+
 @pytest.mark.parametrize("components", [["edge-loadbalancer"], ["edge-loadbalancer", "keys"]])
 def test_a_load_balancer_is_refused_without_keys_before_it(components: list[str], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="requests-need-a-key failed"):
