@@ -35,12 +35,12 @@ _PLANS = {
     "options": {"disableNameSuffixHash": True},
 }
 _EDGES = ("keys", "redis", "monitoring", "image-hosts", "edge-ingress", "edge-loadbalancer")
-_NEEDS = {"edge-loadbalancer": ("keys",)}
+NEEDS = {"edge-loadbalancer": ("keys",)}  # the components that must stand before it
 # Each overlay, each component with and without Triton, inside and around, in each color, and all that go together.
 BUILDS: dict[str, Build] = {
     **{name: Build(name) for name in OVERLAYS},
     **{
-        f"cpu+{part}": Build("cpu", (*_NEEDS.get(part, ()), part))
+        f"cpu+{part}": Build("cpu", (*NEEDS.get(part, ()), part))
         for part in COMPONENTS
         if part != "tensorrt"  # is for the overlay gpu
     },

@@ -9,7 +9,7 @@ import yaml
 
 from clipserve import __version__
 from clipserve.settings import Settings
-from tests.deploy.builds import COMPONENTS, KEY, OVERLAYS
+from tests.deploy.builds import COMPONENTS, KEY, NEEDS, OVERLAYS
 from tests.deploy.manifests import K8S
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
@@ -25,6 +25,18 @@ def test_a_folder_explains_itself_in_a_few_lines(folder: str) -> None:
 def test_the_overview_has_every_folder_and_no_other() -> None:
     linked = set(re.findall(r"\]\((.+?)/README\.md\)", (K8S / "README.md").read_text()))
     assert linked == set(FOLDERS)
+
+
+def test_the_overview_says_what_a_component_needs() -> None:
+    rows = re.findall(
+        r"^\| \[(.+?)\]\(components/.* \| (.*?) ?\|$", (K8S / "README.md").read_text(), re.MULTILINE
+    )
+    needed = dict(rows)
+    assert needed.keys() == set(COMPONENTS)
+    for part, others in NEEDS.items():
+        assert all(f"`{other}`" in needed[part] for other in others), part
+    (since,) = re.findall(r"Kubernetes 1\.\d+", (K8S / "components/model-image-volume/README.md").read_text())
+    assert needed["model-image-volume"] == since
 
 
 def test_the_documents_name_settings_that_exist() -> None:
