@@ -25,9 +25,10 @@ EDITS = {
 
 
 def edited(component: str, folder: Path) -> list[Object]:
-    """An installation of the overlay `cpu` with a component, after the commands of the component's page."""
+    """An installation with a component, after the commands of the component's page."""
     shutil.copytree(K8S, folder / "k8s")
-    (folder / "kustomization.yaml").write_text("namespace: clipserve\nresources: [k8s/overlays/cpu]\n")
+    overlay = "gpu" if component == "tensorrt" else "cpu"
+    (folder / "kustomization.yaml").write_text(f"namespace: clipserve\nresources: [k8s/overlays/{overlay}]\n")
     add = f"kustomize edit add component k8s/components/{component}\n"
     blocks = EDITS[component]
     for block in blocks if any(add in block for block in blocks) else [add, *blocks]:
