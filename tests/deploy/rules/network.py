@@ -9,7 +9,6 @@ from typing import Any
 from tests.deploy.manifests import Object, gateways, of_kind, pods, selects, settings_of, title
 
 _METRICS = {8082, 8002}  # of gateways and of Triton
-_MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 _INNER = ("triton", "redis")  # components that ask nobody who calls
 # Where pods, Services, nodes and the metadata of clouds are.
 _PRIVATE = (
@@ -41,9 +40,9 @@ def every_policy_has_pods(objects: list[Object]) -> Iterator[str]:
 def metrics_are_for_monitoring_alone(objects: list[Object]) -> Iterator[str]:
     for each in of_kind(objects, "NetworkPolicy"):
         for rule in each["spec"].get("ingress", []):
-            alone = rule.get("from") == [_MONITORING] or _of_others(each, objects)
+            alone = _one_namespace(rule) or _of_others(each, objects)
             if _lets_in(rule, _METRICS) and not alone:
-                yield f"{title(each)}: metrics are for more than the namespace `monitoring`"
+                yield f"{title(each)}: metrics are for more than one namespace"
     for service in of_kind(objects, "Service"):
         if {port["port"] for port in service["spec"]["ports"]} & _METRICS:
             yield f"{title(service)}: leads to metrics"
@@ -58,7 +57,8 @@ def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]
             if not selects(policy["spec"]["podSelector"], each.labels):
                 continue
             for rule in policy["spec"].get("ingress", []):
-                if rule.get("from") != [_MONITORING] and not _gateways_of(each.labels, rule):
+                metrics = _only_metrics(rule) and _one_namespace(rule)
+                if not metrics and not _gateways_of(each.labels, rule):
                     yield f"{title(policy)}: lets others than gateways to {each.name}"
 
 
@@ -118,6 +118,17 @@ def _of_others(policy: Object, objects: list[Object]) -> bool:
 def _lets_in(rule: dict[str, Any], ports: set[int]) -> bool:
     """A rule without ports is about all of them."""
     return "ports" not in rule or bool({port["port"] for port in rule["ports"]} & ports)
+
+
+def _only_metrics(rule: dict[str, Any]) -> bool:
+    return {port["port"] for port in rule.get("ports", [{"port": 0}])} <= _METRICS
+
+
+def _one_namespace(rule: dict[str, Any]) -> bool:
+    """Whether all that a rule lets in is in one namespace, which it names."""
+    peers = rule.get("from", [])
+    selectors = [peer.get("namespaceSelector", {}).get("matchLabels", {}) for peer in peers]
+    return [[*each] for each in selectors] == [["kubernetes.io/metadata.name"]]
 
 
 def _leads_to(rule: dict[str, Any], labels: dict[str, str]) -> bool:

@@ -68,3 +68,15 @@ def test_the_authority_reaches_the_pod_that_proves_a_host(
 def test_a_load_balancer_is_refused_without_keys_before_it(components: list[str], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="requests-need-a-key failed"):
         build(Build("cpu", outside=tuple(components)), K8S, tmp_path)
+
+
+def test_metrics_are_for_the_namespace_that_an_operator_names(tmp_path: Path) -> None:
+    policies = of_kind(edited("monitoring", tmp_path), "NetworkPolicy")
+    named = [
+        peer["namespaceSelector"]["matchLabels"]
+        for each in policies
+        for rule in each["spec"].get("ingress", [])
+        for peer in rule.get("from", [])
+        if "namespaceSelector" in peer
+    ]
+    assert named == [{"kubernetes.io/metadata.name": "YOUR-NAMESPACE"}]
