@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -93,6 +94,15 @@ def test_prometheus_reads_every_edge_and_its_certificate() -> None:
     }
     for job in jobs:
         assert {name for each in job["dns_sd_configs"] for name in each["names"]} == edges
+
+
+def test_prometheus_shows_the_runbook_that_its_alerts_name() -> None:
+    service = yaml.safe_load(COMPOSE)["services"]["prometheus"]
+    config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
+    page = urlsplit(config["global"]["external_labels"]["runbook"])
+    (folder,) = re.findall(r"--web.user-assets=(\S+)", " ".join(service["command"]))
+    assert service["ports"] == [f"127.0.0.1:${{PROMETHEUS_PORT:-{page.port}}}:9090"]
+    assert f"./deploy/README.md:{page.path.replace('/user', folder)}:ro" in service["volumes"]
 
 
 def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() -> None:

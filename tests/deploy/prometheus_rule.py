@@ -11,6 +11,7 @@ from tests.deploy.manifests import K8S, ROOT, Object
 
 FILES = [ROOT / "deploy" / "monitoring" / name for name in ("recording.yml", "alerts.yml")]
 OBJECT = K8S / "components" / "monitoring" / "prometheusrule.yaml"
+RUNBOOK = "deploy/README.md"  # as the alerts have it where nothing else is set
 _HEAD = "# Made by `make docs` from the files in deploy/monitoring: change those.\n"
 
 
@@ -21,7 +22,7 @@ def as_yaml() -> str:
     rule: Object = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "clipserve", "labels": labels},
+        "metadata": {"name": "clipserve", "labels": labels, "annotations": {"clipserve/runbook": RUNBOOK}},
         "spec": {"groups": groups},
     }
     text: str = yaml.dump(rule, Dumper=_Plain, sort_keys=False, width=115, allow_unicode=True)

@@ -16,7 +16,7 @@ import httpx
 import yaml
 
 from loadtests.process import free_port
-from tests.monitoring.files import CONFIG, read, rule_files
+from tests.monitoring.files import CONFIG, RUNBOOK, read, rule_files
 
 # Every duration of the rules, and the pause between two evaluations, is divided by this: the window of an hour is
 # two minutes. The expressions are the same but for that. The shortest window, of two minutes, has four scrapes.
@@ -91,11 +91,14 @@ class Prometheus:
 def prometheus(folder: Path, *alertmanagers: str) -> Iterator[Prometheus]:
     """A server that keeps its data in `folder`, tells `alertmanagers` (host:port), scrapes what it is told."""
     config = read(CONFIG)
-    config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [*alertmanagers]}]}]}
-    config["global"] = {
+    port = free_port()
+    config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [*alertmanagers]}]}]
+    config["global"] |= {
         "scrape_interval": f"{SCRAPE_MILLISECONDS}ms",
         "evaluation_interval": faster(config["global"]["evaluation_interval"]),
     }
+    labels = config["global"]["external_labels"]
+    labels["runbook"] = labels["runbook"].replace("localhost:9090", f"127.0.0.1:{port}")
     # In place of the names of containers; Triton's own metrics are those of a real Triton.
     config["scrape_configs"] = [
         {"job_name": "clipserve", "file_sd_configs": [{"files": [str(folder / "targets.json")]}]}
@@ -103,8 +106,8 @@ def prometheus(folder: Path, *alertmanagers: str) -> Iterator[Prometheus]:
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     for path in rule_files():
         (folder / path.name).write_text(yaml.safe_dump(faster_rules(path)))
-    port = free_port()
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=warn"]
+    options.append(f"--web.user-assets={RUNBOOK.parent}")
     # It knows Alertmanagers five seconds after its start, and tells them again of an alert that fired before.
     options.append(f"--rules.alert.resend-delay={faster('1m')}")
     command = ["prometheus", *options, f"--web.listen-address=127.0.0.1:{port}"]

@@ -96,7 +96,8 @@ def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_to_read_on() 
         name, annotations = rule["alert"], rule["annotations"]
         assert rule["labels"]["severity"] in ("page", "ticket"), name
         assert annotations.keys() == {"summary", "description", "runbook_url"}, name
-        assert annotations["runbook_url"] == f"{RUNBOOK.relative_to(ROOT)}#{name.lower()}"
+        base = f'{{{{ or $externalLabels.runbook "{RUNBOOK.relative_to(ROOT)}" }}}}'
+        assert annotations["runbook_url"] == f"{base}#{name.lower()}"
 
 
 def test_rules_and_dashboard_read_metrics_that_there_are() -> None:

@@ -80,3 +80,11 @@ def test_metrics_are_for_the_namespace_that_an_operator_names(tmp_path: Path) ->
         if "namespaceSelector" in peer
     ]
     assert named == [{"kubernetes.io/metadata.name": "YOUR-NAMESPACE"}]
+
+
+def test_all_alerts_lead_to_the_runbook_whose_address_an_operator_gives(tmp_path: Path) -> None:
+    (rule,) = of_kind(edited("monitoring", tmp_path), "PrometheusRule")
+    alerts = [each for group in rule["spec"]["groups"] for each in group["rules"] if "alert" in each]
+    assert {each["annotations"]["runbook_url"] for each in alerts} == {
+        f"https://YOUR-HOST/clipserve/README.md#{each['alert'].lower()}" for each in alerts
+    }

@@ -12,6 +12,7 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -69,10 +70,14 @@ def alertmanager(folder: Path, url: str) -> Iterator[str]:
 def test_an_alert_reaches_its_receiver_with_its_entry_in_the_runbook(tmp_path: Path) -> None:
     with receiver() as (url, came), alertmanager(tmp_path, url) as address, prometheus(tmp_path, address):
         path, message = came.get(timeout=_SECONDS)  # there is no instance, so nobody is ready
-    (alert,) = message["alerts"]
+        (alert,) = message["alerts"]
+        page, _, entry = alert["annotations"]["runbook_url"].partition("#")
+        shown = httpx.get(page).text
     assert path == "/page"
     assert alert["labels"]["alertname"] == "ClipserveNobodyReady"
-    assert alert["annotations"]["runbook_url"] == "deploy/README.md#clipservenobodyready"
+    assert "runbook" not in alert["labels"]
+    assert entry == "clipservenobodyready"
+    assert "\n### ClipserveNobodyReady\n" in shown
 
 
 @pytest.mark.parametrize("severity", ["page", "ticket"])
