@@ -59,4 +59,5 @@ def queries() -> list[Query]:
 def metrics_of(expression: str) -> set[str]:
     """The metrics that it reads, by the prefixes of those who give them; recorded ones too."""
     without_labels = re.sub(r'"[^"]*"|\b(?:by|on) \([^)]*\)', "", expression)
-    return set(re.findall(r"[\w:]*\b(?:clipserve|process|kube|container|haproxy|edge|certmanager)_[\w:]+", without_labels))
+    givers = "clipserve|process|kube|container|haproxy|edge|certmanager"
+    return set(re.findall(rf"[\w:]*\b(?:{givers})_[\w:]+", without_labels))
