@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "monitoring"
 RUNBOOK = ROOT / "deploy" / "README.md"
 CONFIG = FOLDER / "prometheus.yml"
-DASHBOARD = FOLDER / "grafana" / "dashboards" / "clipserve.json"
+DASHBOARD = ROOT / "deploy/k8s/components/monitoring/dashboard/clipserve.json"
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 
 Rule = dict[str, Any]

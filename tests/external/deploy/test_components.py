@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -88,3 +89,14 @@ def test_all_alerts_lead_to_the_runbook_whose_address_an_operator_gives(tmp_path
     assert {each["annotations"]["runbook_url"] for each in alerts} == {
         f"https://YOUR-HOST/clipserve/README.md#{each['alert'].lower()}" for each in alerts
     }
+
+
+def test_grafana_finds_one_dashboard_by_its_label(tmp_path: Path) -> None:
+    (dashboard,) = (
+        each
+        for each in of_kind(edited("monitoring", tmp_path), "ConfigMap")
+        if "grafana_dashboard" in each["metadata"]["labels"]
+    )
+    assert dashboard["metadata"]["name"] == "clipserve-dashboard", "an upgrade replaces it"
+    (text,) = dashboard["data"].values()
+    assert json.loads(text)["uid"] == "clipserve"
