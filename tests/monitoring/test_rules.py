@@ -64,6 +64,24 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
     assert fired == {key(rule["alert"], rule["labels"]) for rule in alerts()}
 
 
+def test_every_alert_has_a_test_in_which_it_goes_when_what_it_tells_is_mended() -> None:
+    gone = set()
+    for test in (test for path in TESTS for test in read(path)["tests"]):
+        fired: dict[str, int] = {}
+        for asked in test["alert_rule_test"]:
+            name, when = asked["alertname"], minutes(asked["eval_time"])
+            if asked["exp_alerts"]:
+                fired.setdefault(name, when)
+            elif when > fired.get(name, when):
+                gone.add(name)
+    assert gone == {rule["alert"] for rule in alerts()}
+
+
+def minutes(time: str) -> int:
+    """Of a time as promtool writes it, such as `2d`."""
+    return int(time[:-1]) * {"m": 1, "h": 60, "d": 24 * 60}[time[-1]]
+
+
 def test_every_alert_has_a_test_in_which_something_like_it_does_not_fire() -> None:
     """A question that nothing answers, or series of others in the input of one that something does."""
     for name in {rule["alert"] for rule in alerts()}:
