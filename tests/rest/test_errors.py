@@ -178,6 +178,7 @@ def test_an_error_that_cannot_be_rendered_is_an_answer_too_and_logged() -> None:
         ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "top_k": -1e30}', "actual"),
         ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "temperature": 1e400}', "detail"),
         ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "top_k": -100000000000000000000000}', "actual"),
+        ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "top_k": -1%s}' % (b"0" * 4_000), "detail"),
         ("/v1/embeddings", b'{"input": "a", "dimensions": 1e30}', "error"),
         ("/v2/embed", b'{"texts": ["a"], "output_dimension": 1e300}', "actual"),
     ],

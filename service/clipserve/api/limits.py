@@ -204,4 +204,5 @@ def check_range(name: str, value: float | None, least: float, most: float | None
         return
     bounds = f"at least {least:g}" if most is None else f"from {least:g} to {most:g}"
     limit = most if most is not None and value > most else least
-    raise InvalidInput(f"{name} is {value:g}; it must be {bounds}.", limit=limit, actual=value)
+    shown = f"{value:g}" if isinstance(value, float) else value  # which may have more digits than a float can
+    raise InvalidInput(f"{name} is {shown}; it must be {bounds}.", limit=limit, actual=value)
