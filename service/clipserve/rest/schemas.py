@@ -68,7 +68,8 @@ class Schemas:
         for name in {*IMAGE_FIELDS} & {*shown["properties"]}:
             items = {"type": "string", "format": "binary"}
             shown["properties"][name] |= {"items": items, "description": "image files"}
-            del shown["properties"][name]["default"]  # with a default of none, /docs would offer no file to choose
+            # With a default of none, /docs would offer no file to choose.
+            del shown["properties"][name]["default"]
         renamed: Json = _renamed(shown)
         return renamed
 
