@@ -11,12 +11,12 @@ from clipserve.api.fields import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     NOT_BLANK,
-    TEMPLATE_OR_SET,
     Background,
     CutPrompts,
     ExpectedFingerprint,
     ModelName,
     Number,
+    Templates,
     TextList,
 )
 from clipserve.api.limits import Between, Most, MostChars
@@ -104,10 +104,7 @@ class LabelSetFields(BaseModel):
         ),
     ]
     templates: Annotated[
-        list[str],
-        TextList(TEMPLATE_OR_SET, distinct=True),
-        Most("max_templates", "templates"),
-        MostChars("max_label_chars", "template"),
+        Templates,
         Field(
             description="prompt templates, or names of template sets; default: the model's own",
             examples=[["a photo of a {}."]],

@@ -61,10 +61,8 @@ class RequestEncoder:
             vectors = encode_images(model.images.encode, images, headers)
             if texts:
                 return await both(vectors, encode_texts())
-            return (
-                await vectors,
-                await encode_texts(),
-            )  # which has nothing to do, and a task for it is expensive
+            # `encode_texts` has nothing to encode, and a task for it is expensive.
+            return await vectors, await encode_texts()
 
     async def _encode_by_url(
         self,

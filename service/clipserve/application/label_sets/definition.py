@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -42,7 +42,7 @@ class Definition(LabelSetFields):
         for templates, name in zip(self._templates()[start:stop], self.names[start:stop], strict=True):
             yield tuple(fill(template, name) if SLOT in template else template for template in templates)
 
-    def _templates(self) -> list[list[str]]:
+    def _templates(self) -> list[Sequence[str]]:
         of_labels = [label.prompts or self.templates for label in self.labels]
         return of_labels + [self.templates] * len(self.background)
 
