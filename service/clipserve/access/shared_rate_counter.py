@@ -15,12 +15,9 @@ from contextlib import asynccontextmanager
 from limits import RateLimitItem
 from limits.aio.storage.redis import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.asyncio import ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
 
 from clipserve.access.rate_counter import LocalRateCounter, RateCounter, Refusal, refusal
+from clipserve.redis_pool import redis_pool
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
@@ -34,14 +31,7 @@ async def shared_rate_counter(redis_url: str, metrics: Metrics) -> AsyncIterator
 
     `redis_url`: redis:// or rediss://, which may contain a password.
     """
-    pool = ConnectionPool.from_url(
-        redis_url,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        # With them on, a connection is not looked at before it is used, and one that Redis has closed fails.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
+    pool = redis_pool(redis_url, connect_seconds=_TIMEOUT_SECONDS, answer_seconds=_TIMEOUT_SECONDS)
     storage = RedisStorage(
         "async+redis://",
         implementation="redispy",

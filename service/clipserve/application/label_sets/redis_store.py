@@ -11,13 +11,11 @@ import asyncio
 from collections.abc import Awaitable, Collection, Mapping
 from typing import Any, get_args
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from clipserve.application.label_sets.store import Failures, Key, Kind, revision_step
+from clipserve.redis_pool import redis_pool
 
 PREFIX = "{clipserve:label-sets}:"
 
@@ -42,15 +40,9 @@ class RedisStore:
 
     def __init__(self, url: str) -> None:
         """`url`: redis:// or rediss://, with the password. The first call connects."""
-        pool = ConnectionPool.from_url(
-            url,
-            socket_timeout=_VALUE_SECONDS,
-            socket_connect_timeout=_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            # With them on, a connection is not looked at before it is used, and one that Redis has closed fails.
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        self._redis = Redis.from_pool(
+            redis_pool(url, connect_seconds=_SECONDS, answer_seconds=_VALUE_SECONDS)
         )
-        self._redis = Redis.from_pool(pool)
         # Whatever an answer makes of the client: one that is none has no common error.
         self._reading, self._changing = Failures((Exception,), _advice), Failures((Exception,), _advice)
 
