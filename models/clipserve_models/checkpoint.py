@@ -150,8 +150,10 @@ def facts_of(name: str, model: Any) -> tuple[Facts, Facts]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in model.visual.preprocess_cfg.items()
     }
-    told = _configuration(name)
-    return Facts(told.file, told.values | {"quick_gelu": quick}), Facts(told.file, images, "preprocess_cfg.")
+    config = _configuration(name)
+    return Facts(config.file, config.values | {"quick_gelu": quick}), Facts(
+        config.file, images, "preprocess_cfg."
+    )
 
 
 def _configuration(name: str) -> Facts:

@@ -13,7 +13,7 @@ import typer
 from clipserve_models.cache import Artifact, cache_folder, in_cache
 from clipserve_models.catalog import RANDOM, Entry, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
-from clipserve_models.exporting import Own, plan
+from clipserve_models.exporting import UserModel, plan
 
 _Three = tuple[float, float, float]
 
@@ -90,12 +90,12 @@ def export(
     say = timed()
     if weights and not pretrained:
         model, architecture = str(weights), architecture or model
-    own = Own(architecture, mean, std, activation, name, licence)
-    if not (pretrained or random_weights) and (planned := plan(model, own)):
+    by_user = UserModel(architecture, mean, std, activation, name, licence)
+    if not (pretrained or random_weights) and (planned := plan(model, by_user)):
         called, write = planned
         write(out or in_cache(called), say)
         return
-    if own != Own():
+    if by_user != UserModel():
         raise ModelsError(
             f"{model} comes from open_clip, which says its name, licence, architecture and preprocessing: "
             "leave out --name, --licence, --model, --mean, --std and --activation."

@@ -17,7 +17,7 @@ from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import Entry, read_catalog
 from clipserve_models.errors import ModelsError, not_installed
-from clipserve_models.model_files import Told
+from clipserve_models.model_files import UserFacts
 from clipserve_models.weights import PICKLES
 
 NOT_STATED = "not stated"
@@ -27,14 +27,14 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Own(Told):
+class UserModel(UserFacts):
     """What the command line says of a model that is not in the catalog; None: the files say it."""
 
     name: str | None = None
     licence: str | None = None
 
 
-def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | None:
+def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], object]] | None:
     """The name of the artifact of `model`, and what writes it to a folder; None: open_clip makes it, in PyTorch.
 
     Raises:
@@ -44,10 +44,10 @@ def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | No
     if path.is_file() or (
         path.is_dir() and not is_artifact(path)
     ):  # `--out ViT-B-32` made one in this folder
-        name = _own_name(own.name or (path.resolve().name if path.is_dir() else None), model)
-        return name, lambda out, say: _from_files(path, out, name, own, say)
+        name = _own_name(by_user.name or (path.resolve().name if path.is_dir() else None), model)
+        return name, lambda out, say: _from_files(path, out, name, by_user, say)
     if entry := read_catalog().get(model.replace("/", "-")):
-        if own != Own():
+        if by_user != UserModel():
             raise ModelsError(
                 f"the catalog says all of {entry.name}: for a name or facts of your own give {entry.repository}, "
                 "or a folder."
@@ -55,14 +55,16 @@ def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | No
         if not entry.built:
             return None
         pinned = f"{entry.repository}@{entry.revision or ''}"
-        return entry.name, lambda out, say: _from_hub(pinned, out, entry.name, own, say, entry)
+        return entry.name, lambda out, say: _from_hub(pinned, out, entry.name, by_user, say, entry)
     if HUB_NAME.fullmatch(model):
-        name = _own_name(own.name or folder_name(model), model)
-        return name, lambda out, say: _from_hub(model, out, name, own, say)
+        name = _own_name(by_user.name or folder_name(model), model)
+        return name, lambda out, say: _from_hub(model, out, name, by_user, say)
     return None
 
 
-def _from_hub(model: str, out: Path, name: str, own: Own, say: Say, entry: Entry | None = None) -> None:
+def _from_hub(
+    model: str, out: Path, name: str, by_user: UserModel, say: Say, entry: Entry | None = None
+) -> None:
     """`model`: ORG/NAME or ORG/NAME@REVISION. `entry`: what the catalog says of it."""
     from clipserve_models import hub
 
@@ -72,7 +74,7 @@ def _from_hub(model: str, out: Path, name: str, own: Own, say: Say, entry: Entry
     found = hub.download(where)
     source = Source(checkpoint=where.url, revision=found.commit, licence=NOT_STATED)
     if entry is None:
-        facts = {"licence": own.licence or found.licence or f"{NOT_STATED}: read {where.url}"}
+        facts = {"licence": by_user.licence or found.licence or f"{NOT_STATED}: read {where.url}"}
     elif entry.digest in (None, *found.digests.values()):
         facts = entry.model_dump(include={"licence", "model", "pretrained"})
     else:
@@ -80,18 +82,18 @@ def _from_hub(model: str, out: Path, name: str, own: Own, say: Say, entry: Entry
             f"no file of {where.url} at {found.commit} has the SHA-256 {entry.digest}, which the catalog has of "
             f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
         )
-    _build(found.folder, own, out, name, source.model_copy(update=facts), found.digests, say)
+    _build(found.folder, by_user, out, name, source.model_copy(update=facts), found.digests, say)
 
 
-def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
-    source = Source(checkpoint=f"a file of yours: {path.name}", licence=own.licence or NOT_STATED)
+def _from_files(path: Path, out: Path, name: str, by_user: UserModel, say: Say) -> None:
+    source = Source(checkpoint=f"a file of yours: {path.name}", licence=by_user.licence or NOT_STATED)
     if path.is_dir():
         source = source.model_copy(update={"checkpoint": f"a folder of yours: {path.resolve().name}"})
-    elif own.architecture and not _is_built(own.architecture):
-        _trace(path, out, name, own, source, say)
+    elif by_user.architecture and not _is_built(by_user.architecture):
+        _trace(path, out, name, by_user, source, say)
         return
     if path.suffix not in PICKLES:
-        _build(path, own, out, name, source, {}, say)
+        _build(path, by_user, out, name, source, {}, say)
         return
     from clipserve_models.pickles import as_safetensors
 
@@ -99,7 +101,7 @@ def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
         say(f"reading {path.name} with PyTorch, weights only")
         converted = as_safetensors(path, Path(folder) / f"{path.stem}.safetensors")
         source = source.model_copy(update={"revision": f"sha256:{sha256_of(path)}"})
-        _build(converted, own, out, name, source, {}, say)
+        _build(converted, by_user, out, name, source, {}, say)
 
 
 def _is_built(architecture: str) -> bool:
@@ -108,9 +110,9 @@ def _is_built(architecture: str) -> bool:
     return architecture in json.loads(ARCHITECTURES.read_text("utf-8"))
 
 
-def _trace(path: Path, out: Path, name: str, own: Own, source: Source, say: Say) -> None:
+def _trace(path: Path, out: Path, name: str, by_user: UserModel, source: Source, say: Say) -> None:
     """Of an architecture that no reader knows. Raises ModelsError: see `export`; or mean or std is not told."""
-    if own.mean is None or own.std is None:
+    if by_user.mean is None or by_user.std is None:
         raise ModelsError(
             f"{path} does not say how images are normalised: give --mean and --std, as it was trained."
         )
@@ -118,18 +120,18 @@ def _trace(path: Path, out: Path, name: str, own: Own, source: Source, say: Say)
         from clipserve_models.export import export
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
-    entry = Entry(name=name, model=own.architecture or "", pretrained=None, licence=source.licence)
-    told = {"mean": own.mean, "std": own.std, "quick_gelu": own.activation == "quick_gelu"}
-    export(entry, out, weights=path, own=(source.checkpoint, told), say=say)
+    entry = Entry(name=name, model=by_user.architecture or "", pretrained=None, licence=source.licence)
+    facts = {"mean": by_user.mean, "std": by_user.std, "quick_gelu": by_user.activation == "quick_gelu"}
+    export(entry, out, weights=path, own=(source.checkpoint, facts), say=say)
 
 
 def _build(
-    path: Path, told: Told, out: Path, name: str, source: Source, digests: Mapping[str, str], say: Say
+    path: Path, by_user: UserFacts, out: Path, name: str, source: Source, digests: Mapping[str, str], say: Say
 ) -> None:
     from clipserve_models.build import build  # loads onnx, which most commands do not need
     from clipserve_models.layouts import read
 
-    checkpoint = read(path, told)
+    checkpoint = read(path, by_user)
     files = {path.name: digests.get(path.name) or sha256_of(path) for path in checkpoint.files}
     build(checkpoint, out, name=name, source=source.model_copy(update={"files": files}), say=say)
 

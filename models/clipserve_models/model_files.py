@@ -16,7 +16,7 @@ Triple = tuple[float, float, float]  # of red, green, blue
 
 
 @dataclass(frozen=True)
-class Told:
+class UserFacts:
     """What the user says of a model; None: its files say it. `architecture`: of a file, its name in open_clip."""
 
     architecture: str | None = None
@@ -25,7 +25,7 @@ class Told:
     activation: Activation | None = None
 
 
-NOTHING = Told()
+NOTHING = UserFacts()
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts import open_clip_folder, transformers_folder
 from clipserve_models.layouts.assigning import weight_files
-from clipserve_models.model_files import NOTHING, Checkpoint, Told
+from clipserve_models.model_files import NOTHING, Checkpoint, UserFacts
 
 
-def read(path: Path, told: Told = NOTHING) -> Checkpoint:
+def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
     """The model of a folder, or of a file of safetensors.
 
-    `told`: mean and deviation only where the files do not say; of a file its architecture, and its activation if
+    `by_user`: mean and deviation only where the files do not say; of a file its architecture, and its activation if
     that is another one.
 
     Raises:
@@ -27,21 +27,21 @@ def read(path: Path, told: Told = NOTHING) -> Checkpoint:
     """
     try:
         if path.is_dir():
-            if told.architecture or told.activation:
+            if by_user.architecture or by_user.activation:
                 raise ModelsError(
                     f"the files of {path} say what its architecture and activation are: do not give them."
                 )
-            return _folder(path, told)
+            return _folder(path, by_user)
         if path.suffix != ".safetensors" or not path.is_file():
             raise ModelsError(
                 f"{path} is neither a folder nor a file of safetensors. A pickle (.pt, .bin) may run code when it "
                 "is read: save its weights as safetensors."
             )
-        if told.architecture is None:
+        if by_user.architecture is None:
             raise ModelsError(
                 f"{path} does not say its architecture: give open_clip's name of it with --model."
             )
-        return open_clip_folder.read_single(path, told.architecture, told)
+        return open_clip_folder.read_single(path, by_user.architecture, by_user)
     except ModelsError as error:
         if str(path) in str(error):
             raise
@@ -52,7 +52,7 @@ def read(path: Path, told: Told = NOTHING) -> Checkpoint:
         raise ModelsError(f"{path}: {where} cannot be {first['input']!r}: {first['msg']}.") from None
 
 
-def _folder(folder: Path, told: Told) -> Checkpoint:
+def _folder(folder: Path, by_user: UserFacts) -> Checkpoint:
     ours, theirs = ((folder / layout.CONFIG).is_file() for layout in (open_clip_folder, transformers_folder))
     if not (ours or theirs):
         raise ModelsError(
@@ -65,4 +65,6 @@ def _folder(folder: Path, told: Told) -> Checkpoint:
             weight_files(folder, open_clip_folder.WEIGHTS)
         except ModelsError:
             ours = False
-    return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(folder, told)
+    return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(
+        folder, by_user
+    )

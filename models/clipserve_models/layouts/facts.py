@@ -71,16 +71,16 @@ class Facts:
             self.refuse(key, f"supported: {', '.join(map(repr, choices))}")
         return choices[value]
 
-    def triple(self, key: str, told: Triple | None) -> Triple:
-        """Three numbers, for red, green and blue. `told`: by the user, for files that do not say."""
-        if key not in self.values and told is not None:
-            return told
+    def triple(self, key: str, by_user: Triple | None) -> Triple:
+        """Three numbers, for red, green and blue. `by_user`: for files that do not say."""
+        if key not in self.values and by_user is not None:
+            return by_user
         value = self.get(key)
         numbers = isinstance(value, list) and all(type(each) in (int, float) for each in value)
         if not numbers or len(value) != 3 or not all(map(math.isfinite, value)):
             self.refuse(key, "three numbers are needed, for red, green and blue")
-        if told is not None and list(told) != value:
-            self.refuse(key, f"{list(told)} was given, which is only for files that do not say")
+        if by_user is not None and list(by_user) != value:
+            self.refuse(key, f"{list(by_user)} was given, which is only for files that do not say")
         return float(value[0]), float(value[1]), float(value[2])
 
     def side(self, key: str, default: int | None = None) -> int:

@@ -14,7 +14,7 @@ from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
-from clipserve_models.model_files import Checkpoint, Told
+from clipserve_models.model_files import Checkpoint, UserFacts
 from clipserve_models.weights import STEMS
 
 CONFIG = "open_clip_config.json"
@@ -36,17 +36,17 @@ _TEXT = _TOWER | {"context_length", "vocab_size", "heads", "no_causal_mask", "po
 _TEXT |= {"proj_bias", "proj_type", "hf_tokenizer_name", "tokenizer_kwargs"}
 
 
-def read_open_clip(folder: Path, told: Told) -> Checkpoint:
-    """The model of a folder, or of a repository of the hub. `told`: for a configuration that does not say it.
+def read_open_clip(folder: Path, by_user: UserFacts) -> Checkpoint:
+    """The model of a folder, or of a repository of the hub. `by_user`: for a configuration that does not say it.
 
     Raises:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
     config = read_facts(folder / CONFIG)
-    return _read(folder, config, weight_files(folder, WEIGHTS), told, (folder / CONFIG,))
+    return _read(folder, config, weight_files(folder, WEIGHTS), by_user, (folder / CONFIG,))
 
 
-def read_single(file: Path, name: str, told: Told) -> Checkpoint:
+def read_single(file: Path, name: str, by_user: UserFacts) -> Checkpoint:
     """The model of a file of weights alone. `name`: its architecture in open_clip.
 
     Raises:
@@ -58,23 +58,23 @@ def read_single(file: Path, name: str, told: Told) -> Checkpoint:
         raise ModelsError(
             f"no architecture {name!r} of open_clip is built here. Similar: {', '.join(close)}."
         )
-    if told.mean is None or told.std is None:
+    if by_user.mean is None or by_user.std is None:
         raise ModelsError(
             f"{file} does not say how images are normalised: give --mean and --std as in its training, three "
             "numbers each."
         )
     config = known[name]
-    if told.activation is not None:
-        if told.activation == "gelu_tanh" or "timm_model_name" in config["model_cfg"]["vision_cfg"]:
+    if by_user.activation is not None:
+        if by_user.activation == "gelu_tanh" or "timm_model_name" in config["model_cfg"]["vision_cfg"]:
             raise ModelsError(
-                f"the activation of {name} cannot be {told.activation}: give the architecture that has it."
+                f"the activation of {name} cannot be {by_user.activation}: give the architecture that has it."
             )
-        config["model_cfg"]["quick_gelu"] = told.activation == "quick_gelu"
-    return _read(file.parent, Facts(f"{name} of open_clip", config), [file], told, ())
+        config["model_cfg"]["quick_gelu"] = by_user.activation == "quick_gelu"
+    return _read(file.parent, Facts(f"{name} of open_clip", config), [file], by_user, ())
 
 
 def _read(
-    folder: Path, config: Facts, weights: list[Path], told: Told, files: tuple[Path, ...]
+    folder: Path, config: Facts, weights: list[Path], by_user: UserFacts, files: tuple[Path, ...]
 ) -> Checkpoint:
     model = config.section("model_cfg")
     architecture = architecture_of(model)
@@ -89,8 +89,8 @@ def _read(
         scoring=found.scoring(sigmoid="init_logit_bias" in model),
         tensors=found.finished(roles(architecture)),
         image=image,
-        mean=images.triple("mean", told.mean),
-        std=images.triple("std", told.std),
+        mean=images.triple("mean", by_user.mean),
+        std=images.triple("std", by_user.std),
         text=texts.spec,
         tokenizer=texts.tokenizer,
         layout="open_clip",
@@ -153,38 +153,38 @@ def text_tower(model: Facts) -> TextTower:
     )
 
 
-def _tower(told: Facts, width: int, quick: bool) -> dict[str, Any]:
-    act, norm = told.section("act_kwargs", {}), told.section("norm_kwargs", {})
+def _tower(facts: Facts, width: int, quick: bool) -> dict[str, Any]:
+    act, norm = facts.section("act_kwargs", {}), facts.section("norm_kwargs", {})
     only(act, ("approximate",))
     only(norm, ("eps",))
     exact: dict[str, Activation] = {"none": "gelu", "tanh": "gelu_tanh"}
     if quick and act.values:
-        told.refuse("act_kwargs", "model_cfg.quick_gelu has none")
+        facts.refuse("act_kwargs", "model_cfg.quick_gelu has none")
     return {
         "width": width,
-        "layers": told.integer("layers", 12),
-        "mlp": int(width * told.number("mlp_ratio", 4.0)),
+        "layers": facts.integer("layers", 12),
+        "mlp": int(width * facts.number("mlp_ratio", 4.0)),
         "activation": "quick_gelu" if quick else act.choice("approximate", exact, "none"),
         "epsilon": norm.number("eps", 1e-5),
     }
 
 
-def texts_of(folder: Path, told: Facts, tower: TextShape) -> Texts:
+def texts_of(folder: Path, facts: Facts, tower: TextShape) -> Texts:
     """The tokenizer that `text_cfg` asks for. Raises ModelsError: see `read_texts`."""
-    options = told.section("tokenizer_kwargs", {})
+    options = facts.section("tokenizer_kwargs", {})
     only(options, ("clean",))
-    if told.text("hf_tokenizer_name", "") == "":
-        told.choice("vocab_size", {49408: 49408}, 49408)  # those of open_clip's own tokenizer
+    if facts.text("hf_tokenizer_name", "") == "":
+        facts.choice("vocab_size", {49408: 49408}, 49408)  # those of open_clip's own tokenizer
         texts = open_clip_texts(tower, options.choice("clean", _CLEANING, "lower"))
     else:
         cleaning = options.choice("clean", _CLEANING, "whitespace")
         texts = read_texts(folder, "", tower, cleaning, cuts=False)
     if tower.pooling == "eot":
-        by_highest = told.text("pool_type", "argmax") == "argmax"
-        end = tower.vocabulary - 1 if by_highest else told.integer("eos_id", 2)
+        by_highest = facts.text("pool_type", "argmax") == "argmax"
+        end = tower.vocabulary - 1 if by_highest else facts.integer("eos_id", 2)
         if end != texts.spec.eot_id:
             key = "vocab_size" if by_highest else "eos_id"
-            told.refuse(
+            facts.refuse(
                 key, f"the tokenizer's end of a text, where the model pools, has the id {texts.spec.eot_id}"
             )
     return texts

@@ -11,7 +11,7 @@ from clipserve_models.architecture import Activation, Architecture, ImageTower, 
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.texts import Texts, read_texts
-from clipserve_models.model_files import NOTHING, Checkpoint, Told, Triple
+from clipserve_models.model_files import NOTHING, Checkpoint, Triple, UserFacts
 from clipserve_models.weights import STEMS
 
 CONFIG = "config.json"
@@ -74,13 +74,13 @@ class Described:
     files: tuple[Path, ...]
 
 
-def read_transformers(folder: Path, told: Told) -> Checkpoint:
-    """The model of a folder, or of a repository of the hub. `told`: for a preprocessor that does not say it.
+def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
+    """The model of a folder, or of a repository of the hub. `by_user`: for a preprocessor that does not say it.
 
     Raises:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
-    model = described(folder, told)
+    model = described(folder, by_user)
     weights = weight_files(folder, WEIGHTS)
     _assign(found := Assignment.of_files(weights), model.architecture)
     return Checkpoint(
@@ -97,12 +97,12 @@ def read_transformers(folder: Path, told: Told) -> Checkpoint:
     )
 
 
-def described(folder: Path, told: Told = NOTHING) -> Described:
+def described(folder: Path, by_user: UserFacts = NOTHING) -> Described:
     """What the folder says without its weights. Raises ModelsError as `read_transformers`."""
     config = read_facts(folder / CONFIG)
     kind, tokenizer_class, text, vision = _kind(config)
     architecture = _architecture(config, _told(config, "text", text), _told(config, "vision", vision))
-    image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, told)
+    image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, by_user)
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, _told(config, "text", text), texts, architecture)
     files = (folder / CONFIG, preprocessor, *texts.files)
@@ -161,18 +161,18 @@ def _architecture(config: Facts, text: Facts, vision: Facts) -> Architecture:
     return Architecture(image, words, dim)
 
 
-def _tower(told: Facts) -> dict[str, Any]:
+def _tower(facts: Facts) -> dict[str, Any]:
     return {
-        "width": told.integer("hidden_size"),
-        "layers": told.integer("num_hidden_layers"),
-        "heads": told.integer("num_attention_heads"),
-        "mlp": told.integer("intermediate_size"),
-        "activation": told.choice("hidden_act", _ACTIVATIONS),
-        "epsilon": told.number("layer_norm_eps"),
+        "width": facts.integer("hidden_size"),
+        "layers": facts.integer("num_hidden_layers"),
+        "heads": facts.integer("num_attention_heads"),
+        "mlp": facts.integer("intermediate_size"),
+        "activation": facts.choice("hidden_act", _ACTIVATIONS),
+        "epsilon": facts.number("layer_norm_eps"),
     }
 
 
-def _preprocessing(folder: Path, size: int, told: Told) -> tuple[ImageSpec, Triple, Triple, Path]:
+def _preprocessing(folder: Path, size: int, by_user: UserFacts) -> tuple[ImageSpec, Triple, Triple, Path]:
     """From preprocessor_config.json, or where transformers 5 also puts it."""
     path = folder / "preprocessor_config.json"
     if not path.is_file() and (folder / "processor_config.json").is_file():
@@ -199,7 +199,7 @@ def _preprocessing(folder: Path, size: int, told: Told) -> tuple[ImageSpec, Trip
         resize="shortest" if shortest else "squash",
         interpolation=facts.choice("resample", _RESAMPLE),
     )
-    return image, facts.triple("image_mean", told.mean), facts.triple("image_std", told.std), path
+    return image, facts.triple("image_mean", by_user.mean), facts.triple("image_std", by_user.std), path
 
 
 def _check_lengths(config: Facts, text: Facts, texts: Texts, architecture: Architecture) -> None:

@@ -13,7 +13,7 @@ from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve_models.architecture import Architecture
 from clipserve_models.layouts import read
-from clipserve_models.model_files import Checkpoint, Told
+from clipserve_models.model_files import Checkpoint, UserFacts
 from tests.models.layouts import folders
 from tests.models.layouts.folders import SCALE, edit, open_clip_folder, transformers_folder, without
 from tests.models.towers import CLIP, SIGLIP, random_tensors
@@ -216,7 +216,7 @@ def test_open_clips_options_reach_the_record(tmp_path: Path) -> None:
 def test_mean_and_deviation_are_told_only_where_the_files_do_not_say(tmp_path: Path) -> None:
     transformers_folder(tmp_path, CLIP)
     edit(tmp_path / "preprocessor_config.json", (["image_mean"], ...), (["image_std"], ...))
-    read_back = read(tmp_path, Told(mean=MEAN, std=STD))
+    read_back = read(tmp_path, UserFacts(mean=MEAN, std=STD))
     assert (read_back.mean, read_back.std) == (MEAN, STD)
 
 
@@ -228,10 +228,10 @@ def test_a_file_of_weights_is_read_with_the_name_of_its_architecture(tmp_path: P
     architecture = Architecture(small, text, 384)
     open_clip_folder(tmp_path, architecture)
     file = (tmp_path / "open_clip_model.safetensors").rename(tmp_path / "mine.safetensors")
-    read_back = read(file, Told(architecture="ViT-S-32", mean=MEAN, std=STD))
+    read_back = read(file, UserFacts(architecture="ViT-S-32", mean=MEAN, std=STD))
     assert read_back.architecture == architecture
     assert (read_back.mean, read_back.std, read_back.files) == (MEAN, STD, (file,))
     quick = read(
-        file, Told(architecture="ViT-S-32", mean=MEAN, std=STD, activation="quick_gelu")
+        file, UserFacts(architecture="ViT-S-32", mean=MEAN, std=STD, activation="quick_gelu")
     ).architecture
     assert (quick.image.activation, quick.text.activation) == ("quick_gelu", "quick_gelu")

@@ -11,7 +11,7 @@ import pytest
 
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts import read
-from clipserve_models.model_files import Told
+from clipserve_models.model_files import UserFacts
 from tests.models.layouts.folders import (
     edit,
     open_clip_folder,
@@ -248,10 +248,10 @@ def test_a_tokenizer_without_its_end_of_text_is_refused(tmp_path: Path) -> None:
 def test_a_value_that_contradicts_the_files_is_refused(tmp_path: Path) -> None:
     transformers_folder(tmp_path, CLIP)
     with pytest.raises(ModelsError, match=r"image_mean is .*0.5.*; \[0.1, 0.2, 0.3\] was given"):
-        read(tmp_path, Told(mean=(0.1, 0.2, 0.3)))
-    for told in (Told(activation="gelu"), Told(architecture="ViT-B-32")):
+        read(tmp_path, UserFacts(mean=(0.1, 0.2, 0.3)))
+    for by_user in (UserFacts(activation="gelu"), UserFacts(architecture="ViT-B-32")):
         with pytest.raises(ModelsError, match="say what its architecture and activation are"):
-            read(tmp_path, told)
+            read(tmp_path, by_user)
 
 
 def test_a_file_is_refused_that_does_not_say_enough(tmp_path: Path) -> None:
@@ -261,17 +261,17 @@ def test_a_file_is_refused_that_does_not_say_enough(tmp_path: Path) -> None:
     with pytest.raises(ModelsError, match="give open_clip's name of it with --model"):
         read(file)
     with pytest.raises(ModelsError, match=r"no architecture 'ViT-B-33' of open_clip .* ViT-B-32"):
-        read(file, Told(architecture="ViT-B-33", mean=half, std=half))
+        read(file, UserFacts(architecture="ViT-B-33", mean=half, std=half))
     with pytest.raises(ModelsError, match="give --mean and --std"):
-        read(file, Told(architecture="ViT-B-32"))
+        read(file, UserFacts(architecture="ViT-B-32"))
     with pytest.raises(ModelsError, match="cannot be gelu_tanh"):
-        read(file, Told(architecture="ViT-B-32", mean=half, std=half, activation="gelu_tanh"))
+        read(file, UserFacts(architecture="ViT-B-32", mean=half, std=half, activation="gelu_tanh"))
     with pytest.raises(ModelsError, match=r"mine.safetensors has no tensor 'visual.conv1.weight'"):
-        read(file, Told(architecture="ViT-B-32", mean=half, std=half))
+        read(file, UserFacts(architecture="ViT-B-32", mean=half, std=half))
     pickle = file.rename(tmp_path / "mine.pt")
     for path in (pickle, tmp_path / "absent.safetensors"):
         with pytest.raises(ModelsError, match="neither a folder nor a file of safetensors"):
-            read(path, Told(architecture="ViT-B-32", mean=half, std=half))
+            read(path, UserFacts(architecture="ViT-B-32", mean=half, std=half))
 
 
 def test_a_size_that_the_service_cannot_serve_is_refused(tmp_path: Path) -> None:
