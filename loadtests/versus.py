@@ -42,8 +42,8 @@ Turn = Callable[[Server, int, float], tuple[float, int]]
 Pace = tuple[float, float]
 
 
-def _embed(server: Server, clients: int, seconds: float) -> tuple[float, int]:
-    load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, clients).load
+def _photos(scenario: str, server: Server, clients: int, seconds: float) -> tuple[float, int]:
+    load = Measurement(server, SCENARIOS[scenario]).closed(seconds, clients).load
     return load.goodput(), len(load.answers)
 
 
@@ -54,7 +54,8 @@ def _gateway(server: Server, clients: int, seconds: float) -> tuple[float, int]:
 
 # The module that is started in each checkout, and its turn of load.
 CONTESTS: dict[str, tuple[str, Turn]] = {
-    "/embed of a photo": ("clipserve", _embed),
+    "/embed of a photo": ("clipserve", partial(_photos, "embed-640x480")),
+    "/classify of a photo, ten labels": ("clipserve", partial(_photos, "classify-10-warm")),
     "the gateway alone, texts": ("loadtests.fake_service", _gateway),
 }
 
