@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import bare_loop, commands, gateways, versus
-from loadtests.decode import decode
+from loadtests import bare_loop, commands, gateways, stages, versus
 from loadtests.gpu.command import gpu_check
 from loadtests.gpu.triton import generator
 
@@ -15,8 +14,7 @@ cli.command()(commands.scenario)
 cli.command("all")(commands.all_scenarios)
 cli.command()(commands.overload)
 cli.command()(commands.fair)
-cli.command()(commands.gateway)
-cli.command()(decode)
+cli.command()(stages.stages)
 cli.command()(commands.startup)
 cli.command()(gateways.replicas)
 cli.command()(gateways.gathering)

@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from loadtests import fair as fairness
-from loadtests import gateway as alone
 from loadtests import overload as overloading
 from loadtests.measure import Measurement, Result
 from loadtests.process import PATIENT, Server, started
-from loadtests.report import Report, ms, results_table, table, tell, write
+from loadtests.report import Report, results_table, tell, write
 from loadtests.scenarios import SCENARIOS, Scenario
 
 DEMO = Path("service/clipserve/demo")
@@ -106,22 +105,6 @@ def fair(
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
     text = fairness.pairs_table(pairs)
     _finish(Report(f"Fairness: {artifact.name}", results, text, _about(server, own)), out, html)
-
-
-def gateway(
-    artifact: Artifact = DEMO, connections: int = 16, seconds: Seconds = 5.0, rounds: Rounds = 5
-) -> None:
-    """Text requests a second with arithmetic in place of the encoders (target: 1,500 on two cores)."""
-    with started("loadtests.fake_service", models=str(artifact)) as server:
-        alone.gateway(server, connections, 1.0)
-        runs = [alone.gateway(server, connections, seconds, 100_000 * (i + 1)) for i in range(rounds)]
-    rows = [
-        [r.generator, f"{r.rate:,.0f}", ms(r.p50), ms(r.p99), str(r.errors), ms(r.server_cpu), ms(r.client_cpu)]
-        for r in runs
-    ]  # fmt: skip
-    head = ("generator", "requests/s", "p50 ms", "p99 ms", "errors", "server CPU ms", "client CPU ms")
-    rate = statistics.median(r.rate for r in runs)
-    typer.echo(f"{table(head, rows)}\n\nMedian: {rate:,.0f} requests/s (target: >= 1,500).")
 
 
 def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:

@@ -99,8 +99,8 @@ class Observer:
                 return
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU seconds of all threads of a process since it started."""
+def cpu_seconds(pid: int | str) -> float:
+    """CPU seconds of all threads of a process since it started; of one thread, as "PID/task/TID"."""
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()  # behind the name
     return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
 

@@ -25,7 +25,6 @@ import typer
 from loadtests.bodies import embed, embed_text, photo
 from loadtests.client import ask
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
-from loadtests.gateway import gateway
 from loadtests.load import median
 from loadtests.measure import Measurement
 from loadtests.observe import cpu_seconds_of_all
@@ -42,21 +41,16 @@ Turn = Callable[[Server, int, float], tuple[float, int]]
 Pace = tuple[float, float]
 
 
-def _photos(scenario: str, server: Server, clients: int, seconds: float) -> tuple[float, int]:
+def _turn(scenario: str, server: Server, clients: int, seconds: float) -> tuple[float, int]:
     load = Measurement(server, SCENARIOS[scenario]).closed(seconds, clients).load
     return load.goodput(), len(load.answers)
 
 
-def _gateway(server: Server, clients: int, seconds: float) -> tuple[float, int]:
-    run = gateway(server, 2 * clients, seconds)
-    return run.rate, run.requests
-
-
 # The module that is started in each checkout, and its turn of load.
 CONTESTS: dict[str, tuple[str, Turn]] = {
-    "/embed of a photo": ("clipserve", partial(_photos, "embed-640x480")),
-    "/classify of a photo, ten labels": ("clipserve", partial(_photos, "classify-10-warm")),
-    "the gateway alone, texts": ("loadtests.fake_service", _gateway),
+    "/embed of a photo": ("clipserve", partial(_turn, "embed-640x480")),
+    "/classify of a photo, ten labels": ("clipserve", partial(_turn, "classify-10-warm")),
+    "the gateway alone, texts": ("loadtests.fake_service", partial(_turn, "text-8")),
 }
 
 
@@ -66,7 +60,7 @@ def versus(
     seconds: Seconds = 5.0,
     rounds: Rounds = 9,
     backend: Annotated[str, typer.Option(help="As the setting of the same name.")] = "onnx",
-    clients: Annotated[int, typer.Option(help="That ask at a time; twice as many of the gateway alone.")] = 8,
+    clients: Annotated[int, typer.Option(help="That ask at a time.")] = 8,
 ) -> None:
     """Compare this checkout with another one, interleaved: requests a second of both, and their ratio."""
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}

@@ -16,9 +16,7 @@ from loadtests.__main__ import cli
 from loadtests.bare_loop import arrangements
 from loadtests.bodies import photo
 from loadtests.edge import Replica, edge
-from loadtests.gateway import available, gateway
 from loadtests.load import Answer, Load
-from loadtests.process import started
 from loadtests.turns import turns_table
 from tests.support import Running
 
@@ -44,20 +42,25 @@ def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
     assert "embed-12mp" in result.output
 
 
-@pytest.mark.parametrize("with_wrk", [True, False])
-def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, with_wrk: bool) -> None:
-    if with_wrk and not available():
-        pytest.skip("wrk is not installed")
+@pytest.mark.slow
+def test_the_cpu_time_of_a_photo_is_told_by_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
-    if not with_wrk:
-        monkeypatch.setattr("loadtests.gateway.available", lambda: False)
-    with started("loadtests.fake_service", models="service/clipserve/demo") as server:
-        # The kernel counts CPU in hundredths of a second, more than a few requests cost.
-        run = gateway(server, connections=2, seconds=1)
-    assert run.rate > 10
-    assert run.errors == 0
-    assert run.server_cpu > 0
-    assert run.generator == ("wrk" if with_wrk else "Python threads")
+    (tmp_path / "photo.jpg").write_bytes(photo(1024, 768))
+    command = ["stages", "--photo", str(tmp_path / "photo.jpg"), "--seconds", "1", "--rounds", "1"]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    rows = re.findall(
+        r"^\| (.+) \| (in process|behind Triton)((?: \| \S+){5}) \|$", result.output, re.MULTILINE
+    )
+    assert [row[:2] for row in rows] == [
+        (what, where) for what in ("photo.jpg", "a short text") for where in ("in process", "behind Triton")
+    ]
+    for name, _, cells in rows:
+        loop, threads, decoders, resize, whole = cells.split(" | ")[1:]
+        assert float(whole) == pytest.approx(float(loop) + float(threads) + float(decoders), rel=0.02)
+        assert 0 < float(loop) < float(whole) or name == "a short text"
+        # The kernel counts CPU in hundredths of a second: a decoder has many of them in a second.
+        assert (float(decoders) > 0) == (resize != "-") == (name == "photo.jpg")
 
 
 @pytest.mark.slow
@@ -104,14 +107,7 @@ def test_without_haproxy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
     imports = re.compile(r"^\s*(from|import) clipserve\b", re.MULTILINE)
     found = {path.stem for path in (ROOT / "loadtests").glob("*.py") if imports.search(path.read_text())}
-    assert found == {"decode", "fake_backend", "fake_service", "fake_triton"}
-
-
-def test_decoding_is_measured_with_both_resizes(tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").write_bytes(photo(320, 240))
-    result = CliRunner().invoke(cli, ["decode", str(tmp_path / "photo.jpg"), "--rounds", "1"])
-    assert result.exit_code == 0, result.output
-    assert re.search(r"photo\.jpg( \| [\d.]+){6} \|", result.output)
+    assert found == {"fake_backend", "fake_service", "fake_triton", "stages"}
 
 
 def test_what_the_generators_of_the_gpu_check_can_send_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
