@@ -59,5 +59,5 @@ def queries() -> list[Query]:
 def metrics_of(expression: str) -> set[str]:
     """The metrics that it reads, by the prefixes of those who give them; recorded ones too."""
     without_labels = re.sub(r'"[^"]*"|\b(?:by|on) \([^)]*\)', "", expression)
-    givers = "clipserve|process|kube|container|haproxy|edge|certmanager"
+    givers = "clipserve|process|kube|container|haproxy|edge|certmanager|nv|DCGM"
     return set(re.findall(rf"[\w:]*\b(?:{givers})_[\w:]+", without_labels))

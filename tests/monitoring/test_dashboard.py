@@ -27,7 +27,7 @@ def test_it_names_no_data_source_job_or_instance_but_by_its_variables() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     assert [each["name"] for each in dashboard["templating"]["list"]] == ["datasource", "job", "instance"]
     assert set(re.findall(r'"uid": "([^"]*)"', DASHBOARD.read_text())) == {"clipserve", "${datasource}"}
-    assert set(re.findall(r"\$(\w+)", " ".join(query.expression for query in queries()))) == {
+    assert set(re.findall(r"\$([a-z_]\w*)", " ".join(query.expression for query in queries()))) == {
         "job",
         "instance",
         "__rate_interval",

@@ -41,7 +41,7 @@ def test_queries_whose_metrics_nobody_gives_here_return_data_from_series_like_th
                 {
                     "expr": as_asked(asked[panel].expression, "1m"),
                     "eval_time": "5m",
-                    "exp_samples": [{"labels": each.labels, "value": 1}],
+                    "exp_samples": [{"labels": each.labels, "value": each.value}],
                 }
             ],
         }
