@@ -23,8 +23,8 @@ from tests.monitoring.files import (
 )
 from tests.tables import described
 
-# What kube-state-metrics, the kubelet, HAProxy (its configuration gives edge_...), cert-manager, Triton and DCGM's exporter
-# give.
+# What kube-state-metrics, the kubelet, HAProxy (its configuration gives edge_...), cert-manager, Triton and NVIDIA's
+# exporter of DCGM give.
 FOREIGN = {
     "DCGM_FI_DEV_FB_USED",
     "DCGM_FI_DEV_GPU_UTIL",
