@@ -23,7 +23,7 @@ from tests.monitoring.files import (
 )
 from tests.tables import described
 
-# What kube-state-metrics, the kubelet, HAProxy (its configuration gives edge_...), cert-manager, Triton and NVIDIA's
+# What kube-state-metrics, the kubelet, HAProxy (its configuration gives edge_...), cert-manager, Triton and the
 # exporter of DCGM give.
 FOREIGN = {
     "DCGM_FI_DEV_FB_USED",
