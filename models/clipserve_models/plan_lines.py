@@ -17,7 +17,7 @@ from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, PlansRecord, profiles, write_record
 from clipserve_models.tensorrt_types import for_tensorrt
 from clipserve_models.triton_options import RepositoryOptions
-from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME, gpu_here
+from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME, GPU_LINES, gpu_here
 from clipserve_models.triton_towers import towers
 
 SCRIPT_NAME, LOG_NAME, KEY_NAME = "plans.sh", "plans.log", "plans.key"
@@ -28,7 +28,7 @@ _SCRIPT = """\
 set -eu
 cd "$(dirname "$0")"
 PATH=$PATH:/opt/tensorrt/bin:/usr/src/tensorrt/bin
-gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+{gpu}
 tensorrt=$(trtexec --help 2>&1 | sed -n 's/.*\\[TensorRT v\\([0-9]*\\)\\].*/\\1/p' | head -n 1)
 if [ "${{tensorrt:-0}}" -lt {first} ]; then
   echo "TensorRT ${{tensorrt:-of unknown version}} is older than {first}; plans need that or a newer one," >&2
@@ -75,6 +75,7 @@ def write_lines(folder: Path, options: RepositoryOptions) -> Path:
     )
     text = _SCRIPT.format(
         fingerprint=manifest.fingerprint(),
+        gpu=GPU_LINES,
         first=trtexec.FIRST_TAG,
         script=SCRIPT_NAME,
         log=LOG_NAME,

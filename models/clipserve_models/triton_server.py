@@ -6,6 +6,7 @@ written into the artifact's folder; the GPU of this machine.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PlansRecord
 from clipserve_models.trtexec import numbers
 
+# Sets `gpu` in a shell. A slice of a GPU (MIG) has the name of the whole in its query, but plans of its own.
+GPU_LINES = """\
+gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+slice=$(nvidia-smi -L | sed -n 's/^ *\\(MIG [^ ]*\\) .*/\\1/p' | head -n 1)
+gpu="$gpu${slice:+ $slice}\""""
 FACTS_NAME, FACTS_SCRIPT_NAME = "triton.facts", "triton-facts.sh"
 FACTS_SCRIPT = f"""\
 #!/bin/sh
@@ -22,7 +28,7 @@ FACTS_SCRIPT = f"""\
 # Written by `clipserve models plan-lines`; `clipserve models triton --backend tensorrt` compares the plans with it.
 set -eu
 cd "$(dirname "$0")"
-gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+{GPU_LINES}
 tensorrt=${{TRT_VERSION:-}}
 if [ -z "$tensorrt" ]; then
   library=$(find /usr/lib /usr/local /opt -name 'libnvinfer.so.*.*.*' 2>/dev/null | head -n 1)
@@ -35,7 +41,7 @@ printf 'gpu=%s\\ntensorrt=%s\\n' "$gpu" "$tensorrt" >{FACTS_NAME}
 
 @dataclass(frozen=True)
 class TritonServer:
-    """The known facts. `gpu`: as nvidia-smi names it; `tensorrt`: its version."""
+    """The known facts. `gpu`: as nvidia-smi names it, of a slice with its profile; `tensorrt`: its version."""
 
     gpu: str | None = None
     tensorrt: str | None = None
@@ -67,10 +73,19 @@ def server_of(folder: Path, gpu: str | None = None, tensorrt: str | None = None)
 
 
 def gpu_here() -> str | None:
-    """The first GPU of this machine, as nvidia-smi names it; None without one."""
+    """The first GPU of this machine as nvidia-smi names it, of a slice with its profile; None without one.
+
+    For example `NVIDIA H100 80GB HBM3`, or `NVIDIA H100 80GB HBM3 MIG 1g.10gb`.
+    """
+    names = _nvidia_smi("--query-gpu=name", "--format=csv,noheader").strip().splitlines()
+    slices = re.findall(r"^ *(MIG \S+) ", _nvidia_smi("-L"), re.MULTILINE)
+    return " ".join([*names[:1], *slices[:1]]) if names else None
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    """What it prints; nothing where it is not there, or fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return None
-    query = [program, "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  our own arguments
-    return next(iter(done.stdout.strip().splitlines()), None) if done.returncode == 0 else None
+        return ""
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  our own arguments
+    return done.stdout if done.returncode == 0 else ""

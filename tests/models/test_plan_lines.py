@@ -13,9 +13,11 @@ from clipserve_models.plan_lines import record, write_lines
 from clipserve_models.plans import read_record
 from clipserve_models.triton_options import DEFAULTS, options_of
 from clipserve_models.triton_repository import write_repository
+from clipserve_models.triton_server import gpu_here
 from tests.models.tensorrt import GPU, MANIFEST, TOWERS, demo_copy, programs
 
 OPTIONS = DEFAULTS["tensorrt"]
+SLICE = f"{GPU}\n  MIG 1g.10gb     Device  0: (UUID: MIG-0)"  # of a GPU, as `nvidia-smi -L` lists it
 
 
 @pytest.fixture
@@ -105,6 +107,11 @@ def test_plans_of_a_build_that_was_broken_off_are_not_recorded(artifact: Path) -
         (GPU, "", None),
         (GPU, "10.14.0.9", r"built with TensorRT 10\.13\.1, but Triton's image has 10\.14\.0\.9"),
         ("NVIDIA L4", "10.13.1.4", "built on NVIDIA H100 80GB HBM3, but Triton's GPU is NVIDIA L4"),
+        (
+            SLICE,
+            "10.13.1.4",
+            "built on NVIDIA H100 80GB HBM3, but Triton's GPU is NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        ),
     ],
 )
 def test_what_triton_s_image_has_decides_whether_its_plans_are_served(
@@ -120,3 +127,12 @@ def test_what_triton_s_image_has_decides_whether_its_plans_are_served(
     with pytest.raises(ModelsError, match=f"{words}.*build them again there: `clipserve models tensorrt"):
         write_repository(artifact, tmp_path / "out", OPTIONS)
     assert not (tmp_path / "out").exists()
+
+
+def test_plans_for_a_slice_of_a_gpu_name_it_whoever_asks(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(write_lines(artifact, OPTIONS), SLICE)
+    monkeypatch.setenv("PATH", f"{programs(tmp_path / 'programs', gpu=SLICE)}:{os.environ['PATH']}")
+    assert record(artifact, OPTIONS).gpu == gpu_here() == f"{GPU} MIG 1g.10gb"
+    assert write_repository(artifact, tmp_path / "out", OPTIONS), "this machine has the same slice"
