@@ -14,6 +14,7 @@ of_texts = client.embed(
     model="demo", input_type="search_query", texts=texts, embedding_types=["float", "int8"]
 )
 of_image = client.embed(model="demo", input_type="image", images=[uri], embedding_types=["float"])
+reranked = client.rerank(model="demo", query=texts[0], documents=texts[1:], top_n=1)
 errors = []
 try:
     client.embed(
@@ -23,6 +24,11 @@ except cohere.UnprocessableEntityError as error:
     errors.append(str(error.body))
 print(
     json.dumps(
-        {"texts": of_texts.embeddings.float_, "image": of_image.embeddings.float_[0], "errors": errors}
+        {
+            "texts": of_texts.embeddings.float_,
+            "image": of_image.embeddings.float_[0],
+            "reranked": [[each.index, each.relevance_score] for each in reranked.results],
+            "errors": errors,
+        }
     )
 )

@@ -43,6 +43,11 @@ def test_a_client_gets_what_our_own_endpoints_give(url: str, name: str) -> None:
     for what, expected in (("image", vectors[0]), ("texts", vectors[1:]), ("both", vectors)):
         if what in given:
             np.testing.assert_array_equal(np.array(given.pop(what), np.float32), expected)
+    if "reranked" in given:  # the first text is the query
+        cosines = vectors[2:] @ vectors[1]
+        assert given.pop("reranked") == [
+            [int(cosines.argmax()), pytest.approx(float(cosines.max()), abs=1e-6)]
+        ]
     if "labels" in given:
         classify = {"images": [image], "labels": LABELS, "templates": given.pop("templates")}
         scored = httpx.post(f"{url}/classify", json=classify, timeout=30).json()["results"][0]["labels"]

@@ -324,3 +324,25 @@ async def test_it_is_there_only_where_it_is_switched_on(toy: Path) -> None:
         answer = await post(running, input="a")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         assert "/v1/embeddings" not in (await running.client.get("/openapi.json")).json()["paths"]
+
+
+# What OpenRouter's and Frigate's clients send.
+
+
+async def test_an_input_may_be_a_message(running: Running) -> None:
+    inputs = [
+        {"content": [{"type": "image_url", "image_url": {"url": URIS[0]}}]},
+        {"content": [{"type": "text", "text": TEXTS[0]}]},
+    ]
+    given = vectors_in(await post(running, input=inputs, dimensions=DIM))
+    np.testing.assert_array_equal(given, await vectors_of(running, IMAGES[0], texts=TEXTS[:1]))
+
+
+async def test_the_instruction_of_a_system_message_is_ignored(running: Running) -> None:
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "Represent the user's input."}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": URIS[0]}}]},
+    ]
+    given = vectors_in(await post(running, messages=messages))
+    np.testing.assert_array_equal(given, await vectors_of(running, IMAGES[0]))
+    assert (await post(running, messages=messages[:1])).status_code == 400

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai, weaviate
+from clipserve.rest.compat import (
+    clip_as_service,
+    cohere,
+    hugging_face,
+    immich,
+    llama_cpp,
+    openai,
+    rerank,
+    voyage,
+    weaviate,
+)
 from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.errors import Render
@@ -27,6 +37,9 @@ ADAPTERS: dict[Compat, Adapter] = {
     "immich": Adapter(immich.OPERATIONS),
     "clip-as-service": Adapter(clip_as_service.OPERATIONS),
     "weaviate": Adapter(weaviate.OPERATIONS, error_alone),
+    "voyage": Adapter(voyage.OPERATIONS),
+    "rerank": Adapter(rerank.OPERATIONS),
+    "llama.cpp": Adapter(llama_cpp.OPERATIONS, openai.openai_error),
 }
 
 

@@ -24,8 +24,8 @@ from clipserve.rest.compat.items import (
     chosen,
     item,
     listed,
+    message,
     mixed,
-    only_item,
     shaped,
 )
 from clipserve.rest.front import Front
@@ -136,15 +136,9 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
     ((name, value),) = given.items()
     values = listed(value, name)
     if name == "inputs":
-        return name, [_input(each, f"inputs[{i}]") for i, each in enumerate(values)]
+        return name, [message(each, f"inputs[{i}]") for i, each in enumerate(values)]
     key = name.removesuffix("s")
     return name, [item({key: each}, f"{name}[{i}]") for i, each in enumerate(values)]
-
-
-def _input(value: object, name: str) -> Item:
-    content = value.get("content") if isinstance(value, dict) else None
-    name = f"{name}.content"
-    return only_item([(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))], name)
 
 
 def _shown(vector: Vector, name: _Type) -> Any:

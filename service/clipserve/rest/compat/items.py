@@ -48,9 +48,11 @@ Dimensions = Annotated[
 Ignored = Annotated[object, Field(description="ignored, as is every field that is not listed")]
 Text = Annotated[str, WithJsonSchema(named("Text"))]
 EncodedImage = Annotated[str, WithJsonSchema(named("EncodedImage"))]
+Messages = Annotated[list[Any], WithJsonSchema(named("CohereInputs"))]
 OF_FINGERPRINT = ["X-Model-Fingerprint"]  # the headers of an answer
 
 MAX_ITEMS = MAX_IMAGES
+_CONTENTS = ("text", "image", "image_url", "image_base64")  # of an item; the last is Voyage's name
 _MAX_PARTS = 8  # of a message, only one of which may be more than an empty text
 
 # A text that begins like this is a URL.
@@ -71,27 +73,15 @@ Result = EncodedText  # also of an image, without tokens
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """A request, and the order of its items in the caller's list. `name`: the name of that list."""
+class Placed:
+    """The order of a request's items in the caller's list. `name`: the name of that list."""
 
-    asked: EmbedRequest
     are_images: Sequence[bool]
     name: str
 
-    async def embed(self, inference: Inference, dimensions: int | None = None) -> Embedding:
-        """The answer. `dimensions`: see `Inference.embed`.
-
-        Raises:
-            ClipError: see `Inference.embed`. An item's error fails the request, and names the item's position.
-        """
-        with self.places():
-            return await inference.embed(self.asked, all_or_nothing=True, dimensions=dimensions)
-
-    def results(self, answer: Embedding) -> list[Result]:
-        """The results in the order of the list."""
-        vectors = (vector for vector in answer.images if not isinstance(vector, ClipError))
-        images, texts = (Result(vector, 0, truncated=False) for vector in vectors), iter(answer.texts)
-        return [next(images) if is_image else next(texts) for is_image in self.are_images]
+    def place(self, index: int) -> str:
+        """The name of the item at this position, for errors."""
+        return f"{self.name}[{index}]"
 
     @contextmanager
     def places(self) -> Iterator[None]:
@@ -108,11 +98,33 @@ class Mixed:
         is_image = isinstance(error, _OF_IMAGES)
         places = [place for place, each in enumerate(self.are_images) if each == is_image]
         placed = error.at(places[error.index])
-        place = f"{self.name}[{placed.index}]"
+        place = self.place(places[error.index])
         of_texts = f"text {error.index} "  # numbered among the texts, not as in the caller's list
         detail = error.detail.removeprefix(of_texts)
         placed.detail = f"{place}: {detail}" if detail == error.detail else f"{place} {detail}"
         return placed
+
+
+@dataclass(frozen=True)
+class Mixed(Placed):
+    """A request of vectors for the items of a list."""
+
+    asked: EmbedRequest
+
+    async def embed(self, inference: Inference, dimensions: int | None = None) -> Embedding:
+        """The answer. `dimensions`: see `Inference.embed`.
+
+        Raises:
+            ClipError: see `Inference.embed`. An item's error fails the request, and names the item's position.
+        """
+        with self.places():
+            return await inference.embed(self.asked, all_or_nothing=True, dimensions=dimensions)
+
+    def results(self, answer: Embedding) -> list[Result]:
+        """The results in the order of the list."""
+        vectors = (vector for vector in answer.images if not isinstance(vector, ClipError))
+        images, texts = (Result(vector, 0, truncated=False) for vector in vectors), iter(answer.texts)
+        return [next(images) if is_image else next(texts) for is_image in self.are_images]
 
 
 def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLimits, **choices: Any) -> Mixed:
@@ -122,18 +134,26 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         BodyTooLarge: the JSON has too many bytes besides these images.
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
-    body.check_images([each.text for each in items if isinstance(each, EncodedItem)])
+    body.check_images(encoded(items))
     asked = EmbedRequest(*decoded(items), **choices)
-    whole_list = Mixed(asked, [isinstance(each, EncodedItem) for each in items], name)
+    whole_list = Mixed(are_images(items), name, asked)
     with whole_list.places():
         asked.check(limits)
     return whole_list
 
 
+def are_images(items: Sequence[Item]) -> list[bool]:
+    return [isinstance(each, EncodedItem) for each in items]
+
+
+def encoded(items: Sequence[Item]) -> list[str]:
+    """The images among the items, as they are in JSON."""
+    return [each.text for each in items if isinstance(each, EncodedItem)]
+
+
 def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
     """The images and the texts among the items."""
-    encoded = [each.text for each in items if isinstance(each, EncodedItem)]
-    images = [image_of(index, text) for index, text in enumerate(encoded)]
+    images = [image_of(index, text) for index, text in enumerate(encoded(items))]
     return images, [each for each in items if isinstance(each, str)]
 
 
@@ -170,7 +190,7 @@ def listed(value: object, name: str) -> list[Any]:
 
 
 def item(value: object, name: str, *, are_images: bool = False) -> Item:
-    """One item: a text, a data URI, {"text": ...}, {"image": ...}, or a part of an OpenAI message.
+    """One item: a text, a data URI, {"text": ...}, {"image": ...}, a part of a message, or a message with one part.
 
     Args:
         name: the position of the item, for errors.
@@ -187,7 +207,9 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
             )
         return EncodedItem(value) if are_images or _DATA_URI.match(value) else value
     if isinstance(value, dict):
-        given = {key: value[key] for key in ("text", "image", "image_url") if value.get(key) is not None}
+        if "content" in value:
+            return message(value, name)
+        given = {key: value[key] for key in _CONTENTS if value.get(key) is not None}
         if len(given) == 1:
             (kind, content), *_ = given.items()
             if kind == "image_url" and isinstance(content, dict):
@@ -200,6 +222,13 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
     )
 
 
+def message(value: object, name: str) -> Item:
+    """The only item of {"content": [...]}. Raises InvalidInput or TooMany: see `listed` and `only_item`."""
+    name = f"{name}.content"
+    parts = listed(value.get("content") if isinstance(value, dict) else None, name)
+    return only_item([(f"{name}[{k}]", part) for k, part in enumerate(parts)], name)
+
+
 def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
     """Of the parts of a message, each with its name, the one that there is. An empty text is no part.
 
@@ -208,7 +237,10 @@ def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
     """
     if len(parts) > _MAX_PARTS:
         raise _not_one(len(parts), name)
-    items = [item(part if isinstance(part, dict) else None, where) for where, part in parts]
+    items = [
+        item(part if isinstance(part, dict) and "content" not in part else None, where)
+        for where, part in parts
+    ]
     filled = [each for each in items if each != ""] or items[:1]
     if len(filled) != 1:
         raise _not_one(len(filled), name)

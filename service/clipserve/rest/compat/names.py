@@ -4,4 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-Compat = Literal["openai", "cohere", "hugging-face", "immich", "clip-as-service", "weaviate"]
+Compat = Literal[
+    "openai",
+    "cohere",
+    "hugging-face",
+    "immich",
+    "clip-as-service",
+    "weaviate",
+    "voyage",
+    "rerank",
+    "llama.cpp",
+]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from clipserve import errors
@@ -23,6 +24,7 @@ from clipserve.rest.compat.items import (
     Ignored,
     Item,
     Mixed,
+    Result,
     chosen,
     item,
     listed,
@@ -33,7 +35,7 @@ from clipserve.rest.compat.items import (
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.operation import Answered, Operation
+from clipserve.rest.operation import Answered, Json, Operation
 from clipserve.rest.rendering import vector_fields
 from clipserve.rest.request import Request
 from clipserve.rest.schemas import named
@@ -75,10 +77,17 @@ class _Options(BaseModel):
     embedding_type: Annotated[
         Literal["float", "base64"] | None, Field(description="the same as `encoding_format`, by Jina's name")
     ] = None
-    dimensions: Dimensions | None = None
+    dimensions: Annotated[
+        Dimensions | None, Field(validation_alias=AliasChoices("dimensions", "output_dimension"))
+    ] = None
+    output_dtype: Annotated[Literal["float"] | None, Field(description="of Voyage's clients")] = None
     normalized: Annotated[Literal[True] | None, Field(description="vectors always have unit length")] = None
     truncate: Annotated[
-        bool | None, Field(description="cut texts of too many tokens instead of refusing them")
+        bool | None,
+        Field(
+            description="cut texts of too many tokens instead of refusing them; `truncation` of Voyage's clients",
+            validation_alias=AliasChoices("truncate", "truncation"),
+        ),
     ] = None
     user: Ignored = None
 
@@ -134,13 +143,18 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> tuple[Mi
 def _rendered(answer: Embedding, asked: Mixed, options: _Options) -> Response:
     encoding_format = options.encoding_format or options.embedding_type or "float"
     results = asked.results(answer)
-    data = [
-        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
-        for index, result in enumerate(results)
-    ]
+    data = openai_vectors(results, encoding_format)
     tokens = sum(result.tokens for result in results)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
+
+
+def openai_vectors(results: Sequence[Result], encoding_format: Literal["float", "base64"]) -> list[Json]:
+    """Each as an `OpenAIVector`."""
+    return [
+        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
+        for index, result in enumerate(results)
+    ]
 
 
 def openai_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
@@ -180,6 +194,8 @@ def _of_messages(messages: object) -> Item:
     for i, message in enumerate(listed(messages, "messages")):
         if len(parts) > MAX_ITEMS:
             break  # `only_item` refuses far fewer
+        if isinstance(message, dict) and message.get("role") == "system":
+            continue  # an instruction, for which CLIP has no use
         content = message.get("content") if isinstance(message, dict) else None
         name = f"messages[{i}].content"
         if isinstance(content, str):
