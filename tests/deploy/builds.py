@@ -36,15 +36,26 @@ _PLANS = {
 }
 _EDGES = ("keys", "redis", "monitoring", "image-hosts", "edge-ingress", "edge-loadbalancer")
 NEEDS = {"edge-loadbalancer": ("keys",)}  # the components that must stand before it
+# For the overlay gpu alone.
+OF_TRITON = {"autoscaling-triton", "mig", "object-storage", "one-pod", "tensorrt"}
+
+
+def overlay_of(component: str) -> str:
+    """The overlay that a component is tried with."""
+    return "gpu" if component in OF_TRITON else "cpu"
+
+
 # Each overlay, each component with and without Triton, inside and around, in each color, and all that go together.
 BUILDS: dict[str, Build] = {
     **{name: Build(name) for name in OVERLAYS},
     **{
-        f"cpu+{part}": Build("cpu", (*NEEDS.get(part, ()), part))
+        f"{overlay_of(part)}+{part}": Build(overlay_of(part), (*NEEDS.get(part, ()), part))
         for part in COMPONENTS
-        if part != "tensorrt"  # is for the overlay gpu
+        if part != "tensorrt"  # needs a key
     },
-    "gpu around": Build("gpu", outside=(*_EDGES, "autoscaling-cpu", "model-pvc")),
+    "gpu-in-process around": Build("gpu-in-process", ("mig", "monitoring", "autoscaling", "nvidia-runtime")),
+    "gpu one-pod around": Build("gpu", ("monitoring", "model-pvc", "mig", "one-pod", "nvidia-runtime")),
+    "gpu around": Build("gpu", outside=(*_EDGES, "autoscaling-cpu", "autoscaling-triton", "model-pvc")),
     "cpu around": Build(
         "cpu",
         outside=(*_EDGES, "autoscaling", "model-pvc"),
@@ -81,6 +92,12 @@ BUILDS: dict[str, Build] = {
         resources=("components/tensorrt/plans",),
         settings=(("configMapGenerator", [_PLANS]),),
     ),
+    "gpu-tensorrt+mig": Build(
+        "gpu",
+        ("tensorrt", "mig"),
+        resources=("components/tensorrt/plans",),
+        settings=(("configMapGenerator", [_PLANS]),),
+    ),
     "gpu-tensorrt+many": Build(
         "gpu",
         (
@@ -89,6 +106,7 @@ BUILDS: dict[str, Build] = {
             "redis",
             "monitoring",
             "autoscaling-cpu",
+            "autoscaling-triton",
             "edge-loadbalancer",
             "edge-gateway",
             "model-image-volume",
@@ -100,6 +118,7 @@ BUILDS: dict[str, Build] = {
 }
 # The builds that have every object of all others.
 LARGEST = [
+    "gpu+object-storage",
     "cpu around",
     "blue-green around",
     "blue-green-gpu around",

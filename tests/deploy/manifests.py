@@ -58,6 +58,11 @@ class Pods:
         return list(self.spec["containers"])
 
     @property
+    def sidecars(self) -> list[dict[str, Any]]:
+        """Init containers that stay: they start before the others, and end after them."""
+        return [each for each in self.spec.get("initContainers", []) if each.get("restartPolicy") == "Always"]
+
+    @property
     def all_containers(self) -> list[dict[str, Any]]:
         return [*self.spec.get("initContainers", []), *self.spec["containers"]]
 
@@ -79,10 +84,12 @@ def gateways(objects: list[Object]) -> Iterator[tuple[Pods, dict[str, Any]]]:
 def gpus(each: Pods) -> int:
     """That one of these pods holds: init containers run one after the other, and what they hold is held once."""
     asked = [
-        int(container.get("resources", {}).get("limits", {}).get("nvidia.com/gpu", 0))
+        int(number)
         for container in each.all_containers
+        for name, number in container.get("resources", {}).get("limits", {}).items()
+        if name.startswith("nvidia.com/")  # the whole card, or a slice
     ]
-    return max(asked)
+    return max(asked, default=0)
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:

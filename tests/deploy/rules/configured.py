@@ -53,6 +53,9 @@ def gateways_ask_their_own_triton(objects: list[Object]) -> Iterator[str]:
         given = settings_of(container, objects)
         if given.get("CLIPSERVE_BACKEND") != "triton":
             continue
+        beside = {f"127.0.0.1:{port['containerPort']}" for one in each.sidecars for port in one["ports"]}
+        if given.get("CLIPSERVE_TRITON_URL") in beside:
+            continue
         service = known.get(given.get("CLIPSERVE_TRITON_URL", ""))
         color = each.labels.get("clipserve/color")
         if service is None or service["spec"]["selector"].get("clipserve/color") != color:

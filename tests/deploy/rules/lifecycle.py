@@ -19,8 +19,9 @@ def the_grace_period_covers_the_end(objects: list[Object]) -> Iterator[str]:
     """A preStop that sleeps longer is refused by the API server; a drain that takes longer is killed."""
     for each in pods(objects):
         grace = each.spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE)
+        last = max((_sleep(one) + _drain(one, objects) for one in each.sidecars), default=0)
         for container in each.containers:
-            needed = _sleep(container) + _drain(container, objects)
+            needed = _sleep(container) + _drain(container, objects) + last
             if needed >= grace:
                 yield f"{each.name}: ends in up to {needed:g} s, its grace period is {grace} s"
 
@@ -49,7 +50,8 @@ def init_containers_have_no_probes(objects: list[Object]) -> Iterator[str]:
 
 def every_server_has_all_probes(objects: list[Object]) -> Iterator[str]:
     for each in pods(objects):
-        missing = [kind for kind in _KINDS for container in each.containers if kind not in container]
+        servers = [*each.sidecars, *each.containers]
+        missing = [kind for kind in _KINDS for container in servers if kind not in container]
         if each.owner["kind"] != "Job" and missing:
             yield f"{each.name}: has no {', '.join(missing)}"
 
@@ -68,7 +70,7 @@ def a_gateway_is_probed_on_its_operations_port(objects: list[Object]) -> Iterato
 
 def triton_has_grpc_probes(objects: list[Object]) -> Iterator[str]:
     for each in pods(objects):
-        for container in each.containers:
+        for container in each.all_containers:
             if container["name"] == "triton" and any(
                 "grpc" not in container.get(kind, {}) for kind in _KINDS
             ):
@@ -84,16 +86,20 @@ def an_update_can_move(objects: list[Object]) -> Iterator[str]:
 
 def a_start_fits_its_deadline(objects: list[Object]) -> Iterator[str]:
     """Else `kubectl rollout status` gives up on pods that still may start; gateways start after their Triton."""
-    needed = {each.name: max(map(_start, each.containers)) for each in pods(objects)}
+    needed = {
+        each.name: max(map(_start, each.containers)) + sum(map(_start, each.sidecars))
+        for each in pods(objects)
+    }
     for each, container in gateways(objects):
         if settings_of(container, objects).get("CLIPSERVE_BACKEND") == "triton":
             color = each.labels.get("clipserve/color")
-            needed[each.name] += max(
+            tritons = [
                 _deadline(one.owner)
                 for one in pods(objects)
                 if one.labels.get("app.kubernetes.io/component") == "triton"
                 and one.labels.get("clipserve/color") == color
-            )
+            ]
+            needed[each.name] += max(tritons, default=0)  # none: it is beside the gateway
     for owner in of_kind(objects, "Deployment"):
         start, deadline = needed[title(owner)], _deadline(owner)
         if deadline <= start:

@@ -115,6 +115,8 @@ def keda_asks_for_the_pods_that_it_scales(objects: list[Object]) -> Iterator[str
         chosen = f'{{namespace="{each["metadata"]["namespace"]}",clipserve_color="{color}"}}'
         for trigger in each["spec"]["triggers"]:
             wanted = f"max(namespace_color:clipserve_pods:{trigger['name']}{chosen})"
+            if trigger["name"] == "pending":  # Triton's own
+                wanted = f"sum(avg_over_time(nv_inference_pending_request_count{chosen}[2m]))"
             if trigger["metadata"]["query"] != wanted:
                 yield f"{title(each)}: {trigger['name']} is not {wanted}"
 

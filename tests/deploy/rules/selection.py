@@ -88,7 +88,7 @@ def a_monitor_asks_a_port_that_its_pods_have(objects: list[Object]) -> Iterator[
         for one in pods(objects):
             if not selects(each["spec"]["selector"], one.labels):
                 continue
-            named = {port["name"] for container in one.containers for port in container.get("ports", [])}
+            named = {port["name"] for container in one.all_containers for port in container.get("ports", [])}
             for endpoint in each["spec"]["podMetricsEndpoints"]:
                 if endpoint["port"] not in named:
                     yield f"{title(each)}: {one.name} has no port {endpoint['port']}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.builds import Build, build
+from tests.deploy.builds import Build, build, overlay_of
 from tests.deploy.manifests import K8S, Object, of_kind, parsed, run
 from tests.deploy.rulebook import RULES
 
@@ -30,8 +30,8 @@ EDITS = {
 def edited(component: str, folder: Path) -> list[Object]:
     """An installation with a component, after the commands of the component's page."""
     shutil.copytree(K8S, folder / "k8s")
-    overlay = "gpu" if component == "tensorrt" else "cpu"
-    (folder / "kustomization.yaml").write_text(f"namespace: clipserve\nresources: [k8s/overlays/{overlay}]\n")
+    resource = f"k8s/overlays/{overlay_of(component)}"
+    (folder / "kustomization.yaml").write_text(f"namespace: clipserve\nresources: [{resource}]\n")
     add = f"kustomize edit add component k8s/components/{component}\n"
     blocks = EDITS[component]
     for block in blocks if any(add in block for block in blocks) else [add, *blocks]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.builds import BUILDS, COMPONENTS, Build, build
+from tests.deploy.builds import BUILDS, COMPONENTS, Build, build, overlay_of
 from tests.deploy.manifests import K8S, gateways, gpus, parsed, pods, run
 
 # Component -> the edits that its page tells.
@@ -74,7 +74,7 @@ def here_of(folder: Path) -> Path:
 def test_each_edit_that_a_page_tells_is_made_outside_the_product(
     part: str, edit: str, tmp_path: Path
 ) -> None:
-    sound = replace(BUILDS[f"cpu+{part}"], resources=_RESOURCES.get(part, ()))
+    sound = replace(BUILDS[f"{overlay_of(part)}+{part}"], resources=_RESOURCES.get(part, ()))
     before = build(sound, K8S, tmp_path)
     subprocess.run(["bash", "-ec", edit], cwd=tmp_path, check=True)
     after = run("kustomize", "build", tmp_path)
