@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.external.browser.page.classify import Classify
 from tests.external.browser.page.label_sets import LabelSets
-from tests.external.browser.page.search import Search, sixty_pictures
+from tests.external.browser.page.search import Search, fifty_pictures
 from tests.external.browser.page.tabs import compared
 from tests.external.browser.visit import CHROMIUM, FLAGS, Visit, visit_in
 from tests.process import ROOT, Process
@@ -57,7 +57,7 @@ def take_search(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
     """The tab "search", light, as PNG with a palette."""
     visit = visit_in(browser, viewport={"width": 1120, "height": 720}, color_scheme="light")
     search = Search(visit, url).open()
-    pictures = sixty_pictures(side=480)
+    pictures = fifty_pictures(side=480)
     search.choose({f"{name}.jpg": pictures[f"{name}.jpg"] for name in FREE})
     search.wait_ready(len(FREE))
     search.look_for("a rocket lifts off at night")
@@ -75,7 +75,7 @@ def take_label_sets(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
     """The tab "label sets", light, as PNG with a palette."""
     visit = visit_in(browser, viewport={"width": 1120, "height": 880}, color_scheme="light")
     sets = LabelSets(visit, url).open()
-    pictures = sixty_pictures(side=480)
+    pictures = fifty_pictures(side=480)
     sets.make("album", "staff", "rocket")
     sets.give("staff", "camera.jpg", pictures["camera.jpg"])
     sets.give("rocket", "rocket.jpg", pictures["rocket.jpg"])

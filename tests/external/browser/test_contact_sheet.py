@@ -36,7 +36,7 @@ def test_a_long_path_goes_on_in_the_next_line_behind_a_word(browser: Browser, tm
     page.close()
 
 
-def test_it_is_shown_in_light_and_in_dark(browser: Browser, tmp_path: Path) -> None:
+def test_the_contact_sheet_is_shown_in_light_and_in_dark(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(size=(90, 30)))
     file = tmp_path / "found.html"
     file.write_text(contact_sheet("cats", "photos", [(Found("a.png", 0.5), tmp_path / "a.png")]))

@@ -63,3 +63,19 @@ def visit_in(browser: Browser, **context: object) -> Visit:
     visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
     visit.page.on("console", visit.note)
     return visit
+
+
+@dataclass
+class Tab:
+    """A tab of the service's page at `url`, open in a page."""
+
+    visit: Visit
+    url: str
+
+    @property
+    def page(self) -> Page:
+        return self.visit.page
+
+    def sent(self, path: str) -> int:
+        """How many requests it has made to `path`."""
+        return self.visit.asked.count(f"{self.url}{path}")

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, expect
 
-from tests.external.browser.visit import Visit
+from tests.external.browser.visit import Tab
 from tests.process import ROOT
 
 CAT = (ROOT / "docs" / "cat.jpg").read_bytes()
 SECONDS = 30_000  # ms: ten times what anything here takes
 
 
-@dataclass
-class Classify:
+class Classify(Tab):
     """The tab, open in a page."""
-
-    visit: Visit
-    url: str
-
-    @property
-    def page(self) -> Page:
-        return self.visit.page
 
     @property
     def results(self) -> Locator:
@@ -68,10 +59,6 @@ class Classify:
             item.locator(".label").inner_text(): float(item.locator("data").get_attribute("value") or "nan")
             for item in items
         }
-
-    def sent(self, path: str) -> int:
-        """How many requests it has made to `path`."""
-        return self.visit.asked.count(f"{self.url}{path}")
 
 
 def classified(url: str, labels: Sequence[str], content: bytes = CAT, **fields: Any) -> dict[str, float]:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Dialog, FilePayload, Locator, Page, expect
 
-from tests.external.browser.visit import Visit
+from tests.external.browser.visit import Tab
 
 SECONDS = 30_000  # ms: ten times what a small set takes
 
 
-@dataclass
-class LabelSets:
+class LabelSets(Tab):
     """The tab, open in a page."""
-
-    visit: Visit
-    url: str
-
-    @property
-    def page(self) -> Page:
-        return self.visit.page
 
     @property
     def panel(self) -> Locator:

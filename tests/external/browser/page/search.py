@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import skimage
 from PIL import Image
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, expect
 
-from tests.external.browser.page.drawings import drawn
-from tests.external.browser.visit import Visit
+from tests.external.browser.visit import Tab
 
-SECONDS = 60_000  # ms: ten times what sixty pictures take
+SECONDS = 60_000  # ms: ten times what fifty pictures take
 BROKEN = b"not a picture"
 
 _DATA = Path(skimage.__file__).parent / "data"
@@ -23,15 +21,15 @@ _MUCH_ALIKE = {"chessboard_GRAY", "motorcycle_right"}  # each is nearly another 
 _FACES = 26
 
 
-def sixty_pictures(side: int = 320) -> dict[str, bytes]:
-    """Name -> JPEG: 24 of those in the wheel of scikit-image, 10 drawings, 26 faces made larger."""
+def fifty_pictures(side: int = 320) -> dict[str, bytes]:
+    """Name -> JPEG: 24 of those in the wheel of scikit-image, 26 faces made larger."""
     photos = {path.stem: path for path in sorted(_DATA.iterdir()) if path.suffix in (".png", ".jpg")}
     images: dict[str, Image.Image] = {
         name: Image.open(path) for name, path in photos.items() if name not in _MUCH_ALIKE
     }
     faces = np.load(_DATA / "lfw_subset.npy")[:_FACES]
     images |= {f"face-{at}": Image.fromarray((255 * face).astype(np.uint8)) for at, face in enumerate(faces)}
-    return {f"{name}.jpg": _jpeg(image, side) for name, image in (images | drawn()).items()}
+    return {f"{name}.jpg": _jpeg(image, side) for name, image in images.items()}
 
 
 def _jpeg(image: Image.Image, side: int) -> bytes:
@@ -40,16 +38,8 @@ def _jpeg(image: Image.Image, side: int) -> bytes:
     return file.getvalue()
 
 
-@dataclass
-class Search:
+class Search(Tab):
     """The tab, open in a page."""
-
-    visit: Visit
-    url: str
-
-    @property
-    def page(self) -> Page:
-        return self.visit.page
 
     @property
     def panel(self) -> Locator:
@@ -97,7 +87,3 @@ class Search:
             "all => all.map(each => [each.querySelector('.name').textContent, each.querySelector('data').value])"
         )
         return {name: float(score or "nan") for name, score in rows}
-
-    def sent(self, path: str) -> int:
-        """How many requests it has made to `path`."""
-        return self.visit.asked.count(f"{self.url}{path}")

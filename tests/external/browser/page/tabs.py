@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.external.browser.page.classify import CAT, Classify
 from tests.external.browser.page.label_sets import LabelSets
-from tests.external.browser.page.search import BROKEN, Search, sixty_pictures
+from tests.external.browser.page.search import BROKEN, Search, fifty_pictures
 from tests.external.browser.visit import Visit
 
 
@@ -19,7 +19,7 @@ def classified(visit: Visit, url: str) -> None:
 
 def searched(visit: Visit, url: str) -> None:
     search = Search(visit, url).open()
-    pictures = sixty_pictures()
+    pictures = fifty_pictures()
     search.choose({"broken.jpg": BROKEN} | {name: pictures[name] for name in list(pictures)[:12]})
     search.wait_ready(12, failed=1)
     search.panel.get_by_text("1 picture could not be embedded").click()

@@ -17,7 +17,6 @@ from tests.process import ROOT
 
 AXE = ROOT / ".page-tools/axe/node_modules/axe-core/axe.min.js"
 LIGHTHOUSE = ROOT / ".page-tools/lighthouse/node_modules/.bin/lighthouse"
-TRIES = 3  # of Lighthouse, whose score of speed depends on what else the machine does
 
 pytestmark = in_a_browser
 
@@ -46,15 +45,10 @@ def test_axe_finds_nothing(visit: Visit, url: str, tab: str) -> None:
 )
 @pytest.mark.parametrize("tab", TABS)
 def test_lighthouse_gives_95_or_more(url: str, tab: str, tmp_path: Path) -> None:
-    """It measures time."""
-    scores: dict[str, float] = {}
-    for _ in range(TRIES):
-        for name, score in lighthouse(f"{url}/#{tab}", tmp_path / "report.json").items():
-            scores[name] = max(score, scores.get(name, 0))
-        if min(scores.values()) >= 95:
-            break
-    print(tab, scores)
-    assert min(scores.values()) >= 95, scores
+    """It measures time: where one score is low, two more reports must both be good."""
+    if min(lighthouse(f"{url}/#{tab}", tmp_path / "report.json").values()) < 95:
+        again = [lighthouse(f"{url}/#{tab}", tmp_path / "report.json") for _ in range(2)]
+        assert min(score for scores in again for score in scores.values()) >= 95, again
 
 
 def lighthouse(address: str, report: Path) -> dict[str, float]:

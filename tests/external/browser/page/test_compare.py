@@ -111,7 +111,7 @@ def test_the_same_comparison_is_offered_as_a_command(tab: Compare, url: str) -> 
         expect(code).to_contain_text(part)
 
 
-def test_it_works_with_the_keyboard_alone(tab: Compare) -> None:
+def test_comparing_works_with_the_keyboard_alone(tab: Compare) -> None:
     expect(tab.panel.get_by_text("0 labels.")).to_be_visible()  # the page has started
     tab.page.locator("#tab-classify").focus()
     tab.page.keyboard.press("End")

@@ -11,14 +11,14 @@ from playwright.sync_api import expect
 
 from tests.external.browser.page.classify import CAT
 from tests.external.browser.page.label_sets import LabelSets, answering
-from tests.external.browser.page.search import sixty_pictures
+from tests.external.browser.page.search import fifty_pictures
 from tests.external.browser.visit import in_a_browser
 from tests.label_sets import built
 from tests.process import PATIENT, Process
 
 pytestmark = in_a_browser
 
-PICTURES = sixty_pictures()
+PICTURES = fifty_pictures()
 COFFEE, ROCKET = PICTURES["coffee.jpg"], PICTURES["rocket.jpg"]
 KINDS = {
     "labels": [{"label": label, "examples": [base64.b64encode(ROCKET).decode()]} for label in ("a", "b")]

@@ -6,12 +6,12 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.external.browser.page.classify import CAT
 from tests.external.browser.page.label_sets import SECONDS, LabelSets, answering
-from tests.external.browser.page.search import sixty_pictures
+from tests.external.browser.page.search import fifty_pictures
 from tests.external.browser.visit import Visit, in_a_browser
 
 pytestmark = in_a_browser
 
-COFFEE = sixty_pictures()["coffee.jpg"]
+COFFEE = fifty_pictures()["coffee.jpg"]
 
 
 def test_a_build_that_takes_long_is_followed(sets: LabelSets, url: str) -> None:

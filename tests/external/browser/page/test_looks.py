@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Browser, expect
 
 from tests.external.browser.page.classify import SECONDS, Classify
@@ -9,60 +11,18 @@ from tests.external.browser.visit import SCHEMES, Visit, in_a_browser, visit_in
 
 pytestmark = in_a_browser
 
-# Relative luminance and contrast as WCAG 2 has them.
-CONTRAST = """([foreground, background]) => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
-  const luminance = (colour) => {
-    const [red, green, blue] = channels(colour).map(linear);
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const [less, more] = [luminance(foreground), luminance(background)].sort((a, b) => a - b);
-  return (more + 0.05) / (less + 0.05);
-}"""
-COLOURS = """() => {
-  const probe = document.body.appendChild(document.createElement("i"));
-  const colour = (name) => {
-    probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color;
-  };
-  const names = ["ground", "card", "text", "soft", "accent", "on-accent", "tint", "bad", "bad-tint", "edge"];
-  return Object.fromEntries(names.map((name) => [name, colour(name)]));
-}"""
-READABLE = [  # foreground, background, least contrast
-    ("text", "ground", 4.5),
-    ("text", "card", 4.5),
-    ("text", "tint", 4.5),
-    ("soft", "ground", 4.5),
-    ("soft", "card", 4.5),
-    ("soft", "tint", 4.5),
-    ("soft", "bad-tint", 4.5),
-    ("accent", "ground", 4.5),
-    ("accent", "card", 4.5),
-    ("accent", "tint", 4.5),
-    ("on-accent", "accent", 4.5),
-    ("bad", "card", 4.5),
-    ("bad", "bad-tint", 4.5),
-    ("bad", "tint", 4.5),
-    ("edge", "card", 3.0),
-    ("edge", "ground", 3.0),
-]
+GROUND = "getComputedStyle(document.body).backgroundColor"
 
 
-def test_the_colours_follow_the_system_and_can_be_read(visit: Visit, url: str) -> None:
-    page = visit.page
-    page.goto(f"{url}/")
+def test_the_colours_follow_the_system(visit: Visit, url: str) -> None:
+    visit.page.goto(f"{url}/")
+    grounds = []
     for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)
-        colours = page.evaluate(COLOURS)
-        faint = {
-            f"{front} on {back}": contrast
-            for front, back, least in READABLE
-            if (contrast := page.evaluate(CONTRAST, [colours[front], colours[back]])) < least
-        }
-        assert faint == {}, scheme
-        dark = page.evaluate(CONTRAST, [colours["ground"], "rgb(0, 0, 0)"]) < 2
-        assert dark == (scheme == "dark")
+        visit.page.emulate_media(color_scheme=scheme)
+        grounds.append([int(part) for part in re.findall(r"\d+", visit.page.evaluate(GROUND))])
+    light, dark = map(sum, grounds)
+    assert light > 3 * 230
+    assert dark < 3 * 50
 
 
 def test_a_theme_can_be_chosen_and_is_kept(visit: Visit, url: str) -> None:
@@ -72,15 +32,15 @@ def test_a_theme_can_be_chosen_and_is_kept(visit: Visit, url: str) -> None:
     # Against the system each time; auto comes between.
     for system, chosen in (SCHEMES, SCHEMES[::-1]):
         page.emulate_media(color_scheme=system)
-        before = page.evaluate(COLOURS)["ground"]
+        before = page.evaluate(GROUND)
         switch.click()
         switch.click()
         expect(switch).to_have_text(f"Theme: {chosen}")
-        after = page.evaluate(COLOURS)["ground"]
+        after = page.evaluate(GROUND)
         assert after != before
         page.reload()
         expect(switch).to_have_text(f"Theme: {chosen}")
-        assert page.evaluate(COLOURS)["ground"] == after
+        assert page.evaluate(GROUND) == after
 
 
 def test_no_width_scrolls_to_the_side(classify: Classify) -> None:

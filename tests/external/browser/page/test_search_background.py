@@ -131,7 +131,7 @@ def test_a_service_that_is_gone_is_told_and_asked_again(visit: Visit, url: str) 
     search.wait_ready(6)
 
 
-def test_it_can_be_stopped_and_goes_on(visit: Visit, url: str) -> None:
+def test_embedding_can_be_stopped_and_goes_on(visit: Visit, url: str) -> None:
     search = Search(visit, url).open()
     held: list[Route] = []  # or all would be embedded before the button is pressed
     visit.page.route("**/embed", lambda route: held.append(route))

@@ -168,7 +168,7 @@ def test_results_are_announced(classify: Classify) -> None:
     expect(announcer).to_have_text("cat.jpg: cat, 99.1 %")
 
 
-def test_it_works_behind_a_prefix(visit: Visit, url: str) -> None:
+def test_the_page_works_behind_a_prefix(visit: Visit, url: str) -> None:
     visit.page.route(
         f"{url}/clip/**", lambda route: route.continue_(url=route.request.url.replace("/clip/", "/"))
     )
