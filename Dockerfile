@@ -29,9 +29,9 @@ COPY requirements/ .
 # Delete OpenVINO's plugins for Intel's GPUs and NPUs, a third of it: the engine uses the CPU. And onnx's tests, half of it.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && case "$VARIANT" in \
-         gpu) set -- -r service-gpu.txt -r tracing.txt ;; \
+         gpu) set -- -r service-gpu.txt -r tracing.txt -r heif.txt ;; \
          export) set -- -r service.txt ;; \
-         *) set -- -r service.txt -r openvino.txt -r tracing.txt ;; \
+         *) set -- -r service.txt -r openvino.txt -r tracing.txt -r heif.txt ;; \
        esac \
     && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --require-hashes "$@" \
     && rm -f /app/.venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \

@@ -66,7 +66,7 @@ def test_what_cannot_differ_from_model_to_model_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "own", [{"thread": 1}, {"threads": -1}, {"image_formats": ["HEIC"]}, {"backend": "x"}]
+    "own", [{"thread": 1}, {"threads": -1}, {"image_formats": ["HEIF"]}, {"backend": "x"}]
 )
 def test_a_model_s_settings_have_names_and_bounds_too(own: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -10,17 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
-from clipserve.clip.formats import FORMATS
+from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
 from tests.clip.test_images import encoded
 
 ROOT = Path(__file__).parents[2]
 SPEC = ImageSpec(size=224)
-LIMITS = ImageLimits(image_formats=tuple(FORMATS))
+LIMITS = ImageLimits(image_formats=(*FORMATS, *OPTIONAL))
 WIDTH, HEIGHT = 1400, 840
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
@@ -97,17 +98,23 @@ CASES: dict[str, Callable[[], bytes]] = {
     "TIFF CMYK, turned": lambda: encoded(picture("CMYK"), "TIFF", exif=TURNED),
     "AVIF": lambda: encoded(picture(), "AVIF", speed=10),
     "AVIF RGBA 4:4:4": lambda: encoded(picture("RGBA"), "AVIF", speed=10, subsampling="4:4:4"),
+    "HEIC": lambda: encoded(picture(), "HEIF", quality=80),
+    "HEIC 4:4:4": lambda: encoded(picture(), "HEIF", quality=80, chroma=444),
+    "HEIC RGBA": lambda: encoded(picture("RGBA"), "HEIF", quality=80),
+    "HEIC of tiles": lambda: encoded(picture(), "HEIF", quality=80, tile_size=512),
     "a wide strip": lambda: encoded(picture(size=(8_000, 80))),
     "a high strip that is enlarged": lambda: encoded(picture("RGBA", size=(9, 900))),
 }
 
+
+pillow_heif.register_heif_opener()  # to make such files
 
 # Each image is decoded in a process of its own, which decodes a small one first: that loads what is loaded once.
 # Then the kernel forgets what the process has held before.
 DECODE = """
 import os, sys
 from pathlib import Path
-from clipserve.clip.formats import FORMATS
+from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ImageSpec
 
@@ -115,7 +122,7 @@ def held():
     status = Path("/proc/self/status").read_text()
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
-spec, limits = ImageSpec(size=224), ImageLimits(image_formats=tuple(FORMATS))
+spec, limits = ImageSpec(size=224), ImageLimits(image_formats=(*FORMATS, *OPTIONAL))
 for name in sys.argv[1:]:
     child = os.fork()
     if child:

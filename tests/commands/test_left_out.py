@@ -12,12 +12,12 @@ LABELS = ("--labels", "cat,dog")
 
 
 @pytest.fixture
-def heic(tmp_path: Path) -> Path:
+def raw(tmp_path: Path) -> Path:
     """A folder as a phone fills it."""
     folder = tmp_path / "phone"
     folder.mkdir()
     for number in range(12):
-        (folder / f"IMG_{number:04}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+        (folder / f"IMG_{number:04}.DNG").write_bytes(b"II*\0")
     (folder / "clip.mov").write_bytes(b"1")
     (folder / ".hidden.txt").write_bytes(b"1")
     return folder
@@ -31,13 +31,13 @@ def commands(folder: Path, out: Path) -> list[list[str | Path]]:
     ]
 
 
-def test_a_folder_of_heic_fails_and_its_files_are_counted_by_suffix(heic: Path, tmp_path: Path) -> None:
-    for command in commands(heic, tmp_path / "a.npz"):
+def test_a_folder_of_raw_photos_fails_and_its_files_are_counted_by_suffix(raw: Path, tmp_path: Path) -> None:
+    for command in commands(raw, tmp_path / "a.npz"):
         status, output, errors = run_here(*command)
         assert (status, output) == (1, ""), command
         assert "no image was found" in errors
-        assert "Left out by suffix: 12 .heic, 1 .mov." in errors
-    assert list(tmp_path.iterdir()) == [heic]
+        assert "Left out by suffix: 12 .dng, 1 .mov." in errors
+    assert list(tmp_path.iterdir()) == [raw]
 
 
 def test_an_empty_folder_fails(tmp_path: Path) -> None:
@@ -53,13 +53,13 @@ def test_an_empty_folder_fails(tmp_path: Path) -> None:
 
 def test_what_is_left_out_beside_images_is_said_and_is_no_failure(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 1)
-    for name in ("a.heic", "notes", "b.x1", "b.x2", "b.x3", "b.x4", "b.x5"):
+    for name in ("a.raw", "notes", "b.x1", "b.x2", "b.x3", "b.x4", "b.x5"):
         (folder / name).write_bytes(b"1")
-    (folder / "more.heic").write_bytes(b"1")
+    (folder / "more.raw").write_bytes(b"1")
     for command in commands(folder, tmp_path / "a.npz"):
         status, _, errors = run_here(*command)
         assert status == 0, command
-        assert "Left out by suffix: 2 .heic, 1 " in errors
+        assert "Left out by suffix: 2 .raw, 1 " in errors
         assert ", and files of 2 more suffixes." in errors
 
 

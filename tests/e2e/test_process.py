@@ -68,7 +68,7 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
         ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
         ({"host": "no such host"}, "cannot listen on no such host"),
         ({"port": "http"}, "CLIPSERVE_PORT='http'"),
-        ({"image_formats": "JPEG,HEIC"}, "HEIC is not one of"),
+        ({"image_formats": "JPEG,HEIF"}, "HEIF is not one of"),
         ({"models": f"{DEMO},{DEMO}"}, "the same name"),
         ({"model_settings": '{"dmo": {"threads": 1}}'}, "is about dmo, but what is served is demo"),
         (

@@ -21,7 +21,7 @@ _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16
 # Bytes of a pixel in decoder and image together, for decoders with buffers of their own. WebP: two canvases and a
 # copy of one, and another copy with alpha. AVIF: planes of 16 bits. TIFF: a file of one strip. GIF: a frame and its
 # canvas.
-_DECODER_BYTES = {"WEBP": 16, "AVIF": 24, "TIFF": 16, "GIF": 8}
+_DECODER_BYTES = {"WEBP": 16, "AVIF": 24, "HEIF": 24, "TIFF": 16, "GIF": 8}
 _WITH_ALPHA = frozenset(("LA", "PA", "RGBA", "La", "RGBa"))
 _BLOCK_BYTES = 128  # 8 x 8 coefficients of 16 bits
 _ROWS_AND_TABLES = 2_000_000  # buffers of constant size

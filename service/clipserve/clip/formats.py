@@ -22,9 +22,11 @@ FORMATS: dict[str, Callable[[bytes], bool]] = {
     "AVIF": _iso_brand(b"avif", b"avis"),
 }
 
+# The same, of a format whose decoder is a package of its own: that of `clipserve[heif]`.
+OPTIONAL = {"HEIC": _iso_brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")}
+
 # Formats that are never decoded, for the error.
 _FOREIGN: dict[str, Callable[[bytes], bool]] = {
-    "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
     "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
     "PDF": lambda head: head.startswith(b"%PDF"),
     "EPS": lambda head: head.startswith(b"%!PS"),
@@ -32,7 +34,7 @@ _FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
     "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
 }
-_KNOWN = FORMATS | _FOREIGN
+_KNOWN = FORMATS | OPTIONAL | _FOREIGN
 
 
 def sniff(data: bytes, allowed: Collection[str]) -> str:
@@ -46,8 +48,10 @@ def sniff(data: bytes, allowed: Collection[str]) -> str:
         if matches(head):
             if name in allowed:
                 return name
+            way = f" A server with clipserve[heif] accepts it if CLIPSERVE_IMAGE_FORMATS lists {name}."
             raise UnsupportedFormat(
                 f"the image is {name}, which is not accepted. Send one of {', '.join(allowed)}."
+                f"{way if name in OPTIONAL else ''}"
             )
     what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
     raise UnsupportedFormat(f"{what}. Send one of {', '.join(allowed)}.")

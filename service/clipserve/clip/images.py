@@ -149,7 +149,10 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, announced: Ima
             raise ValueError  # two frames of different sizes: no encoder writes that
         if limits.scaled_decode and header.pixels > SCALED_ABOVE:
             image.draft(None, (SCALED_MARGIN * spec.size, SCALED_MARGIN * spec.size))  # only of a JPEG
+        size = image.size
         image.load()
+        if image.size != size:
+            raise ValueError  # HEIC: the container and the picture in it say different sizes
         turn = None
         if limits.exif_transpose:
             image, turn = upright(image, spec)
@@ -178,7 +181,7 @@ def _open(name: str, data: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple
     """Open an image without loading it. A file of too many parts is refused before Pillow reads it."""
     parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
     scans = walk(name, data, parts)[SCANS]
-    image = Image.open(io.BytesIO(data), formats=[name])
+    image = opened(name, data)
     check_size(image.size, limits, scans)
     # A PNG may have its EXIF block after its pixels.
     oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
@@ -188,6 +191,23 @@ def _open(name: str, data: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple
     if header.decode_bytes > _ANY_DENSITY_BYTES:
         _check_density(header.pixels, len(data), limits)
     return image, header
+
+
+def opened(name: str, data: bytes) -> Image.Image:
+    """Open an image of this format, which `sniff` found. Decodes nothing.
+
+    Raises:
+        Exception: Pillow's or a decoder's; on hostile bytes that may be any.
+    """
+    if name == "HEIC":
+        import pillow_heif  # of an extra
+
+        # A preview would give other pixels, and depth maps are not asked for.
+        pillow_heif.register_heif_opener(
+            thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+        )
+        name = "HEIF"
+    return Image.open(io.BytesIO(data), formats=[name])
 
 
 def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:

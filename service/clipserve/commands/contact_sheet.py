@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from clipserve.client.images import read_file
-from clipserve.clip.formats import FORMATS, sniff
-from clipserve.clip.images import ImageLimits, read_header
+from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
+from clipserve.clip.images import ImageLimits, opened, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.commands.vectors.files import Found
 
@@ -67,10 +67,11 @@ def _picture(path: Path | None) -> str:
     file = io.BytesIO()
     try:
         image = read_file(path)
-        read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(FORMATS)))
-        with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
-            opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))
-            upright = ImageOps.exif_transpose(opened)
+        known = FORMATS | OPTIONAL
+        read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(known)))
+        with opened(sniff(image, known), image) as picture:
+            picture.draft("RGB", (2 * _SIDE, 2 * _SIDE))
+            upright = ImageOps.exif_transpose(picture)
             upright.thumbnail((_SIDE, _SIDE))
             upright.convert("RGB").save(file, "JPEG", quality=80)
     except Exception:  # from a decoder, as in clipserve.clip.images

@@ -8,11 +8,12 @@ wait longer. So sizes have a default for each, and the service chooses after it 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, PrivateAttr, SecretStr, field_validator
 
-from clipserve.clip.formats import FORMATS
+from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
 from clipserve.engine.nvidia import Device
@@ -102,7 +103,9 @@ class ModelSettings(BaseModel):
         description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
     )
     image_formats: Names = Field(
-        ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
+        ImageLimits.image_formats,
+        min_length=1,
+        description=f"decoded formats, of {', '.join((*FORMATS, *OPTIONAL))}",
     )
     max_pixels: int = Field(
         ImageLimits.max_pixels,
@@ -183,8 +186,11 @@ class ModelSettings(BaseModel):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(name.upper() for name in value)
-        if unknown := set(names) - set(FORMATS):
-            raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}")
+        known = (*FORMATS, *OPTIONAL)
+        if unknown := set(names) - set(known):
+            raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(known)}")
+        if "HEIC" in names and not find_spec("pillow_heif"):
+            raise ValueError("HEIC needs a decoder that is not installed: pip install 'clipserve[heif]'")
         return names
 
 

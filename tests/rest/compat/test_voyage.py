@@ -27,7 +27,7 @@ async def test_inputs_get_the_vectors_of_embed(running: Running, encoding: str |
         given = [np.frombuffer(base64.b64decode(each), "<f4") for each in given]
     images = [uri.partition(",")[2] for uri in URIS]
     expected = (await vectors_of(running, *images, texts=TEXTS[:1]))[[2, 0, 1]]
-    np.testing.assert_array_equal(np.float32(given), expected)
+    np.testing.assert_array_equal(np.array(given, np.float32), expected)
     assert answer["usage"]["total_tokens"] == len(TEXTS[0]) + 2
 
 

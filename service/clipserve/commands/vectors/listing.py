@@ -7,15 +7,17 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from clipserve.clip.formats import FORMATS
+from clipserve.clip.formats import FORMATS, OPTIONAL
 
-# Every format that a setting can allow. A file that the service refuses is reported, not skipped.
-_OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",)}
+# Every format that a setting can allow here. A file that the service refuses is reported, not skipped.
+_OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",), "HEIC": (".heif",)}
+_NAMES = (*FORMATS, *(OPTIONAL if find_spec("pillow_heif") else ()))
 SUFFIXES = frozenset(
-    suffix for name in FORMATS for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
+    suffix for name in _NAMES for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
 )
 
 _SHOWN_SUFFIXES = 5
@@ -92,7 +94,7 @@ def summary(left_out: Counter[str]) -> str:
     if others := len(left_out) - len(counts):
         counts.append(f"and files of {others:,} more suffixes")
     return (
-        f"Left out by suffix: {', '.join(counts)}. Convert images of other formats, such as HEIC, to JPEG; a file "
+        f"Left out by suffix: {', '.join(counts)}. Convert images of other formats to JPEG; a file "
         "that is named itself is taken whatever its suffix is."
     )
 

@@ -20,7 +20,8 @@ from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
-from clipserve.clip.formats import FORMATS, sniff
+from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
+from clipserve.clip.images import opened
 from clipserve.commands.progress import Shown
 from clipserve.commands.vectors.files import Finished, VectorFileError, write_vectors
 from clipserve.commands.vectors.journal import Journal
@@ -166,8 +167,8 @@ class _Run:
 def size_of(image: bytes) -> tuple[int, int]:
     """(width, height) in pixels from the header. Raises ItemFailed: there is no valid header."""
     try:
-        with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
-            return opened.size
+        with opened(sniff(image, FORMATS | OPTIONAL), image) as header:
+            return header.size
     except Exception:  # from a decoder, as in clipserve.clip.images; the service accepted the image
         raise ItemFailed("the service embeds it, but it has no header.", UndecodableImage.code) from None
 

@@ -1,0 +1,134 @@
+"""HEIC, as phones write it: pixels, orientation, and files that are broken or too large."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from clipserve.clip.images import ImageLimits, decode_pixels, read_header
+from clipserve.clip.manifest import ImageSpec
+from clipserve.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
+from tests.clip.test_decode_cost import ROOT, picture
+from tests.clip.test_images import encoded
+
+SPEC, LIMITS = ImageSpec(size=224), ImageLimits(image_formats=("JPEG", "PNG", "HEIC"))
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return encoded(image, "HEIF", **options)
+
+
+def as_png(data: bytes) -> bytes:
+    """What pillow-heif makes of a file, without loss."""
+    pillow_heif.register_heif_opener(thumbnails=False)
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, "PNG")
+    return file.getvalue()
+
+
+def turned(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+def photo_of(orientation: int, kind: str) -> bytes:
+    pillow_heif.register_heif_opener(thumbnails=False)
+    with Image.open(ROOT / "docs" / "cat.jpg") as cat:
+        return encoded(cat.convert("RGB"), kind, quality=90, exif=turned(orientation))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_container_turns_a_photo_and_its_exif_block_does_not_turn_it_again(orientation: int) -> None:
+    data = photo_of(orientation, "HEIF")
+    pixels = decode_pixels(data, SPEC, LIMITS)
+    np.testing.assert_array_equal(pixels, decode_pixels(as_png(data), SPEC, LIMITS))
+    # As of a JPEG that its EXIF block turns: of the eight ways to turn it, that one is the nearest.
+    jpegs = [decode_pixels(photo_of(way, "JPEG"), SPEC, LIMITS) for way in range(1, 9)]
+    far = [np.abs(pixels.astype(int) - jpeg).mean() for jpeg in jpegs]
+    assert 1 + int(np.argmin(far)) == orientation
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"quality": 50}),
+        ("RGB", {"chroma": 444, "quality": 90}),
+        ("RGB", {"quality": -1}),
+        ("L", {"quality": 80}),
+        ("RGBA", {"quality": 80}),
+        ("LA", {"quality": 80}),
+        ("I;16", {"quality": 80}),
+    ],
+)
+def test_pixels_are_those_of_pillow_heif(mode: str, options: dict[str, object]) -> None:
+    image = (
+        Image.new("I;16", (300, 200), 30_000) if mode == "I;16" else picture(size=(300, 200)).convert(mode)
+    )
+    data = heic(image, **options)
+    np.testing.assert_array_equal(
+        decode_pixels(data, SPEC, LIMITS), decode_pixels(as_png(data), SPEC, LIMITS)
+    )
+
+
+@pytest.mark.skipif(
+    not shutil.which("heif-enc"), reason="heif-enc is not installed (Debian: libheif-examples)"
+)
+@pytest.mark.parametrize("options", [["-q", "50"], ["-q", "90"], ["-L"], ["--thumb", "64"], ["-b", "10"]])
+def test_so_are_those_of_files_by_another_encoder(tmp_path: Path, options: list[str]) -> None:
+    picture(size=(330, 250)).save(tmp_path / "photo.png")
+    command = ["heif-enc", *options, str(tmp_path / "photo.png"), "-o", str(tmp_path / "photo.heic")]
+    subprocess.run(command, check=True, capture_output=True)
+    data = (tmp_path / "photo.heic").read_bytes()
+    np.testing.assert_array_equal(
+        decode_pixels(data, SPEC, LIMITS), decode_pixels(as_png(data), SPEC, LIMITS)
+    )
+
+
+def test_the_first_picture_of_a_series_is_taken() -> None:
+    first, second = picture(size=(200, 200)), Image.new("RGB", (300, 300))
+    data = heic(first, save_all=True, append_images=[second], primary_index=0)
+    np.testing.assert_array_equal(
+        decode_pixels(data, SPEC, LIMITS), decode_pixels(as_png(data), SPEC, LIMITS)
+    )
+
+
+def test_a_file_that_is_cut_short_or_changed_is_undecodable_or_a_picture() -> None:
+    data = heic(picture(size=(300, 200)), quality=50)
+    chance = random.Random(7)
+    broken = [data[: len(data) * part // 12] for part in range(1, 12)]
+    for _ in range(30):
+        changed = bytearray(data)
+        for _ in range(chance.choice((1, 8, 64))):
+            changed[chance.randrange(12, len(data))] = chance.randrange(256)
+        broken.append(bytes(changed))
+    refused = 0
+    for each in broken:
+        try:
+            assert decode_pixels(each, SPEC, LIMITS).shape == (224, 224, 3)
+        except (UndecodableImage, ImageTooLarge):
+            refused += 1
+    assert refused >= 11
+
+
+def test_a_large_one_is_refused_by_its_header() -> None:
+    data = heic(Image.new("RGB", (8_000, 7_000)), quality=1)
+    with pytest.raises(ImageTooLarge, match="56,000,000 pixels"):
+        read_header(data, SPEC, LIMITS)
+    dense = heic(Image.new("RGB", (7_000, 7_000)), quality=1)
+    with pytest.raises(ImageTooLarge, match=r"bytes, [0-9,]+ for each"):
+        decode_pixels(dense, SPEC, LIMITS)
+
+
+def test_a_server_without_it_names_what_is_missing() -> None:
+    with pytest.raises(UnsupportedFormat, match=r"clipserve\[heif\].*CLIPSERVE_IMAGE_FORMATS"):
+        decode_pixels(heic(picture(size=(30, 30))), SPEC, ImageLimits())
