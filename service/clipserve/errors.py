@@ -30,7 +30,7 @@
     ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
     │   └── RateLimited             the key has used up its rate; carries `retry_after` too
     ├── DeadlineExceeded          the answer was not ready in time
-    ├── BackendUnavailable        the encoders are not ready, or cannot be reached
+    ├── BackendUnavailable        the encoders are not ready, or cannot be reached; carries `retry_after`
     └── BackendFailed             the encoders returned an error, or invalid vectors
 
 An error says what was wrong, and has the limit and the actual value if they apply. It has no status code: only the
@@ -253,6 +253,7 @@ class DeadlineExceeded(ClipError):
 
 class BackendUnavailable(ClipError):
     code = "backend_unavailable"
+    retry_after = 1.0  # it may be back by then; a process that ends is replaced
 
 
 class BackendFailed(ClipError):

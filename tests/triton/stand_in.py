@@ -28,13 +28,14 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
 
     Attributes:
         ready: what it says when it is asked.
-        asked: how often it has told a configuration.
+        asked, asked_ready: how often it has told a configuration, and whether it is ready.
         calls: rows of each call that it was sent.
         shapes: of the first input of each of them.
         peers: the methods that were asked, each with the address that asked.
         value: every number of its vectors.
         dim, output: how long its vectors are, and the name that they come by.
         failure: what calls get instead of vectors.
+        poison: calls with a token of this id get INTERNAL.
         answering: cleared, it answers no call and no question; set again, it answers them all.
         watched: cleared, it answers no question.
         computing: cleared, it answers no call.
@@ -47,12 +48,13 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.value = 0.0
         self.dim, self.output = MANIFEST.embed_dim, "embedding"
         self.ready = True
-        self.asked = 0
+        self.asked = self.asked_ready = 0
         self.calls: list[int] = []
         self.shapes: list[tuple[int, ...]] = []
         self.peers: set[tuple[str, str]] = set()
         self.cancelled = 0
         self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.poison: int | None = None
         self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for event in (self.answering, self.watched, self.computing):
             event.set()
@@ -80,6 +82,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             model.parameters[key].string_value = value
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        self.asked_ready += 1
         self.peers.add(("ModelReady", context.peer()))
         await self.answering.wait()
         await self.watched.wait()
@@ -107,6 +110,8 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        if self.poison and self.poison in np.frombuffer(request.raw_input_contents[0], np.int32):
+            await context.abort(grpc.StatusCode.INTERNAL, "this cannot be computed")
         vectors = np.full((rows, self.dim), self.value, np.float32)
         output = service_pb2.ModelInferResponse.InferOutputTensor(
             name=self.output, datatype="FP32", shape=vectors.shape

@@ -62,7 +62,7 @@ async def test_a_call_is_made_again_once(one: StandIn, two: StandIn) -> None:
     [
         ((grpc.StatusCode.UNAVAILABLE, "[request id: 1] Exceeds maximum queue size"), Overloaded),
         ((grpc.StatusCode.UNAVAILABLE, "Request timeout expired"), DeadlineExceeded),
-        ((grpc.StatusCode.INTERNAL, "out of memory"), BackendFailed),
+        ((grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input"), BackendFailed),
     ],
 )
 async def test_what_is_an_answer_is_not_asked_for_elsewhere(

@@ -16,7 +16,7 @@ import orjson
 from clipserve import __version__
 from clipserve.api.limits import RequestLimits
 from clipserve.clip.template_sets import TEMPLATE_SETS
-from clipserve.errors import ClipError, LabelSetNotReady, Overloaded
+from clipserve.errors import BackendUnavailable, ClipError, LabelSetNotReady, Overloaded
 from clipserve.rest.errors import FRONT_CODES, Render, kinds, problem, status_of
 from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.schemas import Json, Schemas, drop_unused, filled, refer
@@ -139,7 +139,7 @@ def _failure(raised: Sequence[type[ClipError]], schema: Json, render: Render) ->
     answer = render(first("What was wrong, in a sentence.", **late), _REQUEST_ID)
     if Overloaded in raised:
         headers = _headers("Retry-After")
-    if LabelSetNotReady in raised:
+    if not {LabelSetNotReady, BackendUnavailable}.isdisjoint(raised):
         headers = _headers("Retry-After-If-Known")
     content = {"schema": schema, "example": orjson.loads(answer.body)}
     codes = ", ".join(kind.code for kind in raised)

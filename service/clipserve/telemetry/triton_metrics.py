@@ -42,14 +42,15 @@ class TritonMetrics:
         )
         self.retries = make.counter(
             "triton_retries_total",
-            "Calls retried on another Triton server, by the failure of the first: unavailable, not_found, silent.",
+            "Calls retried on another Triton server, by the failure of the first: unavailable, not_found, silent, "
+            "internal.",
             "reason",
         )
-        for reason in ("unavailable", "not_found", "silent"):
+        for reason in ("unavailable", "not_found", "silent", "internal"):
             self.retries(reason)
         make.read(
             "triton_endpoint_up",
-            "Whether a Triton server serves the model, as it said when last asked.",
+            "Whether a Triton server serves the model: it said so when last asked, and has passed its last trial.",
             ["endpoint", "model"],
             lambda: [(server, state.up) for server, state in self._states()],
         )

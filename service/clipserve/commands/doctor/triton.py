@@ -62,7 +62,7 @@ async def _asked(server: str, address: Address, manifest: ModelManifest, options
                 return problem(
                     f"Triton at {server} does not serve {names} now", f"look at its log; {_REPOSITORY}"
                 )
-            rows = await expected.rows(connection)
+            served = await expected.served(connection)
     except BackendUnavailable as error:
         return problem(
             f"Triton at {server}: {error.detail}", f"serve the same artifact at both: {_REPOSITORY}"
@@ -74,9 +74,10 @@ async def _asked(server: str, address: Address, manifest: ModelManifest, options
         return problem(f"Triton at {server} cannot be asked: {reason}", f"start it, or {_URL}")
     finally:
         await connection.aclose()
+    images, texts = served["image"].rows, served["text"].rows
     return ok(
         f"Triton at {server} serves {manifest.fingerprint(precision=expected.precision)} in "
-        f"{expected.precision or manifest.precision}, up to {rows['image']} images and {rows['text']} texts a call"
+        f"{expected.precision or manifest.precision}, up to {images} images and {texts} texts a call"
     )
 
 

@@ -7,14 +7,16 @@ both models, and that they are the artifact that this gateway holds (`Expected`)
 before Triton, and servers may stop and come back: a call is refused at once only if all servers are known to be
 gone. `Endpoints` finds the servers and chooses one for each call.
 
-If a server is gone or leaving (UNAVAILABLE, NOT_FOUND), or does not respond while a call waits, the call is retried
-once on another server, within its deadline. The first server gets calls again when its watch
-has found it ready. Encoding has no side effects, so both may compute it. A full queue and a missed
-deadline are answers, not failures of a server: such a call is not retried, which would only move the load.
+If a server is gone or leaving, computes nothing (INTERNAL), or does not respond while a call waits, the call is
+retried once on another server, within its deadline. The first server gets calls again when it has passed a trial
+(`watch`). Encoding has no side effects, so both may compute it. `failures` has the table. If there is no other, or
+it answers INTERNAL too, its trial decides: if it passes, the call is at fault, and the batcher retries it row by
+row; if not, there is no server.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ from tritonclient.grpc import InferResult
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
+from clipserve.engine.triton.canary import Canary
 from clipserve.engine.triton.contract import EMBEDDING, TOWERS, Tower, inputs
 from clipserve.engine.triton.endpoint import Endpoint
 from clipserve.engine.triton.endpoints import Endpoints, LookUp
@@ -32,7 +35,7 @@ from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere
 from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.options import TritonOptions
-from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
@@ -52,6 +55,7 @@ class TritonBackend:
         self._options = options
         self._metrics = metrics
         self._expected = Expected(manifest)
+        self._canary = Canary(self._expected)
         self.endpoints = Endpoints(options.addresses, self._connect, look_up, options.look_up_seconds)
 
     @property
@@ -85,7 +89,7 @@ class TritonBackend:
 
     def _connect(self, server: str, address: Address) -> Endpoint:
         connection = self._options.connect(server, address)
-        return Endpoint(server, connection, self._expected, self._metrics.triton)
+        return Endpoint(server, connection, self._expected, self._canary, self._metrics.triton)
 
     async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
         model = self._expected.models[tower]
@@ -100,18 +104,33 @@ class TritonBackend:
             raise BackendFailed("Triton's answer cannot be read.") from None
         if embeddings.shape != (call.rows, self._embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
+        self._canary.learn(call, embeddings)
         return embeddings
 
     async def _asked(self, call: TritonCall) -> InferResult:
         """The answer of one server, or else of one other."""
-        first, reason = None, ""
-        while server := self.endpoints.choose(call.tower, call.rows, but=first):
-            if first:
+        asked: list[Endpoint] = []
+        reason = ""
+        while len(asked) < 2 and (server := self.endpoints.choose(call.tower, call.rows, but=asked)):
+            if asked:
                 self._metrics.triton.retries(reason).inc()
+            asked.append(server)
             try:
-                return await server.infer(call, remaining(self._options.deadline_seconds), movable=not first)
+                return await server.infer(call, self._seconds(), movable=len(asked) == 1)
             except TryElsewhere as failure:
-                if first:
-                    break
-                first, reason = server, failure.reason
+                reason = failure.reason
+        if reason == "internal" and await self._passes(asked[-1]):
+            raise BackendFailed("Triton failed on this request.")
         raise BackendUnavailable("Triton is not reachable, or does not serve this model now.")
+
+    async def _passes(self, server: Endpoint) -> bool:
+        """Whether a server on which a call has failed passes its trial."""
+        try:
+            async with asyncio.timeout(self._seconds()):
+                return await server.watch.passes()
+        except TimeoutError:
+            raise DeadlineExceeded("Triton did not answer in time.") from None
+
+    def _seconds(self) -> float:
+        """Until the request's deadline."""
+        return remaining(self._options.deadline_seconds)

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind
 from tritonclient.grpc import InferResult
 
 from clipserve.concurrency import clears_frame, kept_running
+from clipserve.engine.triton.canary import Canary
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import CALL_ROWS
 from clipserve.engine.triton.expected import Expected
@@ -39,9 +40,11 @@ class Endpoint:
         leaving: the look-up of its name no longer gives its address; it gets no new calls.
     """
 
-    def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
+    def __init__(
+        self, server: str, connection: Channel, expected: Expected, canary: Canary, metrics: TritonMetrics
+    ) -> None:
         self._server, self._model = server, expected.name
-        self.watch = TritonWatch(server, connection, expected)
+        self.watch = TritonWatch(server, connection, expected, canary)
         self.rows = 0
         self._connection = connection
         self._shared = SharedMemory(server, connection)
@@ -61,7 +64,7 @@ class Endpoint:
         """The server's answer to a call. `seconds`: the timeout. `movable`: `move_calls` may cancel it.
 
         Raises:
-            TryElsewhere: the server is gone or leaving, or does not respond.
+            TryElsewhere: the server is gone or leaving, does not respond, or computes nothing.
             ClipError: see `failures`.
         """
         self.rows += call.rows
@@ -89,7 +92,7 @@ class Endpoint:
         """Send the call, with its pixels in shared memory where the server reads them there."""
         region = None
         if call.tower == "image":
-            most = min(CALL_ROWS["image"], self.watch.max_batch.get("image", 0))
+            most = min(CALL_ROWS["image"], self.watch.max_rows("image"))
             region = await self._shared.lend(call.arrays[0], max(most, call.rows))
         if region is not None:
             try:
@@ -117,6 +120,7 @@ class Endpoint:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        self.watch.close()
         await self._shared.aclose()
         await self._connection.aclose()
 

@@ -6,14 +6,15 @@ ready, servers that the name has lost get no new calls, and are closed when thei
 look-up fails, the known servers stay.
 
 A call goes to the ready server with the fewest unanswered rows, among equals to the one chosen longest ago.
-If none is ready, a call goes to a server that does not respond or has just failed: on few cores a busy server
-answers its watch slowly, and refusing calls would turn load into an outage.
+If none is ready, a call goes to a server that does not respond, or has just failed and is on trial: on few cores a
+busy server answers its watch slowly, and refusing calls would turn load into an outage. A server that has failed
+its trial gets none.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
 from clipserve.concurrency import kept_running
@@ -75,15 +76,15 @@ class Endpoints:
 
     def max_batch(self, tower: Tower) -> int:
         """The most rows that every server takes in one call; 0: no server is known."""
-        limits = [endpoint.watch.max_batch.get(tower, 0) for endpoint in self._endpoints.values()]
+        limits = [endpoint.watch.max_rows(tower) for endpoint in self._endpoints.values()]
         return min(filter(None, limits), default=0)
 
-    def choose(self, tower: Tower, rows: int, but: Endpoint | None = None) -> Endpoint | None:
+    def choose(self, tower: Tower, rows: int, but: Collection[Endpoint] = ()) -> Endpoint | None:
         """The server for a call of so many rows; None: there is none except `but`."""
         fit = (
             each
             for each in self._endpoints.values()
-            if each is not but and not each.leaving and each.watch.max_batch.get(tower, 0) >= rows
+            if each not in but and not each.leaving and each.watch.max_rows(tower) >= rows
         )
         chosen = min(fit, key=lambda each: (not each.watch.trusted, each.rows, each.turn), default=None)
         if chosen is not None:

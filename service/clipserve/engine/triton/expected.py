@@ -26,8 +26,13 @@ from clipserve.engine.triton.contract import (
 from clipserve.errors import BackendUnavailable
 
 
-class _Served(NamedTuple):
-    """Of a model's configuration: the rows of a call, what it computes in, and the lengths of texts, if stated."""
+class Served(NamedTuple):
+    """Of a model's configuration.
+
+    Attributes:
+        rows: the most of one call.
+        precision: what it computes in. `lengths`: of texts, if stated.
+    """
 
     rows: int
     precision: str
@@ -60,6 +65,11 @@ class Expected:
     def precision(self) -> str | None:
         return None if self._precision == self._manifest.precision else self._precision
 
+    @property
+    def served_precision(self) -> str:
+        """The precision that the servers compute in, the artifact's own too."""
+        return self._precision or self._manifest.precision
+
     def padded(self, token_ids: TokenIds) -> TokenIds:
         """int32 [N, L], padded again: a server that came after the first padding may not take its length."""
         rows, tokens = token_ids.shape
@@ -75,8 +85,8 @@ class Expected:
         answers = await together(server.ask("ModelReady", model) for model in self.models.values())
         return all(answer.ready for answer in answers)
 
-    async def rows(self, server: Channel) -> dict[Tower, int]:
-        """Compare both models with the manifest, and return for each encoder the most rows of a call.
+    async def served(self, server: Channel) -> dict[Tower, Served]:
+        """Compare both models with the manifest, and return what the server's configurations say.
 
         Raises:
             BackendUnavailable: the models are others, or compute in another precision than the first server's.
@@ -97,9 +107,9 @@ class Expected:
         if text.lengths:
             shorter = [each for each in text.lengths if each < self._manifest.text.context_length]
             self.text_buckets = [each for each in self.text_buckets if each in shorter]
-        return dict(zip(TOWERS, (image.rows, text.rows), strict=True))
+        return dict(zip(TOWERS, (image, text), strict=True))
 
-    async def _checked(self, server: Channel, tower: Tower) -> _Served:
+    async def _checked(self, server: Channel, tower: Tower) -> Served:
         """Compare Triton's model with the manifest.
 
         Raises:
@@ -129,7 +139,7 @@ class Expected:
                 "Write the repository again from the same artifact."
             )
         lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
-        return _Served(max(1, int(config.max_batch_size)), known[served], lengths)
+        return Served(max(1, int(config.max_batch_size)), known[served], lengths)
 
     def _lengths(self, model: str, stated: str) -> list[int]:
         """The lengths that a model states; none if it states none. Raises BackendUnavailable."""

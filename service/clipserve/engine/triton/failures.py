@@ -1,7 +1,16 @@
-"""Translates Triton's errors into ours.
+"""What each failure of a call means: for its caller, for the call, and for the server.
+
+    Triton's answer                          the caller's error   the call          the server
+    UNAVAILABLE, its queue is full           Overloaded           is answered       stays in use
+    UNAVAILABLE, waited too long in it       DeadlineExceeded     is answered       stays in use
+    DEADLINE_EXCEEDED                        DeadlineExceeded     is answered       stays in use
+    UNAVAILABLE, NOT_FOUND: gone             -                    goes elsewhere    is tried (`watch`)
+    INTERNAL, UNKNOWN: it computes nothing   -                    goes elsewhere    is tried (`watch`)
+    any other: the request is at fault       BackendFailed        is answered       stays in use
 
 UNAVAILABLE means that the server is gone, or that its queue is full, or that a row waited too long in the queue;
-only the message tells these apart.
+only the message tells these apart. INTERNAL comes from a GPU that is lost, and from a row that cannot be computed:
+only a trial of the server tells these apart.
 """
 
 from __future__ import annotations
@@ -13,7 +22,14 @@ import grpc
 from clipserve.errors import BackendFailed, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.log import logger
 
-Reason = Literal["unavailable", "not_found", "silent"]
+Reason = Literal["unavailable", "not_found", "silent", "internal"]
+
+_ELSEWHERE: dict[grpc.StatusCode, Reason] = {
+    grpc.StatusCode.UNAVAILABLE: "unavailable",
+    grpc.StatusCode.NOT_FOUND: "not_found",
+    grpc.StatusCode.INTERNAL: "internal",
+    grpc.StatusCode.UNKNOWN: "internal",
+}
 
 
 class TryElsewhere(Exception):
@@ -26,16 +42,14 @@ class TryElsewhere(Exception):
 
 def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
     """The exception to raise for the failure of a call."""
-    status, message = str(error.code()), str(error.details()).lower()
+    status, message = error.code(), str(error.details()).lower()
     if "maximum queue size" in message:
         return Overloaded("Triton's queue is full.", retry_after=1)
     if "timeout expired" in message:
         return DeadlineExceeded("the request waited in Triton's queue until its deadline.")
-    if "DEADLINE_EXCEEDED" in status:
+    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("Triton did not answer in time.")
-    if "UNAVAILABLE" in status:
-        return TryElsewhere("unavailable")
-    if "NOT_FOUND" in status:
-        return TryElsewhere("not_found")
-    logger.error("triton_failed", status=status, message=message[:500])
-    return BackendFailed("Triton failed on this request.")
+    reason = _ELSEWHERE.get(status)
+    if reason in (None, "internal"):
+        logger.error("triton_failed", status=str(status), message=message[:500])
+    return TryElsewhere(reason) if reason else BackendFailed("Triton failed on this request.")

@@ -4,6 +4,10 @@ The check runs a few times a second, so that readiness follows a change within a
 no, or refuses the connection, is gone. A server that does not respond for a while is silent: it is not ready, but
 may still get calls if no other server is. An answer to any call counts as a response: a busy server may answer the
 check slowly.
+
+A server is in use until a call fails there (`doubt`). Then the next check, made at once, is a trial: the models are
+compared again, and the server computes the rows of `Canary`. If it fails, the server is sick and gets no calls. The
+next trial follows after a second, each later one after twice the pause; or at once, if it was gone meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +15,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
 
 import grpc
 
+from clipserve.engine.triton.canary import Canary, Sick
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tower
-from clipserve.engine.triton.expected import Expected
+from clipserve.engine.triton.expected import Expected, Served
 from clipserve.errors import ClipError
 from clipserve.telemetry.log import logger
 
@@ -25,45 +32,72 @@ from clipserve.telemetry.log import logger
 _WATCH_SECONDS = 0.2
 _PROBE_SECONDS = 0.5
 _STATISTICS_EVERY = 5  # looks
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two trials of a sick server
 _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+State = Literal["connecting", "ready", "silent", "gone", "mismatch", "sick"]
 
 
 class TritonWatch:
     """Checks the two models of one artifact on one server.
 
     Attributes:
-        ready: whether the last check found both models ready.
-        max_batch: encoder -> the most rows of one call; empty while Triton is gone.
+        served: encoder -> what its model takes; empty while the server is gone or sick.
         refused: why this server must not be used; None: it has the right artifact, or was not compared yet.
         phases: (Triton's model, phase of its work) -> seconds that the server has counted since it started.
     """
 
-    def __init__(self, server: str, connection: Channel, expected: Expected) -> None:
+    def __init__(self, server: str, connection: Channel, expected: Expected, canary: Canary) -> None:
         self._server = server
         self._connection = connection
         self._expected = expected
-        self.ready = False
-        self.max_batch: dict[Tower, int] = {}
+        self._canary = canary
+        self.served: dict[Tower, Served] = {}
         self.refused: str | None = None
         self.phases: dict[tuple[str, str], float] = {}
-        self._state = "connecting"
-        self._question: asyncio.Task[bool] | None = None
+        self._state: State = "connecting"
+        self._question: asyncio.Task[tuple[State, str]] | None = None
         self._asked_at = 0.0  # when the question was put
         self._alive_at = 0.0  # when it last answered a call, or was found not ready
-        self._doubts = self._settled = 0  # failed calls; how many of them are older than the last good look
+        self._doubts = self._settled = 0  # failed calls; how many of them are older than the last good trial
+        self._doubted, self._looked = asyncio.Event(), asyncio.Event()
+        self._ailment = ""  # of a sick server
+        self._pause = self._trial_at = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the last check found both models ready, and no trial since has failed."""
+        return self._state == "ready"
 
     @property
     def trusted(self) -> bool:
-        """Whether it is ready, and no call has failed since that check began."""
+        """Whether it is ready, and no call has failed since its last trial began."""
         return self.ready and self._doubts == self._settled
 
+    def max_rows(self, tower: Tower) -> int:
+        """The most rows of a call; 0: the server gets none now."""
+        return self.served[tower].rows if tower in self.served else 0
+
     def doubt(self) -> None:
-        """A call failed: distrust the server until a check that begins after this finds it ready."""
+        """A call failed: distrust the server until it passes a trial that begins after this."""
         self._doubts += 1
+        self._doubted.set()
+
+    async def passes(self) -> bool:
+        """Wait for the trial of the present doubts; whether the server passes."""
+        doubts = self._doubts
+        while self.served and self._settled < doubts:
+            await self._looked.wait()
+        return self._settled >= doubts
 
     def heard(self) -> None:
         """The server answered a call."""
         self._alive_at = time.monotonic()
+
+    def close(self) -> None:
+        """End the waiting for a trial, which will not come."""
+        self.served = {}
+        self._looked.set()
 
     async def run(self, on_lost: Callable[[], None]) -> None:
         """Check until cancelled.
@@ -80,7 +114,10 @@ class TritonWatch:
                 elif self.ready and looks % _STATISTICS_EVERY == 0:
                     await self._read_statistics()
                 looks += 1
-                await asyncio.sleep(_WATCH_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_WATCH_SECONDS):
+                        await self._doubted.wait()
+                self._doubted.clear()
         finally:
             if self._question is not None:
                 self._question.cancel()
@@ -99,11 +136,14 @@ class TritonWatch:
                 return
             await asyncio.wait({self._question}, timeout=left)
         try:
-            self._enter(
-                *(("ready", "") if self._question.result() else ("gone", "it does not serve both models"))
-            )
+            self._enter(*self._question.result())
         except grpc.aio.AioRpcError as error:
             self._enter("gone", str(error.details()))
+        except Sick as error:
+            self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
+            self._trial_at = time.monotonic() + self._pause
+            self._ailment = str(error)
+            self._enter("sick", self._ailment)
         except ClipError as error:
             self._enter("mismatch", error.detail)
         except Exception:  # an answer that is none: no common base
@@ -112,28 +152,36 @@ class TritonWatch:
         finally:
             self._question = None
 
-    async def _ask(self) -> bool:
+    async def _ask(self) -> tuple[State, str]:
         doubts = self._doubts
         if not await self._expected.ready(self._connection):
-            return False
-        if not self.max_batch or doubts != self._settled:  # it may be another server than before
-            self.max_batch = await self._expected.rows(self._connection)
+            return "gone", "it does not serve both models"
+        if time.monotonic() < self._trial_at:
+            return "sick", self._ailment
+        if not self.served or doubts != self._settled:  # it may be another server than before
+            served = await self._expected.served(self._connection)
+            if doubts != self._settled:
+                await self._canary.check(self._connection)
+            self.served = served
         self._settled = doubts
-        return True
+        return "ready", ""
 
-    def _enter(self, state: str, reason: str) -> None:
+    def _enter(self, state: State, reason: str) -> None:
         """Remember what the server is like; log it when it has changed."""
         if self.ready and state == "gone":
             self._alive_at = time.monotonic()  # what it has begun, it may still end
-        self.ready = state == "ready"
         self.refused = reason if state == "mismatch" else None
-        if state in ("gone", "mismatch"):
-            self.max_batch = {}
+        if state in ("gone", "mismatch", "sick"):
+            self.served = {}
+        if state in ("ready", "gone"):
+            self._pause = self._trial_at = 0.0
         if state != self._state:
             logger.warning(
                 "triton", state=state, reason=reason, model=self._expected.name, endpoint=self._server
             )
         self._state = state
+        self._looked.set()  # for those who wait now
+        self._looked.clear()
 
     async def _read_statistics(self) -> None:
         for model in self._expected.models.values():

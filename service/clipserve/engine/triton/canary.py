@@ -1,0 +1,67 @@
+"""The trial of a server: one row for each encoder, whose vector is known.
+
+A server whose GPU is lost says that its models are ready, and answers each call with an error within milliseconds.
+Only a call tells. The rows are the first that a server has answered: those of the service's self-test, which
+compares their vectors with the artifact's before it serves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import grpc
+import numpy as np
+
+from clipserve.clip.reference import MIN_COSINE, lowest_cosine
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.triton.connection import Channel
+from clipserve.engine.triton.contract import EMBEDDING, Tower
+from clipserve.engine.triton.expected import Expected
+from clipserve.engine.triton.failures import TryElsewhere, translated
+from clipserve.engine.triton.message import TritonCall
+from clipserve.errors import Overloaded
+
+_SECONDS = 10.0  # for an answer: a busy server may have a queue
+
+
+class Sick(Exception):
+    """The server computes nothing, or other vectors."""
+
+
+class Canary:
+    """The rows, shared by all servers. Before the first answers there are none, and every server passes."""
+
+    def __init__(self, expected: Expected) -> None:
+        self._expected = expected
+        self._known: dict[Tower, tuple[TritonCall, Embeddings]] = {}  # float32 [1, D]
+
+    def learn(self, call: TritonCall, embeddings: Embeddings) -> None:
+        """Keep the first row of the first answer of each encoder. `embeddings`: float32 [N, D]."""
+        if call.tower not in self._known:
+            row = replace(call, arrays=[array[:1].copy() for array in call.arrays])
+            self._known[call.tower] = row, embeddings[:1].copy()
+
+    async def check(self, server: Channel) -> None:
+        """Have the server compute the rows. A full queue is no fault of the server.
+
+        Raises:
+            Sick: it fails, does not answer in time, or gives another vector; the message says which.
+            grpc.aio.AioRpcError: it is gone.
+        """
+        for tower, (call, known) in list(self._known.items()):
+            if tower == "text":  # a server that came later may take other lengths
+                token_ids, lengths = call.arrays
+                call = replace(call, arrays=[self._expected.padded(token_ids), lengths])
+            try:
+                answer = await server.infer(call.message(_SECONDS), _SECONDS, headers={})
+            except grpc.aio.AioRpcError as error:
+                failure = translated(error)
+                if isinstance(failure, Overloaded):
+                    continue
+                if isinstance(failure, TryElsewhere) and failure.reason != "internal":
+                    raise
+                raise Sick(f"{tower}: {error.details()}") from None
+            vector = np.asarray(answer.as_numpy(EMBEDDING), np.float32)
+            cosine = lowest_cosine(vector, known) if vector.shape == known.shape else np.nan
+            if not cosine >= MIN_COSINE[self._expected.served_precision]:  # also true of NaN
+                raise Sick(f"{tower}: a vector is at cosine {cosine:.6f} to the one before")

@@ -1,0 +1,151 @@
+"""A Triton that answers every call with an error at once, as one does whose GPU is lost, while 64 clients ask.
+
+A real Triton stands behind a port that can play the sick one: it passes all on, but calls once `sick` is set.
+`make test-all ONLY=triton ARGS="-s -k sick"` prints the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+import pytest
+
+from tests.process import Process
+from tests.support import form, png
+
+if TYPE_CHECKING:
+    from .conftest import Triton
+
+CLIENTS, CALLS = 64, 4  # calls of one encoder at a time
+ILLEGAL = (grpc.StatusCode.INTERNAL, "onnx runtime error 1: CUDA failure 700: an illegal memory access")
+Ask = Callable[[], Awaitable[None]]
+
+
+class Port(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
+    """Passes every message on to `url`. `sick`: calls fail at once. `failed`: how many did."""
+
+    def __init__(self, url: str) -> None:
+        self._channel = grpc.aio.insecure_channel(url, options=[("grpc.max_receive_message_length", -1)])
+        self.sick, self.failed, self.url = False, 0, ""
+
+    def service(self, details: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(partial(self._pass_on, details.method))
+
+    async def _pass_on(self, method: str, message: bytes, context: Any) -> Any:
+        if self.sick and method.endswith("/ModelInfer"):
+            self.failed += 1
+            await context.abort(*ILLEGAL)
+        try:
+            return await self._channel.unary_unary(method)(message)
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details())
+
+
+@asynccontextmanager
+async def port_to(triton: Triton) -> AsyncIterator[Port]:
+    port, listening = Port(triton.url), grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    listening.add_generic_rpc_handlers((port,))
+    port.url = f"127.0.0.1:{listening.add_insecure_port('127.0.0.1:0')}"
+    await listening.start()
+    yield port
+    await listening.stop(None)
+
+
+class Load:
+    """Clients of a gateway, each with one request at a time. `answers`: (phase, status, code) -> requests."""
+
+    def __init__(self, url: str) -> None:
+        self.phase = "well"
+        self.answers: Counter[tuple[str, int, str]] = Counter()
+        self.retry_after: set[str | None] = set()  # of answers with 503
+        self.client = httpx.AsyncClient(
+            base_url=url, timeout=60, limits=httpx.Limits(max_connections=CLIENTS)
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        clients = [asyncio.create_task(self._ask(number)) for number in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            for each in clients:
+                each.cancel()
+            await asyncio.wait(clients)
+            await self.client.aclose()
+
+    async def _ask(self, number: int) -> None:
+        picture = form([png(number)], {})
+        while True:
+            phase = self.phase
+            files = picture if number % 2 else form([], {"text": f"{time.monotonic()}"})
+            answer = await self.client.post("/embed", files=files)
+            code = "" if answer.status_code == 200 else answer.json()["code"]
+            self.answers[phase, answer.status_code, code] += 1  # of the phase that it was sent in
+            if answer.status_code == 503:
+                self.retry_after.add(answer.headers.get("Retry-After"))
+            await asyncio.sleep(0.05)
+
+    def count(self, phase: str, *, failed: bool) -> int:
+        return sum(
+            n for (sent, status, _), n in self.answers.items() if sent == phase and failed == (status != 200)
+        )
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not await holds():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["beside a well one", "alone"])
+async def test_a_sick_triton_loses_at_most_the_calls_in_flight(triton: Triton, others: int) -> None:
+    async with port_to(triton) as port:
+        urls = ",".join([port.url, triton.url][: 1 + others])
+        process = Process(backend="triton", triton_url=urls, deadline_seconds=30, max_queue_seconds=60)
+        await asyncio.to_thread(process.wait_ready)
+        load = Load(process.url)
+
+        async def ready() -> bool:
+            return (await load.client.get("/readyz")).status_code == 200
+
+        async def up() -> bool:
+            metrics = (await load.client.get(process.operations_url + "/metrics")).text
+            return f'clipserve_triton_endpoint_up{{endpoint="{port.url}",model="demo"}} 1.0' in metrics
+
+        try:
+            await _until(up)
+            async with load.running():
+                await asyncio.sleep(2)
+                load.phase, port.sick = "falls sick", True
+                await asyncio.sleep(1)
+                load.phase = "sick"
+                await asyncio.sleep(5)
+                was_ready, port_was_up = await ready(), await up()
+                load.phase, port.sick = "mends", False
+                await asyncio.sleep(5)
+                load.phase = "mended"
+                await asyncio.sleep(3)
+                back = await up()
+        finally:
+            status, log = process.stop()
+            print("\n", dict(sorted(load.answers.items())), "calls that failed at the sick one:", port.failed)
+            print("ready while sick:", was_ready, "up:", port_was_up, "back:", back, load.retry_after)
+    assert status == 0
+    assert (was_ready, port_was_up, back) == (bool(others), False, True)
+    assert '"state": "sick"' in log
+    assert load.count("falls sick", failed=True) <= 2 * CALLS if others else True, load.answers
+    assert load.count("mended", failed=True) == 0, load.answers
+    if others:
+        assert load.count("sick", failed=True) + load.count("mends", failed=True) == 0, load.answers
+    else:
+        assert load.count("sick", failed=False) == 0, load.answers
+        assert {code for _, status, code in load.answers if status != 200} == {"backend_unavailable"}
+        assert load.retry_after == {"1"}
