@@ -28,7 +28,7 @@ class Servers:
 
     @asynccontextmanager
     async def batcher(self) -> AsyncIterator[DynamicBatcher]:
-        policy = BatchPolicy(1, concurrency=2, servers=lambda: self.count)
+        policy = BatchPolicy(1, concurrency=2, calls_now=lambda: 2 * self.count)
         running = DynamicBatcher("image", self.engine, policy, self.metrics)
         running.start()
         async with asyncio.timeout(50):

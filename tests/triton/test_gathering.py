@@ -34,19 +34,21 @@ async def gathering(
     delay: float | None = None,
     texts: int | None = None,
 ) -> AsyncIterator[Backend]:
-    """The backend that settings ask for, on servers that stand in for Triton."""
+    """The backend that settings ask for, on servers that stand in for Triton, for `calls` at a time each."""
     urls = tuple(server.url for server in servers)
     settings = ModelSettings(
         backend="triton", triton_url=urls, max_queue_delay_seconds=delay, max_batch_texts=texts
     )
+    for model in (model for server in servers for model in server.models.values()):
+        model.instance_group[0].count = calls
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipserve.engine.backends.triton.TRITON_CALLS", calls)
+        patch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 1)
         backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
-    try:
-        await backend.start()
-        yield backend
-    finally:
-        await backend.aclose()
+        try:
+            await backend.start()
+            yield backend
+        finally:
+            await backend.aclose()
 
 
 async def text(backend: Backend, length: int = 8, deadline: float | None = None) -> Vector:
@@ -215,3 +217,19 @@ async def test_rows_are_counted_once(one: StandIn) -> None:
     rows = metrics.registry.get_sample_value("clipserve_batch_rows_sum", {"tower": "text"})
     assert rows == 5
     assert sum(one.calls) == 5
+
+
+@pytest.mark.parametrize(("count", "gpus", "calls"), [(1, 1, 2), (2, 1, 4), (2, 0, 4), (1, 4, 8)])
+async def test_there_are_two_calls_at_a_time_for_each_instance_on_each_gpu(
+    one: StandIn, count: int, gpus: int, calls: int
+) -> None:
+    for model in one.models.values():
+        model.instance_group[0].count = count
+        model.instance_group[0].gpus.extend(range(gpus))
+    settings = ModelSettings(backend="triton", triton_url=(one.url,))
+    metrics = Metrics()
+    backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics)
+    await backend.start()
+    for tower in ("image", "text"):
+        assert metrics.registry.get_sample_value("clipserve_workers", {"tower": tower}) == calls
+    await backend.aclose()

@@ -35,10 +35,10 @@ class BatchPolicy:
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
         gather_seconds: the same while half of the calls run, some for other requests: a request alone does not
             wait.
-        concurrency: calls that run at a time, for each of the backend's servers.
+        concurrency: calls that run at a time.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         max_rows_now: rows that the backend takes in one call, where that is known only once it runs; 0: not yet.
-        servers: how many it has now, where they come and go.
+        calls_now: replaces `concurrency`, where that is known only once it runs, and changes; 0: not yet.
         call_seconds: what a call may take by the measure of those before, if it has more than `least_rows`.
         least_rows: see `call_seconds`, and until a call has been measured.
     """
@@ -48,7 +48,7 @@ class BatchPolicy:
     concurrency: int = 1
     max_batch_tokens: int = 0
     max_rows_now: Callable[[], int] | None = None
-    servers: Callable[[], int] | None = None
+    calls_now: Callable[[], int] | None = None
     call_seconds: float = math.inf
     least_rows: int = 1
     gather_seconds: float = 0.0

@@ -131,8 +131,8 @@ class DynamicBatcher:
 
     def _follow_servers(self) -> None:
         """As many calls at a time as the servers known now take; tasks that are too many for them wait."""
-        servers = self._policy.servers() if self._policy.servers else 1
-        most = self._policy.concurrency * max(1, servers)
+        policy = self._policy
+        most = (policy.calls_now and policy.calls_now()) or policy.concurrency
         if most == self._most_calls:
             return
         self._metrics.workers.labels(self._tower).inc(most - self._most_calls)

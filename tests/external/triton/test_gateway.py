@@ -112,7 +112,7 @@ async def test_a_client_who_leaves_cancels_his_work_in_triton(
     def dropped() -> float:
         return count("nv_inference_request_failure", reason="CANCELED")
 
-    monkeypatch.setattr("clipserve.engine.backends.triton.TRITON_CALLS", 32)
+    monkeypatch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 16)
     async with gateway(triton, max_queue_seconds=600, deadline_seconds=600) as running:
         before, computed = dropped(), count("nv_inference_count")
         # Each request is four calls, and 32 calls are on their way at a time: the others wait in the gateway, so
@@ -231,7 +231,7 @@ async def test_restarted_under_load(brittle: Triton) -> None:
 
 async def test_a_full_queue_is_overload(triton_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     small: Triton = triton_of(options_of("python", instances=1, max_queue_size=2, max_batch_texts=1))
-    monkeypatch.setattr("clipserve.engine.backends.triton.TRITON_CALLS", 100)
+    monkeypatch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 100)
     async with gateway(small, max_queue_seconds=60) as running:
         # Long texts come faster than they are encoded, however busy the machine is.
         texts = [f"text number {i}, " * 12 for i in range(100)]

@@ -12,8 +12,6 @@ from clipserve.engine.triton.contract import CALL_ROWS, Tower
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.telemetry.metrics import Metrics
 
-# Calls of each encoder at a time, for each known server: two to four keep it busy, and more make smaller batches.
-TRITON_CALLS = 4
 # Seconds to gather rows while Triton computes for other requests. Without it the calls of a busy gateway have few
 # rows each, and pay the fixed cost of a call more often.
 GATHER_SECONDS = 0.002
@@ -31,9 +29,8 @@ def connect(
         return BatchPolicy(
             min(max_batch or CALL_ROWS[tower], CALL_ROWS[tower]),
             delay or 0.0,
-            TRITON_CALLS,
             max_rows_now=lambda: backend.endpoints.max_batch(tower),
-            servers=lambda: backend.endpoints.servers,
+            calls_now=lambda: backend.endpoints.calls(tower),
             gather_seconds=GATHER_SECONDS if delay is None else 0.0,
         )
 

@@ -69,10 +69,9 @@ class Endpoints:
                 raise BackendUnavailable(refused[0])
             await asyncio.sleep(_START_SECONDS)
 
-    @property
-    def servers(self) -> int:
-        """The number of servers known now, ready or not."""
-        return len(self._endpoints)
+    def calls(self, tower: Tower) -> int:
+        """Calls at a time that keep all servers busy; 0: no server is known."""
+        return sum([endpoint.watch.calls(tower) for endpoint in self._endpoints.values()])
 
     def max_batch(self, tower: Tower) -> int:
         """The most rows that every server takes in one call; 0: no server is known."""

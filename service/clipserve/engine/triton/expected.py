@@ -25,16 +25,21 @@ from clipserve.engine.triton.contract import (
 )
 from clipserve.errors import BackendUnavailable
 
+# Calls at a time for each instance of a model: one that it computes, and one that waits meanwhile.
+CALLS_AN_INSTANCE = 2
+
 
 class Served(NamedTuple):
     """Of a model's configuration.
 
     Attributes:
         rows: the most of one call.
+        calls: so many at a time keep all instances on all GPUs busy.
         precision: what it computes in. `lengths`: of texts, if stated.
     """
 
     rows: int
+    calls: int
     precision: str
     lengths: list[int]
 
@@ -139,7 +144,10 @@ class Expected:
                 "Write the repository again from the same artifact."
             )
         lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
-        return Served(max(1, int(config.max_batch_size)), known[served], lengths)
+        # Triton names the GPUs of a group; one on the CPU has none.
+        instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
+        calls = CALLS_AN_INSTANCE * max(1, instances)
+        return Served(max(1, int(config.max_batch_size)), calls, known[served], lengths)
 
     def _lengths(self, model: str, stated: str) -> list[int]:
         """The lengths that a model states; none if it states none. Raises BackendUnavailable."""

@@ -78,6 +78,10 @@ class TritonWatch:
         """The most rows of a call; 0: the server gets none now."""
         return self.served[tower].rows if tower in self.served else 0
 
+    def calls(self, tower: Tower) -> int:
+        """Calls at a time that keep the server busy; 0: it gets none now."""
+        return self.served[tower].calls if tower in self.served else 0
+
     def doubt(self) -> None:
         """A call failed: distrust the server until it passes a trial that begins after this."""
         self._doubts += 1
