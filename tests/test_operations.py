@@ -9,7 +9,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
@@ -61,7 +61,10 @@ def read_all(connection: socket.socket) -> bytes:
 
 @asynccontextmanager
 async def running(
-    registry: CollectorRegistry | None = None, max_blocked_seconds: float = 60, hosts: Hosts = ANY
+    registry: CollectorRegistry | None = None,
+    max_blocked_seconds: float = 60,
+    hosts: Hosts = ANY,
+    lost_seconds: Callable[[], float] = float,
 ) -> AsyncIterator[Operations]:
     port = Operations()
 
@@ -76,11 +79,18 @@ async def running(
         rendered,
         hosts=hosts,
         max_blocked_seconds=max_blocked_seconds,
+        lost_seconds=lost_seconds,
     )
     async with operations_port.serving(port.listener, page, ready):
         while port.ready and (await port.get("/readyz")).status_code != 200:
             pass
         yield port
+
+
+async def test_a_lost_gpu_is_told_by_a_process_that_is_alive() -> None:
+    async with running(lost_seconds=lambda: 12.5) as port:
+        alive = await port.get("/livez")
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive", "gpu_lost_seconds": 12.5})
 
 
 async def test_it_answers_probes_and_metrics() -> None:

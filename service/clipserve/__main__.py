@@ -126,10 +126,11 @@ def serve(model: Model = None) -> None:
     from clipserve.wiring.serve import serve as run  # loads modules that other commands do not need
 
     try:
-        run(with_folders(chosen))
+        status = run(with_folders(chosen))
     except _START_FAULTS as error:
         logger.critical("cannot_start", reason=str(error))
         raise typer.Exit(1) from None
+    raise typer.Exit(status)
 
 
 @cli.command()

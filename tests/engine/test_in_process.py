@@ -10,15 +10,21 @@ import threading
 import numpy as np
 import pytest
 
+from clipserve.clip.artifact import TEXT_GRAPH
+from clipserve.engine import in_process
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import EngineCall, Feeds, InProcess
+from clipserve.engine.cuda import Accelerator
+from clipserve.engine.in_process import EngineCall, Feeds, InProcess, Lost
 from clipserve.errors import BackendFailed, BackendUnavailable
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 
 
 class Gpu:
-    """An `Engine` whose calls wait for `may_run`, and fail with `fault`; while `gone`, it is lost too."""
+    """An `Engine` whose calls wait for `may_run`, of images alone if `texts_run`, and fail with `fault`.
+
+    While `gone`, it is lost too; a trial waits for `may_try`. `vector`: what a call answers.
+    """
 
     name = "gpu"
     precision = None
@@ -29,6 +35,10 @@ class Gpu:
         self.gone = gone
         self.may_run = threading.Event()
         self.may_run.set()
+        self.texts_run = False
+        self.may_try = threading.Event()
+        self.may_try.set()
+        self.vector = [1.0, 0.0, 0.0, 0.0]
 
     def load(self) -> Gpu:
         return self
@@ -36,21 +46,24 @@ class Gpu:
     def close(self) -> None: ...
 
     def lost(self) -> str | None:
+        self.may_try.wait(10)
         return self.fault if self.gone else None
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return Run(self)
+        return Run(self, waits=not (self.texts_run and graph == TEXT_GRAPH))
 
 
 class Run:
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: Gpu, waits: bool) -> None:
         self._gpu = gpu
+        self._waits = waits
 
     def run(self) -> Embeddings:
-        self._gpu.may_run.wait(10)
+        if self._waits:
+            self._gpu.may_run.wait(10)
         if self._gpu.fault:
             raise RuntimeError(self._gpu.fault)
-        return np.ones((1, 4), np.float32)
+        return np.array([self._gpu.vector], np.float32)
 
     def cancel(self) -> None: ...
 
@@ -58,9 +71,9 @@ class Run:
 ILLEGAL = "CUDA error 700: an illegal memory access"
 
 
-async def backend_of(gpu: Gpu, again_seconds: float = 100) -> InProcess:
+async def backend_of(gpu: Gpu, again_seconds: float = 100, lost: Lost | None = None) -> InProcess:
     """Started, and its first call has failed."""
-    backend = InProcess(gpu, again_seconds=again_seconds)
+    backend = InProcess(gpu, again_seconds=again_seconds, lost=lost)
     await backend.start()
     with pytest.raises(BackendFailed):
         await backend.encode_image(PIXELS)
@@ -78,8 +91,12 @@ async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
 
 async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.StringIO) -> None:
     gpu = Gpu(ILLEGAL, gone=True)
-    backend = await backend_of(gpu, again_seconds=0.01)
+    accelerator = Accelerator()
+    backend = await backend_of(gpu, again_seconds=0.01, lost=accelerator.lost)
     assert not await backend.ready()
+    async with asyncio.timeout(5):
+        while not accelerator.lost_seconds:
+            await asyncio.sleep(0.01)
     with pytest.raises(BackendUnavailable, match="the GPU has failed"):
         await backend.encode_image(PIXELS)
     gpu.fault, gpu.gone = "", False
@@ -90,6 +107,49 @@ async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.Strin
     await backend.aclose()
     events = [json.loads(line)["event"] for line in written.getvalue().splitlines()]
     assert events == ["engine_failed", "engine_lost", "engine_found"]
+    assert accelerator.lost_seconds == 0.0
+
+
+async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_process, "TRIAL_SECONDS", 0.01)
+    gpu = Gpu(ILLEGAL, gone=True)
+    gpu.may_try.clear()
+    backend = await backend_of(gpu, again_seconds=0.01)
+    assert not await backend.ready()
+    gpu.gone = False
+    gpu.may_try.set()
+    async with asyncio.timeout(5):
+        while not await backend.ready():
+            await asyncio.sleep(0.01)
+    await backend.aclose()
+
+
+@pytest.mark.parametrize("vector", [[0.0] * 4, [1.0] * 4, [float("nan")] * 4, [float("inf"), 0.0, 0.0, 0.0]])
+async def test_an_answer_of_a_gpu_that_is_not_of_unit_length_is_a_failure_of_it(vector: list[float]) -> None:
+    gpu = Gpu("")
+    gpu.vector = vector
+    backend = InProcess(gpu)
+    await backend.start()
+    with pytest.raises(BackendFailed):
+        await backend.encode_image(PIXELS)
+    assert await backend.ready(), "its small graph has run"
+    await backend.aclose()
+
+
+async def test_a_text_does_not_wait_for_images_on_a_gpu() -> None:
+    gpu = Gpu("")
+    gpu.texts_run = True
+    gpu.may_run.clear()
+    backend = InProcess(gpu, workers=2)
+    await backend.start()
+    images = [asyncio.create_task(backend.encode_image(PIXELS)) for _ in range(3)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await backend.encode_text(np.zeros((1, 8), np.int32), np.array([1], np.int32))
+    assert not any(image.done() for image in images)
+    gpu.may_run.set()
+    await asyncio.gather(*images)
+    await backend.aclose()
 
 
 async def test_the_end_does_not_wait_for_a_lost_gpu() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -139,10 +140,11 @@ def _of_driver(driver: Driver, built_for: str, major: int) -> Reason | None:
 class Accelerator:
     """Decides whether encoders run on the GPU of this machine: once, when first needed, for all models.
 
-    `look`: gives the facts about the machine.
+    `look`: gives the facts about the machine. `lost`: see `clipserve.engine.in_process.InProcess`.
     """
 
     def __init__(self, look: Callable[[], CudaFacts] = _seen) -> None:
+        self.lost: dict[object, float] = {}
         self._look = look
         self._facts: CudaFacts | None = None
         self._told = False
@@ -177,6 +179,11 @@ class Accelerator:
                 do=f"{reason.do}; or set CLIPSERVE_DEVICE=cpu, if the CPU is what you want",
             )
         return False
+
+    @property
+    def lost_seconds(self) -> float:
+        """How long the encoders' GPU has been lost, that of the first where there are several; 0.0: it is not."""
+        return time.monotonic() - min(self.lost.values()) if self.lost else 0.0
 
     @property
     def unused(self) -> Reason | None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import ctypes
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
-from clipserve.concurrency import kept_running
+from clipserve.concurrency import in_own_thread, kept_running
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
@@ -23,6 +24,12 @@ from clipserve.turns import yield_to_event_loop
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on
+Lost = MutableMapping[
+    object, float
+]  # encoders whose GPU has failed -> since when, in seconds of time.monotonic
+
+TRIAL_SECONDS = 10.0  # a GPU that has not answered a small graph by then is lost
+_LENGTH_ERROR = 0.01  # of a squared length of 1; fp16 is within a tenth of it
 
 
 @dataclass(frozen=True)
@@ -101,15 +108,22 @@ class InProcess:
 
     An engine that is lost, which only a GPU's can be, is not ready and is given no calls, until it is found again.
 
-    `workers`: how many calls run at a time. `again_seconds`: between two looks for an engine that is lost.
+    `workers`: how many calls run at a time; on a GPU so many of each graph, because a text must not wait behind
+    images there. `again_seconds`: between two looks for an engine that is lost. `lost`: has this backend as a key
+    meanwhile.
     """
 
-    def __init__(self, to_load: ToLoad, workers: int = 1, again_seconds: float = 5.0) -> None:
+    def __init__(
+        self, to_load: ToLoad, workers: int = 1, again_seconds: float = 5.0, lost: Lost | None = None
+    ) -> None:
         self._to_load = to_load
         self._loaded: Engine | None = None
         self._again_seconds = again_seconds
         self._looking: asyncio.Task[None] | None = None  # for the engine, which is lost
-        self._executor = ThreadPoolExecutor(workers, "engine", yield_to_event_loop)
+        self._trial: asyncio.Future[str | None] | None = None  # that has not ended
+        self._lost: Lost = {} if lost is None else lost
+        self._workers = workers
+        self._executor = self._texts = self._threads("engine")
 
     @property
     def engine(self) -> str:
@@ -130,13 +144,16 @@ class InProcess:
         return self._loaded
 
     async def start(self) -> None:
-        self._loaded = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
+        engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
+        if engine.on_gpu:
+            self._texts = self._threads("engine_texts")
+        self._loaded = engine
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
-        return await self._run(IMAGE_GRAPH, {"pixels": pixels})
+        return await self._run(self._executor, IMAGE_GRAPH, {"pixels": pixels})
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
+        return await self._run(self._texts, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
         return self._loaded is not None and not self._looking
@@ -145,38 +162,71 @@ class InProcess:
         loaded, self._loaded = self._loaded, None
         if self._looking:
             self._looking.cancel()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._executor, self._texts):
+            threads.shutdown(wait=False, cancel_futures=True)
         if loaded:
             loaded.close()
 
-    async def _run(self, graph: str, feeds: Feeds) -> Embeddings:
+    def _threads(self, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._workers, name, yield_to_event_loop)
+
+    async def _run(self, threads: ThreadPoolExecutor, graph: str, feeds: Feeds) -> Embeddings:
         engine = self._engine
         if self._looking:
-            raise BackendUnavailable("the GPU has failed. If it stays so, the service must be restarted.")
+            raise BackendUnavailable(
+                "the GPU has failed. If it stays so, the service ends, to be started again."
+            )
         call = engine.call(graph, feeds)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, call.run)
+            embeddings = await asyncio.get_running_loop().run_in_executor(threads, call.run)
+            if engine.on_gpu:
+                _check_length(embeddings)
+            return embeddings
         except asyncio.CancelledError:
             call.cancel()
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))
-            # At the end there is no thread to ask in, and nobody to tell.
-            if self._loaded and (reason := await self._lost(engine)) and not self._looking:
+            # At the end there is nobody to tell.
+            if self._loaded and (reason := await self._tried(engine)) and not self._looking:
                 self._looking = kept_running("engine_lost", partial(self._look_for_it, engine, reason))
             raise BackendFailed(f"{engine.name} failed on {graph}.") from error
 
-    async def _lost(self, engine: Engine) -> str | None:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, engine.lost)
+    async def _tried(self, engine: Engine) -> str | None:
+        """Why all calls fail now, or None. One trial at a time, in a thread that nobody needs if it hangs."""
+        if self._trial is None:
+            self._trial = asyncio.wrap_future(in_own_thread("engine_trial", engine.lost))
+        trial = self._trial
+        await asyncio.wait({trial}, timeout=TRIAL_SECONDS)
+        if not trial.done():
+            return f"a small graph has not ended on it within {TRIAL_SECONDS:g} s"
+        self._trial = None
+        return trial.result()
 
     async def _look_for_it(self, engine: Engine, reason: str | None) -> None:
-        do = "restart the service, if engine_found does not follow: CUDA recovers from few errors by itself"
+        do = "start the service again, if engine_found does not follow: CUDA recovers from few errors by itself"
         logger.error("engine_lost", engine=engine.name, reason=reason, do=do)
-        while reason:
-            await asyncio.sleep(self._again_seconds)
-            reason = await self._lost(engine)
+        self._lost[self] = time.monotonic()
+        try:
+            while reason:
+                await asyncio.sleep(self._again_seconds)
+                reason = await self._tried(engine)
+        finally:
+            del self._lost[self]
         self._looking = None
         logger.info("engine_found", engine=engine.name)
+
+
+def _check_length(embeddings: Embeddings) -> None:
+    """Look at one row: a fault that CUDA reports too late leaves bytes of something else in an answer.
+
+    Raises:
+        RuntimeError: the row's length is not 1.
+    """
+    row = embeddings[-1]
+    length = float(row @ row)
+    if not abs(length - 1.0) < _LENGTH_ERROR:  # NaN neither
+        raise RuntimeError(f"it gave a vector whose squared length is {length:g}, not 1")
 
 
 def return_freed_memory() -> None:

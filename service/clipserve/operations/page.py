@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +29,8 @@ class Page:
 
     `render`: renders errors. `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the
     header Host. `max_blocked_seconds`: /livez is 503 if the service's event loop is blocked for longer.
+    `lost_seconds`: for how long a GPU has been lost. /livez says so and stays 200: the process ends by itself, with
+    a status of its own.
     """
 
     pulse: Pulse
@@ -37,6 +39,7 @@ class Page:
     keys: Keys | None = None
     hosts: Hosts = ANY
     max_blocked_seconds: float = MAX_BLOCKED_SECONDS
+    lost_seconds: Callable[[], float] = float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -62,7 +65,8 @@ class Page:
     def _livez(self) -> Response:
         seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds
         if seconds <= limit:
-            return _json(HTTPStatus.OK, {"status": "alive"})
+            lost = self.lost_seconds()
+            return _json(HTTPStatus.OK, {"status": "alive"} | ({"gpu_lost_seconds": lost} if lost else {}))
         status = HTTPStatus.SERVICE_UNAVAILABLE
         problem = {
             "type": "urn:clipserve:error:event_loop_blocked",

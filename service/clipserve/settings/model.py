@@ -76,7 +76,10 @@ class ModelSettings(BaseModel):
     )
     workers: int | None = Field(None, ge=1, le=64, description="encoder calls at a time")
     max_batch_images: int | None = Field(
-        None, ge=1, le=1024, description="images in one encoder call; unset on a CPU, as many as take 0.25 s"
+        None,
+        ge=1,
+        le=1024,
+        description="images in one encoder call; unset and in this process, as many as take 0.25 s",
     )
     max_batch_texts: int | None = Field(
         None, ge=1, le=4096, description="texts in one encoder call; more raise its limit of tokens too"

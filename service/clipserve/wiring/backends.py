@@ -13,14 +13,15 @@ from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.in_process import EngineOptions, InProcess, ToLoad
+from clipserve.engine.in_process import EngineOptions, InProcess, Lost, ToLoad
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
-# A call on a CPU has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait
-# for it. For a large model these are four, which reach most of the gain of a batch.
-_CPU_CALL_SECONDS, _CPU_LEAST_IMAGES = 0.25, 4
+# A call has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait for it.
+# For a large model on a CPU these are four, which reach most of the gain of a batch; a fast GPU takes all in that
+# time.
+_CALL_SECONDS, _LEAST_IMAGES = 0.25, 4
 
 
 def open_backend(
@@ -38,18 +39,25 @@ def open_backend(
     if connect := settings.backend_kind.connect:
         return connect(manifest, settings.options, metrics)
     on_gpu = uses_gpu(settings, accelerator)
-    inner = in_process(folder, manifest, settings, on_gpu=on_gpu)
+    inner = in_process(folder, manifest, settings, accelerator.lost, on_gpu=on_gpu)
     return batched(inner, settings, metrics, on_gpu=on_gpu)
 
 
-def in_process(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> InProcess:
-    """Encoders in this process, without a batcher.
+def in_process(
+    folder: Path,
+    manifest: ModelManifest,
+    settings: ModelSettings,
+    lost: Lost | None = None,
+    *,
+    on_gpu: bool,
+) -> InProcess:
+    """Encoders in this process, without a batcher. `lost`: see `InProcess`.
 
     Raises:
         BackendUnavailable: the engine is not installed.
     """
     engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
-    return InProcess(engine, settings.calls(on_gpu=on_gpu).workers)
+    return InProcess(engine, settings.calls(on_gpu=on_gpu).workers, lost=lost)
 
 
 def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
@@ -104,6 +112,6 @@ def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     calls = settings.calls(on_gpu=on_gpu)
     delay = settings.max_queue_delay_seconds or 0.0
     policy = BatchPolicy(calls.max_batch_images, delay, calls.workers)
-    if on_gpu or settings.max_batch_images is not None:
+    if settings.max_batch_images is not None:
         return policy
-    return replace(policy, call_seconds=_CPU_CALL_SECONDS, least_rows=_CPU_LEAST_IMAGES)
+    return replace(policy, call_seconds=_CALL_SECONDS, least_rows=_LEAST_IMAGES)

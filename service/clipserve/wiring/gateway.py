@@ -19,6 +19,7 @@ from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
+from clipserve.engine.cuda import Accelerator
 from clipserve.http1.connections import Connections
 from clipserve.http1.server import HttpServer
 from clipserve.rest.app import build_app
@@ -87,11 +88,15 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(
-    settings: Settings, open_backend: OpenBackend | None = None, options: GatewayOptions | None = None
+    settings: Settings,
+    open_backend: OpenBackend | None = None,
+    options: GatewayOptions | None = None,
+    accelerator: Accelerator | None = None,
 ) -> AsyncIterator[Gateway]:
     """Build all objects. The block's end stops everything that they started.
 
-    `open_backend` replaces the backend of the settings, `options` the options made from them.
+    `open_backend` replaces the backend of the settings, `options` the options made from them. `accelerator` knows
+    then when a GPU is lost.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
@@ -105,7 +110,7 @@ async def open_gateway(
         metrics.tracing = stack.enter_context(tracing)
         keys, gate = await _keys_and_gate(settings, options.rates, stack, metrics)
         charge = (lambda rows: gate.charge(rows=rows)) if keys else None
-        opened = open_use_cases(settings, metrics, open_backend, charge, limits=options.limits)
+        opened = open_use_cases(settings, metrics, open_backend, charge, accelerator, options.limits)
         use_cases = await stack.enter_async_context(opened)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)

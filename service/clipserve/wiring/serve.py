@@ -7,8 +7,9 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -16,6 +17,7 @@ import uvloop
 from clipserve.clip.images import configure_pillow
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.concurrency import together
+from clipserve.engine.cuda import Accelerator
 from clipserve.operations.page import Page
 from clipserve.operations.port import serving
 from clipserve.operations.pulse import Pulse
@@ -40,12 +42,17 @@ if TYPE_CHECKING:  # it loads gRPC
 _CLOSED_SECONDS = 5.0
 # After the drain, time for cancelled requests and backends to end. Then the process ends whatever still runs.
 _MARGIN_SECONDS = 3.0
+# A GPU that has been lost for so long comes back to a new process alone: this one ends with a status of its own,
+# which is EX_TEMPFAIL of sysexits.h.
+LOST_SECONDS = 60.0
+GPU_LOST = 75
+_LOOK_SECONDS = 1.0
 
 
-def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
+def serve(settings: Settings, open_backend: OpenBackend | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C, then answer the requests in flight and end.
 
-    `open_backend` replaces the backend of the settings.
+    `open_backend` replaces the backend of the settings. Returns the status for the process: 0, or `GPU_LOST`.
 
     Raises:
         ArtifactError, ClipError: a model cannot be served; the message says why.
@@ -56,16 +63,21 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
     allow_open_files(settings)
     come_first()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, open_backend))
+        return runner.run(_serve(settings, open_backend))
 
 
-async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
-    async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
+async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
+    accelerator = Accelerator()
+    async with (
+        open_gateway(settings, open_backend, accelerator=accelerator) as gateway,
+        _operations(settings, gateway, accelerator),
+    ):
         listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
         _listen_grpc(settings, gateway.rpc)
         warming = asyncio.create_task(gateway.warm_up())
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings, warming)
+        lost = asyncio.create_task(_give_up(accelerator, partial(_end, gateway, settings, warming, GPU_LOST)))
         # Some load balancers send requests to a new instance until they have seen that it is not ready. If its port
         # is closed, they try another one.
         await asyncio.wait({warming}, timeout=_CLOSED_SECONDS)
@@ -89,14 +101,32 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
             warming.cancel()
             gateway.end()
             await asyncio.gather(serving, warming, return_exceptions=True)
+    return 0 if lost.cancel() else GPU_LOST
 
 
-def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
+async def _give_up(accelerator: Accelerator, end: Callable[[], None]) -> None:
+    """End the service when a GPU has been lost for long; /readyz has been false since then."""
+    while accelerator.lost_seconds < LOST_SECONDS:
+        await asyncio.sleep(_LOOK_SECONDS)
+    logger.critical("gpu_lost", seconds=round(accelerator.lost_seconds, 1), exit_status=GPU_LOST)
+    end()
+
+
+def _operations(
+    settings: Settings, gateway: Gateway, accelerator: Accelerator
+) -> AbstractAsyncContextManager[None]:
     """Serve probes and metrics on their own port."""
     pulse = Pulse()
     gateway.metrics.ready.set_function(lambda: pulse.ready)
     keys = None if settings.metrics_open else gateway.keys
-    page = Page(pulse, gateway.metrics.registry, rendered, keys, hosts_of(settings))
+    page = Page(
+        pulse,
+        gateway.metrics.registry,
+        rendered,
+        keys,
+        hosts_of(settings),
+        lost_seconds=lambda: accelerator.lost_seconds,
+    )
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     return serving(listener, page, gateway.inference.ready)
 
@@ -127,10 +157,11 @@ def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
         ) from None
 
 
-def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None]) -> None:
+def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None], status: int = 0) -> None:
     """End after a signal. The first lets requests in flight end; the second does not wait for them.
 
     A load balancer needs a moment to see that this instance is no longer ready. Until then it still listens.
+    `status`: of a process that does not end by itself.
     """
     if gateway.draining:
         gateway.end(at_once=True)
@@ -140,7 +171,7 @@ def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None]) -> N
     gateway.drain()
     warming.cancel()
     asyncio.get_running_loop().call_later(delay, gateway.end)
-    last_resort = threading.Timer(delay + drain + _MARGIN_SECONDS, os._exit, [0])
+    last_resort = threading.Timer(delay + drain + _MARGIN_SECONDS, os._exit, [status])
     last_resort.daemon = True
     last_resort.start()
 

@@ -1,0 +1,63 @@
+"""A GPU that has failed for good: the process tells it, and ends so that whoever runs it starts another one."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clipserve.wiring.serve import GPU_LOST
+from tests.process import LIGHT, Fresh, get
+
+pytestmark = pytest.mark.slow
+
+
+class OnGpu(Fresh):
+    module = "tests.e2e.lost_gpu"
+
+    def embed(self) -> httpx.Response:
+        return httpx.post(self.url + "/embed", json={"texts": ["a cat"]}, timeout=60)
+
+
+@pytest.fixture
+def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that loses the GPU."""
+    monkeypatch.setenv("LOST", str(tmp_path / "lost"))
+    return tmp_path / "lost"
+
+
+def test_a_process_whose_gpu_stays_lost_ends_with_a_status_of_its_own(
+    lost: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOST_SECONDS", "10")
+    process = OnGpu(**LIGHT)
+    process.wait_ready()
+    lost.touch()
+    assert process.embed().status_code == 502
+    assert process.embed().status_code == 503
+    while True:  # it learns it a beat later
+        alive, ready = (get(process.operations_url + path) for path in ("/livez", "/readyz"))
+        assert alive.status_code == 200
+        if alive.json().get("gpu_lost_seconds", 0) > 0 and ready.status_code == 503:
+            break
+        time.sleep(0.05)
+    status, log = process.ended()
+    assert status == GPU_LOST
+    events = {line["event"]: line for line in map(json.loads, log.splitlines())}
+    assert events["gpu_lost"]["exit_status"] == GPU_LOST
+    assert events["gpu_lost"]["seconds"] >= 10
+
+
+def test_a_gpu_that_is_found_again_in_time_ends_nothing(lost: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOST_SECONDS", "3000")
+    process = OnGpu(**LIGHT)
+    process.wait_ready()
+    lost.touch()
+    assert process.embed().status_code == 502
+    lost.unlink()
+    process.wait_ready()
+    assert process.embed().status_code == 200
+    assert process.stop()[0] == 0
