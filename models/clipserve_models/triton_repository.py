@@ -24,6 +24,7 @@ from clipserve_models.triton_server import server_of
 from clipserve_models.triton_towers import Tower, towers
 
 _MODEL_PY = Path(__file__).with_name("triton_python_model.py")
+_ONE_FILE = ("model.onnx", "model.plan")
 _WRITTEN = "# Written by `clipserve models triton`, which removes this model when it writes others.\n"
 
 
@@ -53,7 +54,8 @@ def write_repository(
         version = model / "1"
         version.mkdir()
         for source, name in graphs.items():
-            link(source, version / name)
+            # onnx refuses weights beside a graph that have several hard links: the artifact's must not get another.
+            (link if name in _ONE_FILE else shutil.copyfile)(source, version / name)
         if options.backend == "python":
             shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)

@@ -204,7 +204,9 @@ def test_weights_beside_a_large_graph_come_along_under_their_name(tmp_path: Path
     shutil.copytree(DEMO, tmp_path / "artifact")
     (tmp_path / "artifact" / "text.onnx.data").write_bytes(b"weights")
     write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["onnxruntime"])
-    assert (tmp_path / "out" / "demo_text" / "1" / "text.onnx.data").read_bytes() == b"weights"
+    written = tmp_path / "out" / "demo_text" / "1" / "text.onnx.data"
+    assert written.read_bytes() == b"weights"
+    assert written.stat().st_nlink == 1, "onnx refuses weights that have several hard links"
     assert os.listdir(tmp_path / "out" / "demo_image" / "1") == ["model.onnx"]
 
 

@@ -9,6 +9,7 @@ sums with attention scores) does not count, because it cannot overflow: the scor
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from clipserve.clip.external import external_files
-from clipserve_models.artifact import link
 from clipserve_models.errors import ModelsError
 from clipserve_models.graphs.weights import MASKED
 from clipserve_models.tensorrt_types import PIXELS
@@ -61,7 +61,7 @@ def survey(graph: Path, feeds: Iterable[Feeds]) -> Largest:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / graph.name
         for name in external_files(graph):
-            link(graph.parent / name, path.with_name(name))
+            shutil.copyfile(graph.parent / name, path.with_name(name))
         onnx.save(model, path)
         session = session_of(path, optimized=False)
         for feed in feeds:
