@@ -15,7 +15,7 @@ from clipserve.clip.artifact import read_manifest, verify_files
 from clipserve_models import trtexec
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, PlansRecord, profiles, write_record
-from clipserve_models.tensorrt_types import for_tensorrt
+from clipserve_models.tensorrt_types import check_graph
 from clipserve_models.triton_options import RepositoryOptions
 from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME, GPU_LINES, gpu_here
 from clipserve_models.triton_towers import towers
@@ -67,10 +67,10 @@ def write_lines(folder: Path, options: RepositoryOptions) -> Path:
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
+    for graph in PLANS:
+        check_graph(folder / graph)
     commands = (
-        trtexec.command(
-            "trtexec", Path(for_tensorrt(folder, tower.graph)), Path(PLANS[tower.graph]), profiles(tower)
-        )
+        trtexec.command("trtexec", Path(tower.graph), Path(PLANS[tower.graph]), profiles(tower))
         for tower in towers(manifest, options)
     )
     text = _SCRIPT.format(

@@ -16,13 +16,13 @@ MANIFEST = read_manifest(DEMO)
 
 
 def test_the_fingerprint_of_an_artifact_never_changes() -> None:
-    assert MANIFEST.fingerprint() == "demo@fp32-4010a7ecf93d"
+    assert MANIFEST.fingerprint() == "demo@fp32-b5ccbf64d8be"
 
 
 def test_the_fingerprint_names_the_precision_that_computes() -> None:
-    assert MANIFEST.fingerprint(precision="bf16") == "demo@bf16-e8afae235041"
+    assert MANIFEST.fingerprint(precision="bf16") == "demo@bf16-570b1419cafb"
     named = MANIFEST.model_copy(update={"name": "demo@fp32"})
-    assert named.fingerprint(precision="bf16") == "demo@bf16-e8afae235041", "one precision, not two"
+    assert named.fingerprint(precision="bf16") == "demo@bf16-570b1419cafb", "one precision, not two"
 
 
 def test_the_digest_is_what_it_was_when_the_precision_was_one_of_the_choices() -> None:

@@ -1,7 +1,8 @@
 """The networks of the demo model, and how their weights are stored.
 
-A stored weight is small on disk and float32 in the computation: the graph widens it with Cast and Mul, which
-an engine does once, on loading. So every processor computes the same, and no integer kernel is involved.
+A stored weight is small on disk and float32 in the computation: the graph widens it with Cast, Sub and Mul, which
+an engine does once, on loading. So every processor computes the same, and no integer kernel is involved. Bytes are
+unsigned, because TensorRT takes signed ones only before DequantizeLinear.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ TOP_CLASSES = 10  # as in the ConSE paper
 PADDING_BIAS = -1e4  # added to the attention of padding: exp() of it is 0, and float16 can hold it
 
 
-class Int8Rows(nn.Module):
-    """A weight kept as int8 with one scale a row (an output channel), and computed with in float32."""
+class Bytes(nn.Module):
+    """A weight kept in bytes, 128 for zero, with one scale a row (an output channel); computed with in float32."""
 
     def forward(self, rows: Tensor, scale: Tensor) -> Tensor:
-        return rows.float() * scale
+        return (rows.float() - 128) * scale
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         scale = weight.abs().amax(dim=1, keepdim=True) / 127  # [out, 1]
-        return torch.round(weight / scale).to(torch.int8), scale
+        return (torch.round(weight / scale) + 128).to(torch.uint8), scale
 
 
 class Half(nn.Module):
@@ -37,24 +38,24 @@ class Half(nn.Module):
         return (weight.half(),)
 
 
-class Int8Table(nn.Module):
-    """A table of vectors kept as Int8Rows; only the rows that are looked up become float32."""
+class Table(nn.Module):
+    """A table of vectors kept as Bytes; only the rows that are looked up become float32."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        rows, scale = Int8Rows().right_inverse(weight)
+        rows, scale = Bytes().right_inverse(weight)
         self.rows = nn.Buffer(rows)
         self.scale = nn.Buffer(scale)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return embedding(ids, self.rows).float() * embedding(ids, self.scale)
+        return Bytes()(embedding(ids, self.rows), embedding(ids, self.scale))
 
 
 def store_small(network: nn.Module) -> None:
-    """Round the weights to what the artifact stores: int8 for matrices, float16 for convolutions."""
+    """Round the weights to what the artifact stores: bytes for matrices, float16 for convolutions."""
     for module in list(network.requires_grad_(False).modules()):
         if isinstance(module, nn.Linear):
-            parametrize.register_parametrization(module, "weight", Int8Rows())
+            parametrize.register_parametrization(module, "weight", Bytes())
         elif isinstance(module, nn.Conv2d):
             parametrize.register_parametrization(module, "weight", Half())
 
@@ -65,7 +66,7 @@ class SentenceEncoder(nn.Module):
     def __init__(self, bert: BertModel, context_length: int) -> None:
         super().__init__()
         table = bert.embeddings
-        self.words = Int8Table(table.word_embeddings.weight)
+        self.words = Table(table.word_embeddings.weight)
         places = table.position_embeddings.weight[:context_length]
         self.places = nn.Buffer(places + table.token_type_embeddings.weight[0])  # every token is of type 0
         self.norm = table.LayerNorm
@@ -98,9 +99,9 @@ class ImageTower(nn.Module):
     def __init__(self, classifier: nn.Module, classes: Tensor) -> None:
         super().__init__()
         self.classifier = classifier
-        self.classes = Int8Table(classes)
+        self.classes = Table(classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - 127) / 128  # the scaling of its training
+        x = (pixels.float().permute(0, 3, 1, 2) - 127) / 128  # the scaling of its training
         weights, classes = self.classifier(x).softmax(dim=1).topk(TOP_CLASSES)  # [N, 10] each
         return normalize((weights[:, :, None] * self.classes(classes)).sum(dim=1))

@@ -75,51 +75,6 @@ def test_ids_equal_open_clips_on_strings_not_stored() -> None:
         assert row.ids == [49406, *original.encode(text), 49407], ascii(text)
 
 
-def test_an_image_graph_that_turns_uint8_is_rewired_to_the_same_vectors(tmp_path: Path) -> None:
-    import onnx
-    import onnxruntime as ort
-
-    from clipserve_models.demo.uint8_rule import obey
-    from clipserve_models.tensorrt_types import violations
-
-    graph = onnx.parser.parse_graph("""
-        turning (uint8[N, 4, 4, 3] pixels) => (float[N, 48] embedding) {
-            turned = Transpose <perm: ints = [0, 3, 1, 2]> (pixels)
-            values = Cast <to: int = 1> (turned)
-            sizes = Shape <start: int = 0, end: int = 1> (pixels)
-            width = Constant <value_ints: ints = [48]> ()
-            flat = Concat <axis: int = 0> (sizes, width)
-            embedding = Reshape (values, flat)
-        }""")
-    path, before = tmp_path / "image.onnx", tmp_path / "before.onnx"
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, path)
-    onnx.save(model, before)
-    obey(path)
-    assert violations(onnx.load(path).graph) == []
-    onnx.checker.check_model(path, full_check=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
-    one, other = (ort.InferenceSession(each).run(None, {"pixels": pixels})[0] for each in (before, path))
-    np.testing.assert_array_equal(one, other)
-    assert one.tolist() == pixels.transpose(0, 3, 1, 2).reshape(3, 48).tolist()
-
-
-def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
-
-    from clipserve_models.demo.uint8_rule import obey
-
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 4])
-    result = helper.make_tensor_value_info("embedding", TensorProto.UINT8, ["N", 4])
-    graph = helper.make_graph(
-        [helper.make_node("Max", ["pixels", "pixels"], ["embedding"])], "g", [pixels], [result]
-    )
-    onnx.save(helper.make_model(graph), tmp_path / "image.onnx")
-    with pytest.raises(ModelsError, match=r"TensorRT could not read image\.onnx: Max read pixels"):
-        obey(tmp_path / "image.onnx")
-
-
 def test_the_images_of_a_siglip_are_squashed_as_its_tag_says(monkeypatch: pytest.MonkeyPatch) -> None:
     import open_clip
 
