@@ -147,3 +147,24 @@ def test_tritons_are_scaled_by_all_calls_that_wait_in_them(
     samples = [] if pending is None else [{"labels": "{}", "value": pending}]
     question = {"expr": trigger["metadata"]["query"], "eval_time": "10m", "exp_samples": samples}
     promtool_test(tmp_path, {"input_series": series, "promql_expr_test": [question]})
+
+
+def test_kserve_runs_triton_as_the_overlay_does(objects: dict[str, list[Object]]) -> None:
+    text = (K8S.parents[1] / "docs/kubernetes-gpu.md").read_text()
+    (service,) = parsed(re.findall(r"^```yaml\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)[0])
+    (triton,) = (each for each in pods(objects["gpu"]) if each.name == "Deployment/triton")
+    ours, theirs = triton.containers[0], service["spec"]["predictor"]["containers"][0]
+    assert [word.replace("/mnt/models", "/repository") for word in theirs["args"]] == ours["args"]
+    assert theirs["image"] == f"nvcr.io/nvidia/{ours['image']}"
+    assert theirs["resources"]["limits"] == ours["resources"]["limits"]
+    (port,) = theirs["ports"]
+    policies = [
+        each
+        for each in of_kind(objects["gpu"], "NetworkPolicy")
+        if selects(each["spec"]["podSelector"], service["spec"]["predictor"]["labels"])
+        and each["spec"]["podSelector"]
+    ]
+    assert [rule["ports"][0]["port"] for each in policies for rule in each["spec"]["ingress"]] == [
+        port["containerPort"]
+    ]
+    assert f"`CLIPSERVE_TRITON_URL={service['metadata']['name']}-predictor:{port['containerPort']}`" in text

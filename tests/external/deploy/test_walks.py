@@ -25,7 +25,7 @@ _ON_GPUS = (
     "kustomize create --namespace clipserve --resources k8s/overlays/gpu",
 )
 WITH_GPUS = (ROOT / "docs/kubernetes-gpu.md").read_text()
-_NOT_RUN = ("docker", "kind", "make", "clipserve ", ".venv-export", "curl", "pod=")  # not run here
+_NOT_RUN = ("docker", "helm ", "kind", "make", "clipserve ", ".venv-export", "curl", "pod=")  # not run here
 
 
 # A part of a line that is left out, and the harm that it is there against.
