@@ -10,11 +10,9 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn.server
 import uvloop
 
 from clipserve.clip.images import configure_pillow
@@ -69,21 +67,6 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _own_state(_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a folder of its own, which is made when something is kept."""
     monkeypatch.setenv("CLIPSERVE_STATE_DIR", str(_state / str(next(_numbers))))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quick_end() -> Iterator[None]:
-    """uvicorn looks ten times a second whether it shall end, and then sleeps: a thousand tests would wait for that.
-
-    A service that is a process of its own has the usual times.
-    """
-
-    async def sleep(seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.005))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uvicorn.server, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -83,16 +83,23 @@ def _replace(file: Path, text: str) -> None:
 
 
 class Slow(MemoryStore):
-    """Says its revision when `gate` is open."""
+    """Says its revision when `gate` is open. `asked`: how often; `waiting`: how many wait for it now."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.asked = self.waiting = 0
 
     async def revision(self) -> int:
+        self.asked += 1
+        self.waiting += 1
         await self.gate.wait()
+        self.waiting -= 1
         return await super().revision()
+
+    async def counts(self, asked: int, waiting: int) -> bool:
+        return self.asked >= asked and self.waiting >= waiting
 
 
 async def test_a_file_that_changes_while_a_put_is_given_up_is_followed(
@@ -100,12 +107,13 @@ async def test_a_file_that_changes_while_a_put_is_given_up_is_followed(
 ) -> None:
     site = await open_site(store := Slow(), files=files)
     await until(lambda: _served(site, "pets"))
-    await asyncio.sleep(0.5)  # until what its build has written is followed
+    followed = store.asked + 4  # by then what its build has written is followed
+    await until(lambda: store.counts(followed, 0))
     store.gate.clear()
-    await asyncio.sleep(0.5)  # until whoever follows waits for the revision
+    await until(lambda: store.counts(0, 1))  # whoever follows waits for the revision
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
     putting = asyncio.create_task(site.put("other"))
-    await asyncio.sleep(0.5)  # until it has read the folder
+    await until(lambda: store.counts(0, 2))  # it has read the folder
     putting.cancel()
     store.gate.set()
     await until(lambda: _served(site, "moods", "pets"))

@@ -43,23 +43,23 @@ async def test_only_its_user_may_read_it(store: SqliteStore, folder: Path) -> No
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-async def test_the_event_loop_does_not_wait_for_it(store: SqliteStore, folder: Path) -> None:
+async def test_the_event_loop_does_not_wait_for_a_locked_store(store: SqliteStore, folder: Path) -> None:
     await store.put({A: b"1"})
     other = sqlite3.connect(folder / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     waiting = asyncio.ensure_future(store.put({A: b"2"}))
-    begun = time.monotonic()
     for _ in range(10):
         await asyncio.sleep(0.01)
-    assert time.monotonic() - begun < 1
-    assert not waiting.done()
+    assert not waiting.done(), "it gives up after 2 s: a loop that waited finds that it is done"
     other.execute("ROLLBACK")
     await waiting
     assert await store.get("sets", ["a"]) == {"a": b"2"}
     other.close()
 
 
-async def test_one_that_holds_it_for_long_is_not_waited_for_longer(store: SqliteStore, folder: Path) -> None:
+async def test_a_process_that_locks_the_store_for_long_is_not_waited_for_longer(
+    store: SqliteStore, folder: Path
+) -> None:
     await store.put({A: b"1"})
     other = sqlite3.connect(folder / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -129,7 +129,9 @@ async def test_a_store_that_is_closed_ends_what_has_begun_and_refuses_the_rest(f
     assert not (folder / f"{FILE}-wal").exists(), "SQLite has closed the file"
 
 
-async def test_it_is_logged_once_until_it_works_again(store: SqliteStore, folder: Path) -> None:
+async def test_a_store_that_fails_is_logged_once_until_it_works_again(
+    store: SqliteStore, folder: Path
+) -> None:
     folder.parent.touch()
     with logged() as log:
         for _ in range(3):

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.abuse import hostile_host, keys
-from tests.abuse.bar import MOST_LIVEZ_SECONDS, TRIES
+from tests.abuse.bar import MOST_LIVEZ_SECONDS
 from tests.abuse.flood import asking, flood
 from tests.abuse.probe import percentile
 from tests.abuse.victim import Victim
@@ -32,11 +32,9 @@ def good_answers(victim: Victim, source: str, key: str = "-") -> Counter[int]:
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_an_address_that_floods_costs_others_nothing(victim: Victim, kind: str) -> None:
-    for _ in range(TRIES):  # a pause of the machine's own does not come three times
-        livez = flooded_once(victim, *FLOODS[kind])
-        if livez < MOST_LIVEZ_SECONDS:
-            break
-    assert livez < MOST_LIVEZ_SECONDS
+    if flooded_once(victim, *FLOODS[kind]) >= MOST_LIVEZ_SECONDS:  # a pause of the machine's own comes once
+        again = [flooded_once(victim, *FLOODS[kind]) for _ in range(2)]
+        assert max(again) < MOST_LIVEZ_SECONDS
 
 
 def flooded_once(victim: Victim, count: int, path: str, pause: float) -> float:
