@@ -85,7 +85,7 @@ def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["serve"]])
-def test_it_serves_until_a_signal(elsewhere: Path, arguments: list[str]) -> None:
+def test_the_command_serves_until_a_signal(elsewhere: Path, arguments: list[str]) -> None:
     port = free_port()
     chosen = {
         "CLIPSERVE_BACKEND": "onnx",

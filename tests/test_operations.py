@@ -93,7 +93,7 @@ async def test_a_lost_gpu_is_told_by_a_process_that_is_alive() -> None:
     assert (alive.status_code, alive.json()) == (200, {"status": "alive", "gpu_lost_seconds": 12.5})
 
 
-async def test_it_answers_probes_and_metrics() -> None:
+async def test_the_port_of_operations_answers_probes_and_metrics() -> None:
     async with running() as port:
         alive, ready, metrics = [await port.get(path) for path in ("/livez", "/readyz?a=b", "/metrics")]
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
@@ -195,7 +195,7 @@ async def test_a_thousand_idle_connections_keep_no_probe_from_its_answer() -> No
     assert open_now <= operations_port._CONNECTIONS
 
 
-async def test_nor_do_those_of_its_own_address_whose_requests_do_not_end() -> None:
+async def test_unfinished_requests_of_a_probe_s_own_address_keep_no_probe_from_its_answer() -> None:
     async with running() as port:
         begun = [await asyncio.to_thread(port.connect) for _ in range(operations_port._CONNECTIONS)]
         for connection in begun:

@@ -47,7 +47,7 @@ def test_an_idle_service_admits_what_might_just_be_answered() -> None:
         pass
 
 
-def test_and_refuses_what_is_hopeless() -> None:
+def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:
     admission = taught(Clock(), 0.1, text=0.001)
     with a_request_with(seconds=5):
         match = r"1,000 images or texts, about 100 s, and 5\.0 s are left .* about \d\d fit"

@@ -35,7 +35,7 @@ async def test_what_was_refused_is_freed_before_the_error_is_caught(size: int) -
         gc.enable()
 
 
-async def test_it_is_taken_once() -> None:
+async def test_a_body_is_taken_once() -> None:
     with ThreadPoolExecutor(1) as executor:
         body = Body(b"abc")
         assert await body.parsed(SideThread(executor), Body.take) == b"abc"

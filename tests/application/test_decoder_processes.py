@@ -221,7 +221,7 @@ def test_signals_of_the_terminal_and_of_a_supervisor_do_not_end_it(shared: Group
     assert shared.pid == pid
 
 
-def test_it_has_no_secret_in_its_environment_and_may_be_killed_first(
+def test_a_decoder_has_no_secret_in_its_environment_and_may_be_killed_first(
     start: Callable[..., Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("CLIPSERVE_TRITON_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
@@ -264,7 +264,7 @@ def test_the_end_waits_for_none_of_them(start: Callable[..., Group]) -> None:
     assert all(gone(each._popen.pid) for each in group.processes._all)
 
 
-def test_they_end_with_the_service_even_if_that_is_killed() -> None:
+def test_decoders_end_with_the_service_even_if_that_is_killed() -> None:
     script = """
 import os, signal
 from clipserve.application.decoder_processes import DecoderProcesses

@@ -39,7 +39,9 @@ async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMeth
     assert size_of(CAT) == (451, 300)
 
 
-async def test_it_classifies_and_names_what_cannot_be_decoded(clip: AsyncMethods) -> None:
+async def test_the_client_in_this_process_classifies_and_names_what_cannot_be_decoded(
+    clip: AsyncMethods,
+) -> None:
     classified = await clip.classify_image(CAT, ClassifyRequest([], ["a car", "a cat"], top_k=1))
     assert [label.label for label in classified.labels] == ["a cat"]
     with pytest.raises(ItemFailed) as bad:

@@ -35,7 +35,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         yield service
 
 
-async def test_it_embeds_and_classifies_as_the_service_does(running: Running) -> None:
+async def test_the_remote_client_embeds_and_classifies_as_the_service_does(running: Running) -> None:
     async with AsyncClient(running.url) as clip:
         image = await clip.embed_image(png(1, (40, 30)))
         text = await clip.embed_text("a", truncate=False)
@@ -128,7 +128,7 @@ def vector() -> tuple[int, str, str]:
     return 200, "", json.dumps({"fingerprint": "toy@1", "results": [{"embedding": "AACAPw=="}]})
 
 
-async def test_it_waits_as_long_as_it_is_asked_to() -> None:
+async def test_the_remote_client_waits_as_long_as_it_is_asked_to() -> None:
     refusal = 429, "Retry-After: 1\r\n", '{"code": "overloaded", "detail": "busy."}'
     async with answering(refusal, vector()) as (url, times), AsyncClient(url, in_flight=1) as clip:
         assert (await clip.embed_text("a", truncate=False)).vector.tolist() == [1.0]

@@ -120,7 +120,7 @@ def test_what_one_request_is_told_holds_for_all(kind: str) -> None:
     assert times[1] - times[0] >= 0.6
 
 
-def test_it_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
+def test_a_client_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
     with serving(lambda _: refusal("30")) as (url, requests), client_of(kind, url, retry_seconds=5) as client:
         began = time.monotonic()
         with pytest.raises(Refused) as refused:
@@ -132,7 +132,7 @@ def test_it_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
     assert (error.request_id, error.detail) == ("r-1", "the key has used up its rate.")
 
 
-def test_it_gives_up_where_it_is_refused_again_and_again(kind: str) -> None:
+def test_a_client_gives_up_where_it_is_refused_again_and_again(kind: str) -> None:
     with (
         serving(lambda _: refusal("0.2")) as (url, requests),
         client_of(kind, url, retry_seconds=1.5) as client,

@@ -38,7 +38,7 @@ def built(folder: Path, *options: str) -> Path:
 
 
 @needs_gcc
-def test_it_is_there_where_there_is_a_compiler() -> None:
+def test_our_resampling_is_there_where_there_is_a_compiler() -> None:
     assert resampling.RESIZED_BY != "Pillow", "touch service/setup.py && make .venv/dev.stamp"
 
 
@@ -96,7 +96,7 @@ def test_the_bytes_of_twenty_thousand_images_are_those_of_pillow(
 @needs_gcc
 @pytest.mark.parametrize("options", [(), ("-DPLAIN",)], ids=["as it is", "plain"])
 @pytest.mark.parametrize(("largest", "cases"), [(24, 50_000), (1_000, 500)])
-def test_it_reads_and_writes_nothing_beside_its_arrays(
+def test_our_resampling_reads_and_writes_nothing_beside_its_arrays(
     options: tuple[str, ...], largest: int, cases: int, tmp_path: Path
 ) -> None:
     library = built(tmp_path, *SANITIZED, *options)

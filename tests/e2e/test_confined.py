@@ -44,11 +44,11 @@ def serves(process: Process) -> None:
     assert "Traceback" not in log
 
 
-def test_it_serves_at_nice_10_without_the_privilege_to_lower_it() -> None:
+def test_the_service_serves_at_nice_10_without_the_privilege_to_lower_it() -> None:
     serves(Process(*UNPRIVILEGED, "nice", "-n", "10", backend="onnx"))
 
 
-def test_it_serves_from_a_read_only_working_tree() -> None:
+def test_the_service_serves_from_a_read_only_working_tree() -> None:
     if not may_mount():
         pytest.skip("mounting needs a privilege that this process does not have")
     # Without coverage, which would write its data into the tree.

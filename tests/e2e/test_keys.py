@@ -54,7 +54,7 @@ def test_a_key_can_be_rotated_while_it_serves_and_no_key_is_in_the_log(tmp_path:
     ("content", "said"),
     [("{", "line 1: Invalid JSON"), ("clip_a-key", "line 1: Invalid JSON"), (None, "no such file")],
 )
-def test_it_does_not_start_with_a_file_that_is_not_one_of_keys(
+def test_the_service_does_not_start_with_a_file_that_is_not_one_of_keys(
     tmp_path: Path, content: str | None, said: str
 ) -> None:
     file = tmp_path / "keys"

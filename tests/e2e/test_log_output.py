@@ -72,7 +72,7 @@ def test_what_cannot_start_ends_with_its_status_where_it_cannot_be_told(to: str)
     assert Process(*TO, to, models="/nowhere").ended(120)[0] == 1
 
 
-def test_the_same_where_nobody_reads(tmp_path: Path) -> None:
+def test_what_cannot_start_ends_with_its_status_where_nobody_reads_what_it_tells(tmp_path: Path) -> None:
     with unread(tmp_path, full=True) as pipe:
         assert Process(*TO, f"2>{pipe}", models="/nowhere").ended(120)[0] == 1
 

@@ -44,7 +44,7 @@ def test_a_long_start_is_told_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) 
     assert process.stop()[0] == 0
 
 
-def test_it_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE", "600")
     monkeypatch.setenv("CLOSED", "600")
     process = Late()

@@ -114,7 +114,7 @@ async def test_a_cancelled_call_leaves_the_others_alone(backend: Backend) -> Non
 
 
 @pytest.mark.parametrize("kind", BACKENDS)
-async def test_it_is_ready_between_start_and_close_only(kind: str) -> None:
+async def test_a_backend_is_ready_between_start_and_close_only(kind: str) -> None:
     backend = BACKENDS[kind]()
     await backend.start()
     assert await backend.ready()

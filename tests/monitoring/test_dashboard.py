@@ -23,7 +23,7 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
     assert len({panel["id"] for panel in panels()}) == len(panels())
 
 
-def test_it_names_no_data_source_job_or_instance_but_by_its_variables() -> None:
+def test_the_dashboard_names_no_data_source_job_or_instance_but_by_its_variables() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     assert [each["name"] for each in dashboard["templating"]["list"]] == ["datasource", "job", "instance"]
     assert set(re.findall(r'"uid": "([^"]*)"', DASHBOARD.read_text())) == {"clipserve", "${datasource}"}

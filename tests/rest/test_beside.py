@@ -57,7 +57,7 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: 
 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
-async def test_so_is_json_of_another_server_s_shape(size: int, jobs: int) -> None:
+async def test_json_of_another_server_s_shape_over_4_kb_is_read_in_a_thread(size: int, jobs: int) -> None:
     body = b'{"input": "' + b"a" * (size - 13) + b'"}'
     assert await jobs_of("application/json", body, field="input") == jobs
 

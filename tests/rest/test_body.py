@@ -139,13 +139,13 @@ async def test_a_body_that_comes_too_slowly_is_refused_before_its_time_is_over()
     assert time.monotonic() - started < 10  # the usual is under half a second
 
 
-async def test_so_is_one_that_came_fast_and_whose_end_is_withheld() -> None:
+async def test_a_body_that_came_fast_and_whose_end_is_withheld_is_refused() -> None:
     started = time.monotonic()
     assert (await read_dripping(1_000_000, 0, rate=1_000)).limit == 1_000
     assert time.monotonic() - started < 10  # the usual is under half a second
 
 
-async def test_one_that_comes_at_the_rate_has_all_its_time() -> None:
+async def test_a_body_that_comes_at_the_rate_has_all_its_time() -> None:
     assert (await read_dripping(0, 1_000, rate=1_000, seconds=2)).limit == 2
 
 

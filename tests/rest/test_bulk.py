@@ -185,7 +185,7 @@ class Held(FakeBackend):
             self.running -= 1
 
 
-async def test_so_many_bulk_requests_at_a_time(toy: Path) -> None:
+async def test_bulk_requests_over_the_limit_at_a_time_are_refused(toy: Path) -> None:
     backend = Held()
     async with serving(backend, toy, max_bulk_requests=1) as running:
         backend.may.clear()

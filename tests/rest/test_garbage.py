@@ -138,7 +138,9 @@ async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
         assert not left_in_cycles()
 
 
-async def test_nor_of_a_request_without_a_good_image(toy: Path, no_collector: None) -> None:
+async def test_nothing_of_a_request_without_a_good_image_is_left_in_a_cycle(
+    toy: Path, no_collector: None
+) -> None:
     async with serving(FakeBackend(DIM), toy) as running:
         for _ in range(3):
             left_in_cycles()  # of the first request, which sets things up
@@ -148,7 +150,9 @@ async def test_nor_of_a_request_without_a_good_image(toy: Path, no_collector: No
         assert not left_in_cycles()
 
 
-async def test_nor_of_one_whose_error_is_told_as_one_of_another_place(toy: Path, no_collector: None) -> None:
+async def test_nothing_of_an_error_told_as_one_of_another_place_is_left_in_a_cycle(
+    toy: Path, no_collector: None
+) -> None:
     refused = [["a", "a" * 50], ["a", "a" * 9_000], ["a", "data:image/png;base64,AAAA"], [5]]
     async with serving(FakeBackend(DIM), toy) as running:
         for _ in range(3):
@@ -159,7 +163,7 @@ async def test_nor_of_one_whose_error_is_told_as_one_of_another_place(toy: Path,
         assert not left_in_cycles()
 
 
-async def test_nor_of_a_malformed_form(toy: Path, no_collector: None) -> None:
+async def test_nothing_of_a_malformed_form_is_left_in_a_cycle(toy: Path, no_collector: None) -> None:
     malformed = [
         b"no boundary",
         b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nnever closed',

@@ -59,7 +59,9 @@ async def test_the_list_has_each_in_short_by_name(running: Running) -> None:
         assert "labels" not in each
 
 
-async def test_the_same_again_changes_nothing_and_another_has_another_version(running: Running) -> None:
+async def test_the_same_label_set_again_changes_nothing_and_another_has_another_version(
+    running: Running,
+) -> None:
     first = await kept(running, "pets", **PETS)
     assert await kept(running, "pets", **PETS) == first
     second = await kept(running, "pets", **PETS | {"threshold": 0.5})

@@ -39,7 +39,7 @@ async def status(stub: Any, service: str) -> int:
 
 
 @pytest.mark.parametrize("service", ["", SERVICE, "toy"])
-async def test_it_follows_the_models_within_a_second_and_the_drain(
+async def test_health_follows_the_models_within_a_second_and_the_drain(
     starting: tuple[Running, Any], service: str
 ) -> None:
     running, stub = starting

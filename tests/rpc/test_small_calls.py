@@ -103,7 +103,7 @@ async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
         assert await asked(client, REFLECTION, QUESTION, metadata=[("authorization", f"Bearer {key}")])
 
 
-async def test_they_are_calls_like_others(toy: Path) -> None:
+async def test_small_calls_are_calls_like_others(toy: Path) -> None:
     async with (
         serving(FakeBackend(DIM), toy, grpc_enabled=True, grpc_max_calls=4) as running,
         client_of(running.rpc_address) as client,

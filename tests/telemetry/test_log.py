@@ -79,7 +79,9 @@ class BrokenEngine:
         return Broken()
 
 
-async def test_the_same_for_a_library_that_fails_in_a_thread(tmp_path: Path, written: io.StringIO) -> None:
+async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_requests(
+    tmp_path: Path, written: io.StringIO
+) -> None:
     batched = Batched(InProcess(BrokenEngine()), BatchPolicy(4), BatchPolicy(4), Metrics())
     async with serving(batched, await write_toy_artifact(tmp_path), warm=False) as running:
         (model,) = running.gateway.models.values()

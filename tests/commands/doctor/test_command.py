@@ -53,7 +53,7 @@ def test_the_shape_of_its_json() -> None:
         assert [line.keys() for line in check["lines"]] == [{"level", "found", "do"}]
 
 
-def test_it_has_the_settings_as_they_apply_and_the_packages() -> None:
+def test_the_report_has_the_settings_as_they_apply_and_the_packages() -> None:
     report = doctor("--only", "triton", models=DEMO, workers=2, triton_token="a-secret").report
     assert report["settings"].keys() == Settings.model_fields.keys()
     assert (report["settings"]["workers"], report["settings"]["models"]) == (2, [str(DEMO)])
@@ -71,7 +71,7 @@ def test_programs_get_columns_apart_by_tabs() -> None:
     assert last == "problems: 0, warnings: 1"
 
 
-def test_it_says_what_was_not_checked() -> None:
+def test_the_report_says_what_was_not_checked() -> None:
     told = run("--only", "keys", "--only", "cpu").stdout.splitlines()
     left_out, *beyond = (line for line in told if line.startswith("not checked: "))
     assert left_out.startswith("not checked: settings, packages, gpu, ")

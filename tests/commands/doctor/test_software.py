@@ -100,7 +100,7 @@ def test_variables_of_commands_are_not_unknown() -> None:
     assert doctor("--only", "settings", url="http://localhost:8080", key="k").status == 0
 
 
-def test_it_says_what_resizes_images_and_warns_where_it_could_be_faster(
+def test_the_doctor_says_what_resizes_images_and_warns_where_it_could_be_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resampling, "RESIZED_BY", "clipserve (AVX2)")

@@ -105,5 +105,7 @@ def test_another_address_has_its_answers(victim: Victim, route: str, connections
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="needs Debian's package haproxy")
 @pytest.mark.parametrize("connections", [540, 1_000, 5_000])
 @pytest.mark.parametrize("route", ROUTES)
-def test_and_behind_a_proxy_that_limits_connections(edge: Address, route: str, connections: int) -> None:
+def test_another_address_has_its_answers_behind_a_proxy_that_limits_connections(
+    edge: Address, route: str, connections: int
+) -> None:
     judge(beside(edge, connections, route))

@@ -138,7 +138,7 @@ def test_the_command_of_models_is_there(installed: Installed) -> None:
     assert "pip install 'clipserve-models[export]'" in refused.stderr
 
 
-def test_it_is_imported_from_there(installed: Installed) -> None:
+def test_the_installed_package_is_imported_from_its_environment(installed: Installed) -> None:
     told = installed.run("python", "-c", "import clipserve; print(clipserve.__file__)")
     assert Path(told.stdout.strip()).is_relative_to(installed.environment), told.stderr
 

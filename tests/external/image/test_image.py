@@ -25,7 +25,9 @@ print(*{f"{each.name} {each.version}" for each in importlib.metadata.distributio
 """
 
 
-def test_it_runs_as_one_user_without_capabilities_on_a_root_that_is_read_only(running: Container) -> None:
+def test_the_image_runs_as_one_user_without_capabilities_on_a_root_that_is_read_only(
+    running: Container,
+) -> None:
     status = dict(lines_of(running.execute("cat", "/proc/1/status")))
     assert status["Uid"].split() == ["10001"] * 4
     assert status["Gid"].split() == ["10001"] * 4
@@ -39,7 +41,7 @@ def test_the_image_alone_asks_for_that_user(engine: Engine, image: str) -> None:
     assert engine.inspect(image)["Config"]["User"] == "10001:10001"
 
 
-def test_it_serves_the_demo_model_over_rest_and_grpc(running: Container) -> None:
+def test_the_image_serves_the_demo_model_over_rest_and_grpc(running: Container) -> None:
     with httpx.Client(base_url=running.url, timeout=30) as client:
         assert classify(client) == "cat"
         vectors = client.post("/embed", json={"texts": ["a cat"]}).json()["results"]
@@ -60,7 +62,7 @@ def test_its_own_healthcheck_passes_and_fails_where_nothing_listens(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_it_holds_no_tool_that_serving_does_not_need(running: Container, tool: str) -> None:
+def test_the_image_holds_no_tool_that_serving_does_not_need(running: Container, tool: str) -> None:
     assert running.execute("sh", "-c", f"command -v {tool}", check=False) == ""
 
 
@@ -158,5 +160,5 @@ def base_megabytes(engine: Engine) -> float:
     return float(engine.inspect("localhost/clipserve-base")["Size"]) / 1e6
 
 
-def test_it_is_small(engine: Engine, image: str) -> None:
+def test_the_image_is_small(engine: Engine, image: str) -> None:
     assert engine.inspect(image)["Size"] / 1e6 - base_megabytes(engine) < MOST_MEGABYTES

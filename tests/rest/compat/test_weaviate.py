@@ -76,7 +76,9 @@ async def test_a_failure_is_where_the_module_reads_it(
         await Module(running).vectorize(texts, images)
 
 
-async def test_it_is_ready_when_the_service_is_and_says_what_it_serves(running: Running) -> None:
+async def test_the_routes_of_weaviate_are_ready_when_the_service_is_and_say_what_it_serves(
+    running: Running,
+) -> None:
     assert await Module(running).ready()
     assert (await running.client.get("/.well-known/live")).status_code == 204
     (model,) = (await running.client.get("/v1/models")).json()["data"]

@@ -99,7 +99,7 @@ def test_files_of_the_page_are_short() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
 
 
-async def test_it_needs_no_key(toy: Path, tmp_path: Path) -> None:
+async def test_the_page_needs_no_key(toy: Path, tmp_path: Path) -> None:
     write_keys(tmp_path / "keys", somebody={})
     async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
         assert (await running.client.get("/")).status_code == 200
