@@ -9,6 +9,7 @@ import json
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, decode_pixels, decode_rgb
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
+from tests.abuse.attacks.metadata import BROKEN
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixels"
 DIGESTS = json.loads((GOLDEN / "pixels.json").read_text())
@@ -145,36 +147,12 @@ def test_only_the_first_frame_counts() -> None:
         assert decode_pixels(data, ImageSpec(size=32), LIMITS)[0, 0].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "what"),
-    [
-        (8000, 8000, "64,000,000 pixels; the limit is 50,000,000"),
-        (2**31 - 1, 2**31 - 1, "pixels"),
-        (16_385, 200, "16,385 pixels on its longer side; the limit is 16,384"),
-        (1, 16_000, "16,000 times as long as it is wide; the limit is 100"),
-        (16_000, 1, "16,000 times"),
-    ],
-)
-def test_a_header_over_a_limit_is_refused_before_decoding(width: int, height: int, what: str) -> None:
-    with pytest.raises(ImageTooLarge, match=what) as caught:
-        decode_pixels(png_header(width, height), SPEC, LIMITS)
-    assert caught.value.actual is not None
-    assert caught.value.limit is not None
-    assert caught.value.actual > caught.value.limit
-
-
 def test_an_aspect_bomb_costs_nothing() -> None:
     data = encoded(Image.new("1", (1, 65_535)))
     started = time.thread_time()  # of this thread alone, however busy the machine is
     with pytest.raises(ImageTooLarge):
         decode_pixels(data, SPEC, LIMITS)
     assert time.thread_time() - started < 0.1
-
-
-def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:
-    data = (GOLDEN / "progressive.jpg").read_bytes()
-    with pytest.raises(ImageTooLarge, match=r"1\d\d scans; the limit is 100"):
-        decode_pixels(data[:-2] + b"\xff\xda" * 100 + data[-2:], SPEC, LIMITS)
 
 
 @pytest.mark.parametrize("sixteenth", range(1, 16))
@@ -191,20 +169,19 @@ def test_a_cut_image_is_an_error_not_a_grey_half(name: str, sixteenth: int) -> N
         (b"", "empty"),
         (b"\xff", "not an image of a known format"),
         (b"hello", "not an image of a known format"),
-        (b"II*\0" + bytes(100), "TIFF"),
-        (b"GIF89a" + bytes(100), "GIF"),
-        (b"%PDF-1.7", "PDF"),
-        (b"<svg onload='alert(1)'>", "SVG"),
-        (b"<!DOCTYPE html>", "HTML"),
-        (b"\0\0\0\x18ftypheic", "HEIC"),
-        (b"\0\0\0\x18ftypavif", "AVIF"),
-        (b"8BPS" + bytes(100), "PSD"),
     ],
 )
-def test_other_formats_are_named_in_the_refusal(data: bytes, named: str) -> None:
+def test_what_is_no_image_is_told_which_formats_are(data: bytes, named: str) -> None:
     with pytest.raises(UnsupportedFormat, match=named) as caught:
         decode_pixels(data, SPEC, LIMITS)
     assert "JPEG, PNG, WEBP" in caught.value.detail
+
+
+@pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN)
+def test_a_broken_image_is_the_caller_s_error(make: Callable[[], bytes]) -> None:
+    data = make()
+    with contextlib.suppress(InvalidInput):
+        assert decode_pixels(data, ImageSpec(size=32), LIMITS).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("head", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"])
@@ -212,17 +189,6 @@ def test_a_right_beginning_with_nothing_behind_it_is_undecodable(head: bytes) ->
     for tail in (b"", bytes(1000), bytes(range(256)) * 40):
         with pytest.raises(UndecodableImage):
             decode_pixels(head + tail, SPEC, LIMITS)
-
-
-def test_mutated_images_never_raise_anything_but_the_core_s_errors() -> None:
-    random = np.random.default_rng(7)
-    files = [path.read_bytes() for path in GOLDEN.glob("*.*") if path.suffix != ".json"]
-    for _ in range(600):
-        data = bytearray(files[random.integers(len(files))])
-        for _ in range(random.integers(1, 12)):
-            data[random.integers(len(data))] = random.integers(256)
-        with contextlib.suppress(InvalidInput):
-            assert decode_pixels(bytes(data), ImageSpec(size=32), LIMITS).shape == (32, 32, 3)
 
 
 def test_what_libtiff_finds_wrong_is_raised_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from tests.support import form
 pytestmark = pytest.mark.slow
 
 
-def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
+def test_the_service_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Fresh()
     assert process.wait_ready() < 60  # two seconds on an idle machine; 25 were seen at a load of 15
     metrics = httpx.get(process.operations_url + "/metrics").text
@@ -108,32 +108,13 @@ def test_a_taken_operations_port_is_said() -> None:
     assert "`clipserve doctor` says who has it" in log
 
 
-@pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])
-def test_a_cut_file_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     copy = copy_of_demo(tmp_path)
-    data = (copy / name).read_bytes()
-    (copy / name).write_bytes(data[: len(data) // 2])
+    data = (copy / "text.onnx").read_bytes()
+    (copy / "text.onnx").write_bytes(data[: len(data) // 2])
     status, log = failed_start(models=str(copy))
     assert status == 1
-    assert name in log
-
-
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
-    copy = copy_of_demo(tmp_path)
-    manifest = json.loads((copy / "model.json").read_text())
-    broken = (
-        {"embed_dim": 0},
-        {"embed_dim": 10**9},
-        {"extra": 1},
-        {"image": manifest["image"] | {"size": 100_000}},
-        {"scoring": manifest["scoring"] | {"logit_scale": 1e308}},
-        {"text": manifest["text"] | {"context_length": 10**9}},
-    )
-    for text in ("{", *(json.dumps(manifest | change) for change in broken)):
-        (copy / "model.json").write_text(text)
-        status, log = failed_start(models=str(copy))
-        assert status == 1
-        assert "not a valid manifest" in log
+    assert "text.onnx" in log
 
 
 def test_an_engine_that_computes_something_else_is_refused(tmp_path: Path) -> None:
@@ -158,19 +139,6 @@ def test_an_engine_that_fails_on_the_self_test_is_said(tmp_path: Path) -> None:
     assert log.startswith("onnxruntime fail")  # in the self-test, or in the trial before it
 
 
-def test_an_artifact_whose_files_nothing_would_verify_is_refused(tmp_path: Path) -> None:
-    copy = copy_of_demo(tmp_path)
-    manifest = json.loads((copy / "model.json").read_text())
-    outside = manifest["files"] | {"../secret": "0" * 64}
-    for files, said in (
-        ({}, "no checksum of image.onnx, text.onnx, tokenizer.json"),
-        (outside, "cannot be in its folder"),
-    ):
-        (copy / "model.json").write_text(json.dumps(manifest | {"files": files}))
-        status, log = failed_start(models=str(copy))
-        assert (status, said in log) == (1, True)
-
-
 def test_a_pipe_in_place_of_a_graph_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     copy = copy_of_demo(tmp_path)
     (copy / "text.onnx").unlink()
@@ -180,7 +148,7 @@ def test_a_pipe_in_place_of_a_graph_is_refused_and_not_waited_for(tmp_path: Path
     assert "text.onnx cannot be read: not a regular file" in log
 
 
-def test_it_allows_itself_the_files_that_its_connections_need() -> None:
+def test_the_service_allows_itself_the_files_that_its_connections_need() -> None:
     process = Process("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", backend="onnx")
     process.wait_ready()
     url = httpx.URL(process.url)

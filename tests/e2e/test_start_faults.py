@@ -40,13 +40,6 @@ def test_a_setting_that_cannot_be_is_said_in_a_line(settings: dict[str, str], sa
     assert "ret" not in log.replace("retry", "")
 
 
-def test_a_pipe_in_place_of_the_tokenizer_is_not_waited_for(tmp_path: Path) -> None:
-    copy = copy_of_demo(tmp_path)
-    (copy / "tokenizer.json").unlink()
-    os.mkfifo(copy / "tokenizer.json")
-    assert failed_start(models=str(copy)) == (1, f"{copy}/tokenizer.json cannot be read: not a regular file")
-
-
 @pytest.mark.parametrize(
     ("templates", "said"),
     [

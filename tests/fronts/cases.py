@@ -104,15 +104,25 @@ CASES = [
     ),
     Case("no such template set", "template_set", {"name": "imagenet-8"}, "unknown_template_set"),
     *(
-        Case(f"no such model: {method}", method, IMAGE_OR_TEXT | {"model": "none"}, "unknown_model")
-        for method, IMAGE_OR_TEXT in (
+        case
+        for method, fields in (
             ("classify", IMAGE | {"labels": ["a"]}),
             ("embed", {"texts": ["a"]}),
             ("similarity", {"texts": ["a"], "to_texts": ["a"]}),
             ("tokenize", {"texts": ["a"]}),
         )
+        for case in (
+            Case(f"no such model: {method}", method, fields | {"model": "none"}, "unknown_model"),
+            Case(
+                f"the fingerprint that is expected: {method}",
+                method,
+                fields | {"expect_fingerprint": FINGERPRINT},
+            ),
+            Case(
+                f"another one: {method}", method, fields | {"expect_fingerprint": "old"}, "wrong_fingerprint"
+            ),
+        )
     ),
-    Case("another fingerprint", "embed", {"texts": ["a"], "expect_fingerprint": "old"}, "wrong_fingerprint"),
     Case("no key", "embed", {"texts": ["a"]}, "unauthenticated", "keyed"),
     Case("a wrong key", "embed", {"texts": ["a"]}, "unauthenticated", "keyed", ["wrong"]),
     Case("a right key", "embed", {"texts": ["a"]}, None, "keyed", ["user"]),

@@ -27,8 +27,7 @@ from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
-from tests.rest.raw import hold
-from tests.rest.test_bad_inputs import HEAD, exchange
+from tests.rest.raw import HEAD, exchange, hold
 from tests.support import DIM, Running, form, png, serving
 
 LIMITS = ExchangeLimits(
@@ -206,7 +205,7 @@ async def test_a_body_that_is_not_read_to_its_end_closes_the_connection(
     assert (refused.status_code, refused.headers["connection"]) == (status, "close")
 
 
-async def test_so_does_one_that_does_not_come(small: Running) -> None:
+async def test_a_body_that_does_not_come_closes_the_connection(small: Running) -> None:
     said = await exchange(small, HEAD + b"Content-Length: 9\r\n\r\nx")
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close\r\n" in said

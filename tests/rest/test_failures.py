@@ -15,7 +15,7 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
-from tests.support import DIM, Running, eventually, png, serving, write_toy_artifact
+from tests.support import DIM, Running, eventually, png, serving
 
 
 class Unruly(FakeBackend):
@@ -238,14 +238,3 @@ async def test_the_label_cache_is_bounded_in_bytes(toy: Path) -> None:
         (model,) = running.gateway.models.values()
         assert model.classifiers._labels._entries.currsize <= 10_000
         assert model.classifiers._classifiers._entries.currsize <= 10_000
-
-
-async def test_two_models_are_told_apart_by_name(tmp_path: Path) -> None:
-    first = await write_toy_artifact(tmp_path / "a", "first")
-    second = await write_toy_artifact(tmp_path / "b", "second")
-    async with serving(FakeBackend(DIM), first, second) as running:
-        assert (await running.classify(png())).json()["model"] == "first"
-        assert (await running.classify(png(), model="second")).json()["model"] == "second"
-        unknown = await running.classify(png(), model="../first")
-        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_model")
-        assert "first, second" in unknown.json()["detail"]

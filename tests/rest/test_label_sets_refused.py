@@ -18,7 +18,7 @@ from tests.rest.label_sets import (
     listed,
     put,
 )
-from tests.rest.test_bad_inputs import exchange
+from tests.rest.raw import exchange
 from tests.support import DIM, Running, form, png, serving
 
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {

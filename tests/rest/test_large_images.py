@@ -54,14 +54,3 @@ async def test_the_images_of_a_client_who_left_are_not_decoded(tmp_path: Path, l
         assert encoded_images < MANY // 2, (
             "as many as were decoded until the service saw that the client had left"
         )
-
-
-async def test_large_images_of_more_pixels_than_a_request_may_have_are_refused_before_any_is_decoded(
-    tmp_path: Path, large_image: bytes
-) -> None:
-    toy = await write_toy_artifact(tmp_path / "toy")
-    async with serving(FakeBackend(DIM), toy) as running:
-        answer = await running.embed(*[large_image] * (MANY + 1))
-        assert answer.status_code == 413
-        told = answer.json()
-        assert (told["code"], told["limit"], told["actual"]) == ("too_many", 100_000_000, 108_000_000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from loadtests.fake_backend import FakeBackend
-from tests.rest.test_bad_inputs import HEAD, exchange
+from tests.rest.raw import HEAD, exchange
 from tests.support import DIM, eventually, png, serving
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,14 @@ import numpy as np
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.application.label_sets.trained import WEIGHTS, encoded, expected, trained
-from tests.rest.label_sets import classified, kept, listed, put, shown
-from tests.support import DIM, Running, png, serving
+from tests.application.label_sets.trained import WEIGHTS, encoded, trained
+from tests.rest.label_sets import kept, listed, put
+from tests.support import DIM, Running, serving
 
 
 def fingerprint_of(running: Running) -> str:
     (model,) = running.gateway.models.values()
     return model.fingerprint
-
-
-async def test_its_answers_are_the_softmax_and_its_weights_are_shown_by_their_digest(
-    running: Running,
-) -> None:
-    fingerprint = fingerprint_of(running)
-    state = await kept(running, "pets", **trained(fingerprint))
-    assert (state["state"], state["prompts"], state["templates"]) == ("ready", 0, [])
-    digest = hashlib.sha256(WEIGHTS.tobytes()).hexdigest()
-    assert state["weights"] == {"dim": DIM, "sha256": digest, "fingerprint": fingerprint}
-    assert "biases" not in state
-    assert await shown(running, "pets") == state
-    assert "weights" not in (await listed(running))[0]
-    vector = (await running.embed(png())).json()["results"][0]["embedding"]
-    labels = (await classified(running, label_set="pets"))["results"][0]["labels"]
-    scores = {each["label"]: each["score"] for each in labels}
-    assert scores == pytest.approx(expected(np.array(vector, np.float32)), abs=1e-6)
 
 
 async def test_the_fingerprint_may_stand_in_the_header(running: Running) -> None:

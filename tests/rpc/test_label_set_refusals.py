@@ -5,7 +5,6 @@ The faults that both fronts can be sent are in tests/application/label_sets/test
 
 from __future__ import annotations
 
-import asyncio
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ import pytest
 
 from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES
 from clipserve.v1 import clip_pb2
-from tests.application.label_sets.making import not_waiting
 from tests.rpc.client import Client
-from tests.rpc.label_sets import PETS, Slow, client_with, names, put, refusal
+from tests.rpc.label_sets import PETS, client_with, names, put, refusal
 from tests.support import DIM, png
 
 FIRST = png(1)
@@ -61,26 +59,6 @@ async def test_options_that_make_no_sense_are_refused(
     refused = await refusal(client, "Classify", images=[FIRST], labels=["a"], **options)
     assert refused.status == INVALID
     assert said in refused.fields["detail"]
-
-
-async def test_a_set_that_is_not_built_yet_says_how_far_it_is_and_when_to_come_back(toy: Path) -> None:
-    backend = Slow()
-    async with client_with(toy, backend, deadline_seconds=2) as client:
-        backend.gate.clear()
-        with not_waiting():
-            kept = await put(client)
-        assert (kept["state"], kept["prompts_done"]) == ("building", 0)
-        assert "served_version" not in kept
-        refused = await refusal(client, "Classify", images=[FIRST], label_sets=["pets"])
-        assert (refused.status, refused.fields["code"]) == (
-            grpc.StatusCode.UNAVAILABLE,
-            "label_set_not_ready",
-        )
-        assert refused.retry_after
-        backend.gate.set()
-        async with asyncio.timeout(20):
-            while (await client.call("GetLabelSet", name="pets"))["label_set"]["state"] != ("ready"):
-                await asyncio.sleep(0.01)
 
 
 async def test_texts_of_a_set_are_bounded_before_they_are_parsed_and_images_are_not_counted_there(

@@ -20,8 +20,7 @@ from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import kinds, problem
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
-from tests.rest.raw import hold
-from tests.rest.test_bad_inputs import HEAD, exchange
+from tests.rest.raw import HEAD, exchange, hold
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
 IMAGES = [base64.b64encode(png(seed)).decode() for seed in (1, 2)]
@@ -77,7 +76,7 @@ async def test_the_official_client_gets_the_vectors_of_embed(
     assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == ("toy", tokens, tokens)
 
 
-async def test_so_does_the_client_that_is_not_async(running: Running) -> None:
+async def test_the_official_client_that_is_not_async_gets_vectors(running: Running) -> None:
     def ask() -> list[float]:
         with openai.OpenAI(api_key="none", base_url=f"{running.url}/v1", max_retries=0) as client:
             made = client.embeddings.create(model="toy", input="a cat", user="me")
@@ -253,7 +252,7 @@ async def test_json_is_bounded_besides_its_images(toy: Path) -> None:
         (bytes(40_001), {}, 429, "overloaded"),
     ],
 )
-async def test_errors_of_the_exchange_are_of_this_shape_too(
+async def test_errors_of_the_exchange_are_of_openai_s_shape(
     toy: Path, content: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
     limits: dict[str, Any] = {"max_body_bytes": 50_000, "max_in_flight_bytes": 50_000}
@@ -269,7 +268,7 @@ async def test_errors_of_the_exchange_are_of_this_shape_too(
         assert elsewhere.headers["content-type"] == "application/problem+json"
 
 
-async def test_so_are_a_deadline_a_slow_body_and_a_wrong_method(toy: Path) -> None:
+async def test_a_deadline_a_slow_body_and_a_wrong_method_are_errors_of_openai_s_shape(toy: Path) -> None:
     async with serving(FakeBackend(DIM, delay=30), toy, warm=False, deadline_seconds=0.2) as running:
         assert error_in(await post(running, input="a"))["type"] == "server_error"
         wrong = await running.client.get("/v1/embeddings")
@@ -319,7 +318,7 @@ async def test_the_model_is_chosen_by_its_name(tmp_path: Path) -> None:
             assert (await post(running, input="a", model=asked)).json()["model"] == given
 
 
-async def test_it_is_there_only_where_it_is_switched_on(toy: Path) -> None:
+async def test_the_routes_of_openai_are_there_only_where_they_are_switched_on(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, compat=()) as running:
         answer = await post(running, input="a")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
