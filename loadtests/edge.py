@@ -57,7 +57,7 @@ def edge(replicas: Sequence[Replica]) -> Iterator[str]:
     if not shutil.which("haproxy"):
         raise SystemExit("haproxy is not installed: apt install haproxy")
     port = free_port()
-    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg", encoding="utf-8") as file:
         file.write(on_loopback(CONFIGURATION.read_text("utf-8"), replicas, port, free_port()))
         file.flush()
         command = ["haproxy", "-db", "-f", file.name]
