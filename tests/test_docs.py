@@ -157,13 +157,6 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150, "move a part of it to its page in docs/"
 
 
-def test_the_readme_says_how_the_command_gets_on_path_before_it_uses_it() -> None:
-    told = README.index("`. .venv/bin/activate`")
-    used = re.search(r"^clipserve\b|`clipserve\b(?!\.)", README, re.MULTILINE)
-    assert used
-    assert told < used.start()
-
-
 def test_the_notes_on_production_have_the_sum_of_the_memory() -> None:
     sum_of_all = re.search(r"^Together (.+ GB)\.$", (ROOT / "docs/memory.md").read_text(), re.MULTILINE)
     assert sum_of_all is not None

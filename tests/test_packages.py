@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -55,7 +54,7 @@ def test_no_import_is_of_a_package_that_only_the_tests_install(part: str) -> Non
     assert not found, "\n".join(found)
 
 
-def test_these_start_without_the_packages_of_the_tests() -> None:
+def test_modules_that_need_no_test_tools_start_without_them() -> None:
     modules = ", ".join(
         f"clipserve_models.{name}"
         for name in ("evaluation.measuring", "card", "variants.samples", "variants.making")
@@ -71,14 +70,3 @@ def test_the_onnxruntime_for_gpus_is_pinned_below_a_release_that_nobody_has_chec
     pins = (ROOT / "requirements/service-gpu.txt").read_text("utf-8")
     (version,) = re.findall(r"^onnxruntime-gpu==(\S+)", pins, re.MULTILINE)
     assert version in requirement.specifier
-
-
-def test_no_two_public_classes_of_the_service_share_a_name() -> None:
-    homes = defaultdict[str, list[str]](list)
-    package = ROOT / "service" / "clipserve"
-    for path in sorted(package.rglob("*.py")):
-        if "_pb2" not in path.name:
-            for node in ast.parse(path.read_text("utf-8")).body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    homes[node.name].append(str(path.relative_to(package)))
-    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

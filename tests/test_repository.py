@@ -1,4 +1,4 @@
-"""The files that a forge reads: workflows, templates, attributes."""
+"""The files that a forge reads: workflows and templates."""
 
 from __future__ import annotations
 
@@ -37,29 +37,18 @@ def test_a_workflow_may_only_read_and_its_jobs_end(path: Path) -> None:
     assert {name for name, job in own.items() if "timeout-minutes" not in job} == set()
 
 
-def uses(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name of an action, without its version -> what it is given."""
-    return {
-        step["uses"].partition("@")[0]: step.get("with", {})
-        for step in job.get("steps", [])
-        if "uses" in step
-    }
+def _listed(needs: str | list[str]) -> list[str]:
+    return [needs] if isinstance(needs, str) else needs
 
 
-def test_a_release_publishes_what_ci_has_passed_and_packages_when_somebody_approves() -> None:
+def test_packages_are_published_when_somebody_approves_and_ci_has_passed() -> None:
     jobs = load(ROOT / ".github/workflows/release.yml")["jobs"]
-    assert {name: job.get("needs") for name, job in jobs.items()} == {
-        "ci": None,
-        "dist": "ci",
-        "image": "dist",
-        "pypi": ["dist", "image"],
-    }
-    publishing = [name for name, job in jobs.items() if "pypa/gh-action-pypi-publish" in uses(job)]
-    assert publishing == ["pypi"] == [name for name, job in jobs.items() if "environment" in job]
-    attesting = [name for name, job in jobs.items() if "actions/attest-build-provenance" in uses(job)]
-    assert attesting == ["dist", "image"]
-    build = uses(jobs["image"])["docker/build-push-action"]
-    assert (build["sbom"], build["provenance"]) == (True, "mode=max")
+    publishing = [name for name, job in jobs.items() if "gh-action-pypi-publish" in str(job)]
+    assert publishing == [name for name, job in jobs.items() if "environment" in job]
+    needed = set(publishing)
+    while more := {need for name in needed for need in _listed(jobs[name].get("needs", []))} - needed:
+        needed |= more
+    assert "ci" in needed
 
 
 def test_dependabot_looks_where_there_is_something() -> None:
@@ -76,23 +65,3 @@ def test_a_bug_comes_with_what_doctor_says() -> None:
     form = load(ROOT / ".github/ISSUE_TEMPLATE/bug.yml")["body"]
     required = [each["attributes"]["label"] for each in form if each.get("validations", {}).get("required")]
     assert "The output of `clipserve doctor`" in required
-
-
-def attributes() -> dict[str, list[str]]:
-    """Pattern of .gitattributes -> its attributes."""
-    lines = (ROOT / ".gitattributes").read_text().splitlines()
-    split = [line.split() for line in lines if line and not line.startswith("#")]
-    return {pattern: given for pattern, *given in split}
-
-
-@pytest.mark.parametrize("pattern", attributes())
-def test_git_is_told_about_files_that_are_there(pattern: str) -> None:
-    places = [pattern] if "/" in pattern else [f"{top}/**/{pattern}" for top in ("docs", "service", "tests")]
-    assert any(True for place in places for _ in ROOT.glob(place)), pattern
-
-
-def test_stubs_and_lock_files_are_known_to_be_generated() -> None:
-    told = {pattern for pattern, given in attributes().items() if "linguist-generated" in given}
-    generated = {path for pattern in told for path in ROOT.glob(pattern)}
-    stubs = {path for path in (ROOT / "service").rglob("*_pb2*") if path.suffix in (".py", ".pyi")}
-    assert stubs | set((ROOT / "requirements").iterdir()) <= generated
