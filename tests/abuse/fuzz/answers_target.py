@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import orjson
+from hypothesis import strategies as st
 
 from clipserve.rest.exchange import Exchange
 from clipserve.settings import Settings
@@ -79,7 +79,8 @@ class Answers:
         self._log = _Log()
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._operations = self._runner.run(self._open())
+        operations = st.sampled_from(self._runner.run(self._open()))
+        self.cases = st.builds(lambda random, to: odd_request(random, *to), st.randoms(), operations)
 
     async def _open(self) -> list[tuple[str, str, Examples]]:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
@@ -108,9 +109,6 @@ class Answers:
         self._runner.run(self._stack.aclose())
         self._runner.close()
         log.configure("CRITICAL")
-
-    def case(self, random: Random) -> bytes:
-        return odd_request(random, *random.choice(self._operations))
 
     def run(self, case: bytes) -> str:
         self._log.clear()

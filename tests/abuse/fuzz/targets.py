@@ -1,4 +1,4 @@
-"""What is fuzzed: for each target how a case is made of a `Random`, and what is done with it."""
+"""What is fuzzed: for each target its cases, and what is done with one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from random import Random
 from typing import Any, Protocol
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from clipserve.clip.announced import announced
 from clipserve.clip.formats import FORMATS
@@ -23,15 +25,12 @@ from clipserve.telemetry import log
 from clipserve.wiring.gateway import open_gateway
 from loadtests.fake_backend import FakeBackend
 from tests.abuse.fuzz.answers_target import Answers
-from tests.abuse.fuzz.mutate import Material, mutated, mutated_image, text
-from tests.abuse.fuzz.seeds import CORPUS
+from tests.abuse.fuzz.cases import CORPUS, edited, images, texts
 from tests.abuse.fuzz.wire_target import Wire
 from tests.abuse.fuzz.words import FORM_SEEDS, FORM_WORDS, IMAGE_WORDS, JSON_SEEDS, JSON_WORDS, TEXT_WORDS
 from tests.support import DIM, write_toy_artifact
 
 _LONGEST_TEXT = 8_192  # characters, the limit of a request
-
-
 _BUDGET = Settings.model_fields["decode_memory_bytes"].default
 _SPARE_BYTES = 32_000_000  # malloc's
 
@@ -46,8 +45,9 @@ class Fault(Exception):
 
 
 class Target(Protocol):
-    def case(self, random: Random) -> bytes:
-        """A new input."""
+    @property
+    def cases(self) -> SearchStrategy[bytes]:
+        """Its inputs."""
 
     def run(self, case: bytes) -> str:
         """The word for what came of it. Raises what must not be raised."""
@@ -58,14 +58,11 @@ class Images:
 
     def __init__(self, folder: str) -> None:
         files = [path.read_bytes() for path in sorted((CORPUS / folder).iterdir())]
-        self._material = Material(files, IMAGE_WORDS)
+        self.cases = images(files, IMAGE_WORDS)
         default = ImageLimits.image_formats
         others = tuple(name for name in FORMATS if name not in default)
         self._limits = ImageLimits(image_formats=default if folder == "images" else others)
         self._spec = ImageSpec(size=32)
-
-    def case(self, random: Random) -> bytes:
-        return mutated_image(random, self._material)
 
     def run(self, case: bytes) -> str:
         try:
@@ -86,6 +83,8 @@ class Images:
 class Texts:
     """`Tokenizer.encode` with the demo model's tokenizer behind each kind of cleaning."""
 
+    cases = texts(TEXT_WORDS, _LONGEST_TEXT)
+
     def __init__(self) -> None:
         import tokenizers
 
@@ -97,9 +96,6 @@ class Texts:
         encoder.no_truncation()
         kinds: tuple[Any, ...] = ("lower", "canonicalize", "none")
         self._tokenizers = [Tokenizer(spec.model_copy(update={"cleaning": kind}), encoder) for kind in kinds]
-
-    def case(self, random: Random) -> bytes:
-        return text(random, TEXT_WORDS, _LONGEST_TEXT).encode("utf-8", "surrogatepass")
 
     def run(self, case: bytes) -> str:
         written = case.decode("utf-8", "surrogatepass")
@@ -121,7 +117,15 @@ class Requests:
 
     def __init__(self, seeds: Sequence[bytes], words: Sequence[bytes]) -> None:
         log.configure("CRITICAL")
-        self._material = Material(seeds, words)
+        pairs = [(head, body) for head, _, body in (seed.partition(b"\n") for seed in seeds)]
+        words = (*words, *(body for _, body in pairs))
+        heads = {head: edited((head,), words).map(lambda odd: odd.replace(b"\n", b"")) for head, _ in pairs}
+        one_in_ten = st.integers(0, 9).map(lambda number: number == 9)
+        self.cases = st.tuples(st.sampled_from(pairs), one_in_ten).flatmap(
+            lambda chosen: st.tuples(
+                heads[chosen[0][0]] if chosen[1] else st.just(chosen[0][0]), edited(chosen[0][1:], words)
+            ).map(b"\n".join)
+        )
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._app = self._runner.run(self._open())
@@ -138,12 +142,6 @@ class Requests:
         """End the service."""
         self._runner.run(self._stack.aclose())
         self._runner.close()
-
-    def case(self, random: Random) -> bytes:
-        head, _, body = random.choice(self._material.seeds).partition(b"\n")
-        if random.random() < 0.1:
-            head = mutated(random, head, self._material).replace(b"\n", b"")
-        return head + b"\n" + mutated(random, body, self._material)
 
     def run(self, case: bytes) -> str:
         head, _, body = case.partition(b"\n")

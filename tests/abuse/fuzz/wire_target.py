@@ -7,7 +7,7 @@ from random import Random
 
 from clipserve.errors import ClipError
 from clipserve.http1.requests import IncomingRequest
-from tests.abuse.fuzz.mutate import Material, mutated
+from tests.abuse.fuzz.cases import edited
 
 _HEAD = b"POST /embed?a=%61 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 SEEDS = (
@@ -21,68 +21,14 @@ SEEDS = (
     b"\r\n\r\nGET http://a/livez?x#y HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nabc",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nX-Request-Id: abc\r\nAccept: application/x-npy, */*;q=0.1\r\n\r\n",
 )
+# Separated by bars.
 WORDS = (
-    *(
-        b"\r\n",
-        b"\n",
-        b"\r",
-        b"\r\n\r\n",
-        b"\n\n",
-        b":",
-        b" ",
-        b"\t",
-        b";",
-        b"0\r\n\r\n",
-        b"\0",
-        b"\xff",
-        b"\x0b",
-    ),
-    *(
-        b"Content-Length: 1\r\n",
-        b"Content-Length: 0\r\n",
-        b"content-length:",
-        b"18446744073709551616",
-        b"-1",
-        b"+1",
-        b"0x",
-    ),
-    *(
-        b"Transfer-Encoding: chunked\r\n",
-        b"transfer-encoding:",
-        b"chunked",
-        b", chunked",
-        b"identity",
-        b"gzip",
-    ),
-    *(
-        b"Connection: keep-alive\r\n",
-        b"Connection: close\r\n",
-        b"Upgrade: websocket\r\n",
-        b"Expect: 100-continue\r\n",
-    ),
-    *(
-        b"GET ",
-        b"POST ",
-        b"CONNECT ",
-        b"HEAD ",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"HTTP/1.1",
-        b"HTTP/1.0",
-        b" HTTP/9.9",
-    ),
-    *(
-        b"f",
-        b"ffffffff",
-        b"fffffffffffffffff",
-        b"1\r\na\r\n",
-        b"1;a\r\n",
-        b"0\r\n",
-        b"a: b\r\n",
-        b" folded\r\n",
-        b"%00",
-        b"#",
-    ),
-)
+    b"\r\n|\n|\r|\r\n\r\n|\n\n|:| |\t|;|0\r\n\r\n|\x00|\xff|\x0b|Content-Length: 1\r\n|Content-Length: 0\r\n|"
+    b"-1|+1|0x|content-length:|18446744073709551616|Transfer-Encoding: chunked\r\n|transfer-encoding:|chunked|"
+    b"gzip|, chunked|identity|Connection: keep-alive\r\n|Connection: close\r\n|Upgrade: websocket\r\n|"
+    b"Expect: 100-continue\r\n|GET |POST |CONNECT |HEAD |PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n|HTTP/1.1|HTTP/1.0|"
+    b" HTTP/9.9|f|ffffffff|%00|#|fffffffffffffffff|1\r\na\r\n|1;a\r\n|0\r\n|a: b\r\n| folded\r\n"
+).split(b"|")
 _MOST_HEADER_BYTES = 8_192
 Read = tuple[object, ...]
 
@@ -94,9 +40,7 @@ class Different(Exception):
 class Wire:
     """See the module."""
 
-    def case(self, random: Random) -> bytes:
-        material = Material(SEEDS, WORDS)
-        return mutated(random, random.choice(SEEDS), material)
+    cases = edited(SEEDS, WORDS)
 
     def run(self, case: bytes) -> str:
         random = Random(zlib.crc32(case))
