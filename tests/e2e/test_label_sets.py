@@ -19,7 +19,7 @@ import pytest
 from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.application.label_sets.shelf import Pointer
 from tests.label_sets import built
-from tests.process import LIGHT, Process, get
+from tests.process import LIGHT, PATIENT, Process, get
 from tests.support import png
 
 pytestmark = pytest.mark.slow
@@ -29,16 +29,42 @@ SETS = 30
 NAMES = ("pets", "moods", "tools", "trees")
 
 
+class Slow(Process):
+    """Its encoders take the same time on any machine, and hardly any CPU: 800 prompts a second at most."""
+
+    module = "tests.monitoring.slow_service"
+    fork = False
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        mine: dict[str, Any] = {"state_dir": str(folder), "max_batch_texts": 16, "grpc_enabled": "false"}
+        super().__init__(**PATIENT, **mine, **settings)
+
+
 def starting(folder: Path, **settings: Any) -> Process:
     """A service whose state is in `folder`, on its way up."""
     return Process(state_dir=str(folder), threads=1, grpc_enabled="false", **LIGHT, **settings)
 
 
-def service(folder: Path, **settings: Any) -> Process:
+def service(folder: Path) -> Process:
     """The same, ready."""
-    process = starting(folder, **settings)
+    process = starting(folder)
     process.wait_ready()
     return process
+
+
+def slow(folder: Path) -> Process:
+    """A slow one, ready."""
+    process = Slow(folder)
+    process.wait_ready()
+    return process
+
+
+def slow_pair(folder: Path, **settings: Any) -> tuple[Process, Process]:
+    """Two of them, started side by side."""
+    here, there = Slow(folder, **settings), Slow(folder, **settings)
+    for process in (here, there):
+        process.wait_ready()
+    return here, there
 
 
 def definition(generation: int) -> dict[str, Any]:
@@ -189,7 +215,7 @@ def put_at_once(*processes: Process) -> None:
 
 
 def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
-    first = service(tmp_path)
+    first = slow(tmp_path)
     labels = [f"thing {k}" for k in range(100)]
     body = {"labels": labels, "templates": ["imagenet-80"]}
     put = httpx.put(f"{first.url}/label-sets/large", json=body, timeout=60)
@@ -198,7 +224,7 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     until(lambda: _state(first, "large")["prompts_done"] > 600, 120)
     first.popen.kill()
     first.popen.wait(10)
-    again = service(tmp_path)
+    again = slow(tmp_path)
     kept = _state(again, "large")["prompts_done"]  # as the store has it
     until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
     done = _state(again, "large")["prompts_done"]
@@ -208,7 +234,7 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
 
 
 def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path: Path) -> None:
-    here, there = service(tmp_path), service(tmp_path)
+    here, there = slow_pair(tmp_path)
     body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
     version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
     until(lambda: _state(here, "large")["prompts_done"] > 600, 120)
@@ -220,14 +246,14 @@ def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path:
 
 
 def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(tmp_path: Path) -> None:
-    both = service(tmp_path), service(tmp_path)
+    both = slow_pair(tmp_path)
     both_build_and_serve(*both)
     for process in both:
         assert process.stop()[0] == 0
 
 
 def both_build_and_serve(here: Process, there: Process) -> None:
-    """A set that takes one of them half a minute. After some seconds the other one builds it too."""
+    """A set that takes one of them a quarter of a minute. After some seconds the other one builds it too."""
     body = {"labels": [f"thing {k}" for k in range(150)], "templates": ["imagenet-80"]}
     version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
     for process in (here, there):

@@ -15,7 +15,7 @@ from tests.e2e.test_label_sets import (
     both_build_and_serve,
     definition,
     put_at_once,
-    starting,
+    slow_pair,
     until,
     version_at,
 )
@@ -40,12 +40,10 @@ def redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def both(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
-    """Two services on it, started side by side. All tests use them, each with sets of its own generation."""
+    """Two services on it. All tests use them, each with sets of its own generation."""
     folder = tmp_path_factory.mktemp("state")
     shared = {"label_set_store": "redis", "redis_url": redis.url}
-    here, there = (starting(folder, **shared) for _ in range(2))
-    for process in (here, there):
-        process.wait_ready()
+    here, there = slow_pair(folder, **shared)
     yield here, there
     assert not list(folder.iterdir()), "nothing is kept in a file"
     for process in (here, there):
