@@ -117,8 +117,8 @@ model: .venv-export/export.stamp ## export a model into the cache: make model NA
 load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=service/clipserve/demo]; `python -m loadtests` lists all load tests
 	$(BIN)/python -m loadtests limit $(or $(FOLDER),service/clipserve/demo)
 
-compare: .venv/dev.stamp ## compare with other servers, each in its own environment: make compare FOLDER=... [ARGS="--rounds 5"]
-	$(BIN)/python -m loadtests.compare $(or $(FOLDER),service/clipserve/demo) $(ARGS)
+compare: .venv/dev.stamp ## compare with other servers: make compare FOLDER=... [ARGS="--peer infinity --weights openai/clip-vit-base-patch32"]
+	$(BIN)/python -m loadtests compare $(or $(FOLDER),service/clipserve/demo) --peer plain $(ARGS)
 
 gathering: triton-server .venv/dev.stamp ## what gathering rows brings in front of a real Triton with fake encoders [ARGS="--rounds 9"]
 	$(BIN)/python -m loadtests gathering $(ARGS)

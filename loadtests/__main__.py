@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import bare_loop, commands, gateways, stages, versus
+from loadtests import bare_loop, commands, compare, gateways, stages, versus
 from loadtests.gpu.command import gpu_check
 from loadtests.gpu.triton import generator
 
@@ -19,6 +19,7 @@ cli.command()(commands.startup)
 cli.command()(gateways.replicas)
 cli.command()(gateways.gathering)
 cli.command()(versus.versus)
+cli.command()(compare.compare)
 cli.command()(gpu_check)
 cli.command()(generator)
 

@@ -84,7 +84,7 @@ class Server:
 def started(*module: str, folder: Path | str = ".", **settings: str | int | float) -> Iterator[Server]:
     """Run `python -m` the module, with these settings and an operations port; yield the server once it is ready.
 
-    `folder`: the checkout whose code it runs.
+    `folder`: the checkout whose code it runs. Its state is its own: another version may keep other data.
     """
     root = Path(folder)
     port, operations_port = free_port(), free_port()
@@ -95,17 +95,21 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (path.resolve() for path in paths)))
     began, url = time.perf_counter(), f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", *module]
-    with running(command, "the service", lambda: ready(url), env=environment, cwd=root) as pid:
-        seconds = time.perf_counter() - began
-        yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", pid, seconds)
+    with tempfile.TemporaryDirectory() as state:
+        environment["CLIPSERVE_STATE_DIR"] = str(chosen.get("state_dir", state))
+        with running(command, "the service", lambda: ready(url), env=environment, cwd=root) as pid:
+            seconds = time.perf_counter() - began
+            yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", pid, seconds)
 
 
 @contextmanager
-def running(command: Sequence[str], what: str, ready: Callable[[], bool], **options: Any) -> Iterator[int]:
+def running(
+    command: Sequence[str], what: str, ready: Callable[[], bool], seconds: float = 60.0, **options: Any
+) -> Iterator[int]:
     """Run a command with these options of Popen; yield its pid once it is ready (see `wait`)."""
     process = subprocess.Popen(command, **options)
     try:
-        wait(process, what, ready)
+        wait(process, what, ready, seconds)
         yield process.pid
     finally:
         process.terminate()
@@ -124,13 +128,14 @@ def ready(url: str) -> bool:
         return bool(answer.status == 200)
 
 
-def wait(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool]) -> None:
-    """Wait until it is ready. Raises SystemExit if it ends before, or takes a minute."""
-    for _ in range(1200):
+def wait(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool], seconds: float) -> None:
+    """Wait until it is ready. Raises SystemExit if it ends before, or takes so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if process.poll() is not None:
             raise SystemExit(f"{what} ended before it was ready")
         with suppress(OSError):  # it does not listen yet, or is not ready
             if ready():
                 return
         time.sleep(0.05)
-    raise SystemExit(f"{what} was not ready within a minute")
+    raise SystemExit(f"{what} was not ready within {seconds:g} s")

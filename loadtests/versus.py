@@ -51,6 +51,7 @@ CONTESTS: dict[str, tuple[str, Turn]] = {
     "/embed of a photo": ("clipserve", partial(_turn, "embed-640x480")),
     "/classify of a photo, ten labels": ("clipserve", partial(_turn, "classify-10-warm")),
     "the gateway alone, texts": ("loadtests.fake_service", partial(_turn, "text-8")),
+    "the gateway alone, /classify": ("loadtests.fake_service", partial(_turn, "classify-10-warm")),
 }
 
 

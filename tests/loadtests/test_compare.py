@@ -1,29 +1,26 @@
-"""The comparison with peers: its arithmetic, its processes, and a whole one with the demo model."""
+"""The comparison with other servers: its arithmetic, its processes, and a whole one with the demo model."""
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
+import re
+import signal
+import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from loadtests import compare
+from clipserve.demo import FOLDER as DEMO
+from loadtests import compare, contestants
+from loadtests.__main__ import cli
 from loadtests.bodies import Call
-from loadtests.peers import contestants
-from loadtests.peers.chart import Bar, Panel, chart
-from loadtests.peers.contestants import CannotPrepare
-from loadtests.peers.report import ratio
-from loadtests.peers.rounds import CONTESTS, Contest, TakeTurn, Turn, measure
-from loadtests.peers.server import NotRunning, PeerServer
-from loadtests.process import free_port
+from loadtests.compare import Served, serving
+from loadtests.contestants import Contestant, installed, variant
+from loadtests.process import running
+from loadtests.turns import interleaved, ratios
 
-_DEMO = Path("service/clipserve/demo")
 _PEER = """
 import http.server, sys
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -33,117 +30,132 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"[1]")
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
 """
-_CALL = Call("/", b"", "text/plain")
 
 
-def turns(*rates: float) -> list[dict[str, float]]:
-    return [{"rate": rate} for rate in rates]
+def contestant(*command: str) -> Contestant:
+    def embed(_: bytes) -> Call:
+        return Call("/", b"", "text/plain")
+
+    return Contestant((sys.executable, *command), {}, lambda answer: list(answer), embed=embed)
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_the_contestants_take_turns_and_the_rehearsal_does_not_count() -> None:
     order: list[str] = []
+    rates = {"a": iter([99.0, 1, 2, 3]), "b": iter([99.0, 4, 5, 6])}
 
-    def scripted(name: str, *rates: float) -> TakeTurn:
-        def take_turn(contest: Contest, number: int, seconds: float) -> Turn | None:
-            order.append(name)
-            return Turn(rates[number], p50=10.0 * number)
+    def loop(name: str) -> float:
+        order.append(name)
+        return next(rates[name])
 
-        return take_turn
-
-    pair = {"a": scripted("a", 99, 1, 2, 3), "b": scripted("b", 99, 4, 5, 6)}
-    results = measure(pair, CONTESTS[:1], 3, 0.1, say=lambda _: None)
-    assert order == ["a", "b"] * 4
-    assert [turn["rate"] for turn in results["embed"]["turns"]["b"]] == [4, 5, 6]
+    found = interleaved({"a": lambda _: loop("a"), "b": lambda _: loop("b")}, 0.1, 3, float)
+    assert order == ["a", "b", "b", "a", "a", "b", "b", "a"], "every second round in the other order"
+    assert found == {"a": [1, 2, 3], "b": [4, 5, 6]}
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
     # The machine was ten times as fast in one round: the ratio of the medians would be 2 / 3.
-    assert ratio(turns(2, 30, 2), turns(1, 20, 3)) == 1.5
+    assert ratios([2, 30, 2], [1, 20, 3]) == (1.5, 2 / 3, 2)
 
 
-def test_a_contestant_that_answers_nothing_is_infinitely_slow() -> None:
-    assert ratio(turns(2), turns(0)) == math.inf
+def test_a_server_without_a_turn_does_nothing_and_answers_when_it_has_one() -> None:
+    with serving("echo", contestant("-c", _PEER, "{port}"), [b""]) as served:
+        served.judged([b""], None)
+        assert served.vectors == [[1]]
+        assert 0 < served.seconds < compare._START_SECONDS
+        served.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while state(served.pid) != "T":
+            assert time.monotonic() < deadline
+        load = served.turn(compare.CONTESTS["embed-alone"], b"", 0.1)
+        assert load.goodput() > 0
+    assert not Path(f"/proc/{served.pid}").exists()
 
 
-def _server(tmp_path: Path, *arguments: str) -> PeerServer:
-    port = str(free_port())
-    command = [sys.executable, *(argument.replace("{port}", port) for argument in arguments)]
-    return PeerServer(command, {}, f"http://127.0.0.1:{port}", tmp_path / "log")
+def test_a_server_that_computes_something_else_is_not_compared() -> None:
+    with serving("echo", contestant("-c", _PEER, "{port}"), [b""]) as served:
+        other = Served(served.contestant, "", 0, 0.0, vectors=[[-1.0]])
+        with pytest.raises(SystemExit, match=r"have a cosine of -1\.00000 to clipserve's"):
+            served.judged([b""], other)
 
 
-def test_a_server_without_a_turn_does_nothing_and_answers_when_it_has_one(tmp_path: Path) -> None:
-    server = _server(tmp_path, "-c", _PEER, "{port}")
-    try:
-        assert server.wait_for_answer(_CALL) == [1]
-        assert 0 < server.startup_seconds < 30
-        assert server.peak_bytes() > 1e6
-        server.pause()
-        time.sleep(0.1)
-        assert Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-        server.resume()
-        assert server.wait_for_answer(_CALL) == [1]
-    finally:
-        server.stop()
-    assert not Path(f"/proc/{server.pid}").exists()
+def test_a_server_that_ends_before_it_answers_is_told() -> None:
+    broken = contestant("-c", "raise SystemExit('no weights here')")
+    with (
+        pytest.raises(SystemExit, match="broken ended before it was ready"),
+        serving("broken", broken, [b""]),
+    ):
+        pass
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
-    server = _server(tmp_path, "-c", "raise SystemExit('no weights here')")
-    with pytest.raises(NotRunning, match="no weights here"):
-        server.wait_for_answer(_CALL)
-    server.stop()
+def test_a_server_that_does_not_get_ready_is_told() -> None:
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with (
+        pytest.raises(SystemExit, match=r"it was not ready within 0\.1 s"),
+        running(sleeper, "it", lambda: False, 0.1),
+    ):
+        pass
 
 
-def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
-    with pytest.raises(CannotPrepare, match=r"there is no .*nobody\.txt"):
-        contestants.install("nobody", tmp_path)
+def test_a_peer_is_installed_again_only_if_its_requirements_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append([str(word) for word in command]))
+    (tmp_path / "plain").mkdir()
+    programs = installed("plain", tmp_path)
+    assert (programs, len(ran)) == (tmp_path / "plain/bin", 2)
+    assert ran[1][-1].endswith("peers/plain.txt")
+    assert (installed("plain", tmp_path), len(ran)) == (programs, 2)
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"),
+    ("options", "reason"),
     [
-        (f"{Path.cwd()}/.venv/bin/python -m clipserve", ".venv/bin/python -m clipserve"),
-        ("MODELS=/home/someone/models/ViT-B-32 serve", "MODELS=ViT-B-32 serve"),
-        ("--out loadtests/results", "--out loadtests/results"),
-        ("no answer from https://example.org/a", "no answer from (address)"),
+        (["--variant", "fp32"], "is not NAME=ARTIFACT"),
+        (["--peer", "nobody"], "'nobody' is none of plain, infinity"),
+        (["--peer", "infinity"], "--weights has those that it was exported from"),
     ],
 )
-def test_what_is_published_names_nothing_of_the_machine(line: str, expected: str) -> None:
-    assert contestants.shown(line) == expected
+def test_a_contestant_that_is_not_known_is_refused(
+    options: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "installed", lambda *_: Path())
+    refused = CliRunner().invoke(cli, ["compare", str(DEMO), *options], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert reason in refused.output
 
 
-def test_the_picture_is_xml_and_has_every_bar() -> None:
-    text = chart("a < b", [Panel("one", [Bar("x & y", 2.0), Bar("z", 0.0)]), Panel("none", [])], "foot")
-    rectangles = ElementTree.fromstring(text).findall(".//{http://www.w3.org/2000/svg}rect")
-    assert len(rectangles) == 2
+def test_a_variant_has_settings_of_its_own() -> None:
+    name, made = variant("fp32 scaled=models/ViT,backend=onnx,scaled_decode=true")
+    assert name == "fp32 scaled"
+    assert made.environment["CLIPSERVE_MODELS"] == "models/ViT"
+    assert made.environment["CLIPSERVE_SCALED_DECODE"] == "true"
 
 
 @pytest.mark.slow
 @pytest.mark.nightly  # the tests above have its parts, and three servers take their time
 def test_a_whole_comparison_of_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Path, __: Path) -> contestants.Contestant:
-        raise CannotPrepare("it wants a protobuf of its own")
-
     # The tests' own environment has what the plain app needs.
-    monkeypatch.setattr(contestants, "install", lambda *_: Path(sys.executable).parent)
-    monkeypatch.setattr(compare, "PEERS", {"plain": contestants.plain, "broken": broken})
-    variant = shutil.copytree(_DEMO, tmp_path / "variant", ignore=lambda *_: {"training"})
-    options = ["--rounds", "1", "--seconds", "0.3", "--contest", "embed", "--contest", "classify-new"]
-    done = CliRunner().invoke(
-        compare.cli,
-        [str(_DEMO), *options, "--variant", f"again={variant}", "--out", str(tmp_path / "results")],
-    )
+    monkeypatch.setattr(compare, "installed", lambda *_: Path(sys.executable).parent)
+    few = ["--rounds", "1", "--seconds", "0.3", "--contest", "embed", "--contest", "classify-new"]
+    out = tmp_path / "compare.md"
+    options = ["--peer", "plain", "--variant", f"again={DEMO}", "--out", str(out)]
+    done = CliRunner().invoke(cli, ["compare", str(DEMO), *few, *options])
     assert done.exit_code == 0, done.output
+    text = out.read_text()
+    for about in (compare.CONTESTS["embed"].about, compare.CONTESTS["classify-new"].about):
+        rows = re.findall(rf"^\| {about} \| ([\w ]+) \| ([\d.]+) \| .* \| 0 \|$", text, re.MULTILINE)
+        assert [name for name, _ in rows] == ["clipserve", "again", "plain"]
+        assert all(float(rate) > 0 for _, rate in rows)
+    cosines = re.findall(r"^\| [\w ]+ \| [\d.]+ s \| [\d,]+ MB \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert len(cosines) == 3
+    assert all(float(cosine) > 0.9999 for cosine in cosines)
 
-    raw = json.loads((tmp_path / "results" / "compare.json").read_text())
-    assert raw["skipped"] == {"broken": "it wants a protobuf of its own"}
-    assert list(raw["contestants"]) == ["clipserve", "again", "plain app"]
-    for name in ("clipserve", "again", "plain app"):
-        assert raw["contestants"][name]["least_cosine_to_clipserve"] > 0.9999
-        for contest in ("embed", "classify-new"):
-            (turn,) = raw["contests"][contest]["turns"][name]
-            assert turn["rate"] > 0
-            assert turn["failed"] == 0
-    table = (tmp_path / "results" / "compare.md").read_text()
-    assert "broken did not take part: it wants a protobuf of its own" in table
-    ElementTree.parse(tmp_path / "results" / "compare.svg")
+
+def test_every_peer_has_requirements() -> None:
+    folder = Path(contestants.__file__).with_name("peers")
+    assert {path.stem for path in folder.glob("*.txt")} == set(contestants.PEERS)

@@ -1,1 +1,0 @@
-"""Starts and measures other servers of CLIP models (`python -m loadtests.compare`)."""
