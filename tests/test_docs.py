@@ -187,6 +187,8 @@ def test_lock_files_hold_no_addresses() -> None:
         ("dev", ["dev"]),
         ("site", ["site"]),
         ("sbom", ["sbom"]),
+        ("deploy", ["deploy"]),
+        ("helm", ["helm"]),
         ("build", ["build"]),
         ("dist", ["dist"]),
     ],

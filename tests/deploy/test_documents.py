@@ -62,6 +62,13 @@ def test_manifests_run_this_version() -> None:
         assert images.get("clipserve", __version__).removesuffix("-gpu") == __version__, path
 
 
+def test_the_chart_is_of_this_version_and_for_the_oldest_kubernetes_that_the_page_names() -> None:
+    chart = yaml.safe_load((K8S / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    (oldest,) = re.findall(r"You need Kubernetes (1\.\d+) or newer", (K8S / "README.md").read_text())
+    assert chart["kubeVersion"] == f">={oldest}.0-0"
+
+
 def test_plans_are_built_and_served_by_images_of_the_month_in_their_key() -> None:
     component = K8S / "components" / "tensorrt"
     tags = {

@@ -15,7 +15,7 @@ from tests.deploy.builds import Build, build, overlay_of
 from tests.deploy.manifests import K8S, Object, of_kind, parsed, run
 from tests.deploy.rulebook import RULES
 
-# Page -> its blocks that begin with kustomize. Their other commands need a cluster. The page of `tensorrt` is for
+# Page -> its blocks of kustomize. Their other commands need a cluster. The page of `tensorrt` is for
 # another overlay, and test_walks.py walks it.
 EDITS = {
     page.parent.name: [
@@ -23,7 +23,7 @@ EDITS = {
     ]
     for page in sorted((K8S / "components").glob("*/README.md"))
     if page.parent.name != "tensorrt"
-    and (found := re.findall(r"(?<=\n\n) {4}kustomize .*\n(?: {4}.*\n)*", page.read_text()))
+    and (found := re.findall(r"(?<=\n\n) {4}(?:for .*; do )?kustomize .*\n(?: {4}.*\n)*", page.read_text()))
 }
 
 
