@@ -1,7 +1,8 @@
-"""Workflows of the forge are what actionlint takes for right."""
+"""Workflows of the forge are what actionlint takes for right, and let nobody do what zizmor warns of."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,20 @@ from tests.deploy.manifests import ROOT, TOOLS
 
 def complaints(*workflows: Path) -> str:
     command = [f"{TOOLS}/bin/actionlint", "-oneline", *map(str, workflows)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def dangers(folder: Path) -> str:
+    """Without asking the forge."""
+    command = [
+        f"{TOOLS}/bin/zizmor",
+        "--offline",
+        "--no-progress",
+        "--quiet",
+        "--format",
+        "github",
+        str(folder),
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
@@ -23,3 +38,14 @@ def test_actionlint_knows_the_inputs_of_an_action(tmp_path: Path) -> None:
     text = (ROOT / ".github/workflows/ci.yml").read_text()
     (tmp_path / "ci.yml").write_text(text.replace("persist-credentials", "persist_credentials"))
     assert 'input "persist_credentials" is not defined in action' in complaints(tmp_path / "ci.yml")
+
+
+def test_zizmor_finds_nothing() -> None:
+    assert dangers(ROOT / ".github") == ""
+
+
+def test_zizmor_finds_credentials_that_stay(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    workflow = tmp_path / ".github/workflows/ci.yml"
+    workflow.write_text(workflow.read_text().replace("persist-credentials: false", "fetch-depth: 1"))
+    assert "credential persistence" in dangers(tmp_path / ".github")
