@@ -6,6 +6,7 @@ pods: a Deployment is ready once its rollout has been awaited.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ _KINDS = {
 }
 _AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 _LOOKS = ("port-forward", "logs", "get")
+_BUILT: dict[bytes, str] = {}
 _IN_PODS = ("cp", "exec", "wait")  # these change no object
 
 
@@ -177,8 +179,17 @@ def _options(words: list[str]) -> dict[str, str]:
 def _chosen(options: dict[str, str], folder: Path) -> list[Object]:
     if "-f" in options:
         return parsed((folder / options["-f"]).read_text())
-    built = parsed(run("kustomize", "build", folder / options["-k"]))
+    built = parsed(build_of(folder / options["-k"]))
     return [each for each in built if _labelled(each, options.get("-l", ""))]
+
+
+def build_of(folder: Path) -> str:
+    """As YAML; walks begin alike, so what the same files gave is given again."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".json"))
+    key = hashlib.sha256(repr([(path.relative_to(folder), path.read_bytes()) for path in files]).encode())
+    if key.digest() not in _BUILT:
+        _BUILT[key.digest()] = run("kustomize", "build", folder)
+    return _BUILT[key.digest()]
 
 
 def _labelled(one: Object, selector: str) -> bool:

@@ -49,12 +49,6 @@ def test_the_edits_of_a_page_lead_to_an_installation_that_keeps_every_rule(
     assert not {rule: sentences for rule, sentences in found.items() if sentences}
 
 
-def test_the_ingress_gets_a_class_a_host_and_an_issuer(tmp_path: Path) -> None:
-    (ingress,) = of_kind(edited("edge-ingress", tmp_path), "Ingress")
-    assert ingress["spec"]["tls"][0]["hosts"] == [ingress["spec"]["rules"][0]["host"]] == ["clip.example.org"]
-    assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "YOUR-ISSUER"
-
-
 @pytest.mark.parametrize("edge", ["edge-ingress", "edge-gateway"])
 def test_the_authority_reaches_the_pod_that_proves_a_host(
     edge: str, objects: dict[str, list[Object]]
@@ -71,18 +65,6 @@ def test_the_authority_reaches_the_pod_that_proves_a_host(
 def test_a_load_balancer_is_refused_without_keys_before_it(components: list[str], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="requests-need-a-key failed"):
         build(Build("cpu", outside=tuple(components)), K8S, tmp_path)
-
-
-def test_metrics_are_for_the_namespace_that_an_operator_names(tmp_path: Path) -> None:
-    policies = of_kind(edited("monitoring", tmp_path), "NetworkPolicy")
-    named = [
-        peer["namespaceSelector"]["matchLabels"]
-        for each in policies
-        for rule in each["spec"].get("ingress", [])
-        for peer in rule.get("from", [])
-        if "namespaceSelector" in peer
-    ]
-    assert named == [{"kubernetes.io/metadata.name": "YOUR-NAMESPACE"}]
 
 
 def test_all_alerts_lead_to_the_runbook_whose_address_an_operator_gives(tmp_path: Path) -> None:

@@ -82,12 +82,6 @@ def test_each_edit_that_a_page_tells_is_made_outside_the_product(
     assert {each["kind"] for each in parsed(after)} == {each["kind"] for each in parsed(before)}
 
 
-def test_the_address_of_prometheus_and_the_least_number_of_pods_are_set_outside() -> None:
-    told = " ".join(edit for edits in EDITS.values() for edit in edits)
-    for field in ("serverAddress", "minReplicas", "minReplicaCount"):
-        assert field in told
-
-
 def test_the_key_of_plans_is_set_outside(tmp_path: Path) -> None:
     settings = {"name": "plans-key", "literals": ["GPU=NVIDIA-L4", "TENSORRT=27.01", "MODEL=mine"]}
     plans = Build(
