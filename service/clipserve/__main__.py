@@ -37,6 +37,7 @@ from clipserve.commands.doctor.command import doctor
 from clipserve.commands.embed import embed
 from clipserve.commands.keys import keys
 from clipserve.commands.label_sets import label_sets
+from clipserve.commands.mcp import mcp
 from clipserve.commands.printing import visible
 from clipserve.commands.running import failing
 from clipserve.commands.search import search
@@ -95,6 +96,7 @@ cli.add_typer(keys, name="keys")
 cli.command()(classify)
 cli.command()(embed)
 cli.command()(search)
+cli.command()(mcp)
 cli.add_typer(label_sets, name="label-sets")
 cli.command()(doctor)
 

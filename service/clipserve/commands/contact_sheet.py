@@ -60,20 +60,29 @@ def _name(path: str) -> str:
     return re.sub(r"([/\\_.-]+)(?=.)", r"\1<wbr>", html.escape(path))
 
 
+def thumbnail(path: Path, side: int) -> bytes:
+    """An upright JPEG of at most this many pixels on its longer side, within the limits of a service.
+
+    Raises:
+        Exception: from a decoder, as in `clipserve.clip.images`.
+    """
+    file, known = io.BytesIO(), FORMATS | OPTIONAL
+    image = read_file(path)
+    read_header(image, ImageSpec(size=side), ImageLimits(image_formats=tuple(known)))
+    with opened(sniff(image, known), image) as picture:
+        picture.draft("RGB", (2 * side, 2 * side))
+        upright = ImageOps.exif_transpose(picture)
+        upright.thumbnail((side, side))
+        upright.convert("RGB").save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
 def _picture(path: Path | None) -> str:
-    """An upright JPEG thumbnail, within the limits of a service; empty for a text."""
+    """A thumbnail; empty for a text."""
     if path is None:
         return ""
-    file = io.BytesIO()
     try:
-        image = read_file(path)
-        known = FORMATS | OPTIONAL
-        read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(known)))
-        with opened(sniff(image, known), image) as picture:
-            picture.draft("RGB", (2 * _SIDE, 2 * _SIDE))
-            upright = ImageOps.exif_transpose(picture)
-            upright.thumbnail((_SIDE, _SIDE))
-            upright.convert("RGB").save(file, "JPEG", quality=80)
-    except Exception:  # from a decoder, as in clipserve.clip.images
+        picture = thumbnail(path, _SIDE)
+    except Exception:  # from a decoder
         return '<div class="none" role="img" aria-label="no picture"></div>'
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'

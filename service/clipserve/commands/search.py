@@ -50,8 +50,8 @@ def search(
         name = model or (facts_of(file).model if file.exists() else None)
         async with open_clip(url, key, name, in_flight, exact=True) as clip:
             if folder:
-                await make(clip, _images(folder), file, prune=True)
-            found = await _nearest(clip, file, sentence, image, top)
+                await make(clip, images_in(folder), file, prune=True)
+            found = await nearest_in(clip, file, sentence, image, top)
         for row in found:
             say(f"{row.cosine:.4f}", row.name)
         if page is not None:
@@ -62,13 +62,20 @@ def search(
     run(searched(), interrupted(file))
 
 
-def _images(folder: Path) -> VectorSource:
+def images_in(folder: Path) -> VectorSource:
+    """The images of a folder, named by their paths in it."""
     return VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder)))
 
 
-async def _nearest(
+async def nearest_in(
     clip: AsyncMethods, file: Path, sentence: str | None, image: Path | None, top: int
 ) -> list[Found]:
+    """The nearest rows of a file.
+
+    Raises:
+        VectorFileError: it has vectors of another model.
+        ClipserveError: the sentence or the image cannot be embedded.
+    """
     kept, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
     if kept != wanted:
         raise VectorFileError(
