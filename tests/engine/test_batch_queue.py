@@ -71,7 +71,9 @@ def test_rows_of_one_caller_are_not_copied() -> None:
     queue.put(alone)
     (first,) = queue.take().arrays()
     queue.put(other)
-    (mixed,) = queue.take().arrays()
+    batch = queue.take()
+    assert all(row.base is job.arrays[0] for row, (job, _) in zip(batch.apart()[0], batch.rows, strict=True))
+    (mixed,) = batch.arrays()
     assert (first[:, 0].tolist(), np.shares_memory(first, alone.arrays[0])) == ([0, 1, 2, 3], True)
     assert (mixed[:, 0].tolist(), np.shares_memory(mixed, alone.arrays[0])) == ([4, 0, 5], False)
 

@@ -11,7 +11,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from clipserve.engine.triton.contract import Tensor
-from clipserve.engine.triton.message import TritonCall
+from clipserve.engine.triton.message import Rows, TritonCall
 
 PIXELS = Tensor("pixels", "TYPE_UINT8", (4, 4, 3))
 TEXTS = (
@@ -20,7 +20,7 @@ TEXTS = (
 )
 
 
-def read(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], seconds: float = 1) -> Any:
+def read(tensors: Sequence[Tensor], arrays: Sequence[Rows], seconds: float = 1) -> Any:
     call = TritonCall("image", "demo", tensors, arrays)
     return service_pb2.ModelInferRequest.FromString(call.message(seconds))
 
@@ -46,3 +46,8 @@ def test_each_tensor_has_the_shape_that_triton_wants() -> None:
 def test_rows_that_do_not_lie_together_are_sent_in_order(cut: Any) -> None:
     pixels: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 3), np.uint8)[cut]
     assert list(read([PIXELS], [pixels]).raw_input_contents) == [pixels.tobytes()]
+
+
+def test_rows_of_several_arrays_are_the_tensor_that_they_would_be_together() -> None:
+    pixels: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    assert read([PIXELS], [[*pixels]]) == read([PIXELS], [pixels])

@@ -6,9 +6,12 @@ import asyncio
 import fcntl
 import mmap
 import secrets
+import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -164,6 +167,40 @@ async def test_a_server_that_knows_no_region_any_more_gets_bytes_and_then_a_new_
         assert sharing.sizes == [0, 0, SIZE * SIZE * 3, 0]
 
 
+@pytest.mark.parametrize("count", [3, 64])  # on the event loop, and in the thread
+async def test_rows_that_lie_apart_are_written_into_a_region_one_after_the_other(
+    sharing: Sharing, count: int
+) -> None:
+    async with backend_on(sharing) as backend:
+        vectors = await backend.encode_image([*rows(*range(count))])
+        assert vectors[:, 0].tolist() == [*range(count)]
+        assert sharing.sizes == [0]
+
+
+async def test_a_region_that_is_written_for_a_caller_who_leaves_is_lent_again_only_after_that(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = shared_memory.Region.write, threading.Event()
+
+    def late(region: shared_memory.Region, pixels: Any) -> None:
+        written.wait(10)
+        write(region, pixels)
+
+    async with backend_on(sharing) as backend:
+        await firsts(backend, 1)
+        monkeypatch.setattr(shared_memory.Region, "write", late)
+        leaving = asyncio.create_task(firsts(backend, *[2] * 64))
+        await until(lambda: backend.endpoints.max_batch("image") > 0)
+        await asyncio.sleep(0.1)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        monkeypatch.setattr(shared_memory.Region, "write", write)
+        assert await firsts(backend, 3) == [3]
+        written.set()
+        assert await firsts(backend, 4) == [4]
+        assert len(sharing.regions) == 2, "the first was not free yet"
+
+
 async def test_another_error_is_the_call_s_own(sharing: Sharing) -> None:
     async with backend_on(sharing) as backend:
         sharing.failure = (grpc.StatusCode.UNAVAILABLE, "[request id: 1] Exceeds maximum queue size")
@@ -220,10 +257,10 @@ async def test_a_region_whose_registration_is_not_answered_goes_before_the_next_
     async with memory_on(sharing) as memory:
         sharing.registering.clear()
         for _ in range(3):
-            assert await memory.lend(rows(1), 1) is None
+            assert await memory.lend(rows(1), 1, 4) is None
         assert (len(sharing.regions), len(sharing.unregistered)) == (1, 2)
         sharing.registering.set()
-        region = await memory.lend(rows(1), 1)
+        region = await memory.lend(rows(1), 1, 4)
         assert region is not None
         assert [*sharing.regions] == [region.name]
     assert not sharing.regions
@@ -233,25 +270,57 @@ async def test_regions_without_an_answer_count_among_those_of_the_server(sharing
     async with memory_on(sharing) as memory:
         sharing.registering.clear()
         sharing.unregistering.clear()
-        assert await asyncio.gather(*(memory.lend(rows(1), 1) for _ in range(4))) == [None] * 4
+        assert await asyncio.gather(*(memory.lend(rows(1), 1, 4) for _ in range(4))) == [None] * 4
         assert memory.size == 4 * rows(1).nbytes == sum(map(len, sharing.regions.values()))
-        assert await memory.lend(rows(1), 1) is None
+        assert await memory.lend(rows(1), 1, 4) is None
         assert len(sharing.regions) == 4, "one more was registered"
         sharing.registering.set()
         sharing.unregistering.set()
-        assert await memory.lend(rows(1), 1) is not None
+        assert await memory.lend(rows(1), 1, 4) is not None
         assert memory.size == rows(1).nbytes
 
 
 async def test_a_region_whose_registration_is_cancelled_is_unregistered_too(sharing: Sharing) -> None:
     async with memory_on(sharing) as memory:
         sharing.registering.clear()
-        lending = asyncio.create_task(memory.lend(rows(1), 1))
+        lending = asyncio.create_task(memory.lend(rows(1), 1, 4))
         await until(lambda: bool(sharing.regions))
         lending.cancel()
         await asyncio.wait([lending])
         assert memory.size == rows(1).nbytes
     assert not sharing.regions
+
+
+async def test_a_region_that_is_being_registered_at_the_end_goes_and_the_next_gateway_looks_again(
+    sharing: Sharing,
+) -> None:
+    sharing.registering.clear()
+    channel = Channel(sharing.url, [], {})
+    memory = SharedMemory(sharing.url, channel)
+    lending = asyncio.create_task(memory.lend(rows(1), 1, 4))
+    await until(lambda: bool(sharing.regions))
+    (name,) = sharing.regions
+    await memory.aclose()
+    assert sharing.unregistered == [name]
+    lending.cancel()
+    await asyncio.wait([lending])
+    await channel.aclose()
+    sharing.registering.set()
+    sharing.regions[name] = mmap.mmap(-1, 4096)  # as if it had been mapped only after that
+    async with memory_on(sharing) as following:
+        assert await following.lend(rows(1), 1, 4) is not None
+        assert name not in sharing.regions
+
+
+@pytest.mark.parametrize(("free", "told"), [(10**9, ""), (10**6, "has 1 MB of the 15 MB needed")])
+async def test_a_folder_that_is_too_small_for_all_calls_is_told(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, free: int, told: str
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    async with memory_on(sharing) as memory:
+        assert await memory.lend(rows(1), 1, calls=1 + 15_000_000 // rows(1).nbytes) is not None
+        assert told in memory.reason
+        assert bool(memory.reason) is bool(told)
 
 
 async def test_who_leaves_regions_behind_that_may_be_mapped_leaves_their_owner_s_file(
@@ -260,12 +329,12 @@ async def test_who_leaves_regions_behind_that_may_be_mapped_leaves_their_owner_s
     sharing.registering.clear()
     sharing.unregistering.clear()
     async with memory_on(sharing) as memory:
-        await memory.lend(rows(1), 1)
+        await memory.lend(rows(1), 1, 4)
     (left,) = sharing.regions
     assert [path.name for path in folder.iterdir()] == [left.partition(".")[0]]
     sharing.registering.set()
     sharing.unregistering.set()
     async with memory_on(sharing) as memory:
-        region = await memory.lend(rows(1), 1)
+        region = await memory.lend(rows(1), 1, 4)
         assert region is not None
         assert [*sharing.regions] == [region.name], "the next gateway has unregistered it"

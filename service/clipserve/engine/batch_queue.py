@@ -33,6 +33,7 @@ class BatchPolicy:
     Attributes:
         max_batch_size: rows in one call.
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
+        stack: whether a call gets its rows copied into one array; else it gets a list of them.
         gather_seconds: the same while half of the calls run, some for other requests: a request alone does not
             wait.
         concurrency: calls that run at a time.
@@ -52,6 +53,7 @@ class BatchPolicy:
     call_seconds: float = math.inf
     least_rows: int = 1
     gather_seconds: float = 0.0
+    stack: bool = True
 
     def rows_of(self, shape: Shape, row_seconds: float | None = None) -> int:
         """How many rows of this shape one call takes, where a row took so long; one is taken, however long."""
@@ -125,10 +127,13 @@ class Batch(Generic[J]):
 
     def arrays(self) -> Arrays:
         first, start = self.rows[0]
-        count = len(first.arrays)
         if len(self.jobs) == 1:  # rows of one caller lie side by side already
             return tuple([array[start : start + len(self.rows)] for array in first.arrays])
-        return tuple(np.stack([job.arrays[i][row] for job, row in self.rows]) for i in range(count))
+        return tuple([np.stack(rows) for rows in self.apart()])
+
+    def apart(self) -> Sequence[Sequence[npt.NDArray[Any]]]:
+        """As `arrays`, but nothing is copied: each row is an array of its own."""
+        return [[job.arrays[i][row] for job, row in self.rows] for i in range(len(self.rows[0][0].arrays))]
 
     def row_by_row(self) -> list[Batch[J]]:
         return [Batch([row]) for row in self.rows]

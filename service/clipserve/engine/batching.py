@@ -209,7 +209,9 @@ class DynamicBatcher:
         started = time.monotonic()
         # The call works for all requests of the batch: its log lines have their ids.
         context = task_context(of_batch([job.context for job in batch.jobs]))
-        call = asyncio.create_task(self._run(*batch.arrays()), context=context)
+        arrays = batch.arrays() if self._policy.stack else batch.apart()
+        call = asyncio.create_task(self._run(*arrays), context=context)
+        del arrays
         self._calls[batch] = call
         try:
             vectors = await call

@@ -133,7 +133,7 @@ async def test_regions_that_triton_maps_too_late_for_its_client_are_counted_and_
         hurried = SharedMemory(sharing.url, channel, seconds=seconds, again_seconds=0.0)
         before = sum((await regions(sharing)).values())  # what the one before could not unregister in time
         for _ in range(50):
-            if (region := await hurried.lend(noise(1), 1)) is not None:
+            if (region := await hurried.lend(noise(1), 1, 4)) is not None:
                 hurried.forget(region, "so that the next is registered")
                 await asked(sharing, "SystemSharedMemoryUnregister", name=region.name)
             assert before + hurried.size >= sum((await regions(sharing)).values())

@@ -32,6 +32,7 @@ def connect(
             max_rows_now=lambda: backend.endpoints.max_batch(tower),
             calls_now=lambda: backend.endpoints.calls(tower),
             gather_seconds=GATHER_SECONDS if delay is None else 0.0,
+            stack=tower == "text",  # pixels are copied once, into the message or into shared memory
         )
 
     return Batched(

@@ -38,7 +38,7 @@ class Canary:
     def learn(self, call: TritonCall, embeddings: Embeddings) -> None:
         """Keep the first row of the first answer of each encoder. `embeddings`: float32 [N, D]."""
         if call.tower not in self._known:
-            row = replace(call, arrays=[array[:1].copy() for array in call.arrays])
+            row = replace(call, arrays=[np.array(array[:1]) for array in call.arrays])
             self._known[call.tower] = row, embeddings[:1].copy()
 
     async def check(self, server: Channel) -> None:
@@ -51,7 +51,7 @@ class Canary:
         for tower, (call, known) in list(self._known.items()):
             if tower == "text":  # a server that came later may take other lengths
                 token_ids, lengths = call.arrays
-                call = replace(call, arrays=[self._expected.padded(token_ids), lengths])
+                call = replace(call, arrays=[self._expected.padded(np.asarray(token_ids)), lengths])
             try:
                 answer = await server.infer(call.message(_SECONDS), _SECONDS, headers={})
             except grpc.aio.AioRpcError as error:

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tritonclient.grpc import InferResult
 
 from clipserve.clip.manifest import ModelManifest
@@ -33,7 +31,7 @@ from clipserve.engine.triton.endpoint import Endpoint
 from clipserve.engine.triton.endpoints import Endpoints, LookUp
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere
-from clipserve.engine.triton.message import TritonCall
+from clipserve.engine.triton.message import Rows, TritonCall
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded
 from clipserve.telemetry.log import logger
@@ -75,7 +73,8 @@ class TritonBackend:
         self._options.check_certificates()
         await self.endpoints.start()
 
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
+    async def encode_image(self, pixels: Pixels | Sequence[Pixels]) -> Embeddings:
+        """uint8, N rows [S, S, 3], as one array or as N -> float32 [N, D]."""
         return await self._infer("image", pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
@@ -91,7 +90,7 @@ class TritonBackend:
         connection = self._options.connect(server, address)
         return Endpoint(server, connection, self._expected, self._canary, self._metrics.triton)
 
-    async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
+    async def _infer(self, tower: Tower, *arrays: Rows) -> Embeddings:
         model = self._expected.models[tower]
         call = TritonCall(tower, model, self._inputs[tower], arrays)
         try:

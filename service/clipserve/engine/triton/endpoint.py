@@ -93,7 +93,8 @@ class Endpoint:
         region = None
         if call.tower == "image":
             most = min(CALL_ROWS["image"], self.watch.max_rows("image"))
-            region = await self._shared.lend(call.arrays[0], max(most, call.rows))
+            calls = self.watch.calls("image")
+            region = await self._shared.lend(call.arrays[0], max(most, call.rows), calls)
         if region is not None:
             try:
                 return await self._send(call.message(seconds, region.name), seconds)

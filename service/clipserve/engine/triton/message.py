@@ -8,7 +8,7 @@ in shared memory is only named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
 from clipserve.engine.triton.contract import EMBEDDING, Tensor, Tower
+
+Rows = (
+    npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
+)  # of a tensor: as one array, or as one array for each row
 
 _LENGTH_DELIMITED = 2  # protobuf's wire type of bytes
 _FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
@@ -28,13 +32,13 @@ class TritonCall:
 
     Attributes:
         model: its name in Triton.
-        arrays: one for each of `inputs`, with the rows along the first axis.
+        arrays: the rows of each of `inputs`.
     """
 
     tower: Tower
     model: str
     inputs: Sequence[Tensor]
-    arrays: Sequence[npt.NDArray[Any]]
+    arrays: Sequence[Rows]
 
     @property
     def rows(self) -> int:
@@ -48,22 +52,28 @@ class TritonCall:
         """
         request = service_pb2.ModelInferRequest(model_name=self.model)
         for tensor, array in zip(self.inputs, self.arrays, strict=True):
-            dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims
+            dims = array[0].shape if tensor.graph_dims is None else tensor.dims
             datatype = tensor.data_type.removeprefix("TYPE_")
             message = request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
             if region is not None:
                 message.parameters["shared_memory_region"].string_param = region
-                message.parameters["shared_memory_byte_size"].int64_param = array.nbytes
+                message.parameters["shared_memory_byte_size"].int64_param = len(array) * array[0].nbytes
         request.outputs.add(name=EMBEDDING)
         request.parameters["timeout"].int64_param = max(1, int(seconds * 1e6))
         contents = _contents(self.arrays) if region is None else ()
         return b"".join((request.SerializeToString(), *contents))
 
 
-def _contents(arrays: Iterable[npt.NDArray[Any]]) -> Iterable[bytes | memoryview]:
+def buffers(rows: Rows) -> list[memoryview]:
+    """The bytes of the rows, in order, without a copy where they are contiguous."""
+    arrays = [rows] if isinstance(rows, np.ndarray) else rows
+    return [np.ascontiguousarray(array).data.cast("B") for array in arrays]
+
+
+def _contents(arrays: Sequence[Rows]) -> Iterator[bytes | memoryview]:
     for array in arrays:
-        yield _varint(_FIELD << 3 | _LENGTH_DELIMITED) + _varint(array.nbytes)
-        yield np.ascontiguousarray(array).data.cast("B")
+        yield _varint(_FIELD << 3 | _LENGTH_DELIMITED) + _varint(len(array) * array[0].nbytes)
+        yield from buffers(array)
 
 
 def _varint(number: int) -> bytes:

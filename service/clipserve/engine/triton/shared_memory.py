@@ -1,11 +1,12 @@
 """Shared memory for the pixels of a call, where a Triton server runs on this machine and shares `/dev/shm`.
 
 Over gRPC the pixels of a call are copied into a message, through the kernel, and out of a message. Here they are
-copied once, into a region that both processes have mapped, and the message only names the region.
+copied once, row by row into a region that Triton has mapped, and the message only names the region.
 
-A region is a file in `/dev/shm` with a name that cannot be guessed. Triton maps it when it is registered; then the
-file is removed, so that nothing is left of it however the two processes end. To register fails where Triton runs
-elsewhere, runs as another user, or forbids it: then calls carry their pixels as bytes.
+A region is a file in `/dev/shm` with a name that cannot be guessed. The gateway writes into the file, which Triton
+maps when it is registered. Then the name of the file is removed, so that nothing is left of it however the two
+processes end. To register fails where Triton runs elsewhere, runs as another user, or forbids it: then calls carry
+their pixels as bytes.
 
 A region is free again when its call ends, also without an answer: Triton only reads it, and if it still does so for
 a call that was cancelled, nobody reads that answer.
@@ -14,30 +15,32 @@ A gateway that is killed cannot unregister its regions, and Triton would keep th
 lock on an empty file in the same folder. Another gateway that finds such a file unlocked unregisters the regions.
 
 Where Triton does not answer to a registration, it may have mapped the region all the same. Such a region counts as
-one of its own, and is unregistered before the next is registered.
+one of its own, and is unregistered before the next is registered. So a region is remembered before Triton is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
-import mmap
 import os
 import secrets
+import shutil
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import grpc
-import numpy as np
 
-from clipserve.engine.backend import Pixels
+from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.triton.connection import Channel
+from clipserve.engine.triton.message import Rows, buffers
 from clipserve.telemetry.log import logger
 
 FOLDER = Path("/dev/shm")  # noqa: S108  not for temporary files: what is here is memory, and files are made with O_EXCL
-_MOST = 4  # regions of a server: as many calls of images are sent to Triton at a time
+_AT_ONCE = 1 << 20  # bytes that are written on the event loop: less than waking a thread costs
 _SECONDS = 1.0  # for Triton to register a region
 _AGAIN_SECONDS = 60.0  # until registering is tried again
 # Errors of gRPC that leave open whether the server has done what it was asked for.
@@ -49,30 +52,38 @@ _RESTRICTED = "protocol is restricted"
 
 
 class Region:
-    """Memory that Triton has mapped too. `name`: the one that it is registered by."""
+    """Memory that Triton maps. `name`: the one that it is registered by. `size`: its bytes."""
 
     def __init__(self, name: str, size: int) -> None:
         """Make the file. Raises OSError: there is no such folder, or it is full."""
         self.name, self.size = name, size
-        self._file = FOLDER / name
-        file = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        self._path = FOLDER / name
+        self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        weakref.finalize(self, os.close, self._file)
         try:
-            os.posix_fallocate(file, 0, size)  # or to write into a full folder would end the process (SIGBUS)
-            self._memory = mmap.mmap(file, size)
+            os.posix_fallocate(self._file, 0, size)  # so that it cannot become full later
         except OSError:
             self.remove_file()
             raise
-        finally:
-            os.close(file)
 
     def remove_file(self) -> None:
         """The memory stays for those who have mapped it."""
-        self._file.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
-    def write(self, pixels: Pixels) -> None:
-        """Copy pixels, uint8 [N, S, S, 3], to its beginning."""
-        to = np.frombuffer(self._memory, np.uint8, pixels.nbytes).reshape(pixels.shape)
-        np.copyto(to, pixels)
+    def write(self, rows: Rows) -> None:
+        """Copy rows to its beginning. In one call of the system: copying each row would wait for the GIL each time.
+
+        Raises OSError.
+        """
+        parts = buffers(rows)
+        if os.pwritev(self._file, parts, 0) != sum(part.nbytes for part in parts):
+            raise OSError(errno.EIO, "the pixels were not written to the end")
+
+
+def shortage(size: int) -> str:
+    """What to tell where the folder has less room than `size` bytes; "": it has."""
+    free = shutil.disk_usage(FOLDER).free
+    return f"{FOLDER} has {free / 1e6:.0f} MB of the {size / 1e6:.0f} MB needed" if free < size else ""
 
 
 class SharedMemory:
@@ -93,27 +104,44 @@ class SharedMemory:
         self._owner: _Owner | None = None
         self._regions: set[Region] = set()  # those that the server has mapped
         self._free: list[Region] = []
+        self._registering: dict[str, int] = {}  # name -> bytes
         self._unanswered: dict[str, int] = {}  # regions that it may have mapped: name -> bytes
-        self._numbered = self._registering = 0
+        self._numbered = 0
+        self._writer: DaemonExecutor | None = None
         self._off_until = 0.0
-        self._reason = ""  # that was logged last
+        self.reason = ""  # why there are no more, logged when it changes
 
     @property
     def size(self) -> int:
         """Bytes of all regions; 0: calls carry their pixels as bytes. Read in another thread: hence the copy."""
         return sum(region.size for region in list(self._regions)) + sum(list(self._unanswered.values()))
 
-    async def lend(self, pixels: Pixels, most_rows: int) -> Region | None:
+    async def lend(self, pixels: Rows, most_rows: int, calls: int) -> Region | None:
         """A region that holds the pixels, until it is given back; None: there is none, or it is not possible here.
 
-        `most_rows`: of a call.
+        `pixels`: uint8, N rows [S, S, 3]. `most_rows`: of a call. `calls`: at a time, so many regions are made.
         """
+        row_bytes = pixels[0].nbytes
         if not self._free:
-            await self._add(pixels[0].nbytes * most_rows)
-        if not self._free or self._free[-1].size < pixels.nbytes:
+            await self._add(row_bytes * most_rows, calls)
+        size = row_bytes * len(pixels)
+        if not self._free:
+            return None
+        if self._free[-1].size < size:  # the server has come back with a larger limit
+            self._log("a call has more rows than its regions hold")
             return None
         region = self._free.pop()
-        region.write(pixels)
+        if size < _AT_ONCE:
+            region.write(pixels)
+            return region
+        if self._writer is None:
+            self._writer = DaemonExecutor(1, "triton_pixels")
+        writing = asyncio.wrap_future(self._writer.submit(region.write, pixels))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:  # the thread still writes
+            writing.add_done_callback(lambda _: self.give_back(region))
+            raise
         return region
 
     def give_back(self, region: Region) -> None:
@@ -125,40 +153,46 @@ class SharedMemory:
         """The server does not know this region, which it had mapped: it has restarted, and knows none of then."""
         if region in self._regions:
             self._regions, self._free = set(), []
-            self._tell(reason)
+            self._log(reason)
 
     async def aclose(self) -> None:
         """Unregister all, if the server still answers."""
         self._off_until = float("inf")
-        names = [region.name for region in self._regions] + [*self._unanswered]
+        if self._writer:
+            self._writer.shutdown()
+        left = [*self._registering]
+        names = [region.name for region in self._regions] + [*self._unanswered] + left
         self._regions, self._free, self._unanswered = set(), [], {}
         if self._owner:
-            self._owner.close(keep_file=not await self._unregister(names))
+            # What is being registered may come after it was unregistered.
+            self._owner.close(keep_file=not await self._unregister(names) or bool(left))
 
-    async def _add(self, size: int) -> None:
+    async def _add(self, size: int, calls: int) -> None:
         """Make a region and have it mapped; or else do not try again for a while."""
         if time.monotonic() < self._off_until:
             return
         try:
             await self._settle()
-            if len(self._regions) + len(self._unanswered) + self._registering >= _MOST:
+            if len(self._regions) + len(self._unanswered) + len(self._registering) >= calls:
+                self._log("there are more calls at a time than regions")
                 return
             region = await self._registered(size)
         except (OSError, grpc.aio.AioRpcError) as error:
             self._off_until = time.monotonic() + self._again_seconds
-            self._tell(str(error.details() if isinstance(error, grpc.aio.AioRpcError) else error))
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
+            self._log(shortage(calls * size) if full else str(reason))
         else:
             self._regions.add(region)
             self._free.append(region)
-            self._tell("")
+            self._log(shortage((calls - len(self._regions)) * size))
 
-    def _tell(self, reason: str) -> None:
-        """Log how many regions there are, and why there are no more; the same reason once."""
-        if not reason or reason != self._reason:
-            logger.info(
-                "triton_shared_memory", endpoint=self._server, regions=len(self._regions), reason=reason
-            )
-        self._reason = reason
+    def _log(self, reason: str) -> None:
+        """Log how many regions there are, and why there are or will be no more; the same reason once."""
+        if not reason or reason != self.reason:
+            log = logger.warning if reason else logger.info
+            log("triton_shared_memory", endpoint=self._server, regions=len(self._regions), reason=reason)
+        self.reason = reason
 
     async def _settle(self) -> None:
         """Unregister the regions that the server may have mapped. Raises OSError: it does not answer to that."""
@@ -166,20 +200,21 @@ class SharedMemory:
             raise OSError(f"it may have mapped {len(self._unanswered)} regions, and does not unregister them")
 
     async def _registered(self, size: int) -> Region:
-        self._registering += 1
+        first, self._owner = self._owner is None, self._owner or _Owner()
+        self._numbered += 1
+        name = f"{self._owner.name}.{self._numbered}"
+        self._registering[name] = size
         try:
-            if self._owner is None:
-                self._owner = _Owner()
+            if first:
                 await self._clean_up()
-            self._numbered += 1
-            region = Region(f"{self._owner.name}.{self._numbered}", size)
+            region = Region(name, size)
             try:
                 await self._register(region)
             finally:
                 region.remove_file()
             return region
         finally:
-            self._registering -= 1
+            del self._registering[name]
 
     async def _register(self, region: Region) -> None:
         answered = False
