@@ -39,6 +39,7 @@ _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _IN_FLIGHT = 8  # calls: two for each of Triton's instances, and as many in transit
 _PATIENCE = 60  # timeout of a call in seconds: a server that hangs is a failed line
+_SHARED = "clipserve_triton_shared_memory_bytes"
 _COUNTERS = {
     "nv_inference_count_total": "rows",
     "nv_inference_exec_count_total": "executions",
@@ -160,9 +161,10 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
         before, cpu = counted(served.metrics_url, IMAGE_GRAPH), sum(map(cpu_seconds_of_all, pids))
         with gpu_use() as used:
             load = load_of(urls, call, plan.clients, 4 * plan.seconds)
+        shared = sum(shared_bytes(server.metrics_url or "") for server in servers) / 1e6
         spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
     did = since(before, counted(served.metrics_url, IMAGE_GRAPH))
-    rate = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent}
+    rate = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent, "MB shared": shared}
     findings.add_speed(
         encoder=served.name, gateways=number, clients=number * plan.clients, **rate, **did, **used
     )
@@ -171,6 +173,11 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
         Line(served.name, what, f"{rows:.1f}", "> 1", rows > 1),
         keeps_up(served.name, f"JPEG, {number} gateways", load.client_cores / number),
     )
+
+
+def shared_bytes(metrics_url: str) -> float:
+    """Memory that a gateway shares with Triton for pixels; 0: it sends them over gRPC."""
+    return sum(value for (name, _), value in read(metrics_url).items() if name == _SHARED)
 
 
 def counted(metrics_url: str, graph: str) -> dict[str, float]:

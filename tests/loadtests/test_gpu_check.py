@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -262,8 +263,21 @@ def test_a_process_that_sends_takes_a_tenth_of_a_millisecond_of_cpu_a_row_at_mos
     assert cores / (64 * calls) < 1e-4
 
 
-def test_the_document_starts_triton_as_compose_does() -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+def test_the_document_starts_triton_as_compose_does_with_memory_that_gateways_may_share(
+    tmp_path: Path,
+) -> None:
+    """Its command is run by a shell, with a docker that only writes down what it is told."""
+    compose = yaml.safe_load((ROOT / "deploy/triton/shared-memory.yml").read_text())
     _, _, *words = compose["services"]["triton"]["command"]
     document = (ROOT / "docs/triton.md").read_text()
-    assert [word for word in words if word not in document] == []
+    (line,) = re.findall(r"^docker run .*tritonserver(?:.*\\\n)*.*$", document, re.MULTILINE)
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    docker.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TRITON_IMAGE": "triton:1"}
+    ran = subprocess.run(["sh", "-euc", line], env=environment, capture_output=True, text=True, check=True)
+    options, _, server = ran.stdout.partition("triton:1\ntritonserver\n")
+    assert [word for word in words if word not in server.splitlines()] == []
+    told = options.splitlines()
+    assert {"--ipc=host", "--network=host"} <= {*told}
+    assert told[told.index("--user") + 1] == str(os.getuid()), "a region can be opened by its user alone"
