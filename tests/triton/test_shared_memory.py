@@ -24,6 +24,7 @@ from clipserve.engine.triton import shared_memory
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.errors import Overloaded
+from tests.commands.doctor.asking import doctor
 from tests.triton.backends import Backend, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, until
 
@@ -321,6 +322,22 @@ async def test_a_folder_that_is_too_small_for_all_calls_is_told(
         assert await memory.lend(rows(1), 1, calls=1 + 15_000_000 // rows(1).nbytes) is not None
         assert told in memory.reason
         assert bool(memory.reason) is bool(told)
+
+
+@pytest.mark.parametrize("free", [10**9, 10**6])
+async def test_the_doctor_warns_where_there_is_too_little_for_all_calls(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    told = await asyncio.to_thread(doctor, "--only", "triton", backend="triton", triton_url=sharing.url)
+    warnings = [line["found"] for line in told.lines("warning")]
+    assert len(warnings) == (free < 4 * 64 * SIZE**2 * 3)
+    if warnings:
+        assert (
+            f"too little for 4 calls x 64 images x {SIZE}^2 x 3 bytes: {shared_memory.FOLDER} has 1 MB"
+            in warnings[0]
+        )
+    assert not sharing.regions
 
 
 async def test_who_leaves_regions_behind_that_may_be_mapped_leaves_their_owner_s_file(

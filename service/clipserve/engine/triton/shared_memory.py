@@ -110,6 +110,7 @@ class SharedMemory:
         self._writer: DaemonExecutor | None = None
         self._off_until = 0.0
         self.reason = ""  # why there are no more, logged when it changes
+        self.full = False  # whether the last region did not fit into the folder
 
     @property
     def size(self) -> int:
@@ -179,9 +180,9 @@ class SharedMemory:
             region = await self._registered(size)
         except (OSError, grpc.aio.AioRpcError) as error:
             self._off_until = time.monotonic() + self._again_seconds
-            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            self.full = isinstance(error, OSError) and error.errno == errno.ENOSPC
             reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
-            self._log(shortage(calls * size) if full else str(reason))
+            self._log(shortage(calls * size) if self.full else str(reason))
         else:
             self._regions.add(region)
             self._free.append(region)
