@@ -34,18 +34,18 @@ def each_job_alone(folder: Path) -> Path:
 
 
 class Compose:
-    """A project of its own, with free ports."""
+    """A project of its own, with free ports. `files`: in place of docker-compose.yml."""
 
-    def __init__(self, engine: Engine, file: Path | None = None, **variables: str) -> None:
+    def __init__(self, engine: Engine, *files: Path, **variables: str) -> None:
         self._engine = engine
         self.ports = {name: free_port() for name in PORTS}
         ports = {name: str(port) for name, port in self.ports.items()}
         self._variables = {**IMAGES, **ports, **variables}
-        self._file = [f"--file={file}"] if file else []
+        self._files = [f"--file={file}" for file in files]
 
     def run(self, *words: str) -> str:
         """podman-compose with these words; its standard output."""
-        command = ["podman-compose", "--project-name", NAME, *self._file, *words]
+        command = ["podman-compose", "--project-name", NAME, *self._files, *words]
         return self._engine.run(*command, check=True, **self._variables)
 
     def up(self, *services: str, profiles: tuple[str, ...] = ()) -> None:
