@@ -11,7 +11,7 @@ import pytest
 from clipserve.application.admission import Admission
 from clipserve.errors import DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, enter
+from clipserve.telemetry.request import RequestContext, add_stage, enter
 
 
 class Clock:
@@ -45,6 +45,16 @@ def test_an_idle_service_admits_what_might_just_be_answered() -> None:
     admission = taught(Clock(), 0.1)
     with a_request_with(seconds=5), admission.admit(190):
         pass
+
+
+def test_the_wait_for_encoders_to_be_loaded_is_no_measure_of_a_row() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1)
+    before = admission.lanes["image"].seconds_per_row
+    with a_request_with(seconds=50), admission.admit(1):
+        add_stage("load", time.perf_counter(), time.perf_counter() + 9.0)
+        clock.now += 9.1
+    assert admission.lanes["image"].seconds_per_row == pytest.approx(before, rel=0.01)
 
 
 def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:

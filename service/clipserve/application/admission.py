@@ -36,7 +36,7 @@ from typing import Self
 
 from clipserve.errors import ClipError, DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import caller, remaining
+from clipserve.telemetry.request import caller, current, remaining
 
 # A moving average: after so many seconds of work an old measurement counts 1/e. This is longer than a large request
 # takes, because its rows count as done only when the last one is.
@@ -125,8 +125,10 @@ class InFlight:
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
+        # What a request waited until encoders were loaded says nothing of the next one.
+        measured = error is None and "load" not in getattr(current(), "stages", ())
         for lane, rows in self.rows.items():
-            self._admission.lanes[lane].leave(rows, self._whose, finished=error is None)
+            self._admission.lanes[lane].leave(rows, self._whose, finished=measured)
         for tower, rows in self._towers.items():
             self._admission.in_flight[tower] -= rows
 

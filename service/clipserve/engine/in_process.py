@@ -162,8 +162,10 @@ class InProcess:
         loaded, self._loaded = self._loaded, None
         if self._looking:
             self._looking.cancel()
+            self._looking = None
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._executor = self._texts = self._threads("engine")  # it may be started again
         if loaded:
             loaded.close()
 

@@ -91,6 +91,12 @@ class ModelSettings(BaseModel):
         description="time to hold a row so that others can join its batch; unset 0, and in front of Triton 0.002 "
         "while calls of other requests run",
     )
+    unload_after_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="free the memory of encoders in this process after so long without a request; the next one "
+        "waits until they are loaded again; 0: never",
+    )
     triton_url: Names = Field(
         ("localhost:8001",),
         min_length=1,

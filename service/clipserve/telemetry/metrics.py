@@ -111,7 +111,7 @@ class Metrics:
         )
         self._stage_seconds = make.histogram(
             "stage_seconds",
-            "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
+            "Time in one stage of a request: decode, tokenize, encode_image, encode_text, load.",
             "stage",
         )
         self._spans = make.counter(

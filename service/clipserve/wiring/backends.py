@@ -13,7 +13,8 @@ from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.in_process import EngineOptions, InProcess, Lost, ToLoad
+from clipserve.engine.idle import Unloading
+from clipserve.engine.in_process import EngineOptions, InProcess, Lost, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
@@ -40,7 +41,10 @@ def open_backend(
         return connect(manifest, settings.options, metrics)
     on_gpu = uses_gpu(settings, accelerator)
     inner = in_process(folder, manifest, settings, accelerator.lost, on_gpu=on_gpu)
-    return batched(inner, settings, metrics, on_gpu=on_gpu)
+    backend = batched(inner, settings, metrics, on_gpu=on_gpu)
+    if not settings.unload_after_seconds:
+        return backend
+    return Unloading(backend, settings.unload_after_seconds, _reference(folder, manifest), metrics)
 
 
 def in_process(
@@ -90,9 +94,11 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
         workers=calls.workers,
         may_spin=settings.may_spin,
     )
-    return open_it(
-        folder, manifest, options, lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text))
-    )
+    return open_it(folder, manifest, options, _reference(folder, manifest))
+
+
+def _reference(folder: Path, manifest: ModelManifest) -> TrialInputs:
+    return lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text))
 
 
 def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu: bool = False) -> Batched:

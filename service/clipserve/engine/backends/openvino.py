@@ -104,6 +104,7 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         self._models, self._idle = {}, {}
+        return_freed_memory()
 
 
 _Requests = SimpleQueue[ov.InferRequest]
