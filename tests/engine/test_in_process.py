@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from clipserve.clip.artifact import TEXT_GRAPH
-from clipserve.engine import in_process
+from clipserve.engine import lost as searching
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.in_process import EngineCall, Feeds, InProcess, Lost
+from clipserve.engine.in_process import EngineCall, Feeds, InProcess
+from clipserve.engine.lost import Lost
 from clipserve.errors import BackendFailed, BackendUnavailable
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
@@ -111,12 +112,35 @@ async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.Strin
 
 
 async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_process, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(searching, "TRIAL_SECONDS", 0.01)
     gpu = Gpu(ILLEGAL, gone=True)
     gpu.may_try.clear()
     backend = await backend_of(gpu, again_seconds=0.01)
     assert not await backend.ready()
     gpu.gone = False
+    gpu.may_try.set()
+    async with asyncio.timeout(5):
+        while not await backend.ready():
+            await asyncio.sleep(0.01)
+    await backend.aclose()
+
+
+async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(searching, "TRIAL_SECONDS", 0.01)
+    gpu = Gpu("")
+    gpu.may_run.clear()
+    backend = InProcess(gpu, again_seconds=0.01)
+    await backend.start()
+    call = asyncio.create_task(backend.encode_image(PIXELS))
+    await asyncio.sleep(0.01)
+    gpu.may_try.clear()
+    call.cancel()
+    async with asyncio.timeout(5):
+        while await backend.ready():
+            await asyncio.sleep(0.01)
+    gpu.may_run.set()
     gpu.may_try.set()
     async with asyncio.timeout(5):
         while not await backend.ready():

@@ -140,7 +140,7 @@ def _of_driver(driver: Driver, built_for: str, major: int) -> Reason | None:
 class Accelerator:
     """Decides whether encoders run on the GPU of this machine: once, when first needed, for all models.
 
-    `look`: gives the facts about the machine. `lost`: see `clipserve.engine.in_process.InProcess`.
+    `look`: gives the facts about the machine. `lost`: see `clipserve.engine.lost.Search`.
     """
 
     def __init__(self, look: Callable[[], CudaFacts] = _seen) -> None:

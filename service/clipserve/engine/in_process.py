@@ -6,29 +6,23 @@ import asyncio
 import contextlib
 import ctypes
 import sys
-import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
-from clipserve.concurrency import in_own_thread, kept_running
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.lost import Lost, Search
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.turns import yield_to_event_loop
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on
-Lost = MutableMapping[
-    object, float
-]  # encoders whose GPU has failed -> since when, in seconds of time.monotonic
 
-TRIAL_SECONDS = 10.0  # a GPU that has not answered a small graph by then is lost
 _LENGTH_ERROR = 0.01  # of a squared length of 1; fp16 is within a tenth of it
 
 
@@ -109,8 +103,7 @@ class InProcess:
     An engine that is lost, which only a GPU's can be, is not ready and is given no calls, until it is found again.
 
     `workers`: how many calls run at a time; on a GPU so many of each graph, because a text must not wait behind
-    images there. `again_seconds`: between two looks for an engine that is lost. `lost`: has this backend as a key
-    meanwhile.
+    images there. `again_seconds`, `lost`: see `Search`.
     """
 
     def __init__(
@@ -119,8 +112,6 @@ class InProcess:
         self._to_load = to_load
         self._loaded: Engine | None = None
         self._again_seconds = again_seconds
-        self._looking: asyncio.Task[None] | None = None  # for the engine, which is lost
-        self._trial: asyncio.Future[str | None] | None = None  # that has not ended
         self._lost: Lost = {} if lost is None else lost
         self._workers = workers
         self._executor = self._texts = self._threads("engine")
@@ -147,6 +138,7 @@ class InProcess:
         engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
         if engine.on_gpu:
             self._texts = self._threads("engine_texts")
+        self._search = Search(engine.name, engine.lost, self._again_seconds, self._lost)
         self._loaded = engine
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
@@ -156,67 +148,42 @@ class InProcess:
         return await self._run(self._texts, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
-        return self._loaded is not None and not self._looking
+        return self._loaded is not None and not self._search.lost
 
     async def aclose(self) -> None:
         loaded, self._loaded = self._loaded, None
-        if self._looking:
-            self._looking.cancel()
-            self._looking = None
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
         self._executor = self._texts = self._threads("engine")  # it may be started again
         if loaded:
+            self._search.close()
             loaded.close()
 
     def _threads(self, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._workers, name, yield_to_event_loop)
 
     async def _run(self, threads: ThreadPoolExecutor, graph: str, feeds: Feeds) -> Embeddings:
-        engine = self._engine
-        if self._looking:
+        engine, search = self._engine, self._search
+        if search.lost:
             raise BackendUnavailable(
                 "the GPU has failed. If it stays so, the service ends, to be started again."
             )
         call = engine.call(graph, feeds)
+        running = threads.submit(call.run)
         try:
-            embeddings = await asyncio.get_running_loop().run_in_executor(threads, call.run)
+            embeddings = await asyncio.wrap_future(running)
             if engine.on_gpu:
                 _check_length(embeddings)
             return embeddings
         except asyncio.CancelledError:
             call.cancel()
+            if engine.on_gpu:
+                search.doubt(running)
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))
-            # At the end there is nobody to tell.
-            if self._loaded and (reason := await self._tried(engine)) and not self._looking:
-                self._looking = kept_running("engine_lost", partial(self._look_for_it, engine, reason))
+            await search.ask()
             raise BackendFailed(f"{engine.name} failed on {graph}.") from error
-
-    async def _tried(self, engine: Engine) -> str | None:
-        """Why all calls fail now, or None. One trial at a time, in a thread that nobody needs if it hangs."""
-        if self._trial is None:
-            self._trial = asyncio.wrap_future(in_own_thread("engine_trial", engine.lost))
-        trial = self._trial
-        await asyncio.wait({trial}, timeout=TRIAL_SECONDS)
-        if not trial.done():
-            return f"a small graph has not ended on it within {TRIAL_SECONDS:g} s"
-        self._trial = None
-        return trial.result()
-
-    async def _look_for_it(self, engine: Engine, reason: str | None) -> None:
-        do = "start the service again, if engine_found does not follow: CUDA recovers from few errors by itself"
-        logger.error("engine_lost", engine=engine.name, reason=reason, do=do)
-        self._lost[self] = time.monotonic()
-        try:
-            while reason:
-                await asyncio.sleep(self._again_seconds)
-                reason = await self._tried(engine)
-        finally:
-            del self._lost[self]
-        self._looking = None
-        logger.info("engine_found", engine=engine.name)
 
 
 def _check_length(embeddings: Embeddings) -> None:

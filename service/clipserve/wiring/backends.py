@@ -14,7 +14,8 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.idle import Unloading
-from clipserve.engine.in_process import EngineOptions, InProcess, Lost, ToLoad, TrialInputs
+from clipserve.engine.in_process import EngineOptions, InProcess, ToLoad, TrialInputs
+from clipserve.engine.lost import Lost
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
