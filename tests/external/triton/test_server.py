@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
+from tests.monitoring.files import metrics_of, queries, rules
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -234,3 +235,15 @@ async def test_sigterm_lets_what_is_in_flight_end(
     assert set(await asyncio.gather(*calls)) == {"ok"}
     await asyncio.gather(*late)
     brittle.stop()
+
+
+def test_it_gives_the_series_that_alerts_panels_and_the_autoscaler_read(triton: Triton) -> None:
+    """Those of GPUs it has only with a GPU. The parser of its metrics adds `_total` to counters."""
+    told = {sample.name.removesuffix("_total") for sample in triton.metrics()}
+    expressions = [rule["expr"] for rule in rules()] + [query.expression for query in queries()]
+    read = {name for expression in expressions for name in metrics_of(expression)}
+    inferences = {name for name in read if name.startswith("nv_inference_")}
+    assert len(inferences) == 4
+    assert inferences <= told
+    reasons = {sample.labels["reason"] for sample in triton.metrics() if "request_failure" in sample.name}
+    assert {"REJECTED", "CANCELED", "BACKEND"} <= reasons
