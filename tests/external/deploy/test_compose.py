@@ -8,6 +8,7 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.docs.markdown import ROOT
 
@@ -45,3 +46,13 @@ def test_one_variable_chooses_the_gpu_of_all_that_need_one(profile: str) -> None
     chosen = {name: gpus(each) for name, each in services(profile, GPU="3").items() if gpus(each)}
     assert chosen
     assert set(map(tuple, chosen.values())) == {("3",)}
+
+
+def test_the_exporter_of_gpu_errors_is_where_prometheus_looks() -> None:
+    made = services("gpu", "deploy/monitoring/dcgm.yml")
+    config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
+    (job,) = (each for each in config["scrape_configs"] if each["job_name"] == "dcgm")
+    assert [each["names"] for each in job["dns_sd_configs"]] == [["dcgm"]]
+    (device,) = made["dcgm"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["count"] == -1, "all"
+    assert set(made["dcgm"]["networks"]) == {"encoders"}
