@@ -62,7 +62,7 @@ def test_the_readme_says_how_many_cores_a_container_requests_at_most(
     objects: dict[str, list[Object]],
 ) -> None:
     """With a smaller default of a LimitRange, the request would be above the limit."""
-    told = re.search(r"largest request, (\d) CPUs or with Triton (\d):", (K8S / "README.md").read_text())
+    told = re.search(r"largest request, (\d) CPUs or with GPUs (\d):", (K8S / "README.md").read_text())
     asked = {
         overlay: max(
             quantity(container["resources"]["requests"]["cpu"])
@@ -72,5 +72,5 @@ def test_the_readme_says_how_many_cores_a_container_requests_at_most(
         for overlay in OVERLAYS
     }
     assert told
-    cpu, triton = map(int, told.groups())
-    assert asked == {overlay: triton if "gpu" in overlay else cpu for overlay in OVERLAYS}
+    cpu, gpu = map(int, told.groups())
+    assert asked == {overlay: gpu if "gpu" in overlay else cpu for overlay in OVERLAYS}
