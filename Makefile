@@ -27,7 +27,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare gathering triton lines clean triton-server $(FOLDERS:%=only-%)
+.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -119,9 +119,6 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=servic
 
 compare: .venv/dev.stamp ## compare with other servers: make compare FOLDER=... [ARGS="--peer infinity --weights openai/clip-vit-base-patch32"]
 	$(BIN)/python -m loadtests compare $(or $(FOLDER),service/clipserve/demo) --peer plain $(ARGS)
-
-gathering: triton-server .venv/dev.stamp ## what gathering rows brings in front of a real Triton with fake encoders [ARGS="--rounds 9"]
-	$(BIN)/python -m loadtests gathering $(ARGS)
 
 triton-server: .venv/service.stamp
 	deploy/triton/local.sh setup

@@ -6,7 +6,6 @@ import typer
 
 from loadtests import bare_loop, commands, compare, gateways, stages, versus
 from loadtests.gpu.command import gpu_check
-from loadtests.gpu.triton import generator
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(bare_loop.limit)
@@ -17,11 +16,9 @@ cli.command()(commands.fair)
 cli.command()(stages.stages)
 cli.command()(commands.startup)
 cli.command()(gateways.replicas)
-cli.command()(gateways.gathering)
 cli.command()(versus.versus)
 cli.command()(compare.compare)
 cli.command()(gpu_check)
-cli.command()(generator)
 
 if __name__ == "__main__":
     cli()

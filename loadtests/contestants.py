@@ -97,7 +97,7 @@ def installed(name: str, environments: Path) -> Path:
     if not stamp.exists() or stamp.read_text("utf-8") != wanted:
         tell(f"installing {name}")
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, "--requirement", _PEERS / f"{name}.txt"], check=True)
         stamp.write_text(wanted, "utf-8")
     return folder / "bin"

@@ -47,7 +47,7 @@ def gpu_check(
     most: Annotated[int | None, typer.Option(help="Most rows in a call. Default: 256, on a CPU 7.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for check-GPU.json.")] = _RESULTS,
 ) -> None:
-    """Check vectors against the CPU's, the placement of nodes, rates and JPEG load; in process or with --triton."""
+    """Check vectors against the CPU's, rates and JPEG load; in process or with --triton."""
     began, findings = time.perf_counter(), Findings(out / "check.json")
     on_gpu = device == "cuda" and not triton_url
     beside = fp16 or artifact.with_name(f"{artifact.name}@fp16")
@@ -71,7 +71,7 @@ def gpu_check(
 
 
 def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> None:
-    """The checks in the order of importance: vectors, a service that answers, rates, the placement of nodes."""
+    """The checks in the order of importance: vectors, a service that answers, rates."""
     asked = list[Case]()
 
     def each(measure: Callable[[Variant, Case], None]) -> None:
@@ -88,7 +88,6 @@ def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> 
         with findings.trying("service", variant.precision):
             service.measured(findings, variant, plan)
     each(lambda variant, case: encoders.rates(findings, variant, case, plan))
-    each(lambda variant, case: encoders.nodes(findings, variant, case))
 
 
 def _behind_triton(
@@ -96,10 +95,9 @@ def _behind_triton(
 ) -> None:
     lengths = read_lengths(served.models["text"].parameters[TEXT_LENGTHS].string_value)
     asked = list(cases(artifact, tuple(lengths), max(plan.sizes)))
-    for measure in (triton.vectors, triton.rates, triton.graphs):
-        for case in asked:
-            with findings.trying(served.name, case.name):
-                measure(findings, served, case, plan)
+    for case in asked:
+        with findings.trying(served.name, case.name):
+            triton.vectors(findings, served, case, plan)
     for number in gateways:
         with findings.trying(served.name, f"{number} gateways"):
             triton.gateways(findings, served, number, plan)

@@ -1,17 +1,13 @@
-"""Checks encoders in process: vectors, the placement of nodes, and rows a second beside the engine's maximum.
+"""Checks encoders in process: vectors, and rows a second.
 
 `compared` compares the vectors of any encoder, here or on Triton, with the CPU's in fp32 for each number of rows.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +19,10 @@ from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
 from loadtests.closed_loop import calls_per_second
 from loadtests.gpu.findings import Findings, Line, at_least
-from loadtests.gpu.inputs import Case, Feeds, count, part
+from loadtests.gpu.inputs import Case, Feeds, part
 from loadtests.gpu.rates import Plan
-from loadtests.gpu.sessions import Bound, Variant, run
+from loadtests.gpu.sessions import Variant, run
 
-Events = Sequence[dict[str, Any]]
 FP32, FP16 = 0.99999, 0.9999  # the lowest cosine; the mean of cosines
 _ALONE = 7
 
@@ -82,79 +77,22 @@ def vectors(findings: Findings, variant: Variant, case: Case, plan: Plan) -> Non
 
 
 def rates(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
-    """Measure rows a second for each number of rows (longer texts: the fewest and the most), and check claims."""
-    session, found = variant.session(case.graph), dict[int, dict[str, float]]()
+    """Measure rows a second, one and two calls at a time (longer texts: of the fewest and the most rows)."""
+    session, found = variant.session(case.graph), dict[int, tuple[float, float]]()
     short = case.name in ("image", "text of 16 tokens")
     for rows in plan.sizes if short else sorted({1, max(plan.sizes)}):
-        feeds = part(case.feeds, rows)
-        calls = _calls_per_second(session, feeds, plan.seconds, cuda=variant.cuda)
-        found[rows] = {f"{name}/s": rows * rate for name, rate in calls.items()}
-        findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **found[rows])
-        if variant.cuda:
-            with findings.trying(variant.precision, f"{case.name}, CUDA graph of {rows} rows"):
-                findings.add_each(graphed(variant, case, rows, calls["without copies"], plan.seconds))
+        call = partial(run, session, part(case.feeds, rows))
+        one, two = (rows * calls_per_second(call, plan.seconds, threads) for threads in (1, 2))
+        found[rows] = one, two
+        speeds = {"run/s": one, "two at a time/s": two}
+        findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **speeds)
     if variant.cuda:
         largest, of = max(found), variant.precision
-        for what, one, other in (
-            (f"{largest} rows in a call against one", found[largest]["run/s"], found[1]["run/s"]),
-            ("two calls at a time against one", found[largest]["two at a time/s"], found[largest]["run/s"]),
+        for what, rate, other in (
+            (f"{largest} rows in a call against one", found[largest][0], found[1][0]),
+            ("two calls at a time against one", found[largest][1], found[largest][0]),
         ):
-            findings.add(Line(of, f"{case.name}, {what}", f"{one / other:.2f}", "> 1", one > other))
-
-
-def graphed(variant: Variant, case: Case, rows: int, calls: float, seconds: float) -> Iterator[Line]:
-    """Check a call as a CUDA graph: it is faster than without, `calls` a second, and sees new inputs."""
-    what = f"{case.name}, CUDA graph of {rows} rows"
-    bound = Bound(variant.session(case.graph, cuda_graph=True), part(case.feeds, rows), cuda=variant.cuda)
-    ratio = calls_per_second(bound.compute_only, seconds) / calls
-    yield Line(variant.precision, f"{what} against none", f"{ratio:.2f}", "> 1", ratio > 1)
-    vectors = bound.with_copies(part(case.feeds, rows, count(case.feeds) - rows))
-    encoder = Encoder(variant.precision, variant.precision, bound.with_copies)
-    yield from judged(encoder, what, cosines(vectors, case.expected[-rows:]))
-
-
-def nodes(findings: Findings, variant: Variant, case: Case) -> None:
-    """Check where nodes run."""
-    findings.add_each(placed(variant, case.name, profiled(variant, case.graph, part(case.feeds, 2))))
-
-
-def _calls_per_second(
-    session: ort.InferenceSession, feeds: Feeds, seconds: float, *, cuda: bool
-) -> dict[str, float]:
-    """Rates as in the service, one and two calls at a time; and with bound memory, the maximum without copies."""
-    bound = Bound(session, feeds, cuda=cuda)
-    return {
-        "run": calls_per_second(lambda: run(session, feeds), seconds),
-        "two at a time": calls_per_second(lambda: run(session, feeds), seconds, threads=2),
-        "IOBinding": calls_per_second(lambda: bound.with_copies(feeds), seconds),
-        "without copies": calls_per_second(bound.compute_only, seconds),
-    }
-
-
-def profiled(variant: Variant, graph: str, feeds: Feeds) -> Events:
-    """The `args` of each node in one call: op_name, provider."""
-    with tempfile.TemporaryDirectory() as folder:
-        session = variant.session(graph, Path(folder))
-        run(session, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-    return [
-        event["args"]
-        for event in events
-        if event.get("cat") == "Node" and "provider" in event.get("args", {})
-    ]
-
-
-def placed(variant: Variant, name: str, events: Events) -> Iterator[Line]:
-    """The numbers of nodes on the GPU and on the CPU, and of copies between them."""
-    of = variant.precision
-    on_cpu = Counter(event["op_name"] for event in events if event["provider"] != PROVIDER)
-    named = ", ".join(f"{op} {times}" for op, times in on_cpu.most_common())
-    if variant.cuda:
-        on_gpu = len(events) - on_cpu.total()
-        copies = sum("Memcpy" in event["op_name"] for event in events)
-        yield Line(of, f"{name}, nodes on the GPU", str(on_gpu), "> 0", on_gpu > 0)
-        yield Line(of, f"{name}, copies between the two (Memcpy nodes)", str(copies))
-    yield Line(of, f"{name}, nodes on the CPU", f"{on_cpu.total()} ({named or 'none'})")
+            findings.add(Line(of, f"{case.name}, {what}", f"{rate / other:.2f}", "> 1", rate > other))
 
 
 def _options(variant: Variant, name: str, session: ort.InferenceSession) -> Iterator[Line]:

@@ -110,16 +110,6 @@ def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
     assert found == {"fake_backend", "fake_service", "fake_triton", "stages"}
 
 
-def test_what_the_generators_of_the_gpu_check_can_send_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    result = CliRunner().invoke(cli, ["generator", "--senders", "1", "--seconds", "0.1"])
-    assert result.exit_code == 0, result.output
-    rows = re.findall(r"^\| (.+) \| (\d+) \| ([\d,]+) \| ([\d.,]+) \|$", result.output, re.MULTILINE)
-    assert [row[:2] for row in rows] == [("texts of 16 tokens", "256"), ("images of 256 x 256", "64")]
-    for _, _, rate, cpu in rows:
-        assert int(rate.replace(",", "")) > 0 < float(cpu.replace(",", ""))
-
-
 def test_servers_are_compared_by_the_ratios_of_each_round() -> None:
     """Not by the ratio of the medians: the machine was slow in one round."""
 

@@ -32,8 +32,6 @@ def test_vectors_rates_and_gateways_of_a_triton_are_measured(triton: Triton, tmp
     assert passed["rows an execution, 2 gateways"] is True
     assert False not in passed.values()
     speeds = found["speeds"]
-    assert [speed["what"] for speed in speeds if "rows/s" in speed] == names
-    assert all(speed["rows/s"] > 0 < speed["rows/s of computing"] for speed in speeds if "rows/s" in speed)
     runs = [speed for speed in speeds if "JPEG/s" in speed]
     assert [run["gateways"] for run in runs] == [1, 2]
     assert all(run["JPEG/s"] > 0 == run["not answered"] for run in runs)
