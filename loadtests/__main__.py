@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import bare_loop, commands, compare, gateways, stages, versus
+from loadtests import bare_loop, commands, compare, stages, versus
 from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(bare_loop.limit)
 cli.command()(commands.scenario)
-cli.command("all")(commands.all_scenarios)
 cli.command()(commands.overload)
 cli.command()(commands.fair)
 cli.command()(stages.stages)
 cli.command()(commands.startup)
-cli.command()(gateways.replicas)
 cli.command()(versus.versus)
 cli.command()(compare.compare)
 cli.command()(gpu_check)

@@ -23,7 +23,7 @@ import onnxruntime as ort
 import typer
 from PIL import Image
 
-from loadtests.bodies import Call, classify, embed, photo
+from loadtests.bodies import embed, photo
 from loadtests.client import ask
 from loadtests.closed_loop import calls_per_second, run
 from loadtests.commands import Artifact, Rounds, Seconds
@@ -72,18 +72,17 @@ def bare_loops(artifact: Path, image: bytes) -> dict[str, Callable[[float], floa
     """Arrangement -> function of seconds that runs the loop for so long and returns images a second."""
     manifest = json.loads((artifact / "model.json").read_text("utf-8"))
     arranged = arrangements(manifest.get("precision", "fp32"), len(os.sched_getaffinity(0)))
-    return {str(each): _bare_loop(artifact, manifest["image"]["size"], image, each) for each in arranged}
 
+    def loop(each: Arrangement) -> Callable[[float], float]:
+        encode = (_onnxruntime if each.engine == "onnxruntime" else _openvino)(artifact / "image.onnx", each)
+        size = manifest["image"]["size"]
 
-def _bare_loop(artifact: Path, size: int, image: bytes, arranged: Arrangement) -> Callable[[float], float]:
-    encode = (_onnxruntime if arranged.engine == "onnxruntime" else _openvino)(
-        artifact / "image.onnx", arranged
-    )
+        def call() -> None:
+            encode(np.stack([_pixels(image, size) for _ in range(each.batch)]))
 
-    def call() -> None:
-        encode(np.stack([_pixels(image, size) for _ in range(arranged.batch)]))
+        return lambda seconds: each.batch * calls_per_second(call, seconds, each.loops)
 
-    return lambda seconds: arranged.batch * calls_per_second(call, seconds, arranged.loops)
+    return {str(each): loop(each) for each in arranged}
 
 
 def _onnxruntime(graph: Path, arranged: Arrangement) -> Encode:
@@ -126,32 +125,19 @@ def _pixels(image: bytes, size: int) -> Pixels:
     return np.asarray(resized.crop((left, top, left + size, top + size)).convert("RGB"))
 
 
-def limit(
-    artifact: Artifact,
-    clients: int = 8,
-    rounds: Rounds = 15,
-    seconds: Seconds = 3.0,
-    width: int = 640,
-    height: int = 480,
-) -> None:
-    """Throughput of /embed and of /classify with ten warm labels beside bare loops, interleaved; medians."""
-    image, others, facts = photo(width, height), Others(), machine_facts()
-    labels = [f"thing number {i}" for i in range(10)]
+def limit(artifact: Artifact, clients: int = 8, rounds: Rounds = 15, seconds: Seconds = 3.0) -> None:
+    """Throughput of /embed beside bare loops on photos of 640 x 480, interleaved; medians."""
+    image, others, facts = photo(640, 480), Others(), machine_facts()
     with started("clipserve", models=str(artifact), max_queue_seconds=60) as server:
-
-        def served(call: Call) -> Callable[[float], float]:
-            return lambda seconds: run(server.url, call, clients, seconds).goodput()
-
-        loops = {
-            f"/embed, {clients} clients": served(embed(image)),
-            f"/classify, 10 warm labels, {clients} clients": served(classify(image, labels)),
+        loops: dict[str, Callable[[float], float]] = {
+            f"/embed, {clients} clients": lambda seconds: run(
+                server.url, embed(image), clients, seconds
+            ).goodput()
         }
         precision = ask(server.url, embed(image))["fingerprint"].rpartition("@")[2].partition("-")[0]
         loops |= {
             name: loop for name, loop in bare_loops(artifact, image).items() if f" {precision}," in name
         }
-        cpu = f"{facts['CPU']}, {facts['cores']} cores"
-        typer.echo(f"{cpu}; JPEG {width} x {height}, {len(image):,} bytes; {rounds} rounds of {seconds:g} s")
         rates = interleaved(loops, seconds, rounds, float)
     best = max((own for name, own in rates.items() if name.startswith("bare loop")), key=median)
     rows = [
@@ -159,4 +145,4 @@ def limit(
         for name, own in rates.items()
     ]
     typer.echo(table(("", "images/s", "lowest to highest", "of the best loop"), rows))
-    typer.echo(others.warning())
+    typer.echo(f"{facts['CPU']}, {facts['cores']} cores; {others.warning()}")

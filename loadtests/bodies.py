@@ -14,7 +14,6 @@ from PIL import Image
 
 GRAIN = 5.0  # 640 x 480 pixels then have about 70 KB, as photographs do
 _TILE = 512  # pixels of grain, repeated
-_BOUNDARY = "clipserve-load-test"
 # Allowed answers to an invalid image. Not 429: a refused request was not read.
 _BAD_IMAGE = frozenset({400, 413, 415, 422})
 
@@ -67,10 +66,8 @@ def embed(image: bytes) -> Call:
 
 
 def embed_many(images: Sequence[bytes]) -> Call:
-    """POST /embed with several images as a form."""
-    parts = [_part(f'name="image"; filename="{i}.jpg"', image) for i, image in enumerate(images)]
-    end = f"--{_BOUNDARY}--\r\n".encode()
-    return Call("/embed", b"".join([*parts, end]), f"multipart/form-data; boundary={_BOUNDARY}")
+    """POST /embed with several images as JSON."""
+    return Call("/embed", json.dumps({"images": [*map(json_image, images)]}).encode(), "application/json")
 
 
 def embed_text(text: str) -> Call:
@@ -98,10 +95,3 @@ def broken_image() -> Call:
     """POST /embed with half a JPEG: an error of the caller."""
     image = photo(320, 240)
     return Call("/embed", image[: len(image) // 2], "image/jpeg", _BAD_IMAGE)
-
-
-def _part(disposition: str, content: bytes) -> bytes:
-    head = (
-        f"--{_BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
-    )
-    return head.encode() + content + b"\r\n"

@@ -27,7 +27,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the s
 
 
 def scenario(
-    name: Annotated[str, typer.Argument(help=", ".join(SCENARIOS))],
+    names: Annotated[str, typer.Argument(metavar="NAME,...", help=f"{', '.join(SCENARIOS)}; or all.")],
     artifact: Artifact = DEMO,
     clients: Annotated[int | None, typer.Option(help="Closed loop of so many.")] = None,
     rate: Annotated[float | None, typer.Option(help="Open loop of so many requests a second.")] = None,
@@ -35,39 +35,20 @@ def scenario(
     out: Out = None,
     html: Html = None,
     url: Annotated[str | None, typer.Option(help="A server that runs, in place of our own.")] = None,
-    metrics_url: Annotated[str | None, typer.Option(help="Of that server: http://host:8082/metrics.")] = None,
     pid: Annotated[int | None, typer.Option(help="Of that server, if it runs here.")] = None,
     seed: Annotated[int, typer.Option(help="0 to 5: each has labels and texts of its own.")] = 0,
     settings: Set = None,
 ) -> None:
-    """One scenario, in a closed loop, or with --rate in an open one."""
-    chosen = _scenario(name)
-    own = settings_of(settings, {} if rate else PATIENT)
-    with _server(artifact, Server(url, metrics_url, pid) if url else None, own) as server:
-        measurement = Measurement(server, chosen, seed)
-        _warm(measurement, seconds)
-        tell(f"{name} for {seconds:g} s ...")
-        result = measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients)
-    _finish(Report(f"{name}: {url or artifact.name}", [result], server=_about(server, own)), out, html)
-
-
-def all_scenarios(
-    artifact: Artifact = DEMO,
-    seconds: Seconds = 10.0,
-    out: Out = None,
-    html: Html = None,
-    settings: Set = None,
-) -> None:
-    """Every scenario in a closed loop, at one service."""
-    own = settings_of(settings, PATIENT)
-    results = []
-    with _server(artifact, None, own) as server:
-        for chosen in SCENARIOS.values():
-            measurement = Measurement(server, chosen)
+    """Scenarios, each in a closed loop, or with --rate in an open one."""
+    chosen = [*SCENARIOS.values()] if names == "all" else [_scenario(name) for name in names.split(",")]
+    own, results = settings_of(settings, {} if rate else PATIENT), []
+    with _server(artifact, Server(url, pid=pid) if url else None, own) as server:
+        for each in chosen:
+            measurement = Measurement(server, each, seed)
             _warm(measurement, seconds)
-            tell(f"{chosen.name} for {seconds:g} s ...")
-            results.append(measurement.closed(seconds))
-    _finish(Report(f"All scenarios: {artifact.name}", results, server=_about(server, own)), out, html)
+            tell(f"{each.name} for {seconds:g} s ...")
+            results.append(measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients))
+    _finish(Report(f"{names}: {url or artifact.name}", results, server=_about(server, own)), out, html)
 
 
 def overload(

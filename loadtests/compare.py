@@ -7,7 +7,6 @@ a turn a server is stopped (SIGSTOP), so that it takes no CPU time by spinning o
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from loadtests.contestants import PEERS, Contestant, clipserve, installed, varia
 from loadtests.load import Load
 from loadtests.observe import Others, bytes_of_all, process_tree
 from loadtests.process import free_port, running
-from loadtests.report import machine_facts, table, tell
+from loadtests.report import command, machine_facts, table, tell
 from loadtests.scenarios import phrases
 from loadtests.turns import interleaved, turns_table
 
@@ -109,7 +108,7 @@ def serving(name: str, contestant: Contestant, images: Sequence[bytes]) -> Itera
     """Run a contestant until the block ends; it has answered about the first image when the block begins."""
     port, began = str(free_port()), time.perf_counter()
     url = f"http://127.0.0.1:{port}"
-    command = [part.replace("{port}", port) for part in contestant.command]
+    words = [part.replace("{port}", port) for part in contestant.command]
     environment = {key: value.replace("{port}", port) for key, value in contestant.environment.items()}
 
     def answers() -> bool:
@@ -117,7 +116,7 @@ def serving(name: str, contestant: Contestant, images: Sequence[bytes]) -> Itera
 
     tell(f"starting {name}")
     # In the same session, so that Linux shares the cores fairly.
-    with running(command, name, answers, _START_SECONDS, env=os.environ | environment) as pid:
+    with running(words, name, answers, _START_SECONDS, env=os.environ | environment) as pid:
         served = Served(contestant, url, pid, time.perf_counter() - began)
         try:
             yield served
@@ -162,15 +161,11 @@ def compare(
             }
             measured[each.about] = interleaved(loops, seconds, rounds, Load.goodput)
         parts = [turns_table("server", measured), _servers(served), others.warning()]
-    conditions = table(("", ""), {"command": _command(), **machine_facts()}.items())
+    conditions = table(("", ""), {"command": command(), **machine_facts()}.items())
     text = "\n\n".join(["# clipserve beside others", *filter(None, parts), conditions]) + "\n"
     typer.echo(text)
     if out:
         out.write_text(text, "utf-8")
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "loadtests", *sys.argv[1:]])
 
 
 def _servers(served: Mapping[str, Served]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -86,11 +85,6 @@ class Load:
     def client_cores(self) -> float:
         """The cores that the generator used; a Python process cannot use more than one."""
         return self.client_cpu * len(self.answers) / self.seconds
-
-    @property
-    def client_share(self) -> float:
-        """The generator's share of all cores of this machine."""
-        return self.client_cores / len(os.sched_getaffinity(0))
 
     @property
     def lag(self) -> float:

@@ -1,4 +1,4 @@
-"""Observes a server process under load: memory, CPU time, and its own metrics. Linux only."""
+"""Observes a server process under load: memory and CPU time. Linux only."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import os
 import statistics
 import threading
 import time
+import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from loadtests.process import Server
-from loadtests.prometheus import ServerMetrics, between, read
 
 _TICKS = os.sysconf("SC_CLK_TCK")  # of /proc, a second
 _PERIOD = 0.25  # seconds between two samples of memory
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]  # of Prometheus: (name, labels) -> value
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,6 @@ class Observation:
     cpu_seconds: float | None = None
     peak: int | None = None
     memory: list[Memory] = field(default_factory=list, repr=False)
-    metrics: ServerMetrics | None = None
 
     @property
     def rss(self) -> int | None:
@@ -65,8 +68,7 @@ class Observer:
         self.observation = Observation()
 
     def __enter__(self) -> Self:
-        url, pid = self._server.metrics_url, self._server.pid
-        self._before = read(url) if url else None
+        pid = self._server.pid
         self._cpu = cpu_seconds(pid) if pid else 0.0
         self._started = time.perf_counter()
         self._thread.start()
@@ -77,13 +79,12 @@ class Observer:
         self._thread.join()
         if error is not None:
             return  # the server may have ended
-        url, pid = self._server.metrics_url, self._server.pid
+        pid = self._server.pid
         self.observation = Observation(
             cpu_seconds=cpu_seconds(pid) - self._cpu if pid else None,
             # The kernel updates its counters lazily: VmHWM can be some pages below a VmRSS that was read before.
             peak=max([memory(pid)["VmHWM"], *(each.rss for each in self._memory)]) if pid else None,
             memory=self._memory,
-            metrics=between(self._before, read(url)) if url and self._before is not None else None,
         )
 
     def _sample(self) -> None:
@@ -157,3 +158,18 @@ def memory(pid: int) -> dict[str, int]:
     return {
         line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")
     }
+
+
+def parse(text: str) -> Samples:
+    """All samples of a reading."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def read(url: str) -> Samples:
+    """The samples of a server now."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return parse(answer.read().decode())

@@ -22,7 +22,6 @@ import typer
 
 from loadtests.load import Load, percentile
 from loadtests.measure import Result
-from loadtests.prometheus import ServerMetrics
 
 _HEAD = (
     "scenario", "loop", "answers", "good/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p99 ms",
@@ -90,11 +89,16 @@ def as_html(report: Report) -> str:
     return _PAGE.read_text("utf-8").replace("DATA", data.replace("<", r"\u003c"), 1)
 
 
+def command() -> str:
+    """As typed in a shell."""
+    return shlex.join(["python", "-m", "loadtests", *sys.argv[1:]])
+
+
 def _facts(report: Report) -> dict[str, str]:
     """What the figures depend on, by name."""
     git = ["git", "describe", "--always", "--dirty"]
     about = {
-        "command": shlex.join(["python", "-m", "loadtests", *sys.argv[1:]]),
+        "command": command(),
         "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
     }
     return {**about, **report.machine, **report.server, "measured": time.strftime("%Y-%m-%d %H:%M")}
@@ -177,47 +181,16 @@ def _line(result: Result) -> list[str]:
 
 
 def _details(result: Result) -> str:
-    load, metrics = result.load, result.observation.metrics
-    lines = [f"## {result.scenario.name}, {result.loop}", _asked(result)]
+    load = result.load
+    about = f"{result.scenario.about}: a body of {result.bytes_sent:,} bytes."
+    lines = [f"## {result.scenario.name}, {result.loop}", about]
     statuses = ", ".join(f"{status or 'no answer'}: {n:,}" for status, n in sorted(load.statuses.items()))
     lines.append(
         f"Statuses: {statuses}. Requests were sent up to {ms(load.lag)} ms late (p99); the generator "
-        f"took {load.client_share:.1%} of this machine's CPU time. Memory grew by {result.observation.growth:,.1f} "
+        f"took {load.client_cores:.2f} cores. Memory grew by {result.observation.growth:,.1f} "
         "KiB a minute in the second half."
     )
-    if metrics:
-        lines += [_stages(metrics), _batches(metrics)]
     return "\n\n".join(lines)
-
-
-def _asked(result: Result) -> str:
-    scenario = result.scenario
-    size = f"{scenario.width} x {scenario.height} pixels" if scenario.width else "several sizes"
-    images = f"{scenario.images} image{'s' * (scenario.images > 1)} of {size}, " if scenario.images else ""
-    return (
-        f"{scenario.about}: {images}{scenario.labels:,} labels, {scenario.texts} texts, a body of "
-        f"{result.bytes_sent:,} bytes."
-    )
-
-
-def _stages(metrics: ServerMetrics) -> str:
-    rows = [
-        [f"{kind} {name}", f"{stage.count:,}", ms(stage.mean_seconds)]
-        for kind, stages in (("stage", metrics.stages), ("call", metrics.calls))
-        for name, stage in stages.items()
-    ]
-    return table(("in the server", "count", "mean ms"), rows)
-
-
-def _batches(metrics: ServerMetrics) -> str:
-    shares = []
-    for tower, buckets in metrics.batches.items():
-        bounds = (f"{'up to ' * (bound != '1')}{bound}: {count:,}" for bound, count in buckets.items())
-        shares.append(f"{tower}: {', '.join(bounds)}")
-    outcomes = ", ".join(f"{name}: {count:,}" for name, count in metrics.outcomes.items())
-    return (
-        f"Encoder calls by rows: {'; '.join(shares) or 'none'}. The server counted: {outcomes or 'nothing'}."
-    )
 
 
 def _megabytes(size: int | None) -> str:

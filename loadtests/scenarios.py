@@ -106,11 +106,6 @@ def _text_short(first: int) -> Calls:
     return lambda number: bodies.embed_text(phrase(first + number))
 
 
-def _text_long(first: int) -> Calls:
-    """14 phrases of 5 words: 70 tokens and the two at the ends."""
-    return lambda number: bodies.embed_text(" ".join(phrases(first + 14 * number, 14)))
-
-
 def _mix(first: int) -> Calls:
     chance = random.Random(first)
     sizes = chance.choices(_SIZES, _SIZE_WEIGHTS, k=_DECK * 79 // 100)
@@ -119,10 +114,6 @@ def _mix(first: int) -> Calls:
     deck += [bodies.broken_image()] * (_DECK // 100) + [warm] * (_DECK // 5)
     chance.shuffle(deck)
     return lambda number: deck[number % _DECK]
-
-
-def _bulk(_: int) -> Calls:
-    return always(bodies.embed_many([_photo(640, 480)] * 32))
 
 
 _MIX = "79 % embed of images of several sizes, 20 % classify with ten known labels, 1 % broken images"
@@ -138,8 +129,6 @@ SCENARIOS = {
         Scenario("classify-10-new", "ten labels never seen before", _classify_new, 1, **_VGA, labels=10),
         Scenario("classify-1000", "1,000 new labels", _classify_1000, 1, **_VGA, labels=1_000, clients=1),
         Scenario("text-8", "one text of up to 8 tokens, new each time", _text_short, texts=1),
-        Scenario("text-77", "one text of about 72 tokens, new each time", _text_long, texts=1),
         Scenario("mix", _MIX, _mix, images=1),
-        Scenario("bulk", "32 images in one request", _bulk, 32, **_VGA, clients=2),
     )
 }

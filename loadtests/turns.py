@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TypeVar
 
-from loadtests import closed_loop
 from loadtests.load import Load, median
 from loadtests.report import ms, table, tell
-from loadtests.scenarios import SCENARIOS
 
 T = TypeVar("T")
 Turns = Mapping[str, Sequence[Load]]  # server -> its loads, one of each round
@@ -27,13 +24,6 @@ def interleaved(
             found[name].append(loops[name](seconds))
             tell(f"  round {number + 1}: {name}: {shown(found[name][-1]):.1f}/s")
     return found
-
-
-def in_turns(urls: Mapping[str, str], scenario: str, clients: int, seconds: float, rounds: int) -> Turns:
-    """Closed loops of a scenario at each server."""
-    calls = SCENARIOS[scenario].calls()
-    loops = {name: partial(closed_loop.run, url, calls, clients) for name, url in urls.items()}
-    return interleaved(loops, seconds, rounds, Load.goodput)
 
 
 def ratios(ones: Iterable[float], others: Iterable[float]) -> tuple[float, float, float]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -96,9 +95,7 @@ def _started(
     servers: dict[int, Server] = {}
     with ExitStack() as stack:
         for which in (first, 1 - first):
-            server = stack.enter_context(started(module, folder=folders[which], **settings))
-            # Without metrics: another version may have them elsewhere, and only rates are compared.
-            servers[which] = replace(server, metrics_url=None)
+            servers[which] = stack.enter_context(started(module, folder=folders[which], **settings))
         yield servers[0], servers[1]
 
 

@@ -19,10 +19,10 @@ from clipserve.clip.manifest import GPU_TEXT_BUCKETS
 from clipserve.engine.cuda import look, tried, why_not
 from clipserve.engine.triton.contract import TEXT_LENGTHS, read_lengths
 from loadtests.gpu import encoders, service, triton
+from loadtests.gpu.encoders import Variant
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, cases
 from loadtests.gpu.rates import Plan, nvidia_smi
-from loadtests.gpu.sessions import Variant
 from loadtests.report import machine_facts
 
 _RESULTS = Path(__file__).parents[1] / "results" / "gpu"

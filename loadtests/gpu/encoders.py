@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,42 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from clipserve.clip.reference import MIN_COSINE
+from clipserve.cores import usable_cores
 from clipserve.engine.backend import Embeddings
+from clipserve.engine.backends.onnx import providers, session_options
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
+from clipserve.engine.in_process import EngineOptions
 from loadtests.closed_loop import calls_per_second
 from loadtests.gpu.findings import Findings, Line, at_least
 from loadtests.gpu.inputs import Case, Feeds, part
 from loadtests.gpu.rates import Plan
-from loadtests.gpu.sessions import Variant, run
 
 FP32, FP16 = 0.99999, 0.9999  # the lowest cosine; the mean of cosines
 _ALONE = 7
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The graphs in `folder`, on the GPU or the CPU. `precision`: fp32, fp16."""
+
+    precision: str
+    folder: Path
+    cuda: bool
+
+    def session(self, graph: str) -> ort.InferenceSession:
+        """A session as in the service."""
+        chosen = EngineOptions(self.cuda, 1 if self.cuda else usable_cores())
+        path = self.folder / graph
+        session = ort.InferenceSession(path, session_options(chosen), providers(chosen), enable_fallback=0)
+        if self.cuda and PROVIDER not in session.get_providers():
+            raise SystemExit(f"{path} does not run on CUDA")
+        return session
+
+
+def run(session: ort.InferenceSession, feeds: Feeds) -> Embeddings:
+    """float32 [N, D]."""
+    (embeddings,) = session.run(None, feeds)
+    return np.asarray(embeddings, np.float32)
 
 
 @dataclass(frozen=True)

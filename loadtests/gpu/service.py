@@ -8,12 +8,12 @@ from pathlib import Path
 
 from loadtests.bodies import classify, embed, embed_many
 from loadtests.client import ask
+from loadtests.gpu.encoders import Variant
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import jpegs
 from loadtests.gpu.rates import Plan, figures, gpu_use, keeps_up, load_of
-from loadtests.gpu.sessions import Variant
+from loadtests.observe import read
 from loadtests.process import Server, started
-from loadtests.prometheus import read
 
 _LABELS = ["a photo of a cat", "a dog", "a red car", "the sea at night", "an old house"]
 _ASKED = 12  # images that both services classify

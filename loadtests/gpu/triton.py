@@ -18,14 +18,12 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, triton_model
 from loadtests.bodies import embed
-from loadtests.gpu.encoders import Encoder, compared
+from loadtests.gpu.encoders import Encoder, Variant, compared
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, Feeds, jpegs
 from loadtests.gpu.rates import Plan, figures, gpu_use, keeps_up, load_of
-from loadtests.gpu.sessions import Variant
-from loadtests.observe import cpu_seconds_of_all
+from loadtests.observe import cpu_seconds_of_all, read
 from loadtests.process import PATIENT, started
-from loadtests.prometheus import read
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

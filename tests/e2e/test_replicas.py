@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
-from loadtests.edge import CONFIGURATION, Replica, edge, on_loopback
+from loadtests.observe import parse
 from loadtests.process import FakeTriton, fake_triton, free_port
-from loadtests.prometheus import parse
+from tests.edge import CONFIGURATION, Replica, edge, on_loopback
 from tests.process import ROOT, Process, get
 from tests.support import png, write_toy_artifact
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from clipserve.demo import FOLDER as DEMO
 from loadtests.__main__ import cli
 from loadtests.bare_loop import arrangements
 from loadtests.bodies import photo
-from loadtests.edge import Replica, edge
 from loadtests.load import Answer, Load
 from loadtests.turns import turns_table
 from tests.support import Running
@@ -64,21 +62,6 @@ def test_the_cpu_time_of_a_photo_is_told_by_stage(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("haproxy"), reason="needs Debian's package haproxy")
-def test_one_gateway_and_two_behind_the_edge_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    options = ["--scenario", "embed-320x240", "--clients", "2", "--seconds", "1", "--rounds", "1"]
-    result = CliRunner().invoke(cli, ["replicas", *options])
-    assert result.exit_code == 0, result.output
-    rows = [line.split(" | ") for line in result.output.splitlines() if line.startswith("| embed-320x240")]
-    assert [row[1] for row in rows] == ["1", "2"]
-    for row in rows:
-        assert float(row[2].replace(",", "")) > 0
-        assert row[-1] == "0 |"
-    assert rows[0][3].startswith("1.00 ")
-
-
-@pytest.mark.slow
 def test_the_service_is_measured_beside_the_bare_loops_of_its_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -96,12 +79,6 @@ def test_the_service_is_measured_beside_the_bare_loops_of_its_precision(
 def test_a_variant_is_measured_beside_bare_loops_on_its_own_graphs() -> None:
     found = {(each.engine, each.precision) for each in arrangements("int8", cores=2)}
     assert found == {("onnxruntime", "int8"), ("openvino", "int8")}
-
-
-def test_without_haproxy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(SystemExit, match="haproxy is not installed"), edge([Replica(1, 2, 3)]):
-        pass
 
 
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:

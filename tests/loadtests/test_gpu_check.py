@@ -23,11 +23,10 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from loadtests.closed_loop import calls_per_second
 from loadtests.gpu import command, encoders, inputs
-from loadtests.gpu.encoders import Encoder, cosines, judged
+from loadtests.gpu.encoders import Encoder, Variant, cosines, judged
 from loadtests.gpu.findings import Findings, Line, at_least
 from loadtests.gpu.inputs import Case
 from loadtests.gpu.rates import Plan, gpu_use, keeps_up, nvidia_smi
-from loadtests.gpu.sessions import Variant
 from loadtests.gpu.triton import message
 from tests.process import ROOT
 

@@ -1,4 +1,4 @@
-"""What is read of a server: its metrics, its memory, its CPU time."""
+"""What is read of a server: its memory, its CPU time."""
 
 from __future__ import annotations
 
@@ -10,72 +10,9 @@ import threading
 import time
 
 import pytest
-from prometheus_client import generate_latest
 
-from clipserve.telemetry.metrics import Metrics
 from loadtests.observe import Memory, Observation, Observer, Others, cpu_seconds, cpu_seconds_of_all, memory
 from loadtests.process import Server
-from loadtests.prometheus import Stage, between, parse
-
-TEXT = """\
-# HELP clipserve_batch_rows Rows in one call of an encoder.
-# TYPE clipserve_batch_rows histogram
-clipserve_batch_rows_bucket{le="1.0",tower="image"} 3.0
-clipserve_batch_rows_bucket{le="2.0",tower="image"} 3.0
-clipserve_batch_rows_bucket{le="4.0",tower="image"} 8.0
-clipserve_batch_rows_bucket{le="+Inf",tower="image"} 9.0
-clipserve_batch_rows_count{tower="image"} 9.0
-clipserve_batch_rows_sum{tower="image"} 50.0
-# TYPE clipserve_requests_total counter
-clipserve_requests_total{endpoint="/embed",outcome="200"} 12.0
-clipserve_requests_total{endpoint="/embed",outcome="overloaded"} 2.0
-# TYPE clipserve_stage_seconds histogram
-clipserve_stage_seconds_bucket{le="+Inf",stage="decode"} 4.0
-clipserve_stage_seconds_count{stage="decode"} 4.0
-clipserve_stage_seconds_sum{stage="decode"} 0.2
-"""
-
-
-def test_the_text_format_is_read() -> None:
-    samples = parse(TEXT)
-    key = frozenset({("endpoint", "/embed"), ("outcome", "overloaded")})
-    assert samples["clipserve_requests_total", key] == 2.0
-
-
-def test_buckets_hold_their_own() -> None:
-    metrics = between({}, parse(TEXT))
-    assert metrics.batches == {"image": {"1": 3, "4": 5, "+Inf": 1}}
-    assert metrics.stages == {"decode": Stage(4, 0.05)}
-    assert metrics.outcomes == {"/embed 200": 12, "/embed overloaded": 2}
-
-
-def test_only_what_changed_counts() -> None:
-    before = parse(TEXT)
-    after = parse(
-        TEXT.replace('le="4.0",tower="image"} 8.0', 'le="4.0",tower="image"} 10.0')
-        .replace('le="+Inf",tower="image"} 9.0', 'le="+Inf",tower="image"} 11.0')
-        .replace('outcome="200"} 12.0', 'outcome="200"} 14.0')
-    )
-    metrics = between(before, after)
-    assert metrics.batches == {"image": {"4": 2}}
-    assert metrics.outcomes == {"/embed 200": 2}
-    assert metrics.stages == {}
-
-
-def test_the_metrics_of_the_service_are_understood() -> None:
-    metrics = Metrics()
-    before = parse(generate_latest(metrics.registry).decode())
-    metrics.batch("image", 3, 0.5)
-    metrics.batch("image", 8, 1.5)
-    metrics.request("/embed", "200", 0.1)
-    metrics.request("/readyz", "200", 0.1)
-    with metrics.stage("decode"):
-        pass
-    seen = between(before, parse(generate_latest(metrics.registry).decode()))
-    assert seen.batches == {"image": {"4": 1, "8": 1}}
-    assert seen.calls == {"image": Stage(2, 1.0)}
-    assert seen.outcomes == {"/embed 200": 1}
-    assert seen.stages["decode"].count == 1
 
 
 def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +30,6 @@ def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen.memory) >= 2
     assert seen.memory[-1].cpu > seen.memory[0].cpu
     assert seen.memory[-1].all >= seen.memory[-1].rss * 0.9
-    assert seen.metrics is None
 
 
 def test_a_server_of_which_only_the_address_is_known_is_measured_too() -> None:
