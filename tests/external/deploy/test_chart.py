@@ -156,6 +156,18 @@ def test_the_schema_has_the_folders_and_the_values_that_there_are() -> None:
     assert written.keys() == SCHEMA["properties"].keys() - {"global"}
 
 
+def test_a_model_as_an_image_is_refused_where_kubernetes_has_no_such_volumes(tmp_path: Path) -> None:
+    (since,) = re.findall(
+        r"needs Kubernetes (1\.\d+)", (K8S / "components/model-image-volume/README.md").read_text()
+    )
+    values = tmp_path / "values.yaml"
+    values.write_text("components: {model-image-volume: true}")
+    render = (HELM, "template", "any", K8S, "--values", values, "--kube-version")
+    run(*render, f"{since}.0")
+    with pytest.raises(AssertionError, match=f"needs Kubernetes {since}, and the cluster has v1.34.9"):
+        run(*render, "v1.34.9-eks-1")
+
+
 @pytest.mark.parametrize(("values", "message"), REFUSED)
 def test_what_nobody_can_mean_is_refused(values: Values, message: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as refused:
