@@ -13,7 +13,7 @@ from tests.deploy.manifests import K8S, ROOT, TOOLS, run
 
 KUBECTL = TOOLS / "bin" / "kubectl"
 _PAGES = (*(ROOT / "deploy").rglob("*.md"), *(ROOT / "docs").glob("*.md"))
-# Commands that make an object of their arguments; others ask an API server for its kinds, with --dry-run=client too.
+# Commands that make an object of their arguments; others ask an API server for its kinds even for a dry run.
 _MAKES = re.compile(r"^ *(kubectl .*create (?:secret|rolebinding) (?:.*\\\n)*.*)$", re.MULTILINE)
 MAKING = {line.partition(" --dry-run")[0] for page in _PAGES for line in _MAKES.findall(page.read_text())}
 

@@ -10,7 +10,7 @@ K3   the served color without a ready pod              mended   tests/external/p
 K4   from the CPU's autoscaler to KEDA                 mended   test_walks.py::test_each_precaution_is_needed
 K5   pods scaled by hand before two colors             mended   test_walks.py::test_each_precaution_is_needed
 K6   the switch to an idle color with an autoscaler    mended   test_colors.py::test_a_color_with_an_autoscaler_gets_the_others_minimum_before_the_switch
-K7   replicas beside an autoscaler: the chart          refused  test_chart.py::test_what_nobody_can_mean_is_refused
+K7   replicas beside an autoscaler: the chart          refused  test_chart_values.py::test_what_nobody_can_mean_is_refused
 K7   replicas beside an autoscaler: kustomize          told     test_walks.py::test_a_number_that_is_left_beside_an_autoscaler_is_refused
 K8   from one color to two, with Triton                mended   test_colors.py::test_two_colors_with_triton_follow_one_without_a_pod_of_two_budgets
 K9   a Job of plans that needs something else: chart   mended   test_chart.py::test_a_job_is_another_one_if_anything_that_it_needs_changes
@@ -23,7 +23,7 @@ K14  images by URL                                     mended   test_components.
 K15  one of two installations with plans removed       mended   test_walks.py::test_without_rights_on_the_cluster_nothing_of_it_is_applied
 K16  the kustomize inside kubectl                      mended   test_kubectl.py::test_apply_builds_what_kustomize_builds
 K16  a kustomize before 5.2                            told     test_second_day.py::test_the_page_says_what_the_product_cannot_refuse
-K17  a model as an image before 1.35: the chart        refused  test_chart.py::test_a_model_as_an_image_is_refused_where_kubernetes_has_no_such_volumes
+K17  a model as an image before 1.35: the chart        refused  test_chart_values.py::test_a_model_as_an_image_is_refused_where_kubernetes_has_no_such_volumes
 K17  a model as an image before 1.35: kustomize        told     tests/deploy/test_documents.py::test_the_overview_says_what_a_component_needs
 K18  a quota on limits.cpu                             told     test_overview.py::test_the_readme_says_how_many_cores_a_container_requests_at_most
 K19  monitoring and KEDA as a namespace's admin        told     test_kubectl.py::test_what_pages_create_is_what_kubectl_makes
