@@ -65,6 +65,7 @@ async def running(
     max_blocked_seconds: float = 60,
     hosts: Hosts = ANY,
     lost_seconds: Callable[[], float] = float,
+    seconds: float = 5.0,
 ) -> AsyncIterator[Operations]:
     port = Operations()
 
@@ -81,7 +82,7 @@ async def running(
         max_blocked_seconds=max_blocked_seconds,
         lost_seconds=lost_seconds,
     )
-    async with operations_port.serving(port.listener, page, ready):
+    async with operations_port.serving(port.listener, page, ready, seconds):
         while port.ready and (await port.get("/readyz")).status_code != 200:
             pass
         yield port
@@ -205,30 +206,25 @@ async def test_unfinished_requests_of_a_probe_s_own_address_keep_no_probe_from_i
             connection.close()
 
 
-async def test_a_connection_is_for_one_request_and_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_is_for_one_request_and_ends_in_its_time() -> None:
     ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n"
-    monkeypatch.setattr(operations_port, "_CONNECTION_SECONDS", 0.3)
-    async with running() as port, asyncio.timeout(10):
+    async with running(seconds=0.3) as port, asyncio.timeout(10):
         assert (await asyncio.to_thread(port.say, ask * 2)).count(b"HTTP/1.1 200 ") == 1
         assert await asyncio.to_thread(port.say, b"\r\n") == b""
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: a\r\nx: "])
-async def test_who_sends_no_whole_header_is_disconnected(
-    sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(operations_port, "_CONNECTION_SECONDS", 0.3)
-    async with running() as port, asyncio.timeout(10):
+async def test_who_sends_no_whole_header_is_disconnected(sent: bytes) -> None:
+    async with running(seconds=0.3) as port, asyncio.timeout(10):
         assert await asyncio.to_thread(port.say, sent) == b""
 
 
-async def test_who_reads_no_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations_port, "_CONNECTION_SECONDS", 0.3)
+async def test_who_reads_no_answer_is_disconnected() -> None:
     registry = CollectorRegistry()
     large = Gauge("large", "Some megabytes.", ["label"], registry=registry)
     for i in range(200):
         large.labels(str(i) * 10_000)
-    async with running(registry) as port:
+    async with running(registry, seconds=0.3) as port:
         with port.connect() as connection:
             connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
             await asyncio.sleep(3)

@@ -8,7 +8,6 @@ import pytest
 from limits import RateLimitItem, RateLimitItemPerSecond
 from redis.exceptions import ConnectionError as NotConnected
 
-from clipserve.access import shared_rate_counter as module
 from clipserve.access.rate_counter import LocalRateCounter, Refusal
 from clipserve.access.shared_rate_counter import SharedRateCounter
 from clipserve.telemetry.metrics import Metrics
@@ -49,9 +48,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def counter(redis: Redis, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> SharedRateCounter:
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.5)
-    return SharedRateCounter(redis, LocalRateCounter(), metrics)
+def counter(redis: Redis, metrics: Metrics) -> SharedRateCounter:
+    return SharedRateCounter(redis, LocalRateCounter(), metrics, pause_seconds=0.5)
 
 
 @pytest.mark.parametrize("error", [NotConnected("gone"), OSError("gone"), TimeoutError()])

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import clipserve
-from clipserve.api.requests import ClassifyRequest
-from clipserve.client.errors import ClipserveError, ItemFailed, Refused
+from clipserve.client.errors import ClipserveError
 from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.vectors.listing import VectorSource, images
@@ -37,18 +36,6 @@ async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMeth
     together = await asyncio.gather(*map(clip.embed_image, [*others, CAT, *others]))
     assert together[12].vector.tobytes() == alone.vector.tobytes()
     assert size_of(CAT) == (451, 300)
-
-
-async def test_the_client_in_this_process_classifies_and_names_what_cannot_be_decoded(
-    clip: AsyncMethods,
-) -> None:
-    classified = await clip.classify_image(CAT, ClassifyRequest([], ["a car", "a cat"], top_k=1))
-    assert [label.label for label in classified.labels] == ["a cat"]
-    with pytest.raises(ItemFailed) as bad:
-        await clip.embed_image(CAT[:1_000])
-    assert bad.value.code == "undecodable_image"
-    with pytest.raises(Refused, match="is the same as label 0"):
-        await clip.classify_image(CAT, ClassifyRequest([], ["a cat", "a cat"]))
 
 
 async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp_path: Path) -> None:

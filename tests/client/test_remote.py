@@ -15,7 +15,6 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
-from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import (
     BadAddress,
     FingerprintChanged,
@@ -33,35 +32,6 @@ from tests.support import DIM, Running, png, serving, write_toy_artifact
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
     async with serving(FakeBackend(DIM), await write_toy_artifact(tmp_path / "toy")) as service:
         yield service
-
-
-async def test_the_remote_client_embeds_and_classifies_as_the_service_does(running: Running) -> None:
-    async with AsyncClient(running.url) as clip:
-        image = await clip.embed_image(png(1, (40, 30)))
-        text = await clip.embed_text("a", truncate=False)
-        classified = await clip.classify_image(png(1), ClassifyRequest([], ["a", "b"], top_k=1))
-    answer = (await running.embed(png(1, (40, 30)), text="a")).json()
-    assert image.vector.tolist() == pytest.approx(answer["results"][0]["embedding"])
-    assert text.vector.tolist() == pytest.approx(answer["results"][1]["embedding"])
-    assert {image.fingerprint, text.fingerprint, classified.fingerprint} == {answer["fingerprint"]}
-    assert [set(vars(label)) for label in classified.labels] == [{"label", "score", "cosine", "logit"}]
-
-
-async def test_an_image_that_is_bad_fails_alone_and_a_request_that_is_wrong_ends_all(
-    running: Running,
-) -> None:
-    async with AsyncClient(running.url, model="toy") as clip:
-        with pytest.raises(ItemFailed) as bad:
-            await clip.embed_image(b"no image")
-        assert bad.value.code == "unsupported_format"
-        with pytest.raises(ItemFailed, match="text_too_long"):
-            await clip.embed_text("a" * 100, truncate=False)
-        with pytest.raises(Refused, match="is the same as label 0") as refused:
-            await clip.classify_image(png(), ClassifyRequest([], ["a", "a"]))
-        assert (refused.value.code, refused.value.status) == ("invalid_input", 400)
-        assert refused.value.request_id
-        with pytest.raises(Refused, match="there is no label set"):
-            await clip.classify_image(png(), ClassifyRequest([], label_sets=["pets"]))
 
 
 async def test_a_key_that_is_missing_is_asked_for_and_never_told(tmp_path: Path) -> None:

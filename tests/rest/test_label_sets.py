@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.application.label_sets.making import not_waiting
 from tests.rest.label_sets import (
-    EXAMPLE,
     PETS,
     Held,
     classified,
     classify,
     kept,
     listed,
-    names,
     put,
     shown,
     until_ready,
@@ -83,24 +80,6 @@ async def test_a_deleted_set_is_gone(running: Running) -> None:
     assert (await running.client.get("/livez")).status_code == 200  # on the same connection
 
 
-async def test_examples_are_judged_by_the_names_of_labels(running: Running) -> None:
-    labels = [{"label": str(seed), "examples": [base64.b64encode(png(seed)).decode()]} for seed in range(3)]
-    loo = (await kept(running, "seeds", labels=labels, background=["other"]))["loo"]
-    assert loo["examples"] == 3
-    assert loo["accuracy"] == pytest.approx(1 - len(loo["misread"]) / 3)
-    # The fake's vectors know nothing: one example, left out, is nowhere near its label.
-    assert loo["misread"]
-    for each in loo["misread"]:
-        assert each["label"] in {"0", "1", "2"}
-        assert each["example"] == 0
-        assert each["taken_for"] in {"0", "1", "2", "other"} - {each["label"]}
-
-
-async def test_examples_of_some_labels_alone_are_warned_of(running: Running) -> None:
-    assert "1 of 3 labels" in (await kept(running, "pets", **PETS))["warnings"][0]
-    assert "warnings" not in await kept(running, "pets", labels=["a", "b"], background=["c"])
-
-
 async def test_background_labels_beside_examples_are_warned_of(running: Running) -> None:
     labels = [
         {"label": name, "examples": [base64.b64encode(png(seed)).decode()]} for seed, name in enumerate("ab")
@@ -153,26 +132,6 @@ async def test_until_it_is_built_it_is_told_how_far_it_is(slow: Running, held: H
     assert ready["prompts_done"] == 300
     assert ready["served_version"] == ready["version"] == state["version"]
     assert len((await classified(slow, label_set="many"))["results"][0]["labels"]) == 300
-
-
-async def test_until_the_new_one_is_built_the_old_one_is_served(slow: Running, held: Held) -> None:
-    old = await kept(slow, "pets", labels=[{"label": "old", "examples": [EXAMPLE]}, "other"])
-    held.calls = 0
-    with not_waiting():
-        replaced = await put(slow, "pets", labels=["new"])
-    assert replaced.status_code == 202
-    state = replaced.json()
-    assert state["version"] != state["served_version"] == old["version"]
-    assert "loo" in old
-    assert "loo" not in state
-    for name in ("pets", f"pets@{old['version']}"):
-        answer = await classified(slow, label_set=name)
-        assert names(answer["results"][0]) == {"old", "other"}
-        assert answer["label_sets"] == [{"name": "pets", "version": old["version"]}]
-    assert (await classify(slow, label_set=f"pets@{state['version']}")).status_code == 404
-    held.released.set()
-    await until_ready(slow, "pets")
-    assert names((await classified(slow, label_set="pets"))["results"][0]) == {"new"}
 
 
 async def test_before_they_are_loaded_there_is_no_answer(toy: Path) -> None:

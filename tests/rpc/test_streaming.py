@@ -204,12 +204,13 @@ async def answered_until_refused(client: Client) -> Refused:
     return await status_of(call)
 
 
-async def test_a_call_that_drips_messages_loses_its_place(
-    toy: Path, backend: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_call_that_drips_messages_loses_its_place(toy: Path, backend: Counting) -> None:
     """A busy machine may hold it up for 2 s, which is silence: it is behind its rate after 0.2 s."""
-    monkeypatch.setattr("clipserve.application.pace._TIMES", 1.1)
-    slow: dict[str, Any] = {"body_timeout_seconds": 2, "min_body_bytes_per_second": 512_000}
+    slow: dict[str, Any] = {
+        "body_timeout_seconds": 2,
+        "most_pauses": 1.1,
+        "min_body_bytes_per_second": 512_000,
+    }
     async with (
         serving(backend, toy, grpc_enabled=True, **slow) as running,
         client_of(running.rpc_address) as client,

@@ -22,7 +22,6 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
 _TIMEOUT_SECONDS = 0.25  # for an answer of Redis: a thousand times the usual
-_PAUSE_SECONDS = 2.0  # after a failure
 
 
 @asynccontextmanager
@@ -63,8 +62,12 @@ class RedisRateCounter:
 class SharedRateCounter:
     """`RateCounter` in Redis, or in this process while Redis does not answer."""
 
-    def __init__(self, shared: RateCounter, local: RateCounter, metrics: Metrics) -> None:
+    def __init__(
+        self, shared: RateCounter, local: RateCounter, metrics: Metrics, pause_seconds: float = 2.0
+    ) -> None:
+        """`pause_seconds`: after a failure, until Redis is asked again."""
         self._shared = shared
+        self._pause_seconds = pause_seconds
         self._local = local
         self._metrics = metrics
         self._lost = False
@@ -88,12 +91,12 @@ class SharedRateCounter:
         now = time.monotonic()
         if now < self._ask_at:
             return False
-        self._ask_at = now + _PAUSE_SECONDS
+        self._ask_at = now + self._pause_seconds
         return True
 
     def _fail(self, error: str) -> None:
         self._metrics.redis_failures.inc()
-        self._ask_at = time.monotonic() + _PAUSE_SECONDS
+        self._ask_at = time.monotonic() + self._pause_seconds
         if not self._lost:
             self._lost = True
             logger.warning(

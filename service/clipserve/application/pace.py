@@ -18,7 +18,6 @@ from clipserve.errors import BodyTooSlow
 
 T = TypeVar("T")
 
-_TIMES = 8  # the time of a body: two minutes by default
 _PART = 512  # of the rate of a body: 128 bytes a second
 
 # Half a megabit a second: the minimum rate of a body, and of reading an answer.
@@ -27,10 +26,15 @@ MIN_BODY_BYTES_PER_SECOND = 65_536
 
 @dataclass(frozen=True)
 class PaceLimits:
-    """The limits of one body. The minimum rate of a bulk request is a fraction of the body's."""
+    """The limits of one body. The minimum rate of a bulk request is a fraction of the body's.
+
+    Attributes:
+        most_pauses: times `body_timeout_seconds` that a bulk client has at most: two minutes by default.
+    """
 
     body_timeout_seconds: float
     min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
+    most_pauses: float = 8
 
 
 class StreamPace:
@@ -39,7 +43,7 @@ class StreamPace:
     def __init__(self, limits: PaceLimits) -> None:
         self._now = asyncio.get_running_loop().time
         self._silence = limits.body_timeout_seconds
-        self._most = _TIMES * self._silence
+        self._most = limits.most_pauses * self._silence
         self._rate = limits.min_body_bytes_per_second / _PART
         self._to_send = self._to_take = self._most  # seconds that are left for each
         self._at_work = 0

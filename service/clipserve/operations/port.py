@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from clipserve.concurrency import kept_running
 from clipserve.http1.connection import Connection
@@ -20,19 +21,17 @@ from clipserve.operations.page import Page
 from clipserve.telemetry.metrics import Metrics
 
 _CONNECTIONS = 64  # another one replaces one of these
-_CONNECTION_SECONDS = 5.0  # of a connection, which has one request
 _MAX_HEADER_BYTES = 8_192
 
 
 @asynccontextmanager
 async def serving(
-    listener: socket.socket, page: Page, ready: Callable[[], Awaitable[bool]]
+    listener: socket.socket, page: Page, ready: Callable[[], Awaitable[bool]], seconds: float = 5.0
 ) -> AsyncIterator[None]:
     """Answer on `listener` about the event loop that runs this. The block's end closes `listener`.
 
-    `ready` is called on this loop and must not block.
+    `ready` is called on this loop and must not block. `seconds`: of a connection, which has one request.
     """
-    seconds = _CONNECTION_SECONDS
     limits = ConnectionLimits(
         max_connections=_CONNECTIONS,
         max_header_bytes=_MAX_HEADER_BYTES,
@@ -44,7 +43,7 @@ async def serving(
     connections = Connections(limits, for_own=Phase.READING)
     connections.draining = True  # one request for each connection
     # Separate metrics, which nobody reads: requests refused here are not requests to the service.
-    server = HttpServer(page, 1, connections, page.render, Metrics(), _Brief)
+    server = HttpServer(page, 1, connections, page.render, Metrics(), partial(_Brief, seconds))
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
@@ -71,8 +70,12 @@ async def serving(
 class _Brief(Connection):
     """A connection of limited duration. A client that closes its sending side still gets its answer."""
 
+    def __init__(self, seconds: float, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._seconds = seconds
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._timer = asyncio.get_running_loop().call_later(_CONNECTION_SECONDS, transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
