@@ -83,6 +83,14 @@ def demo_process() -> Iterator[Process]:
 
 
 @pytest.fixture
+async def toy(tmp_path: Path) -> Path:
+    """The artifact of a model on arithmetic."""
+    from tests.support import write_toy_artifact
+
+    return await write_toy_artifact(tmp_path / "toy")
+
+
+@pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """What is logged, which is nothing in a test that does not ask for it."""
     stream = io.StringIO()

@@ -56,11 +56,6 @@ class CountingBackend(FakeBackend):
         return await super().encode_image(pixels)
 
 
-@pytest.fixture
-async def toy(tmp_path: Path) -> Path:
-    return await write_toy_artifact(tmp_path)
-
-
 async def test_off_each_image_is_encoded(tmp_path: Path) -> None:
     backend = CountingBackend(DIM)
     async with serving(backend, await write_toy_artifact(tmp_path)) as service:

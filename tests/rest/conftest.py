@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Running, serving, write_toy_artifact
-
-
-@pytest.fixture
-async def toy(tmp_path: Path) -> Path:
-    return await write_toy_artifact(tmp_path / "toy")
+from tests.support import DIM, Running, serving
 
 
 @pytest.fixture

@@ -138,43 +138,35 @@ async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
         assert not left_in_cycles()
 
 
-async def test_nothing_of_a_request_without_a_good_image_is_left_in_a_cycle(
-    toy: Path, no_collector: None
-) -> None:
-    async with serving(FakeBackend(DIM), toy) as running:
-        for _ in range(3):
-            left_in_cycles()  # of the first request, which sets things up
-            await running.embed(b"no image", b"nor this")
-            files = form([b"no image"], {})
-            await running.client.post("/embed", files=files, headers={"accept": "application/x-npy"})
-        assert not left_in_cycles()
+async def no_good_image(running: Running) -> None:
+    await running.embed(b"no image", b"nor this")
+    files = form([b"no image"], {})
+    await running.client.post("/embed", files=files, headers={"accept": "application/x-npy"})
 
 
-async def test_nothing_of_an_error_told_as_one_of_another_place_is_left_in_a_cycle(
-    toy: Path, no_collector: None
-) -> None:
-    refused = [["a", "a" * 50], ["a", "a" * 9_000], ["a", "data:image/png;base64,AAAA"], [5]]
-    async with serving(FakeBackend(DIM), toy) as running:
-        for _ in range(3):
-            left_in_cycles()  # of the first request, which sets things up
-            for items in refused:
-                answer = await running.client.post("/v1/embeddings", json={"input": items})
-                assert answer.is_client_error
-        assert not left_in_cycles()
+async def errors_of_other_places(running: Running) -> None:
+    for items in (["a", "a" * 50], ["a", "a" * 9_000], ["a", "data:image/png;base64,AAAA"], [5]):
+        assert (await running.client.post("/v1/embeddings", json={"input": items})).is_client_error
 
 
-async def test_nothing_of_a_malformed_form_is_left_in_a_cycle(toy: Path, no_collector: None) -> None:
-    malformed = [
-        b"no boundary",
-        b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nnever closed',
-        b'--b junk\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n--b--\r\n',
-        b"--b\r\nno header\r\n\r\na\r\n--b--\r\n",
-    ]
+async def malformed_forms(running: Running) -> None:
+    head = b'Content-Disposition: form-data; name="text"\r\n\r\n'
     headers = {"content-type": "multipart/form-data; boundary=b"}
+    for body in (
+        b"no boundary",
+        b"--b\r\n" + head + b"never closed",
+        b"--b junk\r\n" + head + b"a\r\n--b--\r\n",
+        b"--b\r\nno header\r\n\r\na\r\n--b--\r\n",
+    ):
+        assert (await running.client.post("/embed", content=body, headers=headers)).status_code == 400
+
+
+@pytest.mark.parametrize("ask", [no_good_image, errors_of_other_places, malformed_forms])
+async def test_nothing_of_a_refused_request_is_left_in_a_cycle(
+    toy: Path, no_collector: None, ask: Callable[[Running], Awaitable[None]]
+) -> None:
     async with serving(FakeBackend(DIM), toy) as running:
         for _ in range(3):
             left_in_cycles()  # of the first request, which sets things up
-            for body in malformed:
-                answer = await running.client.post("/embed", content=body, headers=headers)
-                assert answer.status_code == 400
+            await ask(running)
         assert not left_in_cycles()

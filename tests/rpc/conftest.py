@@ -9,12 +9,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, client_of
-from tests.support import DIM, Running, serving, write_toy_artifact
-
-
-@pytest.fixture
-async def toy(tmp_path: Path) -> Path:
-    return await write_toy_artifact(tmp_path / "toy")
+from tests.support import DIM, Running, serving
 
 
 @pytest.fixture

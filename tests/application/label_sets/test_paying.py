@@ -7,13 +7,11 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from clipserve.telemetry.request import current
 from tests.access.support import bearer, write_keys
 from tests.application.label_sets.making import Counted, not_waiting
 from tests.rest.label_sets import until_ready
-from tests.support import Running, eventually, png, serving, write_toy_artifact
+from tests.support import Running, eventually, png, serving
 
 SCOPES = {"scopes": ["use", "manage"]}
 LABELS = [f"label {number}" for number in range(40)]
@@ -38,11 +36,6 @@ async def unpaid(running: Running, key: str, **fields: Any) -> dict[str, Any]:
     """A put that the rate lets nobody build yet, which is told at once."""
     with not_waiting():
         return await put(running, key, **fields)
-
-
-@pytest.fixture
-async def toy(tmp_path: Path) -> Path:
-    return await write_toy_artifact(tmp_path / "toy")
 
 
 async def test_a_put_of_more_than_the_rate_is_built_at_the_rate(toy: Path, tmp_path: Path) -> None:

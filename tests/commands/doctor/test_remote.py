@@ -19,12 +19,7 @@ from tests.commands.doctor.asking import Told, doctor
 from tests.commands.hostile import body, good_but
 from tests.commands.hostile import serving as answering
 from tests.process import Process
-from tests.support import DIM, serving, write_toy_artifact
-
-
-@pytest.fixture
-async def toy(tmp_path: Path) -> Path:
-    return await write_toy_artifact(tmp_path / "toy")
+from tests.support import DIM, serving
 
 
 def of(told: Told, check: str) -> list[tuple[str, str]]:
