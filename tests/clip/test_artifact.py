@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,10 @@ def large(path: Path) -> None:
 
 
 def pipe(path: Path) -> None:
+    """Whoever reads it all the same finds its end, and does not wait for ever."""
     path.unlink()
     os.mkfifo(path)
+    threading.Thread(target=lambda: path.open("wb").close(), daemon=True).start()
 
 
 def link_to_itself(path: Path) -> None:

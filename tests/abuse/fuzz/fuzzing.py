@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.abuse.fuzz.targets import Fault, Target, most_resident
 
 MOST_SECONDS, MOST_BYTES = 2.0, 600_000_000  # CPU time; memory beyond what the process had before
-_ADDRESS_SPACE = 8 << 30  # more is refused by the kernel, not by a machine that has no more
+_ADDRESS_SPACE = 8 << 30  # beyond the present: the kernel refuses more, before a machine has no more
 _AT_ONCE = 10_000  # cases of a search by Hypothesis, which remembers all of them
 
 
@@ -71,7 +71,8 @@ def fuzz(name: str, target: Target, executions: int, other_cases: bool = False) 
 @contextmanager
 def _confined() -> Iterator[None]:
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, limits[1]))
+    present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (present + _ADDRESS_SPACE, limits[1]))
     try:
         yield
     finally:
