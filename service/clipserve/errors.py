@@ -83,11 +83,12 @@ class ClipError(Exception):
         figures = {"limit": self.limit, "actual": self.actual, "index": self.index}
         return {name: figure for name, figure in figures.items() if figure is not None}
 
-    def at(self, index: int) -> Self:
-        """A copy with this position, because requests that share work share its error."""
-        own = self.__class__.__new__(self.__class__, *self.args)
-        own.__dict__.update(self.__dict__, index=index)
-        return own
+    def at(self, index: int, what: str = "") -> Self:
+        """A copy with this position, because requests that share work share its error. `what` begins its detail."""
+        detail = what + self.detail
+        placed = self.__class__.__new__(self.__class__, detail)
+        placed.__dict__.update(self.__dict__, index=index, detail=detail)
+        return placed
 
 
 def of_nearest(kind: type[ClipError], table: Mapping[type[ClipError], T], default: T) -> T:

@@ -58,10 +58,10 @@ async def test_label_sets_in_it_are_unavailable(answer: bytes) -> None:
         store = RedisStore(url)
         asked: list[Callable[[], Awaitable[object]]] = [
             store.revision,
-            lambda: store.names("sets"),
-            lambda: store.get("sets", ["a"]),
-            lambda: store.put({("sets", "a"): b"1"}),
-            lambda: store.delete([("sets", "a")]),
+            lambda: store.heads("sets"),
+            lambda: store.bodies("sets", ["a"]),
+            lambda: store.put("sets", "a", b"1"),
+            lambda: store.delete("sets", ["a"]),
         ]
         async with asyncio.timeout(60):
             for ask in asked:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from clipserve.application.label_sets.definition import Definition, digest_of
-from clipserve.application.label_sets.shelf import Pointer
+from clipserve.application.label_sets.definition import digest_of
+from clipserve.application.label_sets.file_store import FileStore
+from clipserve.application.label_sets.shelf import Shelf
 from tests.label_sets import built
 from tests.process import LIGHT, PATIENT, Process, get
 from tests.support import png
@@ -151,20 +151,22 @@ def _state(process: Process, name: str) -> dict[str, Any]:
 
 
 def _no_set_is_half(folder: Path) -> None:
-    """In the file itself: what is wanted is there, and what is served until then."""
-    with closing(sqlite3.connect(folder / "label-sets.sqlite")) as file:
-        rows = {
-            (kind, name): value for kind, name, value in file.execute("select kind, name, value from rows")
-        }
-    for (kind, name), value in rows.items():
-        if kind == "sets":
-            pointer = Pointer.model_validate_json(value)
-            assert digest_of(rows["definitions", name]) == pointer.digest
-            assert pointer.former is None or digest_of(rows["formers", name]) == pointer.former
-            definition = Definition.from_bytes(rows["definitions", name])
-            assert len({label.label.split()[1] for label in definition.labels}) == 1
-        elif kind == "vectors":
-            assert hashlib.sha256(value[32:]).digest() == value[:32]
+    """In the files themselves: what is wanted is there, and what is served until then."""
+
+    async def check() -> None:
+        store = FileStore(folder)
+        shelf = Shelf(store)
+        for name, pointer in (await shelf.pointers()).items():
+            assert pointer
+            contents = await shelf.contents(name, pointer)
+            assert digest_of(contents.definition.to_bytes()) == pointer.digest
+            former = contents.former and digest_of(contents.former.to_bytes())
+            assert pointer.former == former
+            assert len({label.label.split()[1] for label in contents.definition.labels}) == 1
+        for body in (await store.bodies("vectors", [*await store.heads("vectors")])).values():
+            assert hashlib.sha256(body[32:]).digest() == body[:32]
+
+    asyncio.run(check())
 
 
 def test_a_start_with_many_sets_encodes_nothing(tmp_path: Path) -> None:

@@ -93,10 +93,10 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
         if where == "damaged":
-            await running.gateway.inference.label_sets._catalog._store.put({("sets", "pets"): b"damaged"})
+            await running.gateway.inference.label_sets.catalog._store.put("sets", "pets", b"damaged")
             await _has_pets(running, "failed")
         if where == "no store":
-            catalog = running.gateway.inference.label_sets._catalog
+            catalog = running.gateway.inference.label_sets.catalog
             catalog._store = catalog._shelf._store = store = MemoryStore()
             store.away = True
         yield running, keys

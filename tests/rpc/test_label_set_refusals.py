@@ -30,7 +30,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
         ({"temperature": nan}, "invalid_input", "temperature is nan; it must be from"),
         ({"threshold": -inf}, "invalid_input", "threshold is -inf; it must be from"),
         ({"example_weight": inf}, "invalid_input", "example_weight is inf; it must be from"),
-        ({"labels": [{"label": "a", "threshold": nan}]}, "invalid_input", "threshold of label 0 is nan"),
+        ({"labels": [{"label": "a", "threshold": nan}]}, "invalid_input", "label 0: threshold is nan"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "_",
 )

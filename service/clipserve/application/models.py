@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.requests import Choice
 from clipserve.application.served_model import ServedModel
 from clipserve.errors import BackendUnavailable, UnknownModel, WrongFingerprint
@@ -11,7 +12,7 @@ from clipserve.telemetry.request import describe
 class Models(dict[str, ServedModel]):
     """The served models by name. The first is the default."""
 
-    def find(self, choice: Choice) -> ServedModel:
+    def find(self, choice: Choice | LabelSetFields) -> ServedModel:
         """The model that a request is for.
 
         Raises:

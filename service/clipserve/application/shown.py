@@ -8,7 +8,6 @@ from typing import Any
 from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.trained import matrix_of
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
 
@@ -73,13 +72,13 @@ def label_set_fields(state: LabelSet, *, whole: bool) -> dict[str, Any]:
         shown["weights"] = _weights(definition) if definition.weights else None
         shown["loo"] = _loo(built.loo, definition) if built and built.loo else None
         shown["truncated_labels"] = (built and built.truncated) or None
-        shown["warnings"] = state.warnings or None
+        shown["warnings"] = definition.warnings or None
     return {name: value for name, value in shown.items() if value is not None}
 
 
 def _weights(definition: Definition) -> dict[str, Any]:
     """What trained weights are, in place of megabytes of them."""
-    weights = matrix_of(definition)
+    weights = definition.matrix
     return {
         "dim": weights.shape[1],
         "sha256": hashlib.sha256(weights.data).hexdigest(),

@@ -54,7 +54,7 @@ class AccessSettings(BaseModel):
         keys, store = info.data.get("keys_file", ...), info.data.get("label_set_store", ...)
         if value is None and store == "redis":
             raise ValueError("CLIPSERVE_LABEL_SET_STORE=redis needs it")
-        if value is not None and keys is None and store == "sqlite":
+        if value is not None and keys is None and store == "files":
             raise ValueError(
                 "nothing would use it: it needs CLIPSERVE_KEYS_FILE, for rates, or CLIPSERVE_LABEL_SET_STORE=redis"
             )

@@ -18,9 +18,9 @@ class LabelSetSettings(BaseModel):
         description="folder on a local disk for data that must outlive the process: label sets; created at the "
         "first change; XDG_STATE_HOME, if set, replaces ~/.local/state",
     )
-    label_set_store: Literal["sqlite", "redis"] = Field(
-        "sqlite",
-        description="store of label sets: `sqlite`, a file in state_dir, for gateways of one machine; `redis`, "
+    label_set_store: Literal["files", "redis"] = Field(
+        "files",
+        description="store of label sets: `files`, in state_dir, for gateways of one machine; `redis`, "
         "which needs redis_url, for those of several",
     )
 

@@ -19,10 +19,10 @@ from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
+from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
@@ -167,7 +167,7 @@ def _store(settings: Settings) -> Store:
         from clipserve.application.label_sets.redis_store import RedisStore  # loads Redis' client
 
         return RedisStore(settings.redis_url.get_secret_value())
-    return SqliteStore(settings.state_dir)
+    return FileStore(settings.state_dir)
 
 
 def _fetcher(settings: Settings, metrics: Metrics) -> Fetcher | None:

@@ -12,10 +12,10 @@ import pytest
 
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from loadtests.fake_backend import FakeBackend
@@ -82,9 +82,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(folder: Path) -> AsyncIterator[SqliteStore]:
-    """In a file, below `folder`."""
-    store = SqliteStore(folder)
+async def store(folder: Path) -> AsyncIterator[FileStore]:
+    """In `folder`."""
+    store = FileStore(folder)
     yield store
     await store.aclose()
 
@@ -95,7 +95,7 @@ def shared(tmp_path: Path) -> str:
     return str(tmp_path / "state")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "files"])
 def where(request: pytest.FixtureRequest) -> str | None:
     """Where a store is; None: in memory."""
     return None if request.param == "memory" else request.getfixturevalue("shared")

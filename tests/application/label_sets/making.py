@@ -73,16 +73,19 @@ def not_waiting() -> Iterator[None]:
         yield
 
 
-async def rows_of(store: Store, kind: Kind) -> dict[str, bytes]:
-    """All rows of a kind, by name."""
-    return await store.get(kind, await store.names(kind))
+async def rows_of(store: Store, kind: Kind) -> dict[str, tuple[bytes, bytes]]:
+    """All rows of a kind, head and body, by name."""
+    heads = await store.heads(kind)
+    bodies = await store.bodies(kind, list(heads))
+    return {name: (head, bodies[name]) for name, head in heads.items() if name in bodies}
 
 
 async def long_ago(store: Store) -> None:
     """As if `pets` had been put long ago, so that no gateway waits for another."""
-    pointer = Pointer.found((await rows_of(store, "sets"))["pets"])
+    head, body = (await rows_of(store, "sets"))["pets"]
+    pointer = Pointer.found(head)
     assert pointer
-    await store.put({("sets", "pets"): pointer.model_copy(update={"put": 1.0}).to_bytes()})
+    await store.put("sets", "pets", pointer.model_copy(update={"put": 1.0}).to_bytes(), body)
 
 
 def folder_of(path: Path) -> Folder:

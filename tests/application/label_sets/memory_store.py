@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from clipserve.application.label_sets.store import Key, Kind, revision_step
+from clipserve.application.label_sets.store import Kind
 from clipserve.errors import StoreUnavailable
 
 
@@ -13,30 +13,30 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.away = False
-        self._rows: dict[Key, bytes] = {}
-        self._revision = 0
+        self._rows: dict[tuple[Kind, str], tuple[bytes, bytes]] = {}
+        self._changes = 0
 
-    async def revision(self) -> int:
+    async def revision(self) -> str:
         self._check()
-        return self._revision
+        return str(self._changes)
 
-    async def names(self, kind: Kind) -> list[str]:
+    async def heads(self, kind: Kind) -> dict[str, bytes]:
         self._check()
-        return [name for of, name in self._rows if of == kind]
+        return {name: head for (of, name), (head, _) in self._rows.items() if of == kind}
 
-    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         self._check()
-        return {name: self._rows[kind, name] for name in names if (kind, name) in self._rows}
+        return {name: self._rows[kind, name][1] for name in names if (kind, name) in self._rows}
 
-    async def put(self, rows: Mapping[Key, bytes]) -> None:
+    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
         self._check()
-        self._rows.update(rows)
-        self._revision += revision_step()
+        self._rows[kind, name] = head, body
+        self._changes += kind == "sets"
 
-    async def delete(self, keys: Collection[Key]) -> bool:
+    async def delete(self, kind: Kind, names: Collection[str]) -> bool:
         self._check()
-        deleted = [self._rows.pop(key, None) for key in keys]
-        self._revision += revision_step()
+        deleted = [self._rows.pop((kind, name), None) for name in names]
+        self._changes += kind == "sets"
         return any(row is not None for row in deleted)
 
     async def aclose(self) -> None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.parts import PartEmbeddings
-from clipserve.application.label_sets.sqlite_store import SqliteStore
-from clipserve.application.label_sets.store import Kind, Store
+from clipserve.application.label_sets.store import Store
 from clipserve.concurrency import loops_are_well
 from clipserve.errors import LabelSetFailed
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, long_ago, not_waiting
+from tests.application.label_sets.making import Counted, long_ago, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until, version_at
-from tests.support import png
 
 DAMAGED = {  # by the name of the set whose row it is
     "nothing": b"",
@@ -45,20 +44,22 @@ def ready(site: Site, *names: str) -> Callable[[], Awaitable[bool]]:
     return are
 
 
-async def damage(store: Store, kind: Kind, rows: dict[str, bytes]) -> None:
-    """`rows`: by their names, of which there is one each."""
-    assert {*await store.names(kind)} >= rows.keys()
-    await store.put({(kind, name): row for name, row in rows.items()})
+async def damage(store: Store, part: Literal["head", "body"], damaged: dict[str, bytes]) -> None:
+    """`damaged`: by the name of a set."""
+    rows = await rows_of(store, "sets")
+    for name, data in damaged.items():
+        head, body = rows[name]
+        await store.put("sets", name, *((data, body) if part == "head" else (head, data)))
 
 
-@pytest.mark.parametrize("kind", ["sets", "definitions"])
+@pytest.mark.parametrize("part", ["head", "body"])
 async def test_damaged_rows_are_shown_and_hold_up_no_other_set(
-    open_site: OpenSite, store: SqliteStore, tmp_path: Path, kind: Kind
+    open_site: OpenSite, store: FileStore, tmp_path: Path, part: Literal["head", "body"]
 ) -> None:
     before = await open_site(store)
     for name in ("good", *DAMAGED):
         await before.put(name)
-    await damage(store, kind, DAMAGED)
+    await damage(store, part, DAMAGED)
     files = tmp_path / "files"
     files.mkdir()
     site = await open_site(store, files=files)
@@ -72,29 +73,20 @@ async def test_damaged_rows_are_shown_and_hold_up_no_other_set(
     assert loops_are_well()
     for name in DAMAGED:
         assert (await site.put(name, labels=["glad"])).state == "ready", name
-    await damage(store, kind, DAMAGED)
+    await damage(store, part, DAMAGED)
     again = await open_site(store)
     for name in DAMAGED:
         assert shown(again)[name] == ("failed", SHOWN)
         await again.sets.delete(name)
         assert name not in shown(again)
-    assert not {*await store.names("images")} & {*DAMAGED}
-
-
-async def test_a_set_whose_definition_is_gone_is_shown(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    await (await open_site(store)).put()
-    assert await store.delete([("definitions", "pets")])
-    site = await open_site(store)
-    assert shown(site) == {"pets": ("failed", SHOWN)}
-    assert (await site.put()).state == "ready"
+    assert not {*await store.heads("sets")} & {*DAMAGED}
 
 
 async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSite) -> None:
     store = MemoryStore()
     site = await open_site(store)
     version = (await site.put()).version
-    await damage(store, "sets", {"pets": b"damaged"})
+    await damage(store, "head", {"pets": b"damaged"})
 
     async def noticed() -> bool:
         return shown(site) == {"pets": ("failed", SHOWN)}
@@ -118,28 +110,10 @@ async def test_damaged_rows_of_uses_cost_no_embeddings(
     await until(ready(site, "pets"))
     for row in DAMAGED.values():
         await site.sets.aclose()
-        await damage(store, "uses", {site.sets.get("pets").version: row})
+        await store.put("uses", site.sets.get("pets").version, row)
         site = await open_site(store, files=files, backend=(backend := Counted()))
         await until(ready(site, "pets"))
         assert backend.texts == 0, "their embeddings are there"
-
-
-async def test_examples_that_are_damaged_before_the_build_are_shown(open_site: OpenSite) -> None:
-    store, backend = MemoryStore(), Counted()
-    site = await open_site(store, backend=backend)
-    backend.gate.clear()
-    with not_waiting():
-        await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
-    await site.sets.aclose()
-    await damage(store, "images", {"pets": b"damaged"})
-    await long_ago(store)
-    again = await open_site(store)
-
-    async def noticed() -> bool:
-        return shown(again) == {"pets": ("failed", SHOWN)}
-
-    await until(noticed, 60)
-    assert (await again.put(labels=["cat", {"label": "dog", "examples": [png()]}])).state == "ready"
 
 
 def _embeddings(rows: Any = None, truncated: Any = None) -> bytes:
@@ -165,7 +139,7 @@ def _embeddings(rows: Any = None, truncated: Any = None) -> bytes:
 async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
     store = MemoryStore()
     version = (await (await open_site(store)).put()).version
-    await damage(store, "vectors", {f"{version}/0-2": damaged})
+    await store.put("vectors", f"{version}.0-2", b"", damaged)
     await long_ago(store)
     again = await open_site(store, backend=(backend := Counted()))
     await until(ready(again, "pets"), 60)

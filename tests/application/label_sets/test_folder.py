@@ -91,7 +91,7 @@ class Slow(MemoryStore):
         self.gate.set()
         self.asked = self.waiting = 0
 
-    async def revision(self) -> int:
+    async def revision(self) -> str:
         self.asked += 1
         self.waiting += 1
         await self.gate.wait()

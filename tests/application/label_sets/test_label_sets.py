@@ -13,7 +13,6 @@ import pytest
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Classification
-from clipserve.application.label_sets.store import Kind
 from clipserve.errors import (
     ClipError,
     InvalidInput,
@@ -27,7 +26,6 @@ from tests.application.label_sets.making import Counted, not_waiting, put_of, ro
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import png
 
-OF_A_SET: tuple[Kind, ...] = ("sets", "definitions", "formers", "images")
 DEFINITION: dict[str, Any] = {
     "labels": [
         "cat",
@@ -80,7 +78,7 @@ async def test_both_spellings_of_a_slot_make_the_same_set(open_site: OpenSite) -
         await site.put(name, labels=["cat", own], templates=[f"a {slot}"])
     assert await version_at(site, "short") == await version_at(site, "named")
     for prompts in (["a {}", "a {label}"], ["{} {label} {}"]):
-        with pytest.raises(InvalidInput, match=r"label 0 has a prompt twice|has 3 slots"):
+        with pytest.raises(InvalidInput, match=r"label 0: it has a prompt twice|has 3 slots"):
             await site.put(labels=[{"label": "dog", "prompts": prompts}])
 
 
@@ -250,7 +248,7 @@ async def test_of_two_sets_put_at_the_same_time_one_is_kept_whole_everywhere(ope
     await here.put(
         "other"
     )  # deletes what the builds that were given up have written after the sets were replaced
-    (kept,) = await store.names("uses")
+    (kept,) = await store.heads("uses")
     assert kept == here.sets.get("other").version
 
 
@@ -309,11 +307,11 @@ async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite
     assert state.built.loo is not None
     assert state.built.loo.examples == 5
     assert {(each.label, each.example) for each in state.built.loo.misread} <= {(0, 2)}
-    assert not state.warnings
+    assert not state.definition.warnings
     top = rows((await classified(site, "pets")).results[0])[0]
     assert top[0] == "a"
     partly = await site.put(labels=["a", {"label": "b", "examples": [blue]}])
-    assert "1 of 2 labels have examples" in partly.warnings[0]
+    assert "1 of 2 labels have examples" in partly.definition.warnings[0]
 
 
 async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
@@ -321,7 +319,7 @@ async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSit
     await site.put("a")
     await site.put("b")
     await site.put("b", labels=["x", "y"])
-    with pytest.raises(TooMany, match="there are 2 label sets; the limit is 2"):
+    with pytest.raises(TooMany, match="there would be 3 label sets, so delete one; the limit is 2"):
         await site.put("c")
     with pytest.raises(TooMany, match="the limit is 100,000"):
         await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
@@ -336,9 +334,8 @@ async def test_a_set_that_is_deleted_leaves_nothing(open_site: OpenSite) -> None
     other = await site.put("pets-2")
     await site.sets.delete("pets")
     assert [state.name for state in site.sets.all()] == ["pets-2"]
-    for kind in OF_A_SET:
-        assert await store.names(kind) == ["pets-2"]
-    assert {name.partition("/")[0] for name in await store.names("vectors")} == {other.version}
+    assert [*await store.heads("sets")] == ["pets-2"]
+    assert {name.partition(".")[0] for name in await store.heads("vectors")} == {other.version}
     with pytest.raises(UnknownLabelSet):
         await site.sets.delete("pets")
 
@@ -351,11 +348,10 @@ async def test_what_a_new_version_does_not_have_is_not_kept(open_site: OpenSite)
         await site.put(
             labels=[{"label": "a", "examples": examples}, "b"], templates=[f"{len(examples)} {{}}"]
         )
-    images = (await rows_of(store, "images"))["pets"]
-    assert kept in images
-    assert dropped not in images
-    assert len(await store.names("definitions")) == 1
-    assert len(await store.names("uses")) <= 2, "the wanted version, and the former"
+    _, body = (await rows_of(store, "sets"))["pets"]
+    assert kept in body
+    assert dropped not in body
+    assert len(await store.heads("uses")) <= 2, "the wanted version, and the former"
 
 
 async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
@@ -381,8 +377,8 @@ async def test_what_a_later_version_has_written_beside_is_left_out(open_site: Op
     store = MemoryStore()
     version = (await (await open_site(store)).put()).version
     for kind in ("sets", "uses"):
-        for name, row in (await rows_of(store, kind)).items():
-            await store.put({(kind, name): row.replace(b"{", b'{"later": 1, ', 1)})
+        for name, (head, body) in (await rows_of(store, kind)).items():
+            await store.put(kind, name, head.replace(b"{", b'{"later": 1, ', 1), body)
     again = await open_site(store)
     assert await version_at(again) == version
 
@@ -398,19 +394,15 @@ async def test_what_an_earlier_version_has_stored_is_served(open_site: OpenSite)
     fingerprint = (await open_site()).fingerprint
     version = hashlib.sha256(f"{digest}\n{fingerprint}".encode()).hexdigest()[:16]
     embeddings = np.eye(2, 16, dtype="<f4").tobytes() + b"\x00\x01"
+    body = len(definition).to_bytes(8) + definition + bytes(8)
+    checksum = hashlib.sha256(body).hexdigest()
     pointer = (
-        f'{{"digest":"{digest}","former":null,"size":500,"put":1.0,"payer":null,"pays_for":"{version}"}}'
+        f'{{"digest":"{digest}","former":null,"size":500,"put":1.0,"payer":null,"pays_for":"{version}",'
+        f'"checksum":"{checksum}"}}'
     )
-    await store.put(
-        {
-            ("sets", "pets"): pointer.encode(),
-            ("definitions", "pets"): definition,
-            ("formers", "pets"): b"",
-            ("images", "pets"): b"",
-            ("vectors", f"{version}/0-2"): hashlib.sha256(embeddings).digest() + embeddings,
-            ("uses", version): f'{{"digest":"{digest}","last":{time.time()}}}'.encode(),
-        }
-    )
+    await store.put("sets", "pets", pointer.encode(), body)
+    await store.put("vectors", f"{version}.0-2", b"", hashlib.sha256(embeddings).digest() + embeddings)
+    await store.put("uses", version, f'{{"digest":"{digest}","last":{time.time()}}}'.encode())
     site = await open_site(store, backend=(backend := Counted()))
     state = site.sets.get("pets")
     assert (state.state, state.version, state.definition.labels[0].id) == ("ready", version, "7")

@@ -11,7 +11,7 @@ from clipserve.telemetry.request import current
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, long_ago, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import OF_A_SET, classified, rows, until, version_at
+from tests.application.label_sets.test_label_sets import classified, rows, until, version_at
 
 SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"]}
 LARGE: dict[str, Any] = {"labels": [f"{n}" for n in range(1_000)], "templates": ["a {}", "b {}", "c {}"]}
@@ -98,8 +98,7 @@ async def put_long_ago(open_site: OpenSite, store: MemoryStore, **fields: Any) -
     with not_waiting():
         await site.put(**fields)
     await long_ago(elsewhere)
-    for kind in OF_A_SET:
-        await store.put({(kind, name): row for name, row in (await rows_of(elsewhere, kind)).items()})
+    await store.put("sets", "pets", *(await rows_of(elsewhere, "sets"))["pets"])
 
 
 async def _asked(*backends: Counted) -> bool:

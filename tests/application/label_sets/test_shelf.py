@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 import numpy as np
 import pytest
 
 from clipserve.api.label_sets import LabelFields
-from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.definition import Contents, Definition
 from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.shelf import Pointer, Shelf, Use
 from tests.application.label_sets.making import rows_of
@@ -16,12 +17,14 @@ from tests.application.label_sets.memory_store import MemoryStore
 
 DAY, DIM = 86_400, 16
 PART = Part(0, 2, 7)
+DEFINITION = Definition(model="toy", labels=[LabelFields(label="cat")], templates=["{}"])
+CONTENTS = Contents(DEFINITION, "digest", {}, 0)
 EMBEDDINGS = PartEmbeddings(np.eye(2, DIM, dtype=np.float32), np.array([False, True]))
 
 
 async def keep(shelf: Shelf, name: str, digest: str, former: str | None = None) -> None:
     """Put a set; its version has the same name as its digest."""
-    await shelf.keep(name, Pointer(digest=digest, former=former, size=0), b"{}", None, [])
+    await shelf.keep(name, Pointer(digest=digest, former=former), CONTENTS)
     await shelf.add(digest, digest, PART, EMBEDDINGS)
 
 
@@ -33,8 +36,8 @@ async def test_embeddings_of_what_a_pointer_names_are_kept_and_others_deleted() 
     await keep(shelf, "moods", "gone")
     assert await shelf.forget("moods")
     await shelf.sweep({})
-    assert sorted(await store.names("uses")) == ["new", "old"]
-    assert sorted(await store.names("vectors")) == [f"new/{PART.name}", f"old/{PART.name}"]
+    assert sorted(await store.heads("uses")) == ["new", "old"]
+    assert sorted(await store.heads("vectors")) == [f"new.{PART.name}", f"old.{PART.name}"]
 
 
 async def test_one_name_that_is_deleted_takes_nothing_from_another_of_the_same_definition() -> None:
@@ -49,7 +52,7 @@ async def test_one_name_that_is_deleted_takes_nothing_from_another_of_the_same_d
 async def test_while_a_pointer_cannot_be_read_it_may_name_any_embeddings() -> None:
     shelf = Shelf(store := MemoryStore())
     await keep(shelf, "pets", "digest")
-    await store.put({("sets", "pets"): b"of a later version"})
+    await store.put("sets", "pets", b"of a later version")
     await shelf.sweep({})
     assert await shelf.embeddings("digest", [PART], DIM)
 
@@ -60,46 +63,50 @@ async def test_embeddings_that_nobody_has_used_for_a_week_are_deleted(digest: st
     await keep(shelf, "pets", "digest")
     for version, days in (("recent", 6), ("used", 6), ("unused", 8)):
         await shelf.add(version, digest, PART, EMBEDDINGS)
-        await store.put({("uses", version): Use(digest=digest, last=time.time() - days * DAY).to_bytes()})
+        await store.put("uses", version, Use(digest=digest, last=time.time() - days * DAY).to_bytes())
     await shelf.sweep({"used": digest})
-    assert sorted(await store.names("uses")) == ["digest", "recent", "used"]
-    used = Use.found((await store.get("uses", ["used"]))["used"])
+    heads = await store.heads("uses")
+    assert sorted(heads) == ["digest", "recent", "used"]
+    used = Use.found(heads["used"])
     assert used
     assert time.time() - used.last < DAY
-    revision = await store.revision()
     await shelf.sweep({"used": digest})
-    assert await store.revision() == revision, "once a day"
+    assert await store.heads("uses") == heads, "once a day"
 
 
 async def test_rows_of_uses_that_are_damaged_or_gone_cost_embeddings_that_are_not_used_here() -> None:
     shelf = Shelf(store := MemoryStore())
     for version in ("damaged", "gone", "here"):
         await keep(shelf, version, version)
-    await store.put({("uses", "damaged"): b"[", ("uses", "here"): b"["})
-    await store.delete([("uses", "gone")])
+    for version in ("damaged", "here"):
+        await store.put("uses", version, b"[")
+    await store.delete("uses", ["gone"])
     await shelf.sweep({"here": "here"})
-    assert await store.names("vectors") == [f"here/{PART.name}"]
+    assert [*await store.heads("vectors")] == [f"here.{PART.name}"]
 
 
-async def test_a_definition_that_another_gateway_has_replaced_meanwhile_is_not_taken_for_the_wanted_one() -> (
-    None
-):
+async def test_what_another_gateway_has_replaced_meanwhile_is_not_taken_for_the_wanted_set() -> None:
     shelf = Shelf(MemoryStore())
     await keep(shelf, "pets", "digest")
-    for former in (False, True):
-        with pytest.raises(ValueError, match="is not what the pointer names"):
-            await shelf.definition("pets", "digest", former=former)
+    with pytest.raises(ValueError, match="is not what the pointer names"):
+        await shelf.contents("pets", Pointer(digest="digest"))
 
 
-async def test_images_come_back_by_their_digests() -> None:
+@pytest.mark.parametrize("former", [None, DEFINITION.model_copy(update={"threshold": 0.5})])
+async def test_what_is_kept_comes_back_and_damage_is_noticed(former: Definition | None) -> None:
     shelf = Shelf(store := MemoryStore())
     files = [b"", b"image", bytes(100_000)]
-    await shelf.keep("pets", Pointer(digest="d", former=None, size=0), b"{}", None, files)
-    assert sorted((await shelf.images("pets")).values()) == sorted(files)
-    (row,) = (await rows_of(store, "images")).values()
-    for damaged in (b"", row[:-1], row[1:], bytes(7), b"\xff" * 20):
-        await store.put({("images", "pets"): damaged})
-        assert {*(await shelf.images("pets")).values()} != {*files}
+    images = {hashlib.sha256(file).hexdigest(): file for file in files}
+    await shelf.keep("pets", Pointer(digest="d"), Contents(DEFINITION, "d", images, 0, former))
+    pointer = (await shelf.pointers())["pets"]
+    assert pointer
+    found = await shelf.contents("pets", pointer)
+    assert (found.definition, found.digest, found.images, found.former) == (DEFINITION, "d", images, former)
+    ((head, body),) = (await rows_of(store, "sets")).values()
+    for damaged in (b"", body[:-1], body[1:], bytes(7), b"\xff" * 20, body + b"x"):
+        await store.put("sets", "pets", head, damaged)
+        with pytest.raises(ValueError, match="is not what the pointer names"):
+            await shelf.contents("pets", pointer)
 
 
 def test_the_parts_of_a_definition_have_all_its_names_and_examples_once() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from clipserve.application.label_sets.store import Failures, Key, Kind
+from clipserve.application.label_sets.store import Failures, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, long_ago
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until
-from tests.support import png
 
 
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
@@ -34,13 +33,13 @@ async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site
 class Full(MemoryStore):
     """Takes no embeddings."""
 
-    failures = Failures((OSError,), str)
+    failures = Failures(OSError, "Make room.")
 
-    async def put(self, rows: Mapping[Key, bytes]) -> None:
+    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
         with self.failures.translated():
-            if any(kind == "vectors" for kind, _ in rows):
+            if kind == "vectors":
                 raise OSError("no room")
-        await super().put(rows)
+        await super().put(kind, name, head, body)
 
 
 async def test_a_set_whose_embeddings_cannot_be_stored_is_served_and_made_again_by_the_next_start(
@@ -52,19 +51,6 @@ async def test_a_set_whose_embeddings_cannot_be_stored_is_served_and_made_again_
     site = await open_site(store, backend=(backend := Counted()))
     await until(lambda: _has_pets(site), 60)
     assert (site.sets.get("pets").version, backend.texts) == (version, 2)
-
-
-async def test_a_set_whose_images_cannot_be_read_now_is_built_later_and_its_error_keeps_no_frames(
-    open_site: OpenSite,
-) -> None:
-    store = GoesAway("images")
-    site = await open_site(store)
-    await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
-    failure = site.sets.get("pets").failure
-    assert isinstance(failure, StoreUnavailable)
-    assert failure.__traceback__ is None
-    assert failure.__context__ is None
-    await until(lambda: _has_pets(site), 60)
 
 
 def test_an_error_of_a_store_keeps_no_frames() -> None:
@@ -94,14 +80,14 @@ class GoesAway(MemoryStore):
         super().__init__()
         self.kind, self.times = kind, times
 
-    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         if kind == self.kind and self.times:
             self.times -= 1
             raise StoreUnavailable("the store is away.")
-        return await super().get(kind, names)
+        return await super().bodies(kind, names)
 
 
-@pytest.mark.parametrize("kind", ["sets", "definitions", "vectors"])
+@pytest.mark.parametrize("kind", ["sets", "vectors"])
 async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
     open_site: OpenSite, kind: Kind
 ) -> None:

@@ -2,7 +2,7 @@
 
 python -m tests.application.label_sets.writer generations|count WHERE NUMBER
 
-WHERE is the URL of a Redis, or the state directory of an SqliteStore.
+WHERE is the URL of a Redis, or the state directory of a FileStore.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 from typing import get_args
 
-from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.store import Kind, Store
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 def opened(where: str) -> Store:
     if not where.startswith("redis://"):
-        return SqliteStore(Path(where))
+        return FileStore(Path(where))
     from clipserve.application.label_sets.redis_store import RedisStore  # takes long
 
     return RedisStore(where)
@@ -40,21 +40,23 @@ def generation_of(value: bytes) -> int:
 
 
 async def generations(store: Store, first: int) -> None:
-    """Change all rows again and again, each time to the next number; print it once the change is made."""
+    """Change a row of each kind again and again, to the next number; print it once the changes are made."""
     generation = first
     while True:
         value = b"%020d" % generation + b"x" * 50_000
-        await store.put({(kind, name): value for kind in KINDS for name in ("a", "b")})
+        for kind in KINDS:
+            await store.put(kind, "a", value[:20], value)
         print(generation, flush=True)
         generation += 1
 
 
 async def count(store: Store, times: int) -> None:
-    """Put two rows and delete one of them, as often as that."""
+    """Put a row of each kind and delete one of them, as often as that."""
     mine = f"{uuid.uuid4()}"
     for number in range(times):
-        await store.put({("uses", f"{mine}/{number}"): b"", ("vectors", f"{mine}/{number}"): b""})
-        assert await store.delete([("vectors", f"{mine}/{number}")])
+        for kind in KINDS:
+            await store.put(kind, f"{mine}.{number}", b"")
+        assert await store.delete("vectors", [f"{mine}.{number}"])
 
 
 async def main(what: str, where: str, number: int) -> None:

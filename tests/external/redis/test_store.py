@@ -11,13 +11,10 @@ import pytest
 
 from clipserve.application.label_sets import redis_store
 from clipserve.application.label_sets.redis_store import PREFIX, RedisStore
-from clipserve.application.label_sets.store import Key
 from clipserve.errors import StoreUnavailable
 from tests.access.support import logged
 from tests.application.label_sets.making import rows_of
 from tests.redis_server import PASSWORD, RedisServer
-
-A: Key = ("sets", "a")
 
 
 @pytest.fixture
@@ -41,19 +38,19 @@ async def fails(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(redis_store, "_SECONDS", small)
         patch.setattr(redis_store, "_VALUE_SECONDS", large)
         await in_time(store.revision(), small)
-        await in_time(store.names("sets"), small)
-        await in_time(store.get("sets", ["a"]), large)
-        await in_time(store.put({A: b"2"}), large)
-        await in_time(store.delete([A]), large)
+        await in_time(store.heads("sets"), large)
+        await in_time(store.bodies("sets", ["a"]), large)
+        await in_time(store.put("sets", "a", b"2"), large)
+        await in_time(store.delete("sets", ["a"]), large)
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 async def test_a_redis_that_is_away_is_unavailable_in_time_and_then_it_works_again(
     store: RedisStore, redis: RedisServer, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.put({A: b"1"})
+    await store.put("sets", "a", b"1")
     # Several connections, all of which will be broken.
-    await asyncio.gather(*(store.names("sets") for _ in range(10)))
+    await asyncio.gather(*(store.heads("sets") for _ in range(10)))
     redis.kill() if how == "killed" else redis.popen.send_signal(signal.SIGSTOP)
     with logged() as log:
         await fails(store, monkeypatch)
@@ -65,66 +62,69 @@ async def test_a_redis_that_is_away_is_unavailable_in_time_and_then_it_works_aga
     await redis.answers()
     # The first call after a pause, and all that come with it.
     await asyncio.gather(*(store.revision() for _ in range(10)))
-    await store.put({A: b"3"})
-    assert await rows_of(store, "sets") == {"a": b"3"}
+    await store.put("sets", "a", b"3")
+    assert await store.heads("sets") == {"a": b"3"}
 
 
 async def test_a_call_that_was_cut_off_does_not_get_into_the_next_ones_way(
     store: RedisStore, redis: RedisServer
 ) -> None:
-    await store.put({A: b"1" * 1_000_000, ("sets", "b"): b"2"})
+    await store.put("sets", "a", b"", b"1" * 1_000_000)
+    await store.put("sets", "b", b"", b"2")
     for i in range(50):
         cut = [
-            asyncio.ensure_future(store.get("sets", ["a"])),
-            asyncio.ensure_future(store.put({A: b"1" * 1_000_000})),
+            asyncio.ensure_future(store.bodies("sets", ["a"])),
+            asyncio.ensure_future(store.put("sets", "a", b"", b"1" * 1_000_000)),
         ]
         await asyncio.sleep(i * 0.0001)
         for each in cut:
             each.cancel()
-        assert await store.get("sets", ["b"]) == {"b": b"2"}
+        assert await store.bodies("sets", ["b"]) == {"b": b"2"}
         await asyncio.gather(*cut, return_exceptions=True)
 
 
 async def test_a_redis_that_was_emptied_does_not_show_an_old_revision_again(
     store: RedisStore, redis: RedisServer
 ) -> None:
-    await store.put({A: b"1"})
+    await store.put("sets", "a", b"1")
     before = await store.revision()
     redis.kill()  # it keeps nothing
     redis.start()
     await redis.answers()
-    assert await store.revision() == 0
-    await store.put({A: b"1"})
-    assert await store.revision() not in (0, before)
+    empty = await store.revision()
+    await store.put("sets", "a", b"1")
+    assert len({before, empty, await store.revision()}) == 3
 
 
 async def test_all_keys_are_on_one_node_of_a_cluster(store: RedisStore, redis: RedisServer) -> None:
-    await store.put({("sets", "a"): b"", ("definitions", "a"): b"", ("uses", "{b}"): b""})
+    await store.put("sets", "a", b"")
+    await store.put("uses", "{b}", b"")
     listed = redis.ask("KEYS", "*").split()
-    assert sorted(listed) == sorted(PREFIX + name for name in ("sets", "definitions", "uses", "revision"))
+    hashes = [f"{kind}:{part}" for kind in ("sets", "uses") for part in ("heads", "bodies")]
+    assert sorted(listed) == sorted(PREFIX + name for name in ("last-put", *hashes))
     assert len({redis.ask("CLUSTER", "KEYSLOT", key) for key in listed}) == 1
     assert PREFIX == "{clipserve:label-sets}:"
 
 
 async def test_a_redis_without_memory_changes_nothing(store: RedisStore, redis: RedisServer) -> None:
-    await store.put({A: b"1", ("uses", "a"): b"1"})
+    await store.put("sets", "a", b"1", b"one")
     before = await store.revision()
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     with logged() as log, pytest.raises(StoreUnavailable):
-        await store.put({A: b"2" * 1_000_000, ("uses", "a"): b"2"})
+        await store.put("sets", "a", b"2", b"2" * 1_000_000)
     assert "maxmemory" in log.lines[0]["reason"]
     assert await store.revision() == before, "it is read from as ever"
-    assert await rows_of(store, "sets") == await rows_of(store, "uses") == {"a": b"1"}
+    assert await rows_of(store, "sets") == {"a": (b"1", b"one")}
     redis.ask("CONFIG", "SET", "maxmemory", "0")
-    await store.put({A: b"2"})
-    assert await rows_of(store, "sets") == {"a": b"2"}
+    await store.put("sets", "a", b"2")
+    assert await rows_of(store, "sets") == {"a": (b"2", b"")}
 
 
 async def test_a_redis_without_memory_deletes(store: RedisStore, redis: RedisServer) -> None:
-    await store.put({A: b"1", ("uses", "a"): b"1"})
+    await store.put("sets", "a", b"1", b"one")
     before = await store.revision()
     redis.ask("CONFIG", "SET", "maxmemory", "1")
-    assert await store.delete([A, ("uses", "a")])
+    assert await store.delete("sets", ["a"])
     assert await store.revision() != before, "others see it"
     assert await rows_of(store, "sets") == {}
 

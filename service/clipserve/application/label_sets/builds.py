@@ -11,19 +11,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from clipserve.access.gate import when_there_is_room
-from clipserve.application.label_sets.definition import Definition, version_of
+from clipserve.application.label_sets.definition import Contents, Definition, version_of
 from clipserve.application.label_sets.encoding import encode
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.served_set import served_set
 from clipserve.application.label_sets.shelf import Shelf
-from clipserve.application.label_sets.trained import of_other_model
 from clipserve.application.taking_turns import Turns
 from clipserve.errors import (
     ClipError,
@@ -39,87 +38,82 @@ from clipserve.telemetry.request import RequestContext, caller, task_context
 
 Charge = Callable[[int], Awaitable[None]]
 
-CANNOT_BE_READ = "its stored data cannot be read: put it again, or delete it."
-
 _AT_A_TIME = 2  # parts
 _AGAIN_SECONDS = 2.0  # after a build that may succeed later
 _HEAD_START_SECONDS = 5.0  # of the gateway where a set was put
 _LOOK_SECONDS = 0.25
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Build:
     """The build of one set. `found`: the embeddings so far. `paid`: parts that are charged, made or not."""
 
     label_set: LabelSet
+    contents: Contents
     put_here: bool
     found: dict[Part, PartEmbeddings] = field(default_factory=dict)
     paid: set[Part] = field(default_factory=set)
 
-    @property
-    def has_to_wait(self) -> bool:
-        """Whether the gateway where this version was put has it to itself. Clocks may differ."""
-        pointer = self.label_set.pointer
-        if self.put_here or pointer is None or pointer.pays_for != self.label_set.version:
-            return False
-        return 0 <= time.time() - pointer.put < _HEAD_START_SECONDS
 
-
+@dataclass(frozen=True)
 class Builds:
-    """Encodes two parts at a time, for which callers take turns. So a small set does not wait for a large one."""
+    """Encodes two parts at a time, for which callers take turns. So a small set does not wait for a large one.
 
-    def __init__(
-        self, shelf: Shelf, metrics: Metrics, note: Callable[[], None], charge: Charge | None
-    ) -> None:
-        """`note`: called after each build. `charge`: takes rows from the rate of the key that pays; None: free."""
-        self._shelf = shelf
-        self._metrics = metrics
-        self._note = note
-        self._charge = charge
-        self._turns = Turns(_AT_A_TIME)
+    `note`: called after each build. `charge`: takes rows from the rate of the key that pays; None: free.
+    """
 
-    async def take(self, label_set: LabelSet, putter: str | None) -> None:
+    shelf: Shelf
+    metrics: Metrics
+    note: Callable[[], None]
+    charge: Charge | None
+    _turns: Turns = field(default_factory=partial(Turns, _AT_A_TIME))
+
+    async def take(self, label_set: LabelSet, contents: Contents, putter: str | None) -> None:
         """Serve a set that is built or has trained weights; else build it, and serve the former one meanwhile.
 
-        `putter`: the caller who put it here, and whose turns its build takes; None: it was not put here.
+        `contents`: of the set. `putter`: the caller who put it here, and whose turns its build takes; None: it was
+        not put here.
         """
-        definition, former = label_set.definition, label_set.pointer and label_set.pointer.former
+        definition, former = contents.definition, contents.former
         await self._serve_stored(label_set, label_set.digest, definition)
-        if label_set.served is None and former:
-            with suppress(ValueError):  # it is not there, or damaged
-                of_former = await self._shelf.definition(label_set.name, former, former=True)
-                await self._serve_stored(label_set, former, of_former)
-        if label_set.ready:
+        if label_set.served is None and former and label_set.pointer:
+            await self._serve_stored(label_set, label_set.pointer.former or "", former)
+        if label_set.built:
             return
         if not definition.fits(label_set.fingerprint):
-            error = of_other_model(definition, label_set.fingerprint)
+            error = LabelSetFailed(
+                f"its weights were trained for {definition.expect_fingerprint}, and {label_set.fingerprint} is "
+                "served: train them again and put the set again, or serve the former model."
+            )
             label_set.fail(error, final=True)
             logger.warning("label_set_not_built", label_set=label_set.name, reason=error.detail)
             return
         request = RequestContext(f"label-set-{label_set.version}", address=putter or "", bulk=True)
         request.digest, request.scope = label_set.payer, "manage"
-        running = self._run(_Build(label_set, putter is not None))
+        running = self._run(_Build(label_set, contents, putter is not None))
         label_set.task = asyncio.create_task(running, context=task_context(request))
 
     async def _serve_stored(self, label_set: LabelSet, digest: str, definition: Definition) -> None:
         """Serve a definition of this model if all its embeddings are stored; trained weights need none."""
         if definition.model == label_set.model.name and definition.fits(label_set.fingerprint):
             parts = parts_of(definition)
-            found = await self._stored(version_of(digest, label_set.fingerprint), parts, label_set.dim)
+            found = await self._stored(label_set, version_of(digest, label_set.fingerprint), parts)
             if len(found) == len(parts):
-                await _serve(label_set, digest, definition, found)
+                await _serve(label_set, digest, definition, [found[part] for part in parts])
 
-    async def _stored(self, version: str, parts: list[Part], dim: int) -> dict[Part, PartEmbeddings]:
+    async def _stored(
+        self, label_set: LabelSet, version: str, parts: Sequence[Part]
+    ) -> dict[Part, PartEmbeddings]:
         """The embeddings in the cache; none while the store is unavailable."""
         with suppress(StoreUnavailable):
-            return await self._shelf.embeddings(version, parts, dim)
+            return await self.shelf.embeddings(version, parts, label_set.model.manifest.embed_dim)
         return {}
 
     async def _run(self, build: _Build) -> None:
         """Until it is served, or can never be."""
         label_set = build.label_set
         about = {"label_set": label_set.name, "version": label_set.version}
-        while True:
+        while not (label_set.built or label_set.final):
             began = label_set.began = time.monotonic()
             try:
                 outcome = await self._build(build)
@@ -132,46 +126,45 @@ class Builds:
                 outcome = ClipError.code
                 label_set.fail(ClipError("the service failed unexpectedly."), final=True)
                 logger.exception("label_set_not_built", **about)
-            self._note()
+            self.note()
             if outcome:
-                self._metrics.label_set_built(outcome, time.monotonic() - began)
-            if label_set.ready or label_set.final:
-                return
-            await asyncio.sleep(_AGAIN_SECONDS)
+                self.metrics.label_set_built(outcome, time.monotonic() - began)
+            if label_set.state == "failed" and not label_set.final:
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _build(self, build: _Build) -> str | None:
         """Serve a set when there are all its embeddings. `ok`; None: other gateways have made them."""
         label_set, found = build.label_set, build.found
         missing = parts = parts_of(label_set.definition)
         while True:
-            found |= await self._stored(label_set.version, missing, label_set.dim)
+            found |= await self._stored(label_set, label_set.version, missing)
             missing = [part for part in parts if part not in found]
             label_set.done = sum(part.prompts for part in found)
-            if not missing or not build.has_to_wait:
+            if not missing or build.put_here or not label_set.is_fresh(_HEAD_START_SECONDS):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         if not build.put_here:
             random.shuffle(missing)  # another gateway may build it too
-        images = await self._images(label_set) if any(part.images for part in missing) else {}
         for part in missing:
-            found[part] = await self._made(build, part, images)
+            found[part] = await self._made(build, part)
             label_set.done += part.prompts
-        await _serve(label_set, label_set.digest, label_set.definition, found)
+        await _serve(label_set, label_set.digest, label_set.definition, [found[part] for part in parts])
         return "ok" if missing else None
 
-    async def _made(self, build: _Build, part: Part, images: Mapping[str, bytes]) -> PartEmbeddings:
+    async def _made(self, build: _Build, part: Part) -> PartEmbeddings:
         """The embeddings of a part. While their rows wait for the rate, others build."""
         label_set = build.label_set
         if part not in build.paid:
             await self._pay(part.prompts + part.images)
             build.paid.add(part)
         async with self._turns.turn(caller()):
-            stored = await self._stored(label_set.version, [part], label_set.dim)
+            stored = await self._stored(label_set, label_set.version, [part])
             if part in stored:  # another gateway has made it meanwhile
                 return stored[part]
-            made = await encode(label_set.model, label_set.definition, part, images)
+            made = await encode(label_set.model, build.contents, part)
+        use = None if label_set.read_only else label_set.digest
         with suppress(StoreUnavailable):  # then whoever needs it next makes it again
-            await self._shelf.add(label_set.version, label_set.use, part, made)
+            await self.shelf.add(label_set.version, use, part, made)
         return made
 
     async def _pay(self, rows: int) -> None:
@@ -181,32 +174,22 @@ class Builds:
 
         Raises LabelSetFailed: the key was removed.
         """
-        if self._charge is None:
+        if self.charge is None:
             return
         try:
             for _ in range(rows):
-                await when_there_is_room(partial(self._charge, 1))
+                await when_there_is_room(partial(self.charge, 1))
         except (Unauthenticated, PermissionDenied):
             raise LabelSetFailed(
                 "the key that put it was removed before its build was complete: put it again."
             ) from None
 
-    async def _images(self, label_set: LabelSet) -> Mapping[str, bytes]:
-        """The files of its examples by their SHA-256."""
-        if label_set.images is not None:
-            return label_set.images
-        images = await self._shelf.images(label_set.name)
-        if not images.keys() >= {*label_set.definition.examples}:
-            raise LabelSetFailed(CANNOT_BE_READ)
-        return images
-
 
 async def _serve(
-    label_set: LabelSet, digest: str, definition: Definition, found: Mapping[Part, PartEmbeddings]
+    label_set: LabelSet, digest: str, definition: Definition, parts: Sequence[PartEmbeddings]
 ) -> None:
-    parts, model = parts_of(definition), label_set.model
-    embeddings = PartEmbeddings.joined(parts, found) if parts else None
+    """`parts`: the embeddings of all parts of the definition."""
     label_set.served = await asyncio.to_thread(
-        served_set, label_set.name, digest, definition, embeddings, model
+        served_set, label_set.name, digest, definition, parts, label_set.model
     )
     label_set.failure = None

@@ -14,14 +14,14 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from clipserve.application.label_sets.builds import CANNOT_BE_READ, Builds, Charge
-from clipserve.application.label_sets.definition import Definition, version_of
+from clipserve.application.label_sets.builds import Builds, Charge
+from clipserve.application.label_sets.definition import Contents, Definition, version_of
 from clipserve.application.label_sets.entry import STATES, LabelSet
-from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.request import Resolved
+from clipserve.application.label_sets.folder import FileSet, Folder
 from clipserve.application.label_sets.shelf import Pointer, Shelf
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
+from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import ended, kept_running
 from clipserve.errors import ClipError, StoreUnavailable
 from clipserve.telemetry.log import logger
@@ -58,11 +58,9 @@ class Catalog:
         self._folder = folder
         self._metrics = metrics
         self._builds = Builds(self._shelf, metrics, self._note, charge)
-        self._putters: dict[
-            str, tuple[float, str]
-        ] = {}  # of sets that were put here: when, and by which caller
-        self._revision: int | None = None
-        self._files: Mapping[str, LabelSet] = {}
+        self._putters: dict[str, tuple[float, str]] = {}  # when a set was put here, and by which caller
+        self._revision: str | None = None
+        self._files: Mapping[str, FileSet] = {}
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self._without_model: set[str] = set()
@@ -76,10 +74,9 @@ class Catalog:
 
     async def aclose(self) -> None:
         """Stop following changes, cancel all builds, and close the store."""
-        running = [entry.task for entry in self.entries.values() if entry.task]
-        running += [self._following] if self._following else []
+        tasks = [self._following, *(entry.task for entry in self.entries.values())]
         self._following = None
-        await ended(running)
+        await ended([task for task in tasks if task])
         await self._store.aclose()
 
     async def settled(self, name: str) -> None:
@@ -87,21 +84,24 @@ class Catalog:
         while (entry := self.entries.get(name)) and entry.state == "building":
             await self._changed.wait()
 
-    async def put(self, name: str, wanted: Resolved, fingerprint: str, size: int, payer: str | None) -> None:
+    async def put(
+        self, name: str, model: ServedModel, contents: Contents, size: int, payer: str | None
+    ) -> None:
         """Store a label set, and begin its build; see `Pointer`. Raises StoreUnavailable."""
         entry, now = self.entries.get(name), time.time()
-        former = entry.served if entry and entry.served and entry.served.digest != wanted.digest else None
+        former = entry.served if entry and entry.served and entry.served.digest != contents.digest else None
+        if former:
+            contents = contents._replace(former=former.definition)
         pointer = Pointer(
-            digest=wanted.digest,
+            digest=contents.digest,
             former=former.digest if former else None,
             size=size,
             put=now,
             payer=payer,
-            pays_for=version_of(wanted.digest, fingerprint),
+            pays_for=version_of(contents.digest, model.fingerprint),
         )
         self._putters[name] = now, caller()  # another's refresh may begin the build
-        definition = former.definition if former else None
-        await self._shelf.keep(name, pointer, wanted.stored, definition, wanted.images.values())
+        await self._shelf.keep(name, pointer, contents)
         await self.refresh()
         await self._sweep()
 
@@ -129,9 +129,7 @@ class Catalog:
         """Keep what is served here in the cache, and delete what nobody needs; see `Shelf`."""
         served = [(entry.served, entry.read_only) for entry in self.entries.values() if entry.served]
         with suppress(StoreUnavailable):  # what is left is found the next time
-            await self._shelf.sweep(
-                {each.version: None if of_file else each.digest for each, of_file in served}
-            )
+            await self._shelf.sweep({of.version: None if of_file else of.digest for of, of_file in served})
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
@@ -145,40 +143,42 @@ class Catalog:
                 revision = await self._store.revision()
                 pointers = await self._shelf.pointers()
             except StoreUnavailable:
-                stored = [name for name, entry in self.entries.items() if not entry.read_only]
-                await self._follow_files(files, stored)
+                await self._load_files(files, {n for n, entry in self.entries.items() if not entry.read_only})
                 raise
-            await self._follow_files(files, pointers)
+            await self._load_files(files, pointers)
             self.sizes = {name: pointer.size if pointer else 0 for name, pointer in pointers.items()}
             for name in pointers.keys() - files.keys():
-                await self._load(name, pointers[name], revision)
+                await self._load(name, pointers[name])
             self._revision, self.loaded = revision, True
             self._note()
 
-    async def _follow_files(self, files: Mapping[str, LabelSet], stored: Collection[str]) -> None:
-        for name in self.entries.keys() - files.keys() - set(stored):
+    async def _load_files(self, files: Mapping[str, FileSet], stored: Collection[str]) -> None:
+        """Load the files, and drop what is neither in a file nor `stored`."""
+        for name in self.entries.keys() - files.keys() - {*stored}:
             self._drop(name)
-        for name, label_set in files.items():
-            if not self._is_wanted(name, label_set.digest, None):
-                await self._want(label_set)
+        for name, (model, contents) in files.items():
+            if not self._is_wanted(name, contents.digest, None):
+                await self._want(name, model, contents, None)
         self._files = files
         self._note()
 
-    async def _load(self, name: str, pointer: Pointer | None, revision: int) -> None:
+    async def _load(self, name: str, pointer: Pointer | None) -> None:
+        if pointer and self._is_wanted(name, pointer.digest, pointer):
+            return
         try:
             if pointer is None:
                 raise ValueError("its pointer is damaged")
-            if self._is_wanted(name, pointer.digest, pointer):
-                return
-            definition = await self._shelf.definition(name, pointer.digest)
-            if model := self._models.get(definition.model):
-                await self._want(LabelSet(name, model, pointer.digest, definition, pointer))
+            contents = await self._shelf.contents(name, pointer)
+            if model := self._models.get(contents.definition.model):
+                await self._want(name, model, contents, pointer)
             else:
-                self._miss_model(name, definition.model)
+                self._miss_model(name, contents.definition.model)
         except StoreUnavailable:
             raise
-        except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
-            if await self._store.revision() == revision:  # else it may just have been replaced
+        except (
+            Exception
+        ):  # a row that a later version has written, or a damaged disk: the other sets are well
+            if (await self._shelf.pointers()).get(name, ...) == pointer:  # else it was just replaced
                 self._unreadable(name)
 
     def _unreadable(self, name: str) -> None:
@@ -189,9 +189,9 @@ class Catalog:
         logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
         self._drop(name)
         model = former.model if former else next(iter(self._models.values()))
-        entry = LabelSet(name, model, "", Definition(model=model.name, labels=[]))
+        entry = LabelSet(name, model, "", Definition(model=model.name, labels=[]), Pointer(digest=""))
         entry.served = former.served if former else None
-        entry.fail(ClipError(CANNOT_BE_READ), final=True)
+        entry.fail(ClipError("its stored data cannot be read: put it again, or delete it."), final=True)
         self.entries[name] = entry
 
     def _miss_model(self, name: str, model: str) -> None:
@@ -204,13 +204,13 @@ class Catalog:
         entry = self.entries.get(name)
         return entry is not None and entry.is_wanted(digest, pointer)
 
-    async def _want(self, entry: LabelSet) -> None:
-        former = self._drop(entry.name)
-        if former and former.model is entry.model:  # one of another model is not served any more
+    async def _want(self, name: str, model: ServedModel, contents: Contents, pointer: Pointer | None) -> None:
+        entry, former = LabelSet(name, model, contents.digest, contents.definition, pointer), self._drop(name)
+        if former and former.model is model:  # one of another model is not served any more
             entry.served = former.served
-        self.entries[entry.name] = entry
-        put, putter = self._putters.get(entry.name, (None, None))
-        await self._builds.take(entry, putter if entry.pointer and entry.pointer.put == put else None)
+        self.entries[name] = entry
+        put, putter = self._putters.get(name, (None, None))
+        await self._builds.take(entry, contents, putter if pointer and pointer.put == put else None)
 
     def _drop(self, name: str) -> LabelSet | None:
         former = self.entries.pop(name, None)

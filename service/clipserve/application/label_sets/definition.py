@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.clip.prompts import SLOT, fill
+from clipserve.errors import InvalidInput
 
 _DIGEST, _VERSION = 32, 16  # hexadecimal digits
 _OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
@@ -46,9 +51,32 @@ class Definition(LabelSetFields):
         of_labels = [label.prompts or self.templates for label in self.labels]
         return of_labels + [self.templates] * len(self.background)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unusual in it, in sentences for people."""
+        with_examples = sum(bool(label.examples) for label in self.labels)
+        found = []
+        if self.example_weight and 0 < with_examples < len(self.labels):
+            found.append(
+                f"{with_examples} of {len(self.labels)} labels have examples. An image is more similar to images "
+                "than to texts, so these labels have higher scores: give examples to all, or to none."
+            )
+        if self.example_weight and with_examples and self.background:
+            found.append(
+                "background labels have no examples, and so have lower scores than labels with examples: use a "
+                "threshold in place of them."
+            )
+        return tuple(found)
+
     def fits(self, fingerprint: str) -> bool:
         """Whether it can be served with this model: weights are of one fingerprint, prompts and examples of any."""
         return self.weights is None or self.expect_fingerprint == fingerprint
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float32]:
+        """The trained weights, float32 [K, D]."""
+        weights = binascii.a2b_base64(self.weights or "")
+        return np.frombuffer(weights, "<f4").reshape(len(self.labels), -1)
 
     def to_bytes(self) -> bytes:
         """JSON; equal definitions give equal bytes."""
@@ -59,6 +87,28 @@ class Definition(LabelSetFields):
     def from_bytes(cls, stored: bytes) -> Definition:
         """Parse a stored definition. Raises ValueError: it is damaged, or of a later version of the service."""
         return cls.model_validate_json(stored)
+
+
+class Contents(NamedTuple):
+    """All that a label set is made of, checked.
+
+    Attributes:
+        digest: of the definition.
+        images: the examples by their SHA-256.
+        size: bytes of the definition and the images.
+        former: the definition that is served until this one is built.
+    """
+
+    definition: Definition
+    digest: str
+    images: Mapping[str, bytes]
+    size: int
+    former: Definition | None = None
+
+
+def no_cosines(what: str) -> InvalidInput:
+    """The error of a request for cosines as scores, by which no classifier is trained. `what`: has the weights."""
+    return InvalidInput(f"{what} has trained weights, and its score is no cosine: take softmax or sigmoid.")
 
 
 def digest_of(definition: bytes) -> str:

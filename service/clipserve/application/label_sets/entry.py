@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -27,7 +26,6 @@ class LabelSet:
     Attributes:
         digest, version: of `definition`; empty: the stored definition is unreadable.
         pointer: the pointer in the store; None: the set comes from a file.
-        images: the examples of a file, by their SHA-256; None: they are in the store.
         served: the set that requests use, an older version during a build; None: there is none yet.
         prompts, prompts_done: the number of prompts of `version`, and of those that are encoded.
         failure: why the last build failed. `final`: whether a retry would fail too.
@@ -37,8 +35,7 @@ class LabelSet:
     model: ServedModel
     digest: str
     definition: Definition
-    pointer: Pointer | None = None
-    images: Mapping[str, bytes] | None = None
+    pointer: Pointer | None
     served: ServedSet | None = None
     done: int = 0
     failure: ClipError | None = None
@@ -57,18 +54,9 @@ class LabelSet:
         return self.model.fingerprint
 
     @property
-    def dim(self) -> int:
-        return self.model.manifest.embed_dim
-
-    @property
     def read_only(self) -> bool:
         """Whether the set comes from a file."""
-        return self.images is not None
-
-    @property
-    def use(self) -> str | None:
-        """What the embeddings of `version` are for; see `Use`."""
-        return None if self.read_only else self.digest
+        return self.pointer is None
 
     @property
     def built(self) -> ServedSet | None:
@@ -76,22 +64,18 @@ class LabelSet:
         return self.served if self.served and self.served.version == self.version else None
 
     @property
-    def ready(self) -> bool:
-        return self.built is not None
+    def served_version(self) -> str | None:
+        return self.served.version if self.served else None
 
     @property
     def state(self) -> State:
-        if self.ready:
+        if self.built:
             return "ready"
         return "failed" if self.failure else "building"
 
     @property
     def prompts_done(self) -> int:
-        return self.prompts if self.ready else self.done
-
-    @property
-    def served_version(self) -> str | None:
-        return self.served.version if self.served else None
+        return self.prompts if self.built else self.done
 
     @property
     def error(self) -> str | None:
@@ -105,37 +89,28 @@ class LabelSet:
         return max(1.0, (time.monotonic() - self.began) / self.done * (self.prompts - self.done))
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """Warnings about the definition, for people."""
-        definition, labels = self.definition, self.definition.labels
-        with_examples = sum(bool(label.examples) for label in labels)
-        odd = []
-        if definition.example_weight and 0 < with_examples < len(labels):
-            odd.append(
-                f"{with_examples} of {len(labels)} labels have examples. An image is more similar to images "
-                "than to texts, so these labels have higher scores: give examples to all, or to none."
-            )
-        if definition.example_weight and with_examples and definition.background:
-            odd.append(
-                "background labels have no examples, and so have lower scores than labels with examples: use a "
-                "threshold in place of them."
-            )
-        return tuple(odd)
-
-    @property
     def payer(self) -> str | None:
         """The SHA-256 of the key that pays for the build; None: it is free."""
         return self.pointer.payer if self.pointer and self.pointer.pays_for == self.version else None
+
+    def is_fresh(self, seconds: float) -> bool:
+        """Whether this version was put that recently, here or at another gateway. Clocks may differ."""
+        pointer = self.pointer
+        return (
+            pointer is not None
+            and pointer.pays_for == self.version
+            and 0 <= time.time() - pointer.put < seconds
+        )
 
     def is_wanted(self, digest: str, pointer: Pointer | None) -> bool:
         """Whether it is what this pointer names, and served or on its way. `pointer`: None: a file has it.
 
         It is not if another key has put an unfinished set again, or if one that has failed for good is put again.
         """
-        begun = self.ready or self.final or self.task
+        begun = self.built or self.final or self.task
         if self.digest != digest or self.read_only != (pointer is None) or not begun:
             return False
-        if self.ready or not pointer or not self.pointer:
+        if self.built or not pointer or not self.pointer:
             return True
         return pointer.put == self.pointer.put if self.final else pointer.payer == self.pointer.payer
 

@@ -20,14 +20,17 @@ from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import Choice
-from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.definition import Contents
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
 from clipserve.application.models import Models
-from clipserve.errors import ClipError, InvalidInput, UndecodableImage
+from clipserve.application.served_model import ServedModel
+from clipserve.errors import ClipError, UndecodableImage
+from clipserve.files import read_bounded
 from clipserve.telemetry.log import logger
 
 _SUFFIXES = (".toml", ".json")
 
+FileSet = tuple[ServedModel, Contents]
 Signature = dict[str, tuple[int, int, int]]  # name of a file -> inode, time of its change, size
 
 
@@ -39,10 +42,10 @@ class Folder:
     limits: RequestLimits
     own_limits: LabelSetLimits
     _read: Signature = field(default_factory=dict)
-    _sets: dict[str, LabelSet] = field(default_factory=dict)
+    _sets: dict[str, FileSet] = field(default_factory=dict)
     _lost: bool = False
 
-    async def read(self, models: Models) -> Mapping[str, LabelSet]:
+    async def read(self, models: Models) -> Mapping[str, FileSet]:
         """The label sets by name, from the last valid contents. The same object while no file changes."""
         return await asyncio.to_thread(self._sets_of, models)
 
@@ -61,7 +64,7 @@ class Folder:
         self._lost = False
         return found
 
-    def _sets_of(self, models: Models) -> dict[str, LabelSet]:
+    def _sets_of(self, models: Models) -> dict[str, FileSet]:
         signature = self._signature()
         if signature == self._read:
             return self._sets
@@ -77,15 +80,16 @@ class Folder:
         self._read, self._sets = signature, sets
         return sets
 
-    def _label_set(self, file: Path, models: Models) -> LabelSet:
+    def _label_set(self, file: Path, models: Models) -> FileSet:
         text = self._bytes(file.name).decode()
         fields: dict[str, Any] = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
         request = put_request(file.stem, LabelSetFields.model_validate(fields), self._image)
         # One that was trained for another fingerprint is not to vanish: it fails, and says why.
-        own = request if request.fields.weights is None else Choice(model=request.model)
-        model = models.find(own)
-        wanted = request.resolved(model.manifest, self.limits, self.own_limits)
-        return LabelSet(file.stem, model, wanted.digest, wanted.definition, images=wanted.images)
+        fields_or_model = (
+            request.fields if request.fields.weights is None else Choice(model=request.fields.model)
+        )
+        model = models.find(fields_or_model)
+        return model, request.contents(model.manifest, self.limits, self.own_limits)
 
     def _image(self, name: str) -> ImageInput:
         try:
@@ -97,11 +101,7 @@ class Folder:
         """Of a file in the folder, and nowhere else."""
         if Path(name).name != name:
             raise ValueError("not a name of a file")
-        with (self.path / name).open("rb") as file:
-            content = file.read(self.own_limits.max_label_set_bytes + 1)
-        if len(content) > self.own_limits.max_label_set_bytes:
-            raise InvalidInput(f"the file has more than {self.own_limits.max_label_set_bytes:,} bytes.")
-        return content
+        return read_bounded(self.path / name, self.own_limits.max_label_set_bytes)
 
     def _say_wrong(self, file: str, error: Exception) -> None:
         reason = str(error)

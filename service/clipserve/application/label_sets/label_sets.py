@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
 
 from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets.catalog import Catalog
@@ -17,7 +19,7 @@ from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.models import Models
 from clipserve.application.taking_turns import Turns
 from clipserve.concurrency import SideThread
-from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet
+from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet, check_limit
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
@@ -27,38 +29,30 @@ _SHOWN_NAMES = 10
 _CHANGES = 4  # puts and deletions at a time, until they are stored
 
 
+@dataclass
 class LabelSets:
     """Puts, shows, deletes and finds label sets. `started`: whether `start` has returned."""
 
-    def __init__(
-        self,
-        models: Models,
-        catalog: Catalog,
-        side: SideThread,
-        limits: RequestLimits,
-        own_limits: LabelSetLimits,
-        metrics: Metrics,
-    ) -> None:
-        self._models = models
-        self._catalog = catalog
-        self._side = side
-        self._limits = limits
-        self._own_limits = own_limits
-        self._metrics = metrics
-        self._turns = Turns(_CHANGES)
-        self.started = False
+    models: Models
+    catalog: Catalog
+    side: SideThread
+    limits: RequestLimits
+    own_limits: LabelSetLimits
+    metrics: Metrics
+    started: bool = False
+    _turns: Turns = field(default_factory=partial(Turns, _CHANGES))
 
     async def start(self) -> None:
         """Load the stored label sets. Call it after the models have started.
 
         The service starts even if the store is not available.
         """
-        await self._catalog.start()
+        await self.catalog.start()
         self.started = True
 
     async def aclose(self) -> None:
         """Stop the builds and close the store."""
-        await self._catalog.aclose()
+        await self.catalog.aclose()
 
     async def find(self, names: Sequence[str]) -> list[ServedSet]:
         """The served label sets of these names. `names`: each a name, or name@version.
@@ -77,15 +71,15 @@ class LabelSets:
                 async with asyncio.timeout(_PART_FOR_BUILD * remaining(math.inf)):
                     for entry in entries:
                         if entry.served is None:
-                            await self._catalog.settled(entry.name)
+                            await self.catalog.settled(entry.name)
         found = [self._find(*name.partition("@")[::2]) for name in names]
-        self._metrics.label_sets_used.inc(len(found))
+        self.metrics.label_sets_used.inc(len(found))
         return found
 
     def all(self) -> list[LabelSet]:
         """All label sets, by name. Raises StoreUnavailable: the store has not been read yet."""
         self._check_loaded()
-        return [copy(entry) for _, entry in sorted(self._catalog.entries.items())]
+        return [copy(entry) for _, entry in sorted(self.catalog.entries.items())]
 
     def get(self, name: str) -> LabelSet:
         """One label set. Raises UnknownLabelSet; StoreUnavailable: the store has not been read yet."""
@@ -108,25 +102,25 @@ class LabelSets:
             await self._put(request)
         with suppress(TimeoutError):
             async with asyncio.timeout(_WAIT_SECONDS):
-                await self._catalog.settled(request.name)
+                await self.catalog.settled(request.name)
         return self.get(request.name)
 
     async def _put(self, request: PutRequest) -> None:
-        model = self._models.find(request)
-        limits = self._limits, self._own_limits
-        wanted = await self._side.call(request.resolved, model.manifest, *limits, short=False)
-        definition, images = wanted.definition, wanted.images
+        model = self.models.find(request.fields)
+        limits = self.limits, self.own_limits
+        contents = await self.side.call(request.contents, model.manifest, *limits, short=False)
         self._check_writable(request.name)
         payer = None
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
-        await check(model, definition, images)
-        await self._catalog.refresh()
-        vectors_size = 4 * model.manifest.embed_dim * (len(definition.names) + len(definition.examples))
-        size = len(wanted.stored) + sum(map(len, images.values())) + vectors_size
+        await check(model, contents)
+        await self.catalog.refresh()
+        definition = contents.definition
+        vectors = len(definition.names) + len(definition.examples)
+        size = contents.size + 4 * model.manifest.embed_dim * vectors
         self._check_room(request.name, size)
-        await self._catalog.put(request.name, wanted, model.fingerprint, size, payer)
+        await self.catalog.put(request.name, model, contents, size, payer)
 
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
@@ -134,32 +128,23 @@ class LabelSets:
         self._check_loaded()
         self._check_writable(name)
         async with self._turns.turn(caller()):
-            if not await self._catalog.delete(name):
+            if not await self.catalog.delete(name):
                 raise self._unknown(name)
 
     def _check_writable(self, name: str) -> None:
-        entry = self._catalog.entries.get(name)
+        entry = self.catalog.entries.get(name)
         if entry and entry.read_only:
             raise LabelSetReadOnly(f"{name} comes from a file; change the file, or choose another name.")
 
     def _check_room(self, name: str, size: int) -> None:
         """Raises TooMany: with this one of so many bytes, there are too many label sets, or they take too many."""
-        others = self._catalog.sizes.copy()
-        others.pop(name, None)
-        limits = self._own_limits
-        if (count := len(others) + 1) > limits.max_label_sets:
-            raise TooMany(
-                f"there are {len(others):,} label sets; the limit is {limits.max_label_sets:,}. Delete one.",
-                limit=limits.max_label_sets,
-                actual=count,
-            )
-        if (all_bytes := size + sum(others.values())) > limits.max_label_sets_bytes:
-            raise TooMany(
-                f"all label sets would have {all_bytes:,} bytes; the limit is {limits.max_label_sets_bytes:,}. "
-                "Delete one.",
-                limit=limits.max_label_sets_bytes,
-                actual=all_bytes,
-            )
+        sizes = self.catalog.sizes | {name: size}
+        limits, all_bytes = self.own_limits, sum(sizes.values())
+        there = "there would be {:,} label sets, so delete one"
+        check_limit(TooMany, there, len(sizes), limits.max_label_sets)
+        check_limit(
+            TooMany, "all would have {:,} bytes, so delete one", all_bytes, limits.max_label_sets_bytes
+        )
 
     def _find(self, name: str, version: str) -> ServedSet:
         entry = self._entry(name)
@@ -173,17 +158,17 @@ class LabelSets:
         return served
 
     def _entry(self, name: str) -> LabelSet:
-        entry = self._catalog.entries.get(name)
+        entry = self.catalog.entries.get(name)
         if entry is None:
             self._check_loaded()
             raise self._unknown(name)
         return entry
 
     def _check_loaded(self) -> None:
-        if not self._catalog.loaded:
+        if not self.catalog.loaded:
             raise StoreUnavailable("label sets could not be read yet. Try again later.")
 
     def _unknown(self, name: str) -> UnknownLabelSet:
-        known = sorted(self._catalog.entries)
+        known = sorted(self.catalog.entries)
         shown = ", ".join(known[:_SHOWN_NAMES]) + (", ..." if len(known) > _SHOWN_NAMES else "")
         return UnknownLabelSet(f"there is no label set {name[:64]!r}. There are: {shown or 'none'}.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,14 @@ import numpy.typing as npt
 from clipserve.application.label_sets.definition import Definition
 from clipserve.clip.zeroshot import FloatArray
 
-# In one part: a quarter of a second of a slow encoder, after which a build that is not wanted any more can end.
+# The prompts of a part: a quarter of a second of a slow encoder, after which an unwanted build can end. An image
+# takes as long as some prompts.
 _PROMPTS = 256
-_IMAGES = 16
+_PROMPTS_OF_AN_IMAGE = 16
 _CHECKSUM = 32  # bytes
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Some of the names of a definition, or some of its examples.
 
     Attributes:
@@ -29,7 +30,7 @@ class Part:
 
     start: int
     stop: int
-    prompts: int = 0
+    prompts: int
     images: int = 0
 
     @property
@@ -40,30 +41,31 @@ class Part:
 
 def parts_of(definition: Definition) -> list[Part]:
     """All parts of a definition, in order; none if it has trained weights."""
-    return [] if definition.weights is not None else [*_texts(definition), *_examples(definition)]
+    if definition.weights is not None:
+        return []
+    counts, examples = definition.prompt_counts(), [_PROMPTS_OF_AN_IMAGE] * len(definition.examples)
+    of_names = [Part(start, stop, prompts) for start, stop, prompts in _groups(counts)]
+    first = len(counts)
+    return of_names + [
+        Part(first + start, first + stop, 0, stop - start) for start, stop, _ in _groups(examples)
+    ]
 
 
-def _texts(definition: Definition) -> Iterator[Part]:
-    start, prompts, counts = 0, 0, definition.prompt_counts()
-    for position, count in enumerate(counts):
-        if prompts and prompts + count > _PROMPTS:
-            yield Part(start, position, prompts)
-            start, prompts = position, 0
-        prompts += count
-    yield Part(start, len(counts), prompts)
-
-
-def _examples(definition: Definition) -> Iterator[Part]:
-    first = len(definition.names)
-    end = first + len(definition.examples)
-    for start in range(first, end, _IMAGES):
-        stop = min(start + _IMAGES, end)
-        yield Part(start, stop, images=stop - start)
+def _groups(costs: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Start and stop of neighbours that cost at most `_PROMPTS` together, or of a single one; and their cost."""
+    start, together = 0, 0
+    for position, cost in enumerate(costs):
+        if together and together + cost > _PROMPTS:
+            yield start, position, together
+            start, together = position, 0
+        together += cost
+    if together:
+        yield start, len(costs), together
 
 
 @dataclass(frozen=True)
 class PartEmbeddings:
-    """The embeddings of a part, or of a whole definition.
+    """The embeddings of a part.
 
     Attributes:
         rows: float32 [n, D], for each name the mean of its prompts, then those of the examples.
@@ -72,15 +74,6 @@ class PartEmbeddings:
 
     rows: FloatArray
     truncated: npt.NDArray[np.bool_]
-
-    @classmethod
-    def joined(cls, parts: list[Part], embeddings: Mapping[Part, PartEmbeddings]) -> PartEmbeddings:
-        """Those of all parts, in this order."""
-        of_parts = [embeddings[part] for part in parts]
-        return cls(
-            np.concatenate([part.rows for part in of_parts]),
-            np.concatenate([part.truncated for part in of_parts]),
-        )
 
     def to_bytes(self) -> bytes:
         """A SHA-256 of all that follows, the rows as little-endian numbers, and a byte for each of `truncated`."""

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from clipserve.api.fields import ImageInput
-from clipserve.api.label_sets import MAX_ID, LabelFields, LabelSetFields
-from clipserve.api.limits import (
-    RequestLimits,
-    at_most,
-    chars_at_most,
-    check_fields,
-    check_labels,
-    check_range,
-)
-from clipserve.api.requests import Choice
-from clipserve.application.label_sets.definition import Definition, digest_of
-from clipserve.application.label_sets.trained import check_trained
+from clipserve.api.label_sets import MAX_ID, MAX_WEIGHT, LabelFields, LabelSetFields
+from clipserve.api.limits import RequestLimits, at_most, check_fields, check_labels
+from clipserve.application.label_sets.definition import Contents, Definition, digest_of, no_cosines
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, slots_in
-from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput
+from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling
+from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, check_limit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -41,14 +35,14 @@ class LabelSetLimits:
 
 
 @dataclass(frozen=True)
-class PutRequest(Choice):
+class PutRequest:
     """A label set to store under a name. `examples`: for each label image files, or their errors."""
 
     name: str
     fields: LabelSetFields
     examples: Sequence[Sequence[ImageInput]]
 
-    def resolved(self, manifest: ModelManifest, limits: RequestLimits, own: LabelSetLimits) -> Resolved:
+    def contents(self, manifest: ModelManifest, limits: RequestLimits, of_sets: LabelSetLimits) -> Contents:
         """Check the label set, and fill in the model's defaults.
 
         Raises:
@@ -58,53 +52,34 @@ class PutRequest(Choice):
         fields = self.fields
         if not fields.labels:
             raise InvalidInput("there is nothing to choose from: give at least one label.")
-        given = [each if isinstance(each, LabelFields) else LabelFields(label=each) for each in fields.labels]
-        check_labels([each.label for each in given], fields.background, limits)
+        given = [_with_fields(label) for label in fields.labels]
+        check_labels([label.label for label in given], fields.background, limits)
         check_fields(fields, limits)
         _check_each(given, limits)
-        check_trained(fields, given, manifest)
-        at_most("example images", sum(map(len, self.examples)), own.max_label_set_examples)
+        _check_trained(fields, given, manifest)
+        at_most("example images", sum(map(len, self.examples)), of_sets.max_label_set_examples)
         images: dict[str, bytes] = {}
-        labels = [
-            each.model_copy(
-                update={
-                    "prompts": [*map(one_spelling, each.prompts)],
-                    "examples": [*_kept(files, index, images)],
-                }
-            )
-            for index, (each, files) in enumerate(zip(given, self.examples, strict=True))
-        ]
+        labels = []
+        for index, (label, files) in enumerate(zip(given, self.examples, strict=True)):
+            prompts, examples = [*map(one_spelling, label.prompts)], [*_kept(files, index, images)]
+            labels.append(label.model_copy(update={"prompts": prompts, "examples": examples}))
         templates: Sequence[str] = ()
         if fields.weights is None:
-            by_template = [each.label for each in labels if not each.prompts]
-            by_template += fields.background
+            by_template = [*(label.label for label in labels if not label.prompts), *fields.background]
             templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)
-        at_most("prompts (labels x templates)", sum(definition.prompt_counts()), own.max_label_set_prompts)
+        prompts_in_all = sum(definition.prompt_counts())
+        at_most("prompts (labels x templates)", prompts_in_all, of_sets.max_label_set_prompts)
         stored = definition.to_bytes()
         size = len(stored) + sum(map(len, images.values()))
-        at_most("bytes in the label set", size, own.max_label_set_bytes)
-        return Resolved(definition, stored, digest_of(stored), images)
-
-
-class Resolved(NamedTuple):
-    """A checked label set. `stored`: the definition's bytes. `digest`: of these. `images`: by their SHA-256."""
-
-    definition: Definition
-    stored: bytes
-    digest: str
-    images: dict[str, bytes]
+        at_most("bytes in the label set", size, of_sets.max_label_set_bytes)
+        return Contents(definition, digest_of(stored), images, size)
 
 
 def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageInput]) -> PutRequest:
     """Make a request. `image`: an entry of `examples` in the front's form -> the image."""
-    examples = [
-        [*map(image, each.examples)] if isinstance(each, LabelFields) else [] for each in fields.labels
-    ]
-    return PutRequest(
-        name, fields, examples, model=fields.model, expect_fingerprint=fields.expect_fingerprint
-    )
+    return PutRequest(name, fields, [[*map(image, _with_fields(label).examples)] for label in fields.labels])
 
 
 def check_name(name: str) -> None:
@@ -118,47 +93,98 @@ def check_name(name: str) -> None:
 
 def of_example(error: ClipError, label: int, example: int) -> ClipError:
     """The error of an example image, as an error of its label."""
-    own = error.at(label)
-    own.detail = f"example {example} of label {label}: {error.detail}"
-    own.args = (own.detail,)
-    return own
+    return error.at(label, f"example {example} of label {label}: ")
+
+
+def _with_fields(label: str | LabelFields) -> LabelFields:
+    return LabelFields.model_construct(label=label) if isinstance(label, str) else label
 
 
 def _check_each(labels: Sequence[LabelFields], limits: RequestLimits) -> None:
-    ids: dict[str, int] = {}
-    for index, each in enumerate(labels):
-        _check_id(each.id, index, ids)
-        check_range(f"threshold of label {index}", each.threshold, -1.0, 1.0)
-        at_most(f"prompts of label {index}", len(each.prompts), limits.max_templates)
-        if len(set(map(one_spelling, each.prompts))) < len(each.prompts):
-            raise InvalidInput(f"label {index} has a prompt twice.", index=index)
-        for prompt in each.prompts:
-            _check_prompt(prompt, len(each.label), index, limits)
+    ids: dict[str | None, int] = {}
+    for index, label in enumerate(labels):
+        try:
+            _check_label(label, limits)
+        except InvalidInput as error:
+            raise error.at(index, f"label {index}: ") from None
+        if label.id is not None and (first := ids.setdefault(label.id, index)) != index:
+            raise InvalidInput(f"the id of label {index} is that of label {first} too.", index=index)
 
 
-def _check_id(own: str | None, index: int, ids: dict[str, int]) -> None:
-    if own is None:
+def _check_label(label: LabelFields, limits: RequestLimits) -> None:
+    check_fields(label, limits)
+    if label.id is not None:
+        if not label.id.strip() or not label.id.isprintable():
+            raise InvalidInput("its id must have printable characters.")
+        check_limit(TextTooLong, "its id has {:,} characters", len(label.id), MAX_ID)
+    prompts = [*map(one_spelling, label.prompts)]
+    if len(set(prompts)) < len(prompts):
+        raise InvalidInput("it has a prompt twice.")
+    for prompt in prompts:
+        if not prompt.strip():
+            raise InvalidInput("it has an empty prompt.")
+        check_limit(BadPromptTemplate, "a prompt has {:,} slots", prompt.count(SLOT), MAX_SLOTS)
+        chars = filled_chars(prompt, len(label.label))
+        check_limit(TextTooLong, "a prompt has {:,} characters", chars, limits.max_prompt_chars)
+
+
+def _check_trained(fields: LabelSetFields, labels: Sequence[LabelFields], manifest: ModelManifest) -> None:
+    """Raises InvalidInput: weights or biases are malformed, or beside what trained weights exclude."""
+    if fields.weights is None:
+        if fields.biases:
+            raise InvalidInput("biases belong to weights: give weights too, or leave biases out.")
         return
-    if not own.strip() or not own.isprintable():
-        raise InvalidInput(f"the id of label {index} must have printable characters.", index=index)
-    chars_at_most(f"the id of label {index}", len(own), MAX_ID, index)
-    if own in ids:
-        raise InvalidInput(f"the id of label {index} is that of label {ids[own]} too.", index=index)
-    ids[own] = index
-
-
-def _check_prompt(prompt: str, label_chars: int, index: int, limits: RequestLimits) -> None:
-    what = f"a prompt of label {index}"
-    if not prompt.strip():
-        raise InvalidInput(f"{what} is empty.", index=index)
-    if (slots := slots_in(prompt)) > MAX_SLOTS:
-        raise BadPromptTemplate(
-            f"{what} has {slots:,} slots {SLOT}; the limit is {MAX_SLOTS}.",
-            limit=MAX_SLOTS,
-            actual=slots,
-            index=index,
+    if not fields.expect_fingerprint:
+        raise InvalidInput(
+            "weights are of one model, and mean nothing for another: give its fingerprint, expect_fingerprint."
         )
-    chars_at_most(what, filled_chars(one_spelling(prompt), label_chars), limits.max_prompt_chars, index)
+    if fields.scoring == "cosine":
+        raise no_cosines("the set")
+    for name in ("templates", "background", "truncate"):
+        if getattr(fields, name):
+            raise InvalidInput(f"a set has weights or {name}, and not both: leave out one of them.")
+    for index, label in enumerate(labels):
+        for name in ("prompts", "examples"):
+            if getattr(label, name):
+                detail = f"label {index} has {name}, and the set has weights: leave out one of them."
+                raise InvalidInput(detail, index=index)
+    if len(fields.biases) not in (0, len(labels)):
+        raise InvalidInput(
+            f"there are {len(fields.biases):,} biases for {len(labels):,} labels: give one for each, or none.",
+            limit=len(labels),
+            actual=len(fields.biases),
+        )
+    _check_numbers("a weight", _matrix(fields.weights, len(labels), manifest))
+    _check_numbers("the bias", np.reshape(fields.biases, (-1, 1)))
+
+
+def _matrix(weights: str, labels: int, manifest: ModelManifest) -> npt.NDArray[np.float32]:
+    """The weights, float32 [labels, D]. Raises InvalidInput: they are too few or too many, or no base64."""
+    dim = manifest.embed_dim
+    wanted = 4 * labels * dim
+    if (size := len(weights) // 4 * 3 - weights[-2:].count("=")) != wanted:  # before any is decoded
+        raise InvalidInput(
+            f"weights has {size:,} bytes, and {labels:,} labels of {manifest.name} need {wanted:,}: base64 of "
+            f"float32, little-endian, {dim:,} numbers for each label.",
+            limit=wanted,
+            actual=size,
+        )
+    try:
+        return np.frombuffer(binascii.a2b_base64(weights, strict_mode=True), "<f4").reshape(labels, dim)
+    except ValueError:
+        raise InvalidInput("weights is not valid base64.") from None
+
+
+def _check_numbers(what: str, numbers: npt.NDArray[np.floating]) -> None:
+    """Raises InvalidInput: one of them, [K, n], is too large or no number."""
+    for label, place in np.argwhere(~(np.abs(numbers) <= MAX_WEIGHT))[:1].tolist():
+        value = float(numbers[label, place])
+        raise InvalidInput(
+            f"{what} of label {label} is {value:g}; it must be from {-MAX_WEIGHT:,.0f} to {MAX_WEIGHT:,.0f}.",
+            limit=MAX_WEIGHT,
+            actual=value,
+            index=label,
+        )
 
 
 def _kept(files: Sequence[ImageInput], label: int, images: dict[str, bytes]) -> Iterator[str]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.label_sets.definition import Definition, version_of
+from clipserve.application.label_sets.definition import Definition, no_cosines, version_of
 from clipserve.application.label_sets.parts import PartEmbeddings
-from clipserve.application.label_sets.trained import no_cosines, trained_classifier
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
-from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
+from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier, linear_classifier
 
 
 @dataclass(frozen=True)
@@ -43,36 +43,42 @@ class ServedSet:
 
         Raises InvalidInput: the set has trained weights, and the request asks for cosines.
         """
-        own = self.definition
-        if own.weights is not None and asked.scoring == "cosine":
+        definition = self.definition
+        if definition.weights is not None and asked.scoring == "cosine":
             raise no_cosines(self.name)
         return Ranking(
-            asked.scoring or own.scoring,
-            asked.temperature or own.temperature or 1.0,
+            asked.scoring or definition.scoring,
+            asked.temperature or definition.temperature or 1.0,
             self.thresholds if asked.threshold is None else asked.threshold,
             asked.top_k,
-            len(own.background),
+            len(definition.background),
             self.ids,
         )
 
 
 def served_set(
-    name: str, digest: str, definition: Definition, embeddings: PartEmbeddings | None, model: ServedModel
+    name: str, digest: str, definition: Definition, parts: Sequence[PartEmbeddings], model: ServedModel
 ) -> ServedSet:
-    """Make the served set of a definition. `embeddings`: of all its parts; None: it has trained weights."""
+    """Make the served set of a definition. `parts`: the embeddings of all its parts; trained weights have none."""
     loo, truncated = None, list[str]()
-    if embeddings is None:
-        classifier = trained_classifier(definition)
+    if not parts:
+        biases = np.array(definition.biases or [0.0] * len(definition.labels), np.float32)
+        classifier = linear_classifier(definition.names, definition.matrix, biases)
     else:
-        names = definition.names
-        texts, joined = embeddings.rows[: len(names)], embeddings.rows[: len(names)].copy()
+        names, rows = definition.names, np.concatenate([part.rows for part in parts])
+        texts, joined = rows[: len(names)], rows[: len(names)].copy()
         ends = np.cumsum([len(label.examples) for label in definition.labels])
-        examples = np.split(embeddings.rows[len(names) :], ends[:-1])
+        examples = np.split(rows[len(names) :], ends[:-1])
         for k, of_label in enumerate(examples):
             joined[k] = with_examples(joined[k], of_label, definition.example_weight)
         classifier = ZeroShotClassifier(names, joined, model.manifest.scoring)
         loo = leave_one_out(texts, examples, joined, definition.example_weight)
-        truncated = [name for name, cut in zip(names, embeddings.truncated, strict=False) if cut]
+        cut = np.concatenate([part.truncated for part in parts])
+        truncated = [name for name, is_cut in zip(names, cut, strict=False) if is_cut]
+    ids = tuple(label.id for label in definition.labels)
+    thresholds = [
+        definition.threshold if label.threshold is None else label.threshold for label in definition.labels
+    ]
     return ServedSet(
         name,
         digest,
@@ -81,19 +87,8 @@ def served_set(
         classifier,
         tuple(truncated),
         loo,
-        _ids(definition),
-        _thresholds(definition),
+        ids if any(ids) else (),
+        None
+        if thresholds.count(None) == len(thresholds)
+        else np.array([-np.inf if limit is None else limit for limit in thresholds], np.float32),
     )
-
-
-def _ids(definition: Definition) -> tuple[str | None, ...]:
-    ids = tuple(each.id for each in definition.labels)
-    return ids if any(ids) else ()
-
-
-def _thresholds(definition: Definition) -> FloatArray | None:
-    general = definition.threshold
-    own = [general if each.threshold is None else each.threshold for each in definition.labels]
-    if not any(each is not None for each in own):
-        return None
-    return np.array([-np.inf if each is None else each for each in own], np.float32)

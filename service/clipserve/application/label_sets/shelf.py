@@ -1,18 +1,13 @@
 """The rows of label sets in a store.
 
-    sets          name           Pointer: the wanted definition, and the former one
-    definitions   name           the wanted Definition
-    formers       name           the Definition that is served until the wanted one is built; empty: none
-    images        name           the files of the wanted definition's examples, each behind its length
-    vectors       version/part   the embeddings of a part of a definition
-    uses          version        Use: what these embeddings are for, and when they were last used
+    sets      name           Pointer, and behind it the definitions and the examples
+    vectors   version.part   the embeddings of a part of a definition
+    uses      version        Use: what these embeddings are for, and when they were last used
 
-The first four are a label set. They are written and deleted together, and a definition or an image is what the
-pointer names only if its digest says so: another gateway may replace the set between two reads.
-
-The other two are a cache. A version belongs to a definition and to a model's fingerprint, and with the part it
-determines the embeddings. So any gateway may write them, twice changes nothing, and what is lost is made again.
-Gateways with different models, or in the middle of an upgrade, share one store: each has its own versions.
+A row of `sets` is a label set. The other two are a cache. A version belongs to a definition and to a model's
+fingerprint, and with the part it determines the embeddings. So any gateway may write them, twice changes nothing,
+and what is lost is made again. Gateways with different models, or in the middle of an upgrade, share one store:
+each has its own versions.
 """
 
 from __future__ import annotations
@@ -20,38 +15,37 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import BaseModel
 
-from clipserve.application.label_sets.definition import Definition, digest_of
+from clipserve.application.label_sets.definition import Contents, Definition
 from clipserve.application.label_sets.parts import Part, PartEmbeddings
-from clipserve.application.label_sets.store import Key, Kind, Store
+from clipserve.application.label_sets.store import Store
 
 _DAY = 86_400.0  # seconds
 _UNUSED_SECONDS = 7 * _DAY
-_LENGTH = 8  # bytes of the length of an image
-_OF_A_SET: tuple[Kind, ...] = ("sets", "definitions", "formers", "images")
+_LENGTH = 8  # bytes of the length of a file in a body
 
 
 class _Row(BaseModel, frozen=True):
-    """A row as JSON. Reading ignores unknown fields, which a later version of the service may have added."""
+    """The head of a row, as JSON. Reading ignores unknown fields, which a later version may have added."""
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json().encode()
 
     @classmethod
-    def found(cls, stored: bytes | None) -> Self | None:
-        """Parse a row. None: the row is missing or damaged."""
+    def found(cls, stored: bytes) -> Self | None:
+        """Parse a head. None: it is damaged."""
         try:
-            return None if stored is None else cls.model_validate_json(stored)
+            return cls.model_validate_json(stored)
         except ValueError:
             return None
 
 
 class Pointer(_Row):
-    """The definition of a label set's name.
+    """What a label set's name stands for.
 
     Attributes:
         digest: of the wanted definition.
@@ -59,14 +53,16 @@ class Pointer(_Row):
         size: the bytes of the set when it is built.
         put: the time of the put, seconds since 1970.
         payer: the SHA-256 of the key that put it, and pays for the build of the version `pays_for` only.
+        checksum: the SHA-256 of the row's body.
     """
 
     digest: str
-    former: str | None
-    size: int
+    former: str | None = None
+    size: int = 0
     put: float = 0.0
     payer: str | None = None
     pays_for: str = ""
+    checksum: str = ""
 
 
 class Use(_Row):
@@ -87,57 +83,29 @@ class Shelf:
 
     async def pointers(self) -> dict[str, Pointer | None]:
         """The pointers by the names of their sets. None: a pointer is damaged."""
-        rows = await self._store.get("sets", await self._store.names("sets"))
-        return {name: Pointer.found(row) for name, row in rows.items()}
+        return {name: Pointer.found(head) for name, head in (await self._store.heads("sets")).items()}
 
-    async def definition(self, name: str, digest: str, *, former: bool = False) -> Definition:
-        """The wanted definition, or the former one. Raises ValueError: it is missing, damaged or another by now."""
-        row = (await self._store.get(kind := "formers" if former else "definitions", [name])).get(name, b"")
+    async def contents(self, name: str, pointer: Pointer) -> Contents:
+        """What this pointer is for. Raises ValueError: it is missing, damaged or another by now."""
+        body = (await self._store.bodies("sets", [name])).get(name, b"")
+        return await asyncio.to_thread(_parsed, body, pointer)
 
-        def parsed() -> Definition:
-            if digest_of(row) != digest:
-                raise ValueError(f"the row of {kind} is not what the pointer names")
-            return Definition.from_bytes(row)
-
-        return await asyncio.to_thread(parsed)
-
-    async def images(self, name: str) -> dict[str, bytes]:
-        """The stored examples by their SHA-256; of damaged ones this is another."""
-        row = (await self._store.get("images", [name])).get(name, b"")
-        return await asyncio.to_thread(
-            lambda: {hashlib.sha256(file).hexdigest(): file for file in _split(row)}
-        )
-
-    async def keep(
-        self,
-        name: str,
-        pointer: Pointer,
-        definition: bytes,
-        former: Definition | None,
-        images: Iterable[bytes],
-    ) -> None:
+    async def keep(self, name: str, pointer: Pointer, contents: Contents) -> None:
         """Store a label set. Of concurrent calls the last wins."""
-        former_row = await asyncio.to_thread(former.to_bytes) if former else b""  # weights may be megabytes
-        lengths_and_files = [part for file in images for part in (len(file).to_bytes(_LENGTH), file)]
-        await self._store.put(
-            {
-                ("sets", name): pointer.to_bytes(),
-                ("definitions", name): definition,
-                ("formers", name): former_row,
-                ("images", name): b"".join(lengths_and_files),
-            }
-        )
+        body, checksum = await asyncio.to_thread(_packed, contents)  # weights may be megabytes
+        head = pointer.model_copy(update={"checksum": checksum}).to_bytes()
+        await self._store.put("sets", name, head, body)
 
     async def forget(self, name: str) -> bool:
         """Delete a label set. False: there is no such set."""
-        return await self._store.delete([(kind, name) for kind in _OF_A_SET])
+        return await self._store.delete("sets", [name])
 
     async def embeddings(self, version: str, parts: Sequence[Part], dim: int) -> dict[Part, PartEmbeddings]:
         """The stored embeddings of these parts, without those that are missing or damaged."""
-        rows = await self._store.get("vectors", [f"{version}/{part.name}" for part in parts])
+        rows = await self._store.bodies("vectors", [f"{version}.{part.name}" for part in parts])
 
         def parsed() -> dict[Part, PartEmbeddings]:
-            stored = ((part, rows.get(f"{version}/{part.name}", b"")) for part in parts)
+            stored = ((part, rows.get(f"{version}.{part.name}", b"")) for part in parts)
             found = ((part, PartEmbeddings.from_bytes(row, part, dim)) for part, row in stored)
             return {part: embeddings for part, embeddings in found if embeddings}
 
@@ -145,9 +113,9 @@ class Shelf:
 
     async def add(self, version: str, digest: str | None, part: Part, embeddings: PartEmbeddings) -> None:
         """Store the embeddings of a part. `digest`: see `Use`."""
-        use = Use(digest=digest, last=time.time())
         row = await asyncio.to_thread(embeddings.to_bytes)
-        await self._store.put({("vectors", f"{version}/{part.name}"): row, ("uses", version): use.to_bytes()})
+        await self._store.put("uses", version, Use(digest=digest, last=time.time()).to_bytes())
+        await self._store.put("vectors", f"{version}.{part.name}", b"", row)
 
     async def sweep(self, served: Mapping[str, str | None]) -> None:
         """Delete the embeddings that belong to no pointer's definition, or that no gateway has used for a week.
@@ -155,35 +123,49 @@ class Shelf:
         `served`: the versions that are used here, with the digests of their uses. It may delete embeddings of a set
         that is being put again: they are a cache.
         """
-        now, vectors = time.time(), await self._store.names("vectors")
-        rows = await self._store.get("uses", await self._store.names("uses"))
+        now, vectors = time.time(), await self._store.heads("vectors")
+        rows = await self._store.heads("uses")
         uses = {version: use for version, row in rows.items() if (use := Use.found(row))}
-        daily = {
-            version: Use(digest=digest, last=now)
-            for version, digest in served.items()
-            if version not in uses or uses[version].last < now - _DAY
-        }
-        if daily:
-            await self._store.put({("uses", version): use.to_bytes() for version, use in daily.items()})
+        for version, digest in served.items():
+            if version not in uses or uses[version].last < now - _DAY:
+                uses[version] = Use(digest=digest, last=now)
+                await self._store.put("uses", version, uses[version].to_bytes())
         # Later than the embeddings, which are later than their pointer. One that cannot be read may name any.
         pointers = (await self.pointers()).values()
         named = {digest for pointer in pointers if pointer for digest in (pointer.digest, pointer.former)}
         needed = {
             version
-            for version, use in (uses | daily).items()
+            for version, use in uses.items()
             if use.last > now - _UNUSED_SECONDS
             and (use.digest is None or use.digest in named or None in pointers)
         }
-        unused: list[Key] = [("uses", version) for version in rows if version not in needed]
-        unused += [("vectors", name) for name in vectors if name.partition("/")[0] not in needed]
-        if unused:
-            await self._store.delete(unused)
+        if unused := [name for name in vectors if name.partition(".")[0] not in needed]:
+            await self._store.delete("vectors", unused)
+        if unused := [version for version in rows if version not in needed]:
+            await self._store.delete("uses", unused)
 
 
-def _split(row: bytes) -> Iterator[bytes]:
-    """The files of a row of `images`."""
-    start = 0
-    while start < len(row):
-        end = start + _LENGTH + int.from_bytes(row[start : start + _LENGTH])
-        yield row[start + _LENGTH : end]
+def _packed(contents: Contents) -> tuple[bytes, str]:
+    """The definition, the former one or nothing, and each example, all behind their lengths; and a checksum."""
+    former = contents.former.to_bytes() if contents.former else b""
+    files = [contents.definition.to_bytes(), former, *contents.images.values()]
+    body = b"".join(part for file in files for part in (len(file).to_bytes(_LENGTH), file))
+    return body, hashlib.sha256(body).hexdigest()
+
+
+def _parsed(body: bytes, pointer: Pointer) -> Contents:
+    if hashlib.sha256(body).hexdigest() != pointer.checksum:
+        raise ValueError("the row is not what the pointer names")
+    files, start = list[bytes](), 0
+    while start < len(body):
+        end = start + _LENGTH + int.from_bytes(body[start : start + _LENGTH])
+        files.append(body[start + _LENGTH : end])
         start = end
+    definition, former, *examples = files
+    return Contents(
+        Definition.from_bytes(definition),
+        pointer.digest,
+        {hashlib.sha256(file).hexdigest(): file for file in examples},
+        len(body),
+        Definition.from_bytes(former) if former else None,
+    )

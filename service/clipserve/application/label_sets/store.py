@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.log import logger
 
-Kind = Literal["sets", "definitions", "formers", "images", "vectors", "uses"]
-Key = tuple[Kind, str]
+Kind = Literal["sets", "vectors", "uses"]
 
 
 class Store(Protocol):
-    """Rows by kind and name; a value has up to some tens of megabytes.
+    """Rows by kind and name: a head, which is one short line, and a body of up to some tens of megabytes.
 
-    All methods raise StoreUnavailable if the store cannot be reached, read or written. A change whose caller is
-    cancelled may still be made.
+    A name has letters, digits, dots, hyphens and underscores, and begins with a letter or a digit. All methods
+    raise StoreUnavailable if the store cannot be reached, read or written. A change whose caller is cancelled may
+    still be made.
     """
 
-    async def revision(self) -> int:
-        """A number that differs after each change by any process. It is read several times a second."""
+    async def revision(self) -> str:
+        """A text that is another after each change of `sets` by any process. It is read several times a second."""
 
-    async def names(self, kind: Kind) -> list[str]:
-        """The names of all rows of this kind."""
+    async def heads(self, kind: Kind) -> dict[str, bytes]:
+        """The heads of all rows of this kind, by name."""
 
-    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        """The values of these rows, from one snapshot. Missing rows are left out."""
+    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+        """The bodies of these rows. Missing rows are left out."""
 
-    async def put(self, rows: Mapping[Key, bytes]) -> None:
-        """Write rows atomically: a reader, or a start after a crash, finds all of them or none."""
+    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
+        """Write a row atomically: a reader, or a start after a crash, finds the former row or this one."""
 
-    async def delete(self, keys: Collection[Key]) -> bool:
-        """Delete rows atomically. False: there was none of them."""
+    async def delete(self, kind: Kind, names: Collection[str]) -> bool:
+        """Delete rows. False: there was none of them."""
 
     async def aclose(self) -> None:
         """Close the connections."""
-
-
-def revision_step() -> int:
-    """The increment of the revision by one change: 1 to 2**31, at random.
-
-    With steps of 1, a store that was emptied or restored from a copy would repeat revisions that stood for other
-    rows. The revision stays below 2**63 for at least four billion changes.
-    """
-    return secrets.randbelow(2**31) + 1
 
 
 class Failures:
@@ -56,25 +46,26 @@ class Failures:
     for hours. So calls that can fail while others succeed, such as changes on a full disk, need a separate object.
     """
 
-    def __init__(self, kinds: tuple[type[Exception], ...], advice: Callable[[Exception], str]) -> None:
-        """`kinds`: the errors to translate. `advice`: what to do about one, for people who cannot see the log."""
-        self._kinds = kinds
+    def __init__(self, kind: type[Exception], advice: str) -> None:
+        """`kind`: of the errors to translate. `advice`: what to do, for people who cannot see the log."""
+        self._kind = kind
         self._advice = advice
-        self._logged: set[tuple[str, str]] = set()
+        self._logged: set[str] = set()
 
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Wrap one call of the store in this block."""
         try:
             yield
-        except self._kinds as error:
-            detail = self._advice(error)
-            kind = (type(error).__name__, detail)
+        except self._kind as error:
+            kind = type(error).__name__
             if kind not in self._logged:
                 self._logged.add(kind)
-                logger.warning("label_set_store_failed", error=kind[0], reason=str(error)[:500], hint=detail)
+                logger.warning(
+                    "label_set_store_failed", error=kind, reason=str(error)[:500], hint=self._advice
+                )
             error.__traceback__ = error.__context__ = None  # their frames hold what was to be written
-            raise StoreUnavailable(detail) from None
+            raise StoreUnavailable(self._advice) from None
         if self._logged:
             self._logged.clear()
             logger.info("label_set_store_back")
