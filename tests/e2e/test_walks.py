@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
-from PIL import Image
 
+from tests.e2e.functions import ROOT, followed, photo
 from tests.support import serving
 
-ROOT = Path(__file__).parents[2]
-SERVICE = str(ROOT / "service/clipserve") + "/"
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
@@ -26,27 +16,6 @@ def walk(name: str) -> list[str]:
     """The functions of a walk, as the document lists them."""
     listed = ARCHITECTURE.partition(f"<!-- walk: {name} -->")[2].partition("<!-- end of walk -->")[0]
     return [each.removeprefix("clipserve.") for each in re.findall(r"^- `([\w.]+)`", listed, re.MULTILINE)]
-
-
-@contextmanager
-def followed() -> Iterator[dict[str, None]]:
-    """The functions of the service, each when it is first entered, in all threads that start later."""
-    entered: dict[str, None] = {}
-
-    def note(frame: FrameType, event: str, _: Any) -> None:
-        path = frame.f_code.co_filename
-        if event == "call" and path.startswith(SERVICE):
-            module = path.removeprefix(SERVICE).removesuffix(".py").replace("/", ".")
-            name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
-            entered.setdefault(f"{module}.{name}")
-
-    threading.setprofile(note)
-    sys.setprofile(note)
-    try:
-        yield entered
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
 
 
 async def functions_of(image: bytes, status: int, *, known_labels: bool) -> list[str]:
@@ -61,12 +30,6 @@ async def functions_of(image: bytes, status: int, *, known_labels: bool) -> list
             answer = await running.classify(image, labels=["cat", "dog"])
             assert answer.status_code == status
             return list(entered)
-
-
-def photo() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (300, 200), "orange").save(file, "JPEG")
-    return file.getvalue()
 
 
 def in_order(functions: list[str], passed: list[str]) -> list[str]:
