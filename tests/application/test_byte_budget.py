@@ -86,7 +86,7 @@ def test_an_address_without_requests_is_forgotten() -> None:
         lease.grow(1)
     with budget.lease("idle"):
         pass
-    assert not budget._by_address
+    assert not budget.by_address
 
 
 async def test_one_that_can_wait_takes_its_bytes_when_others_have_given_theirs_back() -> None:

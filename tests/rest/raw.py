@@ -106,7 +106,7 @@ def hold(running: Running, size: int) -> None:
     """Let another client have so many bytes in flight, to the end of the service."""
     exchange = running.gateway.app
     assert isinstance(exchange, Exchange)
-    exchange._budget.claim(size, "another")
+    exchange._budget.lease("another").grow(size)
 
 
 HEAD = b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"

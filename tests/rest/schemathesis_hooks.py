@@ -82,7 +82,7 @@ def filter_failure(
     if re.search(
         r"the vectors of toy have|the limit is (32|256|1,000)|entries asks for|is not valid base64"
         r"|example \d+ of label \d+: the bytes are not an image"
-        r"|is the same as label|the id of label|has a prompt twice"
+        r"|is the same as label|the id of label|label \d+: it"
         r"|weights (has|are|or|is not)|(a weight|the bias) of label"
         r"|biases (belong|for)|the set has (weights|trained)"
         r"|\d templates; the limit is 100|template \d+ (is the same as|gives )",

@@ -231,17 +231,17 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
 
     async def app(_: Request, __: Body) -> Response:
         seen.append(remaining(0))
-        budget.claim(3, "client")
-        with pytest.raises(Overloaded):
-            budget.claim(1, "client")
-        budget.claim(-3, "client")
+        with budget.lease("client") as lease:
+            lease.grow(3)
+            with pytest.raises(Overloaded):
+                lease.grow(1)
         return answer()
 
     served = Exchange(paths(app), LIMITS, budget, Metrics(), Gate())
     for _ in range(2):
         client = Client()
         await served(scope(), client.receive, client.send)
-    budget.claim(7, "client")
+    budget.lease("client").grow(7)
     assert all(10 < each <= 20 for each in seen)
     assert len(seen) == 2
 

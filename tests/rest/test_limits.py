@@ -189,7 +189,7 @@ async def test_the_bodies_in_flight_fill_the_budget_and_not_one_byte_more(tmp_pa
         holding = asyncio.create_task(running.client.post("/embed", content=held(), headers=headers))
         exchange = running.gateway.app
         assert isinstance(exchange, Exchange)
-        await eventually(lambda: exchange._budget._used == 4_000)
+        await eventually(lambda: exchange._budget.used == 4_000)
         refused = await padded(running, 6_001, chunked=False)
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         # The body may come in pieces, of which the last does not fit.

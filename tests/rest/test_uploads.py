@@ -55,6 +55,13 @@ def read_form(*parts: bytes) -> Upload:
 # A form.
 
 
+@pytest.mark.parametrize("name", ["image", "images", "to_images"])
+@pytest.mark.parametrize("body", ["form", "query"])
+def test_a_text_is_no_image(name: str, body: str) -> None:
+    with pytest.raises(InvalidInput, match=f"the field `{name}` is text, not a file"):
+        read_form(text(name, "abc")) if body == "form" else read("image/jpeg", IMAGE, f"{name}=abc")
+
+
 def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> None:
     upload = read_form(
         text("model", "toy"),

@@ -121,15 +121,15 @@ async def test_messages_and_large_answers_are_part_of_the_budget_until_they_are_
     held: list[int] = []
 
     async def large(body: Body) -> bytes:
-        held.append(running.budget._used)
+        held.append(running.budget.used)
         return bytes(1_000_000)
 
     async with answering(large) as running:
         async with connected(running.address, window=0) as connection:
             connection.call(1)
             connection.message(1, bytes(5_000))
-            await eventually(lambda: running.budget._used == 1_005_000)
-        await eventually(lambda: running.budget._used == 0)
+            await eventually(lambda: running.budget.used == 1_005_000)
+        await eventually(lambda: running.budget.used == 0)
     assert held == [5_000]
 
 
@@ -143,4 +143,4 @@ async def test_an_answer_that_is_not_taken_ends_the_call() -> None:
             connection.message(stream, bytes(5_000))
         await connection.ended(3)
         await eventually(lambda: running.counted() == {"OK": 3})
-        assert running.budget._used == 0
+        assert running.budget.used == 0

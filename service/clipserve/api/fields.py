@@ -63,6 +63,11 @@ class TextList:
         return {"type": "array", "items": {**self.item}} | distinct
 
 
+def in_form(name: str) -> str:
+    """The name in a form, which repeats a field in place of a list: `image` for `images`."""
+    return name.removesuffix("s")
+
+
 def whole(value: object) -> object:
     """A whole float as an int: some JSON clients write all numbers as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

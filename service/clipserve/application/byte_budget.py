@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Self
 
 from clipserve.errors import Overloaded
@@ -34,7 +35,23 @@ class Lease:
         Raises:
             Overloaded: the budget, or the share of the address, has too few bytes left.
         """
-        self._budget.claim(size, self.address)
+        budget, address = self._budget, self.address
+        for whose, used, limit in (
+            ("the requests in flight", budget.used, budget.limit),
+            (
+                "the requests in flight from your address",
+                budget.by_address[address],
+                budget.limit_per_address,
+            ),
+        ):
+            if used + size > limit:
+                raise Overloaded(
+                    f"{whose} hold {used:,} bytes, and {size:,} more do not fit into the limit of {limit:,}. Try "
+                    "again later.",
+                    retry_after=1,
+                )
+        budget.used += size
+        budget.by_address[address] += size
         self.size += size
 
     async def wait_for_room(self, size: int) -> None:
@@ -47,42 +64,26 @@ class Lease:
 
     def shrink(self, size: int) -> None:
         """Give `size` bytes back."""
-        self._budget.give_back(size, self.address)
+        budget, address = self._budget, self.address
+        budget.used -= size
+        budget.by_address[address] -= size
+        if not budget.by_address[address]:
+            del budget.by_address[address]
         self.size -= size
 
 
+@dataclass
 class ByteBudget:
-    """The limit for all requests, and for those of one address, so that slow clients leave room for others."""
+    """The limit for all requests, and for those of one address, so that slow clients leave room for others.
 
-    def __init__(self, limit: int, limit_per_address: int) -> None:
-        """Both limits are in bytes."""
-        self._limit = limit
-        self._limit_per_address = limit_per_address
-        self._used = 0
-        self._by_address: Counter[str] = Counter()
+    All are in bytes. `used`, `by_address`: what leases have taken.
+    """
+
+    limit: int
+    limit_per_address: int
+    used: int = 0
+    by_address: Counter[str] = field(default_factory=Counter)
 
     def lease(self, address: str) -> Lease:
         """A lease for one request. `address`: that of its client."""
         return Lease(self, address)
-
-    def give_back(self, size: int, address: str) -> None:
-        """See `Lease.shrink`."""
-        self._used -= size
-        self._by_address[address] -= size
-        if not self._by_address[address]:
-            del self._by_address[address]
-
-    def claim(self, size: int, address: str) -> None:
-        """See `Lease.grow`, which records the size."""
-        for whose, used, limit in (
-            ("the requests in flight", self._used, self._limit),
-            ("the requests in flight from your address", self._by_address[address], self._limit_per_address),
-        ):
-            if used + size > limit:
-                raise Overloaded(
-                    f"{whose} hold {used:,} bytes, and {size:,} more do not fit into the limit of {limit:,}. Try "
-                    "again later.",
-                    retry_after=1,
-                )
-        self._used += size
-        self._by_address[address] += size

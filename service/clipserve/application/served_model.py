@@ -47,7 +47,7 @@ class ServedModel:
         admission: Admission,
     ) -> None:
         """`choices`: settings that change vectors beyond the artifact; part of the fingerprint."""
-        self.manifest = manifest
+        self.manifest, self.name = manifest, manifest.name
         self.images = images
         self.texts = texts
         self.classifiers = classifiers
@@ -56,10 +56,6 @@ class ServedModel:
         self.fingerprint = manifest.fingerprint(*choices)
         self._choices = choices
         self._backend = backend
-
-    @property
-    def name(self) -> str:
-        return self.manifest.name
 
     @property
     def info(self) -> ServedModelInfo:

@@ -171,27 +171,24 @@ class Connection(asyncio.Protocol):
         try:
             behind = incoming.feed(data)
             if incoming.head_complete and self._cycle is None:
-                self._begin()
+                self._cycle = Cycle(self, incoming, scope_of(incoming, *self._ends))
+                self._table.tasks.add(self._cycle)
+                self._cycle.start(self._app)
         except ClipError as error:
             self._fail(error)
             return
         if incoming.complete:
             self._enter(Phase.WORKING)
-        else:
-            self._go_on(incoming)
+        elif self.phase is Phase.IDLE:
+            self._enter(Phase.READING, self._limits.header_timeout_seconds)
+        if self._cycle:
+            self._expires = math.inf  # the application limits the time of the body
+        if incoming.buffered > _READ_AHEAD and not incoming.complete:
+            self._transport.pause_reading()
         if self._cycle:
             self._cycle.wake()
         if behind:
             self._keep(behind)
-
-    def _go_on(self, incoming: IncomingRequest) -> None:
-        """A part of a request has arrived."""
-        if self.phase is Phase.IDLE:
-            self._enter(Phase.READING, self._limits.header_timeout_seconds)
-        if self._cycle:
-            self._expires = math.inf  # the application limits the time of the body
-        if incoming.buffered > _READ_AHEAD:
-            self._transport.pause_reading()
 
     def _keep(self, data: bytes) -> None:
         """Store bytes of the next request."""
@@ -199,12 +196,6 @@ class Connection(asyncio.Protocol):
             self._behind += data
             if len(self._behind) > self._limits.max_header_bytes:
                 self._incoming.keep_alive = False
-
-    def _begin(self) -> None:
-        cycle = Cycle(self, self._incoming, scope_of(self._incoming, *self._ends))
-        self._cycle = cycle
-        self._table.tasks.add(cycle)
-        cycle.start(self._app)
 
     def _next(self) -> None:
         """The answer is taken, or nearly so: begin the next request, or close."""

@@ -6,8 +6,6 @@ in one piece too. The parser itself limits the headers of one part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from clipserve.errors import InvalidInput, TooMany
@@ -16,23 +14,15 @@ MAX_PARTS = 4_096
 _MAX_HEADERS = 1_000_000  # bytes of all parts' headers: a hostile megabyte takes 50 ms
 
 
-@dataclass(frozen=True)
-class FormPart:
-    """A part of a form. `data`: text, or bytes if the part has a file name."""
-
-    name: str
-    data: str | bytes
-
-
-def parse_form(body: bytes, boundary: str) -> list[FormPart]:
-    """The parts, in order.
+def parse_form(body: bytes, boundary: str) -> list[tuple[str, str | bytes]]:
+    """The name of each part, and its text, or its bytes if it has a file name; in order.
 
     Raises:
         InvalidInput: the body is not a form, or ends before its last boundary; a name or a text is not UTF-8;
             the parts have too many headers.
         TooMany: the form has more than MAX_PARTS parts.
     """
-    parts: list[FormPart] = []
+    parts: list[tuple[str, str | bytes]] = []
     headers = 0
     try:
         with PushMultipartParser(boundary.encode("latin-1"), strict=True) as parser:
@@ -59,10 +49,10 @@ def parse_form(body: bytes, boundary: str) -> list[FormPart]:
     return parts
 
 
-def _part(segment: MultipartSegment, data: bytes) -> FormPart:
+def _part(segment: MultipartSegment, data: bytes) -> tuple[str, str | bytes]:
     if segment.filename is not None:
-        return FormPart(segment.name, data)
+        return segment.name, data
     try:
-        return FormPart(segment.name, data.decode())
+        return segment.name, data.decode()
     except UnicodeDecodeError:
         raise InvalidInput(f"the value of the field `{segment.name[:64]}` is not valid UTF-8.") from None

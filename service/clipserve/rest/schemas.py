@@ -9,6 +9,7 @@ import orjson
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from clipserve.api.fields import in_form
 from clipserve.rest.json_body import IMAGE_FIELDS
 
 Json = dict[str, Any]
@@ -18,7 +19,7 @@ _REF = "#/components/{}/{}"
 _NAMED = "x-component"
 _SUFFIX = "Json"  # of the types of answers, not of the names in the document
 _PLACE = re.compile(r"\$(\w+)")
-_IN_FORMS = {"images": "image", "to_images": "to_image", "texts": "text", "to_texts": "to_text"}
+_IN_FORMS = {name: in_form(name) for name in (*IMAGE_FIELDS, "texts", "to_texts")}
 
 
 def refer(kind: str, name: str) -> Json:

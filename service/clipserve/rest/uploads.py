@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 from starlette.datastructures import QueryParams
 
-from clipserve.api.fields import ImageSource
+from clipserve.api.fields import ImageSource, in_form
 from clipserve.application.body import Body
 from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
 from clipserve.rest.forms import parse_form
@@ -31,17 +31,8 @@ class Validate(Protocol[T_co]):
     def __call__(self, fields: dict[str, Any], /, *, strict: bool) -> T_co: ...
 
 
-# A form repeats a field instead of a list, so the singular reads better; both are accepted.
-_FORM_NAMES = {
-    "text": "texts",
-    "label": "labels",
-    "label_set": "label_sets",
-    "template": "templates",
-    "to_text": "to_texts",
-    "background": "background",
-}
-_FORM_IMAGES = {"image": "images", "to_image": "to_images"} | {name: name for name in IMAGE_FIELDS}
-_LISTS = frozenset(_FORM_NAMES.values())
+_LISTS = ("texts", "to_texts", "labels", "label_sets", "templates", "background")
+_NAMES = {in_form(name): name for name in (*IMAGE_FIELDS, *_LISTS)}
 _MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
 _MAX_CONTENT_TYPE = 1_024  # characters
@@ -129,8 +120,7 @@ def in_query(request: Request, kind: type[T]) -> T:
     Raises:
         InvalidInput: a field is unknown or of the wrong type; the message names it.
     """
-    fields = _gathered(QueryParams(request.query).multi_items())
-    return Upload({}, fields, typed=False).read(kind, request)
+    return _gathered(QueryParams(request.query).multi_items()).read(kind, request)
 
 
 def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
@@ -144,8 +134,8 @@ def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Uploa
         TooMany: a form has too many parts, or JSON has too many images.
     """
     if is_image(kind):
-        fields = _gathered(QueryParams(request.query).multi_items())
-        return Upload({"images": [body.take()]}, fields, typed=False)
+        upload = _gathered(QueryParams(request.query).multi_items())
+        return upload._replace(images={"images": [body.take()]})
     if kind not in ("multipart/form-data", "application/json"):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
@@ -161,7 +151,7 @@ def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Uploa
     if kind == "application/json":
         images, fields = parse_json(body, max_json_bytes)
         return Upload(images, fields, typed=True)
-    return _form(body.take(), options.get("boundary", ""))
+    return _gathered(parse_form(body.take(), options.get("boundary", "")))
 
 
 def parse_object(kind: str, request: Request, body: Body, max_json_bytes: int) -> JsonObject:
@@ -206,30 +196,21 @@ def _options(kind: str, request: Request) -> dict[str, str]:
     return options
 
 
-def _form(body: bytes, boundary: str) -> Upload:
+def _gathered(items: Iterable[tuple[str, str | bytes]]) -> Upload:
+    """Images and repeated fields as lists, the others as they are."""
     images: dict[str, list[ImageSource]] = {}
-    rest = []
-    for part in parse_form(body, boundary):
-        if part.name not in _FORM_IMAGES:
-            rest.append((part.name, part.data))
-        elif isinstance(part.data, str):
-            raise InvalidInput(
-                f"the field `{part.name}` is text, not a file. "
-                f"With curl, write -F {part.name}=@cat.jpg, with the @."
-            )
-        else:
-            images.setdefault(_FORM_IMAGES[part.name], []).append(part.data)
-    return Upload(images, _gathered(rest), typed=False)
-
-
-def _gathered(items: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
-    """Repeated fields as lists, the others as they are."""
     fields: dict[str, Any] = {}
     for key, value in items:
-        if not isinstance(value, str):
+        name = _NAMES.get(key, key)
+        if name in IMAGE_FIELDS:
+            if isinstance(value, str):
+                raise InvalidInput(
+                    f"the field `{key}` is text, not a file. With curl, write -F {key}=@cat.jpg, with the @."
+                )
+            images.setdefault(name, []).append(value)
+        elif not isinstance(value, str):
             raise InvalidInput(f"the field `{key[:64]}` is a file; images go into the field `image`.")
-        name = _FORM_NAMES.get(key, key)
-        if name in _LISTS:
+        elif name in _LISTS:
             fields.setdefault(name, []).append(value)
         elif name in fields:
             raise InvalidInput(f"the field `{name[:64]}` is given more than once.")
@@ -237,4 +218,4 @@ def _gathered(items: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
             fields[name] = value
     if fields.get("labels") and fields.get("label_sets") == [""]:
         del fields["label_sets"]  # HTML forms send empty fields
-    return fields
+    return Upload(images, fields, typed=False)

@@ -42,12 +42,13 @@ class Histogram:
         self._sum = 0.0
         self._exemplars: list[Exemplar | None] = [None] * len(self._counts)
 
-    def observe(self, value: float, exemplar: dict[str, str] | None = None) -> None:
+    def observe(self, value: float, trace_id: str | None = None) -> None:
+        """Count a value. `trace_id`: of the trace to which Prometheus then links the bucket."""
         bucket = bisect_left(self._bounds, value)
         self._counts[bucket] += 1
         self._sum += value
-        if exemplar:
-            self._exemplars[bucket] = Exemplar(exemplar, value, time.time())
+        if trace_id:
+            self._exemplars[bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         bounds = map(floatToGoString, (*self._bounds, float("inf")))

@@ -15,7 +15,7 @@ from clipserve.errors import FAILURES, REFUSALS
 from clipserve.telemetry.instruments import Histogram, Instruments
 from clipserve.telemetry.log import standard_error
 from clipserve.telemetry.request import RequestContext, add_stage, current
-from clipserve.telemetry.spans import Span, Tracing
+from clipserve.telemetry.spans import Tracing
 from clipserve.telemetry.tracing import Spans, begin, parents
 from clipserve.telemetry.triton_metrics import TritonMetrics
 
@@ -131,14 +131,10 @@ class Metrics:
             "tower",
         )
         self.workers = make.gauge("workers", "Batches that can run at once.", "tower")
-        self.rows_in_flight = _added_up(
-            make.gauge("rows_in_flight", "Images and texts admitted and not yet answered.", "tower")
-        )
-        self.work_ahead = _added_up(
-            make.gauge(
-                "work_ahead_seconds", "Estimated time until all rows admitted now are answered.", "tower"
-            )
-        )
+        in_flight = make.gauge("rows_in_flight", "Images and texts admitted and not yet answered.", "tower")
+        ahead = "Estimated time until all rows admitted now are answered."
+        self.rows_in_flight = _added_up(in_flight)
+        self.work_ahead = _added_up(make.gauge("work_ahead_seconds", ahead, "tower"))
         self.decode_bytes = make.gauge(
             "decode_bytes", "Memory of the images that are being decoded, by their headers."
         )
@@ -182,7 +178,7 @@ class Metrics:
         if outcome in REFUSALS:  # at once: they would make an overloaded service look fast
             self._refused(outcome).inc()
         else:
-            self._request_seconds.of(endpoint).observe(seconds, _exemplar(span) if span else None)
+            self._request_seconds.of(endpoint).observe(seconds, span.trace_id if span else None)
         if outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
         if span and isinstance(context, RequestContext):
@@ -233,17 +229,12 @@ class _Stage:
         self._started = time.perf_counter()
 
     def __exit__(self, *error: Any) -> None:
-        ended, exemplar = time.perf_counter(), None
+        ended, trace_id = time.perf_counter(), None
         if self._work:
             self._work.__exit__(*error)
-            exemplar = _exemplar(self._work.spans[0]) if self._work.spans else None
-        self._counted.observe(ended - self._started, exemplar)
+            trace_id = self._work.spans[0].trace_id if self._work.spans else None
+        self._counted.observe(ended - self._started, trace_id)
         add_stage(self._name, self._started, ended)
-
-
-def _exemplar(span: Span) -> dict[str, str]:
-    """The exemplar that links a histogram in Prometheus to a trace."""
-    return {"trace_id": span.trace_id}
 
 
 def _added_up(gauge: Gauge) -> list[Callable[[], Mapping[str, float]]]:

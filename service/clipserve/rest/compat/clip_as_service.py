@@ -147,7 +147,7 @@ def _ranked(answer: Similarities, work: _Rank) -> Response:
 def _positions(items: Sequence[Item]) -> list[int]:
     """Where each item is among the core's: images first, then texts."""
     are_texts = [isinstance(each, str) for each in items]
-    return [int(place) for place in np.argsort(np.argsort(are_texts, kind="stable"))]
+    return [*map(int, np.argsort(np.argsort(are_texts, kind="stable")))]
 
 
 def _scored(matches: Sequence[Document], similarity: Similarity) -> list[Document]:
@@ -168,8 +168,7 @@ def _scored(matches: Sequence[Document], similarity: Similarity) -> list[Documen
 
 def _shown(document: Document) -> Document:
     """What is given back of a document: not its image."""
-    given = {name: document.get(name) for name in ("id", "text")}
-    return {name: value for name, value in given.items() if value and isinstance(value, str)}
+    return {name: document[name] for name in ("id", "text") if isinstance(document.get(name) or None, str)}
 
 
 class JinaScore(JsonAnswer):
