@@ -96,26 +96,6 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
     assert (await site.put()).state == "ready"
 
 
-@pytest.mark.parametrize("is_file", [False, True], ids=["put", "a file"])
-async def test_damaged_rows_of_uses_cost_no_embeddings(
-    open_site: OpenSite, tmp_path: Path, is_file: bool
-) -> None:
-    store = MemoryStore()
-    (files := tmp_path / "files").mkdir()
-    if is_file:
-        (files / "pets.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
-    site = await open_site(store, files=files)
-    if not is_file:
-        await site.put()
-    await until(ready(site, "pets"))
-    for row in DAMAGED.values():
-        await site.sets.aclose()
-        await store.put("uses", site.sets.get("pets").version, row)
-        site = await open_site(store, files=files, backend=(backend := Counted()))
-        await until(ready(site, "pets"))
-        assert backend.texts == 0, "their embeddings are there"
-
-
 def _embeddings(rows: Any = None, truncated: Any = None) -> bytes:
     whole = np.zeros((2, 16), np.float32) if rows is None else rows
     return PartEmbeddings(whole, np.zeros(2, np.bool_) if truncated is None else truncated).to_bytes()
@@ -138,9 +118,9 @@ def _embeddings(rows: Any = None, truncated: Any = None) -> bytes:
 )
 async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
     store = MemoryStore()
-    version = (await (await open_site(store)).put()).version
-    await store.put("vectors", f"{version}.0-2", b"", damaged)
+    state = await (await open_site(store)).put()
+    await store.put("vectors", f"{state.digest}.{state.version}.0-2", b"", damaged)
     await long_ago(store)
     again = await open_site(store, backend=(backend := Counted()))
     await until(ready(again, "pets"), 60)
-    assert (await version_at(again), backend.texts) == (version, 2)
+    assert (await version_at(again), backend.texts) == (state.version, 2)

@@ -11,7 +11,7 @@ import pytest
 from clipserve.api.label_sets import LabelFields
 from clipserve.application.label_sets.definition import Contents, Definition
 from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
-from clipserve.application.label_sets.shelf import Pointer, Shelf, Use
+from clipserve.application.label_sets.shelf import Pointer, Shelf
 from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 
@@ -23,9 +23,14 @@ EMBEDDINGS = PartEmbeddings(np.eye(2, DIM, dtype=np.float32), np.array([False, T
 
 
 async def keep(shelf: Shelf, name: str, digest: str, former: str | None = None) -> None:
-    """Put a set; its version has the same name as its digest."""
+    """Put a set, with the embeddings of one version."""
     await shelf.keep(name, Pointer(digest=digest, former=former), CONTENTS)
-    await shelf.add(digest, digest, PART, EMBEDDINGS)
+    await shelf.add(digest, "v", PART, EMBEDDINGS)
+
+
+async def digests(store: MemoryStore) -> set[str]:
+    """Whose embeddings there are."""
+    return {name.partition(".")[0] for name in await store.heads("vectors")}
 
 
 async def test_embeddings_of_what_a_pointer_names_are_kept_and_others_deleted() -> None:
@@ -35,9 +40,8 @@ async def test_embeddings_of_what_a_pointer_names_are_kept_and_others_deleted() 
     await keep(shelf, "pets", "new", former="old")
     await keep(shelf, "moods", "gone")
     assert await shelf.forget("moods")
-    await shelf.sweep({})
-    assert sorted(await store.heads("uses")) == ["new", "old"]
-    assert sorted(await store.heads("vectors")) == [f"new.{PART.name}", f"old.{PART.name}"]
+    await shelf.sweep(())
+    assert await digests(store) == {"new", "old"}
 
 
 async def test_one_name_that_is_deleted_takes_nothing_from_another_of_the_same_definition() -> None:
@@ -45,44 +49,36 @@ async def test_one_name_that_is_deleted_takes_nothing_from_another_of_the_same_d
     for name in ("pets", "same"):
         await keep(shelf, name, "digest")
     await shelf.forget("pets")
-    await shelf.sweep({})
-    assert await shelf.embeddings("digest", [PART], DIM)
+    await shelf.sweep(())
+    assert await shelf.embeddings("digest", "v", [PART], DIM)
 
 
 async def test_while_a_pointer_cannot_be_read_it_may_name_any_embeddings() -> None:
     shelf = Shelf(store := MemoryStore())
     await keep(shelf, "pets", "digest")
     await store.put("sets", "pets", b"of a later version")
-    await shelf.sweep({})
-    assert await shelf.embeddings("digest", [PART], DIM)
+    await shelf.sweep(())
+    assert await shelf.embeddings("digest", "v", [PART], DIM)
 
 
-@pytest.mark.parametrize("digest", ["digest", None], ids=["put", "a file"])
-async def test_embeddings_that_nobody_has_used_for_a_week_are_deleted(digest: str | None) -> None:
+async def test_what_is_served_here_is_kept_whoever_names_it() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await shelf.add("of a file", "served", PART, EMBEDDINGS)
+    await shelf.add("of a file", "other", PART, EMBEDDINGS)
+    await shelf.sweep(["served"])
+    assert [name.split(".")[1] for name in await store.heads("vectors")] == ["served"]
+
+
+async def test_embeddings_that_are_old_and_not_served_here_are_deleted() -> None:
     shelf = Shelf(store := MemoryStore())
     await keep(shelf, "pets", "digest")
-    for version, days in (("recent", 6), ("used", 6), ("unused", 8)):
-        await shelf.add(version, digest, PART, EMBEDDINGS)
-        await store.put("uses", version, Use(digest=digest, last=time.time() - days * DAY).to_bytes())
-    await shelf.sweep({"used": digest})
-    heads = await store.heads("uses")
-    assert sorted(heads) == ["digest", "recent", "used"]
-    used = Use.found(heads["used"])
-    assert used
-    assert time.time() - used.last < DAY
-    await shelf.sweep({"used": digest})
-    assert await store.heads("uses") == heads, "once a day"
-
-
-async def test_rows_of_uses_that_are_damaged_or_gone_cost_embeddings_that_are_not_used_here() -> None:
-    shelf = Shelf(store := MemoryStore())
-    for version in ("damaged", "gone", "here"):
-        await keep(shelf, version, version)
-    for version in ("damaged", "here"):
-        await store.put("uses", version, b"[")
-    await store.delete("uses", ["gone"])
-    await shelf.sweep({"here": "here"})
-    assert [*await store.heads("vectors")] == [f"here.{PART.name}"]
+    for version, days in (("recent", 29), ("served", 31), ("old", 31)):
+        name = f"digest.{version}.{PART.start}-{PART.stop}"
+        await store.put("vectors", name, b"%d" % (time.time() - days * DAY))
+    await store.put("vectors", "digest.damaged.0-2", b"[")
+    await store.put("vectors", "no-name-of-ours", b"")
+    await shelf.sweep(["served"])
+    assert [name.split(".")[1] for name in await store.heads("vectors")] == ["v", "recent", "served"]
 
 
 async def test_what_another_gateway_has_replaced_meanwhile_is_not_taken_for_the_wanted_set() -> None:
@@ -117,7 +113,6 @@ def test_the_parts_of_a_definition_have_all_its_names_and_examples_once() -> Non
     assert sum(part.prompts for part in parts) == 707
     assert sum(part.images for part in parts) == 99
     assert all((0 < part.prompts <= 256) != (0 < part.images <= 16) for part in parts)
-    assert len({part.name for part in parts}) == len(parts)
 
 
 def test_a_name_with_more_prompts_than_a_part_has_is_one() -> None:

@@ -33,30 +33,29 @@ async def test_rows_are_kept_by_kind_and_name(store: Store) -> None:
     every_byte = bytes(range(256))
     await store.put("sets", "a", b"1", every_byte)
     await store.put("sets", "b", b"")
-    await store.put("uses", "a", b'{"a": "\xc3\xa4"}', b"\n\n")
+    await store.put("vectors", "a", b'{"a": "\xc3\xa4"}', b"\n\n")
     assert await store.heads("sets") == {"a": b"1", "b": b""}
     assert await store.bodies("sets", ["a", "b", "c"]) == {"a": every_byte, "b": b""}
     assert await store.bodies("sets", []) == {}
-    assert await rows_of(store, "uses") == {"a": (b'{"a": "\xc3\xa4"}', b"\n\n")}
-    assert await store.heads("vectors") == {}
+    assert await rows_of(store, "vectors") == {"a": (b'{"a": "\xc3\xa4"}', b"\n\n")}
 
 
 async def test_a_put_replaces_the_whole_row(store: Store) -> None:
     await store.put("sets", "a", b"1", b"one")
-    await store.put("uses", "a", b"1", b"one")
+    await store.put("vectors", "a", b"1", b"one")
     await store.put("sets", "a", b"2")
     assert await rows_of(store, "sets") == {"a": (b"2", b"")}
-    assert await rows_of(store, "uses") == {"a": (b"1", b"one")}, "of the same name, and another kind"
+    assert await rows_of(store, "vectors") == {"a": (b"1", b"one")}, "of the same name, and another kind"
 
 
 async def test_what_is_deleted_is_gone(store: Store) -> None:
     for name in ("a", "b", "c"):
         await store.put("sets", name, b"1", b"one")
-    await store.put("uses", "b", b"1")
+    await store.put("vectors", "b", b"1")
     assert await store.delete("sets", ["b", "c", "never there"])
     assert not await store.delete("sets", ["b"])
     assert await rows_of(store, "sets") == {"a": (b"1", b"one")}
-    assert await rows_of(store, "uses") == {"b": (b"1", b"")}
+    assert await rows_of(store, "vectors") == {"b": (b"1", b"")}
 
 
 async def test_the_revision_is_another_one_after_each_change(another: OpenStore) -> None:
@@ -116,7 +115,7 @@ async def test_a_body_may_have_tens_of_megabytes(another: OpenStore) -> None:
 async def test_of_two_that_change_at_once_neither_undoes_the_other(another: OpenStore) -> None:
     times = 30
     await asyncio.gather(count(another(), times), count(another(), times))
-    assert len(await another().heads("uses")) == 2 * times
+    assert len(await another().heads("sets")) == 2 * times
     assert await another().heads("vectors") == {}
 
 
@@ -156,7 +155,7 @@ async def test_of_processes_that_change_at_once_none_undoes_another_and_all_is_s
             before = await store.revision()
             running = [started("count", shared, times) for _ in range(processes)]
             assert [await status_of(process) for process in running] == [0] * processes
-            assert len(await store.heads("uses")) == rows
+            assert len(await store.heads("sets")) == rows
             assert await store.heads("vectors") == {}
             assert await store.revision() != before
     finally:

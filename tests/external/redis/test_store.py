@@ -98,9 +98,9 @@ async def test_a_redis_that_was_emptied_does_not_show_an_old_revision_again(
 
 async def test_all_keys_are_on_one_node_of_a_cluster(store: RedisStore, redis: RedisServer) -> None:
     await store.put("sets", "a", b"")
-    await store.put("uses", "{b}", b"")
+    await store.put("vectors", "{b}", b"")
     listed = redis.ask("KEYS", "*").split()
-    hashes = [f"{kind}:{part}" for kind in ("sets", "uses") for part in ("heads", "bodies")]
+    hashes = [f"{kind}:{part}" for kind in ("sets", "vectors") for part in ("heads", "bodies")]
     assert sorted(listed) == sorted(PREFIX + name for name in ("last-put", *hashes))
     assert len({redis.ask("CLUSTER", "KEYSLOT", key) for key in listed}) == 1
     assert PREFIX == "{clipserve:label-sets}:"

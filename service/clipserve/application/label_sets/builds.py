@@ -97,16 +97,17 @@ class Builds:
         """Serve a definition of this model if all its embeddings are stored; trained weights need none."""
         if definition.model == label_set.model.name and definition.fits(label_set.fingerprint):
             parts = parts_of(definition)
-            found = await self._stored(label_set, version_of(digest, label_set.fingerprint), parts)
+            found = await self._stored(label_set, digest, parts)
             if len(found) == len(parts):
                 await _serve(label_set, digest, definition, [found[part] for part in parts])
 
     async def _stored(
-        self, label_set: LabelSet, version: str, parts: Sequence[Part]
+        self, label_set: LabelSet, digest: str, parts: Sequence[Part]
     ) -> dict[Part, PartEmbeddings]:
         """The embeddings in the cache; none while the store is unavailable."""
         with suppress(StoreUnavailable):
-            return await self.shelf.embeddings(version, parts, label_set.model.manifest.embed_dim)
+            version = version_of(digest, label_set.fingerprint)
+            return await self.shelf.embeddings(digest, version, parts, label_set.model.manifest.embed_dim)
         return {}
 
     async def _run(self, build: _Build) -> None:
@@ -137,7 +138,7 @@ class Builds:
         label_set, found = build.label_set, build.found
         missing = parts = parts_of(label_set.definition)
         while True:
-            found |= await self._stored(label_set, label_set.version, missing)
+            found |= await self._stored(label_set, label_set.digest, missing)
             missing = [part for part in parts if part not in found]
             label_set.done = sum(part.prompts for part in found)
             if not missing or build.put_here or not label_set.is_fresh(_HEAD_START_SECONDS):
@@ -158,13 +159,12 @@ class Builds:
             await self._pay(part.prompts + part.images)
             build.paid.add(part)
         async with self._turns.turn(caller()):
-            stored = await self._stored(label_set, label_set.version, [part])
+            stored = await self._stored(label_set, label_set.digest, [part])
             if part in stored:  # another gateway has made it meanwhile
                 return stored[part]
             made = await encode(label_set.model, build.contents, part)
-        use = None if label_set.read_only else label_set.digest
         with suppress(StoreUnavailable):  # then whoever needs it next makes it again
-            await self.shelf.add(label_set.version, use, part, made)
+            await self.shelf.add(label_set.digest, label_set.version, part, made)
         return made
 
     async def _pay(self, rows: int) -> None:

@@ -126,10 +126,9 @@ class Catalog:
                     await self._sweep()
 
     async def _sweep(self) -> None:
-        """Keep what is served here in the cache, and delete what nobody needs; see `Shelf`."""
-        served = [(entry.served, entry.read_only) for entry in self.entries.values() if entry.served]
+        """Delete embeddings that nobody needs; see `Shelf`."""
         with suppress(StoreUnavailable):  # what is left is found the next time
-            await self._shelf.sweep({of.version: None if of_file else of.digest for of, of_file in served})
+            await self._shelf.sweep({entry.served.version for entry in self.entries.values() if entry.served})
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.

@@ -33,11 +33,6 @@ class Part(NamedTuple):
     prompts: int
     images: int = 0
 
-    @property
-    def name(self) -> str:
-        """What its embeddings are stored under, behind the version."""
-        return f"{self.start}-{self.stop}"
-
 
 def parts_of(definition: Definition) -> list[Part]:
     """All parts of a definition, in order; none if it has trained weights."""

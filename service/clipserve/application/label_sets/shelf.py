@@ -1,10 +1,9 @@
 """The rows of label sets in a store.
 
-    sets      name           Pointer, and behind it the definitions and the examples
-    vectors   version.part   the embeddings of a part of a definition
-    uses      version        Use: what these embeddings are for, and when they were last used
+    sets      name                  Pointer, and behind it the definitions and the examples
+    vectors   digest.version.part   the time when it was written, and the embeddings of a part of a definition
 
-A row of `sets` is a label set. The other two are a cache. A version belongs to a definition and to a model's
+A row of `sets` is a label set. The others are a cache. A version belongs to a definition and to a model's
 fingerprint, and with the part it determines the embeddings. So any gateway may write them, twice changes nothing,
 and what is lost is made again. Gateways with different models, or in the middle of an upgrade, share one store:
 each has its own versions.
@@ -15,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from pydantic import BaseModel
@@ -24,28 +23,12 @@ from clipserve.application.label_sets.definition import Contents, Definition
 from clipserve.application.label_sets.parts import Part, PartEmbeddings
 from clipserve.application.label_sets.store import Store
 
-_DAY = 86_400.0  # seconds
-_UNUSED_SECONDS = 7 * _DAY
+_OLD_SECONDS = 30 * 86_400
 _LENGTH = 8  # bytes of the length of a file in a body
 
 
-class _Row(BaseModel, frozen=True):
-    """The head of a row, as JSON. Reading ignores unknown fields, which a later version may have added."""
-
-    def to_bytes(self) -> bytes:
-        return self.model_dump_json().encode()
-
-    @classmethod
-    def found(cls, stored: bytes) -> Self | None:
-        """Parse a head. None: it is damaged."""
-        try:
-            return cls.model_validate_json(stored)
-        except ValueError:
-            return None
-
-
-class Pointer(_Row):
-    """What a label set's name stands for.
+class Pointer(BaseModel, frozen=True):
+    """What a label set's name stands for. Reading ignores unknown fields, which a later version may have added.
 
     Attributes:
         digest: of the wanted definition.
@@ -64,15 +47,16 @@ class Pointer(_Row):
     pays_for: str = ""
     checksum: str = ""
 
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json().encode()
 
-class Use(_Row):
-    """What the embeddings of a version are for. `digest`: of their definition; None: of a file, without a pointer.
-
-    `last`: the time when a gateway last had them, to a day, in seconds since 1970.
-    """
-
-    digest: str | None
-    last: float
+    @classmethod
+    def found(cls, head: bytes) -> Self | None:
+        """Parse the head of a row. None: it is damaged."""
+        try:
+            return cls.model_validate_json(head)
+        except ValueError:
+            return None
 
 
 class Shelf:
@@ -100,49 +84,47 @@ class Shelf:
         """Delete a label set. False: there is no such set."""
         return await self._store.delete("sets", [name])
 
-    async def embeddings(self, version: str, parts: Sequence[Part], dim: int) -> dict[Part, PartEmbeddings]:
+    async def embeddings(
+        self, digest: str, version: str, parts: Sequence[Part], dim: int
+    ) -> dict[Part, PartEmbeddings]:
         """The stored embeddings of these parts, without those that are missing or damaged."""
-        rows = await self._store.bodies("vectors", [f"{version}.{part.name}" for part in parts])
+        rows = await self._store.bodies("vectors", [_name(digest, version, part) for part in parts])
 
         def parsed() -> dict[Part, PartEmbeddings]:
-            stored = ((part, rows.get(f"{version}.{part.name}", b"")) for part in parts)
+            stored = ((part, rows.get(_name(digest, version, part), b"")) for part in parts)
             found = ((part, PartEmbeddings.from_bytes(row, part, dim)) for part, row in stored)
             return {part: embeddings for part, embeddings in found if embeddings}
 
         return await asyncio.to_thread(parsed)
 
-    async def add(self, version: str, digest: str | None, part: Part, embeddings: PartEmbeddings) -> None:
-        """Store the embeddings of a part. `digest`: see `Use`."""
-        row = await asyncio.to_thread(embeddings.to_bytes)
-        await self._store.put("uses", version, Use(digest=digest, last=time.time()).to_bytes())
-        await self._store.put("vectors", f"{version}.{part.name}", b"", row)
+    async def add(self, digest: str, version: str, part: Part, embeddings: PartEmbeddings) -> None:
+        """Store the embeddings of a part."""
+        body = await asyncio.to_thread(embeddings.to_bytes)
+        await self._store.put("vectors", _name(digest, version, part), b"%d" % time.time(), body)
 
-    async def sweep(self, served: Mapping[str, str | None]) -> None:
-        """Delete the embeddings that belong to no pointer's definition, or that no gateway has used for a week.
+    async def sweep(self, served: Collection[str]) -> None:
+        """Delete the embeddings of no pointer's definition, and those that are old, but for what is served here.
 
-        `served`: the versions that are used here, with the digests of their uses. It may delete embeddings of a set
-        that is being put again: they are a cache.
+        `served`: versions. It may delete what another gateway needs at its next start: embeddings are a cache.
         """
-        now, vectors = time.time(), await self._store.heads("vectors")
-        rows = await self._store.heads("uses")
-        uses = {version: use for version, row in rows.items() if (use := Use.found(row))}
-        for version, digest in served.items():
-            if version not in uses or uses[version].last < now - _DAY:
-                uses[version] = Use(digest=digest, last=now)
-                await self._store.put("uses", version, uses[version].to_bytes())
+        rows = await self._store.heads("vectors")
         # Later than the embeddings, which are later than their pointer. One that cannot be read may name any.
         pointers = (await self.pointers()).values()
         named = {digest for pointer in pointers if pointer for digest in (pointer.digest, pointer.former)}
-        needed = {
-            version
-            for version, use in uses.items()
-            if use.last > now - _UNUSED_SECONDS
-            and (use.digest is None or use.digest in named or None in pointers)
-        }
-        if unused := [name for name in vectors if name.partition(".")[0] not in needed]:
+        unused = []
+        for name, head in rows.items():
+            digest, version, _ = (*name.split("."), "", "")[:3]
+            written = int(head) if head.isdigit() else 0
+            if version not in served and (
+                written < time.time() - _OLD_SECONDS or (digest not in named and None not in pointers)
+            ):
+                unused.append(name)
+        if unused:
             await self._store.delete("vectors", unused)
-        if unused := [version for version in rows if version not in needed]:
-            await self._store.delete("uses", unused)
+
+
+def _name(digest: str, version: str, part: Part) -> str:
+    return f"{digest}.{version}.{part.start}-{part.stop}"
 
 
 def _packed(contents: Contents) -> tuple[bytes, str]:

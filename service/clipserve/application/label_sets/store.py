@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.log import logger
 
-Kind = Literal["sets", "vectors", "uses"]
+Kind = Literal["sets", "vectors"]
 
 
 class Store(Protocol):
