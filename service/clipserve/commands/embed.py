@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
@@ -35,6 +35,7 @@ def embed(
     truncate: Annotated[bool, typer.Option(help="Cut texts of too many tokens.")] = False,
     restart: Annotated[bool, typer.Option(help="Discard the vectors of --out and its journal.")] = False,
     prune: Annotated[bool, typer.Option(help="Drop rows of --out that are not named now.")] = False,
+    every: Every = None,
     url: Url = None,
     key: Key = None,
     model: Model = None,
@@ -50,7 +51,7 @@ def embed(
     check_file(out)
     if not os.path.isdir(out.parent):
         fail(f"there is no folder {out.parent} for --out.", status=WRONG_USE)
-    source = _texts(text) if text is not None else _images(sources or [])
+    source = _texts(text) if text is not None else _images(sources or [], every)
     prune = prune or source.kind == "text"
 
     async def embedded() -> int:
@@ -92,18 +93,19 @@ async def make(clip: AsyncMethods, source: VectorSource, out: Path, **how: bool)
     return 1
 
 
-def _images(sources: list[str]) -> VectorSource:
+def _images(sources: list[str], every: float | None) -> VectorSource:
     if sources == [_STDIN]:
 
         def listed(left_out: Counter[str]) -> Iterator[Item]:
             lines = open(0, encoding=sys.getfilesystemencoding(), errors="surrogateescape", closefd=False)  # noqa: SIM115
-            return listing.images((path for line in lines if (path := line.removesuffix("\n"))), left_out)
+            paths = (path for line in lines if (path := line.removesuffix("\n")))
+            return listing.images(paths, left_out, every=every)
 
         return VectorSource("image", listed, countable=False)
     for source in sources:
         if not os.path.exists(source):  # Path.exists raises if a name is too long
             fail(f"there is no file or folder {listing.shown(source)}.", status=WRONG_USE)
-    return VectorSource("image", lambda left_out: listing.images(sources, left_out))
+    return VectorSource("image", lambda left_out: listing.images(sources, left_out, every=every))
 
 
 def _texts(file: Path) -> VectorSource:

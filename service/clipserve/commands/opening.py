@@ -35,6 +35,12 @@ Model = Annotated[
     ),
 ]
 InFlight = Annotated[int, typer.Option(min=1, max=1024, help="With --url: requests at a time.")]
+Every = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="SECONDS", help="Take a frame of videos too, in so many seconds; 0: key frames."
+    ),
+]
 IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more
 
 

@@ -13,7 +13,7 @@ from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.contact_sheet import contact_sheet
 from clipserve.commands.embed import check_file, interrupted, make
-from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
@@ -29,6 +29,7 @@ def search(
     image: Annotated[Path | None, typer.Option(help="Find images like this one.")] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 10,
     page: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
+    every: Every = None,
     url: Url = None,
     key: Key = None,
     model: Model = None,
@@ -50,7 +51,7 @@ def search(
         name = model or (facts_of(file).model if file.exists() else None)
         async with open_clip(url, key, name, in_flight, exact=True) as clip:
             if folder:
-                await make(clip, images_in(folder), file, prune=True)
+                await make(clip, images_in(folder, every), file, prune=True)
             found = await nearest_in(clip, file, sentence, image, top)
         for row in found:
             say(f"{row.cosine:.4f}", row.name)
@@ -62,9 +63,9 @@ def search(
     run(searched(), interrupted(file))
 
 
-def images_in(folder: Path) -> VectorSource:
+def images_in(folder: Path, every: float | None = None) -> VectorSource:
     """The images of a folder, named by their paths in it."""
-    return VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder)))
+    return VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder), every))
 
 
 async def nearest_in(

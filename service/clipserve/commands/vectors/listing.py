@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from clipserve.client.images import read_file
 from clipserve.clip.formats import FORMATS, OPTIONAL
+from clipserve.commands.vectors import frames
+from clipserve.commands.vectors.frames import frame
 
 # Every format that a setting can allow here. A file that the service refuses is reported, not skipped.
 _OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",), "HEIC": (".heif",)}
@@ -34,6 +37,7 @@ class Item:
         path: of an image file, for the system.
         text: the line of a text.
         size: bytes; `modified`: nanoseconds since 1970. Both 0 for a text, and if the system does not report them.
+        at: of a frame: its second in the video.
     """
 
     key: str
@@ -41,6 +45,16 @@ class Item:
     text: str | None = None
     size: int = 0
     modified: int = 0
+    at: float | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of the file that are read at once: of a video only a part."""
+        return self.size if self.at is None else 0
+
+    def image(self) -> bytes:
+        """The image file, or the frame as one. Raises ItemFailed: it cannot be read."""
+        return read_file(self.path) if self.at is None else frame(self.path, self.at)
 
 
 @dataclass(frozen=True)
@@ -59,17 +73,31 @@ class VectorSource:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def images(sources: Iterable[str], left_out: Counter[str], root: str | None = None) -> Iterator[Item]:
+def images(
+    sources: Iterable[str], left_out: Counter[str], root: str | None = None, every: float | None = None
+) -> Iterator[Item]:
     """The named files, and in folders all files with a known suffix, without hidden ones, sorted by name.
 
     A folder that symbolic links reach twice is listed once. An unreadable folder, or a link to itself, becomes an
     item that fails like a file. `left_out`: counts files with another suffix. `root`: keys are relative to it.
+    `every`: take a frame of videos in so many seconds too; 0: their key frames.
+
+    Raises:
+        ClipserveError: frames are asked for, and the package that reads videos is missing.
     """
+    if every is not None:
+        frames.check_installed()
+    suffixes = SUFFIXES if every is None else SUFFIXES | frames.SUFFIXES
     seen: set[tuple[int, int]] = set()
     for source in sources:
-        found = _walk(source, seen, left_out) if os.path.isdir(source) else iter((source,))
+        found = _walk(source, seen, left_out, suffixes) if os.path.isdir(source) else iter((source,))
         for path in found:
-            yield _item(path, root)
+            item = _item(path, root)
+            if every is None or Path(path).suffix.lower() not in frames.SUFFIXES:
+                yield item
+            else:
+                for at in frames.times(path, every):
+                    yield replace(item, key=f"{item.key}#t={at:.3f}".rstrip("0").rstrip("."), at=at)
 
 
 def texts(lines: Iterable[str]) -> Iterator[Item]:
@@ -104,7 +132,9 @@ def shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _walk(top: str, seen: set[tuple[int, int]], left_out: Counter[str]) -> Iterator[str]:
+def _walk(
+    top: str, seen: set[tuple[int, int]], left_out: Counter[str], suffixes: Collection[str]
+) -> Iterator[str]:
     """The files to embed, and what cannot be looked at, which then fails like a file. `left_out`: see `images`."""
     waiting = [top]
     while waiting:
@@ -124,7 +154,7 @@ def _walk(top: str, seen: set[tuple[int, int]], left_out: Counter[str]) -> Itera
             waiting += (os.path.join(path, name) for name in names if not name.startswith("."))
         elif stat.S_ISREG(status.st_mode):
             suffix = Path(path).suffix.lower()
-            if suffix in SUFFIXES:
+            if suffix in suffixes:
                 yield path
             else:
                 left_out[suffix] += 1

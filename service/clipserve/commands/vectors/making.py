@@ -18,7 +18,6 @@ from PIL import Image
 
 from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ClipserveError, ItemFailed
-from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
 from clipserve.clip.images import opened
@@ -107,7 +106,7 @@ class _Run:
         """Embed the items that the journal lacks. Finished items are stored even if this ends early."""
         window = InFlightLimit(4 * self.clip.in_flight, _WINDOW_BYTES)
         committed = time.monotonic()
-        answers = in_order(self._new(items), self._outcome, window, lambda listed: listed[1].size)
+        answers = in_order(self._new(items), self._outcome, window, lambda listed: listed[1].held)
         try:
             async with aclosing(answers) as outcomes:
                 async for number, outcome in outcomes:
@@ -146,7 +145,7 @@ class _Run:
     async def _embedded(self, item: Item) -> SizedVector:
         if item.text is not None:
             return (0, 0), (await self.clip.embed_text(item.text, truncate=self.truncate)).vector
-        image = await self._in_thread(lambda: read_file(item.path))
+        image = await self._in_thread(item.image)
         vector = (await self.clip.embed_image(image)).vector
         return size_of(image), vector
 

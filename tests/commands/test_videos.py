@@ -1,0 +1,135 @@
+"""Frames of videos in `embed`, `search` and `classify`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipserve.commands.vectors import frames
+from tests.commands.files import run_here
+from tests.process import ROOT
+
+SIZE, RATE = (160, 120), 10
+
+
+def film(path: Path, seconds: int, scenes: dict[int, Image.Image]) -> Path:
+    """A grey film; at each of these seconds another picture begins, which stays for a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.gop_size = 25
+        grey = Image.new("RGB", SIZE, "grey")
+        for second in range(seconds):
+            picture = scenes.get(second, grey).resize(SIZE)
+            for _ in range(RATE):
+                frame: av.VideoFrame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
+                for packet in stream.encode(frame):
+                    container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cat() -> Image.Image:
+    with Image.open(ROOT / "docs" / "cat.jpg") as image:
+        return image.convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, cat: Image.Image) -> Path:
+    """A minute of film in a folder, with a cat from 40 to 41 seconds, beside a photo."""
+    folder = tmp_path_factory.mktemp("videos")
+    film(folder / "film.mp4", 60, {40: cat, 20: Image.new("RGB", SIZE, "red")})
+    Image.new("RGB", SIZE, "blue").save(folder / "photo.png")
+    return folder
+
+
+def test_a_search_finds_the_scene_and_says_its_second(folder: Path) -> None:
+    status, output, errors = run_here("search", folder, "a cat", "--every", "1", "--top", "1")
+    assert (status, output.split()[-1]) == (0, "film.mp4#t=40"), errors
+    with np.load(folder / ".clipserve.npz") as rows:
+        names, shape = [str(name) for name in rows["path"]], rows["vector"].shape
+    assert names == [*(f"film.mp4#t={second}" for second in range(60)), "photo.png"]
+    assert shape == (61, 384)
+
+
+def test_a_timeline_has_a_row_for_each_time(folder: Path) -> None:
+    words = ["--labels", "a cat,a plain color", "--every", "20", "--json"]
+    status, output, _ = run_here("classify", folder / "film.mp4", *words)
+    rows = [json.loads(line) for line in output.splitlines()]
+    times = [row["path"].partition("#t=")[2] for row in rows]
+    assert (status, times) == (0, ["0", "20", "40"])
+    assert [row["labels"][0]["label"] for row in rows] == ["a plain color", "a plain color", "a cat"]
+
+
+def test_without_an_interval_videos_are_left_out(folder: Path) -> None:
+    status, output, errors = run_here("classify", folder, "--labels", "a,b", "--json")
+    assert (status, len(output.splitlines())) == (0, 1)
+    assert "1 .mp4" in errors
+
+
+def test_a_file_that_is_no_video_fails_alone(tmp_path: Path, cat: Image.Image) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
+    whole = film(tmp_path / "whole.mp4", 3, {1: cat}).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    status, output, _ = run_here("classify", tmp_path, "--labels", "a,b", "--every", "1", "--json")
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert [Path(row["path"]).name for row in rows] == [
+        "broken.mp4#t=0",
+        "cut.mkv#t=0",
+        *(f"whole.mp4#t={second}" for second in range(3)),
+    ]
+    assert [row.get("error", {}).get("code") for row in rows] == 2 * ["undecodable_image"] + 3 * [None]
+    assert status == 1
+
+
+def test_key_frames_are_taken_where_the_interval_is_0(folder: Path) -> None:
+    times = [*frames.times(str(folder / "film.mp4"), 0)]
+    assert times == sorted(times)
+    assert times[0] == 0
+    # An encoder sets one at least each 25 frames, 2.5 s.
+    assert 24 <= len(times) < 600
+
+
+@pytest.mark.parametrize("at", [0.0, 19.95, 20.0, 20.85, 40.5, 100.0])
+def test_a_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, folder: Path, at: float) -> None:
+    (tmp_path / "a.jpg").write_bytes(frames.frame(str(folder / "film.mp4"), at))
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.size == SIZE
+        red, green, _ = np.asarray(image).mean(axis=(0, 1))
+    assert (red - green > 100) == (20 <= at < 21)
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from clipserve.commands.vectors import frames
+
+path, every = sys.argv[1], float(sys.argv[2])
+taken = [len(frames.frame(path, at)) for at in frames.times(path, every)]
+status = Path("/proc/self/status").read_text().splitlines()
+print(len(taken), next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
+def test_two_hours_take_no_more_memory_than_twenty_seconds(tmp_path: Path) -> None:
+    """Each in a process of its own, which takes twenty frames from all over it."""
+    found = []
+    for seconds, every in ((20, 1), (7_200, 360)):
+        path = film(tmp_path / f"{seconds}.mp4", seconds, {})
+        command: list[str | Path] = [sys.executable, "-c", MEASURED, path, str(every)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        found.append([int(value) for value in done.stdout.split()])
+    (short, short_kb), (long, long_kb) = found
+    assert (short, long) == (20, 20)
+    assert long_kb < short_kb + 30_000
