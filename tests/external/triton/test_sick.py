@@ -130,22 +130,22 @@ async def test_a_sick_triton_loses_at_most_the_calls_in_flight(triton: Triton, o
                 await asyncio.sleep(5)
                 was_ready, port_was_up = await ready(), await up()
                 load.phase, port.sick = "mends", False
-                await asyncio.sleep(5)
+                await _until(up)
                 load.phase = "mended"
                 await asyncio.sleep(3)
-                back = await up()
         finally:
             status, log = process.stop()
             print("\n", dict(sorted(load.answers.items())), "calls that failed at the sick one:", port.failed)
-            print("ready while sick:", was_ready, "up:", port_was_up, "back:", back, load.retry_after)
+            print("ready while sick:", was_ready, "up:", port_was_up, load.retry_after)
     assert status == 0
-    assert (was_ready, port_was_up, back) == (bool(others), False, True)
+    assert (was_ready, port_was_up) == (bool(others), False)
     assert '"state": "sick"' in log
-    assert load.count("falls sick", failed=True) <= 2 * CALLS if others else True, load.answers
     assert load.count("mended", failed=True) == 0, load.answers
     if others:
+        in_flight = load.count("well", failed=True) + load.count("falls sick", failed=True)
+        assert in_flight <= 2 * CALLS, load.answers
         assert load.count("sick", failed=True) + load.count("mends", failed=True) == 0, load.answers
     else:
-        assert load.count("sick", failed=False) == 0, load.answers
+        assert load.count("sick", failed=True) > 0, load.answers
         assert {code for _, status, code in load.answers if status != 200} == {"backend_unavailable"}
         assert load.retry_after == {"1"}
