@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from clipserve.engine.triton import shared_memory
+from clipserve.engine.triton import region as regions
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.errors import Overloaded
@@ -51,7 +51,7 @@ class Sharing(StandIn):
         self.unregistering.set()
 
     async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with (shared_memory.FOLDER / request.key.removeprefix("/")).open("r+b") as file:
+        with (regions.FOLDER / request.key.removeprefix("/")).open("r+b") as file:
             self.regions[request.name] = mmap.mmap(file.fileno(), request.byte_size)
         await self.registering.wait()
         return service_pb2.SystemSharedMemoryRegisterResponse()
@@ -92,7 +92,7 @@ class Sharing(StandIn):
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A folder in place of /dev/shm, which other tests use too. After the test it is empty."""
-    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    monkeypatch.setattr(regions, "FOLDER", tmp_path)
     yield tmp_path
     assert not [*tmp_path.iterdir()]
 
@@ -181,21 +181,21 @@ async def test_rows_that_lie_apart_are_written_into_a_region_one_after_the_other
 async def test_a_region_that_is_written_for_a_caller_who_leaves_is_lent_again_only_after_that(
     sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = shared_memory.Region.write, threading.Event()
+    write, written = regions.Region.write, threading.Event()
 
-    def late(region: shared_memory.Region, pixels: Any) -> None:
+    def late(region: regions.Region, pixels: Any) -> None:
         written.wait(10)
         write(region, pixels)
 
     async with backend_on(sharing) as backend:
         await firsts(backend, 1)
-        monkeypatch.setattr(shared_memory.Region, "write", late)
+        monkeypatch.setattr(regions.Region, "write", late)
         leaving = asyncio.create_task(firsts(backend, *[2] * 64))
         await until(lambda: backend.endpoints.max_batch("image") > 0)
         await asyncio.sleep(0.1)
         leaving.cancel()
         await asyncio.wait([leaving])
-        monkeypatch.setattr(shared_memory.Region, "write", write)
+        monkeypatch.setattr(regions.Region, "write", write)
         assert await firsts(backend, 3) == [3]
         written.set()
         assert await firsts(backend, 4) == [4]
@@ -221,7 +221,7 @@ async def test_a_server_that_shares_nothing_is_sent_bytes_and_not_asked_again_at
 async def test_where_there_is_no_such_folder_pixels_are_sent(
     sharing: Sharing, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    monkeypatch.setattr(shared_memory, "FOLDER", folder / "none")
+    monkeypatch.setattr(regions, "FOLDER", folder / "none")
     async with backend_on(sharing) as backend:
         assert await firsts(backend, 1) == [1]
         assert sharing.sizes == [SIZE * SIZE * 3]
@@ -334,7 +334,7 @@ async def test_the_doctor_warns_where_there_is_too_little_for_all_calls(
     assert len(warnings) == (free < 4 * 64 * SIZE**2 * 3)
     if warnings:
         assert (
-            f"too little for 4 calls x 64 images x {SIZE}^2 x 3 bytes: {shared_memory.FOLDER} has 1 MB"
+            f"too little for 4 calls x 64 images x {SIZE}^2 x 3 bytes: {regions.FOLDER} has 1 MB"
             in warnings[0]
         )
     assert not sharing.regions

@@ -3,16 +3,13 @@
 Over gRPC the pixels of a call are copied into a message, through the kernel, and out of a message. Here they are
 copied once, row by row into a region that Triton has mapped, and the message only names the region.
 
-A region is a file in `/dev/shm` with a name that cannot be guessed. The gateway writes into the file, which Triton
-maps when it is registered. Then the name of the file is removed, so that nothing is left of it however the two
-processes end. To register fails where Triton runs elsewhere, runs as another user, or forbids it: then calls carry
-their pixels as bytes.
+Triton maps a region (`region`) when it is registered. To register fails where Triton runs elsewhere, runs as
+another user, or forbids it: then calls carry their pixels as bytes.
 
 A region is free again when its call ends, also without an answer: Triton only reads it, and if it still does so for
 a call that was cancelled, nobody reads that answer.
 
-A gateway that is killed cannot unregister its regions, and Triton would keep their memory. So each gateway holds a
-lock on an empty file in the same folder. Another gateway that finds such a file unlocked unregisters the regions.
+A gateway that is killed cannot unregister its regions, and Triton would keep their memory. Another gateway does so.
 
 Where Triton does not answer to a registration, it may have mapped the region all the same. Such a region counts as
 one of its own, and is unregistered before the next is registered. So a region is remembered before Triton is asked.
@@ -22,25 +19,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
-import os
-import secrets
-import shutil
 import time
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Sequence
 
 import grpc
 
 from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.triton.connection import Channel
-from clipserve.engine.triton.message import Rows, buffers
+from clipserve.engine.triton.message import Rows
+from clipserve.engine.triton.region import Owner, Region, abandoned, shortage
 from clipserve.telemetry.log import logger
 
-FOLDER = Path("/dev/shm")  # noqa: S108  not for temporary files: what is here is memory, and files are made with O_EXCL
-_AT_ONCE = 1 << 20  # bytes that are written on the event loop: less than waking a thread costs
+_AT_ONCE = 1 << 20  # bytes that are copied on the event loop; more would hold it up for 0.1 ms and longer
 _SECONDS = 1.0  # for Triton to register a region
 _AGAIN_SECONDS = 60.0  # until registering is tried again
 # Errors of gRPC that leave open whether the server has done what it was asked for.
@@ -49,41 +39,6 @@ _UNANSWERED = frozenset(
 )
 # In Triton's answer where --grpc-restricted-protocol closes shared memory: UNAVAILABLE all the same.
 _RESTRICTED = "protocol is restricted"
-
-
-class Region:
-    """Memory that Triton maps. `name`: the one that it is registered by. `size`: its bytes."""
-
-    def __init__(self, name: str, size: int) -> None:
-        """Make the file. Raises OSError: there is no such folder, or it is full."""
-        self.name, self.size = name, size
-        self._path = FOLDER / name
-        self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        weakref.finalize(self, os.close, self._file)
-        try:
-            os.posix_fallocate(self._file, 0, size)  # so that it cannot become full later
-        except OSError:
-            self.remove_file()
-            raise
-
-    def remove_file(self) -> None:
-        """The memory stays for those who have mapped it."""
-        self._path.unlink(missing_ok=True)
-
-    def write(self, rows: Rows) -> None:
-        """Copy rows to its beginning. In one call of the system: copying each row would wait for the GIL each time.
-
-        Raises OSError.
-        """
-        parts = buffers(rows)
-        if os.pwritev(self._file, parts, 0) != sum(part.nbytes for part in parts):
-            raise OSError(errno.EIO, "the pixels were not written to the end")
-
-
-def shortage(size: int) -> str:
-    """What to tell where the folder has less room than `size` bytes; "": it has."""
-    free = shutil.disk_usage(FOLDER).free
-    return f"{FOLDER} has {free / 1e6:.0f} MB of the {size / 1e6:.0f} MB needed" if free < size else ""
 
 
 class SharedMemory:
@@ -101,7 +56,7 @@ class SharedMemory:
         self._server = server
         self._connection = connection
         self._seconds, self._again_seconds = seconds, again_seconds
-        self._owner: _Owner | None = None
+        self._owner: Owner | None = None
         self._regions: set[Region] = set()  # those that the server has mapped
         self._free: list[Region] = []
         self._registering: dict[str, int] = {}  # name -> bytes
@@ -133,7 +88,7 @@ class SharedMemory:
             return None
         region = self._free.pop()
         if size < _AT_ONCE:
-            region.write(pixels)
+            region.copy(pixels)
             return region
         if self._writer is None:
             self._writer = DaemonExecutor(1, "triton_pixels")
@@ -201,7 +156,7 @@ class SharedMemory:
             raise OSError(f"it may have mapped {len(self._unanswered)} regions, and does not unregister them")
 
     async def _registered(self, size: int) -> Region:
-        first, self._owner = self._owner is None, self._owner or _Owner()
+        first, self._owner = self._owner is None, self._owner or Owner()
         self._numbered += 1
         name = f"{self._owner.name}.{self._numbered}"
         self._registering[name] = size
@@ -237,7 +192,7 @@ class SharedMemory:
 
     async def _clean_up(self) -> None:
         """Unregister what gateways left that were killed."""
-        if owners := set(_abandoned()):
+        if owners := set(abandoned()):
             known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
             await self._unregister([name for name in known.regions if name.partition(".")[0] in owners])
 
@@ -253,33 +208,3 @@ class SharedMemory:
         for name in done:
             self._unanswered.pop(name, None)
         return len(done) == len(names)
-
-
-class _Owner:
-    """A name for regions, and a file of that name that is locked while this process lives."""
-
-    def __init__(self) -> None:
-        """Raises OSError."""
-        self.name = f"clipserve-{secrets.token_hex(16)}"
-        unlocked = FOLDER / f".{self.name}"  # which nobody looks at
-        self._file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        unlocked.rename(FOLDER / self.name)
-
-    def close(self, *, keep_file: bool) -> None:
-        """Unlock the file. `keep_file`: for another gateway to find, where regions could not be unregistered."""
-        if not keep_file:
-            (FOLDER / self.name).unlink(missing_ok=True)
-        os.close(self._file)
-
-
-def _abandoned() -> Iterator[str]:
-    """The names of owners that were killed; what is left of them in the folder is removed."""
-    for path in FOLDER.glob("clipserve-*"):
-        if "." in path.name:  # a region's, on its way to Triton
-            continue
-        with suppress(OSError), path.open("r+b") as file:  # locked, removed meanwhile, or another user's
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in FOLDER.glob(f"{path.name}*"):
-                left.unlink(missing_ok=True)
-            yield path.name

@@ -1,0 +1,98 @@
+"""Memory of this machine that another process can map: files in `/dev/shm`, with names that cannot be guessed.
+
+When Triton has mapped a file, its name is removed, so that nothing is left of it however the two processes end.
+Each gateway holds a lock on an empty file in the same folder, its `Owner`. One that is found unlocked tells that a
+gateway was killed, and how the names of its regions begin.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import secrets
+import shutil
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from clipserve.engine.triton.message import Rows, buffers
+
+FOLDER = Path("/dev/shm")  # noqa: S108  not for temporary files: what is here is memory, and files are made with O_EXCL
+
+
+class Region:
+    """Memory that Triton maps. `name`: the one that it is registered by. `size`: its bytes."""
+
+    def __init__(self, name: str, size: int) -> None:
+        """Make the file. Raises OSError: there is no such folder, or it is full."""
+        self.name, self.size = name, size
+        self._path = FOLDER / name
+        self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        weakref.finalize(self, os.close, self._file)
+        try:
+            # Or to write into a full folder would end the process (SIGBUS).
+            os.posix_fallocate(self._file, 0, size)
+            self._memory = mmap.mmap(self._file, size)
+        except OSError:
+            self.remove_file()
+            raise
+
+    def remove_file(self) -> None:
+        """The memory stays for those who have mapped it."""
+        self._path.unlink(missing_ok=True)
+
+    def copy(self, rows: Rows) -> None:
+        """Copy rows to its beginning."""
+        begin = 0
+        for part in buffers(rows):
+            end = begin + part.nbytes
+            self._memory[begin:end] = part
+            begin = end
+
+    def write(self, rows: Rows) -> None:
+        """The same for a thread: one call of the system, without the GIL, for twice the CPU time.
+
+        Raises OSError.
+        """
+        parts = buffers(rows)
+        if os.pwritev(self._file, parts, 0) != sum(part.nbytes for part in parts):
+            raise OSError(errno.EIO, "the pixels were not written to the end")
+
+
+def shortage(size: int) -> str:
+    """What to tell where the folder has less room than `size` bytes; "": it has."""
+    free = shutil.disk_usage(FOLDER).free
+    return f"{FOLDER} has {free / 1e6:.0f} MB of the {size / 1e6:.0f} MB needed" if free < size else ""
+
+
+class Owner:
+    """A name for regions, and a file of that name that is locked while this process lives."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self.name = f"clipserve-{secrets.token_hex(16)}"
+        unlocked = FOLDER / f".{self.name}"  # which nobody looks at
+        self._file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        unlocked.rename(FOLDER / self.name)
+
+    def close(self, *, keep_file: bool) -> None:
+        """Unlock the file. `keep_file`: for another gateway to find, where regions could not be unregistered."""
+        if not keep_file:
+            (FOLDER / self.name).unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def abandoned() -> Iterator[str]:
+    """The names of owners that were killed; what is left of them in the folder is removed."""
+    for path in FOLDER.glob("clipserve-*"):
+        if "." in path.name:  # a region's, on its way to Triton
+            continue
+        with suppress(OSError), path.open("r+b") as file:  # locked, removed meanwhile, or another user's
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in FOLDER.glob(f"{path.name}*"):
+                left.unlink(missing_ok=True)
+            yield path.name
