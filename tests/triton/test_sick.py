@@ -182,3 +182,20 @@ async def test_a_sick_server_that_is_started_again_has_its_trial_at_once(
         await until(lambda: one.asked_ready > asked + 1)
         one.ready = True
         await until(lambda: bool(backend.up(one.url)))
+
+
+async def test_a_lone_server_that_sheds_calls_stays_in_use(one: StandIn) -> None:
+    """As a proxy does under load; to refuse all calls until a trial gets through would be an outage."""
+    async with backend_on(one) as backend:
+        await backend.server_of()
+        one.failure = (
+            grpc.StatusCode.UNAVAILABLE,
+            "upstream connect error or disconnect/reset before headers",
+        )
+        with pytest.raises(BackendUnavailable):
+            await backend.server_of()
+        asked = one.asked_ready
+        await until(lambda: one.asked_ready > asked + 4)
+        assert await backend.ready()
+        one.failure = None
+        assert await backend.server_of() == 1

@@ -41,12 +41,14 @@ class Canary:
             row = replace(call, arrays=[np.array(array[:1]) for array in call.arrays])
             self._known[call.tower] = row, embeddings[:1].copy()
 
-    async def check(self, server: Channel) -> None:
+    async def check(self, server: Channel) -> bool:
         """Have the server compute the rows. A full queue is no fault of the server.
+
+        Returns:
+            whether it passes; False if it is leaving, or a proxy does not reach it now.
 
         Raises:
             Sick: it fails, does not answer in time, or gives another vector; the message says which.
-            grpc.aio.AioRpcError: it is gone.
         """
         for tower, (call, known) in list(self._known.items()):
             if tower == "text":  # a server that came later may take other lengths
@@ -59,9 +61,10 @@ class Canary:
                 if isinstance(failure, Overloaded):
                     continue
                 if isinstance(failure, TryElsewhere) and failure.reason != "internal":
-                    raise
+                    return False
                 raise Sick(f"{tower}: {error.details()}") from None
             vector = np.asarray(answer.as_numpy(EMBEDDING), np.float32)
             cosine = lowest_cosine(vector, known) if vector.shape == known.shape else np.nan
             if not cosine >= MIN_COSINE[self._expected.served_precision]:  # also true of NaN
                 raise Sick(f"{tower}: a vector is at cosine {cosine:.6f} to the one before")
+        return True

@@ -164,8 +164,9 @@ class TritonWatch:
             return "sick", self._ailment
         if not self.served or doubts != self._settled:  # it may be another server than before
             served = await self._expected.served(self._connection)
-            if doubts != self._settled:
-                await self._canary.check(self._connection)
+            if doubts != self._settled and not await self._canary.check(self._connection):
+                # Undecided: if it is in use, it stays so for want of others.
+                return ("ready", "") if self.served else ("gone", "it does not answer calls")
             self.served = served
         self._settled = doubts
         return "ready", ""
