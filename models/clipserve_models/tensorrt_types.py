@@ -18,8 +18,15 @@ PIXELS = "pixels"
 _NAMES = {1: "fp32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "fp16", 16: "bf16"}
 _UINT8, _INT8 = TensorProto.UINT8, TensorProto.INT8
 _SCALES = ("QuantizeLinear", "DequantizeLinear")
-# Operators of onnxruntime's quantization that TensorRT lacks.
-_UNKNOWN = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
+# Operators of onnxruntime's quantization that TensorRT lacks, and one that it has from 10.14 on, not for fp32.
+_UNKNOWN = {
+    "Attention",
+    "ConvInteger",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+}
 
 
 def check_graph(path: Path) -> None:

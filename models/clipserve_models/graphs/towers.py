@@ -2,6 +2,8 @@
 
 N rows, L states of width W, D the embedding's width. The last block computes only the pooled state, because nothing
 reads the others. In half precision the norms, the tables of a text and the lengths of vectors stay fp32.
+
+`fused`: attention in one node (`graphs.attention`), and patches as rows of a matrix in place of a convolution.
 """
 
 from __future__ import annotations
@@ -13,15 +15,22 @@ from pathlib import Path
 from onnx import TensorProto, ValueInfoProto, helper
 
 from clipserve_models.architecture import ImageTower, TextTower, Tower
+from clipserve_models.graphs.attention import attend, attend_with
 from clipserve_models.graphs.file import Graph
 from clipserve_models.weights import Tensor
 
 
 def write_image(
-    path: Path, tower: ImageTower, embed_dim: int, weights: Mapping[str, Tensor], *, half: bool = False
+    path: Path,
+    tower: ImageTower,
+    embed_dim: int,
+    weights: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    fused: bool = False,
 ) -> None:
     """Write the graph of an image encoder, of the weights that `graphs.weights.image_weights` gives."""
-    graph = Graph(weights, half)
+    graph = Graph(weights, half, fused)
     states = _patches(graph, tower)  # [N, L, W]
     if tower.pooling == "class":
         states = _blocks(graph, states, tower, tower.layers - 1)
@@ -36,10 +45,16 @@ def write_image(
 
 
 def write_text(
-    path: Path, tower: TextTower, embed_dim: int, weights: Mapping[str, Tensor], *, half: bool = False
+    path: Path,
+    tower: TextTower,
+    embed_dim: int,
+    weights: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    fused: bool = False,
 ) -> None:
     """Write the graph of a text encoder, of the weights that `graphs.weights.text_weights` gives."""
-    graph = Graph(weights, half)
+    graph = Graph(weights, half, fused)
     states, mask = _tokens(graph, tower)  # [N, L, W], [L, L]
     states = _blocks(graph, states, tower, tower.layers - 1, mask)
     if tower.pooling == "last":
@@ -71,15 +86,35 @@ def _patches(graph: Graph, tower: ImageTower) -> str:
     image = graph.node("Cast", "pixels", to=TensorProto.FLOAT)
     image = graph.node("Mul", image, graph.weight("scale", full=True))
     image = graph.node("Sub", image, graph.weight("shift", full=True))
-    image = graph.to_half(graph.node("Transpose", image, perm=[0, 3, 1, 2]))  # [N, 3, S, S]
-    kernel = [graph.weight("patch.weight"), *([graph.weight("patch.bias")] if tower.patch_bias else [])]
-    grid = graph.node("Conv", image, *kernel, strides=[tower.patch] * 2, kernel_shape=[tower.patch] * 2)
-    rows = graph.node("Reshape", grid, graph.integers(0, tower.width, -1))  # [N, W, patches]
-    states = graph.node("Transpose", rows, perm=[0, 2, 1])
+    states = _products_of_patches(graph, image, tower) if graph.fused else _convolution(graph, image, tower)
     if tower.pooling == "class":  # the class token is in the positions
         states = graph.node("Pad", states, graph.integers(0, 1, 0, 0, 0, 0))
     states = graph.node("Add", states, graph.weight("positions"))
     return _norm(graph, states, "pre_norm", tower) if tower.pre_norm else states
+
+
+def _convolution(graph: Graph, image: str, tower: ImageTower) -> str:
+    """fp32 [N, S, S, 3] -> [N, patches, W]."""
+    image = graph.to_half(graph.node("Transpose", image, perm=[0, 3, 1, 2]))  # [N, 3, S, S]
+    kernel = [graph.weight("patch.weight"), *([graph.weight("patch.bias")] if tower.patch_bias else [])]
+    grid = graph.node("Conv", image, *kernel, strides=[tower.patch] * 2, kernel_shape=[tower.patch] * 2)
+    rows = graph.node("Reshape", grid, graph.integers(0, tower.width, -1))  # [N, W, patches]
+    return graph.node("Transpose", rows, perm=[0, 2, 1])
+
+
+def _products_of_patches(graph: Graph, image: str, tower: ImageTower) -> str:
+    """fp32 [N, S, S, 3] -> [N, patches, W]."""
+    grid, patch = tower.grid, tower.patch
+    if (side := grid * patch) != tower.size:
+        ends, axes = graph.integers(side, side), graph.integers(1, 2)
+        image = graph.node("Slice", image, graph.integers(0, 0), ends, axes)
+    apart = graph.node("Reshape", graph.to_half(image), graph.integers(0, grid, patch, grid, 3 * patch))
+    patches = graph.node("Transpose", apart, perm=[0, 1, 3, 2, 4])
+    rows = graph.node("Reshape", patches, graph.integers(0, grid**2, 3 * patch**2))
+    # Runtimes compute the matrix once: the weight stays as the fp32 graph has it, with which it is compared.
+    turned = graph.node("Transpose", graph.weight("patch.weight"), perm=[2, 3, 1, 0])
+    states = graph.node("MatMul", rows, graph.node("Reshape", turned, graph.integers(-1, tower.width)))
+    return graph.node("Add", states, graph.weight("patch.bias")) if tower.patch_bias else states
 
 
 def _tokens(graph: Graph, tower: TextTower) -> tuple[str, str | None]:
@@ -101,7 +136,7 @@ def _blocks(graph: Graph, states: str, tower: Tower, count: int, mask: str | Non
         graph.scope = f"{block}/"
         joint = _linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.qkv")
         query, key, value = graph.split(joint, 3)
-        mixed = _attend(graph, _query(graph, query, tower), key, value, tower, mask)
+        mixed = attend(graph, query, key, value, tower, mask, square=True)
         states = graph.node("Add", states, _linear(graph, mixed, f"{block}.out"))
         states = _mlp(graph, states, block, "norm2", tower)
     graph.scope = ""
@@ -118,7 +153,7 @@ def _last(graph: Graph, states: str, own: str, tower: Tower, mask: str | None = 
     query = _linear(graph, _norm(graph, own, f"{block}.norm1", tower), f"{block}.q")
     both = _linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.kv")
     key, value = graph.split(both, 2)
-    mixed = _attend(graph, _query(graph, query, tower), key, value, tower, mask)
+    mixed = attend(graph, query, key, value, tower, mask)
     own = graph.node("Add", own, _linear(graph, mixed, f"{block}.out"))
     own = _mlp(graph, own, block, "norm2", tower)
     graph.scope = ""
@@ -129,36 +164,10 @@ def _attention_pool(graph: Graph, states: str, tower: Tower) -> str:
     """[N, L, W] -> [N, 1, W]: what the learned query asks of the states, then an MLP."""
     graph.scope = "pool/"
     key, value = graph.split(_linear(graph, states, "pool.kv"), 2)
-    mixed = _attend(graph, graph.weight("pool.query"), key, value, tower)
+    mixed = attend_with(graph, graph.weight("pool.query"), key, value, tower)
     pooled = _mlp(graph, _linear(graph, mixed, "pool.out"), "pool", "norm", tower)
     graph.scope = ""
     return pooled
-
-
-def _attend(graph: Graph, query: str, key: str, value: str, tower: Tower, mask: str | None = None) -> str:
-    """Queries [N, heads, Q, W / heads] and two of [N, L, W] -> [N, Q, W]."""
-    key, value = (
-        _heads(graph, each, tower, perm) for each, perm in ((key, (0, 2, 3, 1)), (value, (0, 2, 1, 3)))
-    )
-    scores = graph.node("MatMul", query, key)  # [N, heads, Q, L]
-    if mask:
-        scores = graph.node("Add", scores, mask)
-    mixed = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), value)
-    return graph.node(
-        "Reshape", graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), graph.integers(0, -1, tower.width)
-    )
-
-
-def _query(graph: Graph, query: str, tower: Tower) -> str:
-    """[N, Q, W] -> [N, heads, Q, W / heads], scaled."""
-    scaled = graph.node("Mul", query, graph.number((tower.width // tower.heads) ** -0.5))
-    return _heads(graph, scaled, tower, (0, 2, 1, 3))
-
-
-def _heads(graph: Graph, states: str, tower: Tower, perm: tuple[int, ...]) -> str:
-    """[N, L, W] -> [N, L, heads, W / heads], then turned."""
-    apart = graph.node("Reshape", states, graph.integers(0, -1, tower.heads, tower.width // tower.heads))
-    return graph.node("Transpose", apart, perm=perm)
 
 
 def _mlp(graph: Graph, states: str, where: str, norm: str, tower: Tower) -> str:

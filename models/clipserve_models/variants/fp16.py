@@ -15,7 +15,7 @@ from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.variants.job import GRAPHS, Job, Largest, Tower
 from clipserve_models.variants.survey import survey_all
 
-_WRITERS: dict[Tower, Callable[..., None]] = {"image": write_image, "text": write_text}
+WRITERS: dict[Tower, Callable[..., None]] = {"image": write_image, "text": write_text}
 
 
 def write_fp16(job: Job) -> Largest:
@@ -23,10 +23,16 @@ def write_fp16(job: Job) -> Largest:
 
     Raises:
         ModelsError: the text encoder must stay fp32, a value of the fp32 graphs is too large, the checkpoint of a
-            traced encoder is missing or not the artifact's, or --weights is given where nothing is traced.
+            traced encoder is missing or not the artifact's, or --weights is given where nothing is traced; or the
+            nodes of a traced encoder are to be fused.
     """
     found = {tower: stored(job.source / GRAPHS[tower]) for tower in job.towers}
     if None in found.values():
+        if job.fused:
+            raise ModelsError(
+                f"an encoder of {job.manifest.name} is traced, and only the nodes of encoders that were built from "
+                "their weights can be fused: leave --fused out, or give --no-image or --no-text with it."
+            )
         try:
             from clipserve_models.variants import halved
         except ModuleNotFoundError as error:
@@ -42,5 +48,5 @@ def write_fp16(job: Job) -> Largest:
         if graph is None:
             halved.write_image(job)
         else:
-            _WRITERS[tower](job.target / GRAPHS[tower], *graph, half=True)
+            WRITERS[tower](job.target / GRAPHS[tower], *graph, half=True, fused=job.fused)
     return largest

@@ -122,6 +122,36 @@ def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
         assert tensorrt_types.violations(graph) == []
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+@pytest.mark.parametrize(
+    "architecture",
+    [*CASES.values(), replace(SIGLIP, image=replace(SIGLIP.image, size=50))],
+    ids=[*CASES, "patches that leave pixels over"],
+)
+def test_fused_nodes_compute_the_same(architecture: Architecture, half: bool, tmp_path: Path) -> None:
+    """In half precision the softmax of Attention has the precision of the provider, here fp16."""
+    tensors, dim = random_tensors(architecture), architecture.embed_dim
+    plain = write_graphs(tmp_path, architecture, tensors)
+    ids, lengths = texts_of(architecture)
+    feeds: tuple[dict[str, Any], ...] = (
+        {"pixels": pixels_of(architecture)},
+        {"token_ids": ids, "lengths": lengths},
+    )
+    writers: tuple[Callable[..., None], ...] = (write_image, write_text)
+    for path, write, feed in zip(plain, writers, feeds, strict=True):
+        found = stored(path)
+        assert found is not None
+        tower, _, weights = found
+        fused = tmp_path / "fused.onnx"
+        write(fused, tower, dim, weights, half=half, fused=True)
+        onnx.checker.check_model(fused, full_check=True)
+        assert np.abs(run(fused, **feed) - run(path, **feed)).max() < (3e-3 if half else 2e-6)
+        kinds = Counter(node.op_type for node in onnx.load(fused).graph.node)
+        assert kinds["Attention"] == tower.layers + (getattr(tower, "pooling", "") == "attention")
+        assert not kinds.keys() & {"Softmax", "Conv"}
+        assert "it has Attention" in tensorrt_types.violations(onnx.load(fused).graph)
+
+
 @pytest.mark.parametrize("activation", OPERATORS)
 @pytest.mark.parametrize("base", [CLIP, SIGLIP], ids=["CLIP", "SigLIP"])
 def test_the_nodes_have_the_facts_of_the_architecture(
