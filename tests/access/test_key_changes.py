@@ -110,7 +110,7 @@ def test_who_cannot_keep_the_owner_changes_nothing_and_is_told_whom_to_be(folder
 
 
 @ROOT
-def test_its_owner_changes_it_without_root(folder: Path) -> None:
+def test_the_owner_of_a_file_of_keys_changes_it_without_root(folder: Path) -> None:
     path = folder / "keys"
     write_keys(path, a={}, b={})
     os.chown(path, OWNER, OWNER)

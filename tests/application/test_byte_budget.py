@@ -89,7 +89,7 @@ def test_an_address_without_requests_is_forgotten() -> None:
     assert not budget.by_address
 
 
-async def test_one_that_can_wait_takes_its_bytes_when_others_have_given_theirs_back() -> None:
+async def test_a_reader_that_can_wait_takes_its_bytes_when_others_have_given_theirs_back() -> None:
     budget = ByteBudget(10, 10)
     with budget.lease("client") as own:
         with budget.lease("other") as other:

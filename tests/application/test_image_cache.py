@@ -56,7 +56,7 @@ class CountingBackend(FakeBackend):
         return await super().encode_image(pixels)
 
 
-async def test_off_each_image_is_encoded(tmp_path: Path) -> None:
+async def test_without_the_cache_of_images_each_image_is_encoded(tmp_path: Path) -> None:
     backend = CountingBackend(DIM)
     async with serving(backend, await write_toy_artifact(tmp_path)) as service:
         before = backend.rows  # the self-test

@@ -205,7 +205,7 @@ def test_items_come_in_lists(clip: Any) -> None:
         clip.tokenize([])
 
 
-def test_all_three_say_the_same(clip: Any, in_process: clipserve.Clip) -> None:
+def test_clip_and_both_clients_say_the_same(clip: Any, in_process: clipserve.Clip) -> None:
     assert clip.served_by() == in_process.served_by()
     for own, other in (
         (clip.embed_images([CAT]), in_process.embed_images([CAT])),

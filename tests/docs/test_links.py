@@ -12,7 +12,7 @@ PAGES = [path for path in documents() if path.is_relative_to(ROOT / "docs")]
 
 
 @pytest.mark.parametrize("document", documents(), ids=shown)
-def test_its_links_lead_somewhere(document: Path) -> None:
+def test_the_links_of_a_page_lead_somewhere(document: Path) -> None:
     for path, anchor in links(document.read_text()):
         target = document.parent / path if path else document
         assert target.exists(), f"{shown(document)} links to {path}"

@@ -50,7 +50,7 @@ def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_blocked() -> Non
     assert process.stop()[0] == 0
 
 
-def test_while_it_drains_it_is_alive_and_not_ready() -> None:
+def test_while_the_service_drains_it_is_alive_and_not_ready() -> None:
     process = Process(min_body_bytes_per_second=1, drain_seconds=200, **LIGHT)
     process.wait_ready()
     url = httpx.URL(process.url)

@@ -82,7 +82,9 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
         ({"model_settings": "demo"}, 'must be JSON is not: error parsing value for field "model_settings"'),
     ],
 )
-def test_what_it_cannot_start_with_is_said_in_a_line(settings: dict[str, str | int], said: str) -> None:
+def test_what_the_service_cannot_start_with_is_said_in_a_line(
+    settings: dict[str, str | int], said: str
+) -> None:
     status, log = failed_start(**settings)
     assert status in (1, 2)
     assert said in log

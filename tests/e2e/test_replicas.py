@@ -102,7 +102,7 @@ def test_haproxy_has_no_warning_about_the_configuration(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_both_answer_rest_and_grpc_on_one_port(gateways: list[Process], address: str) -> None:
+def test_both_gateways_answer_rest_and_grpc_on_one_port(gateways: list[Process], address: str) -> None:
     eventually(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
     eventually(lambda: not failed_by_grpc(address))
     assert ask_by_grpc(address) == 1
@@ -116,7 +116,9 @@ def failed_by_grpc(address: str) -> bool:
         return True
 
 
-def test_while_one_is_replaced_the_other_answers_every_request(gateways: list[Process], address: str) -> None:
+def test_while_one_gateway_is_replaced_the_other_answers_every_request(
+    gateways: list[Process], address: str
+) -> None:
     eventually(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
     ending, staying = gateways
     before, outcomes = asked(staying), Counter[int]()
@@ -129,14 +131,14 @@ def test_while_one_is_replaced_the_other_answers_every_request(gateways: list[Pr
     assert asked(staying) > before
 
 
-def test_when_one_is_killed_the_other_goes_on(gateways: list[Process], address: str) -> None:
+def test_when_one_gateway_is_killed_the_other_goes_on(gateways: list[Process], address: str) -> None:
     eventually(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
     gateways[0].popen.kill()
     gateways[0].popen.wait()
     assert {ask(address) for _ in range(10)} == {200}, "no request is lost: none is sent where nobody listens"
 
 
-def test_when_none_is_left_the_edge_says_so(gateways: list[Process], address: str) -> None:
+def test_when_no_gateway_is_left_the_edge_says_so(gateways: list[Process], address: str) -> None:
     for each in gateways:
         each.popen.kill()
         each.popen.wait()

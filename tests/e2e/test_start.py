@@ -26,7 +26,7 @@ def first_answer(process: Late) -> httpx.Response:
             time.sleep(0.01)
 
 
-def test_its_port_is_closed_until_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_port_is_closed_until_the_service_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE", "1")
     monkeypatch.setenv("CLOSED", "600")
     process = Late()

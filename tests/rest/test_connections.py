@@ -55,7 +55,7 @@ def closed_for(newcomer: Member, *members: Member) -> list[Member]:
     return gone
 
 
-def test_while_there_is_room_nobody_makes_any() -> None:
+def test_while_there_is_room_no_connection_is_closed_for_another() -> None:
     assert closed_for(Member("a"), Member("a", Phase.IDLE), Member("a", Phase.IDLE), Member("b")) == []
 
 
@@ -101,7 +101,7 @@ def test_an_address_that_has_as_many_is_refused(newcomer: str) -> None:
     assert len(connections) == 4
 
 
-def test_one_at_work_is_never_closed_for_another() -> None:
+def test_a_connection_at_work_is_never_closed_for_another() -> None:
     connections = full(*(Member("a") for _ in range(4)))
     with pytest.raises(TooManyConnections):
         connections.admit(Member("b"))
@@ -126,7 +126,7 @@ def test_a_connection_is_left_to_an_address_where_there_is_only_one() -> None:
     Connections(replace(LIMITS, max_connections=1)).admit(Member("a"))
 
 
-def test_one_that_has_left_is_not_counted_and_may_leave_twice() -> None:
+def test_a_connection_that_has_left_is_not_counted_and_may_leave_twice() -> None:
     member = Member("a")
     connections = full(member)
     for _ in range(2):
@@ -135,13 +135,13 @@ def test_one_that_has_left_is_not_counted_and_may_leave_twice() -> None:
     assert connections._by_address == {}
 
 
-def test_at_the_end_all_are_closed() -> None:
+def test_at_the_end_all_connections_are_closed() -> None:
     members = [Member("a", Phase.IDLE), Member("b")]
     full(*members).abort()
     assert all(member.aborted for member in members)
 
 
-async def test_each_is_looked_at_again_and_again() -> None:
+async def test_each_connection_is_looked_at_again_and_again() -> None:
     member = Member("a")
     connections = full(member)
     watching = asyncio.create_task(connections.watch())

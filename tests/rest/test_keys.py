@@ -42,7 +42,7 @@ async def embed(running: Running, key: str, count: int = 1) -> httpx.Response:
 # Who may ask.
 
 
-async def test_with_a_key_it_serves(keyed: Running, keys: dict[str, str]) -> None:
+async def test_with_a_key_the_service_answers(keyed: Running, keys: dict[str, str]) -> None:
     for name in ("camera-kitchen", "slow"):
         assert (await embed(keyed, keys[name])).status_code == 200
     sent = bearer(keys["camera-kitchen"])
@@ -54,7 +54,7 @@ async def test_with_a_key_it_serves(keyed: Running, keys: dict[str, str]) -> Non
     ["/embed", "/classify", "/v1/models", "/template-sets", "/nowhere", "/docs.txt", "/page", "/livez/"],
 )
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer clip_x"}, {"authorization": "Basic eA=="}])
-async def test_without_one_each_path_gives_the_same_refusal(
+async def test_without_a_key_each_path_gives_the_same_refusal(
     keyed: Running, path: str, sent: dict[str, str]
 ) -> None:
     refused = await keyed.client.post(path, content=b"x", headers=sent)
@@ -66,7 +66,7 @@ async def test_without_one_each_path_gives_the_same_refusal(
 @pytest.mark.parametrize(
     "path", ["/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/", "/page/main.js"]
 )
-async def test_probes_and_pages_need_none(keyed: Running, path: str) -> None:
+async def test_probes_and_pages_need_no_key(keyed: Running, path: str) -> None:
     for sent in ({}, {"authorization": "Bearer clip_x"}):
         assert (await keyed.client.get(path, headers=sent)).status_code == 200
         assert (await keyed.client.head(path, headers=sent)).status_code == 200
@@ -192,7 +192,7 @@ async def test_a_key_with_nothing_left_is_refused_before_its_body_is_read(
     assert models.status_code == 429
 
 
-async def test_after_the_time_that_it_is_told_it_is_served(
+async def test_a_key_is_served_after_the_time_that_its_refusal_tells(
     toy: Path, tmp_path: Path, keys: dict[str, str]
 ) -> None:
     settings: dict[str, Any] = {

@@ -114,7 +114,7 @@ async def slow(toy: Path, held: Held) -> AsyncIterator[Running]:
         held.released.set()
 
 
-async def test_until_it_is_built_it_is_told_how_far_it_is(slow: Running, held: Held) -> None:
+async def test_until_a_label_set_is_built_it_is_told_how_far_it_is(slow: Running, held: Held) -> None:
     held.calls = 1
     answer = await put(slow, "many", labels=[f"label {number:03}" for number in range(300)])
     assert answer.status_code == 202
@@ -134,7 +134,7 @@ async def test_until_it_is_built_it_is_told_how_far_it_is(slow: Running, held: H
     assert len((await classified(slow, label_set="many"))["results"][0]["labels"]) == 300
 
 
-async def test_before_they_are_loaded_there_is_no_answer(toy: Path) -> None:
+async def test_before_label_sets_are_loaded_there_is_no_answer(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, warm=False) as running:
         for answer in (
             await running.client.get("/label-sets"),

@@ -81,7 +81,7 @@ async def test_the_bytes_of_a_message_are_charged_to_the_key_that_the_gate_has_n
     assert (failed.fields["code"], failed.retry_after) == ("rate_limited", 3)
 
 
-async def test_a_second_message_is_refused_and_so_is_none() -> None:
+async def test_a_call_of_two_messages_or_of_none_is_refused() -> None:
     async with answering(echo) as running, client_of(running.address) as client:
         call = raw(client)
         await call.write(b"a")

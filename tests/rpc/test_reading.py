@@ -128,7 +128,7 @@ async def test_a_reading_that_has_just_begun_keeps_its_slot_for_the_time_it_has(
     assert await second == b"message"
 
 
-async def test_as_many_make_room_as_wait_the_longest_first() -> None:
+async def test_as_many_readings_make_room_as_wait_the_longest_first() -> None:
     slots = ReadSlots(ReadLimits(3, LONG, crowded_seconds=0.05))
     slow = [Sender() for _ in range(3)]
     tasks = []

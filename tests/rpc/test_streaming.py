@@ -112,7 +112,7 @@ async def test_answers_come_while_the_client_still_sends(client: Client) -> None
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_its_rows_give_way_to_those_of_others(toy: Path, backend: Counting) -> None:
+async def test_rows_of_a_stream_give_way_to_those_of_others(toy: Path, backend: Counting) -> None:
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
         backend.bulk.clear()
         await asked(client, [message(text="a")])
@@ -233,7 +233,7 @@ async def test_a_call_that_waits_for_its_answers_may_send_nothing_meanwhile(
     assert await call.read() is not grpc.aio.EOF
 
 
-async def test_only_so_many_run_at_a_time_with_those_of_rest(
+async def test_only_so_many_streams_run_at_a_time_with_bulk_requests_of_rest(
     small: tuple[Running, Client], backend: Counting
 ) -> None:
     running, client = small

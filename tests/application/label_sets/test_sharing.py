@@ -38,7 +38,7 @@ def ready(*sites: Site) -> Any:
     return are
 
 
-async def test_one_that_was_put_elsewhere_just_now_is_waited_for(open_site: OpenSite) -> None:
+async def test_a_label_set_that_was_put_elsewhere_just_now_is_waited_for(open_site: OpenSite) -> None:
     store, here, there = MemoryStore(), Counted(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     here.gate.clear()

@@ -53,7 +53,7 @@ def test_why_a_gpu_is_not_used(with_gpu: Path, wanted: str, level: str, said: st
     assert (second.do is None) == (level == "ok")
 
 
-def test_one_that_is_asked_for_and_not_there_is_a_problem(tmp_path: Path) -> None:
+def test_a_gpu_that_is_asked_for_and_not_there_is_a_problem(tmp_path: Path) -> None:
     _, second = found(tmp_path, "cuda")
     assert (second.level, second.found) == ("problem", "CLIPSERVE_DEVICE=cuda, and no NVIDIA GPU is found")
 

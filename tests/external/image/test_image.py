@@ -50,7 +50,7 @@ def test_the_image_serves_the_demo_model_over_rest_and_grpc(running: Container) 
         assert classify_by_grpc(channel) == "cat"
 
 
-def test_its_own_healthcheck_passes_and_fails_where_nothing_listens(
+def test_the_image_s_own_healthcheck_passes_and_fails_where_nothing_listens(
     engine: Engine, image: str, running: Container
 ) -> None:
     kind, *command = engine.inspect(image)["Healthcheck"]["Test"]
@@ -102,7 +102,7 @@ def test_the_list_of_packages_in_it_is_that_of_what_is_installed(running: Contai
     )
 
 
-def test_its_labels_say_what_it_is(engine: Engine, image: str, version: str) -> None:
+def test_the_labels_of_the_image_say_what_it_is(engine: Engine, image: str, version: str) -> None:
     labels = engine.inspect(image)["Labels"]
     said = {
         name.rpartition(".")[2]: value

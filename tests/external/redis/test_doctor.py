@@ -20,14 +20,14 @@ async def server() -> AsyncIterator[RedisServer]:
     made.kill()
 
 
-def test_one_that_counts_rates_is_no_fault(server: RedisServer, tmp_path: Path) -> None:
+def test_a_redis_that_counts_rates_is_no_fault(server: RedisServer, tmp_path: Path) -> None:
     add_key(tmp_path / "keys", "camera", ["use"])
     told = doctor("--only", "redis", redis_url=server.url, keys_file=tmp_path / "keys")
     assert (told.status, {line["level"] for line in told.lines()}) == (0, {"ok"})
     assert PASSWORD not in told.output
 
 
-def test_one_that_keeps_label_sets_in_memory_alone_is_a_warning(server: RedisServer) -> None:
+def test_a_redis_that_keeps_label_sets_in_memory_alone_is_a_warning(server: RedisServer) -> None:
     told = doctor("--only", "redis", redis_url=server.url, label_set_store="redis")
     assert "appendonly is no" in told.only("warning")["found"]
     server.ask("config", "set", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru", "appendonly", "yes")

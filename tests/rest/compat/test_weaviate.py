@@ -86,7 +86,7 @@ async def test_the_routes_of_weaviate_are_ready_when_the_service_is_and_say_what
     assert meta == {"model": "toy", "fingerprint": model["fingerprint"], "dimensions": DIM}
 
 
-async def test_before_the_model_is_loaded_it_is_not_ready(tmp_path: Path) -> None:
+async def test_before_the_model_is_loaded_the_probe_of_weaviate_is_not_ready(tmp_path: Path) -> None:
     toy = await write_toy_artifact(tmp_path / "toy")
     backend = FakeBackend(DIM)
     async with serving(backend, toy) as running:
