@@ -12,7 +12,6 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
 from tests.support import DIM, Running, eventually, png, serving
@@ -109,38 +108,6 @@ async def test_a_client_who_leaves_mid_body_is_forgotten(running: Running) -> No
     assert (await running.embed(png())).status_code == 200
 
 
-async def test_a_service_that_is_loading_lives_but_is_not_ready(toy: Path, backend: Unruly) -> None:
-    async with serving(backend, toy, warm=False) as running:
-        assert (await running.client.get("/livez")).status_code == 200
-        assert (await running.client.get("/readyz")).status_code == 503
-        early = await running.classify(png())
-        assert (early.status_code, early.json()["code"]) == (503, "backend_unavailable")
-        await running.gateway.warm_up()
-        assert (await running.client.get("/readyz")).status_code == 200
-        assert (await running.classify(png())).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "error", [BackendUnavailable("gone"), DeadlineExceeded("late"), Overloaded("full", retry_after=1)]
-)
-async def test_a_backend_that_goes_away_during_its_self_test_is_asked_again(
-    toy: Path, error: ClipError
-) -> None:
-    class Shy(FakeBackend):
-        asked = 0
-
-        async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-            self.asked += 1
-            if self.asked == 1:
-                raise error
-            return await super().encode_text(token_ids, lengths)
-
-    shy = Shy(DIM)
-    async with serving(shy, toy) as running:
-        assert shy.asked == 3  # and once to learn how long it takes
-        assert (await running.classify(png())).status_code == 200
-
-
 async def test_readiness_follows_the_backend(toy: Path, backend: Unruly) -> None:
     async with serving(backend, toy) as running:
         await backend.aclose()
@@ -189,52 +156,3 @@ async def test_overload_is_refused_at_once_with_a_measured_hint(toy: Path) -> No
         answers = await asyncio.gather(*asking)
         assert [answer.status_code for answer in answers].count(200) == 40 - len(refused)
         assert (await running.embed(png())).status_code == 200
-
-
-async def test_many_who_ask_for_the_same_new_labels_cost_one_build(toy: Path) -> None:
-    texts: list[int] = []
-
-    class Counting(FakeBackend):
-        async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-            texts.append(len(lengths))
-            await asyncio.sleep(0.05)
-            return await super().encode_text(token_ids, lengths)
-
-    async with serving(Counting(DIM), toy) as running:
-        texts.clear()
-        answers = await asyncio.gather(*(running.classify(png(i), labels=["x", "y", "z"]) for i in range(10)))
-        assert [answer.text for answer in answers if answer.status_code != 200] == []
-        assert sum(texts) == 3
-        await running.classify(png(), labels=["z", "x", "w"])
-        assert sum(texts) == 4, "known labels were encoded again in a new list"
-
-
-async def test_a_long_list_that_ran_out_of_time_goes_on_where_it_stopped(toy: Path) -> None:
-    class HangsAfter(FakeBackend):
-        left = 150
-        rows = 0
-
-        async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-            if len(lengths) > self.left:
-                await asyncio.sleep(3600)
-            self.left -= len(lengths)
-            self.rows += len(lengths)
-            return await super().encode_text(token_ids, lengths)
-
-    backend = HangsAfter(DIM)
-    labels = [str(i) for i in range(300)]
-    async with serving(backend, toy, deadline_seconds=3) as running:
-        assert (await running.classify(png(), labels=labels)).status_code == 504
-        backend.left, backend.rows = 1000, 0
-        assert (await running.classify(png(), labels=labels)).status_code == 200
-        assert backend.rows == 300 - 128
-
-
-async def test_the_label_cache_is_bounded_in_bytes(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, label_cache_bytes=20_000) as running:
-        for i in range(60):
-            labels = [f"{i}-{k}" for k in range(10)]
-            assert (await running.classify(png(), labels=labels)).status_code == 200
-        (model,) = running.gateway.models.values()
-        assert model.classifiers._labels._entries.currsize <= 10_000
-        assert model.classifiers._classifiers._entries.currsize <= 10_000

@@ -65,13 +65,3 @@ async def test_vectors_come_as_floats_base64_or_npy(running: Running) -> None:
         np.testing.assert_array_equal(
             np.frombuffer(base64.b64decode(base[row]["embedding"]), "<f4"), vectors[row]
         )
-
-
-async def test_an_array_has_no_place_for_an_error(running: Running) -> None:
-    body = {"images": [B64, "@@@"]}
-    answer = await running.client.post("/embed", json=body, headers={"accept": "application/x-npy"})
-    assert (answer.status_code, answer.json()["code"], answer.json()["index"]) == (
-        422,
-        "undecodable_image",
-        1,
-    )
