@@ -45,7 +45,7 @@ def scenario(
     with _server(artifact, Server(url, pid=pid) if url else None, own) as server:
         for each in chosen:
             measurement = Measurement(server, each, seed)
-            _warm(measurement, seconds)
+            measurement.closed(min(2.0, seconds))  # caches, pages, clocks
             tell(f"{each.name} for {seconds:g} s ...")
             results.append(measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients))
     _finish(Report(f"{names}: {url or artifact.name}", results, server=_about(server, own)), out, html)
@@ -65,7 +65,7 @@ def overload(
     own = settings_of(settings, {"deadline_seconds": str(deadline)})
     with _server(artifact, None, own) as server:
         measurement = Measurement(server, _scenario(name))
-        _warm(measurement, seconds)
+        measurement.closed(min(2.0, seconds))  # caches, pages, clocks
         levels, results = overloading.overload(measurement, seconds, rounds, deadline, _progress)
     text = overloading.levels_table(levels)
     _finish(Report(f"Overload: {name}, {artifact.name}", results, text, _about(server, own)), out, html)
@@ -118,11 +118,6 @@ def _about(server: Server, settings: dict[str, str]) -> dict[str, str]:
     if server.startup_seconds is None:
         return {"server": server.url}
     return about | {"ready after": f"{server.startup_seconds:.2f} s"}
-
-
-def _warm(measurement: Measurement, seconds: float) -> None:
-    """Caches, pages, clocks."""
-    measurement.closed(min(2.0, seconds))
 
 
 def _progress(result: Result) -> None:

@@ -63,7 +63,7 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "artifact")
         command = [sys.executable, "-m", "loadtests.fake_triton", str(port), str(artifact), str(folder)]
-        with running(command, "the fake Triton", lambda: listening(port)) as pid:
+        with running(command, "the fake Triton", lambda: _listening(port)) as pid:
             yield FakeTriton(f"127.0.0.1:{port}", folder, pid)
 
 
@@ -116,10 +116,9 @@ def running(
         process.wait(40)
 
 
-def listening(port: int) -> bool:
-    """Whether a server listens on this port. Raises OSError if not."""
-    socket.create_connection(("127.0.0.1", port)).close()
-    return True
+def _listening(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port)):
+        return True
 
 
 def ready(url: str) -> bool:

@@ -106,13 +106,8 @@ def _facts(report: Report) -> dict[str, str]:
 
 def as_markdown(report: Report) -> str:
     """The report as a document."""
-    parts = [
-        f"# {report.title}",
-        table(("", ""), _facts(report).items()),
-        report.text,
-        results_table(report.results),
-        _NOTES,
-    ]
+    facts = table(("", ""), _facts(report).items())
+    parts = [f"# {report.title}", facts, report.text, results_table(report.results), _NOTES]
     parts += [_details(result) for result in report.results]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
@@ -152,13 +147,11 @@ def figures(load: Load) -> dict[str, float]:
     named = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {
         **{name: percentile(good, share) for name, share in named.items()},
-        "throughput": len(load.latencies) / load.seconds,
         "goodput": load.goodput(),
         "refused": float(len(refusals)),
         "refused_p99": percentile(refusals, 0.99),
         "failed": float(load.failed),
         "client_cpu": load.client_cpu,
-        "lag_p99": load.lag,
     }
 
 

@@ -72,7 +72,6 @@ class Scenario:
     width: int = 0  # pixels; 0: none, or several sizes
     height: int = 0
     labels: int = 0
-    texts: int = 0
     clients: int = 8
 
     def calls(self, seed: int = 0) -> Calls:
@@ -128,7 +127,7 @@ SCENARIOS = {
         Scenario("classify-10-warm", "ten labels, always the same", _classify_warm, 1, **_VGA, labels=10),
         Scenario("classify-10-new", "ten labels never seen before", _classify_new, 1, **_VGA, labels=10),
         Scenario("classify-1000", "1,000 new labels", _classify_1000, 1, **_VGA, labels=1_000, clients=1),
-        Scenario("text-8", "one text of up to 8 tokens, new each time", _text_short, texts=1),
+        Scenario("text-8", "one text of up to 8 tokens, new each time", _text_short),
         Scenario("mix", _MIX, _mix, images=1),
     )
 }
