@@ -62,6 +62,7 @@ BUILDS: dict[str, Build] = {
         resources=("components/model-pvc/fill", "components/model-pvc/download"),
     ),
     "gpu on openshift": Build("gpu", outside=("redis", "openshift")),
+    "cpu with tls": Build("cpu", outside=("keys", "edge-loadbalancer", "grpc-tls")),
     "cpu on openshift": Build(
         "cpu", outside=("model-pvc", "openshift"), resources=("components/model-pvc/download",)
     ),

@@ -11,7 +11,11 @@ from tests.deploy.manifests import Object, environment_needs, gateways, pods, se
 
 _PREFIX = "CLIPSERVE_"
 # What a secret or the kubelet gives, in the place of what is not known here.
-_STAND_INS = {"CLIPSERVE_REDIS_URL": "redis://:password@redis:6379/0"}
+_STAND_INS = {
+    "CLIPSERVE_REDIS_URL": "redis://:password@redis:6379/0",
+    "CLIPSERVE_GRPC_TLS_CERT_FILE": __file__,  # a file that there is
+    "CLIPSERVE_GRPC_TLS_KEY_FILE": __file__,
+}
 
 
 def settings_are_known(objects: list[Object]) -> Iterator[str]:

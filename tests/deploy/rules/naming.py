@@ -10,7 +10,14 @@ from typing import Any
 from tests.deploy.manifests import Object, environment_needs, of_kind, pods, selects, title
 
 # Made by hand before the first apply; the README of the component says how.
-SECRETS = {"clipserve-hub", "clipserve-keys", "clipserve-redis", "clipserve-storage", "clipserve-tls"}
+SECRETS = {
+    "clipserve-grpc-tls",
+    "clipserve-hub",
+    "clipserve-keys",
+    "clipserve-redis",
+    "clipserve-storage",
+    "clipserve-tls",
+}
 _WITHOUT_NAMESPACE = ("Namespace", "PriorityClass")
 
 

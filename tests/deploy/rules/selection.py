@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clipserve.settings import Settings
-from tests.deploy.manifests import Object, of_kind, pods, selects, title
+from tests.deploy.manifests import Object, gateways, of_kind, pods, selects, settings_of, title
 
 
 def an_owner_selects_its_own_pods(objects: list[Object]) -> Iterator[str]:
@@ -44,10 +44,17 @@ def triton_is_looked_up_by_a_headless_name(objects: list[Object]) -> Iterator[st
 
 def grpc_ports_say_their_protocol(objects: list[Object]) -> Iterator[str]:
     """Gateways and meshes take an unnamed port for HTTP/1.1."""
+    encrypted = {
+        each.labels["app.kubernetes.io/component"]
+        for each, container in gateways(objects)
+        if "CLIPSERVE_GRPC_TLS_CERT_FILE" in settings_of(container, objects)
+    }
     for service in of_kind(objects, "Service"):
+        of = service["spec"]["selector"].get("app.kubernetes.io/component")
+        wanted = "https" if of in encrypted else "kubernetes.io/h2c"
         for port in service["spec"]["ports"]:
-            if port["name"] == "grpc" and port.get("appProtocol") != "kubernetes.io/h2c":
-                yield f"{title(service)}: the port grpc has no appProtocol kubernetes.io/h2c"
+            if port["name"] == "grpc" and port.get("appProtocol") != wanted:
+                yield f"{title(service)}: the port grpc has no appProtocol {wanted}"
 
 
 def a_stateful_set_has_its_service(objects: list[Object]) -> Iterator[str]:

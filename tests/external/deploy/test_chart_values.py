@@ -53,6 +53,7 @@ REFUSED: list[tuple[Values, str]] = [
     ({"components": {"edge-ingress": {"host": "a b"}}}, "does not match pattern"),
     ({"components": {"tensorrt": {"gpu": "L4"}}}, "missing properties 'tensorrt', 'model'"),
     ({"components": {"edge-loadbalancer": True}}, "requests-need-a-key failed"),
+    ({"components": {"edge-gateway": True, "grpc-tls": True}}, "backendRefs/0/port failed"),
     ({"components": {"autoscaling": _KEYED, "monitoring": True}}, "additional properties 'keys'"),
     ({"components": {"autoscaling": True, "autoscaling-cpu": True}}, "/spec/replicas: it is not there"),
     (

@@ -67,6 +67,23 @@ def test_a_load_balancer_is_refused_without_keys_before_it(components: list[str]
         build(Build("cpu", outside=tuple(components)), K8S, tmp_path)
 
 
+def test_a_load_balancer_in_front_of_a_certificate_has_grpc_alone(objects: dict[str, list[Object]]) -> None:
+    ports = {
+        each["metadata"]["name"]: {port["name"]: port.get("appProtocol") for port in each["spec"]["ports"]}
+        for each in of_kind(objects["cpu with tls"], "Service")
+    }
+    assert ports == {
+        "clipserve": {"http": "http", "grpc": "https"},
+        "clipserve-pods": {"grpc": "https"},
+        "clipserve-edge": {"grpc": "https"},
+    }
+
+
+def test_grpc_with_a_certificate_is_refused_behind_a_gateway_that_sends_it_none(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="/spec/rules/0/backendRefs/0/port"):
+        build(Build("cpu", outside=("edge-gateway", "grpc-tls")), K8S, tmp_path)
+
+
 def test_all_alerts_lead_to_the_runbook_whose_address_an_operator_gives(tmp_path: Path) -> None:
     (rule,) = of_kind(edited("monitoring", tmp_path), "PrometheusRule")
     alerts = [each for group in rule["spec"]["groups"] for each in group["rules"] if "alert" in each]

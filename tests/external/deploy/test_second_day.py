@@ -30,6 +30,7 @@ K19  monitoring and KEDA as a namespace's admin        told     test_kubectl.py:
 K20  KEDA warns of an interval that it ignores         mended   test_rules.py::test_a_build_keeps_every_rule
 K21  a large photo behind an Ingress, Gateway API      mended   test_schemas.py::test_the_operators_know_every_field
 K21  a load balancer without keys                      refused  test_components.py::test_a_load_balancer_is_refused_without_keys_before_it
+K21  a load balancer with TLS: gRPC alone              mended   test_components.py::test_a_load_balancer_in_front_of_a_certificate_has_grpc_alone
 K22  half of a fleet dead for hours                    mended   tests/external/prometheus/test_promtool.py::test_alerts_fire_when_they_must_and_not_when_they_must_not
 K23  another model in compose                          mended   tests/models/test_triton_change_of_model.py::test_models_of_another_artifact_are_removed
 K24  two Tritons in compose                            mended   test_compose.py::test_each_of_two_tritons_has_a_gpu_of_its_own_and_the_same_name
