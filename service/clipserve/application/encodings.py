@@ -35,25 +35,9 @@ class Encoded(NamedTuple):
     scale: float | None = None
 
 
-def _float32(vector: Vector) -> Encoded:
-    return Encoded(np.ascontiguousarray(vector, "<f4"))
-
-
-def _float16(vector: Vector) -> Encoded:
-    return Encoded(vector.astype("<f2"))
-
-
 def _int8(vector: Vector) -> Encoded:
     scale = float(np.abs(vector).max()) / _INT8_MAX or 1.0
     return Encoded(np.rint(vector / scale).astype(np.int8), scale)
-
-
-def _binary(vector: Vector) -> Encoded:
-    return Encoded((_bits(vector).astype(np.int16) - 128).astype(np.int8))
-
-
-def _ubinary(vector: Vector) -> Encoded:
-    return Encoded(_bits(vector))
 
 
 def _bits(vector: Vector) -> npt.NDArray[np.uint8]:
@@ -62,9 +46,9 @@ def _bits(vector: Vector) -> npt.NDArray[np.uint8]:
 
 # Each encodes a vector, float32 [D], finite.
 ENCODERS: Mapping[EmbeddingType, Callable[[Vector], Encoded]] = {
-    "float32": _float32,
-    "float16": _float16,
+    "float32": lambda vector: Encoded(np.ascontiguousarray(vector, "<f4")),
+    "float16": lambda vector: Encoded(vector.astype("<f2")),
     "int8": _int8,
-    "binary": _binary,
-    "ubinary": _ubinary,
+    "binary": lambda vector: Encoded((_bits(vector).astype(np.int16) - 128).astype(np.int8)),
+    "ubinary": lambda vector: Encoded(_bits(vector)),
 }
