@@ -69,7 +69,7 @@ class DecodeQueue(Generic[T]):
         One that does not fit holds up those behind it: else small images could pass it for ever.
         """
         waiting = [account for account in self._accounts.values() if account.waiting]
-        account = min(waiting, key=_turn, default=None)
+        account = min(waiting, key=lambda account: (account.caller.dealt, account.dealt), default=None)
         if account is None or account.waiting[0].size > room:
             return None
         image = account.waiting.popleft()
@@ -100,7 +100,3 @@ class DecodeQueue(Generic[T]):
         account.caller.requests -= 1
         if not account.caller.requests:
             del self._callers[image.caller]
-
-
-def _turn(account: _Account[T]) -> tuple[float, float]:
-    return account.caller.dealt, account.dealt

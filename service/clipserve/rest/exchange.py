@@ -25,7 +25,7 @@ from clipserve.http1.connections import address_of
 from clipserve.http1.cycle import ANSWERING
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
-from clipserve.rest.paths import FoundRoute, Paths
+from clipserve.rest.paths import FoundRoute, Paths, Streaming
 from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
@@ -158,7 +158,7 @@ class Exchange:
         with self._budget.lease(request.address) as lease:
             await self._enter(found, asked)
             self._refusals.asked(request.caller)
-            if stream := found.streaming(asked.method):
+            if isinstance(stream := found.endpoints.get(asked.method), Streaming):
                 request.bulk = True
                 await answer.begin(scope)
                 await stream(asked, receive, answer, lease)

@@ -43,11 +43,6 @@ class FoundRoute:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
-    def streaming(self, method: str) -> Streaming | None:
-        """The endpoint of this method, if it reads the body itself."""
-        endpoint = self.endpoints.get(method)
-        return endpoint if isinstance(endpoint, Streaming) else None
-
     def answer(self, request: Request, body: Body) -> Awaitable[Response]:
         """The answer of the endpoint.
 
