@@ -57,6 +57,23 @@ JSON: dict[str, Callable[[], bytes]] = {
         "/v2/embed",
         b'{"inputs": [' + (b'{"content":[' + b'{"text":""},' * 7 + b'{"text":""}]},') * 4_000 + b"{}]}",
     ),
+    "llama.cpp: a megabyte of prompts": lambda: request(
+        "/embeddings", b'{"content": [' + b'{"prompt_string":""},' * 47_000 + b'""]}'
+    ),
+    "llama.cpp: 4,000 empty images": lambda: request(
+        "/embeddings",
+        b'{"content": [' + b'{"prompt_string":"","multimodal_data":["AAAA"]},' * 4_000 + b'""]}',
+    ),
+    "rerank: a megabyte of documents": lambda: request(
+        "/rerank", b'{"query": "a", "documents": [' + b'"",' * 330_000 + b'""]}'
+    ),
+    "rerank: 4,000 documents within documents": lambda: request(
+        "/rerank", b'{"query": "a", "documents": [' + b'{"content":[{"content":[]}]},' * 4_000 + b'""]}'
+    ),
+    "Voyage: 4,000 inputs of 8 parts": lambda: request(
+        "/v1/multimodalembeddings",
+        b'{"inputs": [' + (b'{"content":[' + b'{"text":""},' * 7 + b'{"text":""}]},') * 4_000 + b"{}]}",
+    ),
     "Hugging Face: a megabyte of labels": lambda: request(
         "/models/demo", b'{"inputs": "", "parameters": {"candidate_labels": [' + b'"",' * 330_000 + b'""]}}'
     ),

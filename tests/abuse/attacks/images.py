@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterable, Iterator
 
+import pillow_heif
 from PIL import Image
 
 from tests.abuse.attack import Attack, Piece, images_form, request
@@ -158,6 +160,29 @@ JPEG: Makers = {
 }
 
 
+def _heic(width: int, height: int, **options: object) -> bytes:
+    pillow_heif.register_heif_opener()
+    return saved(Image.new("RGB", (width, height)), "HEIF", quality=1, **options)
+
+
+def _heic_claims(data: bytes, width: int, height: int) -> bytes:
+    """The file with another size in its container; the coded picture keeps its own."""
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
+HEIC: Makers = {
+    "one colour, 49 MP": lambda: _heic(SIDE, SIDE),
+    "one colour, 49 MP in tiles": lambda: _heic(SIDE, SIDE, tile_size=512),
+    "64 pixels that claim 49 MP": lambda: _heic_claims(_heic(64, 64), SIDE, SIDE),
+    "64 pixels that claim 4 Gpx": lambda: _heic_claims(_heic(64, 64), 65_535, 65_535),
+    "12 MP that claim 64 pixels": lambda: _heic_claims(_heic(4_000, 3_000), 64, 64),
+    "cut at a half": lambda: _heic(400, 300)[: len(_heic(400, 300)) // 2],
+    "a head and a megabyte of zeros": lambda: _heic(64, 64)[:400] + bytes(1_000_000),
+    "a box of 4 GB": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\xff\xff\xff\xffmeta" + bytes(1_000),
+}
+
+
 def _palette_gif(width: int, height: int) -> bytes:
     return saved(Image.new("P", (width, height)), "GIF")
 
@@ -185,4 +210,5 @@ def attacks() -> Iterator[Attack]:
     yield from bombs("WebP bombs", WEBP)
     yield from bombs("PNG bombs", PNG)
     yield from bombs("JPEG bombs", JPEG)
+    yield from bombs("HEIC bombs", HEIC)
     yield from bombs("formats refused", OTHER, legal=False)

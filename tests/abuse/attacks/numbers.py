@@ -20,6 +20,13 @@ PLACES = {
     "texts": ("POST", "/embed", '{"texts": [{}]}'),
     "OpenAI, dimensions": ("POST", "/v1/embeddings", '{"input": "a", "dimensions": {}}'),
     "Cohere, output_dimension": ("POST", "/v2/embed", '{"texts": ["a"], "output_dimension": {}}'),
+    "rerank, top_n": ("POST", "/rerank", '{"query": "a", "documents": [""], "top_n": {}}'),
+    "llama.cpp, embd_normalize": ("POST", "/embeddings", '{"content": "a", "embd_normalize": {}}'),
+    "Voyage, output_dimension": (
+        "POST",
+        "/v1/multimodalembeddings",
+        '{"inputs": [{"content": [{"text": "a"}]}], "output_dimension": {}}',
+    ),
     "Hugging Face, labels": (
         "POST",
         "/models/demo",

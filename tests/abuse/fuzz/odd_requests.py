@@ -95,6 +95,8 @@ _NUMERIC = {
     "/label-sets/{name}": ("top_k", "temperature", "threshold"),
     "/v1/embeddings": ("dimensions",),
     "/v2/embed": ("output_dimension",),
+    "/v1/multimodalembeddings": ("output_dimension",),
+    "/rerank": ("top_n",),
 }
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from clipserve.clip.announced import announced
-from clipserve.clip.formats import FORMATS
+from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import Tokenizer
@@ -60,7 +60,7 @@ class Images:
         files = [path.read_bytes() for path in sorted((CORPUS / folder).iterdir())]
         self.cases = images(files, IMAGE_WORDS)
         default = ImageLimits.image_formats
-        others = tuple(name for name in FORMATS if name not in default)
+        others = tuple(name for name in (*FORMATS, *OPTIONAL) if name not in default)
         self._limits = ImageLimits(image_formats=default if folder == "images" else others)
         self._spec = ImageSpec(size=32)
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-# Markers of JPEG, chunks of PNG and WebP, boxes of AVIF, heads of TIFF.
+# Markers of JPEG, chunks of PNG and WebP, boxes of AVIF and HEIC, heads of TIFF.
 IMAGE_WORDS = (
     *(b"\xff" + bytes([marker]) for marker in b"\xc0\xc2\xc4\xc9\xcc\xd0\xd8\xd9\xda\xdb\xdd\xe1"),
     *(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0", b"\xff\xdd\0\4\0\1", b"\xff\xe1\0\x08Exif\0\0", b"\xff\xfe\0\2"),
     *b"IHDR IDAT fdAT fcTL acTL PLTE tRNS iCCP zTXt eXIf IEND VP8L VP8X ANIM ANMF ALPH ICCP EXIF".split(),
-    *(b"VP8 ", b"XMP ", b"II*\0", b"MM\0*", b"Exif\0\0", *b"ftyp meta iloc ispe av1C mdat".split()),
+    *(
+        b"VP8 ",
+        b"XMP ",
+        b"II*\0",
+        b"MM\0*",
+        b"Exif\0\0",
+        *b"ftyp meta iloc ispe av1C hvcC irot imir grid mdat".split(),
+    ),
 )
 
 # Entities in all spellings, text decoded wrongly once or twice, marks that combine, emoji, halves of pairs.
