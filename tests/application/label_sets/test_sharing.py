@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
+from clipserve.api.label_sets import LabelFields
+from clipserve.application.label_sets.definition import Contents, Definition, digest_of
+from clipserve.application.label_sets.shelf import Pointer, Shelf
+from clipserve.application.label_sets.store import Kind
 from clipserve.telemetry.request import current
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, long_ago, not_waiting, rows_of
@@ -155,3 +160,36 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
     backend.builds.set()
     await until(ready(site), 60)
     assert await version_at(site) == new.version
+
+
+class Reading(MemoryStore):
+    """Notes the names of the sets whose bodies are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+        self.read += names if kind == "sets" else ()
+        return await super().bodies(kind, names)
+
+
+async def test_a_set_of_a_model_that_is_not_served_here_is_read_once_and_not_served(
+    open_site: OpenSite,
+) -> None:
+    definition = Definition(model="other", labels=[LabelFields(label="cat")], templates=["{}"])
+    contents = Contents(definition, digest_of(definition.to_bytes()), {}, 0)
+    shelf = Shelf(store := Reading())
+    await shelf.keep("theirs", Pointer(digest=contents.digest), contents)
+    site = await open_site(store)
+    await site.put()
+    assert [state.name for state in site.sets.all()] == ["pets"]
+    assert store.read.count("theirs") == 1
+    for _ in range(2):
+        assert (await site.put("theirs")).state == "ready"
+        await shelf.keep("theirs", Pointer(digest=contents.digest), contents)
+        await until(lambda: _has_pets_alone(site))
+
+
+async def _has_pets_alone(site: Site) -> bool:
+    return [state.name for state in site.sets.all()] == ["pets"]

@@ -63,7 +63,7 @@ class Catalog:
         self._files: Mapping[str, FileSet] = {}
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._without_model: set[str] = set()
+        self._without_model: dict[str, str] = {}  # name -> digest of a set whose model is not served here
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -162,21 +162,24 @@ class Catalog:
         self._note()
 
     async def _load(self, name: str, pointer: Pointer | None) -> None:
-        if pointer and self._is_wanted(name, pointer.digest, pointer):
+        if pointer and (
+            pointer.digest == self._without_model.get(name) or self._is_wanted(name, pointer.digest, pointer)
+        ):
             return
         try:
             if pointer is None:
                 raise ValueError("its pointer is damaged")
             contents = await self._shelf.contents(name, pointer)
             if model := self._models.get(contents.definition.model):
+                self._without_model.pop(name, None)
                 await self._want(name, model, contents, pointer)
-            else:
-                self._miss_model(name, contents.definition.model)
+                return
+            self._drop(name)
+            self._without_model[name] = pointer.digest
+            logger.warning("label_set_without_model", label_set=name, model=contents.definition.model)
         except StoreUnavailable:
             raise
-        except (
-            Exception
-        ):  # a row that a later version has written, or a damaged disk: the other sets are well
+        except Exception:  # a row of a later version, or a damaged disk: the other sets are well
             if (await self._shelf.pointers()).get(name, ...) == pointer:  # else it was just replaced
                 self._unreadable(name)
 
@@ -192,12 +195,6 @@ class Catalog:
         entry.served = former.served if former else None
         entry.fail(ClipError("its stored data cannot be read: put it again, or delete it."), final=True)
         self.entries[name] = entry
-
-    def _miss_model(self, name: str, model: str) -> None:
-        self._drop(name)
-        if name not in self._without_model:
-            self._without_model.add(name)
-            logger.warning("label_set_without_model", label_set=name, model=model)
 
     def _is_wanted(self, name: str, digest: str, pointer: Pointer | None) -> bool:
         entry = self.entries.get(name)

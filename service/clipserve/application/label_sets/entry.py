@@ -96,11 +96,7 @@ class LabelSet:
     def is_fresh(self, seconds: float) -> bool:
         """Whether this version was put that recently, here or at another gateway. Clocks may differ."""
         pointer = self.pointer
-        return (
-            pointer is not None
-            and pointer.pays_for == self.version
-            and 0 <= time.time() - pointer.put < seconds
-        )
+        return bool(pointer and pointer.pays_for == self.version and 0 <= time.time() - pointer.put < seconds)
 
     def is_wanted(self, digest: str, pointer: Pointer | None) -> bool:
         """Whether it is what this pointer names, and served or on its way. `pointer`: None: a file has it.
