@@ -124,7 +124,9 @@ def _tokens(graph: Graph, tower: TextTower) -> tuple[str, str | None]:
     mask = graph.weight("mask") if tower.causal else None
     if tower.trims and mask:
         zero, length = graph.integers(0), graph.node("Shape", "token_ids", start=1, end=2)
-        positions = graph.node("Slice", positions, zero, length)
+        positions = graph.node(
+            "Slice", positions, zero, length, zero
+        )  # axes default to all, and TensorRT insists
         square = graph.node("Concat", length, length, axis=0)
         mask = graph.node("Slice", mask, graph.integers(0, 0), square)
     return graph.to_half(graph.node("Add", states, positions)), mask
