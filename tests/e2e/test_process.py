@@ -16,6 +16,7 @@ from PIL import Image
 
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.demo import FOLDER as DEMO
+from tests.abuse.measure import cpu_seconds
 from tests.process import Fresh, Process, copy_of_demo, failed_start
 from tests.support import form
 
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.slow
 
 def test_the_service_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Fresh()
-    assert process.wait_ready() < 60  # two seconds on an idle machine; 25 were seen at a load of 15
+    process.wait_ready()
+    assert cpu_seconds(process.popen.pid) < 40, "4 are usual, however busy the machine is"
     metrics = httpx.get(process.operations_url + "/metrics").text
     assert "clipserve_batch_rows_bucket" in metrics
     assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
