@@ -28,7 +28,7 @@ _KINDS = {
 }
 _AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 _LOOKS = ("port-forward", "logs", "get")
-_BUILT: dict[bytes, str] = {}
+_BUILT: dict[bytes, list[Object]] = {}
 _IN_PODS = ("cp", "exec", "wait")  # these change no object
 
 
@@ -179,16 +179,16 @@ def _options(words: list[str]) -> dict[str, str]:
 def _chosen(options: dict[str, str], folder: Path) -> list[Object]:
     if "-f" in options:
         return parsed((folder / options["-f"]).read_text())
-    built = parsed(build_of(folder / options["-k"]))
+    built = built_of(folder / options["-k"])
     return [each for each in built if _labelled(each, options.get("-l", ""))]
 
 
-def build_of(folder: Path) -> str:
-    """As YAML; walks begin alike, so what the same files gave is given again."""
+def built_of(folder: Path) -> list[Object]:
+    """Its objects, which nobody changes; walks begin alike, so what the same files gave is given again."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".json"))
     key = hashlib.sha256(repr([(path.relative_to(folder), path.read_bytes()) for path in files]).encode())
     if key.digest() not in _BUILT:
-        _BUILT[key.digest()] = run("kustomize", "build", folder)
+        _BUILT[key.digest()] = parsed(run("kustomize", "build", folder))
     return _BUILT[key.digest()]
 
 

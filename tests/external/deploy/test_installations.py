@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.builds import BUILDS, COMPONENTS, Build, build, overlay_of
+from tests.deploy.builds import Build, build
 from tests.deploy.manifests import K8S, gateways, gpus, parsed, pods, run
-
-# Component -> the edits that its page tells.
-EDITS = {
-    part: re.findall(
-        r"^ {4}((?:for .*; do )?kustomize edit add patch .+[^\\])$",
-        (K8S / "components" / part / "README.md").read_text(),
-        re.MULTILINE,
-    )
-    for part in COMPONENTS
-}
-_RESOURCES = {"model-pvc": ("components/model-pvc/download",)}
 
 
 @pytest.mark.parametrize("part", ["autoscaling", "autoscaling-cpu", "model-pvc", "model-image-volume"])
@@ -68,18 +55,6 @@ def test_a_tag_of_the_repository_is_a_base_as_a_copied_folder_is(tmp_path: Path)
 def here_of(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-@pytest.mark.parametrize(("part", "edit"), [(part, edit) for part, edits in EDITS.items() for edit in edits])
-def test_each_edit_that_a_page_tells_is_made_outside_the_product(
-    part: str, edit: str, tmp_path: Path
-) -> None:
-    sound = replace(BUILDS[f"{overlay_of(part)}+{part}"], resources=_RESOURCES.get(part, ()))
-    before = build(sound, K8S, tmp_path)
-    subprocess.run(["bash", "-ec", edit], cwd=tmp_path, check=True)
-    after = run("kustomize", "build", tmp_path)
-    assert after != before
-    assert {each["kind"] for each in parsed(after)} == {each["kind"] for each in parsed(before)}
 
 
 def test_the_key_of_plans_is_set_outside(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.cluster import Cluster, build_of
-from tests.deploy.manifests import K8S, Object, gateways, of_kind, parsed, pods, selects, settings_of
+from tests.deploy.cluster import Cluster, built_of
+from tests.deploy.manifests import K8S, Object, gateways, of_kind, pods, selects, settings_of
 from tests.docs.markdown import ROOT
 
 README = (K8S / "README.md").read_text()
@@ -72,7 +72,7 @@ def walk(text: str, folder: Path, applied: Callable[[Path], None] = lambda _: No
         elif not line.startswith(_NOT_RUN):
             done = subprocess.run(["bash", "-ec", line], cwd=folder, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
-        assert contents(copied) in ({}, contents(K8S)), f"{line}: edits what an upgrade replaces"
+            assert contents(copied) in ({}, PRODUCT), f"{line}: edits what an upgrade replaces"
     return cluster
 
 
@@ -90,6 +90,9 @@ _NEXT = {
 _DEFAULTS = {"clipserve:0.1.0": "clipserve:9.9.9", 2: 5, "/app/demo": "/app/other"}
 
 
+PRODUCT = contents(K8S)
+
+
 def test_each_apply_changes_what_the_readme_says_and_an_upgrade_after_it_nothing_that_is_set(
     tmp_path: Path,
 ) -> None:
@@ -98,14 +101,14 @@ def test_each_apply_changes_what_the_readme_says_and_an_upgrade_after_it_nothing
 
     def upgraded(installation: Path) -> None:
         here = shutil.copytree(installation, tmp_path / str(len(seen)))
-        before = served(parsed(build_of(here)))
+        before = served(built_of(here))
         for path in (here / "k8s").rglob("*.yaml"):
             text = path.read_text()
             for old, new in _NEXT.items():
                 text = text.replace(old, new)
             path.write_text(text)
         moved = {name: {_DEFAULTS.get(one, one) for one in values} for name, values in before.items()}
-        assert served(parsed(build_of(here))) == moved, f"apply {len(seen)}"
+        assert served(built_of(here)) == moved, f"apply {len(seen)}"
         seen.append(before)
 
     assert not walk(README, tmp_path / "walked", upgraded).objects
