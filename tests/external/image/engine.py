@@ -25,12 +25,16 @@ STATE = KEPT / "run"
 NAMES = Path("/run/containers/networks/aardvark-dns")
 PROGRAMS = ("buildah", "mmdebstrap", "netavark", "podman", "podman-compose", "runc")
 BASE, TOOLS = "localhost/clipserve-base", "localhost/clipserve-tools"
-# Of the suite that the Dockerfile's own base is made of.
-PYTHON = ("bookworm", "ca-certificates,python3,python3-venv")
-# The programs of docker-compose.yml's other services, as Debian builds them.
-DEBIAN = ("trixie", "ca-certificates,haproxy,prometheus,prometheus-alertmanager,redis-server")
-# The users that those services run as own these folders in their images.
-TOOLS_FOLDERS = "install -d -o 65534 -g 65534 /prometheus /alertmanager && install -d -o 999 -g 999 /data"
+# A base of the Dockerfile's, whose own is of Debian too.
+PYTHON = ("trixie", "ca-certificates,python3,python3-venv")
+# The programs of the other services of docker-compose.yml, as Debian builds them; and the folders that belong
+# to their users.
+DEBIAN = f"""FROM {BASE}
+RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \\
+      haproxy prometheus prometheus-alertmanager redis-server \\
+    && rm -rf /var/lib/apt/lists/* \\
+    && install -d -o 65534 -g 65534 /prometheus /alertmanager && install -d -o 999 -g 999 /data
+"""
 # Where programs are, as images of registries say.
 FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Enough for a build, whatever the limits of the shell are.
@@ -95,12 +99,8 @@ class Engine:
 
         That of the programs is made while others are built: `stand_in` waits for it.
         """
-        self._tools = ThreadPoolExecutor(1).submit(self._make_tools)
         self._import(BASE, *PYTHON)
-
-    def _make_tools(self) -> None:
-        if self._import(TOOLS, *DEBIAN):
-            self._derive(TOOLS, f"FROM {TOOLS}\nRUN {TOOLS_FOLDERS}\n")
+        self._tools = ThreadPoolExecutor(1).submit(self._derive, TOOLS, DEBIAN)
 
     def stand_in(self, name: str, *lines: str) -> str:
         """The image of those programs under another name, with more lines of a Dockerfile."""
@@ -130,11 +130,11 @@ class Engine:
         told += [f"{' '.join(command)}:\n{self.run(*command)}" for command in commands]
         return "\n".join(told)
 
-    def _import(self, name: str, suite: str, packages: str) -> bool:
-        """Whether the image was missing, and now is a root with these packages."""
+    def _import(self, name: str, suite: str, packages: str) -> None:
+        """Make the image of a root with these packages, where it is missing."""
         key = hashlib.sha256(f"{suite} {packages}".encode()).hexdigest()[:12]
         if self.run("buildah", "images", "--quiet", "--filter", f"label=key={key}"):
-            return False
+            return
         context = KEPT / key
         context.mkdir(exist_ok=True)
         root = context / "root.tar"
@@ -146,13 +146,12 @@ class Engine:
             partial.rename(root)
         changes = (f"--change=LABEL key={key}", f"--change=ENV PATH={FOLDERS}")
         self.run("podman", "import", "--quiet", *changes, root, name)
-        return True
 
     def _derive(self, name: str, text: str) -> str:
-        folder = KEPT / "derived"
-        folder.mkdir(exist_ok=True)
+        folder = KEPT / "derived" / name.rpartition("/")[2]
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "Dockerfile").write_text(text)
-        self._bud(name, str(folder))
+        self._bud(name, "--layers", str(folder))
         return name
 
     def _bud(self, name: str, *options: str) -> None:
