@@ -27,7 +27,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
+.PHONY: help run test test-bounds test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -40,6 +40,15 @@ test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 
 test-slow: .venv/dev.stamp ## the tests with the needs of `make test` that take minutes: real processes, long searches
 	$(BIN)/python $(RUNNER) -m pytest -n 4 --dist worksteal $(SLOWEST) -m 'slow$(PART)'
+
+BOUNDS := lowest-direct
+test-bounds: ## the fast tests with the lowest versions that the pyproject.toml files allow, or BOUNDS=highest (needs uv), in .venv-bounds
+	$(or $(UV),uv) venv --quiet --clear --python $(PYTHON) .venv-bounds
+	$(or $(UV),uv) pip compile --quiet --python .venv-bounds --resolution $(BOUNDS) --extra cpu --extra heif --extra mcp --extra openvino --extra parquet --extra tracing --extra video \
+	  --no-emit-package clipserve --no-emit-package clipserve-models service/pyproject.toml models/pyproject.toml -o .venv-bounds/bounds.txt
+	$(or $(UV),uv) pip install --quiet --python .venv-bounds --group dev --group build -r .venv-bounds/bounds.txt
+	$(or $(UV),uv) pip install --quiet --python .venv-bounds $(EDITABLE)
+	.venv-bounds/bin/python -m pytest -n 4 --dist worksteal -m '$(FAST)$(PART)' $(ARGS)
 
 coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
 	$(BIN)/coverage erase
@@ -166,7 +175,7 @@ lines: ## count lines of Python by package, without the stubs of clip.proto
 	    END {for (name in of) print of[name] "\t" name}' | sort -k2
 
 clean: ## remove what make installed
-	rm -rf .uv .venv .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
+	rm -rf .uv .venv .venv-bounds .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
 	rm -rf service/build service/*.egg-info service/clipserve/clip/*.so
 
 .venv/python.stamp:

@@ -79,3 +79,13 @@ def test_the_onnxruntime_for_gpus_is_pinned_below_a_release_that_nobody_has_chec
     pins = (ROOT / "requirements/service-gpu.txt").read_text("utf-8")
     (version,) = re.findall(r"^onnxruntime-gpu==(\S+)", pins, re.MULTILINE)
     assert version in requirement.specifier
+
+
+def test_the_stubs_of_the_contract_run_with_the_lowest_versions_that_are_allowed() -> None:
+    """They refuse older ones than those that they were made with."""
+    project = tomllib.loads((ROOT / "service/pyproject.toml").read_text("utf-8"))["project"]
+    lowest = {each.name: str(each.specifier) for each in map(Requirement, project["dependencies"])}
+    stubs = "".join(path.read_text("utf-8") for path in (ROOT / "service/clipserve/v1").glob("*_pb2*.py"))
+    (grpcio,) = re.findall(r"^GRPC_GENERATED_VERSION = '([\d.]+)'", stubs, re.MULTILINE)
+    (protobuf,) = re.findall(r"Domain\.PUBLIC,\s+(\d+),\s+(\d+),\s+(\d+),", stubs)
+    assert (lowest["grpcio"], lowest["protobuf"]) == (f">={grpcio}", f">={'.'.join(protobuf)}")
