@@ -115,15 +115,9 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
         spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
     grown = {what: value - before.get(what, 0.0) for what, value in counted(served.metrics_url).items()}
     executed = grown["rows"] / max(1.0, grown["executions"])
-    rate = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent, "MB shared": shared}
-    findings.add_speed(
-        encoder=served.name,
-        gateways=number,
-        clients=number * plan.clients,
-        **rate,
-        **{"rows an execution": executed},
-        **used,
-    )
+    rate: dict[str, Any] = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent}
+    rate |= {"MB shared": shared, "rows an execution": executed, **used}
+    findings.add_speed(encoder=served.name, gateways=number, clients=number * plan.clients, **rate)
     what = f"rows an execution, {number} gateways"
     findings.add(
         Line(served.name, what, f"{executed:.1f}", "> 1", executed > 1),
