@@ -13,10 +13,10 @@ EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Folders of tests/external, whose tests need more than `make test`. PARTS: run by `make test-all`, and by .ci/run as separate stages.
-# Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), hub (gigabytes of the real hub), deploy
-# (`make check-deploy`) and site (`make site`).
+# Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), hub (gigabytes of the real hub), tensorrt
+# (NVIDIA's licence, accepted by installing), deploy (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
-FOLDERS := $(PARTS) abuse clients hub
+FOLDERS := $(PARTS) abuse clients hub tensorrt
 # Each run of tests says which took longest.
 SLOWEST := --durations=25 --durations-min=5
 FAST := not slow
@@ -61,14 +61,14 @@ test-all: $(addprefix only-,$(or $(ONLY),$(PARTS))) ## the slow rest (.ci/run ha
 $(if $(filter-out $(FOLDERS),$(ONLY)),$(error ONLY="$(ONLY)": the parts are $(FOLDERS)))
 only-dist: dist
 only-browser: .page-tools/axe.stamp $(if $(FULL),.page-tools/lighthouse.stamp)
-only-export: .venv/dev.stamp .venv-export/export.stamp
-only-export: TESTS_IN := $(EXPORT)
+only-export only-tensorrt: .venv/dev.stamp .venv-export/export.stamp
+only-export only-tensorrt: TESTS_IN := $(EXPORT)
 only-export: PYTEST_ARGS := -n 2 --dist loadfile
 only-browser: PYTEST_ARGS := -n 2 --dist loadfile
 only-attacks: PYTEST_ARGS := -n 2
 only-triton: triton-server
 only-triton: PYTEST_ARGS := -n 2 --dist loadfile
-only-image only-hub: PYTEST_ARGS := -rP
+only-image only-hub only-tensorrt: PYTEST_ARGS := -rP
 $(FOLDERS:%=only-%): only-%: .venv/dev.stamp
 	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(SLOWEST) $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
 

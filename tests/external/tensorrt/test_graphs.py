@@ -1,0 +1,111 @@
+"""TensorRT's own parser and builder, on a CPU: the demo and a model of each family, in each precision.
+
+    make test-all ONLY=tensorrt
+
+The builder is that of TensorRT for RTX, which builds ahead of time, without a device, for compute capability 8.0.
+So it is no proof for the TensorRT in Triton's image or for an H100, and none of numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.reference import reference_pixels
+from clipserve.demo import FOLDER as DEMO
+from clipserve_models.graphs.file import stored
+from clipserve_models.plans import profiles
+from clipserve_models.tensorrt_types import violations
+from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_towers import towers
+from clipserve_models.variants.fp16 import WRITERS
+from clipserve_models.variants.int8 import quantize_graph
+from clipserve_models.variants.job import GRAPHS, Tower
+from clipserve_models.verify import Feeds
+from tests.external.clients.environments import installed
+from tests.external.export.families import FAMILIES, add_family
+from tests.external.export.test_export import entry, make
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[2] / "docs" / "triton.md"
+
+# `export` ignores the warnings of torch, too.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    return installed(HERE / "tensorrt-rtx.txt")
+
+
+@pytest.mark.parametrize("family", ["demo", *FAMILIES])
+def test_the_document_says_what_it_builds_and_the_export_refuses_what_it_does_not(
+    family: str, python: Path, tmp_path: Path
+) -> None:
+    source, name = DEMO, ""
+    if family != "demo":
+        source, name = tmp_path / "artifact", add_family(tmp_path, family)
+        make(name, None, source, say=lambda _: None)
+    manifest = read_manifest(source)
+    cells = []
+    for tower, of_triton in zip(GRAPHS, towers(manifest, DEFAULTS["tensorrt"]), strict=True):
+        shapes = json.dumps([each.model_dump() for each in profiles(of_triton)[-1:]])
+        for path in (
+            source / GRAPHS[tower],
+            in_half(source, tower, name, tmp_path),
+            in_int8(source, tower, manifest, tmp_path),
+        ):
+            if path is None:
+                cells.append("-")
+                continue
+            onnx.checker.check_model(path, full_check=True)  # its shapes, strictly
+            run: list[str | Path] = [python, HERE / "builder.py", path, shapes]
+            answer = json.loads(subprocess.run(run, check=True, stdout=subprocess.PIPE).stdout)
+            found = violations(onnx.load(path, load_external_data=False).graph)
+            cells.append("refused" if found else "built")
+            print(f"{family}, {path.name}: {answer} {found[:1]}")
+            assert answer["built"] or found
+    row = f"| {family} | {' | '.join(cells)} |"
+    print(row)
+    assert row in DOCUMENT.read_text("utf-8").splitlines()
+
+
+def in_half(source: Path, tower: Tower, name: str, folder: Path) -> Path | None:
+    """The graph as an fp16 variant has it, written without the gate; None where there is none."""
+    path = folder / f"{tower}-fp16.onnx"
+    if found := stored(source / GRAPHS[tower]):
+        WRITERS[tower](path, *found, half=True)
+    elif tower == "text" or not name:
+        return None
+    else:
+        import torch
+
+        from clipserve_models import checkpoint, traced
+
+        with torch.no_grad():
+            model, _ = checkpoint.load(entry(name), weights=None, random_weights=True, seed=0)
+            manifest = read_manifest(source)
+            traced.trace_image(model, manifest.image.size, path, manifest.embed_dim, traced.HALF)
+    return path
+
+
+def in_int8(source: Path, tower: Tower, manifest: ModelManifest, folder: Path) -> Path | None:
+    """With ranges of one feed; None for a traced text, which needs feeds of its own language."""
+    if tower == "text" and not stored(source / GRAPHS[tower]):
+        return None
+    path = folder / f"{tower}-int8.onnx"
+    length = manifest.text.lengths[-1]
+    feeds: Feeds = (
+        {"pixels": reference_pixels(manifest.image.size)}
+        if tower == "image"
+        else {"token_ids": np.ones((2, length), np.int32), "lengths": np.array([length, 5], np.int32)}
+    )
+    quantize_graph(source / GRAPHS[tower], path, "static", [feeds])
+    return path
