@@ -120,7 +120,7 @@ async def test_each_example_of_a_request_has_an_answer_as_documented(tmp_path: P
             content = responses[str(answer.status_code)]["content"][answer.headers["content-type"]]
             value = answer.text if "ndjson" in kind else answer.json()
             assert faults(document, content["schema"], value) == []
-    assert len(asked) == 19
+    assert len(asked) == 28
 
 
 def requests_of(document: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:

@@ -48,7 +48,7 @@ Dimensions = Annotated[
 Ignored = Annotated[object, Field(description="ignored, as is every field that is not listed")]
 Text = Annotated[str, WithJsonSchema(named("Text"))]
 EncodedImage = Annotated[str, WithJsonSchema(named("EncodedImage"))]
-Messages = Annotated[list[Any], WithJsonSchema(named("CohereInputs"))]
+Messages = Annotated[list[Any], WithJsonSchema(named("VoyageInputs"))]
 OF_FINGERPRINT = ["X-Model-Fingerprint"]  # the headers of an answer
 
 MAX_ITEMS = MAX_IMAGES

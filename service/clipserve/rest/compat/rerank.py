@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    WithJsonSchema,
+)
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import ModelName
+from clipserve.api.fields import ModelName, whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Similarities
@@ -44,6 +53,12 @@ def _given(field: str, absent: str) -> dict[str, Any]:
     return {"properties": {field: items, absent: {"type": "null"}}, "required": [field]}
 
 
+def _no_logits(raw_scores: bool | None) -> bool | None:
+    if raw_scores:
+        raise ValueError("scores are cosines here; POST /similarity has the model's logits")
+    return raw_scores
+
+
 class _Options(BaseModel):
     """`texts` in place of `documents` ask for the answer of Text Embeddings Inference. Other fields are ignored."""
 
@@ -54,7 +69,9 @@ class _Options(BaseModel):
     query: _Item
     model: ModelName | None = None
     top_n: Annotated[
-        int | None, Field(ge=1, description="return the best so many; default: all, best first")
+        int | None,
+        Field(ge=1, description="return the best so many; default: all, best first"),
+        BeforeValidator(whole),
     ] = None
     return_documents: Annotated[
         bool | None,
@@ -63,7 +80,11 @@ class _Options(BaseModel):
             validation_alias=AliasChoices("return_documents", "return_text"),
         ),
     ] = None
-    raw_scores: Annotated[Literal[False] | None, Field(description="scores are cosines")] = None
+    raw_scores: Annotated[
+        bool | None,
+        AfterValidator(_no_logits),
+        Field(description="scores are cosines: only false", json_schema_extra={"enum": [False, None]}),
+    ] = None
     truncate: Annotated[
         bool | None, Field(description="cut texts of too many tokens; false refuses them")
     ] = True
