@@ -34,7 +34,7 @@ def opened(name: str) -> Iterator[Target]:
 )
 def test_odd_requests_and_images_have_their_answers(name: str, told: set[str]) -> None:
     with opened(name) as target:
-        assert told <= fuzz(name, target, 500).keys()
+        assert told <= fuzz(name, target, 1_200).keys()
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}-{path.name}")

@@ -206,12 +206,15 @@ async def test_a_hanging_backend_is_let_go_with_its_last_caller() -> None:
     engine = Engine()
     engine.gate.clear()
     async with batcher(engine) as running:
-        for _ in range(3):
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.02):
-                    await running.submit(rows(1, 2))
-        await settle()
-        assert engine.cancelled == 3
+        for calls in range(1, 4):
+            leaving = asyncio.create_task(running.submit(rows(1, 2)))
+            while len(engine.batches) < calls:
+                await asyncio.sleep(0)
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            while engine.cancelled < calls:
+                await asyncio.sleep(0)
         engine.gate.set()
         assert (await running.submit(rows(5))).tolist() == [[10]]
 
