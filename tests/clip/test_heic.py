@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -120,11 +121,24 @@ def test_a_file_that_is_cut_short_or_changed_is_undecodable_or_a_picture() -> No
     assert refused >= 11
 
 
+def claiming(data: bytes, width: int, height: int) -> bytes:
+    """The file with another size in its container; the coded picture keeps its own."""
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
+def test_a_picture_of_another_size_than_the_container_says_is_undecodable() -> None:
+    data = heic(picture(size=(640, 480)), quality=50)
+    for size in ((64, 64), (320, 240), (1_280, 960)):
+        with pytest.raises(UndecodableImage):
+            decode_pixels(claiming(data, *size), SPEC, LIMITS)
+
+
 def test_a_large_one_is_refused_by_its_header() -> None:
-    data = heic(Image.new("RGB", (8_000, 7_000)), quality=1)
+    small = heic(Image.new("RGB", (64, 64)))
     with pytest.raises(ImageTooLarge, match="56,000,000 pixels"):
-        read_header(data, SPEC, LIMITS)
-    dense = heic(Image.new("RGB", (7_000, 7_000)), quality=1)
+        read_header(claiming(small, 8_000, 7_000), SPEC, LIMITS)
+    dense = claiming(small, 7_000, 7_000)
     with pytest.raises(ImageTooLarge, match=r"bytes, [0-9,]+ for each"):
         decode_pixels(dense, SPEC, LIMITS)
 
