@@ -78,9 +78,9 @@ def test_a_program_that_takes_the_cores_is_told() -> None:
         pid = int(shell.stdout.readline())
     try:
         deadline = time.monotonic() + 60
-        while not others.warning() and time.monotonic() < deadline:
+        while not (warning := others.warning()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert "of the cores: measure again" in others.warning()
+        assert "of the cores: measure again" in warning
     finally:
         os.kill(pid, signal.SIGKILL)
 

@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -226,14 +228,24 @@ def test_photos_of_several_classes_have_a_mean_average_precision(
     assert "| mean average precision, 11 points |" in report.as_markdown()
 
 
+def near(value: Any) -> Any:
+    """The value, of which each fraction may be off by two of its last shown digits."""
+    if isinstance(value, dict):
+        return {key: near(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [near(each) for each in value]
+    return pytest.approx(value, abs=2e-4) if isinstance(value, float) else value
+
+
 def test_many_labels_are_prepared_some_at_a_time(
     sets: dict[str, Path], demo_process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-7",))
     monkeypatch.setattr("clipserve_models.evaluation.asking._PROMPTS", 21)
-    assert (
-        evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-7",)) == whole
-    )
+    parts = evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-7",))
+    # Other neighbours in a batch change the last bits.
+    assert parts.figures == near(whole.figures)
+    assert replace(parts, figures={}) == replace(whole, figures={})
     with pytest.raises(ModelsError, match="template 0 has no slot"):
         evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-8",))
 
