@@ -75,6 +75,7 @@ def stages(
             for kind, (name, where) in kinds.items()
         }
         found = interleaved(loops, seconds, rounds, lambda cost: 1 / sum(cost))
+        warning = others.warning()  # while the services live: what an ended one took counts as another's
     resizes = {name: _resize(image, manifest) for name, image in images.items()}
     arithmetic = _arithmetic(manifest)
     rows = []
@@ -84,7 +85,7 @@ def stages(
         cells = (loop, threads, decoders, resizes.get(name), loop + threads + decoders)
         rows.append([name, where, *map(ms, cells)])
     typer.echo(f"{', '.join(f'{name} {fact}' for name, fact in machine_facts().items())}\n")
-    typer.echo(f"{table(_HEAD, rows)}\n\n{_NOTE}\n{others.warning()}")
+    typer.echo(f"{table(_HEAD, rows)}\n\n{_NOTE}\n{warning}")
 
 
 def _cost(server: Server, call: Call | Calls, clients: int, seconds: float) -> Cost:
