@@ -88,6 +88,8 @@ async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read
             assert "there is no photo" in await error_of(client, "classify", path=path, labels=["a", "b"])
             with pytest.raises(Exception, match=r"no photo|security|[Uu]nknown resource|Error reading"):
                 await client.read_resource(f"photo://{path}")
+        found = await ask(client, "search", sentence="a plain color", top=10)
+        assert {each["path"] for each in found} == {f"photos/{name}" for name in SCENES}
         assert "one of the two" in await error_of(client, "embed")
         assert "tokens" in await error_of(client, "search", sentence="cat " * 900)
         assert "top" in await error_of(client, "search", sentence="a cat", top=101)

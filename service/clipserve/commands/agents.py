@@ -65,12 +65,16 @@ class Photos:
 
     def file(self, path: str) -> Path:
         """Raises NoPhoto: the path leads out of its folder, also by a symbolic link, or to no file."""
+        file = self._inside(path)
+        if file is None:
+            raise NoPhoto(f"there is no photo {path}: use a path that `search` returned.")
+        return file
+
+    def _inside(self, path: str) -> Path | None:
         name, _, rest = path.partition("/")
         folder = self._folders.get(name)
         file = folder and (folder / rest).resolve()
-        if not (folder and file and file.is_relative_to(folder) and file.is_file()):
-            raise NoPhoto(f"there is no photo {path}: use a path that `search` returned.")
-        return file
+        return file if folder and file and file.is_relative_to(folder) and file.is_file() else None
 
     async def search(self, sentence: str | None, photo: Path | None, top: int) -> list[Photo]:
         """The nearest of all folders, whose new photos are embedded first."""
@@ -81,6 +85,8 @@ class Photos:
                 await make(self.clip, images_in(folder), file, prune=True)
                 rows = await nearest_in(self.clip, file, sentence, photo, top)
                 found += [(f"{name}/{row.name}", row.cosine) for row in rows]
+        # A folder may have links to photos outside of it, which an agent is not told.
+        found = [row for row in found if self._inside(row[0])]
         best = sorted(found, key=lambda row: -row[1])[:top]
         return [Photo(path=path, uri=f"photo://{quote(path)}", cosine=cosine) for path, cosine in best]
 
@@ -153,7 +159,7 @@ async def told(result: Awaitable[R]) -> R:
     """The result. Raises ToolError, which an agent reads: the call or one of its items has failed."""
     try:
         done = await result
-    except (ClipserveError, VectorFileError) as error:
+    except (ClipserveError, VectorFileError, OSError) as error:
         raise ToolError(str(error)) from None
     for failed in (*getattr(done, "errors", {}).values(), *getattr(done, "other_errors", {}).values()):
         raise ToolError(f"{failed.detail} ({failed.code})")
