@@ -100,18 +100,18 @@ class Observer:
                 return
 
 
-def cpu_seconds(pid: int | str) -> float:
+def cpu_seconds(pid: int | str, last: int = 12) -> float:
     """CPU seconds of all threads of a process since it started; of one thread, as "PID/task/TID"."""
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()  # behind the name
-    return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
+    return sum(map(int, fields[11 : last + 1])) / _TICKS  # utime, stime; to 14 those of ended children
 
 
 def cpu_seconds_of_all(pid: int) -> float:
-    """CPU seconds of a process and all its living descendants: workers, decoders."""
+    """CPU seconds of a process and all its descendants: workers, decoders, and those that have ended."""
     total = 0.0
     for member in process_tree(pid):
         with suppress(OSError):  # it has just ended
-            total += cpu_seconds(member)
+            total += cpu_seconds(member, last=14)
     return total
 
 

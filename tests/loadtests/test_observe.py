@@ -64,6 +64,7 @@ def test_the_seconds_of_processes_below_are_counted_whichever_thread_has_started
             child.stdout.readline()
             assert cpu_seconds_of_all(os.getpid()) >= cpu_seconds(os.getpid()) + 0.25
             child.communicate("\n")
+        assert cpu_seconds_of_all(os.getpid()) >= cpu_seconds(os.getpid()) + 0.25, "it has ended"
     finally:
         ended.set()
         thread.join()
