@@ -214,13 +214,14 @@ def altered_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def triton_of(triton_installed: None, tmp_path: Path) -> Iterator[Callable[..., Triton]]:
-    """Servers of their own: these options, this text as the image model's model.py, flags of tritonserver's."""
+    """Servers of their own: these options, an edit of the image model's model.py, flags of tritonserver's."""
     servers: list[Triton] = []
 
-    def make(options: RepositoryOptions, image_model: str | None = None, *flags: str) -> Triton:
+    def make(options: RepositoryOptions, edit: Callable[[str], str] | None = None, *flags: str) -> Triton:
         write_repository(DEMO, tmp_path / "models", options)
-        if image_model is not None:
-            (tmp_path / "models" / "demo_image" / "1" / "model.py").write_text(image_model)
+        if edit is not None:
+            program = tmp_path / "models" / "demo_image" / "1" / "model.py"
+            program.write_text(edit(program.read_text()))
         server = Triton(tmp_path / "models", tmp_path / "log.txt", *flags)
         servers.append(server)
         server.start()

@@ -101,34 +101,41 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
         assert float(np.dot(together[99]["embedding"], alone["embedding"])) > 0.99999
 
 
-# By day tests/triton/test_gathering.py has a server of our own: beside other work Triton's queue may stay short.
+# Its models compute nothing while there is a file, and a second later.
+RUN = '(embeddings,) = self._session.run(["embedding"], rows)'
+HELD = f"[time.sleep(1) for _ in iter(lambda: os.path.exists(FILE), False)]; {RUN}"
+
+
+# By day tests/triton/test_gathering.py has a server of our own.
 @pytest.mark.nightly
-async def test_a_client_who_leaves_cancels_his_work_in_triton(
-    triton: Triton, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_who_leaves_cancels_his_work_in_triton(triton_of: Any, tmp_path: Path) -> None:
+    file = tmp_path / "hold"
+
+    def edit(program: str) -> str:
+        assert RUN in program
+        held = program.replace(RUN, HELD.replace("FILE", repr(str(file))))
+        return held.replace("import os\n", "import os, time\n", 1)
+
+    held: Triton = triton_of(options_of("python"), edit)
+
     def count(name: str, **labels: str) -> float:
-        return triton.count(name, model="demo_text", **labels)
+        return held.count(name, model="demo_image", **labels)
 
-    def dropped() -> float:
-        return count("nv_inference_request_failure", reason="CANCELED")
-
-    monkeypatch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 16)
-    async with gateway(triton, max_queue_seconds=600, deadline_seconds=600) as running:
-        before, computed = dropped(), count("nv_inference_count")
-        # Each request is four calls, and 32 calls are on their way at a time: the others wait in the gateway, so
-        # that Triton has as many for as long as there are some, however fast it is.
-        texts = [f"text number {i}, " * 12 for i in range(128)]
-        leaving = [asyncio.create_task(running.embed(text=texts)) for _ in range(24)]
-        async with asyncio.timeout(100):
-            while (waiting := await asyncio.to_thread(count, "nv_inference_pending_request_count")) < 20:
-                await asyncio.sleep(0.01)
+    async with gateway(held, max_queue_seconds=600, deadline_seconds=600) as running:
+        in_flight = running.gateway.metrics.registry.get_sample_value
+        computed = count("nv_inference_count")
+        file.touch()
+        leaving = [asyncio.create_task(running.embed(*(png(8 * i + k) for k in range(8)))) for i in range(24)]
+        # Each of its two instances has one, and so many more calls are on their way at a time.
+        await eventually(lambda: count("nv_inference_pending_request_count") == 2, 60)
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
-        assert (await running.embed(text="one more")).status_code == 200
-        # Its two instances take more of them until the news has come.
-        await eventually(lambda: dropped() - before >= waiting / 2)
-        assert count("nv_inference_count") - computed < 24 * 128
+        await eventually(lambda: in_flight("clipserve_rows_in_flight", {"tower": "image"}) == 0, 60)
+        file.unlink()
+        await eventually(lambda: count("nv_inference_request_failure", reason="CANCELED") == 2, 60)
+        assert (await running.embed(png())).status_code == 200
+        assert count("nv_inference_count") - computed < 24 * 8
 
 
 async def test_it_may_start_before_triton(brittle: Triton) -> None:
@@ -262,7 +269,9 @@ async def test_a_model_that_answers_nonsense_is_a_failure_of_the_backend(
 ) -> None:
     file = tmp_path / "lie"
     file.write_text("0 0.05")
-    liar: Triton = triton_of(options_of("python", instances=1), LIAR.replace("FILE", repr(str(file))))
+    liar: Triton = triton_of(
+        options_of("python", instances=1), lambda _: LIAR.replace("FILE", repr(str(file)))
+    )
     for lie in ("0 nan", "0 inf", "1 0.05"):
         file.write_text(lie)
         await _is_a_failure(liar, lie)
