@@ -41,9 +41,3 @@ async def test_only_the_files_of_this_version_are_served(running: Running) -> No
     ):
         answer = await running.client.get(f"/docs/{address}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), address
-
-
-async def test_the_document_does_not_describe_its_own_pages(running: Running) -> None:
-    paths = (await running.client.get("/openapi.json")).json()["paths"]
-    assert "/embed" in paths
-    assert not [path for path in paths if path.startswith(("/docs", "/openapi"))]

@@ -219,16 +219,3 @@ async def test_a_wrong_content_type_is_another_code_than_a_wrong_image_format(to
         assert await refused("image/png", bytes(2_001)) == (413, "body_too_large")
         long = b'{"texts": ["' + b"a" * 1_000 + b'"]}'
         assert await refused("application/json", long) == (413, "body_too_large")
-
-
-async def test_every_answer_of_an_error_is_a_problem(running: Running) -> None:
-    for answer in (
-        await running.client.get("/nowhere"),
-        await running.client.get("/classify"),
-        await running.client.post("/embed", content=b"{", headers={"content-type": "application/json"}),
-    ):
-        assert answer.headers["content-type"] == "application/problem+json"
-        body = json.loads(answer.content)
-        assert body["status"] == answer.status_code
-        assert body["request_id"] == answer.headers["x-request-id"]
-        assert body["type"] == f"urn:clipserve:error:{body['code']}"

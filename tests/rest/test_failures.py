@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
-from tests.support import DIM, Running, eventually, png, serving
+from tests.support import DIM, eventually, png, serving
 
 
 class Unruly(FakeBackend):
@@ -84,28 +84,6 @@ async def test_a_fault_of_ours_is_told_as_any_other_problem(toy: Path, backend: 
         assert "secret" not in answer.text
         metrics = generate_latest(running.gateway.metrics.registry).decode()
         assert 'endpoint="/classify",outcome="internal_error"' in metrics
-
-
-async def test_a_client_who_leaves_frees_the_engine(toy: Path, backend: Unruly) -> None:
-    async with serving(batched(backend), toy) as running:
-        backend.mood = "hang"
-        asking = asyncio.create_task(running.embed(png()))
-        await eventually(lambda: backend.running == 1)
-        asking.cancel()
-        await eventually(lambda: backend.running == 0)
-        backend.mood = "good"
-        assert (await running.embed(png())).status_code == 200
-
-
-async def test_a_client_who_leaves_mid_body_is_forgotten(running: Running) -> None:
-    host, port = running.url.removeprefix("http://").split(":")
-    for _ in range(20):
-        _, writer = await asyncio.open_connection(host, int(port))
-        head = "POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
-        writer.write(head.encode() + b"x" * 1000)
-        await writer.drain()
-        writer.close()
-    assert (await running.embed(png())).status_code == 200
 
 
 async def test_readiness_follows_the_backend(toy: Path, backend: Unruly) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
-from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.support import DIM, Running, png
@@ -49,19 +46,3 @@ async def test_embed_gives_images_first_then_texts(running: Running) -> None:
     assert both == alone
     assert all(len(result["embedding"]) == DIM for result in both)
     assert [result.get("tokens") for result in both] == [None, None, 5, 5]
-
-
-async def test_vectors_come_as_floats_base64_or_npy(running: Running) -> None:
-    body: dict[str, Any] = {"images": [B64], "texts": ["cat"]}
-    floats = (await running.client.post("/embed", json=body)).json()["results"]
-    base = (await running.client.post("/embed", json=body | {"encoding_format": "base64"})).json()["results"]
-    array = await running.client.post("/embed", json=body, headers={"accept": "application/x-npy"})
-    assert array.headers["content-type"] == "application/x-npy"
-    assert array.headers["x-model-fingerprint"].startswith("toy@")
-    vectors = np.load(io.BytesIO(array.content))
-    assert (vectors.shape, vectors.dtype) == ((2, DIM), np.float32)
-    for row in range(2):
-        np.testing.assert_array_equal(np.float32(floats[row]["embedding"]), vectors[row])
-        np.testing.assert_array_equal(
-            np.frombuffer(base64.b64decode(base[row]["embedding"]), "<f4"), vectors[row]
-        )

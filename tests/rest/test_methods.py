@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from urllib.parse import urlsplit
-
 import pytest
 
 from tests.support import Running
@@ -32,19 +29,6 @@ async def test_head_is_get_without_the_body(running: Running, path: str) -> None
     assert {key: value for key, value in head.headers.items() if key not in own} == {
         key: value for key, value in get.headers.items() if key not in own
     }
-
-
-async def test_no_byte_follows_the_header_of_a_head(running: Running) -> None:
-    address = urlsplit(running.url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    writer.write(b"HEAD /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    async with asyncio.timeout(20):
-        answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.endswith(b"\r\n\r\n")
-    assert answer.count(b"\r\n\r\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +61,6 @@ async def test_a_wrong_method_is_told_which_are_right(
         assert body["request_id"] == answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -86,14 +69,10 @@ async def test_a_wrong_method_is_told_which_are_right(
         *("/bulk%0a", "/livez%0a", "/embed%0a", "/bulk%0d", "/embed%20", "/%65mbed%2f"),
     ],
 )
-async def test_an_unknown_path_is_a_problem(running: Running, method: str, path: str) -> None:
-    answer = await running.client.request(method, path)
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
-    assert (body["code"], body["request_id"]) == ("not_found", answer.headers["x-request-id"])
-
-
-async def test_the_document_describes_no_head(running: Running) -> None:
-    paths = (await running.client.get("/openapi.json")).json()["paths"]
-    assert {method for methods in paths.values() for method in methods} == {"get", "post", "put", "delete"}
+async def test_an_unknown_path_is_a_problem(running: Running, path: str) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        answer = await running.client.request(method, path)
+        assert answer.status_code == 404, method
+        assert answer.headers["content-type"] == "application/problem+json"
+        body = answer.json()
+        assert (body["code"], body["request_id"]) == ("not_found", answer.headers["x-request-id"])

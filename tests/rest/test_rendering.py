@@ -22,7 +22,6 @@ from clipserve.errors import ImageTooLarge, UndecodableImage
 from clipserve.rest.rendering import (
     classification_json,
     embedding_json,
-    json_response,
     models_json,
     npy_array,
 )
@@ -31,7 +30,6 @@ from tests.support import DIM, Running, png
 VECTORS: npt.NDArray[np.float32] = np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(7)  # [3, D]
 TEXT = EncodedText(VECTORS[2], tokens=5, truncated=True)
 BROKEN = UndecodableImage("image 1 is broken.", index=1)
-BOTH = Embedding("toy", "toy@fp32-1", [VECTORS[0], VECTORS[1]], [TEXT])
 
 
 def told(response: Response) -> object:
@@ -130,16 +128,6 @@ def test_a_vector_that_is_a_column_of_an_array_is_a_list_too() -> None:
     np.testing.assert_array_equal(np.float32(body["results"][0]["embedding"]), VECTORS[:, 1])
 
 
-def test_a_numpy_file_has_one_row_for_each_image_and_then_for_each_text() -> None:
-    response = npy_array(BOTH, EmbedRequest())
-    assert (response.status_code, response.media_type) == (200, "application/x-npy")
-    assert response.headers["x-model-fingerprint"] == "toy@fp32-1"
-    assert b"'descr': '<f4'" in bytes(response.body[:128])
-    array = np.load(io.BytesIO(response.body), allow_pickle=False)
-    assert (array.dtype.str, array.shape) == ("<f4", (3, 4))
-    np.testing.assert_array_equal(array, VECTORS)
-
-
 @pytest.mark.parametrize("dtype", [">f4", "<f8"])
 def test_a_numpy_file_is_float32_whatever_the_encoder_gave(dtype: str) -> None:
     vector: Any = VECTORS[0].astype(dtype)
@@ -147,10 +135,6 @@ def test_a_numpy_file_is_float32_whatever_the_encoder_gave(dtype: str) -> None:
     array = np.load(io.BytesIO(response.body), allow_pickle=False)
     assert array.dtype.str == "<f4"
     np.testing.assert_array_equal(array, VECTORS[:1])
-
-
-def test_json_has_the_status_it_is_given() -> None:
-    assert json_response({}, 503).status_code == 503
 
 
 async def test_a_model_is_told_from_its_manifest(toy: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -74,16 +73,6 @@ async def test_the_official_client_gets_the_vectors_of_embed(
         np.testing.assert_array_equal(np.float32(given), expected)
     tokens = len("a cat") + len("a dog") + 4
     assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == ("toy", tokens, tokens)
-
-
-async def test_the_official_client_that_is_not_async_gets_vectors(running: Running) -> None:
-    def ask() -> list[float]:
-        with openai.OpenAI(api_key="none", base_url=f"{running.url}/v1", max_retries=0) as client:
-            made = client.embeddings.create(model="toy", input="a cat", user="me")
-            return list(made.data[0].embedding)
-
-    vector = await asyncio.to_thread(ask)
-    np.testing.assert_array_equal(np.array([vector], np.float32), await vectors_of(running, texts=["a cat"]))
 
 
 async def test_the_client_lists_what_may_be_asked(client: openai.AsyncOpenAI) -> None:

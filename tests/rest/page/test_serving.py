@@ -82,12 +82,6 @@ async def test_no_other_file_is_served(running: Running, name: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_the_document_does_not_describe_the_page(running: Running) -> None:
-    paths = (await running.client.get("/openapi.json")).json()["paths"]
-    assert "/embed" in paths
-    assert not [path for path in paths if path == "/" or path.startswith("/page")]
-
-
 async def test_the_example_is_the_picture_of_the_documents(running: Running) -> None:
     assert (await running.client.get("/page/cat.jpg")).content == (ROOT / "docs" / "cat.jpg").read_bytes()
 
