@@ -9,6 +9,7 @@ import pytest
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import Overloaded
 from clipserve.http1.connections import address_of
+from tests.virtual_time import virtual_time
 
 
 def test_a_request_may_take_all_that_is_left_and_not_one_byte_more() -> None:
@@ -89,6 +90,7 @@ def test_an_address_without_requests_is_forgotten() -> None:
     assert not budget.by_address
 
 
+@virtual_time
 async def test_a_reader_that_can_wait_takes_its_bytes_when_others_have_given_theirs_back() -> None:
     budget = ByteBudget(10, 10)
     with budget.lease("client") as own:

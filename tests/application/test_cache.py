@@ -9,6 +9,7 @@ import pytest
 from clipserve.application.cache import BoundedCache, SharedBuilds
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, add_stage, current, enter, remaining
+from tests.virtual_time import virtual_time
 
 
 class Builder:
@@ -33,6 +34,7 @@ async def waiters(builds: SharedBuilds[str], builder: Builder, count: int) -> li
     return tasks
 
 
+@virtual_time
 async def test_many_who_ask_at_once_share_one_build() -> None:
     builds, builder = SharedBuilds[str](), Builder()
     tasks = await waiters(builds, builder, 20)
@@ -41,6 +43,7 @@ async def test_many_who_ask_at_once_share_one_build() -> None:
     assert builder.started == 1
 
 
+@virtual_time
 async def test_the_first_who_asked_may_leave_without_ending_the_build() -> None:
     builds, builder = SharedBuilds[str](), Builder()
     first, second = await waiters(builds, builder, 2)
@@ -51,6 +54,7 @@ async def test_the_first_who_asked_may_leave_without_ending_the_build() -> None:
     assert not builder.cancelled
 
 
+@virtual_time
 async def test_the_last_who_leaves_ends_it_and_the_next_begins_anew() -> None:
     builds, builder = SharedBuilds[str](), Builder()
     for task in await waiters(builds, builder, 3):
@@ -95,6 +99,7 @@ async def test_who_asks_between_the_failure_of_a_build_and_its_waiters_begins_an
     assert await late[0] == "built"
 
 
+@virtual_time
 async def test_a_build_that_all_have_left_is_joined_by_nobody_while_it_ends() -> None:
     builds, builder, ending = SharedBuilds[str](), Builder(), asyncio.Event()
     builder.gate.set()
@@ -115,6 +120,7 @@ async def test_a_build_that_all_have_left_is_joined_by_nobody_while_it_ends() ->
     ending.set()
 
 
+@virtual_time
 async def test_a_shared_build_works_for_all_who_wait_and_for_nobody_who_left() -> None:
     builds, gate = SharedBuilds[list[str]](), asyncio.Event()
     requests = [RequestContext(name, deadline=1.0, began=0.0) for name in ("first", "second", "third")]

@@ -11,6 +11,7 @@ import pytest
 
 from clipserve.application.stream import BulkPlaces, InFlightLimit, Total, TotalLimits, in_order
 from clipserve.errors import BodyTooLarge, InvalidInput, Overloaded, TooMany
+from tests.virtual_time import virtual_time
 
 
 class Items:
@@ -35,11 +36,13 @@ async def collect(source: AsyncIterator[int], into: list[int]) -> None:
         into.append(answer)
 
 
+@virtual_time
 async def test_answers_come_in_the_order_of_items_whatever_they_take() -> None:
     answers = [answer async for answer in in_order(Items(200).__aiter__(), squared_later, InFlightLimit(16))]
     assert answers == [number * number for number in range(200)]
 
 
+@virtual_time
 @pytest.mark.parametrize(
     ("window", "read"),
     [(InFlightLimit(5), 6), (InFlightLimit(100, size=30), 4), (InFlightLimit(100, size=3), 2)],
@@ -57,6 +60,7 @@ async def test_whoever_takes_no_answers_stops_the_reading(window: InFlightLimit,
         assert items.read == before
 
 
+@virtual_time
 async def test_closing_cancels_what_is_under_way_and_the_reading() -> None:
     begun, ended = [], []
 

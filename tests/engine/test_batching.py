@@ -14,6 +14,7 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.metrics import Metrics
+from tests.virtual_time import virtual_time
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -98,6 +99,7 @@ async def test_an_idle_engine_starts_at_once_and_batches_form_while_it_is_busy()
     assert engine.batches == [[0, 1, 2, 3], [4, 5]]
 
 
+@virtual_time
 async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
     engine = Engine()
     async with batcher(engine, max_batch_size=2, delay=60) as running:
@@ -105,7 +107,7 @@ async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
         await settle()
         assert engine.batches == []
         await asyncio.gather(first, running.submit(rows(2)))
-    async with batcher(engine, max_batch_size=2, delay=0.05) as running:
+    async with batcher(engine, max_batch_size=2, delay=3) as running:
         await running.submit(rows(3))
     assert engine.batches == [[1, 2], [3]]
 

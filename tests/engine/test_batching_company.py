@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -15,37 +14,10 @@ from clipserve.engine.batching import DynamicBatcher
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.engine.test_batching import Rows, rows
+from tests.virtual_time import clock
 
 CALL_SECONDS, GATHERING = 0.003, 0.002
 RATE = 2_000  # rows a second, of as many requests
-
-
-class Clock(asyncio.SelectorEventLoop):
-    """Time goes on only where all tasks wait for it."""
-
-    now = 0.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        select = self._selector.select  # type: ignore[attr-defined]
-
-        def at_once(timeout: float | None = None) -> Any:
-            self.now += (timeout or 0.0) + 1e-9  # a turn takes time, or what sums round off is waited for
-            return select(0)
-
-        self._selector.select = at_once  # type: ignore[attr-defined]
-
-    def time(self) -> float:
-        return self.now
-
-
-@contextmanager
-def clock() -> Iterator[Clock]:
-    with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=Clock) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, Clock)
-        patch.setattr(time, "monotonic", loop.time)
-        yield loop
 
 
 class Served:

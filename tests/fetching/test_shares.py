@@ -11,6 +11,7 @@ import pytest
 from clipserve.errors import Overloaded
 from clipserve.fetching.shares import Shares
 from clipserve.telemetry.request import RequestContext, enter
+from tests.virtual_time import virtual_time
 
 
 def most(shares: Shares, stack: ExitStack, caller: str) -> int:
@@ -105,6 +106,7 @@ async def test_what_is_granted_to_who_leaves_at_that_moment_is_given_back() -> N
     shares.taken("c", 1).__enter__()
 
 
+@virtual_time
 async def test_a_request_waits_for_a_third_of_its_time_and_is_refused() -> None:
     shares = Shares("places", 1)
     enter(RequestContext("id", deadline=time.monotonic() + 0.4))
