@@ -18,6 +18,7 @@ from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
+from clipserve.errors import StoreUnavailable
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
 from tests.application.label_sets.memory_store import MemoryStore
@@ -36,6 +37,18 @@ class Site:
     @property
     def sets(self) -> LabelSets:
         return self.inference.label_sets
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Of each set, by its name; none while the store could not be read."""
+        try:
+            return {each.name: each.state for each in self.sets.all()}
+        except StoreUnavailable:
+            return {}
+
+    def ready(self, *names: str) -> bool:
+        """These sets are, and no others."""
+        return [name for name, state in self.states.items() if state == "ready"] == sorted(names)
 
     async def put(self, name: str = "pets", /, **fields: Any) -> LabelSet:
         return await self.sets.put(put_of(name, **fields))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,13 +36,6 @@ def shown(site: Site) -> dict[str, tuple[str, str | None]]:
     return {state.name: (state.state, state.error) for state in site.sets.all()}
 
 
-def ready(site: Site, *names: str) -> Callable[[], Awaitable[bool]]:
-    async def are() -> bool:
-        return all(shown(site).get(name, ("", None))[0] == "ready" for name in names)
-
-    return are
-
-
 async def damage(store: Store, part: Literal["head", "body"], damaged: dict[str, bytes]) -> None:
     """`damaged`: by the name of a set."""
     rows = await rows_of(store, "sets")
@@ -69,7 +61,7 @@ async def test_damaged_rows_are_shown_and_hold_up_no_other_set(
             await classified(site, name)
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
     assert (await site.put("other")).state == "ready"
-    await until(ready(site, "moods", "other", "good"))
+    await until(lambda: site.ready("moods", "other", "good"))
     assert loops_are_well()
     for name in DAMAGED:
         assert (await site.put(name, labels=["glad"])).state == "ready", name
@@ -88,10 +80,7 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
     version = (await site.put()).version
     await damage(store, "head", {"pets": b"damaged"})
 
-    async def noticed() -> bool:
-        return shown(site) == {"pets": ("failed", SHOWN)}
-
-    await until(noticed)
+    await until(lambda: shown(site) == {"pets": ("failed", SHOWN)})
     assert await version_at(site) == version
     assert (await site.put()).state == "ready"
 
@@ -122,5 +111,5 @@ async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, d
     await store.put("vectors", f"{state.digest}.{state.version}.0-2", b"", damaged)
     await long_ago(store)
     again = await open_site(store, backend=(backend := Counted()))
-    await until(ready(again, "pets"), 60)
+    await until(lambda: again.ready("pets"))
     assert (await version_at(again), backend.texts) == (state.version, 2)

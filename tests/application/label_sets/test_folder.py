@@ -33,13 +33,9 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def names(site: Site) -> list[str]:
-    return [state.name for state in site.sets.all() if state.state == "ready"]
-
-
 async def test_a_file_is_what_the_same_request_would_be(open_site: OpenSite, files: Path) -> None:
     site = await open_site(files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     put = await site.put(
         "same",
         labels=["cat", {"label": "dog", "id": "7", "prompts": ["a {} b", "wolf"], "examples": [png(1)]}],
@@ -52,20 +48,16 @@ async def test_a_file_is_what_the_same_request_would_be(open_site: OpenSite, fil
     assert rows(pets) == rows(same)
 
 
-async def _served(site: Site, *expected: str) -> bool:
-    return names(site) == sorted(expected)
-
-
 async def test_files_that_come_change_and_go_are_followed(open_site: OpenSite, files: Path) -> None:
     site = await open_site(files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     first = site.sets.get("pets").version
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    await until(lambda: _served(site, "moods", "pets"))
+    await until(lambda: site.ready("moods", "pets"))
     _replace(files / "pets.toml", 'labels = ["cat", "cow"]')
     await until(lambda: _changed(site, first))
     (files / "pets.toml").unlink()
-    await until(lambda: _served(site, "moods"))
+    await until(lambda: site.ready("moods"))
     with pytest.raises(UnknownLabelSet):
         site.sets.get("pets")
 
@@ -106,7 +98,7 @@ async def test_a_file_that_changes_while_a_put_is_given_up_is_followed(
     open_site: OpenSite, files: Path
 ) -> None:
     site = await open_site(store := Slow(), files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     followed = store.asked + 4  # by then what its build has written is followed
     await until(lambda: store.counts(followed, 0))
     store.gate.clear()
@@ -116,12 +108,12 @@ async def test_a_file_that_changes_while_a_put_is_given_up_is_followed(
     await until(lambda: store.counts(0, 2))  # it has read the folder
     putting.cancel()
     store.gate.set()
-    await until(lambda: _served(site, "moods", "pets"))
+    await until(lambda: site.ready("moods", "pets"))
 
 
 async def test_an_example_that_changes_changes_the_set(open_site: OpenSite, files: Path) -> None:
     site = await open_site(files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     first = site.sets.get("pets").version
     (files / "dog.png").write_bytes(png(2))
     await until(lambda: _changed(site, first))
@@ -145,11 +137,11 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
     open_site: OpenSite, files: Path, text: str, caplog: Any
 ) -> None:
     site = await open_site(files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     first = (await classified(site, "pets")).label_sets
     _replace(files / "pets.toml", text)
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    await until(lambda: _has(site, "moods"))
+    await until(lambda: site.states.get("moods") == "ready")
     assert (await classified(site, "pets")).label_sets == first
 
 
@@ -159,13 +151,9 @@ async def test_json_that_no_set_can_be_does_not_end_the_following(
 ) -> None:
     (files / "odd.json").write_text(text)
     site = await open_site(files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    await until(lambda: _served(site, "moods", "pets"))
-
-
-async def _has(site: Site, name: str) -> bool:
-    return any(state.name == name and state.state == "ready" for state in site.sets.all())
+    await until(lambda: site.ready("moods", "pets"))
 
 
 async def test_a_set_of_a_file_is_changed_by_its_file_alone(open_site: OpenSite, files: Path) -> None:
@@ -181,9 +169,9 @@ async def test_a_set_of_a_file_is_not_encoded_again_at_the_next_start(
 ) -> None:
     store = MemoryStore()
     site = await open_site(store, files=files)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))
     again = await open_site(store, files=files, backend=(backend := Counted()))
-    assert names(again) == ["pets"]
+    assert again.ready("pets")
     assert (backend.texts, backend.images) == (0, 0)
 
 
@@ -194,4 +182,4 @@ async def test_a_link_out_of_the_folder_is_what_a_config_map_has(open_site: Open
     (data / "pets.toml").write_text('labels = ["cat", "dog"]')
     (folder / "pets.toml").symlink_to(data / "pets.toml")
     site = await open_site(files=folder)
-    await until(lambda: _served(site, "pets"))
+    await until(lambda: site.ready("pets"))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from clipserve.errors import (
     ClipError,
     InvalidInput,
     LabelSetNotReady,
+    StoreUnavailable,
     TooMany,
     UnknownLabelSet,
 )
@@ -43,18 +45,19 @@ async def classified(site: Site, *names: str, **options: Any) -> Classification:
 
 
 async def version_at(site: Site, name: str = "pets") -> str | None:
+    """None: it is not served."""
     enter(RequestContext("a", time.monotonic() + 0.1))
     try:
         return (await classified(site, name)).label_sets[0].version
-    except (UnknownLabelSet, LabelSetNotReady):
+    except (UnknownLabelSet, LabelSetNotReady, StoreUnavailable):
         return None
     finally:
         enter(None)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
+async def until(condition: Callable[[], Awaitable[object] | bool]) -> None:
+    async with asyncio.timeout(60):
+        while not (await held if isawaitable(held := condition()) else held):
             await asyncio.sleep(0.01)
 
 
@@ -269,21 +272,13 @@ async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenS
     assert rows(answers[0].results[0]) == rows(answers[1].results[0])
 
 
-async def _ready(site: Site) -> bool:
-    return site.sets.get("pets").state == "ready"
-
-
-async def _failed(site: Site) -> bool:
-    return any(state.error for state in site.sets.all())
-
-
 async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_site: OpenSite) -> None:
     store = MemoryStore()
     old = await open_site(store)
     picture = png(5)
     before = await old.put(labels=["cat", {"label": "dog", "examples": [picture]}])
     new = await open_site(store, "other pixels")
-    await until(lambda: _ready(new))
+    await until(lambda: new.ready("pets"))
     after = new.sets.get("pets")
     assert after.version != before.version
     assert after.fingerprint == new.fingerprint != before.fingerprint
@@ -366,11 +361,11 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
     site = await open_site(backend=(backend := Counted()))
     await backend.aclose()  # as if the encoders were away
     put = asyncio.create_task(site.sets.put(put_of("pets")))
-    await until(lambda: _failed(site), 30.0)
+    await until(lambda: any(state.error for state in site.sets.all()))
     await backend.start()
     state = await put
     assert state.error
-    await until(lambda: _ready(site), 30.0)
+    await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None
 
 
@@ -431,11 +426,7 @@ async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_no
     many = [asyncio.create_task(put("many", f"many-{number:02}")) for number in range(20)]
     await asyncio.sleep(0)
     one = asyncio.create_task(put("one", "one"))
-    await until(lambda: _begun(site))
+    await until(lambda: bool(site.states))
     backend.gate.set()
     await asyncio.gather(one, *many)
     assert order.index("one") < 12, order
-
-
-async def _begun(site: Site) -> bool:
-    return bool(site.sets.all())

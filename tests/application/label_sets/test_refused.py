@@ -22,7 +22,6 @@ from clipserve.errors import (
     UndecodableImage,
     UnknownModel,
     UnsupportedFormat,
-    WrongFingerprint,
 )
 from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.memory_store import MemoryStore
@@ -139,10 +138,6 @@ async def test_what_weights_cannot_be_is_said_and_nothing_is_kept(
     if "expect_fingerprint" not in fields:
         del whole["expect_fingerprint"]
     await refused(open_site, whole, kind, words)
-
-
-async def test_a_set_for_another_fingerprint_is_refused(open_site: OpenSite) -> None:
-    await refused(open_site, trained("toy@fp32-0123456789ab"), WrongFingerprint, "is expected")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a\nb", "a@b", ".a", "a" * 65, "ä", "a b"])

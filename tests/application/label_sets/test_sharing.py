@@ -13,7 +13,7 @@ from clipserve.application.label_sets.definition import Contents, Definition, di
 from clipserve.application.label_sets.shelf import Pointer, Shelf
 from clipserve.application.label_sets.store import Kind
 from clipserve.telemetry.request import current
-from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, long_ago, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows, until, version_at
@@ -36,27 +36,16 @@ class Stopping(Counted):
         return await super().encode_text(token_ids, lengths)
 
 
-def ready(*sites: Site) -> Any:
-    async def are() -> bool:
-        return all(site.sets.get("pets").state == "ready" for site in sites)
-
-    return are
-
-
 async def test_a_label_set_that_was_put_elsewhere_just_now_is_waited_for(open_site: OpenSite) -> None:
     store, here, there = MemoryStore(), Counted(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     here.gate.clear()
     with not_waiting():
         version = (await first.put(**SMALL)).version
-    await until(lambda: _is_building(second))
+    await until(lambda: second.states == {"pets": "building"})
     here.gate.set()
-    await until(ready(first, second))
+    await until(lambda: first.ready("pets") and second.ready("pets"))
     assert (there.texts, await version_at(second)) == (0, version)
-
-
-async def _is_building(site: Site) -> bool:
-    return [state.state for state in site.sets.all()] == ["building"]
 
 
 async def test_a_build_that_was_cut_off_goes_on_where_it_was(open_site: OpenSite) -> None:
@@ -64,18 +53,14 @@ async def test_a_build_that_was_cut_off_goes_on_where_it_was(open_site: OpenSite
     first = await open_site(store, backend=(stopping := Stopping(after=1_500)))
     with not_waiting():
         await first.put(**LARGE)
-    await until(lambda: _is_stopped(stopping), 60)
+    await until(lambda: stopping.stopped)
     done = first.sets.get("pets").prompts_done
     assert 1_000 < done < 2_000
     await first.sets.aclose()
     await long_ago(store)
     again = await open_site(store, backend=(backend := Counted()))
-    await until(ready(again), 60)
+    await until(lambda: again.ready("pets"))
     assert backend.texts == 3_000 - done
-
-
-async def _is_stopped(backend: Counted) -> bool:
-    return not backend.gate.is_set()
 
 
 async def test_two_that_build_the_same_at_once_serve_and_store_the_same(open_site: OpenSite) -> None:
@@ -84,10 +69,10 @@ async def test_two_that_build_the_same_at_once_serve_and_store_the_same(open_sit
     for backend in (here, there):
         backend.gate.clear()
     await put_long_ago(open_site, store, **SMALL)
-    await until(lambda: _asked(here, there))
+    await until(lambda: bool(here.asked and there.asked))
     for backend in (here, there):
         backend.gate.set()
-    await until(ready(first, second))
+    await until(lambda: first.ready("pets") and second.ready("pets"))
     assert here.texts == there.texts == 6, "both have built it"
     answers = [await classified(site, "pets") for site in (first, second)]
     assert rows(answers[0].results[0]) == rows(answers[1].results[0])
@@ -106,20 +91,16 @@ async def put_long_ago(open_site: OpenSite, store: MemoryStore, **fields: Any) -
     await store.put("sets", "pets", *(await rows_of(elsewhere, "sets"))["pets"])
 
 
-async def _asked(*backends: Counted) -> bool:
-    return all(backend.asked for backend in backends)
-
-
 async def test_two_that_build_a_large_one_share_its_parts(open_site: OpenSite) -> None:
     store, here, there = MemoryStore(), Stopping(after=900), Stopping(after=900)
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     await put_long_ago(open_site, store, **LARGE)
     for backend in (here, there):
-        await until(lambda backend=backend: _is_stopped(backend), 60)  # type: ignore[misc]
+        await until(lambda backend=backend: backend.stopped)  # type: ignore[misc]
     here.gate.set()
-    await until(ready(first), 60)
+    await until(lambda: first.ready("pets"))
     there.gate.set()
-    await until(ready(second), 60)
+    await until(lambda: second.ready("pets"))
     assert min(here.texts, there.texts) > 900
     assert here.texts + there.texts < 3_000 + 6 * 256, "but for parts that both had begun"
     answers = [await classified(site, "pets") for site in (first, second)]
@@ -158,7 +139,7 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
         site = await open_site(store, backend=(backend := Held()))
     assert await version_at(site) == old
     backend.builds.set()
-    await until(ready(site), 60)
+    await until(lambda: site.ready("pets"))
     assert await version_at(site) == new.version
 
 
@@ -188,8 +169,4 @@ async def test_a_set_of_a_model_that_is_not_served_here_is_read_once_and_not_ser
     for _ in range(2):
         assert (await site.put("theirs")).state == "ready"
         await shelf.keep("theirs", Pointer(digest=contents.digest), contents)
-        await until(lambda: _has_pets_alone(site))
-
-
-async def _has_pets_alone(site: Site) -> bool:
-    return [state.name for state in site.sets.all()] == ["pets"]
+        await until(lambda: [*site.states] == ["pets"])

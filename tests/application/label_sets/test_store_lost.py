@@ -9,10 +9,10 @@ import pytest
 
 from clipserve.application.label_sets.store import Failures, Kind
 from clipserve.errors import StoreUnavailable
-from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, long_ago
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import classified, until
+from tests.application.label_sets.test_label_sets import classified, until, version_at
 
 
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
@@ -49,7 +49,7 @@ async def test_a_set_whose_embeddings_cannot_be_stored_is_served_and_made_again_
     version = (await (await open_site(store)).put()).version
     await long_ago(store)
     site = await open_site(store, backend=(backend := Counted()))
-    await until(lambda: _has_pets(site), 60)
+    await until(lambda: site.ready("pets"))
     assert (site.sets.get("pets").version, backend.texts) == (version, 2)
 
 
@@ -70,7 +70,7 @@ async def test_a_gateway_that_starts_without_its_store_loads_it_later(open_site:
     with pytest.raises(StoreUnavailable):
         site.sets.all()
     store.away = False
-    await until(lambda: _has_pets(site))
+    await until(lambda: site.ready("pets"))
 
 
 class GoesAway(MemoryStore):
@@ -95,16 +95,9 @@ async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
     version = (await (await open_site(store)).put()).version
     store.times = 2
     site = await open_site(store, backend=(backend := Counted()))
-    await until(lambda: _has_pets(site), 60)
+    await until(lambda: site.ready("pets"))
     assert (store.times, site.sets.get("pets").served_version) == (0, version)
     assert backend.texts == 0
-
-
-async def _has_pets(site: Site) -> bool:
-    try:
-        return [state.state for state in site.sets.all()] == ["ready"]
-    except StoreUnavailable:
-        return False
 
 
 async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) -> None:
@@ -114,7 +107,7 @@ async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) 
     files.mkdir()
     (files / "pets.toml").write_text('labels = ["cat", "dog"]')
     site = await open_site(store, files=files)
-    await until(lambda: _classifies(site))
+    await until(lambda: version_at(site))
 
 
 async def test_files_are_followed_while_the_store_is_away(open_site: OpenSite, tmp_path: Path) -> None:
@@ -123,23 +116,12 @@ async def test_files_are_followed_while_the_store_is_away(open_site: OpenSite, t
     (files / "pets.toml").write_text('labels = ["cat", "dog"]')
     site = await open_site(store, files=files)
     await site.put("kept")
-    await until(lambda: _named(site, "kept", "pets"))
+    await until(lambda: site.ready("kept", "pets"))
     store.away = True
     (files / "moods.toml").write_text('labels = ["glad", "sad"]')
-    await until(lambda: _named(site, "kept", "moods", "pets"))
+    await until(lambda: site.ready("kept", "moods", "pets"))
     (files / "pets.toml").unlink()
-    await until(lambda: _named(site, "kept", "moods"))
+    await until(lambda: site.ready("kept", "moods"))
     store.away = False
     (files / "moods.toml").unlink()
-    await until(lambda: _named(site, "kept"))
-
-
-async def _named(site: Site, *names: str) -> bool:
-    return [state.name for state in site.sets.all() if state.state == "ready"] == [*names]
-
-
-async def _classifies(site: Site) -> bool:
-    try:
-        return bool((await classified(site, "pets")).label_sets)
-    except Exception:
-        return False
+    await until(lambda: site.ready("kept"))

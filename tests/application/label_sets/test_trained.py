@@ -82,13 +82,9 @@ async def test_a_neighbour_with_another_model_serves_what_it_served_before(
     one, other = await open_site(another()), await open_site(another(), "another choice")
     version = (await other.put(labels=["cat", "dog"])).version
     await one.put(**trained(one.fingerprint))
-    await until(lambda: _has_failed(other))
+    await until(lambda: other.states == {"pets": "failed"})
     assert other.sets.get("pets").served_version == version
     assert (await classified(other, "pets")).label_sets[0].version == version
-
-
-async def _has_failed(site: Site) -> bool:
-    return [each.state for each in site.sets.all()] == ["failed"]
 
 
 async def test_a_former_version_of_another_model_is_not_served_while_the_new_one_is_built(
@@ -97,16 +93,12 @@ async def test_a_former_version_of_another_model_is_not_served_while_the_new_one
     one, backend = await open_site(another()), Counted()
     other = await open_site(another(), "another choice", backend=backend)
     await one.put(**trained(one.fingerprint))
-    await until(lambda: _has_failed(other))
+    await until(lambda: other.states == {"pets": "failed"})
     backend.gate.clear()
     await one.put(labels=["a", "b"])
-    await until(lambda: _is_building(other))
+    await until(lambda: other.states == {"pets": "building"})
     assert other.sets.get("pets").served_version is None
     backend.gate.set()
-
-
-async def _is_building(site: Site) -> bool:
-    return site.sets.get("pets").state == "building"
 
 
 async def test_one_for_another_model_is_refused_and_not_kept(open_site: OpenSite, another: OpenStore) -> None:
