@@ -96,19 +96,23 @@ async def write_toy_artifact(folder: Path, name: str = "toy", text: TextSpec = T
 
 
 class Recording(FakeBackend):
-    """Remembers the sizes of its calls."""
+    """Remembers the sizes of its calls, which wait while `gate` is cleared."""
 
     def __init__(self, embed_dim: int = DIM) -> None:
         super().__init__(embed_dim)
         self.images: list[int] = []  # rows of each call
         self.texts: list[tuple[int, ...]] = []  # [N, L] of each call
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         self.images.append(len(pixels))
+        await self.gate.wait()
         return await super().encode_image(pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
         self.texts.append(token_ids.shape)
+        await self.gate.wait()
         return await super().encode_text(token_ids, lengths)
 
 

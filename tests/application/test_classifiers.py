@@ -146,6 +146,9 @@ async def test_the_label_of_too_long_a_prompt_is_named_whichever_of_its_template
     error = caught.value
     assert (error.index, error.limit, error.actual) == (2, 12, 13)
     assert "the limit is 12. Shorten the label or the template, or set truncate." in error.detail
+    with pytest.raises(TextTooLong, match=r"^label 0 ") as caught:
+        await classifiers.get(("12345678901", "cat"), PLAIN)
+    assert caught.value.index == 0
 
 
 async def test_a_label_that_is_not_unicode_is_named_as_a_label(tmp_path: Path) -> None:
@@ -153,13 +156,6 @@ async def test_a_label_that_is_not_unicode_is_named_as_a_label(tmp_path: Path) -
     with pytest.raises(InvalidInput, match=r"^label 2 is not valid Unicode") as caught:
         await classifiers.get(("cat", "dog", "\ud800"), TWO)
     assert caught.value.index == 2
-
-
-async def test_the_first_label_is_named_too(tmp_path: Path) -> None:
-    classifiers = await toy(tmp_path, Recording())
-    with pytest.raises(TextTooLong) as caught:
-        await classifiers.get(("12345678901", "cat"), PLAIN)
-    assert caught.value.index == 0
 
 
 async def test_too_long_a_label_in_the_second_chunk_has_its_place_in_the_request(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from clipserve.errors import (
     UndecodableImage,
     WrongFingerprint,
 )
-from tests.support import CONTEXT, inference_on, png
+from loadtests.fake_backend import FakeBackend
+from tests.support import CONTEXT, DIM, inference_of, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 
@@ -105,7 +106,6 @@ async def test_another_fingerprint_is_refused_with_both_names(tmp_path: Path) ->
 
 
 async def test_rows_are_taken_from_the_rate_before_anything_is_computed(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path)
     charged = []
 
     async def charge(rows: int) -> None:
@@ -113,7 +113,9 @@ async def test_rows_are_taken_from_the_rate_before_anything_is_computed(tmp_path
         if len(charged) > 3:
             raise RateLimited("enough", retry_after=1)
 
-    inference._rows._charge = charge
+    model = served_model(await write_toy_artifact(tmp_path), FakeBackend(DIM))
+    await model.start(tmp_path)
+    inference = inference_of({"toy": model}, charge=charge)
     await inference.embed(EmbedRequest([png()], ["a", "b"]))
     await inference.classify(ClassifyRequest([png()], ["a", "b"]))
     await inference.classify(ClassifyRequest([png()], ["a", "b"]))  # its labels are in the cache

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipserve.api.fields import ImageInput
 from clipserve.application.encoder import (
     ImageEncoder,
     TextEncoder,
@@ -34,8 +35,10 @@ from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded, png_header
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
+from tests.virtual_time import virtual_time
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
+UNREAD = UndecodableImage("base64", index=7)
 
 
 class Waiting:
@@ -58,9 +61,9 @@ class Waiting:
         return np.full(4, len(image), np.float32)
 
 
+@virtual_time
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
-    async with asyncio.timeout(5):
-        results = await encode_images(Waiting(3).encode, [b"a", b"bb", b"ccc"], [HEADER] * 3)
+    results = await encode_images(Waiting(3).encode, [b"a", b"bb", b"ccc"], [HEADER] * 3)
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
@@ -71,18 +74,11 @@ async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
 
 
-async def test_an_image_that_the_front_could_not_read_is_not_encoded() -> None:
-    error = UndecodableImage("base64", index=7)
-    results = await encode_images(Waiting(1).encode, [error, b"bb"], [error, HEADER])
-    assert results[0] is error
-    assert error.index == 7
-    assert np.array_equal(np.asarray(results[1]), [2] * 4)
-
-
-async def test_an_image_of_a_bad_header_is_not_encoded() -> None:
-    cut = UndecodableImage("cut", index=0)
-    first, second = await encode_images(Waiting(1).encode, [b"cut", b"bb"], [cut, HEADER])
-    assert first is cut
+@pytest.mark.parametrize("image", [UNREAD, b"cut"], ids=["by the front", "by its header"])
+async def test_an_image_that_could_not_be_read_is_not_encoded(image: ImageInput) -> None:
+    first, second = await encode_images(Waiting(1).encode, [image, b"bb"], [UNREAD, HEADER])
+    assert first is UNREAD
+    assert UNREAD.index == 7
     assert np.array_equal(np.asarray(second), [2] * 4)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,11 @@ from clipserve.application.encoder import ImageEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ImageSpec
-from clipserve.engine.backend import Embeddings, Pixels, Vector
+from clipserve.engine.backend import Pixels, Vector
 from clipserve.errors import UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Running, png, serving, write_toy_artifact
+from tests.support import DIM, Recording, png, serving, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
@@ -48,21 +46,13 @@ class Counted:
         return await asyncio.gather(*(self._encoder.encode(image, HEADER) for image in images))
 
 
-class CountingBackend(FakeBackend):
-    rows = 0
-
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        self.rows += len(pixels)
-        return await super().encode_image(pixels)
-
-
 async def test_without_the_cache_of_images_each_image_is_encoded(tmp_path: Path) -> None:
-    backend = CountingBackend(DIM)
+    backend = Recording()
     async with serving(backend, await write_toy_artifact(tmp_path)) as service:
-        before = backend.rows  # the self-test
+        backend.images.clear()  # those of the self-test
         for _ in range(2):
             await service.embed(png(1))
-        assert backend.rows - before == 2
+        assert sum(backend.images) == 2
 
 
 async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(toy: Path) -> None:
@@ -93,16 +83,10 @@ async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_no
     assert small.seen == [b"a", b"a"]
 
 
-@asynccontextmanager
-async def running(tmp_path: Path, backend: FakeBackend) -> AsyncIterator[Running]:
-    async with serving(backend, await write_toy_artifact(tmp_path), image_cache_bytes=100_000) as service:
-        yield service
-
-
 async def test_a_request_with_the_same_image_three_times_and_a_broken_one_twice(tmp_path: Path) -> None:
-    backend = CountingBackend(DIM)
-    async with running(tmp_path, backend) as service:
-        before = backend.rows  # the self-test
+    backend = Recording()
+    async with serving(backend, await write_toy_artifact(tmp_path), image_cache_bytes=100_000) as service:
+        backend.images.clear()  # those of the self-test
         answer = (
             await service.embed(png(1), b"\x89PNG\r\n\x1a\n", png(1), png(2), b"\x89PNG\r\n\x1a\n")
         ).json()
@@ -111,4 +95,4 @@ async def test_a_request_with_the_same_image_three_times_and_a_broken_one_twice(
         assert [results[i]["error"]["index"] for i in (1, 4)] == [1, 4]
         again = (await service.embed(png(2), png(1))).json()
         assert again["results"] == [results[3], results[0]]
-        assert backend.rows - before == 2
+        assert sum(backend.images) == 2

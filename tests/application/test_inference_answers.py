@@ -66,15 +66,6 @@ async def test_labels_come_best_first_with_the_scores_of_their_own(inference: In
     assert names(classification.results[0]) != names(classification.results[1])
 
 
-async def test_top_k_keeps_the_best(inference: Inference) -> None:
-    labels = ["cat", "dog", "cow", "ox"]
-    everything = names((await inference.classify(ClassifyRequest([png()], labels))).results[0])
-    assert sorted(everything) == sorted(labels)
-    for top_k in (1, 3, 4, 5):
-        best = (await inference.classify(ClassifyRequest([png()], labels, top_k=top_k))).results[0]
-        assert names(best) == everything[:top_k]
-
-
 async def test_labels_are_ranked_by_logit_where_softmax_rounds_their_scores_to_the_same(
     tmp_path: Path,
 ) -> None:

@@ -11,11 +11,9 @@ from PIL import Image
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
 from clipserve.application.inference import Inference
-from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import Overloaded, RateLimited
-from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded
-from tests.support import DIM, inference_of, png, served_model, write_toy_artifact
+from tests.support import Recording, inference_of, png, served_model, write_toy_artifact
 
 # 100 MB when it is decoded; with so many bytes behind its end that it might be a photo.
 LARGE = encoded(Image.new("RGB", (2_500, 2_500)), "WEBP", lossless=True) + bytes(200_000)
@@ -29,26 +27,9 @@ ASKED: dict[str, Ask] = {
 }
 
 
-class Held(FakeBackend):
-    """Encodes nothing while it is held."""
-
-    def __init__(self) -> None:
-        super().__init__(DIM)
-        self.go = asyncio.Event()
-        self.go.set()
-
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        await self.go.wait()
-        return await super().encode_image(pixels)
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        await self.go.wait()
-        return await super().encode_text(token_ids, lengths)
-
-
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
 async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: Ask) -> None:
-    backend = Held()
+    backend = Recording()
     model = served_model(await write_toy_artifact(tmp_path), backend)
     await model.start(tmp_path)
     charged: list[int] = []
@@ -59,7 +40,7 @@ async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: A
     inference = inference_of({"toy": model}, charge=charge)
     for lane in ("image", "large image", "text"):
         model.admission.learn_at_start(lane, 1, 100.0)
-    backend.go.clear()
+    backend.gate.clear()
     first = asyncio.ensure_future(ask(inference))
     while not charged:
         await asyncio.sleep(0.01)
@@ -67,12 +48,12 @@ async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: A
         with pytest.raises(Overloaded):
             await ask(inference)
     assert len(charged) == 1
-    backend.go.set()
+    backend.gate.set()
     await first
 
 
 async def test_what_the_rate_refuses_is_not_in_flight_any_more(tmp_path: Path) -> None:
-    backend = Held()
+    backend = Recording()
     model = served_model(await write_toy_artifact(tmp_path), backend)
     await model.start(tmp_path)
     model.admission.learn_at_start("text", 1, 100.0)
