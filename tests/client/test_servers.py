@@ -132,16 +132,6 @@ def test_a_client_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
     assert (error.request_id, error.detail) == ("r-1", "the key has used up its rate.")
 
 
-def test_a_client_gives_up_where_it_is_refused_again_and_again(kind: str) -> None:
-    with (
-        serving(lambda _: refusal("0.2")) as (url, requests),
-        client_of(kind, url, retry_seconds=1.5) as client,
-        pytest.raises(Refused),
-    ):
-        client.embed_texts(["a"])
-    assert 2 <= len(requests) <= 8
-
-
 def test_where_nothing_answers_it_is_said_soon(kind: str) -> None:
     began = time.monotonic()
     with socket.socket() as taken:

@@ -76,13 +76,6 @@ def test_a_progressive_jpeg_at_the_limit_of_scans_is_decoded_and_one_beyond_is_r
     assert (caught.value.limit, caught.value.actual) == (SCANS - 1, SCANS)
 
 
-def test_the_limit_of_scans_is_100_without_a_setting() -> None:
-    more = PROGRESSIVE[:-2] + b"\xff\xda" * (101 - SCANS) + PROGRESSIVE[-2:]
-    with pytest.raises(ImageTooLarge) as caught:
-        decoded(more)
-    assert (caught.value.limit, caught.value.actual) == (100, 101)
-
-
 def test_a_jpeg_that_has_its_pixels_in_one_scan_is_at_no_limit_of_scans() -> None:
     assert decoded((GOLDEN / "rgb.jpg").read_bytes(), max_scans=0) == (8, 8, 3)
 

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from clipserve.clip.fitting import fitted
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, decode_pixels, decode_rgb
 from clipserve.clip.manifest import ImageSpec
-from clipserve.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
+from clipserve.errors import InvalidInput, UndecodableImage, UnsupportedFormat
 from tests.abuse.attacks.metadata import BROKEN
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixels"
@@ -145,14 +144,6 @@ def test_only_the_first_frame_counts() -> None:
     for kind in ("PNG", "WEBP"):
         data = encoded(first, kind, save_all=True, append_images=[second], lossless=True)
         assert decode_pixels(data, ImageSpec(size=32), LIMITS)[0, 0].tolist() == [255, 0, 0]
-
-
-def test_an_aspect_bomb_costs_nothing() -> None:
-    data = encoded(Image.new("1", (1, 65_535)))
-    started = time.thread_time()  # of this thread alone, however busy the machine is
-    with pytest.raises(ImageTooLarge):
-        decode_pixels(data, SPEC, LIMITS)
-    assert time.thread_time() - started < 0.1
 
 
 @pytest.mark.parametrize("sixteenth", range(1, 16))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.demo import FOLDER as DEMO
-from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, serving, write_toy_artifact
 
 MANIFEST = read_manifest(DEMO)
 
@@ -55,10 +51,3 @@ def test_where_the_padding_is_fixed_every_text_has_the_context_length() -> None:
 def test_a_text_longer_than_the_context_length_has_no_padded_length() -> None:
     with pytest.raises(ValueError, match="78 tokens do not fit"):
         TextSpec(context_length=77).padded_length(78)
-
-
-async def test_an_answer_names_the_precision_that_the_engine_computes_in(tmp_path: Path) -> None:
-    backend = FakeBackend(DIM)
-    backend.precision = "bf16"
-    async with serving(backend, await write_toy_artifact(tmp_path)) as running:
-        assert (await running.embed(text="a")).json()["fingerprint"].startswith("toy@bf16-")

@@ -17,51 +17,13 @@ from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 FILE = Path(template_sets.__file__).with_suffix(".json")
 EACH = pytest.mark.parametrize("found", TEMPLATE_SETS.values(), ids=TEMPLATE_SETS)
 
-# How many templates and class names were published.
-COUNTS = {
-    "plain": (1, 0),
-    "photo": (1, 0),
-    "imagenet-7": (7, 0),
-    "imagenet-80": (80, 0),
-    "birdsnap": (1, 500),
-    "caltech101": (34, 102),
-    "cifar10": (18, 10),
-    "cifar100": (18, 100),
-    "clevr-counts": (1, 8),
-    "country211": (5, 211),
-    "dtd": (8, 47),
-    "eurosat": (3, 10),
-    "fer2013": (6, 0),
-    "fgvc-aircraft": (2, 100),
-    "flowers102": (1, 102),
-    "food101": (1, 101),
-    "gtsrb": (3, 43),
-    "hateful-memes": (1, 2),
-    "kinetics700": (28, 700),
-    "kitti": (1, 4),
-    "mnist": (1, 10),
-    "oxford-pets": (1, 37),
-    "pascal-voc2007": (1, 20),
-    "patch-camelyon": (1, 2),
-    "rendered-sst2": (1, 2),
-    "resisc45": (18, 45),
-    "stanford-cars": (8, 196),
-    "stl10": (2, 10),
-    "sun397": (2, 397),
-    "ucf101": (48, 101),
-}
-
 
 def digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def test_the_names_are_these_once_each_with_so_many_templates_and_class_names() -> None:
-    written = [each["name"] for each in json.loads(FILE.read_text())["sets"]]
-    assert written == list(TEMPLATE_SETS) == list(COUNTS)
-    assert {
-        name: (len(found.templates), len(found.class_names)) for name, found in TEMPLATE_SETS.items()
-    } == COUNTS
+def test_a_name_is_written_once() -> None:
+    assert [each["name"] for each in json.loads(FILE.read_text())["sets"]] == list(TEMPLATE_SETS)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +42,9 @@ def test_the_templates_that_vectors_were_made_with_stay_as_they_are(
     assert (templates[0], templates[-1], digest(templates)) == (first, last, expected)
 
 
-def test_every_text_is_the_published_one() -> None:
-    texts = (text for found in TEMPLATE_SETS.values() for text in (*found.templates, *found.class_names))
-    assert digest(texts) == "fadbdff607d079f4"
+def test_every_set_has_the_name_the_templates_and_the_class_names_that_were_published() -> None:
+    sets = TEMPLATE_SETS.values()
+    assert digest(repr((each.name, each.templates, each.class_names)) for each in sets) == "c38209a9e68915b1"
 
 
 @EACH

@@ -75,16 +75,10 @@ ANSWERS: dict[str, bytes | Answer] = {
     "drips": drip,
     "endless": endless,
     "silent": silent,
-    "endless header": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
-    "announces too much": HEAD + b"Content-Length: 1001\r\n\r\n" + bytes(1_001),
-    "too large without an announcement": HEAD + b"\r\n" + bytes(1_001),
     "compressed": HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB,
     "a page": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\nx",
     "of no type": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
     "missing": b"HTTP/1.1 404 Not Found\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nx",
-    "torn": HEAD + b"Content-Length: 900\r\n\r\nx",
-    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
-    "nothing": b"",
 }
 
 
@@ -108,44 +102,17 @@ async def test_the_log_has_the_reason_and_of_the_url_the_host_alone() -> None:
     assert "secret" not in log.getvalue()
 
 
-# What a host may send without an end, which brings no image.
-ENDLESS = {
-    "two-byte chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\nab\r\n"),
-    "early hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
-    "headers": (HEAD, b"X: y\r\n"),
-}
-
-
-@pytest.mark.parametrize("kind", ENDLESS)
-async def test_a_host_cannot_make_the_service_parse_for_ever(kind: str) -> None:
-    first, more = ENDLESS[kind]
-
-    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(first)
-        while not writer.is_closing():
-            writer.write(more * 1_000)
-            await writer.drain()
-
-    async with listening() as server:
-        at = f"http://a.test:{server.port}"
-        server.answers = {b"/": answer}
-        async with fetching(f"{at}=127.0.0.0/8", seconds=60.0, max_bytes=10**9) as fetcher:
-            with logged() as log, pytest.raises(ImageNotFetched):
-                await fetched(fetcher, at)
-    assert "bytes of headers or between chunks" in log.lines[0]["reason"]
-
-
 async def test_callers_wait_for_their_own_fetches_and_that_is_not_the_hosts_time() -> None:
     async with listening() as server:
         at = f"http://a.test:{server.port}"
         server.answers = {b"/silent": silent}
-        async with fetching(f"{at}=127.0.0.0/8", seconds=1.0) as fetcher:
+        async with fetching(f"{at}=127.0.0.0/8", seconds=3.0) as fetcher:
             tasks = [asyncio.create_task(fetched(fetcher, f"{at}/silent", "a")) for _ in range(AT_ONCE)]
             await asyncio.sleep(0)
             own = asyncio.create_task(fetched(fetcher, f"{at}/cat.png", "a"))
             assert await fetched(fetcher, f"{at}/cat.png", "b") == IMAGE
             assert not any(task.done() for task in (*tasks, own)), "b waits for none of them"
-            assert await own == IMAGE, "two seconds later"
+            assert await own == IMAGE, "when these have ended"
             failed = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(each) for each in failed} == {ImageNotFetched}
 

@@ -82,12 +82,5 @@ def test_an_export_goes_where_a_start_looks_for_its_name(monkeypatch: pytest.Mon
     assert in_cache("RN50") == Path("/srv/models/RN50")
 
 
-def test_verify_of_a_folder_that_is_no_artifact_is_told_without_a_traceback(tmp_path: Path) -> None:
-    result = ask("verify", str(tmp_path))
-    assert result.returncode == 1
-    assert "has no model.json" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_an_unknown_command_is_a_usage_error() -> None:
     assert ask("exprot").returncode == 2

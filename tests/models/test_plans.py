@@ -134,29 +134,6 @@ def test_plans_that_the_record_does_not_vouch_for_are_refused(
     assert not artifact.with_name("out").exists()
 
 
-@pytest.mark.parametrize(
-    ("gpu", "tensorrt", "words"),
-    [
-        (GPU, "10.13.1.9+cuda12.9", None),
-        (
-            None,
-            "10.14.0",
-            "10.13.1, but Triton's image has 10.14.0, .*whose TRT_VERSION is that one: .*month before or after",
-        ),
-        ("NVIDIA L4", None, f"built on {GPU}, but Triton's GPU is NVIDIA L4: build them again there"),
-    ],
-)
-def test_plans_for_another_server_are_refused(
-    artifact: Path, tmp_path: Path, gpu: str | None, tensorrt: str | None, words: str | None
-) -> None:
-    if words is None:
-        assert write_repository(artifact, tmp_path / "out", OPTIONS, gpu, tensorrt)
-        return
-    with pytest.raises(ModelsError, match=words):
-        write_repository(artifact, tmp_path / "out", OPTIONS, gpu, tensorrt)
-    assert not (tmp_path / "out").exists()
-
-
 def test_plans_for_another_gpu_than_that_of_this_machine_are_refused_unless_one_is_named(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

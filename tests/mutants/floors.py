@@ -103,6 +103,8 @@ def seen(fault: Fault, copy: Path, fast: str) -> bool:
     """Whether its tests, which must pass in `copy`, fail there with the fault."""
     file, options = copy / fault.path, ("-m", fast)
     right = file.read_text()
+    if right.count(fault.before) != 1:
+        raise SystemExit(f"{fault.path} has not this once, say what it has now: {fault.before}")
     if exit_status(copy, fault.tests.split(), *options):
         raise SystemExit(f"{fault.tests}: they fail without a fault")
     file.write_text(right.replace(fault.before, fault.after))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
 from itertools import pairwise
 
 import grpc
@@ -13,17 +12,8 @@ import pytest
 
 from clipserve.clip.manifest import Precision
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from clipserve.telemetry import log
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
-
-
-@pytest.fixture
-def logs() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +93,7 @@ async def test_without_any_server_a_call_is_refused_at_once(one: StandIn, two: S
 
 @pytest.mark.parametrize("precision", [None, "fp16"])
 async def test_a_server_of_another_artifact_or_precision_is_refused_and_said_so_once(
-    one: StandIn, two: StandIn, precision: Precision | None, logs: io.StringIO
+    one: StandIn, two: StandIn, precision: Precision | None, written: io.StringIO
 ) -> None:
     async with backend_on(one, two) as backend:
         two.ready = False
@@ -114,7 +104,7 @@ async def test_a_server_of_another_artifact_or_precision_is_refused_and_said_so_
         two.ready, asked = True, two.asked
         await until(lambda: two.asked >= asked + 6)  # several looks, each of which could say so
         assert [await backend.server_of() for _ in range(4)] == [1] * 4
-        said = [json.loads(line) for line in logs.getvalue().splitlines()]
+        said = [json.loads(line) for line in written.getvalue().splitlines()]
         states = [line["state"] for line in said if line.get("endpoint") == two.url]
         assert "mismatch" in states
         assert all(state != following for state, following in pairwise(states)), "said once"
@@ -142,3 +132,10 @@ async def test_vectors_of_another_shape_are_a_failure_of_the_backend(one: StandI
         one.dim, one.output = MANIFEST.embed_dim, "another"
         with pytest.raises(BackendFailed, match=r"gave embeddings of \(\)"):
             await backend.server_of()
+
+
+async def test_calls_and_questions_share_one_connection(one: StandIn) -> None:
+    async with backend_on(one) as backend:
+        await backend.server_of()
+    assert {name for name, _ in one.peers} == {"ModelReady", "ModelInfer"}
+    assert len({peer for _, peer in one.peers}) == 1

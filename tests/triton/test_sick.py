@@ -18,7 +18,6 @@ import pytest
 from clipserve.engine.backend import Backend
 from clipserve.engine.triton import watch
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
-from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from tests.triton.backends import backend_on
 from tests.triton.stand_in import StandIn, until
@@ -129,9 +128,7 @@ async def test_a_row_that_no_server_can_compute_fails_alone(one: StandIn, two: S
         assert await backend.ready()
 
 
-async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn) -> None:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
+async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, written: io.StringIO) -> None:
     async with backend_on(one) as backend:
         await backend.server_of()
         one.failure = INTERNAL
@@ -146,8 +143,7 @@ async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn) -> Non
         assert not backend.up(one.url)
         one.value = 1
         await until(lambda: bool(backend.up(one.url)))
-    log.configure("CRITICAL")
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
     states = [line["state"] for line in lines if line["event"] == "triton" and line["endpoint"] == one.url]
     assert states == ["ready", "sick", "ready"], "logged once, however many trials it fails"
     assert "CUDA failure 700" in next(line["reason"] for line in lines if line.get("state") == "sick")

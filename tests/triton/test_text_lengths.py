@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 
@@ -12,9 +10,6 @@ from clipserve.engine.triton.contract import TEXT_LENGTHS
 from clipserve.errors import BackendUnavailable
 from tests.triton.backends import Backend, backend_on
 from tests.triton.stand_in import StandIn, until
-
-if TYPE_CHECKING:
-    pass
 
 
 def state(server: StandIn, lengths: str) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +56,7 @@ def cuts() -> list[tuple[npt.NDArray[np.uint8], int]]:
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same images as CIFAR-10's file, a tar, a Parquet file and a folder."""
+    """The same images as CIFAR-10's file and a folder."""
     at = tmp_path_factory.mktemp("sets")
     images, truths = zip(*cuts(), strict=True)
     (at / "cifar").mkdir()
@@ -66,20 +64,12 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (at / "cifar/test_batch").write_bytes(pickle.dumps({b"data": rows, b"labels": list(truths)}, 2))
     names = [label.encode() for label in LABELS]
     (at / "cifar/batches.meta").write_bytes(pickle.dumps({b"label_names": names}, 2))
-    files = [as_file(image) for image in images]
-    with tarfile.open(at / "set.tar", "w") as archive:
-        for number, (file, truth) in enumerate(zip(files, truths, strict=True)):
-            for suffix, content in (("png", file), ("cls", b"%d" % truth)):
-                info = tarfile.TarInfo(f"{number}.{suffix}")
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-            (at / "folder" / LABELS[truth]).mkdir(parents=True, exist_ok=True)
-            (at / "folder" / LABELS[truth] / f"{number}.png").write_bytes(file)
-    table = [{"image": {"bytes": f}, "label": t} for f, t in zip(files, truths, strict=True)]
-    parquet.write_table(pyarrow.Table.from_pylist(table), at / "set.parquet")
+    for number, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        (at / "folder" / LABELS[truth]).mkdir(parents=True, exist_ok=True)
+        (at / "folder" / LABELS[truth] / f"{number}.png").write_bytes(as_file(image))
     lines = "".join(f"{number}\t{label}\t{label}\n" for number, label in enumerate(LABELS))
     (at / "classes.tsv").write_text(lines)
-    return {name: at / name for name in ("cifar", "set.tar", "set.parquet", "folder", "classes.tsv")}
+    return {name: at / name for name in ("cifar", "folder", "classes.tsv")}
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +88,8 @@ def top1() -> float:
     return share
 
 
-@pytest.mark.parametrize("form", ["cifar", "set.tar", "set.parquet", "folder"])
-def test_top1_of_every_form_is_that_of_the_graphs_alone(
-    form: str, sets: dict[str, Path], top1: float, demo_process: Process
-) -> None:
-    figures = evaluated(demo_process.url, sets[form], sets["classes.tsv"]).figures
+def test_top1_is_that_of_the_graphs_alone(sets: dict[str, Path], top1: float, demo_process: Process) -> None:
+    figures = evaluated(demo_process.url, sets["cifar"], sets["classes.tsv"]).figures
     assert (figures["images"], figures["classes"], figures["classes_that_occur"]) == (40, 10, 4)
     assert figures["top1"] == top1
     assert figures["top5"] >= top1
@@ -240,14 +227,14 @@ def near(value: Any) -> Any:
 def test_many_labels_are_prepared_some_at_a_time(
     sets: dict[str, Path], demo_process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-7",))
+    whole = evaluated(demo_process.url, sets["folder"], sets["classes.tsv"], templates=("imagenet-7",))
     monkeypatch.setattr("clipserve_models.evaluation.asking._PROMPTS", 21)
-    parts = evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-7",))
+    parts = evaluated(demo_process.url, sets["folder"], sets["classes.tsv"], templates=("imagenet-7",))
     # Other neighbours in a batch change the last bits.
     assert parts.figures == near(whole.figures)
     assert replace(parts, figures={}) == replace(whole, figures={})
     with pytest.raises(ModelsError, match="template 0 has no slot"):
-        evaluated(demo_process.url, sets["set.tar"], sets["classes.tsv"], templates=("imagenet-8",))
+        evaluated(demo_process.url, sets["folder"], sets["classes.tsv"], templates=("imagenet-8",))
 
 
 def test_in_this_process_the_figures_are_those_of_a_service(

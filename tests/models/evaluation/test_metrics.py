@@ -97,11 +97,3 @@ def test_the_mean_average_precision_is_over_the_classes_that_occur() -> None:
     both = np.array([[True, True, False], [False, False, False]])
     # Class 0 is right at once; class 1 second of two, 1/2 at all levels; class 2 does not occur.
     assert metrics.mean_average_precision(scores, both) == pytest.approx((1 + 0.5) / 2)
-
-
-def test_captions_are_found_both_ways() -> None:
-    images = np.eye(2, dtype=np.float32)
-    captions = np.array([[1, 0], [0.6, 0.8], [0.8, 0.6]], np.float32)  # of the images 0, 0 and 1
-    owners, numbers = np.array([0, 0, 1]), np.arange(2)
-    assert metrics.retrieval_ranks(images, captions, owners, numbers).tolist() == [0, 1]
-    assert metrics.retrieval_ranks(captions, images, numbers, owners).tolist() == [0, 1, 1]
