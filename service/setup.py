@@ -1,13 +1,11 @@
 """The extension in C, which speeds up what Pillow does. All else is in pyproject.toml."""
 
-import platform
-
 from setuptools import Extension, setup
 
 resample = Extension(
     "clipserve.clip._resample",
     ["clipserve/clip/_resample.c"],
-    # Multiplications and additions that are fused would give other weights than Pillow's.
+    # The weights are Pillow's: multiplications and additions are fused only where the file says so.
     extra_compile_args=["-O3", "-g0", "-ffp-contract=off"],
     libraries=["m"],
     py_limited_api=True,
@@ -15,7 +13,6 @@ resample = Extension(
 )
 
 setup(
-    # For ARM, Pillow's compiler may have fused them.
-    ext_modules=[resample] if platform.machine() in ("x86_64", "AMD64") else [],
+    ext_modules=[resample],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},  # one wheel for all versions of Python
 )

@@ -63,13 +63,21 @@ typedef struct {
     size_t row; /* bytes from one row to the next */
 } Rows;
 
+/* Compilers for 64-bit ARM round a product and a sum once where they can, and so do Pillow's wheels. Only the weights of the
+   bicubic filter have such sums. */
+#ifdef __aarch64__
+#define MULTIPLY_ADD(a, b, c) fma(a, b, c)
+#else
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#endif
+
 static double bicubic(double x) {
     const double a = -0.5;
     x = fabs(x);
     if (x < 1.0)
-        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+        return MULTIPLY_ADD(MULTIPLY_ADD(a + 2.0, x, -(a + 3.0)) * x, x, 1);
     if (x < 2.0)
-        return (((x - 5) * x + 8) * x - 4) * a;
+        return MULTIPLY_ADD(MULTIPLY_ADD(x - 5, x, 8), x, -4) * a;
     return 0.0;
 }
 

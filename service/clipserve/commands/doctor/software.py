@@ -39,7 +39,7 @@ def packages(_: Context) -> Iterator[Finding]:
     versions = installed()
     shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
     yield ok(f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {shown}")
-    if resampling.RESIZED_BY == "Pillow" and platform.machine() == "x86_64":
+    if resampling.RESIZED_BY == "Pillow":
         yield warning(
             "images are resized by Pillow: clipserve's own code, several times as fast, was not built, or gives "
             "other pixels than this Pillow",
