@@ -36,6 +36,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / "docs" / "cat.jpg", folder / name)
         else:
             Image.new("RGB", (64, 48), color).save(folder / name)
+    (folder.parent / "sets").mkdir()
+    (folder.parent / "sets/pets.toml").write_text('labels = ["a cat", "a dog"]\nthreshold = 0.6\n')
     (folder.parent / "secret.png").write_bytes((folder / "blue.png").read_bytes())
     (folder / "link.png").symlink_to(folder.parent / "secret.png")
     return folder
@@ -44,7 +46,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def over_stdio(photos: Path) -> AsyncIterator[Client]:
     words = ["-m", "clipserve", "mcp", "--folder", str(photos)]
-    environment = os.environ | {"CLIPSERVE_BACKEND": "onnx"}
+    sets = photos.parent / "sets"
+    environment = os.environ | {"CLIPSERVE_BACKEND": "onnx", "CLIPSERVE_LABEL_SETS_FOLDER": str(sets)}
     server = StdioServerParameters(command=sys.executable, args=words, cwd=ROOT, env=environment)
     async with Client(server) as client:
         yield client
@@ -73,6 +76,9 @@ async def test_an_agent_searches_looks_at_what_it_found_and_classifies_it(photos
             assert (image.format, max(image.size)) == ("JPEG", 451)
         scores = await ask(client, "classify", path=found[0]["path"], labels=["a dog", "a cat"])
         assert scores[0]["label"] == "a cat"
+        assert await ask(client, "label_sets") == ["pets"]
+        (pet,) = await ask(client, "classify", path=found[0]["path"], label_set="pets")
+        assert pet["label"] == "a cat"
         (like, *_) = await ask(client, "search_like", path="photos/red/red.png")
         assert (like["path"], like["cosine"]) == ("photos/red/red.png", pytest.approx(1, abs=1e-5))
         cosines = await ask(client, "similarity", path="photos/cat.jpg", sentences=["a cat", "a car"])
@@ -91,10 +97,12 @@ async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read
         found = await ask(client, "search", sentence="a plain color", top=10)
         assert {each["path"] for each in found} == {f"photos/{name}" for name in SCENES}
         assert "one of the two" in await error_of(client, "embed")
+        for labels in ({}, {"labels": ["a", "b"], "label_set": "pets"}, {"label_set": "nowhere"}):
+            assert "label" in await error_of(client, "classify", path="photos/cat.jpg", **labels)
         assert "tokens" in await error_of(client, "search", sentence="cat " * 900)
         assert "top" in await error_of(client, "search", sentence="a cat", top=101)
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert {*tools} == {"search", "search_like", "classify", "similarity", "embed"}
+        assert {*tools} == {"search", "search_like", "label_sets", "classify", "similarity", "embed"}
         for tool in tools.values():
             assert tool.description
             assert tool.input_schema["type"] == "object"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipserve.api.requests import ClassifyRequest, TokenizeRequest
+from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
@@ -125,6 +126,10 @@ class MethodsInProcess(AsyncMethods):
             scoring.logit_bias,
         )
 
+    async def label_sets(self) -> list[str]:
+        with _refusing():
+            return [label_set.name for label_set in (await self._label_sets()).all()]
+
     async def embed_image(self, image: bytes) -> Embedded:
         with _refusing(OF_IMAGE):
             (header,) = await self._model.images.read_headers([image])
@@ -152,11 +157,15 @@ class MethodsInProcess(AsyncMethods):
             answer = await inference.tokenize(TokenizeRequest(texts).check(inference.limits))
         return Tokenized(answer.results, answer.context_length, answer.fingerprint)
 
-    async def _built(self, names: Sequence[str]) -> None:
-        """Until this label set can be used."""
+    async def _label_sets(self) -> LabelSets:
         label_sets = self._use_cases.inference.label_sets
         if not label_sets.started:
             await label_sets.start()
+        return label_sets
+
+    async def _built(self, names: Sequence[str]) -> None:
+        """Until this label set can be used."""
+        label_sets = await self._label_sets()
         try:
             async with asyncio.timeout(_LABEL_SET_SECONDS):
                 await label_sets.find(names)

@@ -49,6 +49,10 @@ class AsyncMethods(ABC):
         """The model: its name, its fingerprint, and the number of dimensions of its vectors."""
 
     @abstractmethod
+    async def label_sets(self) -> list[str]:
+        """The names of the label sets of this model, for `classify`."""
+
+    @abstractmethod
     async def embed_image(self, image: bytes) -> Embedded:
         """The vector of one image. `image`: a file's content. Raises ItemFailed, and the errors of a whole call."""
 

@@ -119,6 +119,11 @@ class AsyncClient(AsyncMethods):
         self._model, self._expected = self._pinned.model, self._pinned.fingerprint
         return self._pinned
 
+    async def label_sets(self) -> list[str]:
+        model = (await self.served_by()).model
+        answer = (await self._ask("GET", "/label-sets")).shaped(shapes.LabelSetsShape)
+        return [label_set.name for label_set in answer.label_sets if label_set.model == model]
+
     async def embed_image(self, image: bytes) -> Embedded:
         content = {
             "params": self._fields(encoding_format="base64"),

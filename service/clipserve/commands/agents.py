@@ -111,9 +111,20 @@ def tools(photos: Photos) -> MCPServer:
         return await told(photos.search(None, photos.file(path), top))
 
     @server.tool()
-    async def classify(path: PhotoPath, labels: Texts) -> list[Score]:
-        """Score labels by how well they fit a photo, best first. The scores add up to 1: offer all that may be."""
-        (scored,) = (await told(photos.clip.classify([photos.file(path)], labels))).labels
+    async def label_sets() -> list[str]:
+        """Names of label sets: labels that somebody has prepared and tuned, for `classify`."""
+        return await told(photos.clip.label_sets())
+
+    @server.tool()
+    async def classify(
+        path: PhotoPath, labels: Texts | None = None, label_set: str | None = None
+    ) -> list[Score]:
+        """Score labels, or those of a label set, by how well they fit a photo, best first.
+
+        The scores of labels add up to 1: offer all that may be. A label set has its own rules, and may find none.
+        """
+        file = photos.file(path)
+        (scored,) = (await told(photos.clip.classify([file], labels or (), label_set=label_set))).labels
         return [Score(label=each.label, score=each.score) for each in scored]
 
     @server.tool()

@@ -29,6 +29,9 @@ class Half(AsyncMethods):
     async def served_by(self) -> ServedBy:
         return MODEL
 
+    async def label_sets(self) -> list[str]:
+        raise NotImplementedError
+
     async def embed_image(self, image: bytes) -> Embedded:
         return self._embedded(self.images)
 
