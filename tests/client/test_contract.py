@@ -150,6 +150,11 @@ def test_options_of_scores_are_the_service_s(clip: Any) -> None:
     assert clip.classify([CAT], ["a cat"]).warnings  # one label alone is always certain
 
 
+def test_a_client_is_pinned_to_the_model_that_it_has(clip: Any) -> None:
+    assert clip.pin() == clip.served_by()
+    assert clip.embed_texts(["a cat"]).fingerprint == clip.pin().fingerprint
+
+
 def test_what_is_wrong_with_a_question_is_no_image_s_error(clip: Any) -> None:
     for labels, options, code in (
         (["a", "a"], {}, "invalid_input"),

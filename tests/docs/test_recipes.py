@@ -1,4 +1,4 @@
-"""What recipes install, `recipes/NAME.txt` for `docs/recipes/NAME.md`, and which photos they take."""
+"""What recipes install, `recipes/NAME.txt` for the page `NAME.md`, and which photos they take."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from tests.docs.markdown import ROOT
 LISTS = sorted((Path(__file__).parent / "recipes").glob("*.txt"))
 
 
+def page_of(packages: Path) -> Path:
+    """The page that installs what this list names."""
+    (page,) = (ROOT / "docs").rglob(f"{packages.stem}.md")
+    return page
+
+
 @pytest.mark.parametrize("packages", LISTS, ids=lambda path: path.stem)
 def test_the_packages_of_a_recipe_are_those_that_it_installs(packages: Path) -> None:
-    told = re.findall(
-        r"^pip install (.+)$", (ROOT / f"docs/recipes/{packages.stem}.md").read_text(), re.MULTILINE
-    )
+    told = re.findall(r"^pip install (.+)$", page_of(packages).read_text(), re.MULTILINE)
     names = {re.sub(r"\W*\[.*?\]|'", "", name) for line in told for name in line.split()}
     assert names == set(re.findall(r"^([\w-]+)(?:\[\w+\])?==", packages.read_text(), re.MULTILINE))
 

@@ -40,6 +40,7 @@ class Blocking:
             self._close = weakref.finalize(self, stack.pop_all().close)  # at the latest when the process ends
 
     served_by = _blocking(AsyncMethods.served_by)
+    pin = _blocking(AsyncMethods.pin)
     label_sets = _blocking(AsyncMethods.label_sets)
     embed_images = _blocking(AsyncMethods.embed_images)
     embed_texts = _blocking(AsyncMethods.embed_texts)

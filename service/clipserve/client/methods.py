@@ -48,6 +48,10 @@ class AsyncMethods(ABC):
     async def served_by(self) -> ServedBy:
         """The model: its name, its fingerprint, and the number of dimensions of its vectors."""
 
+    async def pin(self) -> ServedBy:
+        """The model that answers now; from now on only its vectors are given. In this process it never changes."""
+        return await self.served_by()
+
     @abstractmethod
     async def label_sets(self) -> list[str]:
         """The names of the label sets of this model, for `classify`."""

@@ -114,7 +114,6 @@ class AsyncClient(AsyncMethods):
         return found
 
     async def pin(self) -> ServedBy:
-        """The model that answers now. From now on the client accepts only its vectors."""
         self._pinned = await self.served_by()
         self._model, self._expected = self._pinned.model, self._pinned.fingerprint
         return self._pinned

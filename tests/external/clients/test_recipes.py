@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.postgres import postgres
-from tests.docs.test_recipes import LISTS
+from tests.docs.test_recipes import LISTS, page_of
 from tests.docs.walk import SECONDS, SETTINGS, Walk
 from tests.external.clients.environments import installed
 from tests.process import Process
@@ -36,12 +36,11 @@ def other() -> Iterator[Process]:
 def test_a_recipe_works_and_refuses_a_mix(
     packages: Path, folder: Path, demo: Process, other: Process
 ) -> None:
-    page = ROOT / f"docs/recipes/{packages.stem}.md"
     beside: AbstractContextManager[dict[str, str]] = (
-        postgres() if "pgvector" in packages.stem else nullcontext({})
+        postgres() if "pgvector" in packages.read_text() else nullcontext({})
     )
     with beside as variables:
-        walk = Walk(page, folder, demo, installed(packages), variables)
+        walk = Walk(page_of(packages), folder, demo, installed(packages), variables)
         walk.walk()
         refused = walk.again(other)
     assert len(refused) > 1, "no photo gets in, and no question is answered"
