@@ -41,7 +41,7 @@ def open_collection(qdrant: QdrantClient, name: str, clip: Blocking) -> ServedBy
         qdrant.create_collection(name, vectors_config=params, metadata=metadata)
     elif kept() is None and not qdrant.count(name).count:
         qdrant.update_collection(name, metadata=metadata)
-    return _checked(served, kept(), f"the collection {name}", "its metadata (of Qdrant 1.16 and newer)")
+    return _checked(served, kept(), f"the collection {name}", "its metadata, which Qdrant has since 1.16")
 
 
 def open_table(db: Connection[Any], name: str, clip: Blocking, column: str = "vector") -> ServedBy:
@@ -100,7 +100,7 @@ def _checked(served: ServedBy, kept: str | None, store: str, place: str) -> Serv
         f"{store} has vectors of {kept}, and {served.model} makes those of {served.fingerprint}: vectors of the "
         "two cannot be compared. Use the model of the store, or embed everything again into another store."
         if kept
-        else f"{store} has vectors and no fingerprint in {place}: if they are of {served.fingerprint}, write it "
-        "there; otherwise embed everything again into another store."
+        else f"{store} has no fingerprint in {place}: if its vectors are of {served.fingerprint}, write it there; "
+        "otherwise embed everything again into another store."
     )
     raise FingerprintChanged(detail, WrongFingerprint.code)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -49,7 +52,7 @@ def db() -> Iterator[psycopg.Connection[Any]]:
 
 
 def assert_refused(opened: Any, clip: clipserve.Clip, other: clipserve.Clip) -> None:
-    """`opened` opens a store of `clip` with a model."""
+    """`opened` opens a store of `clip` with a model, and refuses the other one."""
     assert opened(clip) == clip.served_by()
     with pytest.raises(FingerprintChanged) as refused:
         opened(other)
@@ -110,6 +113,42 @@ def test_a_collection_keeps_it_in_its_metadata_and_an_alias_leads_to_it(
     qdrant.upsert("unknown", [models.PointStruct(id=1, vector=vector)])
     with pytest.raises(FingerprintChanged, match="no fingerprint in its metadata"):
         open_collection(qdrant, "unknown", clip)
+
+
+def test_a_qdrant_too_old_for_metadata_is_refused_although_it_makes_the_collection(
+    clip: clipserve.Clip,
+) -> None:
+    local = QdrantClient(":memory:")
+    local.create_collection("photos", vectors_config=models.VectorParams(size=384, distance="Cosine"))
+    collection = local.get_collection("photos").model_dump(mode="json", exclude={"config": {"metadata"}})
+    made: dict[str, Any] = {}
+
+    class Old(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({"exists": False} if self.path.endswith("/exists") else collection)
+
+        def do_POST(self) -> None:
+            self._answer({"count": 0})
+
+        def do_PUT(self) -> None:
+            made.update(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer(True)
+
+        def _answer(self, result: object) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"result": result, "status": "ok", "time": 0.0}).encode())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Old) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            qdrant = QdrantClient(port=server.server_port, host="127.0.0.1", check_compatibility=False)
+            with pytest.raises(FingerprintChanged, match=r"no fingerprint in its metadata, .* since 1\.16"):
+                open_collection(qdrant, "photos", clip)
+        finally:
+            server.shutdown()
+    assert made["metadata"] == {"fingerprint": clip.served_by().fingerprint}
+    assert (made["vectors"]["size"], made["vectors"]["distance"]) == (384, "Cosine")
 
 
 async def test_langchain_searches_photos_by_words_also_from_an_event_loop(
