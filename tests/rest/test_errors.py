@@ -18,8 +18,8 @@ from starlette.responses import Response
 
 from clipserve import errors
 from clipserve.errors import ClipError, Overloaded
-from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.openai import openai_error
+from clipserve.rest.compat.shared import error_alone
 from clipserve.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
 from clipserve.rpc.errors import failure_of
 from clipserve.telemetry import log

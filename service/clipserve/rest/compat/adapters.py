@@ -16,8 +16,8 @@ from clipserve.rest.compat import (
     voyage,
     weaviate,
 )
-from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
+from clipserve.rest.compat.shared import error_alone
 from clipserve.rest.errors import Render
 from clipserve.rest.operation import Operation
 

@@ -16,16 +16,18 @@ from clipserve.application.answers import Embedding, Similarities, Similarity
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
-    OF_FINGERPRINT,
     EncodedItem,
     Item,
     Mixed,
-    chosen,
+    are_images,
     decoded,
+    encoded,
+    items_of,
     listed,
     mixed,
-    shaped,
+    rows_of,
 )
+from clipserve.rest.compat.shared import OF_FINGERPRINT, Options, chosen, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.operation import Answered, Operation
@@ -39,7 +41,7 @@ Document = dict[str, Any]
 class _Encode(NamedTuple):
     """Documents to embed."""
 
-    asked: Mixed
+    asked: Mixed[Options]
     documents: list[Document]
 
 
@@ -73,28 +75,30 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Encode 
     data = body.fields.pop("data", None)
     documents = listed(data.get("docs") if isinstance(data, dict) else data, "data")
     endpoint, model = _endpoint(body.fields)
-    items = [_item(document, f"data[{i}]") for i, document in enumerate(documents)]
-    # Like the original, cut long texts; their documents are tagged.
-    choices = {"truncate": True, **chosen(request, model)}
+    items = items_of(documents, "data", _item)
     # Keep only the returned fields of documents, not their images.
     shown = [_shown(document) for document in documents]
+    # Like the original, cut long texts; their documents are tagged.
     if endpoint != "rank":
-        return _Encode(mixed(body, items, "data", limits, **choices), shown)
+        options = Options(model=model)
+        return _Encode(mixed(body, request, limits, "data", items, options, truncate=True), shown)
     lists = [listed(document.get("matches"), f"data[{i}].matches") for i, document in enumerate(documents)]
-    listed([match for matches in lists for match in matches], "matches of all documents")
+    listed([match for of_document in lists for match in of_document], "matches of all documents")
     matches = [
-        _item(match, f"data[{i}].matches[{k}]")
+        match
         for i, of_document in enumerate(lists)
-        for k, match in enumerate(of_document)
+        for match in items_of(of_document, f"data[{i}].matches", _item)
     ]
-    body.check_images([item.text for item in (*items, *matches) if isinstance(item, EncodedItem)])
+    body.check_images(encoded([*items, *matches]))
     to_images, to_texts = decoded(matches)
-    asked = SimilarityRequest(*decoded(items), to_images=to_images, to_texts=to_texts, **choices)
+    asked = SimilarityRequest(
+        *decoded(items), to_images=to_images, to_texts=to_texts, truncate=True, **chosen(request, model)
+    )
     asked.check(limits)
-    columns = iter(_positions(matches))
+    columns = iter(rows_of(are_images(matches)))
     ranked = [
         _Ranked(document, row, [_shown(match) for match in of_document], [next(columns) for _ in of_document])
-        for document, row, of_document in zip(shown, _positions(items), lists, strict=True)
+        for document, row, of_document in zip(shown, rows_of(are_images(items)), lists, strict=True)
     ]
     return _Rank(asked, ranked)
 
@@ -142,12 +146,6 @@ def _ranked(answer: Similarities, work: _Rank) -> Response:
         of_matches = Similarity(result.cosine[ranked.columns], result.logit[ranked.columns])
         data.append(ranked.document | {"matches": _scored(ranked.matches, of_matches)})
     return shaped({"data": data}, answer)
-
-
-def _positions(items: Sequence[Item]) -> list[int]:
-    """Where each item is among the core's: images first, then texts."""
-    are_texts = [isinstance(each, str) for each in items]
-    return [*map(int, np.argsort(np.argsort(are_texts, kind="stable")))]
 
 
 def _scored(matches: Sequence[Document], similarity: Similarity) -> list[Document]:

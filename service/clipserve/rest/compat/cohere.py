@@ -4,37 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import ModelName, Number
+from clipserve.api.fields import Number
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import InvalidInput
-from clipserve.rest.compat.items import (
-    OF_FINGERPRINT,
-    Dimensions,
-    Ignored,
-    Item,
-    Mixed,
-    Vector,
-    chosen,
-    item,
-    listed,
-    message,
-    mixed,
-    shaped,
-)
+from clipserve.rest.compat.items import Item, Mixed, Result, item, items_of, message, mixed
+from clipserve.rest.compat.shared import OF_FINGERPRINT, Dimensions, Ignored, Options, one_of, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.rendering import vector_fields
 from clipserve.rest.request import Request
-from clipserve.rest.schemas import named
-from clipserve.rest.uploads import parse_object, validated
+from clipserve.rest.uploads import parse_object
 
 _Type = Literal["float", "int8", "binary", "ubinary", "base64"]
 _ENCODINGS: dict[_Type, EmbeddingType] = {
@@ -46,21 +33,11 @@ _ENCODINGS: dict[_Type, EmbeddingType] = {
 }
 
 
-def _only(field: str) -> dict[str, Any]:
-    """A JSON schema: of the three fields with items, this one is given."""
-    absent = [name for name in ("texts", "images", "inputs") if name != field]
-    given = {field: named(f"Cohere{field.capitalize()}")}
-    return {"properties": given | {name: {"type": "null"} for name in absent}, "required": [field]}
-
-
-class _Options(BaseModel):
+class _Options(Options):
     """All but what to embed. Other fields are ignored, `input_type` too: CLIP has one space for all inputs."""
 
-    model_config = ConfigDict(
-        frozen=True, json_schema_extra={"oneOf": [_only("texts"), _only("images"), _only("inputs")]}
-    )
+    model_config = one_of(texts="CohereTexts", images="CohereImages", inputs="Inputs")
 
-    model: ModelName | None = None
     input_type: Ignored = None
     embedding_types: Annotated[
         list[_Type] | None,
@@ -98,30 +75,29 @@ class CohereEmbeddings(JsonAnswer):
 
 
 async def cohere_embed(front: Front, request: Request, body: Body) -> Response:
-    asked, options = await front.parsed(parse_object, _read, request, body)
-    answer = await asked.embed(front.inference, options.output_dimension)
-    return await front.rendered(_rendered, answer, asked, options, request.id)
+    asked = await front.parsed(parse_object, _read, request, body)
+    answer = await asked.embed(front.inference, asked.options.output_dimension)
+    return await front.rendered(_rendered, answer, asked, request.id)
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> tuple[Mixed, _Options]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[_Options]:
     name, items = _items(body.fields)
     if body.fields.get("truncate") == "START":
         raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
-    options = validated(_Options.model_validate, body.fields)
-    choices = chosen(request, options.model)
-    return mixed(body, items, name, limits, truncate=options.truncate == "END", **choices), options
+    options = _Options.of(body.fields)
+    return mixed(body, request, limits, name, items, options, truncate=options.truncate == "END")
 
 
-def _rendered(answer: Embedding, asked: Mixed, options: _Options, request_id: str) -> Response:
+def _rendered(answer: Embedding, asked: Mixed[_Options], request_id: str) -> Response:
     results = asked.results(answer)
     units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
     if cut := [i for i, result in enumerate(results) if result.truncated]:
-        meta["warnings"] = [f"{asked.name}[{i}] has too many tokens and was cut at its end." for i in cut]
-    types = options.embedding_types or ["float"]
+        meta["warnings"] = [f"{asked.place(i)} has too many tokens and was cut at its end." for i in cut]
+    types = asked.options.embedding_types or ["float"]
     shown = {
         "id": request_id,
-        "embeddings": {kind: [_shown(result.vector, kind) for result in results] for kind in types},
+        "embeddings": {kind: [_shown(result, kind) for result in results] for kind in types},
         "texts": asked.asked.texts,
         "meta": meta,
         "response_type": "embeddings_by_type",
@@ -134,16 +110,15 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
     if len(given) != 1:
         raise InvalidInput("send one of `texts`, `images` and `inputs`.")
     ((name, value),) = given.items()
-    values = listed(value, name)
     if name == "inputs":
-        return name, [message(each, f"inputs[{i}]") for i, each in enumerate(values)]
+        return name, items_of(value, name, message)
     key = name.removesuffix("s")
-    return name, [item({key: each}, f"{name}[{i}]") for i, each in enumerate(values)]
+    return name, items_of(value, name, lambda each, place: item({key: each}, place))
 
 
-def _shown(vector: Vector, name: _Type) -> Any:
-    encoding_format = "base64" if name == "base64" else "float"
-    return vector_fields(vector, encoding_format, _ENCODINGS[name])["embedding"]
+def _shown(result: Result, kind: _Type) -> Any:
+    encoding_format = "base64" if kind == "base64" else "float"
+    return vector_fields(result.vector, encoding_format, _ENCODINGS[kind])["embedding"]
 
 
 _URI = "data:image/png;base64,$png"

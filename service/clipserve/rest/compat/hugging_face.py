@@ -14,7 +14,8 @@ from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Classification
 from clipserve.application.body import Body
 from clipserve.errors import ClipError
-from clipserve.rest.compat.items import OF_FINGERPRINT, EncodedImage, ErrorAlone, chosen, listed, shaped
+from clipserve.rest.compat.items import listed
+from clipserve.rest.compat.shared import OF_FINGERPRINT, EncodedImage, ErrorAlone, chosen, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.operation import Answered, Operation

@@ -14,7 +14,7 @@ from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import OF_FINGERPRINT, chosen, shaped
+from clipserve.rest.compat.shared import OF_FINGERPRINT, chosen, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from itertools import count
+from typing import Any, Generic, Self, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-import orjson
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from starlette.responses import Response
-
-from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import ImageSource, whole
+from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
-from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Classification, Embedding, Similarities
+from clipserve.api.requests import EmbedRequest, SimilarityRequest
+from clipserve.application.answers import Embedding
 from clipserve.application.encoder import EncodedText
 from clipserve.application.inference import Inference
 from clipserve.errors import (
@@ -30,26 +24,12 @@ from clipserve.errors import (
     UnsupportedFormat,
     check_limit,
 )
-from clipserve.rest.errors import Failure, told
+from clipserve.rest.compat.shared import Options, chosen
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
-from clipserve.rest.rendering import json_response
 from clipserve.rest.request import Request
-from clipserve.rest.schemas import named
-from clipserve.rest.uploads import expected
 
-Vector = npt.NDArray[np.float32]
-
-# Fields of requests, and items of their lists, as the document shows them.
-Dimensions = Annotated[
-    int,
-    Field(ge=1, description="must be the model's own number: vectors are not shortened"),
-    BeforeValidator(whole),
-]
-Ignored = Annotated[object, Field(description="ignored, as is every field that is not listed")]
-Text = Annotated[str, WithJsonSchema(named("Text"))]
-EncodedImage = Annotated[str, WithJsonSchema(named("EncodedImage"))]
-Messages = Annotated[list[Any], WithJsonSchema(named("VoyageInputs"))]
-OF_FINGERPRINT = ["X-Model-Fingerprint"]  # the headers of an answer
+R = TypeVar("R", EmbedRequest, SimilarityRequest)
+T = TypeVar("T", bound=Options)
 
 MAX_ITEMS = MAX_IMAGES
 _CONTENTS = ("text", "image", "image_url", "image_base64")  # of an item; the last is Voyage's name
@@ -73,15 +53,32 @@ Result = EncodedText  # also of an image, without tokens
 
 
 @dataclass(frozen=True)
-class Placed:
-    """The order of a request's items in the caller's list. `name`: the name of that list."""
+class Placed(Generic[R, T]):
+    """A request for the items of a list.
+
+    Attributes:
+        are_images: which items are images, in the order of the list.
+        name: the name of the list.
+        before: the name of an item that precedes those of the list; empty: there is none.
+    """
 
     are_images: Sequence[bool]
     name: str
+    asked: R
+    options: T
+    before: str = ""
+
+    def checked(self, limits: RequestLimits) -> Self:
+        """Raises ClipError: see the request's `check`. The message names the item."""
+        with self.places():
+            self.asked.check(limits)
+        return self
 
     def place(self, index: int) -> str:
         """The name of the item at this position, for errors."""
-        return f"{self.name}[{index}]"
+        if self.before and index == 0:
+            return self.before
+        return f"{self.name}[{index - bool(self.before)}]"
 
     @contextmanager
     def places(self) -> Iterator[None]:
@@ -106,10 +103,8 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Mixed(Placed):
-    """A request of vectors for the items of a list."""
-
-    asked: EmbedRequest
+class Mixed(Placed[EmbedRequest, T]):
+    """A request of vectors."""
 
     async def embed(self, inference: Inference, dimensions: int | None = None) -> Embedding:
         """The answer. `dimensions`: see `Inference.embed`.
@@ -127,19 +122,25 @@ class Mixed(Placed):
         return [next(images) if is_image else next(texts) for is_image in self.are_images]
 
 
-def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLimits, **choices: Any) -> Mixed:
-    """Decode the images of `items`, the field called `name`. `choices`: of the `EmbedRequest`.
+def mixed(
+    body: JsonObject,
+    request: Request,
+    limits: RequestLimits,
+    name: str,
+    items: Sequence[Item],
+    options: T,
+    *,
+    truncate: bool,
+) -> Mixed[T]:
+    """Decode the images of `items`, the field called `name`.
 
     Raises:
         BodyTooLarge: the JSON has too many bytes besides these images.
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
     body.check_images(encoded(items))
-    asked = EmbedRequest(*decoded(items), **choices)
-    whole_list = Mixed(are_images(items), name, asked)
-    with whole_list.places():
-        asked.check(limits)
-    return whole_list
+    asked = EmbedRequest(*decoded(items), truncate=truncate, **chosen(request, options.model))
+    return Mixed(are_images(items), name, asked, options).checked(limits)
 
 
 def are_images(items: Sequence[Item]) -> list[bool]:
@@ -157,28 +158,10 @@ def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
     return images, [each for each in items if isinstance(each, str)]
 
 
-def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
-    """An answer without a field for the model's fingerprint, which a header has."""
-    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
-
-
-class ErrorAlone(JsonAnswer):
-    """An error as Hugging Face's and Weaviate's clients expect it."""
-
-    error: str
-    code: str
-
-
-def error_alone(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
-    """An error as {"error": "..."}."""
-    status, shown, headers = told(error)
-    body = {"error": shown.pop("detail")} | shown
-    return Response(orjson.dumps(body), status.value, headers, "application/json")
-
-
-def chosen(request: Request, model: str | None) -> dict[str, Any]:
-    """The fields of `Choice` for a request."""
-    return {"model": model, "expect_fingerprint": expected(request)}
+def rows_of(are_images: Sequence[bool]) -> list[int]:
+    """Where each item is among the application's: images first, then texts."""
+    images, texts = count(), count(sum(are_images))
+    return [next(images if is_image else texts) for is_image in are_images]
 
 
 def listed(value: object, name: str) -> list[Any]:
@@ -220,6 +203,15 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
         f'{name} must be a text, a data URI of an image, {{"text": "..."}}, {{"image": "..."}} with base64 or '
         'a data URI, or {"type": "image_url", "image_url": {"url": "data:..."}}.'
     )
+
+
+def items_of(value: object, name: str, read: Callable[[object, str], Item] = item) -> list[Item]:
+    """The items of a list, the field called `name`. `read`: makes an item of a value and its name, for errors.
+
+    Raises:
+        InvalidInput, TooMany: see `listed` and `read`.
+    """
+    return [read(each, f"{name}[{i}]") for i, each in enumerate(listed(value, name))]
 
 
 def message(value: object, name: str) -> Item:

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 from starlette.responses import Response
 
 from clipserve import errors
 from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import ModelName
 from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     MAX_ITEMS,
-    OF_FINGERPRINT,
-    Dimensions,
-    Ignored,
     Item,
     Mixed,
     Result,
-    chosen,
     item,
+    items_of,
     listed,
     mixed,
     only_item,
-    shaped,
 )
+from clipserve.rest.compat.shared import OF_FINGERPRINT, Dimensions, Ignored, Options, shaped
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
@@ -39,7 +36,7 @@ from clipserve.rest.operation import Answered, Json, Operation
 from clipserve.rest.rendering import vector_fields
 from clipserve.rest.request import Request
 from clipserve.rest.schemas import named
-from clipserve.rest.uploads import parse_object, validated
+from clipserve.rest.uploads import parse_object
 
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
@@ -57,11 +54,10 @@ def _given(field: str, schema: str, modality: list[str | None]) -> dict[str, Any
     }
 
 
-class _Options(BaseModel):
+class _Options(Options):
     """All but what to embed. Fields of other names are ignored: gateways and frameworks add their own."""
 
     model_config = ConfigDict(
-        frozen=True,
         json_schema_extra={
             "oneOf": [
                 _given("input", "OpenAIInput", ["text", None]),
@@ -71,7 +67,6 @@ class _Options(BaseModel):
         },
     )
 
-    model: ModelName | None = None
     modality: Literal["text", "image"] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     embedding_type: Annotated[
@@ -128,20 +123,19 @@ class OpenAIError(JsonAnswer):
 
 
 async def openai_embeddings(front: Front, request: Request, body: Body) -> Response:
-    asked, options = await front.parsed(parse_object, _read, request, body)
-    answer = await asked.embed(front.inference, options.dimensions)
-    return await front.rendered(_rendered, answer, asked, options)
+    asked = await front.parsed(parse_object, _read, request, body)
+    answer = await asked.embed(front.inference, asked.options.dimensions)
+    return await front.rendered(_rendered, answer, asked)
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> tuple[Mixed, _Options]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[_Options]:
     name, items = _items(body.fields)
-    options = validated(_Options.model_validate, body.fields)
-    choices = chosen(request, options.model)
-    return mixed(body, items, name, limits, truncate=bool(options.truncate), **choices), options
+    options = _Options.of(body.fields)
+    return mixed(body, request, limits, name, items, options, truncate=bool(options.truncate))
 
 
-def _rendered(answer: Embedding, asked: Mixed, options: _Options) -> Response:
-    encoding_format = options.encoding_format or options.embedding_type or "float"
+def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
+    encoding_format = asked.options.encoding_format or asked.options.embedding_type or "float"
     results = asked.results(answer)
     data = openai_vectors(results, encoding_format)
     tokens = sum(result.tokens for result in results)
@@ -184,9 +178,8 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
             "input holds token ids, of a tokenizer that is not this model's: send texts. With langchain_openai, "
             "set OpenAIEmbeddings(check_embedding_ctx_length=False)."
         )
-    values = listed(asked, "input") if isinstance(asked, list) else [asked]
-    are_images = fields.get("modality") == "image"
-    return "input", [item(value, f"input[{i}]", are_images=are_images) for i, value in enumerate(values)]
+    read = partial(item, are_images=fields.get("modality") == "image")
+    return "input", items_of(asked if isinstance(asked, list) else [asked], "input", read)
 
 
 def _of_messages(messages: object) -> Item:

@@ -2,104 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    RootModel,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import ModelName, whole
+from clipserve.api.fields import CutTexts, whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Similarities
 from clipserve.application.body import Body
 from clipserve.errors import ClipError
-from clipserve.rest.compat.items import (
-    OF_FINGERPRINT,
-    Item,
-    Placed,
-    are_images,
-    chosen,
-    decoded,
-    encoded,
-    item,
-    listed,
-    shaped,
-)
+from clipserve.rest.compat.items import Placed, are_images, decoded, encoded, item, items_of, rows_of
+from clipserve.rest.compat.shared import OF_FINGERPRINT, Options, chosen, one_of, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request
 from clipserve.rest.schemas import named
-from clipserve.rest.uploads import parse_object, validated
-
-_Item = Annotated[Any, WithJsonSchema(named("OpenAIItem"))]
+from clipserve.rest.uploads import parse_object
 
 
-def _given(field: str, absent: str) -> dict[str, Any]:
-    items = {"type": "array", "items": named("OpenAIItem"), "minItems": 1, "maxItems": "$max_items"}
-    return {"properties": {field: items, absent: {"type": "null"}}, "required": [field]}
+class _Options(Options):
+    """Scores are cosines. `texts` ask for the answer of Text Embeddings Inference. Other fields are ignored."""
+
+    model_config = one_of(documents="OpenAIItems", texts="OpenAIItems")
+
+    query: Annotated[Any, WithJsonSchema(named("OpenAIItem"))]
+    top_n: Annotated[int, Field(ge=1), BeforeValidator(whole)] | None = None
+    return_documents: bool | None = None
+    return_text: bool | None = None
+    raw_scores: Literal[False] | None = None
+    truncate: CutTexts | None = True
 
 
-def _no_logits(raw_scores: bool | None) -> bool | None:
-    if raw_scores:
-        raise ValueError("scores are cosines here; POST /similarity has the model's logits")
-    return raw_scores
-
-
-class _Options(BaseModel):
-    """`texts` in place of `documents` ask for the answer of Text Embeddings Inference. Other fields are ignored."""
-
-    model_config = ConfigDict(
-        frozen=True, json_schema_extra={"oneOf": [_given("documents", "texts"), _given("texts", "documents")]}
-    )
-
-    query: _Item
-    model: ModelName | None = None
-    top_n: Annotated[
-        int | None,
-        Field(ge=1, description="return the best so many; default: all, best first"),
-        BeforeValidator(whole),
-    ] = None
-    return_documents: Annotated[
-        bool | None,
-        Field(
-            description="return the texts of documents too; with `texts`, the field is `return_text`",
-            validation_alias=AliasChoices("return_documents", "return_text"),
-        ),
-    ] = None
-    raw_scores: Annotated[
-        bool | None,
-        AfterValidator(_no_logits),
-        Field(description="scores are cosines: only false", json_schema_extra={"enum": [False, None]}),
-    ] = None
-    truncate: Annotated[
-        bool | None, Field(description="cut texts of too many tokens; false refuses them")
-    ] = True
+_Asked = Placed[SimilarityRequest, _Options]
 
 
 class RerankedDocument(JsonAnswer):
-    index: Annotated[int, Field(description="position in `documents`")]
-    relevance_score: Annotated[float, Field(description="the cosine with the query")]
-    document: (
-        Annotated[dict[str, str], Field(description="its text, if `return_documents` asks for it")] | None
-    ) = None
+    """A document's position in the request, its cosine with the query and, where asked for, its text."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, str] | None = None
 
 
 class RerankedDocuments(JsonAnswer):
-    id: Annotated[str, Field(description="the request id")]
+    id: str
     model: str
     results: list[RerankedDocument]
 
@@ -114,18 +65,6 @@ class Reranked(RootModel[RerankedDocuments | list[RerankedText]]):
     """Best first; a list of `RerankedText` if the request has `texts`."""
 
 
-@dataclass(frozen=True)
-class _Query(Placed):
-    """A query, which is the first of the request's items, and its documents."""
-
-    documents: Sequence[Item]
-    asked: SimilarityRequest
-    options: _Options
-
-    def place(self, index: int) -> str:
-        return super().place(index - 1) if index else "query"
-
-
 async def rerank(front: Front, request: Request, body: Body) -> Response:
     asked = await front.parsed(parse_object, _read, request, body)
     with asked.places():
@@ -133,67 +72,45 @@ async def rerank(front: Front, request: Request, body: Body) -> Response:
     return await front.rendered(_rendered, answer, asked, request.id)
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Query:
-    fields = body.fields
-    name = "documents" if fields.get("texts") is None else "texts"
-    values = listed(fields.pop(name, None), name)
-    query, documents = (
-        item(fields.get("query"), "query"),
-        [item(v, f"{name}[{i}]") for i, v in enumerate(values)],
-    )
-    options = validated(_Options.model_validate, fields)
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
+    name = "documents" if body.fields.get("texts") is None else "texts"
+    documents = items_of(body.fields.pop(name, None), name)
+    query = item(body.fields.get("query"), "query")
+    options = _Options.of(body.fields)
     body.check_images(encoded([query, *documents]))
-    asked = SimilarityRequest(
-        *decoded([query]),
-        *decoded(documents),
-        truncate=options.truncate is not False,
-        **chosen(request, options.model),
-    )
-    placed = _Query(are_images([query, *documents]), name, documents, asked, options)
-    with placed.places():
-        asked.check(limits)
-    return placed
+    cut, choice = options.truncate is not False, chosen(request, options.model)
+    asked = SimilarityRequest(*decoded([query]), *decoded(documents), truncate=cut, **choice)
+    return Placed(are_images([query, *documents]), name, asked, options, before="query").checked(limits)
 
 
-def _rendered(answer: Similarities, asked: _Query, request_id: str) -> Response:
+def _rendered(answer: Similarities, asked: _Asked, request_id: str) -> Response:
     (scores,) = answer.results
     if isinstance(scores, ClipError):  # the only one of its request: `Inference.similarity` has raised it
         raise scores
-    # Scores of images come first: back into the order of the caller's list.
-    values = np.empty_like(scores.cosine)
-    values[np.argsort(np.logical_not(asked.are_images[1:]), kind="stable")] = scores.cosine
-    of_texts, rows = asked.name == "texts", []
-    for index in np.argsort(-values, kind="stable")[: asked.options.top_n].tolist():
-        row = {"index": index, "score" if of_texts else "relevance_score": values[index]}
-        document = asked.documents[index]
-        if asked.options.return_documents and isinstance(document, str):
-            row |= {"text": document} if of_texts else {"document": {"text": document}}
-        rows.append(row)
-    return shaped(rows if of_texts else {"id": request_id, "model": answer.model, "results": rows}, answer)
+    rows, images = rows_of(asked.are_images[1:]), len(asked.asked.to_images)
+    with_texts = asked.options.return_documents or asked.options.return_text
+    of_texts, cosines, results = asked.name == "texts", scores.cosine[rows], []
+    for index in np.argsort(-cosines, kind="stable")[: asked.options.top_n].tolist():
+        result = {"index": index, "score" if of_texts else "relevance_score": cosines[index]}
+        if with_texts and (row := rows[index] - images) >= 0:
+            text = asked.asked.to_texts[row]
+            result |= {"text": text} if of_texts else {"document": {"text": text}}
+        results.append(result)
+    return shaped(
+        results if of_texts else {"id": request_id, "model": answer.model, "results": results}, answer
+    )
 
 
-_ANSWER = Answered(
-    "The documents, best first.",
-    Reranked,
-    {
-        "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
-        "model": "demo",
-        "results": [{"index": 1, "relevance_score": 0.31}, {"index": 0, "relevance_score": 0.12}],
-    },
-    OF_FINGERPRINT,
-)
+_EXAMPLE = {"id": "4b0f6d6d3f1c4f0e", "model": "demo", "results": [{"index": 1, "relevance_score": 0.31}]}
 OPERATIONS = [
     Operation(
         f"POST {path}",
         rerank,
         "Sort texts and images by how well they fit a query, which is a text or an image.",
-        _ANSWER,
+        Answered("The documents, best first.", Reranked, _EXAMPLE, OF_FINGERPRINT),
         kind=_Options,
         examples={
-            "images by a text": {
-                "query": "a photo of a cat",
-                "documents": [{"image": "$png"}, {"text": "a dog in the snow"}],
-            },
+            "images by a text": {"query": "a cat", "documents": [{"image": "$png"}, {"text": "a dog"}]},
             "texts": {"query": "a cat", "texts": ["a kitten", "a car"], "return_text": True},
         },
         id=name,

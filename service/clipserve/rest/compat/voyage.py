@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import ModelName
 from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
-from clipserve.rest.compat.items import (
-    OF_FINGERPRINT,
-    Dimensions,
-    Ignored,
-    Messages,
-    Mixed,
-    chosen,
-    listed,
-    message,
-    mixed,
-    shaped,
-)
+from clipserve.rest.compat.items import Mixed, items_of, message, mixed
 from clipserve.rest.compat.openai import OpenAIVector, openai_vectors
+from clipserve.rest.compat.shared import OF_FINGERPRINT, Dimensions, Ignored, Options, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.operation import Answered, Operation
 from clipserve.rest.request import Request
-from clipserve.rest.uploads import parse_object, validated
+from clipserve.rest.schemas import named
+from clipserve.rest.uploads import parse_object
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    inputs: Messages
-    model: ModelName | None = None
+class _Options(Options):
+    inputs: Annotated[list[Any], WithJsonSchema(named("Inputs"))]
     input_type: Ignored = None
     truncation: Annotated[bool, Field(description="cut texts of too many tokens; false refuses them")] = True
     output_dimension: Dimensions | None = None
@@ -61,24 +48,22 @@ class VoyageEmbeddings(JsonAnswer):
 
 
 async def voyage_embeddings(front: Front, request: Request, body: Body) -> Response:
-    asked, options = await front.parsed(parse_object, _read, request, body)
-    answer = await asked.embed(front.inference, options.output_dimension)
-    return await front.rendered(_rendered, answer, asked, options)
+    asked = await front.parsed(parse_object, _read, request, body)
+    answer = await asked.embed(front.inference, asked.options.output_dimension)
+    return await front.rendered(_rendered, answer, asked)
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> tuple[Mixed, _Options]:
-    values = listed(body.fields.get("inputs"), "inputs")
-    items = [message(value, f"inputs[{i}]") for i, value in enumerate(values)]
-    options = validated(_Options.model_validate, body.fields)
-    choices = chosen(request, options.model)
-    return mixed(body, items, "inputs", limits, truncate=options.truncation, **choices), options
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[_Options]:
+    items = items_of(body.fields.get("inputs"), "inputs", message)
+    options = _Options.of(body.fields)
+    return mixed(body, request, limits, "inputs", items, options, truncate=options.truncation)
 
 
-def _rendered(answer: Embedding, asked: Mixed, options: _Options) -> Response:
+def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
     results = asked.results(answer)
     tokens = sum(result.tokens for result in results)
     usage = {"text_tokens": tokens, "image_pixels": 0, "video_pixels": 0, "total_tokens": tokens}
-    data = openai_vectors(results, options.output_encoding or "float")
+    data = openai_vectors(results, asked.options.output_encoding or "float")
     return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
 
 

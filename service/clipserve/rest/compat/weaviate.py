@@ -12,7 +12,8 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.body import Body
-from clipserve.rest.compat.items import OF_FINGERPRINT, EncodedImage, ErrorAlone, Text, chosen, listed, shaped
+from clipserve.rest.compat.items import listed
+from clipserve.rest.compat.shared import OF_FINGERPRINT, EncodedImage, ErrorAlone, Text, chosen, shaped
 from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.operation import Answered, Operation
