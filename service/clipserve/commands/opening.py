@@ -38,7 +38,9 @@ InFlight = Annotated[int, typer.Option(min=1, max=1024, help="With --url: reques
 Every = Annotated[
     float | None,
     typer.Option(
-        min=0, metavar="SECONDS", help="Take a frame of videos too, in so many seconds; 0: key frames."
+        min=0,
+        metavar="SECONDS",
+        help="Take a frame of videos, and of moving GIF, PNG and WebP, in so many seconds; 0: key frames.",
     ),
 ]
 IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more

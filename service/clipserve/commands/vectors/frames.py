@@ -1,39 +1,57 @@
-"""Frames of videos: `clip.mp4#t=12` names the one at 12 seconds, as media fragments of the web do."""
+"""Frames of videos and of moving images: `clip.mp4#t=12` names the one at 12 seconds, as media fragments do."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipserve.client.errors import ClipserveError, ItemFailed
+from clipserve.commands.vectors import moving
 from clipserve.errors import UndecodableImage
 
 if TYPE_CHECKING:
     import av
     from PIL import Image
 
-SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
-
-_QUALITY = 95  # of a JPEG, which loses less than the video has lost
+VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
 
 
-def check_installed() -> None:
-    """Raises ClipserveError: the package that reads videos is missing."""
+def times(path: str, every: float) -> Iterator[float | None]:
+    """The seconds at which frames are taken: one in `every` seconds. None alone: it is a still image.
+
+    0 takes the key frames of a video, as at most scene changes, and each frame of a moving GIF, PNG or WebP, of
+    which no frame is taken twice, however long it is shown. A file that is no video has the time 0, at which
+    `frame` fails.
+
+    Raises:
+        ClipserveError: it is a video, and the package that reads videos is missing.
+    """
+    if Path(path).suffix.lower() in VIDEOS:
+        yield from _times_of_video(path, every)
+    elif not moving.is_moving(path):
+        yield None
+    else:
+        yield from moving.times(path, every)
+
+
+def frame(path: str, at: float) -> bytes:
+    """The frame that is shown at this second, upright, as a JPEG. It holds few frames at a time in memory.
+
+    Raises:
+        ItemFailed: the file is no video, or is broken there, or a moving image is over a limit.
+    """
+    return _frame_of_video(path, at) if Path(path).suffix.lower() in VIDEOS else moving.frame(path, at)
+
+
+def _times_of_video(path: str, every: float) -> Iterator[float]:
     if not find_spec("av"):
         raise ClipserveError(
             "videos need the package av, which is not installed: pip install 'clipserve[video]'"
         )
-
-
-def times(path: str, every: float) -> Iterator[float]:
-    """The seconds at which frames are taken: one in `every` seconds; 0: the key frames, as at most scene changes.
-
-    A file that is no video has the time 0, at which `frame` fails.
-    """
     import av
 
     try:
@@ -51,12 +69,7 @@ def times(path: str, every: float) -> Iterator[float]:
     yield from (number * every for number in range(max(1, math.ceil(seconds / every))))
 
 
-def frame(path: str, at: float) -> bytes:
-    """The frame that is shown at this second, upright, as a JPEG. It holds one frame at a time in memory.
-
-    Raises:
-        ItemFailed: the file is no video, or is broken there.
-    """
+def _frame_of_video(path: str, at: float) -> bytes:
     import av
 
     try:
@@ -83,8 +96,4 @@ def _shown(container: av.container.InputContainer, at: float) -> av.VideoFrame:
 
 def _jpeg(frame: av.VideoFrame) -> bytes:
     image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
-    if frame.rotation:
-        image = image.rotate(frame.rotation, expand=True)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue()
+    return moving.jpeg(image.rotate(frame.rotation, expand=True) if frame.rotation else image)

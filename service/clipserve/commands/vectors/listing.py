@@ -17,7 +17,12 @@ from clipserve.commands.vectors import frames
 from clipserve.commands.vectors.frames import frame
 
 # Every format that a setting can allow here. A file that the service refuses is reported, not skipped.
-_OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",), "HEIC": (".heif",)}
+_OTHER_SUFFIXES = {
+    "JPEG": (".jpg", ".jpe", ".jfif"),
+    "PNG": (".apng",),
+    "TIFF": (".tif",),
+    "HEIC": (".heif",),
+}
 _NAMES = (*FORMATS, *(OPTIONAL if find_spec("pillow_heif") else ()))
 SUFFIXES = frozenset(
     suffix for name in _NAMES for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
@@ -80,24 +85,20 @@ def images(
 
     A folder that symbolic links reach twice is listed once. An unreadable folder, or a link to itself, becomes an
     item that fails like a file. `left_out`: counts files with another suffix. `root`: keys are relative to it.
-    `every`: take a frame of videos in so many seconds too; 0: their key frames.
+    `every`: take a frame of videos and of moving images in so many seconds; see `frames.times`.
 
     Raises:
-        ClipserveError: frames are asked for, and the package that reads videos is missing.
+        ClipserveError: there is a video, and the package that reads videos is missing.
     """
-    if every is not None:
-        frames.check_installed()
-    suffixes = SUFFIXES if every is None else SUFFIXES | frames.SUFFIXES
+    suffixes = SUFFIXES if every is None else SUFFIXES | frames.VIDEOS
     seen: set[tuple[int, int]] = set()
     for source in sources:
         found = _walk(source, seen, left_out, suffixes) if os.path.isdir(source) else iter((source,))
         for path in found:
             item = _item(path, root)
-            if every is None or Path(path).suffix.lower() not in frames.SUFFIXES:
-                yield item
-            else:
-                for at in frames.times(path, every):
-                    yield replace(item, key=f"{item.key}#t={at:.3f}".rstrip("0").rstrip("."), at=at)
+            for at in (None,) if every is None else frames.times(path, every):
+                frame_key = item.key if at is None else f"{item.key}#t={at:.3f}".rstrip("0").rstrip(".")
+                yield replace(item, key=frame_key, at=at)
 
 
 def texts(lines: Iterable[str]) -> Iterator[Item]:
