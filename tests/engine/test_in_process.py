@@ -17,6 +17,7 @@ from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.engine.lost import Lost
 from clipserve.errors import BackendFailed, BackendUnavailable
+from tests.support import eventually
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 
@@ -24,7 +25,7 @@ PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 class Gpu:
     """An `Engine` whose calls wait for `may_run`, of images alone if `texts_run`, and fail with `fault`.
 
-    While `gone`, it is lost too; a trial waits for `may_try`. `vector`: what a call answers.
+    `runs`: one has begun. While `gone`, it is lost too; a trial waits for `may_try`. `vector`: what a call answers.
     """
 
     name = "gpu"
@@ -34,7 +35,7 @@ class Gpu:
     def __init__(self, fault: str, gone: bool = False) -> None:
         self.fault = fault
         self.gone = gone
-        self.may_run = threading.Event()
+        self.runs, self.may_run = threading.Event(), threading.Event()
         self.may_run.set()
         self.texts_run = False
         self.may_try = threading.Event()
@@ -47,7 +48,7 @@ class Gpu:
     def close(self) -> None: ...
 
     def lost(self) -> str | None:
-        self.may_try.wait(10)
+        self.may_try.wait(60)
         return self.fault if self.gone else None
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
@@ -60,8 +61,9 @@ class Run:
         self._waits = waits
 
     def run(self) -> Embeddings:
+        self._gpu.runs.set()
         if self._waits:
-            self._gpu.may_run.wait(10)
+            self._gpu.may_run.wait(60)
         if self._gpu.fault:
             raise RuntimeError(self._gpu.fault)
         return np.array([self._gpu.vector], np.float32)
@@ -81,6 +83,12 @@ async def backend_of(gpu: Gpu, again_seconds: float = 100, lost: Lost | None = N
     return backend
 
 
+async def until_ready(backend: InProcess, wanted: bool) -> None:
+    async with asyncio.timeout(60):
+        while await backend.ready() is not wanted:
+            await asyncio.sleep(0.01)
+
+
 async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
     gpu = Gpu("CUDA error 2: out of memory")
     backend = await backend_of(gpu)
@@ -95,15 +103,11 @@ async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.Strin
     accelerator = Accelerator()
     backend = await backend_of(gpu, again_seconds=0.01, lost=accelerator.lost)
     assert not await backend.ready()
-    async with asyncio.timeout(5):
-        while not accelerator.lost_seconds:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: bool(accelerator.lost_seconds))
     with pytest.raises(BackendUnavailable, match="the GPU has failed"):
         await backend.encode_image(PIXELS)
     gpu.fault, gpu.gone = "", False
-    async with asyncio.timeout(5):
-        while not await backend.ready():
-            await asyncio.sleep(0.01)
+    await until_ready(backend, True)
     assert (await backend.encode_image(PIXELS)).shape == (1, 4)
     await backend.aclose()
     events = [json.loads(line)["event"] for line in written.getvalue().splitlines()]
@@ -119,9 +123,7 @@ async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: py
     assert not await backend.ready()
     gpu.gone = False
     gpu.may_try.set()
-    async with asyncio.timeout(5):
-        while not await backend.ready():
-            await asyncio.sleep(0.01)
+    await until_ready(backend, True)
     await backend.aclose()
 
 
@@ -134,17 +136,13 @@ async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_looked_for(
     backend = InProcess(gpu, again_seconds=0.01)
     await backend.start()
     call = asyncio.create_task(backend.encode_image(PIXELS))
-    await asyncio.sleep(0.01)
+    await eventually(gpu.runs.is_set)
     gpu.may_try.clear()
     call.cancel()
-    async with asyncio.timeout(5):
-        while await backend.ready():
-            await asyncio.sleep(0.01)
+    await until_ready(backend, False)
     gpu.may_run.set()
     gpu.may_try.set()
-    async with asyncio.timeout(5):
-        while not await backend.ready():
-            await asyncio.sleep(0.01)
+    await until_ready(backend, True)
     await backend.aclose()
 
 
@@ -168,7 +166,7 @@ async def test_a_text_does_not_wait_for_images_on_a_gpu() -> None:
     await backend.start()
     images = [asyncio.create_task(backend.encode_image(PIXELS)) for _ in range(3)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await backend.encode_text(np.zeros((1, 8), np.int32), np.array([1], np.int32))
     assert not any(image.done() for image in images)
     gpu.may_run.set()
@@ -178,7 +176,7 @@ async def test_a_text_does_not_wait_for_images_on_a_gpu() -> None:
 
 async def test_the_end_does_not_wait_for_a_lost_gpu() -> None:
     backend = await backend_of(Gpu(ILLEGAL, gone=True))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await backend.aclose()
     assert not await backend.ready()
 
@@ -189,7 +187,7 @@ async def test_a_call_that_fails_during_the_end_fails_as_any_other() -> None:
     backend = InProcess(gpu)
     await backend.start()
     call = asyncio.create_task(backend.encode_image(PIXELS))
-    await asyncio.sleep(0.05)
+    await eventually(gpu.runs.is_set)
     await backend.aclose()
     gpu.may_run.set()
     with pytest.raises(BackendFailed):

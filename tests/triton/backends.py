@@ -53,7 +53,7 @@ async def backend_on(
     """Started, and every server was found ready."""
     backend = Backend(urls or [server.url for server in servers], look_up)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await backend.start()
             await until(lambda: all(backend.up(server.url) for server in servers))
             yield backend

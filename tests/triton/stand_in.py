@@ -137,6 +137,6 @@ async def standing_in(value: float = 0.0, address: str = "127.0.0.1:0") -> Async
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until it holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)

@@ -78,23 +78,24 @@ async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one:
 
 
 async def test_the_delay_that_is_set_is_waited_for_by_a_text_alone_too(one: StandIn) -> None:
-    async with gathering(one, delay=0.2) as backend:
+    async with gathering(one, delay=1, texts=2) as backend:
         asking = started(backend, 1)
         await asyncio.sleep(0.05)
-        asking += started(backend, 1)
-        await asyncio.gather(*asking)
+        assert one.calls == []
+        await asyncio.gather(*asking, *started(backend, 1))
         assert one.calls == [2]
 
 
 async def test_rows_are_gathered_while_half_of_the_calls_run_for_others(one: StandIn) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipserve.engine.backends.triton.GATHER_SECONDS", 0.2)
-        async with gathering(one) as backend:
+        patch.setattr("clipserve.engine.backends.triton.GATHER_SECONDS", 60)
+        async with gathering(one, texts=2) as backend:
             one.computing.clear()
             asking = started(backend, 1)
             await until(lambda: one.calls == [1])
             asking += started(backend, 1)
             await asyncio.sleep(0.05)
+            assert one.calls == [1]
             asking += started(backend, 1)
             await until(lambda: one.calls == [1, 2])
             one.computing.set()

@@ -27,13 +27,13 @@ async def server() -> AsyncIterator[StandIn]:
 @pytest.fixture
 async def backend(server: StandIn) -> AsyncIterator[TritonBackend]:
     made = TritonBackend(MANIFEST, TritonOptions([server.url]), Metrics())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         yield made
     await made.aclose()
 
 
 async def until_ready(backend: TritonBackend, wanted: bool) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await backend.ready() is not wanted:
             await asyncio.sleep(0.01)
 
