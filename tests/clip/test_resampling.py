@@ -56,37 +56,15 @@ def test_a_pillow_with_other_pixels_is_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 @needs_gcc
 @pytest.mark.parametrize("options", [("-O3",), ("-O3", "-DPLAIN")], ids=["as it is", "plain"])
-def test_the_bytes_are_those_of_pillow(options: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [20, pytest.param(5_000, marks=pytest.mark.nightly)])
+def test_the_bytes_are_those_of_pillow(options: tuple[str, ...], large: int, tmp_path: Path) -> None:
     module = loaded(built(tmp_path, *options))
     assert (module.INSTRUCTIONS == "plain") or "-DPLAIN" not in options
     random = Random(0)
     for _ in range(600):
         compare(module.resize, random, 120)
-    for _ in range(20):
+    for _ in range(large):
         compare(module.resize, random, 1_000)
-
-
-@pytest.mark.nightly
-@needs_gcc
-@pytest.mark.parametrize("options", [("-O3",), ("-O3", "-DPLAIN")], ids=["as it is", "plain"])
-def test_the_bytes_of_twenty_thousand_images_are_those_of_pillow(
-    options: tuple[str, ...], tmp_path: Path
-) -> None:
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.clip.resamples",
-            "--cases=20000",
-            "--library",
-            built(tmp_path, *options),
-        ],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert said.stdout.startswith("20,000 cases")
 
 
 @pytest.mark.nightly

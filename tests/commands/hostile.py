@@ -132,22 +132,25 @@ def in_a_terminal(*words: object) -> str:
     return seen.decode().replace("\r\n", "\n")
 
 
-# The most memory of a process includes what its parent held when it was started: here that would be the tests' own.
-_SMALL_PARENT = """
-import os, subprocess, sys
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr)
-_, status, used = os.wait4(child.pid, 0)
-print(os.waitstatus_to_exitcode(status), used.ru_maxrss)
+# VmHWM is of this process alone; getrusage would count the one that started it too.
+_MEASURED = """
+import atexit, re, sys
+from pathlib import Path
+from clipserve.__main__ import cli
+
+def tell():
+    print("peak", re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+atexit.register(tell)
+cli(sys.argv[1:])
 """
 
 
-def peak_megabytes(errors: Path, *words: object) -> tuple[int, float]:
-    """Exit status and most memory of a process of its own."""
-    command = [sys.executable, "-m", "clipserve", *map(str, words)]
-    with errors.open("wb") as file:
-        told = subprocess.run(
-            [sys.executable, "-c", _SMALL_PARENT, *command],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True, check=True,
-        ).stdout  # fmt: skip
-    status, kilobytes = told.split()
-    return int(status), int(kilobytes) / 1_024
+def peak_megabytes(*words: object) -> tuple[Done, float]:
+    """What a process of its own did, and its most memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *map(str, words)],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    output, _, kilobytes = done.stdout.rpartition("peak ")
+    return Done(done.returncode, output, done.stderr), int(kilobytes) / 1_024

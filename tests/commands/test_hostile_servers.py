@@ -180,11 +180,11 @@ def test_an_answer_that_is_too_long_or_compressed_is_a_line(command: str, answer
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["classify", "list"])
 @pytest.mark.parametrize("answer", [endless, bomb])
-def test_the_memory_for_an_answer_is_bounded(command: str, answer: Any, tmp_path: Path) -> None:
+def test_the_memory_for_an_answer_is_bounded(command: str, answer: Any) -> None:
     megabytes = 700
     with serving(lambda _: answer(megabytes)) as (url, _):
-        status, most = peak_megabytes(tmp_path / "errors", *WORDS[command], "--url", url)
-    assert (status, most < 500) == (1, True), (most, (tmp_path / "errors").read_text("utf-8"))
+        done, most = peak_megabytes(*WORDS[command], "--url", url)
+    assert (done.status, most < 500) == (1, True), (most, done.errors)
 
 
 def floats(*values: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -87,19 +86,6 @@ def random_tensors(architecture: Architecture, seed: int = 0) -> dict[str, Tenso
         return drawn / np.float32(np.sqrt(np.prod(shape[1:]))) if role.endswith("weight") else 0.2 * drawn
 
     return {role: Tensor(shape, partial(draw, role, shape)) for role, shape in roles(architecture).items()}
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """All in fp32, one at a time."""
-    header, end = {}, 0
-    for name, tensor in tensors.items():
-        start, end = end, end + 4 * tensor.size
-        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
-    told = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(told).to_bytes(8, "little") + told)
-        for tensor in tensors.values():
-            file.write(tensor.read().tobytes())
 
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
