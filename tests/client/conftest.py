@@ -12,8 +12,6 @@ import pytest
 import clipserve
 from tests.process import Process
 
-SETTINGS = {"backend": "onnx", "deadline_seconds": "60"}  # time for a busy machine
-
 
 class Awaited:
     """An AsyncClient, in a loop that runs while a method is waited for."""

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 
 from clipserve.client.errors import FingerprintChanged, OddAnswer, Refused, Unreachable
-from loadtests.process import free_port
-from tests.client.conftest import CLIENTS, SETTINGS, client_of
+from tests.client.conftest import CLIENTS, client_of
 from tests.commands.hostile import CAT, CLASSIFIED, EMBEDDED, MODELS, Parts, body, good_but, serving
-from tests.process import Process
-from tests.support import png
 
 SECONDS = 300.0  # to notice a hang
-
-
-# By day `Client`, which has an `AsyncClient` inside, where services start.
-BY_DAY = pytest.mark.parametrize(
-    "kind", ["Client", pytest.param("AsyncClient", marks=pytest.mark.nightly)], indirect=True
-)
 
 
 @pytest.fixture(params=CLIENTS)
@@ -37,47 +25,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 def refusal(retry_after: str) -> Parts:
     said = {"code": "rate_limited", "detail": "the key has used up its rate."}
     return body(said, 429, f"Retry-After: {retry_after}", "X-Request-Id: r-1")
-
-
-@pytest.mark.slow
-@BY_DAY
-def test_a_server_that_dies_in_the_middle_and_comes_back_has_embedded_all(kind: str) -> None:
-    port = free_port()
-    first = Process(port=port, **SETTINGS)
-    first.wait_ready()
-    images = [png(seed) for seed in range(60)]
-    with client_of(kind, first.url, in_flight=4) as client, ThreadPoolExecutor(1) as thread:
-        before = client.embed_images(images[:4])
-        embedding = thread.submit(client.embed_images, images)
-        while first.log().count('"endpoint": "/embed"') < 12:
-            time.sleep(0.01)
-        first.stop(signal.SIGKILL)
-        assert not embedding.done()
-        second = Process(port=port, **SETTINGS)
-        embedded = embedding.result(SECONDS)
-    assert second.stop()[0] == 0
-    assert embedded.errors == {}
-    assert embedded.fingerprint == before.fingerprint
-    np.testing.assert_allclose(embedded.vectors[:4], before.vectors, rtol=0, atol=1e-4)
-
-
-@pytest.mark.slow
-@BY_DAY
-def test_a_server_that_is_replaced_by_another_model_is_found_out(kind: str) -> None:
-    port = free_port()
-    process = Process(port=port, **SETTINGS)
-    process.wait_ready()
-    with client_of(kind, process.url) as client:
-        fingerprint = client.embed_texts(["a cat"]).fingerprint
-    with client_of(kind, process.url, expect_fingerprint=fingerprint) as client:
-        client.embed_images([CAT])
-        process.stop()
-        other = Process(port=port, exif_transpose="false", **SETTINGS)
-        other.wait_ready()
-        with pytest.raises(FingerprintChanged, match=fingerprint) as changed:
-            client.embed_images([CAT])
-        assert (changed.value.code, changed.value.status) == ("wrong_fingerprint", 409)
-    assert other.stop()[0] == 0
 
 
 def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:

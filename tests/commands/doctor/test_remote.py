@@ -8,7 +8,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from clipserve.access.key_file import add_key
@@ -18,7 +17,6 @@ from loadtests.process import free_port
 from tests.commands.doctor.asking import Told, doctor
 from tests.commands.hostile import body, good_but
 from tests.commands.hostile import serving as answering
-from tests.process import Process
 from tests.support import DIM, serving
 
 
@@ -104,13 +102,3 @@ def test_what_listens_and_never_answers_is_not_waited_for_long() -> None:
 def test_a_key_without_tls_for_another_machine_is_a_problem_and_not_sent(url: str) -> None:
     line = doctor("--url", url, "--only", "ready", "--key", "cs_something").only("problem")
     assert line["found"].startswith("the key is not sent to 192.0.2.1 over http")
-
-
-@pytest.mark.slow
-def test_a_process() -> None:
-    process = Process(backend="onnx", threads=1)
-    process.wait_ready()
-    told = doctor("--url", process.url)
-    assert (told.status, told.lines("problem"), told.lines("warning")) == (0, [], [])
-    assert httpx.get(process.url + "/v1/models").json()["data"][0]["fingerprint"] in of(told, "models")[0][1]
-    process.stop()
