@@ -31,6 +31,11 @@ PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
 get = functools.partial(httpx.get, verify=False)
 
 
+def uncovered() -> dict[str, str]:
+    """The environment of a process that coverage does not follow into."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 class Process:
     """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it.
 

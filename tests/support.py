@@ -220,7 +220,7 @@ async def serving(
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
     defaults |= PATIENT
-    constants = constants_among(settings)
+    constants = {"grace_seconds": 60} | constants_among(settings)  # of a body
     own = {name: value for name, value in settings.items() if name not in constants}
     chosen = Settings(models=folders, port=0, **{**defaults, **own})
     options = with_constants(GatewayOptions.of(chosen), constants)

@@ -20,7 +20,6 @@ _QUICK = frozenset(
         "Exif",
         "similarity",
         "label sets",
-        "odd numbers",
         "gRPC",
         "health and reflection",
     )

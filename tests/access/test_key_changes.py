@@ -15,6 +15,7 @@ import pytest
 
 from clipserve.access.key_file import read_keys
 from tests.access.support import write_keys
+from tests.process import uncovered
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as other users")
 OWNER, STRANGER = 4242, 4343
@@ -58,7 +59,9 @@ def changing(path: Path, *, me: str, user: int = 0, count: int = 0) -> subproces
     """A process of this user that adds keys, and removes the key `me`, once it has got a line."""
     command = [sys.executable, "-c", PROGRAM, str(path), str(user), str(count), me]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    # Another user may not write the coverage of his process into this checkout.
+    environment = uncovered() if user else os.environ
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
 def names(path: Path) -> set[str]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import clipserve
-from tests.process import ROOT
+from tests.process import ROOT, uncovered
 
 # Loaded when a command runs that needs it.
 HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich.progress", "onnxruntime", "clipserve.wiring.use_cases"]
@@ -19,9 +19,8 @@ def loaded(program: str, names: list[str]) -> str:
     """Those of `names` that the program loads in a process of its own."""
     program += f"\nimport sys; print([name for name in {names} if name in sys.modules])"
     # Coverage, which would follow into the process, keeps its own data in SQLite.
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=alone, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, env=uncovered(), capture_output=True, text=True, check=True
     ).stdout.strip()
 
 

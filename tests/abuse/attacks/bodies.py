@@ -26,20 +26,16 @@ def _pixels() -> str:
 
 JSON: dict[str, Callable[[], bytes]] = {
     "depth 900,000": lambda: _texts(b"[" * 900_000),
-    "depth 900,000, closed": lambda: _texts(b"[" * 450_000 + b"]" * 450_000),
     "depth 100,000, objects": lambda: _texts(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     "a megabyte of numbers": lambda: _texts(b"[" + b"0," * 490_000 + b"0]"),
     "20 MB of numbers": lambda: _texts(b"[" + b"0," * 9_900_000 + b"0]"),
     "20 MB of empty lists": lambda: _texts(b"[" + b"[]," * 6_600_000 + b"0]"),
     "a megabyte of empty lists": lambda: _texts(b"[" + b"[]," * 330_000 + b"0]"),
-    "a megabyte of empty objects": lambda: _texts(b"[" + b"{}," * 330_000 + b"0]"),
     "a megabyte of empty texts": lambda: _texts(b"[" + b'"",' * 330_000 + b'""]'),
     "20 MB of spaces": lambda: request("/embed", b" " * 19_900_000 + b'{"texts": ["a"]}'),
     "a megabyte of spaces": lambda: request("/embed", b" " * 990_000 + b'{"texts": ["a"]}'),
     "a number of a million digits": lambda: request("/classify", b'{"top_k": ' + b"9" * 990_000 + b"}"),
-    "a number of 1e999999": lambda: request("/classify", b'{"labels": ["a"], "top_k": 1e999999}'),
     "a fraction of a million digits": lambda: request("/classify", b'{"top_k": 0.' + b"9" * 990_000 + b"}"),
-    "infinity": lambda: request("/classify", b'{"top_k": Infinity}'),
     "OpenAI: a megabyte of empty texts": lambda: request(
         "/v1/embeddings", b'{"input": [' + b'"",' * 330_000 + b'""]}'
     ),
@@ -89,35 +85,14 @@ JSON: dict[str, Callable[[], bytes]] = {
     ),
     "a key of a megabyte": lambda: request("/embed", b'{"' + b"k" * 990_000 + b'": 1}'),
     "a megabyte of escapes": lambda: _texts(b'["' + b"\\u0061" * 165_000 + b'"]'),
-    "a megabyte of escapes in a key": lambda: request("/embed", b'{"' + b"\\u0061" * 165_000 + b'": 1}'),
-    "escapes cut": lambda: _texts(b'["\\u00"]'),
-    "invalid UTF-8": lambda: _texts(b'["\xff\xfe"]'),
-    "surrogates in UTF-8": lambda: _texts(b'["\xed\xa0\x80"]'),
-    "overlong UTF-8": lambda: _texts(b'["\xc0\xaf"]'),
-    "UTF-16": lambda: request("/embed", '{"texts": ["a"]}'.encode("utf-16")),
-    "byte order mark": lambda: request("/embed", b'\xef\xbb\xbf{"texts": ["a"]}'),
-    "not an object": lambda: request("/embed", b'["a"]'),
-    "two documents": lambda: request("/embed", b'{"texts": ["a"]}{"texts": ["b"]}'),
-    "null": lambda: request("/embed", b"null"),
-    "nothing": lambda: request("/embed", b""),
-    "NUL": lambda: request("/embed", b"\0" * 9_999),
-    "an end that is missing": lambda: request("/embed", b'{"texts": ["a"'),
     "40,000 texts": lambda: _texts(json.dumps(["a"] * 40_000).encode()),
     "5,000 images": lambda: request("/embed", json.dumps({"images": ["AAAA"] * 5_000}).encode()),
 }
 
 BASE64: dict[str, Callable[[], bytes]] = {
-    "with line ends": lambda: _image("\r\n".join([_pixels()[:76], _pixels()[76:]])),
-    "without padding": lambda: _image(_pixels().rstrip("=") + "A"),
-    "padding alone": lambda: _image("=" * 100_000),
-    "url-safe": lambda: _image("-_-_" * 999),
     "20 MB": lambda: _image("A" * 19_900_000),
     "20 MB, the last one wrong": lambda: _image("A" * 19_900_000 + "!"),
-    "not ASCII": lambda: _image("\u00e9" * 9_999),
-    "data URI": lambda: _image("data:image/png;base64," + _pixels()[:-9]),
     "data URI of 900 KB of head": lambda: _image("data:" + "x" * 900_000 + ";base64,AAAA"),
-    "URL": lambda: _image("http://169.254.169.254/latest/meta-data"),
-    "file URL": lambda: _image("file:///etc/passwd"),
 }
 
 _PLAIN = part("texts", b"a")
@@ -153,30 +128,17 @@ FORMS: dict[str, Callable[[], bytes]] = {
     "100,000 options": lambda: _line("Content-Disposition: form-data; name=texts" + "; a=b" * 100_000),
     "a field name of a megabyte": lambda: form("/embed", [part("n" * MB, b"a")]),
     "a file name of a megabyte": lambda: form("/embed", [part("image", small("PNG"), "n" * MB)]),
-    "file names odd": lambda: form("/embed", [part("image", small("PNG"), "../../etc/passwd\\0\u202e")]),
-    "a file name in RFC 2231": lambda: _line(
-        "Content-Disposition: form-data; name=texts; filename*=UTF-8''%ff%fe"
-    ),
     "1,000 continuations": lambda: _line(
         "Content-Disposition: form-data; name=t" + "".join(f"; filename*{n}*=%ff" for n in range(1_000))
     ),
-    "no boundary": lambda: _typed("multipart/form-data"),
-    "an empty boundary": lambda: _typed("multipart/form-data; boundary="),
     "a boundary of 100 KB": lambda: _typed("multipart/form-data; boundary=" + "b" * 60_000),
-    "never closed": lambda: form("/embed", [_PLAIN], end=b""),
-    "no part": lambda: form("/embed", []),
-    "nested": lambda: form("/embed", [part("texts", _PLAIN * 999 + b"--b--\r\n")]),
     "boundary-like data": lambda: form("/embed", [part("texts", b"\r\n--B\r\n-" * 90_000)]),
     "19 MB of almost boundaries": lambda: form("/embed", [part("image", b"\r\n--c" * 3_800_000, "a")]),
     "19 MB of carriage returns": lambda: form("/embed", [part("image", b"\r" * 19 * MB, "a")]),
     "a megabyte of line ends before": lambda: form("/embed", [b"\r\n" * 500_000, _PLAIN]),
     "a megabyte behind": lambda: form("/embed", [_PLAIN], end=b"--b--\r\n" + b"x" * MB),
-    "not UTF-8": lambda: form("/embed", [part("texts", b"\xff\xfe")]),
     "a text of 10 MB": lambda: form("/embed", [part("texts", b"a" * 10 * MB)]),
     "4,000 empty images": lambda: form("/embed", [part("image", b"", "a")] * 4_000),
-    "an image as text": lambda: form("/embed", [part("image", b"\x89PNG")]),
-    "a text as file": lambda: form("/embed", [part("texts", b"a", "a")]),
-    "mixed": lambda: _typed("multipart/mixed; boundary=b"),
     "1,000 content types": lambda: _typed(", ".join(["multipart/form-data; boundary=b"] * 1_000)),
 }
 

@@ -27,18 +27,10 @@ def _id(n: int) -> bytes:
 
 FLOODS: dict[str, Callable[[int], bytes]] = {
     "labels": lambda n: request(f"/classify?labels=label{n}&labels=b", b"\xff\xd8\xff", "image/jpeg"),
-    "templates": lambda n: request(
-        f"/classify?labels=a&templates={n}%20%7B%7D", b"\xff\xd8\xff", "image/jpeg"
-    ),
     "texts": lambda n: request("/embed", json.dumps({"texts": [f"text {n}"]}).encode()),
     "request ids": _id,
-    "content types": lambda n: request("/embed", b"x", f"image/x-{n}"),
-    "refused content types": lambda n: request("/embed", b"x", f"text/x-{n}"),
     "boundaries": lambda n: request("/embed", b"x", f"multipart/form-data; boundary={n}"),
-    "models": lambda n: request(f"/embed?model=model{n}", b"\xff\xd8\xff", "image/jpeg"),
-    "paths": lambda n: head(f"/path/{n}", method="GET"),
     "methods": lambda n: head("/embed", method=f"PATCH{n}"),
-    "hosts": lambda n: head("/livez", method="GET").replace(b"Host: a", b"Host: a%d" % n),
     "header names": lambda n: head("/livez", f"X-{n}: a", method="GET"),
 }
 

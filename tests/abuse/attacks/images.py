@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable, Iterable, Iterator
 
@@ -20,7 +19,6 @@ from tests.abuse.attacks.files import (
     png_of_zeros,
     riff_chunk,
     saved,
-    segment,
     sized,
     small,
     webp_animated,
@@ -46,8 +44,7 @@ def bombs(kind: str, makers: Makers, legal: bool = True) -> Iterator[Attack]:
     """Of each one, and 32 in one request."""
     for name, make in makers.items():
         yield Attack(kind, name, raw(make), legal)
-        if kind != "images broken":
-            yield Attack(kind, f"{name}, 32 in a request", many(make), legal, slow=True)
+        yield Attack(kind, f"{name}, 32 in a request", many(make), legal, slow=True)
 
 
 def _alpha_bomb() -> bytes:
@@ -57,17 +54,11 @@ def _alpha_bomb() -> bytes:
 
 WEBP: Makers = {
     "lossless, one colour, 49 MP": lambda: webp_lossless(SIDE, SIDE),
-    "lossless, one colour, 12 MP": lambda: webp_lossless(4_000, 3_000),
-    "lossless, one colour, 20 MP": lambda: webp_lossless(5_000, 4_000),
-    "lossless, one colour, 30 MP": lambda: webp_lossless(6_000, 5_000),
     "animated, one frame of 12 MP": lambda: webp_animated(4_000, 3_000, 1),
     "lossless, 16,383 x 3,000": lambda: webp_lossless(16_383, 3_000),
     "lossless, 268 MP": lambda: webp_lossless(16_384, 16_384),
     "lossy, one colour, 49 MP": lambda: webp_lossy(SIDE, SIDE),
-    "lossy, cut at a tenth": lambda: webp_lossy(SIDE, SIDE)[: len(webp_lossy(SIDE, SIDE)) // 10],
-    "animated, one frame of 49 MP": lambda: webp_animated(SIDE, SIDE, 1),
     "animated, 1,000 frames of 49 MP": lambda: webp_animated(SIDE, SIDE, 1_000),
-    "animated, 40,000 frames of 1 pixel": lambda: webp_animated(1, 1, 40_000),
     "animated, canvas of 281 Tpx": lambda: webp_animated(1 << 24, 1 << 24, 1),
     "alpha of 49 MP": _alpha_bomb,
     "still of 1 pixel on a canvas of 49 MP": lambda: webp_canvas(
@@ -97,21 +88,11 @@ def _frames(count: int) -> bytes:
 
 PNG: Makers = {
     "one colour, 50 MP": lambda: png_of_zeros(10_000, 5_000),
-    "interlaced RGBA of 16 bits, 12 MP": lambda: png_of_zeros(4_000, 3_000, 16, 6, 1),
-    "interlaced RGBA of 16 bits, 25 MP": lambda: png_of_zeros(5_000, 5_000, 16, 6, 1),
-    "16 bits, 50 MP": lambda: png_of_zeros(10_000, 5_000, depth=16),
-    "RGBA of 16 bits, 50 MP": lambda: png_of_zeros(10_000, 5_000, depth=16, colour=6),
-    "grey of 16 bits, 50 MP": lambda: png_of_zeros(10_000, 5_000, depth=16, colour=0),
-    "interlaced, 50 MP": lambda: png_of_zeros(10_000, 5_000, interlaced=1),
     "interlaced RGBA of 16 bits, 50 MP": lambda: png_of_zeros(10_000, 5_000, 16, 6, 1),
-    "palette, 50 MP": lambda: png_of_zeros(10_000, 5_000, colour=3),
     "palette with alpha, 50 MP": lambda: png_of_zeros(
         10_000, 5_000, colour=3, more=chunk(b"PLTE", bytes(768)) + chunk(b"tRNS", bytes(256))
     ),
     "one bit, 50 MP": lambda: png_of_zeros(10_000, 5_000, depth=1, colour=0),
-    "RGBA, 50 MP": lambda: png_of_zeros(10_000, 5_000, colour=6),
-    "grey and alpha, 50 MP": lambda: png_of_zeros(10_000, 5_000, colour=4),
-    "colour key, 50 MP": lambda: png_of_zeros(10_000, 5_000, more=chunk(b"tRNS", bytes(6))),
     "49,000 chunks of pixels": lambda: _png_many_idat(49_000),
     "a gigabyte behind the last row": lambda: (
         png_header(10, 10) + chunk(b"IDAT", zeros(1 << 30)) + chunk(b"IEND")
@@ -142,18 +123,12 @@ def _photo(megapixels: int, **options: object) -> bytes:
 JPEG: Makers = {
     "1,000 empty scans, sequential": lambda: _of_many_scans("sequential", 1_000, SIDE, SIDE),
     "1,000 empty scans, progressive": lambda: _of_many_scans("progressive", 1_000, SIDE, SIDE),
-    "10 empty scans of 49 MP, sequential": lambda: _of_many_scans("sequential", 10, SIDE, SIDE),
-    "10 empty scans of 49 MP, progressive": lambda: _of_many_scans("progressive", 10, SIDE, SIDE),
     "100 scans of 5 MP": lambda: _progressive_scans(100, 2_500, 2_000),
     "10 scans of 49 MP": lambda: _progressive_scans(10, SIDE, SIDE),
-    "10 empty scans of 12 MP, sequential": lambda: _of_many_scans("sequential", 10, 4_000, 3_000),
-    "12 MP claimed by 1 KB, progressive": lambda: sized(small("JPEG", progressive=True), 4_000, 3_000),
     "49 MP claimed by 1 KB": lambda: sized(small("JPEG"), SIDE, SIDE),
     "49 MP claimed by 1 KB, progressive": lambda: sized(small("JPEG", progressive=True), SIDE, SIDE),
-    "one colour, 49 MP": lambda: _photo(49),
     "one colour, 49 MP, progressive": lambda: _photo(49, progressive=True),
     "a restart at each block, 4 MP": lambda: _photo(4, restart_marker_blocks=1),
-    "restarts announced, none there": lambda: jpeg_with(segment(0xDD, b"\0\1")),
     "4 Gpx in the header": lambda: sized(small("JPEG"), 65_500, 65_500),
     "a megabyte of fill bytes": lambda: jpeg_with(b"\xff" * 1_000_000),
     "a megabyte of restarts in the scan": lambda: small("JPEG")[:-2] + b"\xff\xd0" * 500_000 + b"\xff\xd9",
@@ -187,22 +162,10 @@ def _palette_gif(width: int, height: int) -> bytes:
     return saved(Image.new("P", (width, height)), "GIF")
 
 
-def _tiff() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(file, "TIFF")
-    return file.getvalue()
-
-
 OTHER: Makers = {
     "GIF": lambda: _palette_gif(3_000, 3_000),
-    "BMP": lambda: small("BMP"),
-    "TIFF": _tiff,
-    "AVIF": lambda: small("AVIF", speed=10),
     "a megabyte of zeros": lambda: bytes(1_000_000),
     "a megabyte of spaces before <svg": lambda: b" " * 1_000_000 + b"<svg",
-    "nothing": lambda: b"",
-    "HEIC": lambda: b"\0\0\0\x18ftypheic" + bytes(1_000),
-    "PDF": lambda: b"%PDF-1.7\n" + bytes(1_000),
 }
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
-
-from PIL import Image
 
 from tests.abuse.attack import Attack
 from tests.abuse.attacks.files import (
@@ -15,7 +12,6 @@ from tests.abuse.attacks.files import (
     png_of_zeros,
     png_with,
     riff_chunk,
-    saved,
     segment,
     sized,
     small,
@@ -52,51 +48,29 @@ _EMPTY_EXIF = segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
 FLOODS: Makers = {
     "1,000,000 empty APP5": lambda: jpeg_with(segment(0xE5) * 1_000_000),
     "999 empty APP1 of Exif": lambda: jpeg_with(_EMPTY_EXIF * 999),
-    "999 comments": lambda: jpeg_with(segment(0xFE, b"c") * 999),
-    "120 APP5 of 64 KB": lambda: jpeg_with(segment(0xE5, bytes(65_500)) * 120),
     "120 APP1 of Exif of 64 KB": lambda: jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(65_400)) * 120),
-    "120 APP1 of XMP of 64 KB": lambda: jpeg_with(
-        segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"<" * 65_400) * 120
-    ),
     "120 APP2 of ICC of 64 KB": lambda: jpeg_with(
         b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes([n + 1, 120]) + bytes(65_400)) for n in range(120))
-    ),
-    "120 APP13 of Photoshop of 64 KB": lambda: jpeg_with(
-        segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5_000) * 120
     ),
     "APP2 of MPF": lambda: jpeg_with(
         segment(0xE2, b"MPF\0MM\0*\0\0\0\x08" + directory(entry(0xB001, 4, 1, 1 << 31)))
     ),
-    "999 quantisation tables": lambda: jpeg_with(segment(0xDB, b"\0" + b"\1" * 64) * 999),
     "999 Huffman tables": lambda: jpeg_with(segment(0xC4, b"\0\0\1" + bytes(14) + b"\0") * 999),
-    "999 frames": lambda: jpeg_with(segment(0xC0, b"\x08\0\x10\0\x10\1\1\x11\0") * 999),
-    "999 restart intervals": lambda: jpeg_with(segment(0xDD, b"\0\1") * 999),
-    "999 text chunks of 8 KB": lambda: png_with(chunk(b"tEXt", b"k\0" + b"v" * 8_000) * 999),
     "999 compressed texts of 1 MB": lambda: png_with(chunk(b"zTXt", b"k\0\0" + zeros(1 << 20)) * 999),
     "a compressed text of 1 GB": lambda: png_with(chunk(b"zTXt", b"k\0\0" + zeros(1 << 30))),
-    "999 international texts of 1 MB": lambda: png_with(
-        chunk(b"iTXt", b"k\0\1\0\0\0" + zeros(1 << 20)) * 999
-    ),
     "a profile of 1 GB": lambda: png_with(_profile(zeros(1 << 30))),
-    "999 profiles": lambda: png_with(_profile(zeros(1 << 20)) * 999),
     "999 Exif chunks of 8 KB": lambda: png_with(chunk(b"eXIf", b"MM\0*" + bytes(8_000)) * 999),
-    "999 palettes": lambda: png_with(chunk(b"PLTE", bytes(768)) * 999),
     "400,000 empty chunks of pixels": lambda: png_with(chunk(b"IDAT") * 400_000),
     "800,000 unknown chunks": lambda: webp_lossless(8, 8) + b"abcd\0\0\0\0" * 800_000,
-    "999 Exif chunks of a WebP": lambda: webp_canvas(
-        8, 8, 0x08, webp_lossless(8, 8)[12:], *([riff_chunk(b"EXIF", bytes(8_000))] * 999)
-    ),
 }
 
 EXIF: Makers = {
     "a directory that follows itself": lambda: _app1(
         exif(directory(entry(0x112, 3, 1, 6 << 16), following=8))
     ),
-    "a sub-directory that is its parent": lambda: _app1(exif(directory(entry(0x8769, 4, 1, 8)))),
     "interoperability in a loop": lambda: _app1(
         exif(directory(entry(0x8769, 4, 1, 26)), directory(entry(0xA005, 4, 1, 8)))
     ),
-    "4 billion values": lambda: _app1(exif(directory(entry(0x112, 3, 0xFFFFFFFF, 8)))),
     "4 billion longs in 5,000 fields": lambda: _app1(
         exif(directory(*(entry(tag, 4, 0xFFFFFFFF, 8) for tag in range(5_000))))
     ),
@@ -106,15 +80,7 @@ EXIF: Makers = {
     "64 KB of text in each of 5,000 fields": lambda: _app1(
         exif(directory(*(entry(tag, 2, 60_000, 8) for tag in range(5_000))))
     ),
-    "a directory beyond the end": lambda: _app1(exif(first=0xFFFFFFF0)),
-    "unknown kinds": lambda: _app1(exif(directory(*(entry(tag, 77, 4, 4) for tag in range(900))))),
     "10,000 directories": lambda: _app1(exif(*(directory(following=8 + 6 * (n + 1)) for n in range(10_000)))),
-    "orientation 65,535": lambda: _app1(exif(directory(entry(0x112, 3, 1, 0xFFFF << 16)))),
-    "orientation as text": lambda: _app1(exif(directory(entry(0x112, 2, 4, 0x36363636)))),
-    "maker note that points home": lambda: _app1(
-        exif(directory(entry(0x8769, 4, 1, 26)), directory(entry(0x927C, 7, 60_000, 8)))
-    ),
-    "cut": lambda: _app1(exif(directory(entry(0x112, 3, 1, 6 << 16)))[:15]),
     "8 MB in a PNG": lambda: png_with(
         chunk(
             b"eXIf",
@@ -124,67 +90,22 @@ EXIF: Makers = {
 }
 
 PROFILES: Makers = {
-    "zeros": lambda: jpeg_with(segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(3_000))),
-    "part 3 of 2": lambda: jpeg_with(segment(0xE2, b"ICC_PROFILE\0\3\2" + bytes(3_000))),
     "parts in disorder": lambda: jpeg_with(
         b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes([n, 99]) + b"x" * 99) for n in range(99, 0, -1))
     ),
     "not deflated": lambda: png_with(_profile(b"not deflated" * 99)),
-    "cut": lambda: png_with(_profile(zlib.compress(bytes(9_999))[:-9])),
-    "without a name's end": lambda: png_with(chunk(b"iCCP", b"a" * 5_000)),
     "WebP, 7.9 MB": lambda: webp_canvas(
         8, 8, 0x20, riff_chunk(b"ICCP", bytes(7_900_000)), webp_lossless(8, 8)[12:]
     ),
 }
 
 
-def _cmyk() -> bytes:
-    return saved(Image.new("CMYK", (40, 30)), "JPEG")
-
-
-def _frame(marker: int, precision: int = 8) -> bytes:
-    """The small JPEG with another kind of frame: 0xC9 arithmetic, 0xC3 lossless."""
-    jpeg = bytearray(small("JPEG"))
-    at = jpeg.index(b"\xff\xc0")
-    jpeg[at + 1], jpeg[at + 4] = marker, precision
-    return bytes(jpeg)
-
-
-BROKEN: Makers = {
-    "12 bits": lambda: _frame(0xC1, 12),
-    "arithmetic": lambda: _frame(0xC9),
-    "lossless": lambda: _frame(0xC3),
-    "hierarchical": lambda: _frame(0xC5),
-    "0 x 0": lambda: sized(small("JPEG"), 0, 0),
-    "width 0": lambda: sized(small("JPEG"), 0, 9),
-    "0 x 0, PNG": lambda: png_of_zeros(0, 0),
-    "no end": lambda: small("JPEG")[:-2],
-    "head of a PNG, body of a JPEG": lambda: small("PNG")[:8] + small("JPEG"),
-    "a wrong checksum": lambda: small("PNG").replace(b"IDAT", b"IDAT\1", 1),
-    "pixels and no palette": lambda: png_of_zeros(9, 9, colour=3).replace(b"PLTE", b"pLTE"),
-    "deflate of nothing": lambda: small("PNG")[:33] + chunk(b"IDAT") + chunk(b"IEND"),
-    "RIFF of 4 GB": lambda: b"RIFF\xff\xff\xff\xffWEBP" + bytes(1_000),
-    **{
-        f"{kind}, {n}/16 of it": lambda kind=kind, n=n: small(kind)[: len(small(kind)) * n // 16]  # type: ignore[misc]
-        for kind in ("JPEG", "PNG", "WEBP")
-        for n in range(1, 16)
-    },
-}
-
-POLYGLOTS: Makers = {
-    "JPEG, then ZIP": lambda: small("JPEG") + b"PK\3\4" + bytes(1_000),
-    "PNG, then HTML": lambda: small("PNG") + b"<script>alert(1)</script>",
-    "JPEG with a PHP comment": lambda: jpeg_with(segment(0xFE, b"<?php system('id'); ?>")),
-    "WebP in a JPEG's comment": lambda: jpeg_with(segment(0xFE, webp_lossless(99, 99))),
-    "CMYK": _cmyk,
+ASPECTS: Makers = {
     "1 x 65,535": lambda: png_of_zeros(1, 65_535),
-    "65,535 x 1": lambda: png_of_zeros(65_535, 1),
     "1 x 16,384": lambda: png_of_zeros(1, 16_384),
     "163 x 16,384": lambda: png_of_zeros(163, 16_384),
     "164 x 16,384": lambda: png_of_zeros(164, 16_384),
-    "1 x 100": lambda: png_of_zeros(1, 100),
     "1 x 65,500, JPEG": lambda: sized(small("JPEG"), 1, 65_500),
-    "1 x 1": lambda: png_of_zeros(1, 1),
 }
 
 
@@ -192,9 +113,5 @@ def attacks() -> Iterator[Attack]:
     yield from bombs("metadata floods", FLOODS)
     yield from bombs("Exif", EXIF)
     yield from bombs("colour profiles", PROFILES)
-    for kind, makers, legal in (
-        ("images broken", BROKEN, True),
-        ("polyglots, aspect ratios", POLYGLOTS, True),
-    ):
-        for name, make in makers.items():
-            yield Attack(kind, name, raw(make), legal)
+    for name, make in ASPECTS.items():
+        yield Attack("aspect ratios", name, raw(make), legal=True)
