@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipserve import __version__
+from clipserve.telemetry.versions import vector_libraries
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
@@ -16,7 +17,8 @@ async def test_a_model_is_told_once_it_has_started_with_its_fingerprint_and_the_
     async with serving(FakeBackend(DIM), folder, warm=False) as running:
         gateway = running.gateway
         registry, model = gateway.metrics.registry, gateway.models[folder]
-        assert registry.get_sample_value("clipserve_build_info", {"version": __version__}) == 1
+        versions = {"version": __version__, **vector_libraries()}
+        assert registry.get_sample_value("clipserve_build_info", versions) == 1
 
         def told() -> float | None:
             labels = {"model": "toy", "fingerprint": model.fingerprint, "engine": "fake", "precision": "fp32"}

@@ -18,7 +18,8 @@ List = Annotated[list[T], FailFast()]
 Fingerprint = Annotated[
     str,
     Field(
-        description="the model's fingerprint: it changes whenever the same input could give another vector"
+        description="of the model's weights, tokenizer, preprocessing and precision: only vectors of equal "
+        "fingerprints can be compared"
     ),
 ]
 

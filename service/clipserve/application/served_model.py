@@ -33,7 +33,7 @@ class ServedModel:
 
     Attributes:
         started: whether `start` has returned.
-        fingerprint: changes if the same input could give another vector; final after `start`.
+        fingerprint: see `ModelManifest.fingerprint`; final after `start`.
     """
 
     def __init__(

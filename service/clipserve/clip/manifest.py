@@ -179,8 +179,9 @@ class ModelManifest(_Frozen):
         return self
 
     def fingerprint(self, *choices: str, precision: str | None = None) -> str:
-        """Name, precision and a digest of everything that vectors depend on: weights, tokenizer, preprocessing.
+        """Name, precision and a digest of graphs, tokenizer, preprocessing, `choices` and `precision`.
 
+        Versions of libraries are not in it: they change last digits (`clipserve.telemetry.versions` tells them).
         `choices`: options of the service that change vectors, besides the artifact. `precision`: the engine's, if
         it is lower than the artifact's, because that changes vectors.
         """

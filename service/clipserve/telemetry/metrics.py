@@ -18,6 +18,7 @@ from clipserve.telemetry.request import RequestContext, add_stage, current
 from clipserve.telemetry.spans import Tracing
 from clipserve.telemetry.tracing import Spans, begin, parents
 from clipserve.telemetry.triton_metrics import TritonMetrics
+from clipserve.telemetry.versions import vector_libraries
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _OTHER_KEYS = "(others)"  # no key can have this name
@@ -63,7 +64,11 @@ class Metrics:
     def _about_the_service(self, make: Instruments) -> None:
         self.ready = make.gauge("ready", "1 while /readyz says ready, else 0.")
         self.draining = make.gauge("draining", "1 after the signal to end, else 0.")
-        make.gauge("build_info", "Always 1: the version that runs.", "version").labels(__version__).set(1)
+        versions = {"version": __version__, **vector_libraries()}
+        meaning = (
+            "Always 1: the version that runs, and those of libraries that may change a vector's last digits."
+        )
+        make.gauge("build_info", meaning, *versions).labels(**versions).set(1)
         self.model_info = make.gauge(
             "model_info",
             "Always 1: a model that has started, with its fingerprint, engine and precision.",

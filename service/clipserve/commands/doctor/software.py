@@ -17,8 +17,9 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.settings import Settings
 from clipserve.settings.environment import unknown_variables
+from clipserve.telemetry.versions import vector_libraries
 
-_SHOWN = ("grpcio", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "pillow", "tritonclient")
+_SHOWN = ("grpcio", "numpy", "onnxruntime-gpu", "tritonclient")  # besides `vector_libraries`
 
 
 def settings(context: Context) -> Iterator[Finding]:
@@ -37,8 +38,11 @@ def settings(context: Context) -> Iterator[Finding]:
 def packages(_: Context) -> Iterator[Finding]:
     """Report Python and the packages of its environment."""
     versions = installed()
-    shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
-    yield ok(f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {shown}")
+    shown = vector_libraries() | {name: versions.get(name, "") for name in _SHOWN}
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(shown.items()) if version)
+    yield ok(
+        f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {libraries}"
+    )
     if resampling.RESIZED_BY == "Pillow":
         yield warning(
             "images are resized by Pillow: clipserve's own code, several times as fast, was not built, or gives "

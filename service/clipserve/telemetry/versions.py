@@ -1,0 +1,25 @@
+"""Versions of the libraries that may change a vector's last digits. A fingerprint does not contain them."""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import distributions
+
+from PIL import features
+
+
+@functools.cache
+def vector_libraries() -> dict[str, str]:
+    """The decoders, the tokenizer and the engines: name -> version, empty where it is not installed."""
+    return {
+        "pillow": _installed("pillow"),
+        "libjpeg_turbo": features.version_feature("libjpeg_turbo") or "",
+        "libwebp": features.version_module("webp") or "",
+        "tokenizers": _installed("tokenizers"),
+        "onnxruntime": _installed("onnxruntime") or _installed("onnxruntime-gpu"),
+        "openvino": _installed("openvino"),
+    }
+
+
+def _installed(package: str) -> str:
+    return next((found.version for found in distributions(name=package)), "")
