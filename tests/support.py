@@ -23,7 +23,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
-from clipserve.application.decoding import DecodeLimits, Decoders
+from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -135,7 +135,7 @@ def served_model(
 
 def decoders(metrics: Metrics, executor: Executor | None = None, memory_bytes: int = 10**9) -> Decoders:
     """One thread, or those of `executor`."""
-    return Decoders(executor or ThreadPoolExecutor(1), DecodeLimits(1, memory_bytes), metrics)
+    return Decoders(DecodeThreads(executor or ThreadPoolExecutor(1)), DecodeLimits(1, memory_bytes), metrics)
 
 
 async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:

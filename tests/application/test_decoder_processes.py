@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import os
@@ -9,17 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clipserve.application import decoder_processes
+from clipserve.application.decoder_process import DecoderOptions
 from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.clip.images import ImageLimits, decode_pixels, read_header
+from clipserve.application.decoding import Result, Task
+from clipserve.clip.images import ANY_SIZE, ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import (
     BackendUnavailable,
@@ -29,6 +31,7 @@ from clipserve.errors import (
     UnsupportedFormat,
 )
 from clipserve.telemetry.metrics import Metrics
+from loadtests.observe import memory
 from tests.clip.test_images import GOLDEN, SPECS, encoded, png_header
 from tests.support import png
 
@@ -48,18 +51,34 @@ def large() -> bytes:
 class Group:
     """One process, and what the metrics say of it."""
 
-    def __init__(self, memory_bytes: int = 10**9, seconds: float = 60) -> None:
+    def __init__(self, memory_bytes: int = 10**9, seconds: float = 60, most: int = 1, **options: Any) -> None:
         self.metrics = Metrics()
-        self.processes = DecoderProcesses(1, memory_bytes, seconds, self.metrics)
+        self.processes = DecoderProcesses(
+            most, DecoderOptions(memory_bytes, seconds, **options), self.metrics
+        )
 
-    def decode(self, image: bytes = SMALL) -> None:
-        pixels = self.processes.decode(image, SPEC, LIMITS)
-        np.testing.assert_array_equal(pixels, decode_pixels(image, SPEC, LIMITS))
+    async def result(
+        self,
+        image: bytes = SMALL,
+        spec: ImageSpec = SPEC,
+        limits: ImageLimits = LIMITS,
+        header: ImageHeader | None = ANY_SIZE,
+    ) -> Any:
+        """Pixels, or the header without one; raises errors."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.processes.start(Task(image, spec, limits, header), answer.set_result)
+        result = await answer
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    async def decode(self, image: bytes = SMALL) -> None:
+        np.testing.assert_array_equal(await self.result(image), decode_pixels(image, SPEC, LIMITS))
 
     @property
     def pid(self) -> int:
-        (process,) = self.processes._all
-        return process._popen.pid
+        (process,) = self.processes.all
+        return process.pid
 
     def replaced(self, reason: str) -> float:
         name = "clipserve_decoders_replaced_total"
@@ -67,22 +86,20 @@ class Group:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Group]]:
+async def start() -> AsyncIterator[Callable[..., Group]]:
     with contextlib.ExitStack() as stack:
 
-        def start(**options: float) -> Group:
-            group = Group(**options)  # type: ignore[arg-type]
+        def start(**options: Any) -> Group:
+            group = Group(**options)
             stack.callback(group.processes.close)
             return group
 
         yield start
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Group]:
-    group = Group()
-    yield group
-    group.processes.close()
+@pytest.fixture
+async def group(start: Callable[..., Group]) -> Group:
+    return start()
 
 
 def gone(pid: int) -> bool:
@@ -93,24 +110,31 @@ def gone(pid: int) -> bool:
         return True
 
 
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < seconds
-        time.sleep(0.01)
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_pixels_are_those_of_a_thread(shared: Group, spec: str) -> None:
+async def test_pixels_are_those_of_a_thread(group: Group, spec: str) -> None:
     for path in GOLDEN.glob("*.*"):
         if path.suffix != ".json":
             data = path.read_bytes()
-            pixels = shared.processes.decode(data, SPECS[spec], LIMITS)
+            pixels = await group.result(data, SPECS[spec])
             assert pixels.dtype == np.uint8
             np.testing.assert_array_equal(pixels, decode_pixels(data, SPECS[spec], LIMITS))
             header = read_header(data, SPECS[spec], LIMITS)
-            assert shared.processes.read_header(data, SPECS[spec], LIMITS) == header
-            assert np.array_equal(shared.processes.decode(data, SPECS[spec], LIMITS, header), pixels)
+            assert await group.result(data, SPECS[spec], header=None) == header
+            assert np.array_equal(await group.result(data, SPECS[spec], header=header), pixels)
+
+
+async def test_pixels_stay_as_they_are_when_the_next_image_is_decoded(group: Group) -> None:
+    pixels = await group.result(SMALL)
+    before = pixels.copy()
+    await group.result(png(2))
+    np.testing.assert_array_equal(pixels, before)
 
 
 @pytest.mark.parametrize(
@@ -122,113 +146,131 @@ def test_pixels_are_those_of_a_thread(shared: Group, spec: str) -> None:
         (png_header(8_000, 8_000), ImageTooLarge),
     ],
 )
-def test_errors_are_those_of_a_thread(shared: Group, image: bytes, kind: type[ClipError]) -> None:
+async def test_errors_are_those_of_a_thread(group: Group, image: bytes, kind: type[ClipError]) -> None:
     with pytest.raises(kind) as expected:
         decode_pixels(image, SPEC, LIMITS)
-    with pytest.raises(kind) as caught:
-        shared.processes.decode(image, SPEC, LIMITS)
-    assert vars(caught.value) == vars(expected.value)
-    with pytest.raises(kind) as read:
-        shared.processes.read_header(image, SPEC, LIMITS)
-    assert vars(read.value) == vars(expected.value)
-    shared.decode()
-    assert (shared.replaced("died"), shared.replaced("late")) == (0, 0)
+    for header in (ANY_SIZE, None):
+        with pytest.raises(kind) as caught:
+            await group.result(image, header=header)
+        assert vars(caught.value) == vars(expected.value)
+    await group.decode()
+    assert (group.replaced("died"), group.replaced("late")) == (0, 0)
 
 
-def test_an_image_that_is_larger_than_announced_is_not_decoded(shared: Group) -> None:
+async def test_an_image_that_is_larger_than_announced_is_not_decoded(group: Group) -> None:
     header = read_header(SMALL, SPEC, LIMITS)
     for less in (
         header._replace(pixels=header.pixels - 1),
         header._replace(decode_bytes=header.decode_bytes - 1),
     ):
         with pytest.raises(UndecodableImage, match="begins as PNG but is broken"):
-            shared.processes.decode(SMALL, SPEC, LIMITS, less)
+            await group.result(header=less)
 
 
-def test_limits_and_choices_are_kept_there_too(shared: Group) -> None:
+async def test_limits_and_choices_are_kept_there_too(group: Group) -> None:
     with pytest.raises(ImageTooLarge, match="1,200 pixels; the limit is 1,199"):
-        shared.processes.decode(SMALL, SPEC, ImageLimits(max_pixels=1_199))
+        await group.result(limits=ImageLimits(max_pixels=1_199))
     with pytest.raises(UnsupportedFormat, match="Send one of JPEG, WEBP"):
-        shared.processes.decode(SMALL, SPEC, ImageLimits(image_formats=("JPEG", "WEBP")))
+        await group.result(limits=ImageLimits(image_formats=("JPEG", "WEBP")))
 
 
-def test_an_image_that_takes_too_much_time_ends_its_process_and_the_next_is_served(
+async def test_a_file_that_is_larger_than_the_shared_memory_is_refused(start: Callable[..., Group]) -> None:
+    group = start(image_bytes=100_000)
+    await group.decode(SMALL + bytes(100_000 - len(SMALL)))
+    with pytest.raises(ImageTooLarge, match=r"has 100,001 bytes; the limit is 100,000\."):
+        await group.decode(SMALL + bytes(100_001 - len(SMALL)))
+
+
+async def test_large_files_and_pixels_leave_little_in_the_shared_memory(group: Group) -> None:
+    def shared() -> int:
+        return memory(os.getpid())["RssShmem"]
+
+    before = shared()
+    await group.decode(SMALL + bytes(20_000_000))
+    assert (await group.result(spec=ImageSpec(size=1_000))).shape == (1_000, 1_000, 3)
+    assert shared() - before < 2_000_000
+
+
+async def test_an_image_that_takes_too_much_time_ends_its_process_and_the_next_is_served(
     start: Callable[..., Group],
 ) -> None:
     group = start(seconds=0.02)
     pid = group.pid
     with pytest.raises(ImageTooLarge, match=r"takes longer than the limit of 0\.02 s") as caught:
-        group.processes.decode(large(), SPEC, LIMITS)
+        await group.result(large())
     assert caught.value.limit == 0.02
     assert gone(pid)
     assert (group.replaced("late"), group.replaced("died")) == (1, 0)
-    group.decode()
+    await group.decode()
     assert group.pid != pid
 
 
-def test_a_process_that_sleeps_is_ended_by_the_clock(start: Callable[..., Group]) -> None:
+async def test_a_process_that_sleeps_is_ended_by_the_clock(start: Callable[..., Group]) -> None:
     group = start(seconds=0.1)
-    group.decode()
+    await group.decode()
     os.kill(group.pid, signal.SIGSTOP)
     with pytest.raises(ImageTooLarge, match="takes longer"):
-        group.decode()
+        await group.decode()
     assert group.replaced("late") == 1
 
 
-def test_an_image_that_takes_more_memory_than_one_may_is_refused_and_the_next_is_served(
+async def test_the_clock_counts_from_the_present_image(start: Callable[..., Group]) -> None:
+    group = start(seconds=0.1)  # so one that sleeps has 2 s
+    for _ in range(6):
+        await group.decode()
+        await asyncio.sleep(0.5)
+    assert group.replaced("late") == 0
+
+
+async def test_an_image_that_takes_more_memory_than_one_may_is_refused_and_the_next_is_served(
     start: Callable[..., Group],
 ) -> None:
     group = start(memory_bytes=10_000_000)
     with pytest.raises((ImageTooLarge, UndecodableImage)):
-        group.processes.decode(large(), SPEC, LIMITS)
-    group.decode()
+        await group.result(large())
+    await group.decode()
 
 
-def test_a_process_that_died_while_idle_is_replaced_and_the_image_is_served(
-    start: Callable[..., Group],
-) -> None:
-    group = start()
-    group.decode()
+async def test_a_process_that_died_while_idle_is_replaced_and_the_image_is_served(group: Group) -> None:
+    await group.decode()
     pid = group.pid
     os.kill(pid, signal.SIGKILL)
-    until(lambda: gone(pid))
-    group.decode()
+    while not gone(pid):
+        time.sleep(0.01)  # the event loop learns nothing of it
+    await group.decode()
+    await until(lambda: group.replaced("died") == 1)
     assert group.pid != pid
-    assert group.replaced("died") == 1
 
 
-def test_an_image_whose_process_dies_is_an_error_and_the_next_is_served(start: Callable[..., Group]) -> None:
-    group = start()
-    group.decode()
+async def test_an_image_whose_process_dies_is_an_error_and_the_next_is_served(group: Group) -> None:
+    await group.decode()
     os.kill(group.pid, signal.SIGSTOP)
-    with ThreadPoolExecutor(1) as thread:
-        job = thread.submit(group.decode)
-        until(lambda: not group.processes._idle)
-        time.sleep(0.05)  # it waits for the answer; were it earlier, it would be replaced first
-        os.kill(group.pid, signal.SIGKILL)
-        with pytest.raises(UndecodableImage, match="the decoder ended at this image"):
-            job.result(60)
+    job = asyncio.create_task(group.decode())
+    await asyncio.sleep(0)  # it is asked; were it killed earlier, it would be replaced first
+    os.kill(group.pid, signal.SIGKILL)
+    with pytest.raises(UndecodableImage, match="the decoder ended at this image"):
+        await job
     assert group.replaced("died") == 1
-    group.decode()
+    await group.decode()
 
 
-def test_signals_of_the_terminal_and_of_a_supervisor_do_not_end_it(shared: Group) -> None:
-    shared.decode()
-    pid = shared.pid
+async def test_signals_of_the_terminal_and_of_a_supervisor_do_not_end_it(group: Group) -> None:
+    await group.decode()
+    pid = group.pid
     for signum in (signal.SIGINT, signal.SIGTERM):
         os.kill(pid, signum)
-    shared.decode()
-    assert shared.pid == pid
+    await group.decode()
+    assert group.pid == pid
 
 
-def test_a_decoder_has_no_secret_in_its_environment_and_may_be_killed_first(
+async def test_a_decoder_has_no_secret_in_its_environment_and_may_be_killed_first(
     start: Callable[..., Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("CLIPSERVE_TRITON_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     group = start(memory_bytes=10**8)
-    group.decode()
+    await group.decode()
     proc = Path(f"/proc/{group.pid}")
     environment = (proc / "environ").read_bytes()
     assert b"secret" not in environment
@@ -238,43 +280,41 @@ def test_a_decoder_has_no_secret_in_its_environment_and_may_be_killed_first(
     assert 228_000_000 < int(limit.split()[3]) < 500_000_000
 
 
-def test_several_are_used_at_the_same_time() -> None:
-    processes = DecoderProcesses(2, 10**9, 60, Metrics())
-    try:
-        with ThreadPoolExecutor(2) as threads:
-            jobs = [threads.submit(processes.decode, SMALL, SPEC, LIMITS) for _ in range(40)]
-            expected = decode_pixels(SMALL, SPEC, LIMITS)
-            assert all(np.array_equal(job.result(60), expected) for job in jobs)
-    finally:
-        processes.close()
+async def test_several_are_used_at_the_same_time(start: Callable[..., Group]) -> None:
+    group = start(most=2)
+    for _ in range(20):
+        await asyncio.gather(group.decode(), group.decode())
+    assert len(group.processes.all) == 2
 
 
-def test_the_end_waits_for_none_of_them(start: Callable[..., Group]) -> None:
-    group = start()
-    group.decode()
+async def test_the_end_waits_for_none_of_them(group: Group) -> None:
+    await group.decode()
     pid = group.pid
     os.kill(pid, signal.SIGSTOP)
-    with ThreadPoolExecutor(1) as thread:
-        job = thread.submit(group.decode)
-        until(lambda: not group.processes._idle)
-        group.processes.close()
-        assert gone(pid)
-        with pytest.raises(ClipError):
-            job.result(60)
-    assert all(gone(each._popen.pid) for each in group.processes._all)
+    job = asyncio.create_task(group.decode())
+    await asyncio.sleep(0)
+    group.processes.close()
+    assert gone(pid)
+    for waits in (job, group.decode()):
+        with pytest.raises(BackendUnavailable, match="shutting down"):
+            await waits
+    assert not group.processes.all
 
 
 def test_decoders_end_with_the_service_even_if_that_is_killed() -> None:
     script = """
-import os, signal
+import asyncio, os, signal
+from clipserve.application.decoder_process import DecoderOptions
 from clipserve.application.decoder_processes import DecoderProcesses
 from clipserve.telemetry.metrics import Metrics
-processes = DecoderProcesses(2, 10**9, 60, Metrics())
-for process in processes._all:
-    process.wait_ready()
-    print(process._popen.pid)
-os.sys.stdout.flush()
-os.kill(os.getpid(), signal.SIGKILL)
+async def main():
+    processes = DecoderProcesses(2, DecoderOptions(10**9, 60), Metrics())
+    while not all(process.ready for process in processes.all):
+        await asyncio.sleep(0.01)
+    for process in processes.all:
+        print(process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300
@@ -282,7 +322,13 @@ os.kill(os.getpid(), signal.SIGKILL)
     pids = [int(pid) for pid in done.stdout.split()]
     assert (len(pids), done.returncode) == (2, -signal.SIGKILL)
     for pid in pids:
-        until(lambda pid=pid: gone(pid))  # type: ignore[misc]
+        while not gone(pid):
+            time.sleep(0.01)
+
+
+async def test_a_decoder_that_cannot_be_started_is_told(start: Callable[..., Group]) -> None:
+    with pytest.raises(BackendUnavailable, match="could not be started"):
+        start(command=("/no/such/python",))
 
 
 @pytest.mark.parametrize(
@@ -290,30 +336,52 @@ os.kill(os.getpid(), signal.SIGKILL)
     [
         ("pass", BackendUnavailable),
         ("answer(b'?')", BackendUnavailable),
-        ("answer(b'!' + struct.pack('!BI', 0, 7) + bytes(7))", UndecodableImage),
-        ("answer(b'!' + struct.pack('!BI', 7, 3072) + bytes(3072))", UndecodableImage),
-        ("answer(b'!' + struct.pack('!BI', 1, 10**9))", UndecodableImage),
-        ("answer(b'!' + struct.pack('!BIQQ', 2, 16, 9, 9))", UndecodableImage),
-        ("answer(b'!' + struct.pack('!BI', 1, 2) + b'[]')", UndecodableImage),
-        ("""answer(b'!' + struct.pack('!BI', 1, 16) + b'{"code": "evil"}')""", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 0, 7))", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 0, 10**9))", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 7, 3072))", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 1, 10**9))", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 2, 16))", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 1, 2))", UndecodableImage),
+        ("answer(ready + struct.pack('!BI', 1, 16), b'{\"code\": \"evil\"}')", UndecodableImage),
+        ("answer(ready + ready)", UndecodableImage),
     ],
 )
-def test_what_a_process_that_was_taken_over_may_answer_is_an_error_of_its_image(
-    monkeypatch: pytest.MonkeyPatch, program: str, error: type[ClipError]
+async def test_what_a_process_that_was_taken_over_may_answer_is_an_error_of_its_image(
+    start: Callable[..., Group], program: str, error: type[ClipError]
 ) -> None:
+    group = taken_over(start, program)
+    with pytest.raises(error):
+        await group.decode()
+    assert group.replaced("died") >= 1
+
+
+async def test_a_process_that_was_taken_over_cannot_take_the_shared_memory_away(
+    start: Callable[..., Group],
+) -> None:
+    program = f"""
+for size in (0, 10**9):
+    try:
+        os.ftruncate(int(sys.argv[2]), size)
+    except PermissionError:
+        continue
+    raise SystemExit("the size changed")
+answer(ready + struct.pack('!BI', 0, {3 * SPEC.size**2}), b'7')
+"""
+    pixels = await taken_over(start, program).result()
+    assert pixels[0, 0].tolist() == [ord("7"), 0, 0]
+
+
+def taken_over(start: Callable[..., Group], program: str) -> Group:
+    """A process that answers in the channel, and writes into the shared memory, what the program says."""
     script = f"""
-import socket, struct
-def answer(data):
+import mmap, os, socket, struct, sys
+ready = struct.pack('!BI', 3, 0)
+def answer(data, shared=b''):
+    memory = mmap.mmap(int(sys.argv[2]), 0)
+    memory[:] = shared.ljust(len(memory), b'\\0')
     with socket.socket(fileno=0) as connection:
         connection.sendall(data)
         while connection.recv(65536): pass
 {program}
 """
-    monkeypatch.setattr(decoder_processes, "_COMMAND", (sys.executable, "-c", script))
-    group = Group(seconds=60)
-    try:
-        with pytest.raises(error):
-            group.decode()
-        assert group.replaced("died") >= 1
-    finally:
-        group.processes.close()
+    return start(command=(sys.executable, "-c", script), image_bytes=1_000_000)

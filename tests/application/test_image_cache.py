@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipserve.application.decoding import DecodeLimits, Decoders
+from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
 from clipserve.application.encoder import ImageEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader, ImageLimits
@@ -29,7 +29,7 @@ class Counted:
     def __init__(self, folder: Path, cache_bytes: int) -> None:
         self.seen: list[bytes] = []
         executor, metrics, backend = ThreadPoolExecutor(1), Metrics(), FakeBackend(DIM, delay=0.01)
-        decoders = Decoders(executor, DecodeLimits(1, 10**9), metrics, self._decode)
+        decoders = Decoders(DecodeThreads(executor, self._decode), DecodeLimits(1, 10**9), metrics)
         self.backend = backend
         self._encoder = ImageEncoder(
             read_manifest(folder), backend, executor, decoders, ImageLimits(), metrics, cache_bytes

@@ -3,15 +3,18 @@
 It can be killed, unlike a thread, and a vulnerability of a decoder reaches only this process. So it imports only
 Pillow and code for images, holds no setting and no secret, and answers in bytes and JSON, which cannot run code.
 
-Standard input is a socket. One byte says that the process is ready. A question is the length of a task and that of
-an image, what was announced of the image (`clipserve.clip.announced`), then task and image; a task is JSON. An
-answer is a kind, a length and as many bytes: pixels, an error as JSON, or the header if nothing was announced.
+Standard input is a socket for messages of a fixed size; what they are about lies in a file in memory that the
+service shares with this process alone. An answer of the kind READY comes first. A question says how many bytes of a
+task and of an image, one behind the other, lie in the memory, and what was announced of the image
+(`clipserve.clip.announced`); a task is JSON. An answer says what lies there in their place, and how many bytes of
+it: pixels, an error as JSON, or the header if nothing was announced.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import mmap
 import os
 import signal
 import socket
@@ -29,27 +32,17 @@ from clipserve.turns import yield_to_event_loop
 QUESTION = struct.Struct("!IQQQ")  # bytes of the task, bytes of the image, its `ImageHeader`
 ANSWER = struct.Struct("!BI")  # kind, bytes
 HEADER = struct.Struct("!QQ")  # an `ImageHeader`
-PIXELS, ERROR, READ = 0, 1, 2
+PIXELS, ERROR, READ, READY = range(4)
 NOTHING = ImageHeader(0, 0)  # announced: only read the header
-READY = b"!"
 # In addition to the memory of images: Python, and memory that malloc keeps between images.
 _SPARE_BYTES = 128_000_000
+_KEPT_BYTES = 1 << 20
 
 
-def receive(connection: socket.socket, size: int) -> bytearray:
-    """Receive exactly so many bytes.
-
-    Raises:
-        EOFError: the other side has closed the socket.
-    """
-    received = bytearray(size)
-    rest = memoryview(received)
-    while rest:
-        count = connection.recv_into(rest)
-        if not count:
-            raise EOFError
-        rest = rest[count:]
-    return received
+def give_back(memory: mmap.mmap, size: int) -> None:
+    """Empty shared memory, of which so many bytes were written, but for a first part that the next image reuses."""
+    if size > _KEPT_BYTES and sys.platform == "linux":
+        memory.madvise(mmap.MADV_REMOVE, _KEPT_BYTES)
 
 
 @functools.lru_cache
@@ -92,20 +85,23 @@ def _confine(memory_bytes: int) -> None:
     yield_to_event_loop()
 
 
-def main(memory_bytes: int) -> None:
-    """Answer until the service closes its end of the socket."""
+def main(memory_bytes: int, shared: int) -> None:
+    """Answer until the service closes its end of the socket. `shared`: the descriptor of the shared memory."""
     configure_pillow()
-    _confine(memory_bytes)
-    with socket.socket(fileno=os.dup(0)) as connection, suppress(EOFError, ConnectionError):
-        connection.sendall(READY)
-        while True:
-            *sizes, pixels, decode_bytes = QUESTION.unpack(receive(connection, QUESTION.size))
-            task, image = (bytes(receive(connection, size)) for size in sizes)
-            kind, content = _answer(task, image, ImageHeader(pixels, decode_bytes))
-            del image
-            connection.sendall(ANSWER.pack(kind, len(content)))
-            connection.sendall(content)
+    with mmap.mmap(shared, 0) as memory, socket.socket(fileno=os.dup(0)) as connection:
+        _confine(memory_bytes)
+        with suppress(ConnectionError):
+            connection.sendall(ANSWER.pack(READY, 0))
+            while question := connection.recv(QUESTION.size, socket.MSG_WAITALL):
+                task_bytes, image_bytes, *announced = QUESTION.unpack(question)
+                end = task_bytes + image_bytes
+                task, image = memory[:task_bytes], memory[task_bytes:end]
+                give_back(memory, end)
+                kind, content = _answer(task, image, ImageHeader(*announced))
+                del image
+                memory[: len(content)] = content
+                connection.sendall(ANSWER.pack(kind, len(content)))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

@@ -13,8 +13,15 @@ from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import LABEL_CACHE_BYTES, Classifiers
+from clipserve.application.decoder_process import DecoderOptions
 from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.application.decoding import DECODE_SECONDS, Decode, DecodeLimits, Decoders, ReadHeader
+from clipserve.application.decoding import (
+    DECODE_SECONDS,
+    DecodeLimits,
+    DecodePlace,
+    Decoders,
+    DecodeThreads,
+)
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -28,7 +35,7 @@ from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.application.taking_turns import TurnQueue
 from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve.clip.images import ImageLimits, decode_pixels, read_header
+from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import DaemonExecutor, SideThread, together
@@ -136,16 +143,18 @@ def _models(
     metrics: Metrics,
 ) -> dict[Path, ServedModel]:
     """The models by folder, not started. They share the decoders."""
-    threads = settings.decode_threads or usable_cores()
-    decoding = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
-    decode: Decode = decode_pixels
-    read: ReadHeader = read_header
-    most = DecodeLimits(threads, settings.decode_memory_bytes, limits.decode_seconds)
+    places = settings.decode_threads or usable_cores()
+    # With processes, one thread computes the keys of caches.
+    threads = DaemonExecutor(1 if settings.decode_processes else places, "decode", yield_to_event_loop)
+    stack.enter_context(threads)
+    place: DecodePlace = DecodeThreads(threads)
+    most = DecodeLimits(places, settings.decode_memory_bytes, limits.decode_seconds)
     if settings.decode_processes:  # which have a timeout of their own
-        processes = DecoderProcesses(threads, most.memory_bytes, limits.decode_seconds, metrics)
-        stack.enter_context(closing(processes))
-        decode, read, most = processes.decode, processes.read_header, replace(most, seconds=None)
-    decoders = Decoders(decoding, most, metrics, decode, read)
+        image_bytes = max(DecoderOptions.image_bytes, settings.max_body_bytes)
+        options = DecoderOptions(most.memory_bytes, limits.decode_seconds, image_bytes)
+        place = stack.enter_context(closing(DecoderProcesses(places, options, metrics)))
+        most = replace(most, seconds=None)
+    decoders = Decoders(place, most, metrics)
     models: dict[Path, ServedModel] = {}
     for folder in settings.models:
         manifest = read_manifest(folder)
@@ -153,7 +162,7 @@ def _models(
         backend = open_backend(folder, manifest, chosen, metrics)
         stack.push_async_callback(backend.aclose)
         image_limits, cache_bytes = chosen.image_limits(limits.images), chosen.image_cache_bytes
-        images = ImageEncoder(manifest, backend, decoding, decoders, image_limits, metrics, cache_bytes)
+        images = ImageEncoder(manifest, backend, threads, decoders, image_limits, metrics, cache_bytes)
         texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
         classifiers = Classifiers(texts, manifest.scoring, limits.label_cache_bytes, metrics)
         admission = Admission(chosen.max_queue_seconds, metrics)
