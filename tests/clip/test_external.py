@@ -6,9 +6,11 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
+from onnx import TensorProto, helper
 
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.external import external_files
@@ -19,32 +21,20 @@ WEIGHTS = np.arange(4, dtype=np.float32).tobytes()
 OUTSIDE = ["../secret", "link", "folder/secret", "sub/../../secret"]
 
 
-def varint(number: int) -> bytes:
-    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
-
-
-def field(number: int, value: int | str | bytes) -> bytes:
-    """A field of a protocol buffer."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def tensor(location: str) -> bytes:
+def tensor(location: str) -> TensorProto:
     """Four numbers, which are in another file."""
-    entries = {"location": location, "offset": "0", "length": "16"}
-    data = b"".join(field(13, field(1, key) + field(2, value)) for key, value in entries.items())
-    return field(1, 4) + field(2, 1) + field(8, "w") + data + field(14, 1)
+    made = TensorProto(dims=[4], data_type=TensorProto.FLOAT, name="w", data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, "offset": "0", "length": "16"}.items():
+        made.external_data.add(key=key, value=value)
+    return made
 
 
 def addition(location: str) -> bytes:
     """A graph that adds the weights in a file to its input."""
-    node = field(1, "w") + field(1, "x") + field(2, "y") + field(4, "Add")
-    kind = field(2, field(1, field(1, 1) + field(2, field(1, field(1, 4)))))
-    graph = field(1, node) + field(2, "g") + field(5, tensor(location))
-    graph += field(11, field(1, "x") + kind) + field(12, field(1, "y") + kind)
-    return field(1, 8) + field(8, field(2, 17)) + field(7, graph)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["w", "x"], ["y"])], "g", [x], [y], [tensor(location)])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(made.SerializeToString())
 
 
 @pytest.fixture
@@ -81,15 +71,21 @@ def test_the_engines_read_no_weights_from_outside_of_the_folder(folder: Path, ru
 
 
 def test_the_names_are_found_wherever_a_graph_may_hold_a_tensor(tmp_path: Path) -> None:
-    graph = field(5, tensor("initializer")) + field(
-        15, field(1, tensor("values")) + field(2, tensor("indices"))
+    attribute = onnx.AttributeProto(
+        t=tensor("constant"),
+        tensors=[tensor("one of several")],
+        g=onnx.GraphProto(initializer=[tensor("branch")]),
+        sparse_tensors=[onnx.SparseTensorProto(values=tensor("sparse"))],
     )
-    attributes = field(5, tensor("constant")) + field(10, tensor("one of several"))
-    attributes += field(6, field(5, tensor("branch"))) + field(22, field(1, tensor("sparse")))
-    graph += field(1, field(5, attributes))
-    function = field(25, field(7, field(5, field(5, tensor("function")))))
+    graph = onnx.GraphProto(
+        initializer=[tensor("initializer")],
+        sparse_initializer=[onnx.SparseTensorProto(values=tensor("values"), indices=tensor("indices"))],
+        node=[onnx.NodeProto(attribute=[attribute])],
+    )
+    of_function = onnx.NodeProto(attribute=[onnx.AttributeProto(t=tensor("function"))])
+    model = onnx.ModelProto(graph=graph, functions=[onnx.FunctionProto(node=[of_function])])
     path = tmp_path / "graph.onnx"
-    path.write_bytes(field(1, 8) + field(7, graph) + function)
+    path.write_bytes(model.SerializeToString())
     expected = "initializer,values,indices,constant,one of several,branch,sparse,function"
     assert external_files(path) == set(expected.split(","))
 
