@@ -298,3 +298,10 @@ def test_the_command_writes_a_repository(tmp_path: Path) -> None:
 def test_fp32_on_a_gpu_is_written_with_a_warning_of_what_it_costs(tmp_path: Path) -> None:
     result = ask("triton", str(DEMO), "--out", str(tmp_path))
     assert (result.returncode, "fp16 variant" in result.stderr) == (0, True)
+
+
+def test_without_plans_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt")
+    assert result.returncode == 1
+    assert "image.plan is not there" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
