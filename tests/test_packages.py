@@ -72,15 +72,6 @@ def test_modules_that_need_no_test_tools_start_without_them() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-def test_the_onnxruntime_for_gpus_is_pinned_below_a_release_that_nobody_has_checked() -> None:
-    project = tomllib.loads((ROOT / "service/pyproject.toml").read_text("utf-8"))["project"]
-    _, requirement = map(Requirement, project["optional-dependencies"]["gpu"])
-    assert [each.operator for each in requirement.specifier if each.operator.startswith("<")] == ["<"]
-    pins = (ROOT / "requirements/service-gpu.txt").read_text("utf-8")
-    (version,) = re.findall(r"^onnxruntime-gpu==(\S+)", pins, re.MULTILINE)
-    assert version in requirement.specifier
-
-
 def test_the_stubs_of_the_contract_run_with_the_lowest_versions_that_are_allowed() -> None:
     """They refuse older ones than those that they were made with."""
     project = tomllib.loads((ROOT / "service/pyproject.toml").read_text("utf-8"))["project"]

@@ -59,9 +59,3 @@ def test_dependabot_looks_where_there_is_something() -> None:
     }
     for each in load(ROOT / ".github/dependabot.yml")["updates"]:
         assert (ROOT / each["directory"].strip("/") / manifests[each["package-ecosystem"]]).exists(), each
-
-
-def test_a_bug_comes_with_what_doctor_says() -> None:
-    form = load(ROOT / ".github/ISSUE_TEMPLATE/bug.yml")["body"]
-    required = [each["attributes"]["label"] for each in form if each.get("validations", {}).get("required")]
-    assert "The output of `clipserve doctor`" in required

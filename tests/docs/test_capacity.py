@@ -104,12 +104,6 @@ def test_the_page_states_the_figures_that_the_table_is_calculated_from() -> None
     assert f"{USED} / {loop / 1000:g} = {USED * 1000 / loop:.0f}" in PAGE
 
 
-def test_the_limit_is_the_cpu_for_the_smallest_model_and_the_gpu_for_large_ones() -> None:
-    limits = {name: row(name).split(" | ")[-1].removesuffix(" |") for name in DIMENSIONS}
-    assert limits["ViT-B/32"] == "the CPU"
-    assert {limits["ViT-L/14@336"], limits["SO400M/14 SigLIP@384"]} == {"the GPU"}
-
-
 def test_four_gateways_of_three_cores_serve_what_the_page_on_kubernetes_says() -> None:
     loop, photo = milliseconds()
     served = 1000 * min(4 * 3 * USED / photo, 4 * USED / loop)

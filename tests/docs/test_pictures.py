@@ -6,8 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.docs.markdown import ROOT, documents, links
-from tests.docs.pictures.floors import floors
+from tests.docs.markdown import documents, links
 from tests.docs.pictures.pictures import FOLDER, PICTURES
 
 
@@ -46,10 +45,3 @@ def test_nothing_is_drawn_outside_of_a_picture() -> None:
             assert y + h <= height
         for line in root.iter("{http://www.w3.org/2000/svg}text"):
             assert 0 <= float(line.attrib["y"]) <= height
-
-
-def test_the_floors_are_the_rows_of_the_table() -> None:
-    found = floors((ROOT / "ARCHITECTURE.md").read_text())
-    assert [floor.name for floor in found][-1] == "beside all"
-    assert "engine/" in next(floor.files for floor in found if floor.name == "engine")
-    assert all(floor.files and floor.knows for floor in found)

@@ -111,9 +111,8 @@ def test_bodies_take_what_the_budget_has_and_ten_bodies_for_their_parsing(
     head += f"Content-Length: {len(content)}\r\n\r\n"
     measured.restart()
     clients = [measured.connect(head.encode() + content[:-1]) for _ in range(IN_FLIGHT // BODY)]
-    for _ in range(40):  # until nearly all has been read
-        if measured.grown() > IN_FLIGHT * 0.8:
-            break
+    until = time.monotonic() + 30
+    while measured.grown() < IN_FLIGHT * 0.8 and time.monotonic() < until:  # not nearly all has been read
         time.sleep(0.05)
     for client in clients:
         client.sendall(content[-1:])
@@ -133,7 +132,10 @@ def grown_by_connections(process: Process) -> int:
     measured = Measured(process)
     begun = b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x: " + b"y" * (HEADERS - 1_000)
     clients = [measured.connect(begun) for _ in range(CONNECTIONS - 10)]
-    time.sleep(0.5)
+    until = time.monotonic() + 30
+    while measured.grown() < CONNECTIONS * HEADERS * 0.9 and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)  # for what is more than should be
     grown = measured.grown()
     for client in clients:
         client.close()

@@ -92,15 +92,6 @@ def test_what_the_service_cannot_start_with_is_said_in_a_line(
     assert said in log
 
 
-def test_a_taken_port_is_said() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        status, log = failed_start(port=taken.getsockname()[1])
-    assert status != 0
-    assert "address already in use" in log
-
-
 def test_a_taken_operations_port_is_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from loadtests.closed_loop import calls_per_second
-from loadtests.gpu import command, encoders, inputs
+from loadtests.gpu import encoders, inputs
 from loadtests.gpu.encoders import Encoder, Variant, cosines, judged
 from loadtests.gpu.findings import Findings, Line, at_least
 from loadtests.gpu.inputs import Case
@@ -169,35 +169,6 @@ def test_what_was_measured_before_a_part_failed_or_the_run_was_killed_is_in_the_
         findings.add_each(measuring())
     kept = json.loads(findings.path.read_text())
     assert [line["passed"] for line in kept["lines"]] == [True, False]
-
-
-def test_the_most_valuable_part_comes_first_and_one_that_fails_ends_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = list[str]()
-
-    def part(name: str) -> Callable[..., None]:
-        def measure(_: Findings, variant: Variant, *__: object) -> None:
-            done.append(f"{name} {variant.precision}")
-            if name in ("vectors", "service"):
-                raise RuntimeError(name)
-
-        return measure
-
-    for name in ("vectors", "rates"):
-        monkeypatch.setattr(f"loadtests.gpu.encoders.{name}", part(name))
-    monkeypatch.setattr("loadtests.gpu.service.measured", part("service"))
-    monkeypatch.setattr(
-        command, "cases", lambda *_: [Case("image", "image.onnx", {}, np.zeros(0, np.float32), None)]
-    )
-    findings = Findings(tmp_path / "check.json")
-    variants = [Variant(precision, DEMO, cuda=False) for precision in ("fp32", "fp16")]
-    command._in_process(findings, variants, Plan([1], 0.0, 1, 1))
-    order = ("vectors", "service", "rates")
-    assert done == [f"{name} {precision}" for name in order for precision in ("fp32", "fp16")]
-    assert [line.value for line in findings.failed] == [
-        f"RuntimeError: {name}" for name in order[:2] for _ in "12"
-    ]
 
 
 def test_on_a_gpu_a_rate_holds_or_refutes_what_the_document_says(

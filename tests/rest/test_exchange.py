@@ -122,24 +122,21 @@ async def test_a_refusal_may_be_held_back_and_those_of_others_are_not() -> None:
 # The request's id.
 
 
-@pytest.mark.parametrize("given", ["a", "A.b_c-9", "x" * 64])
-async def test_a_request_id_that_is_a_plain_word_of_64_characters_at_most_is_kept(
-    running: Running, given: str
-) -> None:
-    assert (await posted(running, x_request_id=given)).headers["x-request-id"] == given
-    refused = await posted(running, b"{", x_request_id=given)
-    assert refused.headers["x-request-id"] == refused.json()["request_id"] == given
+async def test_a_request_id_that_is_a_plain_word_of_64_characters_at_most_is_kept(running: Running) -> None:
+    for given in ("a", "A.b_c-9", "x" * 64):
+        assert (await posted(running, x_request_id=given)).headers["x-request-id"] == given
+        refused = await posted(running, b"{", x_request_id=given)
+        assert refused.headers["x-request-id"] == refused.json()["request_id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "<a>", "a,b", "a/b", "é".encode().decode("latin-1")])
-async def test_another_request_id_is_replaced_by_a_new_one(running: Running, given: str) -> None:
-    headers = [(b"content-type", b"application/json"), (b"x-request-id", given.encode("latin-1"))]
-    answers = [
-        await running.client.post("/embed", content=b'{"texts": ["a"]}', headers=headers) for _ in range(2)
-    ]
-    ids = [answer.headers["x-request-id"] for answer in answers]
-    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
-    assert ids[0] != ids[1]
+async def test_another_request_id_is_replaced_by_a_new_one(running: Running) -> None:
+    ids = set[str]()
+    for given in (b"", b"x" * 65, b"a b", b"<a>", b"a,b", b"a/b", "é".encode()):
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", given)]
+        answer = await running.client.post("/embed", content=b'{"texts": ["a"]}', headers=headers)
+        ids.add(answer.headers["x-request-id"])
+        assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids), given
+    assert len(ids) == 7
 
 
 async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None:

@@ -13,7 +13,7 @@ from types import CoroutineType, FrameType
 import pytest
 
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.errors import BackendFailed, BackendUnavailable
+from clipserve.errors import BackendFailed
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
 from tests.support import DIM, Running, eventually, form, png, serving
@@ -119,7 +119,7 @@ def bare(backend: Backend) -> Backend:
 
 @pytest.mark.parametrize("wrap", [bare, batched])
 @pytest.mark.parametrize("ask", [embeds, embeds_images, classifies, leaves])
-@pytest.mark.parametrize("error", [BackendFailed("x"), BackendUnavailable("x"), RuntimeError("x"), None])
+@pytest.mark.parametrize("error", [BackendFailed("x"), RuntimeError("x"), None])
 async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
     toy: Path,
     no_collector: None,

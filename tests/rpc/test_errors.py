@@ -16,8 +16,8 @@ from clipserve.errors import ClipError, Overloaded, RateLimited, TextTooLong
 from clipserve.rest.errors import kinds
 from clipserve.rpc.errors import STATUS, failure_of, status_of
 from loadtests.fake_backend import FakeBackend
-from tests.rpc.client import Client, Refused, client_of
-from tests.support import CONTEXT, DIM, Running, serving
+from tests.rpc.client import Refused, client_of
+from tests.support import DIM, serving
 
 RETRIED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
@@ -58,16 +58,6 @@ def test_an_overloaded_service_says_when_to_come_back(kind: type[Overloaded]) ->
     retry = error_details_pb2.RetryInfo()
     assert status_pb2.Status.FromString(failure.details).details[2].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 1_250
-
-
-async def test_the_error_of_a_call_is_that_of_rest(running: Running, client: Client) -> None:
-    text = "x" * CONTEXT
-    with pytest.raises(Refused) as caught:
-        await client.call("Embed", texts=["a", text], metadata=[("x-request-id", "abc-1")])
-    refused = caught.value
-    assert (refused.status, refused.request_id) == (grpc.StatusCode.INVALID_ARGUMENT, "abc-1")
-    problem = (await running.client.post("/embed", json={"texts": ["a", text]})).json()
-    assert refused.fields == {name: problem[name] for name in ("code", "detail", "limit", "actual", "index")}
 
 
 class Failing(FakeBackend):

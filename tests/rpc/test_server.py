@@ -143,3 +143,9 @@ async def test_rest_and_grpc_share_the_bytes_in_flight(toy: Path) -> None:
             await client.call("Embed", images=[image])
         assert caught.value.fields["code"] == "overloaded"
         assert (await running.embed(image)).json()["code"] == "overloaded"
+
+
+async def test_a_large_answer_is_given_whole(client: Client) -> None:
+    labels = [f"{number:04}" for number in range(1_000)]
+    answer = await client.call("Classify", images=[png(seed, (4, 4)) for seed in range(32)], labels=labels)
+    assert [len(result["labels"]) for result in answer["results"]] == [1_000] * 32
