@@ -8,7 +8,7 @@ STUBS ?= service
 PIP := -m pip install --quiet --disable-pip-version-check
 # $(call install,ENVIRONMENT): pip, or several times as fast: UV=uv make ...
 install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python $(PIP) --no-compile)
-# This checkout, as the packages clipserve and clipserve-models: edits need no new installation.
+# This checkout, as the packages clipserve-core and clipserve-models: edits need no new installation.
 EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
@@ -44,8 +44,8 @@ test-slow: .venv/dev.stamp ## the tests with the needs of `make test` that take 
 BOUNDS := lowest-direct
 test-bounds: ## the fast tests with the lowest versions that the pyproject.toml files allow, or BOUNDS=highest (needs uv), in .venv-bounds
 	$(or $(UV),uv) venv --quiet --clear --python $(PYTHON) .venv-bounds
-	$(or $(UV),uv) pip compile --quiet --python .venv-bounds --resolution $(BOUNDS) --extra cpu --extra heif --extra mcp --extra openvino --extra parquet --extra tracing --extra video \
-	  --no-emit-package clipserve --no-emit-package clipserve-models service/pyproject.toml models/pyproject.toml -o .venv-bounds/bounds.txt
+	$(or $(UV),uv) pip compile --quiet --python .venv-bounds --resolution $(BOUNDS) --extra server --extra cpu --extra heif --extra mcp --extra openvino --extra parquet --extra tracing --extra video \
+	  --no-emit-package clipserve-core --no-emit-package clipserve-models service/pyproject.toml models/pyproject.toml -o .venv-bounds/bounds.txt
 	$(or $(UV),uv) pip install --quiet --python .venv-bounds --group dev --group build -r .venv-bounds/bounds.txt
 	$(or $(UV),uv) pip install --quiet --python .venv-bounds $(EDITABLE)
 	.venv-bounds/bin/python -m pytest -n 4 --dist worksteal -m '$(FAST)$(PART)' $(ARGS)
@@ -110,14 +110,16 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 	done
 	$(BIN)/python -m pytest -n 2 $(SLOWEST) tests/external/deploy
 
-dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
+dist: .dist-tools/stamp ## wheels and sdists of the four distributions, checked, in dist/
 	rm -rf dist
-	.dist-tools/bin/python -m build --no-isolation --outdir dist service
+	for folder in service models packages/clipserve packages/clipserve-gpu; do \
+	  .dist-tools/bin/python -m build --no-isolation --outdir dist $$folder || exit; \
+	done
 	@# The name of the wheel says on which systems its extension runs. This fails if nothing was compiled.
-	PATH=.dist-tools/bin:$$PATH auditwheel repair --wheel-dir dist dist/clipserve-*-linux_*.whl && rm dist/clipserve-*-linux_*.whl
-	.dist-tools/bin/python -m build --no-isolation --outdir dist models
+	PATH=.dist-tools/bin:$$PATH auditwheel repair --wheel-dir dist dist/clipserve_core-*-linux_*.whl && rm dist/clipserve_core-*-linux_*.whl
+	.dist-tools/bin/abi3audit --strict dist/clipserve_core-*.whl
 	.dist-tools/bin/twine check --strict dist/*
-	.dist-tools/bin/check-wheel-contents dist
+	.dist-tools/bin/check-wheel-contents dist/clipserve_core-*.whl dist/clipserve_models-*.whl # the others are empty
 
 model: .venv-export/export.stamp ## export a model into the cache: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
@@ -137,7 +139,7 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 	@exec deploy/triton/local.sh serve .triton/models
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	--no-emit-index-url --no-emit-package clipserve --no-emit-package clipserve-models
+	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
 docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC, commands, settings and metrics, pictures, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
@@ -152,14 +154,14 @@ site: .site-tools/stamp .venv/dev.stamp ## build the documents as a site, in .si
 	$(BIN)/python -m pytest -q tests/external/site
 
 lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS="--upgrade" takes new versions
-	$(LOCK) $(ARGS) service/pyproject.toml --extra cpu -o requirements/service.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra heif -c requirements/service.txt -o requirements/heif.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra video -c requirements/service.txt -o requirements/video.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra mcp -c requirements/tracing.txt -o requirements/mcp.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra cpu -o requirements/service.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra openvino -c requirements/service.txt -o requirements/openvino.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra heif -c requirements/service.txt -o requirements/heif.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra video -c requirements/service.txt -o requirements/video.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra mcp -c requirements/tracing.txt -o requirements/mcp.txt
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -c requirements/heif.txt -c requirements/mcp.txt -c requirements/video.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) models/pyproject.toml --extra export --overrides requirements/not-in-export.txt -c requirements/dev.txt -o requirements/export.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt

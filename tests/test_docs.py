@@ -181,8 +181,8 @@ def test_lock_files_hold_no_addresses() -> None:
 @pytest.mark.parametrize(
     ("lock", "lists"),
     [
-        ("service", ["dependencies", "cpu"]),
-        ("service-gpu", ["dependencies", "gpu"]),
+        ("service", ["dependencies", "server", "cpu"]),
+        ("service-gpu", ["dependencies", "server", "gpu"]),
         ("openvino", ["openvino"]),
         ("dev", ["dev"]),
         ("site", ["site"]),
@@ -203,17 +203,20 @@ def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -
         asked = Requirement(line)
         if asked.name == "clipserve-models":  # of this checkout: not pinned, and its dependencies are
             own = {canonicalize_name(Requirement(each).name) for each in MODELS["project"]["dependencies"]}
-            assert own - {"clipserve"} <= pins.keys(), "run make lock"
+            assert own - {"clipserve-core"} <= pins.keys(), "run make lock"
             continue
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), f"{line}: run make lock"
 
 
-def test_both_distributions_have_one_version() -> None:
+def test_all_distributions_have_one_version() -> None:
     assert clipserve.__version__ == clipserve_models.__version__
     own = f"=={clipserve.__version__}"
-    assert f"clipserve{own}" in MODELS["project"]["dependencies"]
-    for extra in ("cpu", "gpu"):
+    assert f"clipserve-core[server]{own}" in MODELS["project"]["dependencies"]
+    for extra, name in (("cpu", "clipserve"), ("gpu", "clipserve-gpu")):
         assert f"clipserve-models{own}" in SERVICE["project"]["optional-dependencies"][extra]
+        project = tomllib.loads((ROOT / f"packages/{name}/pyproject.toml").read_text())["project"]
+        assert project["version"] == clipserve.__version__
+        assert project["dependencies"] == [f"clipserve-core[server,{extra}]{own}"]
 
 
 def test_both_distributions_have_the_licence_of_the_repository() -> None:

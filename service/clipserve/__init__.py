@@ -17,4 +17,10 @@ def __getattr__(name: str) -> object:
     """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clipserve.client.{_HOMES[name]}"), name)
+    try:
+        home = importlib.import_module(f"clipserve.client.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        if name == "Clip":
+            error.add_note("For clipserve.Clip: pip install clipserve, or with an NVIDIA GPU clipserve-gpu.")
+        raise
+    return getattr(home, name)

@@ -21,7 +21,12 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit(
+        "only the Python client is installed: pip install clipserve, or with an NVIDIA GPU clipserve-gpu"
+    )
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 

@@ -61,7 +61,7 @@ def test_what_to_do_names_the_packages_and_the_driver() -> None:
     def told(found: str) -> str:
         return str(getattr(why_not(REASONS[found]), "do", ""))
 
-    assert "clipserve[gpu]" in told("this onnxruntime has no CUDA provider")
+    assert "clipserve-gpu" in told("this onnxruntime has no CUDA provider")
     assert "580 or later" in told("the driver runs CUDA up to 12.4, and this onnxruntime is built for 13.0")
     assert "NVIDIA_DRIVER_CAPABILITIES" in told("the driver gives no GPU: cuInit gives error 803")
 
@@ -86,7 +86,7 @@ def test_auto_warns_once_of_a_gpu_that_it_cannot_use(written: io.StringIO) -> No
     (line,) = map(json.loads, written.getvalue().splitlines())
     assert (line["event"], line["level"], line["gpu"]) == ("gpu_not_used", "warning", "NVIDIA H100, 80 GiB")
     assert line["reason"] == "this onnxruntime has no CUDA provider"
-    assert "'clipserve[gpu]'; or set CLIPSERVE_DEVICE=cpu" in line["do"]
+    assert "clipserve-gpu; or set CLIPSERVE_DEVICE=cpu" in line["do"]
 
 
 def test_auto_says_nothing_where_there_is_no_gpu(written: io.StringIO) -> None:

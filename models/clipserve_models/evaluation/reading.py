@@ -57,7 +57,7 @@ def _parquet(file: Path, _: Collection[str]) -> Iterator[Item]:
     try:
         from pyarrow import parquet
     except ModuleNotFoundError:
-        raise ModelsError(f"{file}: to read Parquet, pip install 'clipserve[parquet]'.") from None
+        raise ModelsError(f"{file}: to read Parquet, pip install 'clipserve-core[parquet]'.") from None
     row = 0
     with parquet.ParquetFile(file) as opened:
         for batch in opened.iter_batches(_ROWS):

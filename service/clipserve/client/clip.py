@@ -13,7 +13,7 @@ from clipserve.settings import Settings
 
 
 class Clip(Blocking):
-    """A model in this process, without a server. It needs an engine: `pip install 'clipserve[cpu]'`.
+    """A model in this process, without a server. It needs an engine: `pip install clipserve`.
 
     The same image gives the same bits on the same machine, whichever images share its call. Threads may share it.
 

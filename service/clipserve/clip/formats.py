@@ -22,7 +22,7 @@ FORMATS: dict[str, Callable[[bytes], bool]] = {
     "AVIF": _iso_brand(b"avif", b"avis"),
 }
 
-# The same, of a format whose decoder is a package of its own: that of `clipserve[heif]`.
+# The same, of a format whose decoder is a package of its own: that of `clipserve-core[heif]`.
 OPTIONAL = {"HEIC": _iso_brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")}
 
 # Formats that are never decoded, for the error.
@@ -48,7 +48,7 @@ def sniff(data: bytes, allowed: Collection[str]) -> str:
         if matches(head):
             if name in allowed:
                 return name
-            way = f" A server with clipserve[heif] accepts it if CLIPSERVE_IMAGE_FORMATS lists {name}."
+            way = f" A server with clipserve-core[heif] accepts it if CLIPSERVE_IMAGE_FORMATS lists {name}."
             raise UnsupportedFormat(
                 f"the image is {name}, which is not accepted. Send one of {', '.join(allowed)}."
                 f"{way if name in OPTIONAL else ''}"

@@ -34,7 +34,7 @@ def mcp(
         from clipserve.commands.agents import Photos, serve_http, serve_stdio  # of an extra
     except ImportError:
         fail(
-            "agents need the package mcp, which is not installed: pip install 'clipserve[mcp]'",
+            "agents need the package mcp, which is not installed: pip install 'clipserve-core[mcp]'",
             status=WRONG_USE,
         )
     folders = {each.resolve().name: each.resolve() for each in folder}

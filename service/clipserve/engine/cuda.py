@@ -31,7 +31,7 @@ PROVIDER_OPTIONS = {
     "do_copy_in_default_stream": "1",  # with 0 some models have data races, says onnxruntime
 }
 
-_PACKAGES = "pip uninstall onnxruntime, then pip install 'clipserve[gpu]'"
+_PACKAGES = "pip uninstall clipserve onnxruntime, then pip install clipserve-gpu"
 _OLDEST_DRIVER = {12: 525, 13: 580}  # NVIDIA's driver by the CUDA that it must run
 _OLDEST_CAPABILITY = {13: (7, 5)}  # GPUs that this CUDA has left behind are below it
 _TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # clipserve_models.cuda_trial makes it
@@ -104,7 +104,7 @@ def why_not(facts: CudaFacts) -> Reason | None:
     if facts.missing:
         return Reason(
             f"libraries of CUDA do not load: {'; '.join(facts.missing)}",
-            "pip install 'clipserve[gpu]', which has them",
+            "pip install clipserve-gpu, which has them",
         )
     if facts.trial is not None:
         return Reason(

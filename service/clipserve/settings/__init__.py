@@ -55,7 +55,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     otlp_endpoint: str | None = Field(
         None,
         description="URL of an OpenTelemetry collector, OTLP over HTTP: `http://collector:4318`; gets the spans of "
-        "requests whose `traceparent` says sampled; needs `clipserve[tracing]`",
+        "requests whose `traceparent` says sampled; needs `clipserve-core[tracing]`",
     )
     trace_ratio: float = Field(
         0.0, ge=0, le=1, description="share of the requests without `traceparent` that are traced"

@@ -199,7 +199,7 @@ class ModelSettings(BaseModel):
         if unknown := set(names) - set(known):
             raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(known)}")
         if "HEIC" in names and not find_spec("pillow_heif"):
-            raise ValueError("HEIC needs a decoder that is not installed: pip install 'clipserve[heif]'")
+            raise ValueError("HEIC needs a decoder that is not installed: pip install 'clipserve-core[heif]'")
         return names
 
 

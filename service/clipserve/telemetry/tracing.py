@@ -47,7 +47,7 @@ def tracing_to(endpoint: str | None, ratio: float, count: Count) -> Iterator[Tra
     except ImportError:
         raise TracingUnavailable(
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
-            "pip install 'clipserve[tracing]'"
+            "pip install 'clipserve-core[tracing]'"
         ) from None
     otlp = Otlp(exporter_to(endpoint), ratio, count)
     try:

@@ -124,7 +124,7 @@ def _remedy(name: str, settings: CacheSettings) -> str:
     if not settings.export:
         return f"CLIPSERVE_EXPORT=false forbids an export here; `clipserve models export {name}` does it"
     if not _can_export():
-        return 'install what exports it: pip install "clipserve[cpu]"'
+        return "install what exports it: pip install clipserve, or clipserve-gpu"
     makes = f"`clipserve models export {name}` makes it, as does a start of the service"
     if os.path.isdir(name):
         return makes

@@ -68,7 +68,7 @@ def test_a_driver_without_a_gpu_is_a_container_that_was_given_none(tmp_path: Pat
 def test_the_driver_names_the_gpu(with_gpu: Path) -> None:
     first, second = found(with_gpu, library=libcuda(with_gpu))
     assert first.found.startswith("NVIDIA H100 80GB HBM3, 80 GiB; onnxruntime")
-    assert "clipserve[gpu]" in str(second.do)
+    assert "clipserve-gpu" in str(second.do)
 
 
 @pytest.mark.parametrize("backend", ["triton", "openvino"])

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from email import message_from_bytes
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
 
+import clipserve
 from loadtests.process import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -62,20 +65,19 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
     (folder / "constraints.txt").write_text("\n".join(pins))
-    service, models = distributions(request.param)
     # Not compiled: most of what others bring is never imported here.
-    words = ("--no-compile", "-c", folder / "constraints.txt", f"{service}[cpu]", models)
+    words = ("--no-compile", "-c", folder / "constraints.txt", *distributions(request.param))
     pip(folder, "--python", folder / "venv/bin/python", "install", *words)
     (folder / "photos").mkdir()
     (folder / "photos/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     return Installed(folder / "venv", folder / "photos")
 
 
-def distributions(ending: str) -> tuple[Path, Path]:
-    """The distribution files of clipserve and of clipserve-models that end so."""
-    (service,) = DIST.glob(f"clipserve-*.{ending}")
-    (models,) = DIST.glob(f"clipserve_models-*.{ending}")
-    return service, models
+def distributions(
+    ending: str, names: Sequence[str] = ("clipserve", "clipserve_core", "clipserve_models")
+) -> list[Path]:
+    """The files of these distributions that end so."""
+    return [path for name in names for path in DIST.glob(f"{name}-*.{ending}")]
 
 
 def pip(folder: Path, *words: str | Path) -> None:
@@ -154,11 +156,61 @@ def test_a_program_embeds_and_classifies(installed: Installed, served: str, made
     assert (told.stdout, told.stderr) == ("(1, 384)\ncat\n", "")
 
 
+def test_the_code_alone_is_the_python_client(served: str, tmp_path: Path) -> None:
+    """Neither server nor engine; it prints the megabytes of the environment and the seconds of the import."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    pip(
+        tmp_path,
+        "--python",
+        tmp_path / "venv/bin/python",
+        "install",
+        *distributions("whl", ["clipserve_core"]),
+    )
+    client = Installed(tmp_path / "venv", ROOT / "docs")
+    program = (
+        "import sys, time\nbegun = time.process_time()\nimport clipserve\nclipserve.Client\n"
+        "print(round(time.process_time() - begun, 2), 's of CPU to import', file=sys.stderr)\n"
+        f"with clipserve.Client({served!r}) as clip:\n"
+        "    print(clip.classify(['cat.jpg'], ['cat', 'dog']).labels[0][0].label)\n"
+        "print(*{'fastapi', 'grpc', 'onnxruntime', 'PIL'} & sys.modules.keys())\nclipserve.Clip\n"
+    )
+    done = client.run("python", "-c", program)
+    assert done.stdout == "cat\n\n"
+    assert "pip install clipserve, or with an NVIDIA GPU clipserve-gpu" in done.stderr
+    command = client.run("clipserve")
+    assert (command.returncode, command.stdout) == (1, "")
+    assert command.stderr.startswith("only the Python client is installed: pip install clipserve")
+    size = sum(path.stat().st_size for path in client.environment.rglob("*") if path.is_file())
+    print(f"{size / 1e6:.0f} MB", done.stderr.splitlines()[0])
+
+
+def test_neither_of_the_two_brings_both_engines() -> None:
+    """onnxruntime and onnxruntime-gpu have the same files."""
+    core = metadata("clipserve_core")
+    assert "onnxruntime" not in {Requirement(line).name for line in core if "extra ==" not in line}
+    brought = {}
+    for name in ("clipserve", "clipserve_gpu"):
+        (asked,) = map(Requirement, metadata(name))
+        assert (asked.name, str(asked.specifier)) == ("clipserve-core", f"=={clipserve.__version__}")
+        environments: list[dict[str, str]] = [{"extra": extra} for extra in asked.extras]
+        every = [line for line in map(Requirement, core) if line.marker]
+        brought[name] = {line.name for line in every if any(map(line.marker.evaluate, environments))}  # type: ignore[union-attr]
+    assert brought["clipserve"] - brought["clipserve_gpu"] == {"onnxruntime"}
+    assert brought["clipserve_gpu"] - brought["clipserve"] == {"onnxruntime-gpu"}
+
+
+def metadata(name: str) -> list[str]:
+    """What a wheel requires."""
+    with ZipFile(*distributions("whl", [name])) as archive:
+        (path,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        return message_from_bytes(archive.read(path)).get_all("Requires-Dist", [])
+
+
 def test_the_wheel_has_every_file_of_the_package_and_the_extension() -> None:
     package = ROOT / "service/clipserve"
     files = {path.relative_to(ROOT / "service") for path in package.rglob("*.*")}
     expected = {str(path) for path in files if path.suffix not in (".c", ".pyc", ".so")}
-    with ZipFile(distributions("whl")[0]) as archive:
+    with ZipFile(*distributions("whl", ["clipserve_core"])) as archive:
         packed = {name for name in archive.namelist() if name.startswith("clipserve/") and Path(name).suffix}
     assert packed == expected | {"clipserve/clip/_resample.abi3.so"}
 

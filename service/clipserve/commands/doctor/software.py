@@ -54,7 +54,8 @@ def packages(_: Context) -> Iterator[Finding]:
     if {"onnxruntime", "onnxruntime-gpu"} <= versions.keys():
         yield problem(
             "onnxruntime and onnxruntime-gpu are both installed: they overwrite each other's files",
-            "uninstall both, then pip install 'clipserve[cpu]' or 'clipserve[gpu]'",
+            "pip uninstall clipserve clipserve-gpu onnxruntime onnxruntime-gpu, then pip install clipserve, or "
+            "with an NVIDIA GPU clipserve-gpu",
         )
 
 

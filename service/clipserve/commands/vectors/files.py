@@ -118,7 +118,7 @@ def format_of(path: Path) -> ModuleType:
             raise
         raise VectorFileError(
             f"{path}: Parquet needs pyarrow, which is not installed: pip install "
-            "'clipserve[parquet]', or choose a name with .npz."
+            "'clipserve-core[parquet]', or choose a name with .npz."
         ) from None
 
 

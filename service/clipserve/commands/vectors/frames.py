@@ -50,7 +50,7 @@ def frame(path: str, at: float) -> bytes:
 def _times_of_video(path: str, every: float) -> Iterator[float]:
     if not find_spec("av"):
         raise ClipserveError(
-            "videos need the package av, which is not installed: pip install 'clipserve[video]'"
+            "videos need the package av, which is not installed: pip install 'clipserve-core[video]'"
         )
     import av
 

@@ -54,7 +54,7 @@ def _open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions
         from clipserve.engine.backends.openvino import open_openvino  # optional
     except ImportError:
         raise BackendUnavailable(
-            "backend=openvino, but OpenVINO is not installed: pip install 'clipserve[openvino]', or set "
+            "backend=openvino, but OpenVINO is not installed: pip install 'clipserve-core[openvino]', or set "
             "CLIPSERVE_BACKEND=auto."
         ) from None
     return open_openvino(folder, manifest, options)

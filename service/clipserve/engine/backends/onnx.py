@@ -42,8 +42,8 @@ class OnnxEngine:
             import onnxruntime  # noqa: F401
         except ImportError as error:
             raise BackendUnavailable(
-                f"onnxruntime cannot be imported ({error}): pip install 'clipserve[cpu]', or with an NVIDIA GPU "
-                "'clipserve[gpu]'."
+                f"onnxruntime cannot be imported ({error}): pip install clipserve, or with an NVIDIA GPU "
+                "clipserve-gpu."
             ) from None
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
             try:
