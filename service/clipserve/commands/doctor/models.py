@@ -16,7 +16,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.limits import BF16, cpu_features
-from clipserve.wiring.model_names import find
+from clipserve.wiring.model_names import NoSuchModel, find
 
 if TYPE_CHECKING:  # it loads onnxruntime
     from clipserve.engine.cuda import CudaFacts
@@ -34,6 +34,10 @@ def models(context: Context) -> Iterator[Finding]:
             manifest = read_manifest(folder)
             verify_files(folder, manifest)
             load_tokenizer(folder, manifest.text)
+        except NoSuchModel as error:
+            absent, remedy = str(error).split(": ", 1)
+            yield problem(absent, remedy)
+            continue
         except ArtifactError as error:
             yield problem(str(error), "export it again, copy it again, or correct CLIPSERVE_MODELS")
             continue
