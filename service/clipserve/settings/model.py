@@ -88,7 +88,7 @@ class ModelSettings(BaseModel):
         None,
         ge=0,
         le=1,
-        description="time to hold a row so that others can join its batch; unset 0, and in front of Triton 0.002 "
+        description="seconds to hold a row so that others can join its batch; by default 0, with Triton 0.002 "
         "while calls of other requests run",
     )
     unload_after_seconds: float = Field(
