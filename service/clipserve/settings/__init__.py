@@ -92,8 +92,9 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         128_000_000,
         ge=1,
         validate_default=True,
-        description="of one client address, at least max_body_bytes; behind a proxy set it to max_in_flight_bytes, "
-        "and one address may have all connections, calls of gRPC and bulk requests, of which it has half otherwise",
+        description="of one client address, which has half of the connections, calls of gRPC and bulk requests "
+        "too; at least max_body_bytes; behind a proxy set it to max_in_flight_bytes: then one address may have all "
+        "of them",
     )
     max_connections: int = Field(
         512,
