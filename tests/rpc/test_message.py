@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipserve.application.body import SHORT
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
-from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES, MessageParser, Parts
+from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES, MessageParser, Parts, bytes_to_parse
 from clipserve.v1 import clip_pb2
 
 IMAGE = clip_pb2.SimilarityRequest(images=[b""]).SerializeToString()  # two bytes
@@ -30,6 +32,28 @@ messages = st.builds(
     truncate=st.booleans(),
     model=st.none() | st.text(max_size=5),
 )
+
+
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [
+        ({"images": [bytes(20_000)] * 3}, 12),
+        ({"images": [bytes(20_000)], "texts": ["a" * 100]}, 4 + 102),
+        ({"images": [b""] * 20_000}, SHORT + 2),
+        ({"texts": ["a" * 20_000]}, 20_004),
+        ({"texts": ["a"]}, 3),
+    ],
+)
+def test_the_bytes_to_parse_are_those_besides_images_and_the_count_has_an_end(
+    message: dict[str, Any], size: int
+) -> None:
+    data = clip_pb2.SimilarityRequest(**message).SerializeToString()
+    assert bytes_to_parse(clip_pb2.SimilarityRequest, data) == size
+
+
+def test_a_broken_message_has_no_more_bytes_to_parse_than_its_whole_fields() -> None:
+    data = clip_pb2.SimilarityRequest(images=[bytes(20_000)] * 2).SerializeToString()
+    assert bytes_to_parse(clip_pb2.SimilarityRequest, data[:-1]) == 4
 
 
 @given(messages)

@@ -10,7 +10,7 @@ from clipserve.errors import ClipError
 
 T = TypeVar("T")
 
-_SHORT = 4_096  # bytes, which are parsed in a millisecond or two, whatever they contain
+SHORT = 4_096  # bytes, which are parsed in a millisecond or two, whatever they contain
 
 
 class Body:
@@ -28,12 +28,14 @@ class Body:
         data, self._data = self._data, b""
         return data
 
-    async def parsed(self, side: SideThread, parse: Callable[[Body], T], size: int | None = None) -> T:
-        """The result of `parse`, which runs in the side thread unless the body is short.
+    async def parsed(
+        self, side: SideThread, parse: Callable[[Body], T], size: Callable[[bytes], int] = len
+    ) -> T:
+        """The result of `parse`, which runs in the side thread unless there is little to parse.
 
-        `size`: the bytes to parse; None: all.
+        `size`: how many of the bytes `parse` looks at.
         """
-        return await side.call(_freed, self, parse, short=(len(self) if size is None else size) <= _SHORT)
+        return await side.call(_freed, self, parse, short=size(self._data) <= SHORT)
 
 
 def _freed(body: Body, parse: Callable[[Body], T]) -> T:

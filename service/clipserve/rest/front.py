@@ -39,8 +39,8 @@ class Front(Shared):
             ClipError: see `parse`, and the kind's `check`.
         """
         content = media_type(request)
-        size = len(request.query) if is_image(content) else None
-        return await body.parsed(self.side, partial(_checked, self, kind, content, request), size)
+        parse = partial(_checked, self, kind, content, request)
+        return await body.parsed(self.side, parse, _of_query(request) if is_image(content) else len)
 
     async def parsed(
         self,
@@ -55,6 +55,10 @@ class Front(Shared):
             ClipError: any error of the two.
         """
         return await body.parsed(self.side, partial(_parsed, self, parse, read, request))
+
+
+def _of_query(request: Request) -> Callable[[bytes], int]:
+    return lambda _: len(request.query)
 
 
 def _parsed(

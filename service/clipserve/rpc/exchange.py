@@ -26,7 +26,7 @@ from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
-from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
+from clipserve.errors import DeadlineExceeded, Overloaded
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import CallLimits
 from clipserve.rpc.reading import ReadSlots
@@ -135,7 +135,7 @@ class RpcExchange:
             self._refusals.asked(call.request.caller)
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
-        body = await self._slots.receive(call.connection, lambda: _only_message(call))
+        body = await self._slots.receive(call.connection, lambda: _first_message(call))
         lease.grow(len(body))
         await self._gate.charge(size=len(body))
         seconds = call.seconds
@@ -146,12 +146,11 @@ class RpcExchange:
         return answered
 
 
-async def _only_message(call: Call) -> Body:
+async def _first_message(call: Call) -> Body:
+    """The message of a call. As in gRPC's own unary methods, the client need not end its side: each read costs."""
     message = await call.context.read()
     if message is EOF:
         raise await call.without_message()
-    if await call.context.read() is not EOF:
-        raise MalformedRequest("the call has more than one message; this method takes one.")
     return Body(message)
 
 

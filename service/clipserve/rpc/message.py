@@ -9,11 +9,13 @@ with the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from clipserve.application.body import SHORT
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 
 MAX_IMAGES = 4_096
@@ -76,6 +78,20 @@ class MessageParser:
             )
         if self._fields > MAX_FIELDS:
             raise _too_many("fields besides its images", MAX_FIELDS)
+
+
+def bytes_to_parse(kind: type[Message], data: bytes) -> int:
+    """The number of bytes besides images, which are only cut out. Not all are counted above `SHORT`."""
+    if len(data) <= SHORT:
+        return len(data)
+    cut, size = _cut_fields(kind.DESCRIPTOR), 0
+    with suppress(MalformedRequest):
+        for number, wire_type, at, start, end in _fields(data):
+            is_image = wire_type == _BYTES and number in cut and not cut[number][1]
+            size += (start if is_image else end) - at
+            if size > SHORT:
+                break
+    return size
 
 
 def parsed(kind: type[M], data: bytes) -> M:

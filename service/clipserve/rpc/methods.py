@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -13,7 +14,7 @@ from clipserve.application.shared import Shared
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import ClipError
 from clipserve.rpc import rendering
-from clipserve.rpc.message import MessageParser
+from clipserve.rpc.message import MessageParser, bytes_to_parse
 from clipserve.rpc.requests import embed_item, from_message, put_label_set
 from clipserve.v1 import clip_pb2
 
@@ -50,7 +51,7 @@ class Methods:
     async def EmbedStream(self, body: Body) -> bytes:
         """One message of the stream. The answer has the error of the item, if any."""
         try:
-            request = await self._read(embed_item, body)
+            request = await self._read(embed_item, body, partial(bytes_to_parse, clip_pb2.EmbedRequest))
         except ClipError as error:
             return rendering.embedded_item(error)
         answer = await self._inference.embed_item(request)
@@ -104,14 +105,16 @@ class Methods:
             request = from_message(kind, *parser.parse(message_kind, body.take()))
             return request.check(self._inference.limits)
 
-        return await self._read(read, body)
+        return await self._read(read, body, partial(bytes_to_parse, message_kind))
 
     async def _message(self, kind: type[M], body: Body) -> M:
         """A message without images."""
         message, _ = await self._read(lambda body, parser: parser.parse(kind, body.take()), body)
         return message
 
-    async def _read(self, read: Callable[[Body, MessageParser], T], body: Body) -> T:
-        """The result of `read`; of a long message it comes from the side thread."""
+    async def _read(
+        self, read: Callable[[Body, MessageParser], T], body: Body, size: Callable[[bytes], int] = len
+    ) -> T:
+        """The result of `read`, from the side thread if there is much to parse. `size`: see `Body.parsed`."""
         parser = MessageParser(self._max_bytes)
-        return await body.parsed(self._side, lambda body: read(body, parser))
+        return await body.parsed(self._side, lambda body: read(body, parser), size)

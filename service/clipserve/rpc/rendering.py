@@ -42,18 +42,22 @@ def classification(answer: Classification) -> bytes:
 
 
 def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
-    results = [_embed_result(result, embedding_type) for result in (*answer.images, *answer.texts)]
-    return as_bytes(clip_pb2.EmbedResponse(**heading(answer), results=results))
+    message = clip_pb2.EmbedResponse(**heading(answer))
+    for result in (*answer.images, *answer.texts):
+        _fill(message.results.add(), result, embedding_type)
+    return as_bytes(message)
 
 
 def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType = "float32") -> bytes:
     """The answer of one item in a stream."""
     if isinstance(answer, ClipError):
-        message = clip_pb2.EmbedStreamResponse(result=_embed_result(answer, embedding_type))
+        message = clip_pb2.EmbedStreamResponse()
+        _fill(message.result, answer, embedding_type)
         message.result.error.ClearField("index")  # the order of the answers gives it
         return as_bytes(message)
-    shown = _embed_result([*answer.images, *answer.texts][0], embedding_type)
-    return as_bytes(clip_pb2.EmbedStreamResponse(**heading(answer), result=shown))
+    message = clip_pb2.EmbedStreamResponse(**heading(answer))
+    _fill(message.result, [*answer.images, *answer.texts][0], embedding_type)
+    return as_bytes(message)
 
 
 def similarity(answer: Similarities) -> bytes:
@@ -109,15 +113,20 @@ def _add_labels(
         shown.labels.add(**vars(label))
 
 
-def _embed_result(result: VectorOrError | EncodedText, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:
+def _fill(
+    shown: clip_pb2.EmbedResult, result: VectorOrError | EncodedText, embedding_type: EmbeddingType
+) -> None:
+    """Write into the message that is sent: one made beside it would be copied there."""
     if isinstance(result, ClipError):
-        return clip_pb2.EmbedResult(error=_item_error(result))
+        shown.error.CopyFrom(_item_error(result))
+        return
     if isinstance(result, EncodedText):
-        shown = _embed_result(result.vector, embedding_type)
         shown.tokens, shown.truncated = result.tokens, result.truncated
-        return shown
+        result = result.vector
     encoded = ENCODERS[embedding_type](result)
-    return clip_pb2.EmbedResult(embedding=encoded.values.tobytes(), scale=encoded.scale)
+    shown.embedding = encoded.values.tobytes()
+    if encoded.scale is not None:
+        shown.scale = encoded.scale
 
 
 def _item_error(error: ClipError) -> clip_pb2.ItemError:
