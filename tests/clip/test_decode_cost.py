@@ -177,3 +177,13 @@ def test_a_jpeg_that_is_decoded_at_a_reduced_scale_takes_less_but_for_its_coeffi
         whole, scaled = (read_header(data, SPEC, each).decode_bytes for each in (ImageLimits(), limits))
         assert scaled < whole * share
         assert read_header(data, SPEC, limits).pixels == size[0] * size[1]
+
+
+def test_a_photo_takes_a_copy_more_only_if_it_is_turned_before_it_is_resized() -> None:
+    def taken(limits: ImageLimits, **options: Image.Exif) -> int:
+        data = encoded(picture("L", (300, 200)), "JPEG", **options)  # too small to be turned last
+        return read_header(data, SPEC, limits).decode_bytes - len(data)
+
+    upright, turned = taken(ImageLimits()), taken(ImageLimits(), exif=TURNED)
+    assert turned == upright + 300 * 200
+    assert taken(ImageLimits(exif_transpose=False), exif=TURNED) == upright

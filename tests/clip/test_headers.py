@@ -131,6 +131,15 @@ def test_a_file_at_the_limits_of_its_parts_is_decoded_and_one_beyond_is_refused(
         assert (caught.value.limit, caught.value.actual) == (actual - 1, actual)
 
 
+def test_parts_are_counted_to_the_byte() -> None:
+    parts = Parts(1_000, 1_000_000, 100)
+    walk("JPEG", b"\xff\xd8" + segment(0xE5, b"abc") + b"12" + segment(0xE6, b"") + b"345", parts)
+    assert (parts[SEGMENTS], parts[METADATA], parts["bytes between its segments"]) == (2, 7 + 4 + 2, 2 + 3)
+    parts = Parts(1_000, 1_000_000, 100)
+    walk("WEBP", b"RIFF\x18\0\0\0WEBP" + b"abcd\3\0\0\0xyz\0" + b"efgh\0\0\0\0", parts)
+    assert (parts[SEGMENTS], parts[METADATA]) == (2, 12 + 8)
+
+
 def test_bytes_between_segments_and_segments_of_photoshop_have_limits_too() -> None:
     for most, one in ((b"\0" * 65_536, b"\0"), (segment(0xED, b"a") * 16, segment(0xED, b"a"))):
         assert decoded(jpeg_with(segment(0xE5, b"") + most)) == (8, 8, 3)

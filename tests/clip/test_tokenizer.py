@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from pathlib import Path
 
 import ftfy
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipserve.clip.cleaning import CLEANING
-from clipserve.clip.tokenizer import Tokenizer
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.errors import InvalidInput, TextTooLong
 from tests.support import CONTEXT, EOT, TEXT, toy_tokenizer
 
@@ -156,3 +157,12 @@ def test_a_lone_surrogate_is_replaced_by_the_reference_s_cleaning_or_named_witho
     with pytest.raises(InvalidInput, match="text 200 is not valid Unicode") as caught:
         uncleaned.encode([*["a"] * 200, "a\ud800"])
     assert caught.value.index == 200
+
+
+def test_padding_and_truncation_of_the_file_are_not_those_of_the_service(tmp_path: Path) -> None:
+    encoder = toy_tokenizer()
+    encoder.enable_padding(length=CONTEXT)
+    encoder.enable_truncation(3)
+    encoder.save(str(tmp_path / "tokenizer.json"))
+    (row,) = load_tokenizer(tmp_path, TEXT).encode(["ab"])
+    assert row.ids == [1, ord("a"), ord("b"), EOT]

@@ -145,6 +145,15 @@ async def test_what_onnxruntime_finds_wrong_is_raised_and_not_printed(
     assert capfd.readouterr().err == ""
 
 
+async def test_a_call_that_was_cancelled_computes_nothing() -> None:
+    engine = OnnxEngine(DEMO, EngineOptions()).load()
+    call = engine.call(IMAGE_GRAPH, {"pixels": PIXELS})
+    call.cancel()
+    with pytest.raises(Exception, match="terminate"):
+        call.run()
+    engine.close()
+
+
 async def test_a_missing_graph_refuses_to_start_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match=r"image\.onnx"):
         await InProcess(OnnxEngine(tmp_path, EngineOptions())).start()

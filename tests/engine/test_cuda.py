@@ -14,7 +14,7 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
-from clipserve.engine.backends.onnx import OnnxEngine, providers, session_options
+from clipserve.engine.backends.onnx import OnnxEngine, providers, session_options, spins
 from clipserve.engine.cuda import PROVIDER, Accelerator, CudaFacts, look, tried, why_not
 from clipserve.engine.in_process import EngineOptions
 from clipserve.engine.nvidia import Driver, Gpu
@@ -143,6 +143,10 @@ def test_a_session_on_a_gpu_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> No
         "1",
     )
     assert (on_gpu.intra_op_num_threads, on_gpu.enable_mem_pattern) == (1, False)
+    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: 6)
+    assert spins(EngineOptions(threads=2, workers=3))
+    assert not spins(EngineOptions(threads=2, workers=2))
+    assert not spins(EngineOptions(threads=2, workers=3, may_spin=False))
 
 
 @pytest.mark.skipif(not NO_CUDA, reason="this onnxruntime is for GPUs")
