@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -38,14 +39,27 @@ class Server:
 
     def __init__(self, *refusals: str) -> None:
         self.left = list(refusals)
-        self.asked = 0
+        self.times: list[float] = []
+
+    @property
+    def asked(self) -> int:
+        return len(self.times)
 
     async def ask(self) -> Answer:
-        self.asked += 1
+        self.times.append(time.monotonic())
         if not self.left:
             return Answer("http://server", 200, httpx2.Headers(), b"{}")
         headers = httpx2.Headers({"retry-after": self.left.pop(0)})
         return Answer("http://server", 429, headers, b'{"code": "rate_limited", "detail": "used up."}')
+
+
+@virtual_time
+async def test_what_one_request_is_told_to_wait_is_waited_by_all() -> None:
+    server, retrying = Server("30"), Retrying(60, in_flight=1)
+    await asyncio.gather(*(retrying(server.ask) for _ in range(3)))
+    first, *others = server.times
+    assert len(others) == 3
+    assert all(30 <= each - first < 60 for each in others)
 
 
 @virtual_time

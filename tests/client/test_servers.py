@@ -42,31 +42,6 @@ def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:
             client.embed_texts(["a"])
 
 
-def test_a_refusal_for_now_is_waited_for(kind: str) -> None:
-    times = list[float]()
-
-    def answers(path: str) -> Parts:
-        times.append(time.monotonic())
-        return refusal("0.3") if len(times) == 1 else body(CLASSIFIED)
-
-    with serving(answers) as (url, _), client_of(kind, url) as client:
-        assert client.classify([CAT], ["a", "b"]).labels[0][0].label == "a"
-    assert len(times) == 2
-    assert times[1] - times[0] >= 0.3
-
-
-def test_what_one_request_is_told_holds_for_all(kind: str) -> None:
-    times = list[float]()
-
-    def answers(path: str) -> Parts:
-        times.append(time.monotonic())
-        return refusal("0.6") if len(times) == 1 else body(EMBEDDED)
-
-    with serving(answers) as (url, _), client_of(kind, url, in_flight=1) as client:
-        assert len(client.embed_texts(["a", "b", "c"]).vectors) == 3
-    assert times[1] - times[0] >= 0.6
-
-
 def test_a_client_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
     with serving(lambda _: refusal("30")) as (url, requests), client_of(kind, url, retry_seconds=5) as client:
         began = time.monotonic()
