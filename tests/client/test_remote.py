@@ -89,18 +89,12 @@ def test_an_address_that_is_none_is_refused_without_its_password(url: str) -> No
 
 
 async def test_label_sets_of_other_models_are_not_offered() -> None:
-    state = {
-        "state": "ready",
-        "label_count": 2,
-        "prompts": 2,
-        "prompts_done": 2,
-        "read_only": True,
-        "version": "1",
-    }
-    sets = [{"name": "pets", "model": "toy", **state}, {"name": "cars", "model": "other", **state}]
-    listed = 200, "", json.dumps({"label_sets": sets})
-    async with answering(models(), listed) as (url, _), AsyncClient(url) as clip:
-        assert await clip.label_sets() == ["pets"]
+    state = {"state": "ready", "read_only": True, "version": "1"}
+    state |= dict.fromkeys(("label_count", "prompts", "prompts_done"), 2)
+    sets = [{"name": name, "model": model, **state} for name, model in (("pets", "toy"), ("cars", "other"))]
+    with answering(body(MODELS), body({"label_sets": sets})) as (url, _):
+        async with AsyncClient(url) as clip:
+            assert await clip.label_sets() == ["pets"]
 
 
 async def test_a_server_that_changes_its_model_on_the_way_is_not_asked_any_more() -> None:
