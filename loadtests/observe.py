@@ -129,8 +129,13 @@ class Others:
 
     @staticmethod
     def _cpu_seconds() -> float:
-        user, nice, system = map(int, Path("/proc/stat").read_text("utf-8").split()[1:4])
-        return (user + nice + system) / _TICKS - cpu_seconds_of_all(os.getpid())
+        return busy_and_idle()[0] - cpu_seconds_of_all(os.getpid())
+
+
+def busy_and_idle() -> tuple[float, float]:
+    """Seconds of all cores together since the machine has started."""
+    user, nice, system, idle = map(int, Path("/proc/stat").read_text("utf-8").split()[1:5])
+    return (user + nice + system) / _TICKS, idle / _TICKS
 
 
 def process_tree(pid: int) -> list[int]:

@@ -5,7 +5,6 @@ What encoders take depends on the model and its engine, and on a GPU it is no CP
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,36 +13,38 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from PIL import Image
 
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.fitting import fitted
-from clipserve.clip.images import configure_pillow
 from clipserve.clip.manifest import ModelManifest
 from loadtests import closed_loop
 from loadtests.bodies import Call, Calls, embed, photo
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
 from loadtests.fake_backend import FakeBackend
 from loadtests.load import median
-from loadtests.observe import Others, cpu_seconds, cpu_seconds_of_all
+from loadtests.observe import Others, busy_and_idle, cpu_seconds, cpu_seconds_of_all
 from loadtests.process import PATIENT, Server, fake_triton, started
 from loadtests.report import machine_facts, ms, table
 from loadtests.scenarios import SCENARIOS
 from loadtests.turns import interleaved
 
 _SIZES = ((640, 480), (1024, 768), (4000, 3000))
-_HEAD = ("one request", "encoders", "event loop", "its threads", "decoders", "of that, resize", "CPU ms")
+_HEAD = ("request", "encoders", "event loop", "its threads", "decoders", "CPU ms", "requests/s", "cores idle")
 _NOTE = """\
-Encoders in process: their calls are left out. Behind Triton: with the call to it, without Triton. Resize: measured
-alone. A gateway's event loop is on one core: it serves at most 1000 / "event loop" requests a second."""
+Encoders in process: their calls are left out. Behind Triton: with the call to it, without Triton. A gateway's event
+loop is on one core: it serves at most 1000 / "event loop" requests a second."""
 
 
 class Cost(NamedTuple):
-    """CPU seconds of one request: in the thread of the event loop, in all others of its process, in decoders."""
+    """CPU seconds of one request: in the thread of the event loop, in all others of its process, in decoders.
+
+    `rate`: requests a second. `idle`: a share of the time of all cores.
+    """
 
     loop: float
     threads: float
     decoders: float
+    rate: float
+    idle: float
 
 
 def stages(
@@ -74,40 +75,33 @@ def stages(
             kind: partial(_cost, servers[where], calls[name], clients)
             for kind, (name, where) in kinds.items()
         }
-        found = interleaved(loops, seconds, rounds, lambda cost: 1 / sum(cost))
+        found = interleaved(loops, seconds, rounds, lambda cost: cost.rate)
         warning = others.warning()  # while the services live: what an ended one took counts as another's
-    resizes = {name: _resize(image, manifest) for name, image in images.items()}
     arithmetic = _arithmetic(manifest)
     rows = []
     for kind, (name, where) in kinds.items():
-        loop, threads, decoders = map(median, zip(*found[kind], strict=True))
+        loop, threads, decoders, rate, idle = map(median, zip(*found[kind], strict=True))
         loop -= arithmetic if where == "in process" and name in images else 0.0
-        cells = (loop, threads, decoders, resizes.get(name), loop + threads + decoders)
-        rows.append([name, where, *map(ms, cells)])
+        cells = (loop, threads, decoders, loop + threads + decoders)
+        rows.append([name, where, *map(ms, cells), f"{rate:,.0f}", f"{idle:.0%}"])
     typer.echo(f"{', '.join(f'{name} {fact}' for name, fact in machine_facts().items())}\n")
     typer.echo(f"{table(_HEAD, rows)}\n\n{_NOTE}\n{warning}")
 
 
 def _cost(server: Server, call: Call | Calls, clients: int, seconds: float) -> Cost:
-    before = _spent(server.pid or 0)
+    before = _seconds(server.pid or 0)
     load = closed_loop.run(server.url, call, clients, seconds)
     if len(load.good) < len(load.answers) or not load.answers:
         raise SystemExit(f"not all requests were answered with 200: {dict(load.statuses)}")
-    spent = [round(now - then, 3) for then, now in zip(before, _spent(server.pid or 0), strict=True)]
-    return Cost(*(seconds / len(load.answers) for seconds in spent))
+    *spent, busy, idle = [now - then for then, now in zip(before, _seconds(server.pid or 0), strict=True)]
+    loop, threads, decoders = [round(each, 3) / len(load.answers) for each in spent]
+    return Cost(loop, threads, decoders, len(load.answers) / load.seconds, idle / (busy + idle))
 
 
-def _spent(pid: int) -> Cost:
-    """CPU seconds until now. A process's first thread has its id, and runs the event loop."""
+def _seconds(pid: int) -> tuple[float, ...]:
+    """Of loop, threads and decoders, and of all cores, busy and idle. A process's first thread runs the loop."""
     loop, process = cpu_seconds(f"{pid}/task/{pid}"), cpu_seconds(pid)
-    return Cost(loop, process - loop, cpu_seconds_of_all(pid) - process)
-
-
-def _resize(image: bytes, manifest: ModelManifest) -> float:
-    configure_pillow()  # memory in one block, as decoders have it
-    picture = Image.open(io.BytesIO(image))
-    picture.load()
-    return _timed(lambda: fitted(picture, manifest.image))
+    return loop, process - loop, cpu_seconds_of_all(pid) - process, *busy_and_idle()
 
 
 def _arithmetic(manifest: ModelManifest) -> float:

@@ -48,17 +48,18 @@ def test_the_cpu_time_of_a_photo_is_told_by_stage(monkeypatch: pytest.MonkeyPatc
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, result.output
     rows = re.findall(
-        r"^\| (.+) \| (in process|behind Triton)((?: \| \S+){5}) \|$", result.output, re.MULTILINE
+        r"^\| (.+) \| (in process|behind Triton)((?: \| \S+){6}) \|$", result.output, re.MULTILINE
     )
     assert [row[:2] for row in rows] == [
         (what, where) for what in ("photo.jpg", "a short text") for where in ("in process", "behind Triton")
     ]
     for name, _, cells in rows:
-        loop, threads, decoders, resize, whole = cells.split(" | ")[1:]
+        loop, threads, decoders, whole, rate, idle = cells.split(" | ")[1:]
         assert float(whole) == pytest.approx(float(loop) + float(threads) + float(decoders), rel=0.02)
         assert 0 < float(loop) < float(whole) or name == "a short text"
         # The kernel counts CPU in hundredths of a second: a decoder has many of them in a second.
-        assert (float(decoders) > 0) == (resize != "-") == (name == "photo.jpg")
+        assert (float(decoders) > 0) == (name == "photo.jpg")
+        assert float(rate.replace(",", "")) > 0 <= float(idle.rstrip("%")) <= 100
 
 
 @pytest.mark.slow
