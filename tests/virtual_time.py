@@ -1,4 +1,7 @@
-"""An event loop whose time goes on only where all tasks wait for it: seconds cost nothing, and no busy machine changes them."""
+"""An event loop whose time goes on only where all tasks wait for it.
+
+Seconds cost nothing, and no busy machine changes them.
+"""
 
 from __future__ import annotations
 

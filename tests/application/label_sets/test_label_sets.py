@@ -46,7 +46,7 @@ async def classified(site: Site, *names: str, **options: Any) -> Classification:
 
 async def version_at(site: Site, name: str = "pets") -> str | None:
     """None: it is not served."""
-    enter(RequestContext("a", time.monotonic() + 0.1))
+    enter(RequestContext("a", time.monotonic() + 0.5))
     try:
         return (await classified(site, name)).label_sets[0].version
     except (UnknownLabelSet, LabelSetNotReady, StoreUnavailable):
@@ -208,7 +208,7 @@ async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite
     backend.gate.clear()
     with not_waiting():
         assert (await site.put()).state == "building"
-    enter(RequestContext("a", time.monotonic() + 0.1))
+    enter(RequestContext("a", time.monotonic() + 0.5))
     with pytest.raises(LabelSetNotReady, match="0 of 2 prompts") as caught:
         await classified(site, "pets")
     enter(None)
