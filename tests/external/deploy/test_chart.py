@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from tests.deploy.builds import BUILDS, Build, build
 from tests.deploy.chart import HELM, Values, compared, rendered, values_of
-from tests.deploy.manifests import K8S, Object, of_kind, parsed, run
+from tests.deploy.manifests import K8S, ROOT, Object, of_kind, parsed, run
 
 PAGE = (K8S / "CHART.md").read_text()
 
@@ -94,6 +96,18 @@ def test_a_job_is_another_one_if_anything_that_it_needs_changes(tmp_path: Path) 
     assert len({job["metadata"]["name"] for (job,) in jobs}) == len(changes)
     (same,) = of_kind(rendered(plans | {"settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 2}}, tmp_path), "Job")
     assert same == jobs[0][0]
+
+
+def test_a_release_packs_it_with_the_digest_of_the_image(tmp_path: Path) -> None:
+    image = f"registry.example/clipserve@sha256:{'a1' * 32}"
+    environment = os.environ | {"PATH": f"{Path(HELM).parent}:{os.environ['PATH']}"}
+    for words, status in (([image], 0), (["registry.example/clipserve:0.1.0"], 2)):
+        done = subprocess.run(
+            [ROOT / ".ci/chart", *words], cwd=tmp_path, env=environment, timeout=60, check=False
+        )
+        assert done.returncode == status
+    (packed,) = tmp_path.glob("clipserve-*.tgz")
+    assert f"image: {image}" in run(HELM, "template", packed)
 
 
 def test_helm_lints_it_and_packs_all_that_it_reads(tmp_path: Path) -> None:
