@@ -128,3 +128,20 @@ def demo_named(name: str, folder: Path) -> Path:
     manifest = copy_of_demo(folder) / "model.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"name": name}))
     return manifest.parent
+
+
+def metric(process: Process, series: str) -> float:
+    lines = get(process.operations_url + "/metrics", timeout=30).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
+
+
+def until_admitted(process: Process, endpoint: str, requests: int, images: int) -> None:
+    """Until the service has admitted or ended so many requests of so many images each."""
+    until = time.monotonic() + 30
+    ended = f'clipserve_requests_total{{endpoint="{endpoint}"'
+    while (
+        metric(process, ended) + metric(process, 'clipserve_rows_in_flight{tower="image"}') / images
+        < requests
+    ):
+        assert time.monotonic() < until, "some are not there"
+        time.sleep(0.01)

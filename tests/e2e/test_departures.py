@@ -13,7 +13,7 @@ import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import LIGHT, Process, get
+from tests.process import LIGHT, Process, metric
 from tests.rpc import raw
 
 pytestmark = pytest.mark.slow
@@ -37,11 +37,6 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     process.wait_ready()
     yield process, iter(keys)
     assert process.stop()[0] == 0
-
-
-def metric(process: Process, series: str) -> float:
-    lines = get(process.operations_url + "/metrics", timeout=30).text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
 def wait_until(process: Process, series: str, least: float) -> None:

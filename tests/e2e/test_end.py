@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.process import Process
+from tests.process import Process, until_admitted
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,8 @@ def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = pool.map(ask, range(8))
         sent.wait()
-        time.sleep(0.3)  # the bodies are in the server's sockets; it has to read them
+        # The bodies are in the server's sockets; it has to read them.
+        until_admitted(process, "/embed", 8, 4)
         status, _ = process.stop()
         statuses = list(answers)
     assert status == 0

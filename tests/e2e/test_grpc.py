@@ -23,7 +23,7 @@ from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from clipserve.wiring.listening import CannotListen
 from clipserve.wiring.serve import serve
 from loadtests.fake_backend import FakeBackend
-from tests.process import ROOT, Process
+from tests.process import ROOT, Process, until_admitted
 from tests.support import DIM
 
 
@@ -57,7 +57,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             answers = [pool.submit(ask, number) for number in range(8)]
-            time.sleep(0.3)
+            until_admitted(process, "grpc Embed", 8, 4)
             status, _ = process.stop()
             found = {answer.result() for answer in answers}
         assert {response.status for response in watch} == {health_pb2.HealthCheckResponse.NOT_SERVING}

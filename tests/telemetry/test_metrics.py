@@ -15,6 +15,11 @@ def exposed(metrics: Metrics) -> dict[str, str]:
     return {family.name: family.type for family in text_string_to_metric_families(text)}
 
 
+def test_the_process_tells_its_memory_cpu_and_open_files() -> None:
+    names = exposed(Metrics())
+    assert {"process_resident_memory_bytes", "process_cpu_seconds", "process_open_fds"} <= set(names)
+
+
 def test_two_services_in_one_process_do_not_share_a_count() -> None:
     one, other = Metrics(), Metrics()
     one.request("/embed", "200", 0.1)

@@ -54,6 +54,11 @@ def photos(count: int) -> Iterator[bytes]:
         yield file.getvalue()
 
 
+def images_in_flight(running: Running) -> float:
+    value = running.gateway.metrics.registry.get_sample_value
+    return value("clipserve_rows_in_flight", {"tower": "image"}) or 0
+
+
 async def until(running: Running, status: int) -> None:
     """Wait until /readyz says `status`. A second or two are promised; a busy machine takes ten times as long."""
     async with asyncio.timeout(20):
@@ -89,7 +94,7 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
         rows, calls = counts()
         triton.pause()  # or the pictures might be decoded more slowly than encoded, and none would wait
         asking = [asyncio.create_task(running.embed(*(png(4 * i + k) for k in range(4)))) for i in range(16)]
-        await asyncio.sleep(0.5)
+        await eventually(lambda: images_in_flight(running) == 64)
         triton.resume()
         assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
         await eventually(lambda: counts()[0] - rows == 64)
@@ -122,7 +127,6 @@ async def test_a_client_who_leaves_cancels_his_work_in_triton(triton_of: Any, tm
         return held.count(name, model="demo_image", **labels)
 
     async with gateway(held, max_queue_seconds=600, deadline_seconds=600) as running:
-        in_flight = running.gateway.metrics.registry.get_sample_value
         computed = count("nv_inference_count")
         file.touch()
         leaving = [asyncio.create_task(running.embed(*(png(8 * i + k) for k in range(8)))) for i in range(24)]
@@ -131,7 +135,7 @@ async def test_a_client_who_leaves_cancels_his_work_in_triton(triton_of: Any, tm
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
-        await eventually(lambda: in_flight("clipserve_rows_in_flight", {"tower": "image"}) == 0, 60)
+        await eventually(lambda: images_in_flight(running) == 0, 60)
         file.unlink()
         await eventually(lambda: count("nv_inference_request_failure", reason="CANCELED") == 2, 60)
         assert (await running.embed(png())).status_code == 200
@@ -156,7 +160,7 @@ async def test_it_may_start_before_triton(brittle: Triton) -> None:
 async def test_killed_in_the_middle_of_requests(brittle: Triton) -> None:
     async with gateway(brittle, max_queue_seconds=60, deadline_seconds=5) as running:
         asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(12)]
-        await asyncio.sleep(0.1)
+        await eventually(lambda: images_in_flight(running) > 0)
         brittle.kill()
         started = time.monotonic()
         answers = Counter((a.status_code, a.json().get("code")) for a in await asyncio.gather(*asking))
@@ -189,7 +193,7 @@ async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
     triton: Triton = triton_of(options_of("python", instances=1))
     async with gateway(triton, max_queue_seconds=60, deadline_seconds=6) as running:
         asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(6)]
-        await asyncio.sleep(0.05)
+        await eventually(lambda: images_in_flight(running) > 0)
         triton.pause()
         try:
             started = time.monotonic()
@@ -366,12 +370,15 @@ async def test_metrics_tell_queue_and_compute_apart(triton: Triton) -> None:
     async with gateway(triton) as running:
         for photo in photos(4):
             await running.embed(photo, text="cat")
-        await asyncio.sleep(1.2)
-        exposed = generate_latest(running.gateway.metrics.registry).decode()
+
+        def exposed() -> str:
+            return generate_latest(running.gateway.metrics.registry).decode()
+
         for phase in ("queue", "compute_infer"):
             labels = f'endpoint="{triton.url}",model="demo_image",phase="{phase}"'
-            assert f"clipserve_triton_phase_seconds_total{{{labels}}}" in exposed
-        assert 'clipserve_batch_seconds_count{tower="image"}' in exposed
+            series = f"clipserve_triton_phase_seconds_total{{{labels}}}"
+            await eventually(lambda series=series: series in exposed())  # type: ignore[misc]
+        assert 'clipserve_batch_seconds_count{tower="image"}' in exposed()
 
 
 async def test_form_requests_reach_triton_like_any_other(triton: Triton) -> None:
