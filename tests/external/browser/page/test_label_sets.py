@@ -48,6 +48,7 @@ def test_a_set_is_made_tried_and_mended(sets: LabelSets, url: str) -> None:
     sets.label("rocket").get_by_label("Prompts").fill("a rocket at night\na photo of a {}")
     sets.label("rocket").get_by_label("Threshold").fill("0.25")
     sets.page.fill("#set-weight", "0.75")
+    sets.page.fill("#set-templates", "{}\n photo\n")
     sets.save()
     expect(sets.changes).to_contain_text("pets was created: cat, rocket.")
     made = shown(url, "pets")
@@ -55,6 +56,7 @@ def test_a_set_is_made_tried_and_mended(sets: LabelSets, url: str) -> None:
     assert (len(cat["examples"]), len(rocket["examples"])) == (1, 1)
     assert rocket["prompts"] == ["a rocket at night", "a photo of a {}"]
     assert (rocket["threshold"], made["example_weight"], made["background"]) == (0.25, 0.75, ["a wall"])
+    assert made["templates"] == ["{}", "a photo of a {}."]
 
     sets.attempt(chelsea=PICTURES["chelsea.jpg"], coffee=COFFEE)
     before = sets.tried()

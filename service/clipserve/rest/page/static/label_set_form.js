@@ -2,13 +2,13 @@
 import { labelField } from "./classify_labels.js";
 import { labelRow } from "./label_set_row.js";
 
-const NOT_SHOWN = ["templates", "truncate", "scoring", "temperature", "model"]; // kept as they were
+const NOT_SHOWN = ["truncate", "scoring", "temperature", "model"]; // kept as they were
 
 // Returns {show(set, given), definition(exampleOf), rows(), fail(error)}; see label_set_row.js for `given`.
 export function setForm(at, { onChange, announce }) {
   let rows = [];
   let others = {}; // values of the chosen set that have no field
-  const [threshold, weight] = ["set-threshold", "set-weight"].map((id) => document.getElementById(id));
+  const [threshold, weight, templates] = ["set-threshold", "set-weight", "set-templates"].map((id) => document.getElementById(id));
   const background = labelField(at("background"), { id: "set-background", name: "Background labels", announce, onChange });
   const adding = labelField(at("add"), { id: "set-add", announce, onChange: add });
   const rowOf = (label, given) => labelRow(label, given, { onChange, onRemove: drop, announce });
@@ -39,6 +39,7 @@ export function setForm(at, { onChange, announce }) {
       rows = set.labels.map((label) => rowOf(label, given));
       at("labels").replaceChildren(...rows.map(({ item }) => item));
       background.set(set.background);
+      templates.value = (set.templates ?? []).join("\n");
       threshold.value = set.threshold ?? "";
       weight.value = set.example_weight ?? "";
       return Promise.all(rows.map(({ ready }) => ready));
@@ -49,7 +50,9 @@ export function setForm(at, { onChange, announce }) {
         ...row.fields(), examples: await Promise.all(row.photos().map((file, position) => exampleOf(file, label, position))),
       }));
       const numbers = { threshold: number(threshold), example_weight: number(weight) };
-      return { ...others, labels: await Promise.all(labels), background: background.all, ...numbers };
+      const sentences = templates.value.split("\n").map((line) => line.trim()).filter(Boolean);
+      const given = sentences.length ? { templates: sentences } : {}; // without any, the model's own
+      return { ...others, labels: await Promise.all(labels), background: background.all, ...given, ...numbers };
     },
     // Shows the error beside its label and returns true; false if it is not about a label. Without an error, clears the last one.
     fail(error) {
