@@ -141,7 +141,7 @@ def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "clipserve.telemetry.otlp", None)
     with (
-        pytest.raises(TracingUnavailable, match=r"clipserve\[tracing\]"),
+        pytest.raises(TracingUnavailable, match=r"clipserve-core\[tracing\]"),
         tracing_to("http://127.0.0.1:1", 0.0, lambda *_: None),
     ):
         pass
