@@ -101,5 +101,5 @@ def test_another_suffix_and_a_missing_library_are_told(
         format_of(tmp_path / "a.csv")
     monkeypatch.delitem(sys.modules, "clipserve.commands.vectors.parquet", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(VectorFileError, match=r"pyarrow.*clipserve\[parquet\]"):
+    with pytest.raises(VectorFileError, match=r"pyarrow.*clipserve-core\[parquet\]"):
         format_of(tmp_path / "a.parquet")
