@@ -24,6 +24,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -166,11 +167,12 @@ class DynamicBatcher:
             if due is not None and due <= now:
                 return self._queue.take()
             self._arrived.clear()  # whoever ends a call looks again
-            try:
-                async with asyncio.timeout(None if due is None else due - now):
+            if due is None:
+                await self._arrived.wait()
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(due - now):
                     await self._arrived.wait()
-            except TimeoutError:
-                pass
 
     async def _answer(self, batch: _Batch) -> None:
         now = time.monotonic()
