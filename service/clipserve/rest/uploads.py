@@ -120,7 +120,7 @@ def in_query(request: Request, kind: type[T]) -> T:
     Raises:
         InvalidInput: a field is unknown or of the wrong type; the message names it.
     """
-    return _gathered(QueryParams(request.query).multi_items()).read(kind, request)
+    return _gathered(_query_items(request)).read(kind, request)
 
 
 def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
@@ -134,7 +134,7 @@ def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Uploa
         TooMany: a form has too many parts, or JSON has too many images.
     """
     if is_image(kind):
-        upload = _gathered(QueryParams(request.query).multi_items())
+        upload = _gathered(_query_items(request))
         return upload._replace(images={"images": [body.take()]})
     if kind not in ("multipart/form-data", "application/json"):
         raise UnsupportedMediaType(
@@ -194,6 +194,10 @@ def _options(kind: str, request: Request) -> dict[str, str]:
             f"the charset {charset[:32]} is not accepted: send {' or '.join(_CHARSETS)}."
         )
     return options
+
+
+def _query_items(request: Request) -> Sequence[tuple[str, str]]:
+    return QueryParams(request.query).multi_items() if request.query else ()
 
 
 def _gathered(items: Iterable[tuple[str, str | bytes]]) -> Upload:
