@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -45,17 +46,10 @@ class OnnxEngine:
                 f"onnxruntime cannot be imported ({error}): pip install clipserve, or with an NVIDIA GPU "
                 "clipserve-gpu."
             ) from None
-        for graph in (IMAGE_GRAPH, TEXT_GRAPH):
-            try:
-                self._sessions[graph] = self._open(graph)
-            except BackendUnavailable:
-                raise
-            except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-                raise BackendUnavailable(
-                    f"onnxruntime cannot load {self._folder / graph}: {error}"
-                    + (" To run on the CPU, set CLIPSERVE_DEVICE=cpu." if self._options.cuda else "")
-                ) from error
-            return_freed_memory()
+        graphs = (IMAGE_GRAPH, TEXT_GRAPH)
+        # Reading a graph and packing its weights takes one core.
+        with ThreadPoolExecutor(1 if self._options.cuda else len(graphs)) as threads:
+            self._sessions = dict(zip(graphs, threads.map(self._opened, graphs), strict=True))
         logger.info(
             "onnxruntime_ready",
             runs_on="cuda" if self._options.cuda else "cpu",
@@ -73,6 +67,19 @@ class OnnxEngine:
     def close(self) -> None:
         self._sessions = {}
         return_freed_memory()
+
+    def _opened(self, graph: str) -> ort.InferenceSession:
+        try:
+            return self._open(graph)
+        except BackendUnavailable:
+            raise
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise BackendUnavailable(
+                f"onnxruntime cannot load {self._folder / graph}: {error}"
+                + (" To run on the CPU, set CLIPSERVE_DEVICE=cpu." if self._options.cuda else "")
+            ) from error
+        finally:
+            return_freed_memory()
 
     def _open(self, graph: str) -> ort.InferenceSession:
         import onnxruntime as ort
