@@ -35,6 +35,13 @@ from typer.exceptions import TyperException
 # imported, after this line; not set by the package, because programs that import it have products of their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# structlog would load rich for tracebacks, which the log never has rich render: a tenth of the imports of a start.
+if "rich" not in sys.modules:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    import structlog  # noqa: F401
+
+    del sys.modules["rich"]
+
 from clipserve.access.key_file import KeyFileError
 from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.classify import classify
