@@ -75,7 +75,11 @@ BEYOND: list[tuple[Callable[..., None], str, Any, Any, ClipError]] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "field", "most", "more", "error"), BEYOND, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(
+    ("check", "field", "most", "more", "error"),
+    BEYOND,
+    ids=[f"{case[1]}: {case[4].detail}" for case in BEYOND],
+)
 def test_a_request_at_a_limit_is_accepted_and_one_beyond_it_is_not(
     check: Callable[..., None], field: str, most: Any, more: Any, error: ClipError
 ) -> None:
