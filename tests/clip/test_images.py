@@ -21,7 +21,7 @@ from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, decode_pixels, decode_rgb
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import InvalidInput, UndecodableImage, UnsupportedFormat
-from tests.abuse.attacks.metadata import BROKEN
+from tests.abuse.attacks.files import chunk, png_of_zeros, sized, small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixels"
 DIGESTS = json.loads((GOLDEN / "pixels.json").read_text())
@@ -166,6 +166,31 @@ def test_what_is_no_image_is_told_which_formats_are(data: bytes, named: str) -> 
     with pytest.raises(UnsupportedFormat, match=named) as caught:
         decode_pixels(data, SPEC, LIMITS)
     assert "JPEG, PNG, WEBP" in caught.value.detail
+
+
+def of_frame(marker: int, bits: int = 8) -> bytes:
+    """A JPEG of another kind, such as a lossless one."""
+    data = bytearray(small("JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 1], data[frame + 4] = marker, bits
+    return bytes(data)
+
+
+BROKEN: dict[str, Callable[[], bytes]] = {
+    "12 bits": lambda: of_frame(0xC1, 12),
+    "arithmetic": lambda: of_frame(0xC9),
+    "lossless": lambda: of_frame(0xC3),
+    "hierarchical": lambda: of_frame(0xC5),
+    "0 x 0": lambda: sized(small("JPEG"), 0, 0),
+    "width 0": lambda: sized(small("JPEG"), 0, 9),
+    "0 x 0, PNG": lambda: png_of_zeros(0, 0),
+    "no end": lambda: small("JPEG")[:-2],
+    "head of a PNG, body of a JPEG": lambda: small("PNG")[:8] + small("JPEG"),
+    "a wrong checksum": lambda: small("PNG").replace(b"IDAT", b"IDAT\1", 1),
+    "pixels and no palette": lambda: png_of_zeros(9, 9, colour=3).replace(b"PLTE", b"pLTE"),
+    "deflate of nothing": lambda: small("PNG")[:33] + chunk(b"IDAT") + chunk(b"IEND"),
+    "RIFF of 4 GB": lambda: b"RIFF\xff\xff\xff\xffWEBP" + bytes(1_000),
+}
 
 
 @pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN)
