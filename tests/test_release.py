@@ -64,7 +64,7 @@ def test_a_tag_that_is_not_the_version_or_not_in_the_changelog_is_refused(checko
 
 
 def test_each_version_of_the_documents_is_a_folder_and_the_newest_comes_first(checkout: Path) -> None:
-    for version in ("0.9.0", "0.10.0", "0.9.0"):
+    for version in ("0.9.0", "0.10.0", "0.9.0", "0.9.0"):
         page = checkout / ".site/html/index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(f"{version}, {page.exists()}")
