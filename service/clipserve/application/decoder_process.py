@@ -32,7 +32,7 @@ import numpy as np
 
 from clipserve.application.decoding import Result, Task
 from clipserve.application.shared_file import shared_file
-from clipserve.clip.decoder import ANSWER, ERROR, HEADER, NOTHING, PIXELS, QUESTION, READ, READY, give_back
+from clipserve.clip import decoder
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ClipError, ImageTooLarge, UndecodableImage, UnsupportedFormat
@@ -102,11 +102,11 @@ class DecoderProcess:
         self._clock: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         shared_bytes = options.image_bytes + _HEAD_BYTES
-        with shared_file(shared_bytes) as file:
-            self._memory = mmap.mmap(file.fileno(), shared_bytes)
-            self._socket, theirs = socket.socketpair()
-            with theirs:
-                self._popen = self._start(theirs.fileno(), file.fileno())
+        self._file = shared_file(shared_bytes)
+        self._memory = mmap.mmap(self._file.fileno(), shared_bytes)
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._popen = self._start(theirs.fileno(), self._file.fileno())
         self._written = np.frombuffer(self._memory, np.uint8)
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._hear)
@@ -122,7 +122,7 @@ class DecoderProcess:
                 process_group=0,  # Ctrl-C reaches only the service, which lets its requests end
             )
         except OSError:
-            self._socket.close()
+            self._close()
             raise
 
     @property
@@ -138,12 +138,15 @@ class DecoderProcess:
         head, image = _head(task.spec, task.limits, self._options.seconds), task.image
         size = len(head) + len(image)
         self._asked, self._since = (task, ended), time.monotonic()
-        self._memory[: len(head)] = head
-        self._memory[len(head) : size] = image
         if self._clock is None:
             self._watch()
         try:
-            self._socket.send(QUESTION.pack(len(head), len(image), *(task.header or NOTHING)))
+            if size > decoder.KEPT_BYTES:  # new pages cost a store each a fault, and a call half of that
+                os.pwritev(self._file.fileno(), (head, image), 0)
+            else:
+                self._memory[: len(head)] = head
+                self._memory[len(head) : size] = image
+            self._socket.send(decoder.QUESTION.pack(len(head), len(image), *(task.header or decoder.NOTHING)))
         except OSError:  # it has ended
             self.end()
 
@@ -163,10 +166,14 @@ class DecoderProcess:
     def _let_go(self) -> None:
         self._ending = True
         self._loop.remove_reader(self._socket)
-        self._socket.close()
+        self._close()
         self._popen.kill()
         if self._clock:
             self._clock.cancel()
+
+    def _close(self) -> None:
+        self._socket.close()
+        self._file.close()
 
     def _reap(self) -> None:
         status = self._popen.poll()
@@ -189,8 +196,8 @@ class DecoderProcess:
 
     def _hear(self) -> None:
         try:
-            kind, size = ANSWER.unpack(self._socket.recv(ANSWER.size))
-            if kind == READY and not self.ready:
+            kind, size = decoder.ANSWER.unpack(self._socket.recv(decoder.ANSWER.size))
+            if kind == decoder.READY and not self.ready:
                 self.ready, self._since = True, time.monotonic()
                 return
             if not self.ready or not self._asked:
@@ -209,15 +216,15 @@ class DecoderProcess:
     def _result(self, task: Task, kind: int, size: int) -> Result:
         """A copy of what lies in the memory. Raises Exception: that cannot be the answer."""
         side = task.spec.size
-        if kind == PIXELS and task.header and size == side * side * 3:
+        if kind == decoder.PIXELS and task.header and size == side * side * 3:
             result: Result = self._written[:size].reshape(side, side, 3).copy()
-        elif kind == READ and not task.header and size == HEADER.size:
-            result = ImageHeader(*HEADER.unpack(self._memory[:size]))
-        elif kind == ERROR and size <= _MAX_ERROR_BYTES:
+        elif kind == decoder.READ and not task.header and size == decoder.HEADER.size:
+            result = ImageHeader(*decoder.HEADER.unpack(self._memory[:size]))
+        elif kind == decoder.ERROR and size <= _MAX_ERROR_BYTES:
             result = _read_error(self._memory[:size])
         else:
             raise ValueError
-        give_back(self._memory, size)
+        decoder.give_back(self._memory, size)
         return result
 
 

@@ -36,13 +36,13 @@ PIXELS, ERROR, READ, READY = range(4)
 NOTHING = ImageHeader(0, 0)  # announced: only read the header
 # In addition to the memory of images: Python, and memory that malloc keeps between images.
 _SPARE_BYTES = 128_000_000
-_KEPT_BYTES = 1 << 20
+KEPT_BYTES = 1 << 20  # of the shared memory, from image to image
 
 
 def give_back(memory: mmap.mmap, size: int) -> None:
     """Empty shared memory, of which so many bytes were written, but for a first part that the next image reuses."""
-    if size > _KEPT_BYTES and sys.platform == "linux":
-        memory.madvise(mmap.MADV_REMOVE, _KEPT_BYTES)
+    if size > KEPT_BYTES and sys.platform == "linux":
+        memory.madvise(mmap.MADV_REMOVE, KEPT_BYTES)
 
 
 @functools.lru_cache
