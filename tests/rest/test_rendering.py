@@ -176,6 +176,7 @@ async def test_an_array_is_given_to_whoever_accepts_it_and_an_image_s_error_is_t
     for accept in ("application/x-npy", "application/x-npy, */*;q=0.5"):
         good = await embed(png(1), png(2), accept=accept)
         assert good.headers["content-type"] == "application/x-npy"
+        assert good.headers["x-model-fingerprint"].startswith("toy@")
         bad = await embed(png(1), png(2)[:200], accept=accept)
         assert (bad.status_code, bad.headers["content-type"]) == (422, "application/problem+json")
     assert (await embed(png(1), accept="*/*")).headers["content-type"] == "application/json"
