@@ -66,8 +66,8 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
     (folder / "constraints.txt").write_text("\n".join(pins))
     # Not compiled: most of what others bring is never imported here.
-    words = ("--no-compile", "-c", folder / "constraints.txt", *distributions(request.param))
-    pip(folder, "--python", folder / "venv/bin/python", "install", *words)
+    words: list[str | Path] = ["--no-compile", "-c", folder / "constraints.txt"]
+    pip(folder, "--python", folder / "venv/bin/python", "install", *words, *distributions(request.param))
     (folder / "photos").mkdir()
     (folder / "photos/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     return Installed(folder / "venv", folder / "photos")

@@ -95,9 +95,9 @@ def test_the_code_is_compiled(running: Container) -> None:
 def test_the_list_of_packages_in_it_is_that_of_what_is_installed(running: Container, version: str) -> None:
     listed = json.loads(running.execute("cat", "/app/sbom.cdx.json"))
     assert listed["bomFormat"] == "CycloneDX"
-    assert listed["metadata"]["component"]["name"] == "clipserve"
+    assert listed["metadata"]["component"]["name"] == "clipserve-core"
     found = {f"{each['name']} {each['version']}" for each in listed["components"]}
-    assert found | {f"clipserve {version}"} == set(
+    assert found | {f"clipserve-core {version}"} == set(
         running.execute("/app/.venv/bin/python", "-c", INSTALLED).splitlines()
     )
 
