@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
@@ -14,7 +14,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Similarities
 from clipserve.application.body import Body
-from clipserve.errors import ClipError
+from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import Placed, are_images, decoded, encoded, item, items_of, rows_of
 from clipserve.rest.compat.shared import OF_FINGERPRINT, Options, chosen, one_of, shaped
 from clipserve.rest.front import Front
@@ -34,11 +34,8 @@ class _Options(Options):
     top_n: Annotated[int, Field(ge=1), BeforeValidator(whole)] | None = None
     return_documents: bool | None = None
     return_text: bool | None = None
-    raw_scores: Literal[False] | None = None
+    raw_scores: Annotated[bool | None, Field(json_schema_extra={"enum": [False, None]})] = None
     truncate: CutTexts | None = True
-
-
-_Asked = Placed[SimilarityRequest, _Options]
 
 
 class RerankedDocument(JsonAnswer):
@@ -72,18 +69,20 @@ async def rerank(front: Front, request: Request, body: Body) -> Response:
     return await front.rendered(_rendered, answer, asked, request.id)
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Placed[SimilarityRequest, _Options]:
     name = "documents" if body.fields.get("texts") is None else "texts"
     documents = items_of(body.fields.pop(name, None), name)
     query = item(body.fields.get("query"), "query")
     options = _Options.of(body.fields)
+    if options.raw_scores:
+        raise InvalidInput("raw_scores: scores are cosines here; POST /similarity has the model's logits.")
     body.check_images(encoded([query, *documents]))
     cut, choice = options.truncate is not False, chosen(request, options.model)
     asked = SimilarityRequest(*decoded([query]), *decoded(documents), truncate=cut, **choice)
     return Placed(are_images([query, *documents]), name, asked, options, before="query").checked(limits)
 
 
-def _rendered(answer: Similarities, asked: _Asked, request_id: str) -> Response:
+def _rendered(answer: Similarities, asked: Placed[SimilarityRequest, _Options], request_id: str) -> Response:
     (scores,) = answer.results
     if isinstance(scores, ClipError):  # the only one of its request: `Inference.similarity` has raised it
         raise scores
