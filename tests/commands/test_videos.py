@@ -92,7 +92,7 @@ def test_a_file_that_is_no_video_fails_alone(tmp_path: Path, cat: Image.Image) -
 
 
 def test_key_frames_are_taken_where_the_interval_is_0(folder: Path) -> None:
-    times = [*frames.times(str(folder / "film.mp4"), 0)]
+    times = [time or 0.0 for time in frames.times(str(folder / "film.mp4"), 0)]
     assert times == sorted(times)
     assert times[0] == 0
     # An encoder sets one at least each 25 frames, 2.5 s.
