@@ -144,5 +144,5 @@ def test_a_large_one_is_refused_by_its_header() -> None:
 
 
 def test_a_server_without_it_names_what_is_missing() -> None:
-    with pytest.raises(UnsupportedFormat, match=r"clipserve\[heif\].*CLIPSERVE_IMAGE_FORMATS"):
+    with pytest.raises(UnsupportedFormat, match=r"clipserve-core\[heif\].*CLIPSERVE_IMAGE_FORMATS"):
         decode_pixels(heic(picture(size=(30, 30))), SPEC, ImageLimits())

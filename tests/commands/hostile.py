@@ -79,7 +79,9 @@ def serving(answers: Answers, certificate: Path | None = None) -> Iterator[tuple
                 asked += part
             length = re.search(rb"(?i)content-length: (\d+)", asked)
             while length and len(asked.partition(b"\r\n\r\n")[2]) < int(length[1]):
-                asked += connection.recv(65_536)
+                if not (part := connection.recv(65_536)):
+                    return
+                asked += part
             requests.append(asked)
             for part in answers(asked.split()[1].decode().partition("?")[0]):
                 connection.sendall(part)

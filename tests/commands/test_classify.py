@@ -12,24 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.hostile import GOOD, Parts, body, serving
+from tests.commands.hostile import CAT, GOOD, Parts, body, serving
 from tests.process import ROOT
 
-HELD_SECONDS = 60.0  # to notice that nothing comes
+HELD_SECONDS = 50.0  # to notice that nothing comes; less than the client's timeout
+SECOND = b"behind the second image"
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_result_is_shown_while_the_next_image_is_on_its_way(terminal: bool, tmp_path: Path) -> None:
-    for name in ("1.jpg", "2.jpg"):
-        (tmp_path / name).write_bytes((ROOT / "docs/cat.jpg").read_bytes())
-    seen_first, asked = threading.Event(), threading.Semaphore(1)
+    for name, mark in (("1.jpg", b""), ("2.jpg", SECOND)):
+        (tmp_path / name).write_bytes(CAT.read_bytes() + mark)
+    seen_first = threading.Event()
 
     def answers(path: str) -> Parts:
-        if path == "/classify" and not asked.acquire(blocking=False):
+        if SECOND in requests[-1]:
             seen_first.wait(HELD_SECONDS)
         return body(GOOD[path])
 
-    with serving(answers) as (url, _):
+    with serving(answers) as (url, requests):
         reading, writing = pty.openpty() if terminal else os.pipe()
         words = ["classify", str(tmp_path), "--labels", "a,b", "--url", url, "--in-flight", "1"]
         with subprocess.Popen(

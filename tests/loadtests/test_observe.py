@@ -17,9 +17,11 @@ from loadtests.process import Server
 
 def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtests.observe._PERIOD", 0.02)
+    reads = list[object]()
+    monkeypatch.setattr("loadtests.observe.memory", lambda pid: reads.append(pid) or memory(pid))
     with Observer(Server("http://nowhere", pid=os.getpid())) as observer:
         until = time.process_time() + 0.15
-        while time.process_time() < until:
+        while time.process_time() < until or len(reads) < 3:
             pass
     seen = observer.observation
     assert seen.cpu_seconds is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
@@ -27,9 +27,17 @@ from clipserve.rest.uploads import parse_object
 MARKER = "<__media__>"
 _PROPS = {"model_alias": "demo", "modalities": {"vision": True, "audio": False}, "media_marker": MARKER}
 
+_IMAGE = {
+    "required": ["multimodal_data"],
+    "properties": {"multimodal_data": {"type": "array", "minItems": 1}},
+}
+_MARKER_ALONE = {"properties": {"prompt_string": {"enum": ["", MARKER]}}}
+
 
 class LlamaPrompt(BaseModel):
     """A text, or an image, whose text is only the media marker of `GET /props`."""
+
+    model_config = ConfigDict(json_schema_extra={"if": _IMAGE, "then": _MARKER_ALONE})
 
     prompt_string: Text
     multimodal_data: Annotated[list[EncodedImage], Field(max_length=1)] | None = None
