@@ -112,7 +112,7 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 
 dist: .dist-tools/stamp ## wheels and sdists of the four distributions, checked, in dist/
 	rm -rf dist
-	for folder in service models packages/clipserve packages/clipserve-gpu; do \
+	for folder in service models service/distributions/clipserve service/distributions/clipserve-gpu; do \
 	  .dist-tools/bin/python -m build --no-isolation --outdir dist $$folder || exit; \
 	done
 	@# The name of the wheel says on which systems its extension runs. This fails if nothing was compiled.
