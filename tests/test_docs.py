@@ -214,7 +214,9 @@ def test_all_distributions_have_one_version() -> None:
     assert f"clipserve-core[server]{own}" in MODELS["project"]["dependencies"]
     for extra, name in (("cpu", "clipserve"), ("gpu", "clipserve-gpu")):
         assert f"clipserve-models{own}" in SERVICE["project"]["optional-dependencies"][extra]
-        project = tomllib.loads((ROOT / f"service/distributions/{name}/pyproject.toml").read_text())["project"]
+        project = tomllib.loads((ROOT / f"service/distributions/{name}/pyproject.toml").read_text())[
+            "project"
+        ]
         assert project["version"] == clipserve.__version__
         assert project["dependencies"] == [f"clipserve-core[server,{extra}]{own}"]
 

@@ -25,7 +25,9 @@ def test_without_the_tools_it_says_the_one_command(
     settings: CacheSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "clipserve_models", None)  # as if it were not installed
-    with pytest.raises(NoSuchModel, match=r"install what exports it: pip install clipserve, or clipserve-gpu$"):
+    with pytest.raises(
+        NoSuchModel, match=r"install what exports it: pip install clipserve, or clipserve-gpu$"
+    ):
         provide(NAME, settings)
 
 
