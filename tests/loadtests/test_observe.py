@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -17,11 +18,16 @@ from loadtests.process import Server
 
 def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtests.observe._PERIOD", 0.02)
-    reads = list[object]()
-    monkeypatch.setattr("loadtests.observe.memory", lambda pid: reads.append(pid) or memory(pid))
+    reads = Counter[int]()
+
+    def read(pid: int) -> dict[str, int]:
+        reads[pid] += 1
+        return memory(pid)
+
+    monkeypatch.setattr("loadtests.observe.memory", read)
     with Observer(Server("http://nowhere", pid=os.getpid())) as observer:
         until = time.process_time() + 0.15
-        while time.process_time() < until or len(reads) < 3:
+        while time.process_time() < until or reads.total() < 3:
             pass
     seen = observer.observation
     assert seen.cpu_seconds is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
@@ -27,17 +27,17 @@ from clipserve.rest.uploads import parse_object
 MARKER = "<__media__>"
 _PROPS = {"model_alias": "demo", "modalities": {"vision": True, "audio": False}, "media_marker": MARKER}
 
-_IMAGE = {
-    "required": ["multimodal_data"],
-    "properties": {"multimodal_data": {"type": "array", "minItems": 1}},
+_IMAGES = {"multimodal_data": {"type": "array", "minItems": 1}}
+_BESIDE_IMAGE: Any = {
+    "if": {"required": [*_IMAGES], "properties": _IMAGES},
+    "then": {"properties": {"prompt_string": {"enum": ["", MARKER]}}},
 }
-_MARKER_ALONE = {"properties": {"prompt_string": {"enum": ["", MARKER]}}}
 
 
 class LlamaPrompt(BaseModel):
     """A text, or an image, whose text is only the media marker of `GET /props`."""
 
-    model_config = ConfigDict(json_schema_extra={"if": _IMAGE, "then": _MARKER_ALONE})
+    model_config = ConfigDict(json_schema_extra=_BESIDE_IMAGE)
 
     prompt_string: Text
     multimodal_data: Annotated[list[EncodedImage], Field(max_length=1)] | None = None
