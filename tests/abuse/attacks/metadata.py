@@ -1,4 +1,4 @@
-"""Image files that are small pictures with hostile things around them, and pictures that are broken."""
+"""Image files that are small pictures with hostile things around them."""
 
 from __future__ import annotations
 
@@ -99,31 +99,6 @@ PROFILES: Makers = {
     ),
 }
 
-
-def _frame(marker: int, precision: int = 8) -> bytes:
-    """The small JPEG with another kind of frame: 0xC9 arithmetic, 0xC3 lossless."""
-    jpeg = bytearray(small("JPEG"))
-    at = jpeg.index(b"\xff\xc0")
-    jpeg[at + 1], jpeg[at + 4] = marker, precision
-    return bytes(jpeg)
-
-
-# tests/clip/test_images.py decodes these.
-BROKEN: Makers = {
-    "12 bits": lambda: _frame(0xC1, 12),
-    "arithmetic": lambda: _frame(0xC9),
-    "lossless": lambda: _frame(0xC3),
-    "hierarchical": lambda: _frame(0xC5),
-    "0 x 0": lambda: sized(small("JPEG"), 0, 0),
-    "width 0": lambda: sized(small("JPEG"), 0, 9),
-    "0 x 0, PNG": lambda: png_of_zeros(0, 0),
-    "no end": lambda: small("JPEG")[:-2],
-    "head of a PNG, body of a JPEG": lambda: small("PNG")[:8] + small("JPEG"),
-    "a wrong checksum": lambda: small("PNG").replace(b"IDAT", b"IDAT\1", 1),
-    "pixels and no palette": lambda: png_of_zeros(9, 9, colour=3).replace(b"PLTE", b"pLTE"),
-    "deflate of nothing": lambda: small("PNG")[:33] + chunk(b"IDAT") + chunk(b"IEND"),
-    "RIFF of 4 GB": lambda: b"RIFF\xff\xff\xff\xffWEBP" + bytes(1_000),
-}
 
 ASPECTS: Makers = {
     "1 x 65,535": lambda: png_of_zeros(1, 65_535),
