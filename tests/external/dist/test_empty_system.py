@@ -25,22 +25,22 @@ def test_the_wheels_alone_answer_on_an_empty_system(tmp_path: Path) -> None:
     subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", packages, "trixie", root], check=True
     )
-    shutil.copytree(ROOT / "dist", root / "work/dist")
+    shutil.copytree(ROOT / "dist", root / "clipserve/dist")
     for path in (Path(__file__).with_name("first_answer.sh"), ROOT / "docs/cat.jpg"):
-        shutil.copy(path, root / "work")
+        shutil.copy(path, root / "clipserve")
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
-    (root / "work/pins.txt").write_text("\n".join(pins))
+    (root / "clipserve/pins.txt").write_text("\n".join(pins))
     for path in (CERTIFICATES, Path("/etc/resolv.conf")):
         shutil.copy(path, root / path.relative_to("/"))
     names = ("CLIPSERVE_PORT", "CLIPSERVE_GRPC_PORT", "CLIPSERVE_OPERATIONS_PORT")
     variables = {name: str(free_port()) for name in names} | {
-        "CONSTRAINTS": "/work/pins.txt",
+        "CONSTRAINTS": "/clipserve/pins.txt",
         "HOME": "/root",
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "PIP_CERT": str(CERTIFICATES),
     }
     inside = 'mount --bind /proc "$0/proc"; mount --bind /dev "$0/dev"; exec chroot "$0" "$@"'
-    words = (root, "/work/first_answer.sh", "/work/dist", "/work/cat.jpg")
+    words = (root, "/clipserve/first_answer.sh", "/clipserve/dist", "/clipserve/cat.jpg")
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", inside, *words], env=variables, capture_output=True, text=True
     )
