@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 
-from clipserve import __version__
 from clipserve.errors import FAILURES, REFUSALS
 from clipserve.telemetry.instruments import Histogram, Instruments
 from clipserve.telemetry.log import standard_error
@@ -18,7 +17,7 @@ from clipserve.telemetry.request import RequestContext, add_stage, current
 from clipserve.telemetry.spans import Tracing
 from clipserve.telemetry.tracing import Spans, begin, parents
 from clipserve.telemetry.triton_metrics import TritonMetrics
-from clipserve.telemetry.versions import vector_libraries
+from clipserve.telemetry.versions import tell_versions
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _OTHER_KEYS = "(others)"  # no key can have this name
@@ -64,11 +63,7 @@ class Metrics:
     def _about_the_service(self, make: Instruments) -> None:
         self.ready = make.gauge("ready", "1 while /readyz says ready, else 0.")
         self.draining = make.gauge("draining", "1 after the signal to end, else 0.")
-        versions = {"version": __version__, **vector_libraries()}
-        meaning = (
-            "Always 1: the version that runs, and those of libraries that may change a vector's last digits."
-        )
-        make.gauge("build_info", meaning, *versions).labels(**versions).set(1)
+        tell_versions(make)
         self.model_info = make.gauge(
             "model_info",
             "Always 1: a model that has started, with its fingerprint, engine and precision.",

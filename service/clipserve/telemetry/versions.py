@@ -7,6 +7,9 @@ from importlib.metadata import distributions
 
 from PIL import features
 
+from clipserve import __version__
+from clipserve.telemetry.instruments import Instruments
+
 
 @functools.cache
 def vector_libraries() -> dict[str, str]:
@@ -19,6 +22,15 @@ def vector_libraries() -> dict[str, str]:
         "onnxruntime": _installed("onnxruntime") or _installed("onnxruntime-gpu"),
         "openvino": _installed("openvino"),
     }
+
+
+def tell_versions(make: Instruments) -> None:
+    """The gauge of these versions and the service's own."""
+    versions = {"version": __version__, **vector_libraries()}
+    meaning = (
+        "Always 1: the version that runs, and those of libraries that may change a vector's last digits."
+    )
+    make.gauge("build_info", meaning, *versions).labels(**versions).set(1)
 
 
 def _installed(package: str) -> str:
