@@ -199,6 +199,9 @@ class DecoderProcess:
             kind, size = decoder.ANSWER.unpack(self._socket.recv(decoder.ANSWER.size))
             if kind == decoder.READY and not self.ready:
                 self.ready, self._since = True, time.monotonic()
+                if self._clock:  # it has the long time of a start
+                    self._clock.cancel()
+                    self._watch()
                 return
             if not self.ready or not self._asked:
                 raise ValueError
