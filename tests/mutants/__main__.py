@@ -1,6 +1,7 @@
 """Break the code in many places, one at a time, and count what the fast tests notice.
 
     python -m tests.mutants                            400 mutants of the six rooms where answers are made
+    python -m tests.mutants --of clip --tests tests/clip   those of one room, by its tests alone
     python -m tests.mutants --beside OTHER             only mutants that the checkout OTHER has too
     python -m tests.mutants --survivors-of now.json    of another commit: which of them these tests kill
     python -m tests.mutants --floors                   one broken promise of each floor (tests/mutants/floors.py)
@@ -43,7 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--of", nargs="+", default=ROOMS, help="rooms of the service")
+    parser.add_argument("--of", nargs="+", default=ROOMS, help="rooms of the service, or files in them")
+    parser.add_argument("--tests", nargs="+", default=["tests"], help="folders or files of tests")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--marker", default="", help="-m of the fast tests (make mutants gives it)")
     parser.add_argument("--out", type=Path, default=WORK / "mutants.json")
@@ -63,14 +65,15 @@ def main() -> None:
         keys = {mutant.key for mutant in every_mutant(asked.beside, asked.of)}
     mutants = [mutant for mutant in every_mutant(ROOT, asked.of) if mutant.key in keys]
     chosen = sorted(mutants, key=lambda mutant: mutant.digest(asked.seed))[: asked.count]
-    results = run_all(chosen, tests_of_lines(asked.marker), asked.workers)
+    results = run_all(chosen, tests_of_lines(asked.marker, asked.tests, asked.workers), asked.workers)
     asked.out.write_text(json.dumps(results, indent=1))
     print(f"{sum(results.values())} of {len(results)} mutants were killed")
 
 
 def every_mutant(checkout: Path, rooms: list[str]) -> Iterator[Mutant]:
     for room in rooms:
-        for path in sorted((checkout / PACKAGE / room).rglob("*.py")):
+        place = checkout / PACKAGE / room
+        for path in sorted(place.rglob("*.py")) or [place]:
             yield from mutants_of(checkout, str(path.relative_to(checkout)))
 
 
@@ -80,15 +83,26 @@ def tracked(*folders: str) -> list[str]:
     return listed.stdout.decode().split("\0")[:-1]
 
 
-def tests_of_lines(marker: str) -> CoverageData:
-    """For each line the tests that run it, measured once for a state of the code."""
-    state = hashlib.sha256()
+def tests_of_lines(marker: str, among: list[str], workers: int) -> CoverageData:
+    """For each line those of these tests that run it, measured once for a state of the code."""
+    state = hashlib.sha256("\n".join(among).encode())
     for path in tracked("service", "models", "tests"):
         state.update((ROOT / path).read_bytes())
     file = WORK / f"{state.hexdigest()[:16]}.coverage"
     if not file.exists():
         environment = os.environ | {"COVERAGE_FILE": str(WORK / "part")}
-        tests = ["-m", "pytest", "-p", "tests.mutants.contexts", "-n", "3", "-q", "-m", marker]
+        tests = [
+            "-m",
+            "pytest",
+            "-p",
+            "tests.mutants.contexts",
+            "-n",
+            str(workers),
+            "-q",
+            "-m",
+            marker,
+            *among,
+        ]
         subprocess.run(
             [sys.executable, "-m", "coverage", "run", *tests], cwd=ROOT, env=environment, check=True
         )
@@ -127,10 +141,10 @@ def run_all(mutants: list[Mutant], data: CoverageData, workers: int) -> dict[str
 
 
 def tests_of(mutant: Mutant, data: CoverageData) -> list[str]:
-    """Tests that run its line; those of the room's own folder first."""
-    contexts = data.contexts_by_lineno(str(ROOT / mutant.path)).get(mutant.line, [])
+    """Tests that run its line, or its file if only another process runs the line; those of its folder first."""
+    by_line = data.contexts_by_lineno(str(ROOT / mutant.path))
     near = "tests/" + mutant.path.removeprefix(PACKAGE + "/").split("/")[0]
-    tests = {context for context in contexts if context}
+    tests = set(by_line.get(mutant.line, [])) - {""} or set().union(*by_line.values()) - {""}
     return sorted(tests, key=lambda test: (not test.startswith(near), hashlib.sha256(test.encode()).digest()))
 
 
