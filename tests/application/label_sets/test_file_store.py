@@ -144,6 +144,8 @@ asyncio.run(main())
 async def test_on_a_full_disk_can_be_deleted(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec "$@"'
     apart = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "-", str(tmp_path))
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs a privilege that this process does not have")
     assert await ran(DELETING, str(tmp_path), before=apart) == ["0"]
 
 
