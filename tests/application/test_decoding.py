@@ -16,8 +16,9 @@ import pytest
 from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
+from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.backend import Pixels
-from clipserve.errors import ClipError, ImageTooLarge, UndecodableImage
+from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.support import png
@@ -261,6 +262,26 @@ async def test_a_thread_that_ends_after_the_loop_is_no_error() -> None:
     await asyncio.to_thread(run)
     begin.set()
     assert await asyncio.to_thread(ended.wait, 60)
+
+
+async def test_images_that_wait_as_the_threads_are_shut_down_are_errors() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def decode(image: bytes, spec: ImageSpec, limits: ImageLimits, _: ImageHeader) -> Pixels:
+        begun.set()
+        go_on.wait(60)
+        return decode_pixels(image, spec, limits)
+
+    with DaemonExecutor(1, "decode") as threads:
+        decoders = Decoders(DecodeThreads(threads, decode), DecodeLimits(1, 100), Metrics())
+        jobs = [asyncio.create_task(decoders.decode(SMALL, ImageHeader(1, 1), SPEC, LIMITS)) for _ in range(3)]
+        await asyncio.to_thread(begun.wait, 60)
+    go_on.set()
+    async with asyncio.timeout(60):
+        assert (await jobs[0]).shape == (8, 8, 3)
+        for waiting in jobs[1:]:
+            with pytest.raises(BackendUnavailable, match="shutting down"):
+                await waiting
 
 
 async def test_a_header_is_read_in_turn_too_and_takes_as_much_as_its_file(office: Office) -> None:

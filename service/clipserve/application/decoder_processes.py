@@ -10,7 +10,7 @@ import asyncio
 import signal
 
 from clipserve.application.decoder_process import DecoderOptions, DecoderProcess, Ended
-from clipserve.application.decoding import Task, took_too_long
+from clipserve.application.decoding import Task, closed, took_too_long
 from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, UndecodableImage, check_limit
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -61,11 +61,11 @@ class DecoderProcesses:
         self._closed = True
         while self.all:
             if ended := self.all.pop().kill():
-                ended(_closed())
+                ended(closed())
 
     def _next(self) -> DecoderProcess:
         if self._closed:
-            raise _closed()
+            raise closed()
         while self._idle:
             process = self._idle.pop()
             if not process.has_ended:
@@ -103,7 +103,3 @@ class DecoderProcesses:
         return UndecodableImage(
             "the decoder ended at this image: the image is broken, or larger than its header says."
         )
-
-
-def _closed() -> BackendUnavailable:
-    return BackendUnavailable("the service is shutting down.")

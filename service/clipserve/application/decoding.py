@@ -56,13 +56,14 @@ class DecodeThreads:
         self._decode = decode
 
     def start(self, task: Task, ended: Callable[[Result], None]) -> None:
-        def told(job: asyncio.Future[Pixels | ImageHeader]) -> None:
-            if job.cancelled():  # the executor was shut down
-                ended(BackendUnavailable("the service is shutting down."))
-            else:
-                ended(job.exception() or job.result())
+        def report(job: asyncio.Future[Pixels | ImageHeader]) -> None:
+            ended(closed() if job.cancelled() else job.exception() or job.result())
 
-        asyncio.get_running_loop().run_in_executor(self._executor, self._done, task).add_done_callback(told)
+        loop = asyncio.get_running_loop()
+        try:
+            loop.run_in_executor(self._executor, self._done, task).add_done_callback(report)
+        except RuntimeError:  # the executor was shut down
+            loop.call_soon(ended, closed())
 
     def _done(self, task: Task) -> Pixels | ImageHeader:
         if task.header is None:
@@ -185,6 +186,11 @@ class Decoders:
 def _give_up(result: asyncio.Future[Any], seconds: float) -> None:
     if not result.done():
         result.set_exception(took_too_long(seconds))
+
+
+def closed() -> BackendUnavailable:
+    """The error of an image that is not decoded any more."""
+    return BackendUnavailable("the service is shutting down.")
 
 
 def took_too_long(seconds: float) -> ImageTooLarge:
