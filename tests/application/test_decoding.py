@@ -274,7 +274,9 @@ async def test_images_that_wait_as_the_threads_are_shut_down_are_errors() -> Non
 
     with DaemonExecutor(1, "decode") as threads:
         decoders = Decoders(DecodeThreads(threads, decode), DecodeLimits(1, 100), Metrics())
-        jobs = [asyncio.create_task(decoders.decode(SMALL, ImageHeader(1, 1), SPEC, LIMITS)) for _ in range(3)]
+        jobs = [
+            asyncio.create_task(decoders.decode(SMALL, ImageHeader(1, 1), SPEC, LIMITS)) for _ in range(3)
+        ]
         await asyncio.to_thread(begun.wait, 60)
     go_on.set()
     async with asyncio.timeout(60):

@@ -59,3 +59,49 @@ def test_what_is_closed_says_so(made: str) -> None:
     client.close()
     with pytest.raises(RuntimeError, match="is closed"):
         client.embed_texts(["a"])
+
+
+@pytest.mark.parametrize("made", ["Clip(backend='onnx')", "Client({url!r})"])
+def test_a_fork_refuses_calls_and_leaves_the_client_to_its_parent(made: str, demo: str) -> None:
+    program = f"""
+import clipserve, os
+clip = clipserve.{made.replace("{url!r}", repr(demo))}
+if not (child := os.fork()):
+    try:
+        clip.embed_texts(["a"])
+    except RuntimeError as error:
+        print(error, flush=True)
+    clip.close()
+    del clip
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), clip.embed_texts(["a"]).vectors.shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    refused, ended = done.stdout.splitlines()
+    assert "was opened before a fork" in refused
+    assert ended == "7 (1, 384)"
+
+
+def test_a_call_that_waits_ends_as_another_thread_closes_the_client() -> None:
+    held, asked = threading.Event(), threading.Event()
+
+    def answers(path: str) -> Parts:
+        asked.set()
+        held.wait(SECONDS)
+        return body(EMBEDDED)
+
+    with serving(answers) as (url, _), ThreadPoolExecutor(1) as threads:
+        client = clipserve.Client(url)
+        call = threads.submit(client.embed_texts, ["a"])
+        assert asked.wait(SECONDS)
+        client.close()
+        with pytest.raises(RuntimeError, match="this Client was closed meanwhile"):
+            call.result(SECONDS)
+        held.set()
