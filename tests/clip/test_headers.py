@@ -136,8 +136,8 @@ def test_parts_are_counted_to_the_byte() -> None:
     walk("JPEG", b"\xff\xd8" + segment(0xE5, b"abc") + b"12" + segment(0xE6, b"") + b"345", parts)
     assert (parts[SEGMENTS], parts[METADATA], parts["bytes between its segments"]) == (2, 7 + 4 + 2, 2 + 3)
     parts = Parts(1_000, 1_000_000, 100)
-    walk("WEBP", b"RIFF\x18\0\0\0WEBP" + b"abcd\3\0\0\0xyz\0" + b"efgh\0\0\0\0", parts)
-    assert (parts[SEGMENTS], parts[METADATA]) == (2, 12 + 8)
+    walk("WEBP", b"RIFF\x18\0\0\0WEBP" + b"abcd\3\0\0\0xyz\0" + b"VP8 \0\0\0\0", parts)
+    assert (parts[SEGMENTS], parts[METADATA]) == (1, 12)
 
 
 def test_bytes_between_segments_and_segments_of_photoshop_have_limits_too() -> None:
