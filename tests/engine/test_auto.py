@@ -91,7 +91,7 @@ def chosen(*engines: Arithmetic) -> str:
     memory: list[str] = []
     for engine in engines:
         engine.in_memory = memory
-    fastest = Fastest(engines, INPUTS).load()
+    fastest = Fastest(engines, lambda: INPUTS).load()
     assert memory == [fastest.name]
     assert fastest.call(IMAGE_GRAPH, {}).run().shape == (1, 2)
     return fastest.name
@@ -114,6 +114,25 @@ def test_what_is_in_memory_and_wins_is_not_loaded_again() -> None:
     assert (slow.loads, fast.loads) == (1, 1)
 
 
+def test_one_call_that_is_faster_decides() -> None:
+    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
+    assert chosen(slow, fast) == "fast"
+    assert (slow.runs, fast.runs) == (
+        2 + 3,
+        2 + 1 + 1,
+    )  # the vectors, then the times; the last is of `chosen`
+
+
+def test_what_stands_in_for_the_first_on_trial_does_not_serve() -> None:
+    memory: list[str] = []
+    first, brief, slower = (
+        Arithmetic(name, seconds, in_memory=memory)
+        for name, seconds in (("first", 0.02), ("brief", 0.02), ("slower", 0.03))
+    )
+    assert Fastest([first, slower], lambda: INPUTS, None, brief).load() is first
+    assert (first.loads, first.runs, memory) == (1, 0, ["first"])
+
+
 def test_a_faster_one_that_computes_something_else_is_not_taken() -> None:
     assert chosen(Arithmetic("right", 0.02), Arithmetic("wrong", 0.002, angle=0.033)) == "right"  # 0.99946
     assert chosen(Arithmetic("right", 0.02), Arithmetic("nan", 0.002, angle=float("nan"))) == "right"
@@ -129,7 +148,7 @@ def test_one_that_cannot_run_is_passed_over_unless_it_is_the_standard(fails_at: 
 def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured(tmp_path: Path) -> None:
     slow, fast, kept = Arithmetic("slow", 10.0), Arithmetic("fast", 10.0), tmp_path / "kept"
     kept.write_text("fast")
-    fastest = Fastest([slow, fast], INPUTS, kept).load()
+    fastest = Fastest([slow, fast], lambda: INPUTS, kept).load()
     assert (fastest.name, slow.loads, fast.loads) == ("fast", 0, 1)
 
 
@@ -142,7 +161,7 @@ def test_what_a_trial_has_chosen_is_kept_also_where_what_was_chosen_before_fails
     if content is not None:
         kept.parent.mkdir()
         kept.write_bytes(content)
-    fastest = Fastest([slow, broken], INPUTS, kept).load()
+    fastest = Fastest([slow, broken], lambda: INPUTS, kept).load()
     assert (fastest.name, kept.read_text()) == ("slow", "slow")
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
@@ -150,7 +169,7 @@ def test_what_a_trial_has_chosen_is_kept_also_where_what_was_chosen_before_fails
 def test_where_the_choice_cannot_be_kept_a_line_says_so(tmp_path: Path, written: io.StringIO) -> None:
     (tmp_path / "file").touch()
     slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
-    Fastest([slow, fast], INPUTS, tmp_path / "file" / "kept").load()
+    Fastest([slow, fast], lambda: INPUTS, tmp_path / "file" / "kept").load()
     assert "engine_not_kept" in written.getvalue()
 
 
@@ -161,7 +180,7 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
     memory: list[str] = []
     for module, library in (("auto.OnnxEngine", "onnxruntime"), ("openvino.open_openvino", "openvino")):
         made = Arithmetic(library, 0.001, in_memory=memory)
-        monkeypatch.setattr(f"clipserve.engine.backends.{module}", lambda *_, made=made: made)
+        monkeypatch.setattr(f"clipserve.engine.backends.{module}", lambda *_, made=made, **_options: made)
     manifest = read_manifest(DEMO)
 
     def trials_of_a_start(threads: int, cache_dir: Path | None = tmp_path) -> int:
