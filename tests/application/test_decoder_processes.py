@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -243,6 +244,48 @@ async def test_a_process_that_died_while_idle_is_replaced_and_the_image_is_serve
     assert group.pid != pid
 
 
+@pytest.mark.parametrize("turns", [0, 1])
+@pytest.mark.parametrize("then", ["connection.close()", "connection.sendall(b'?')"])
+async def test_an_image_is_not_asked_of_a_process_that_is_at_its_end(
+    start: Callable[..., Group], tmp_path: Path, then: str, turns: int
+) -> None:
+    """It answers once, and closes its channel or says nonsense; the service has heard of it or not."""
+    at_its_end = tmp_path / "at its end"
+    program = f"""
+memory = mmap.mmap(int(sys.argv[2]), 0)
+with socket.socket(fileno=os.dup(0)) as connection:
+    os.close(0)
+    connection.sendall(ready)
+    connection.recv(65536)
+    memory[:1] = b'7'
+    connection.sendall(struct.pack('!BI', 0, {3 * SPEC.size**2}))
+    {then}
+    open({str(at_its_end)!r}, "w")
+    time.sleep(60)
+"""
+    group = taken_over(start, program)
+    for _ in range(3):
+        assert (await group.result())[0, 0, 0] == ord("7")
+        while not at_its_end.exists():
+            time.sleep(0.001)  # the event loop learns nothing of it
+        at_its_end.unlink()
+        if "close" not in then or turns:
+            await asyncio.sleep(0)
+
+
+async def test_an_image_for_which_there_is_no_memory_is_not_blamed(group: Group) -> None:
+    image = encoded(Image.effect_noise((1_500, 1_500), 100), "PNG")
+    assert len(image) > 2_000_000
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, limits[1]))  # a write beyond it is short
+    try:
+        with pytest.raises(BackendUnavailable, match="could not be started"):
+            await group.decode(image)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    await group.decode(image)
+
+
 async def test_an_image_whose_process_dies_is_an_error_and_the_next_is_served(group: Group) -> None:
     await group.decode()
     os.kill(group.pid, signal.SIGSTOP)
@@ -375,7 +418,7 @@ answer(ready + struct.pack('!BI', 0, {3 * SPEC.size**2}), b'7')
 def taken_over(start: Callable[..., Group], program: str) -> Group:
     """A process that answers in the channel, and writes into the shared memory, what the program says."""
     script = f"""
-import mmap, os, socket, struct, sys
+import mmap, os, socket, struct, sys, time
 ready = struct.pack('!BI', 3, 0)
 def answer(data, shared=b''):
     memory = mmap.mmap(int(sys.argv[2]), 0)

@@ -17,6 +17,7 @@ because the file is sealed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import mmap
@@ -36,6 +37,7 @@ from clipserve.clip import decoder
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ClipError, ImageTooLarge, UndecodableImage, UnsupportedFormat
+from clipserve.telemetry.log import logger
 
 # What the interpreter and the loader of libraries need. Everything else may be a secret.
 _PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONNOUSERSITE")
@@ -102,53 +104,59 @@ class DecoderProcess:
         self._clock: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         shared_bytes = options.image_bytes + _HEAD_BYTES
-        self._file = shared_file(shared_bytes)
-        self._memory = mmap.mmap(self._file.fileno(), shared_bytes)
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._popen = self._start(theirs.fileno(), self._file.fileno())
-        self._written = np.frombuffer(self._memory, np.uint8)
-        self._socket.setblocking(False)
-        self._loop.add_reader(self._socket, self._hear)
+        with contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(shared_file(shared_bytes))
+            self._memory = mmap.mmap(self._file.fileno(), shared_bytes)
+            self._written = np.frombuffer(self._memory, np.uint8)
+            self._socket, theirs = socket.socketpair()
+            opened.enter_context(self._socket)
+            with theirs:
+                self._popen = self._start(theirs.fileno(), self._file.fileno())
+            opened.callback(self._popen.kill)
+            self._socket.setblocking(False)
+            self._loop.add_reader(self._socket, self._hear)
+            opened.callback(self._loop.remove_reader, self._socket)
+            self._close = opened.pop_all().close
 
     def _start(self, channel: int, shared: int) -> subprocess.Popen[bytes]:
-        try:
-            return subprocess.Popen(  # noqa: S603 - our own module
-                [*self._options.command, str(self._options.memory_bytes), str(shared)],
-                stdin=channel,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(shared,),
-                env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
-                process_group=0,  # Ctrl-C reaches only the service, which lets its requests end
-            )
-        except OSError:
-            self._close()
-            raise
+        return subprocess.Popen(  # noqa: S603 - our own module
+            [*self._options.command, str(self._options.memory_bytes), str(shared)],
+            stdin=channel,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(shared,),
+            env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
+            process_group=0,  # Ctrl-C reaches only the service, which lets its requests end
+        )
 
     @property
     def pid(self) -> int:
         return self._popen.pid
 
-    @property
-    def has_ended(self) -> bool:
-        return self._popen.poll() is not None
+    def ask(self, task: Task, ended: Ended) -> bool:
+        """Decode an image, or read its header: `ended` gets the result, or `gone` gets `ended`.
 
-    def ask(self, task: Task, ended: Ended) -> None:
-        """Decode an image, or read its header: `ended` gets the result, or `gone` gets `ended`."""
+        False: it has ended before, or there is no memory for the image, and is ended.
+        """
+        if self._ending:
+            return False
         head, image = _head(task.spec, task.limits, self._options.seconds), task.image
         size = len(head) + len(image)
+        try:
+            if size <= decoder.KEPT_BYTES:
+                self._memory[: len(head)] = head
+                self._memory[len(head) : size] = image
+            # New pages cost a store each a fault, and a call half of that.
+            elif os.pwritev(self._file.fileno(), (head, image), 0) < size:
+                raise OSError("there is no memory for all of the image")
+            self._socket.send(decoder.QUESTION.pack(len(head), len(image), *(task.header or decoder.NOTHING)))
+        except OSError as error:
+            logger.warning("decoder_not_asked", reason=error.strerror or str(error))
+            self.end()
+            return False
         self._asked, self._since = (task, ended), time.monotonic()
         if self._clock is None:
             self._watch()
-        try:
-            if size > decoder.KEPT_BYTES:  # new pages cost a store each a fault, and a call half of that
-                os.pwritev(self._file.fileno(), (head, image), 0)
-            else:
-                self._memory[: len(head)] = head
-                self._memory[len(head) : size] = image
-            self._socket.send(decoder.QUESTION.pack(len(head), len(image), *(task.header or decoder.NOTHING)))
-        except OSError:  # it has ended
-            self.end()
+        return True
 
     def end(self) -> None:
         """Kill it; `gone` is called when it has ended."""
@@ -165,15 +173,9 @@ class DecoderProcess:
 
     def _let_go(self) -> None:
         self._ending = True
-        self._loop.remove_reader(self._socket)
         self._close()
-        self._popen.kill()
         if self._clock:
             self._clock.cancel()
-
-    def _close(self) -> None:
-        self._socket.close()
-        self._file.close()
 
     def _reap(self) -> None:
         status = self._popen.poll()

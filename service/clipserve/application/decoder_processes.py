@@ -52,7 +52,7 @@ class DecoderProcesses:
         what, most = "the file of the image has {:,} bytes", self._options.image_bytes
         try:
             check_limit(ImageTooLarge, what, len(task.image), most)
-            self._next().ask(task, ended)
+            self._ask(task, ended)
         except ClipError as error:
             asyncio.get_running_loop().call_soon(ended, error.with_traceback(None))
 
@@ -63,15 +63,14 @@ class DecoderProcesses:
             if ended := self.all.pop().kill():
                 ended(closed())
 
-    def _next(self) -> DecoderProcess:
+    def _ask(self, task: Task, ended: Ended) -> None:
         if self._closed:
             raise closed()
         while self._idle:
-            process = self._idle.pop()
-            if not process.has_ended:
-                return process
-            process.end()
-        return self._started()
+            if self._idle.pop().ask(task, ended):
+                return
+        if not self._started().ask(task, ended):
+            raise BackendUnavailable(_NOT_STARTED)
 
     def _started(self) -> DecoderProcess:
         try:
