@@ -59,7 +59,7 @@ class Service:
 
 @asynccontextmanager
 async def service(
-    folder: Path, charge: Charge | None = None, seconds: float = 5.0, limits: RequestLimits | None = None
+    folder: Path, charge: Charge | None = None, seconds: float = 30.0, limits: RequestLimits | None = None
 ) -> AsyncIterator[Service]:
     model = served_model(await write_toy_artifact(folder), FakeBackend(DIM))
     await model.start(folder)

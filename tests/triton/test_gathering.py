@@ -178,11 +178,11 @@ async def test_a_call_is_taken_back_when_the_last_of_its_callers_has_left(one: S
 
 async def test_a_call_has_until_the_latest_deadline_of_its_rows(one: StandIn) -> None:
     async with gathering(one, calls=1) as backend:
-        async with on_their_way_together(one, backend, 0.2, 60) as asking:
-            await asyncio.sleep(0.4)  # their fronts let go of rows that run out of time
+        async with on_their_way_together(one, backend, 1, 60) as asking:
+            await asyncio.sleep(1.2)  # their fronts let go of rows that run out of time
         assert len(await asyncio.gather(*asking)) == 2
         one.calls.clear()
-        async with on_their_way_together(one, backend, 0.2, 0.3) as asking:
+        async with on_their_way_together(one, backend, 1, 1.2) as asking:
             results = await asyncio.gather(*asking, return_exceptions=True)
         assert [type(result) for result in results] == [DeadlineExceeded] * 2
 
