@@ -109,6 +109,21 @@ def test_what_a_strict_reader_does_not_know_is_left_to_a_decoder(data: bytes) ->
     assert announced(data, SPEC, ALL) is None
 
 
+def test_an_image_is_known_as_soon_as_its_size_is_read_and_not_before() -> None:
+    grey = b"\xff\xd8" + SECOND + EMPTY_SCAN
+    for data in (grey, photo("PNG")[:26], photo("WEBP")[:30], photo("WEBP", lossless=True)[:30]):
+        assert announced(data, SPEC, LIMITS) is not None
+        assert all(announced(data[:end], SPEC, LIMITS) is None for end in range(12, len(data)))
+
+
+def test_a_segment_is_skipped_by_its_length() -> None:
+    data = photo("JPEG")
+    long = data[:2] + segment(0xE5, bytes(700)) + data[2:]
+    found, header = announced(data, SPEC, LIMITS), announced(long, SPEC, LIMITS)
+    assert found is not None
+    assert header == found._replace(decode_bytes=found.decode_bytes + 704)
+
+
 def test_a_file_of_many_segments_is_given_up_at_once() -> None:
     data = jpeg_with(segment(0xE5, b"") * 500_000)
     started = time.thread_time()  # of this thread alone, however busy the machine is

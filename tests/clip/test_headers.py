@@ -135,6 +135,10 @@ def test_parts_are_counted_to_the_byte() -> None:
     parts = Parts(1_000, 1_000_000, 100)
     walk("JPEG", b"\xff\xd8" + segment(0xE5, b"abc") + b"12" + segment(0xE6, b"") + b"345", parts)
     assert (parts[SEGMENTS], parts[METADATA], parts["bytes between its segments"]) == (2, 7 + 4 + 2, 2 + 3)
+    for pixels in range((1 << 18) - 3, (1 << 18) + 2):  # of a scan, which is searched in windows
+        parts = Parts(1_000, 1_000_000, 100)
+        walk("JPEG", b"\xff\xd8" + EMPTY_SCAN + bytes(pixels) + segment(0xE5, b"ab") + EMPTY_SCAN, parts)
+        assert (parts[SCANS], parts[SEGMENTS], parts[METADATA]) == (2, 1, 4)
     parts = Parts(1_000, 1_000_000, 100)
     walk("WEBP", b"RIFF\x18\0\0\0WEBP" + b"abcd\3\0\0\0xyz\0" + b"VP8 \0\0\0\0", parts)
     assert (parts[SEGMENTS], parts[METADATA]) == (1, 12)

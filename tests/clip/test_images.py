@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, _imaging
 
 from clipserve.clip.fitting import fitted
 from clipserve.clip.formats import FORMATS, sniff
-from clipserve.clip.images import ImageLimits, decode_pixels, decode_rgb
+from clipserve.clip.images import ImageLimits, configure_pillow, decode_pixels, decode_rgb
 from clipserve.clip.manifest import ImageSpec
+from clipserve.clip.resampling import RESIZED_BY, resampled
 from clipserve.errors import InvalidInput, UndecodableImage, UnsupportedFormat
 from tests.abuse.attacks.files import chunk, png_of_zeros, sized, small
 
@@ -214,3 +216,14 @@ def test_what_libtiff_finds_wrong_is_raised_and_not_printed(capfd: pytest.Captur
     with pytest.raises(UndecodableImage):
         decode_pixels(bytes(broken), SPEC, ImageLimits(image_formats=("TIFF",)))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(RESIZED_BY == "Pillow", reason="our resizing was not built")
+def test_a_process_of_clipserve_s_own_is_silent_and_has_large_pictures_in_one_block() -> None:
+    _imaging.set_use_block_allocator(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        configure_pillow()
+        warnings.warn("Corrupt EXIF data.  Expecting to read 4 bytes", UserWarning, stacklevel=1)
+    large = Image.new("RGB", (3_000, 2_000))
+    assert resampled(large, (48, 32), (8, 0, 40, 32), "bicubic", height_first=False) is not None
