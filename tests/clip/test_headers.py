@@ -135,6 +135,11 @@ def test_parts_are_counted_to_the_byte() -> None:
     parts = Parts(1_000, 1_000_000, 100)
     walk("JPEG", b"\xff\xd8" + segment(0xE5, b"abc") + b"12" + segment(0xE6, b"") + b"345", parts)
     assert (parts[SEGMENTS], parts[METADATA], parts["bytes between its segments"]) == (2, 7 + 4 + 2, 2 + 3)
+    inside = b"\xff\xe5" * 3  # of a scan's header, which is skipped if it is as long as it must be
+    for length, segments in ((12, 0), (11, 1), (13, 1)):
+        parts = Parts(1_000, 1_000_000, 100)
+        walk("JPEG", b"\xff\xd8\xff\xda" + struct.pack(">HB", length, 3) + inside + b"\0\x3f\0", parts)
+        assert (parts[SCANS], parts[SEGMENTS]) == (1, segments)
     for pixels in range((1 << 18) - 3, (1 << 18) + 2):  # of a scan, which is searched in windows
         parts = Parts(1_000, 1_000_000, 100)
         walk("JPEG", b"\xff\xd8" + EMPTY_SCAN + bytes(pixels) + segment(0xE5, b"ab") + EMPTY_SCAN, parts)
