@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,6 +133,21 @@ def test_a_removed_image_is_not_dealt_and_the_others_of_its_request_are() -> Non
     (last,) = desk.arrive("b", 1)
     desk.removed(last)
     assert desk.dealt(10**9) is None
+
+
+@pytest.mark.parametrize(
+    ("gone", "new", "dealt"),
+    [("", "", ["a1", "b0", "b1"]), ("gone", "new", ["b0", "a1", "b1"])],
+    ids=["request", "caller"],
+)
+def test_who_has_left_has_no_share_any_more(gone: str, new: str, dealt: list[str]) -> None:
+    desk = Desk()
+    (image,) = desk.arrive("left", 10, caller=gone)
+    desk.removed(image)
+    desk.arrive("a", 10, 10)
+    desk.ended(desk.next())
+    desk.arrive("b", 4, 4, caller=new)  # begins with the fair share, which is all of what a has had
+    assert desk.dealt_one_by_one() == dealt
 
 
 @given(st.lists(st.lists(st.integers(1, 1_000), min_size=1, max_size=5), max_size=8), st.integers(1, 3))

@@ -58,6 +58,9 @@ def changed(folder: Path, change: dict[str, Any]) -> None:
         ({"scoring": {"logit_bias": NAN}}, "scoring.logit_bias: Input should be"),
         ({"reference": {"image_embeddings": [[0.5] * 16, [1.0]]}}, "a reference vector has 1 numbers"),
         ({"files": {"more\0": ""}}, r"a file that cannot be in its folder: 'more\x00'"),
+        ({"x" * 101: 1}, f"manifest: {'x' * 100}: Extra inputs"),
+        ({"x": 1, "y": 1, "z": 1}, "z: Extra inputs are not permitted."),
+        ({"w": 1, "x": 1, "y": 1, "z": 1}, "and 1 more faults"),
         ({f"extra{i}": 1 for i in range(1_000)}, "and 997 more faults"),
     ],
 )

@@ -96,6 +96,17 @@ def test_a_fitted_image_has_the_pixels_that_pillow_alone_gives(
     assert made == [fitting.fitted(image, SPEC, turn) for image in images]
 
 
+@pytest.mark.parametrize(
+    "before", [(20, 20), (19, 21), (20, 22), (25, 30), (25, 31), (25, 32), (90, 20), (20, 90)]
+)
+@pytest.mark.parametrize("interpolation", resampling.RESAMPLING)
+@pytest.mark.skipif(resampling.RESIZED_BY == "Pillow", reason="it was not built")
+def test_rows_and_columns_are_resized_in_pillow_s_order(before: tuple[int, int], interpolation: str) -> None:
+    image = noise(before, "RGB")
+    made = resampling.resampled(image, (20, 20), (0, 0, 20, 20), interpolation, height_first=False)
+    assert made == image.resize((20, 20), resampling.RESAMPLING[interpolation]).tobytes()
+
+
 def noise(size: tuple[int, int], mode: str) -> Image.Image:
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
     if mode == "I;16":
