@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies
+from PIL import Image
 from schemathesis.core.failures import Failure
 
-from tests.support import png
 
-_FILES = [png(seed, kind=kind) for seed, kind in enumerate(("PNG", "JPEG", "WEBP"))]
+def _picture(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.radial_gradient("L").save(file, kind)
+    return file.getvalue()
+
+
+_FILES = [_picture(kind) for kind in ("PNG", "JPEG", "WEBP")]
 _ENCODED = [base64.b64encode(file).decode() for file in _FILES]
 _URIS = [f"data:image/png;base64,{encoded}" for encoded in _ENCODED]
 
