@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from clipserve.clip.artifact import read_manifest
+from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backends import BACKENDS
 from clipserve.engine.batch_queue import BatchPolicy
@@ -86,6 +87,18 @@ async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
         await core.start_models()
         (model,) = core.models.values()
         assert model.info.engine == "onnxruntime"
+
+
+async def test_files_are_verified_while_the_models_are_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO, folder)
+    with (folder / "text.onnx").open("ab") as file:
+        file.write(b"\x00")
+    settings = Settings(models=(folder,), device="cpu", backend="onnx", decode_processes=False)
+    async with open_use_cases(settings, Metrics()) as core:
+        assert isinstance(core.verified[folder].exception(), ArtifactError)
+        with pytest.raises(ArtifactError, match=r"text\.onnx has SHA-256"):
+            await core.start_models()
 
 
 def test_in_front_of_triton_nobody_looks_for_a_gpu() -> None:

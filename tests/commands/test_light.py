@@ -29,11 +29,13 @@ def test_the_commands_load_what_they_need_when_they_run() -> None:
     assert loaded("import clipserve.__main__", [*HEAVY, CHECKS, command]) == f"['{command}']"
 
 
-def test_a_service_without_redis_and_grpc_loads_neither() -> None:
-    program = "import clipserve.wiring.serve"
-    assert (
-        loaded(program, ["redis", "grpc", "clipserve.wiring.use_cases"]) == "['clipserve.wiring.use_cases']"
-    )
+def test_a_service_without_keys_redis_and_grpc_loads_none_of_them() -> None:
+    program = "import clipserve.rest.app, clipserve.wiring.options, clipserve.wiring.serve"
+    assert loaded(program, ["limits", "redis", "grpc", "fastapi"]) == "['fastapi']"
+
+
+def test_the_fronts_are_loaded_while_files_are_verified() -> None:
+    assert loaded("import clipserve.wiring.serve", ["fastapi", "uvicorn", "openvino", "onnxruntime"]) == "[]"
 
 
 def test_the_package_loads_nothing_until_it_is_asked_for_something() -> None:

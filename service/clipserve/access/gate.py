@@ -7,14 +7,15 @@ import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
-
-from limits import RateLimitItem, RateLimitItemPerSecond
+from typing import TYPE_CHECKING, Literal
 
 from clipserve.access.keys import Key, Keys, Scope, allow
 from clipserve.access.rate_counter import RateCounter
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from clipserve.telemetry.request import RequestContext, current
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 Unit = Literal["rows", "bytes"]
 
@@ -85,6 +86,8 @@ def _own_or(own: int | None, common: int) -> int:
 
 @functools.lru_cache(4_096)
 def _item(unit: Unit, rate: int, seconds: int) -> RateLimitItem:
+    from limits import RateLimitItemPerSecond  # a service without keys does not load it
+
     return RateLimitItemPerSecond(rate * seconds, seconds, unit)
 
 

@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import floor
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from limits import RateLimitItem
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 
 @dataclass(frozen=True)

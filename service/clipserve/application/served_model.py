@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from clipserve.clip.prompts import expand
 from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import Tokenizer
+from clipserve.concurrency import in_own_thread
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.log import logger
@@ -67,8 +69,10 @@ class ServedModel:
         """Whether the model would serve a request made now."""
         return self.started and await self._backend.ready()
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, verified: Future[None] | None = None) -> None:
         """Verify the files in `folder`, load the backend, and run the self-test.
+
+        `verified`: the end of a verification that has begun; None: it begins here.
 
         Raises:
             ArtifactError: a file is damaged, a template has no slot or is a duplicate, or pixels, tokens or vectors
@@ -81,7 +85,8 @@ class ServedModel:
             expand(self.manifest.prompt_templates)
         except BadPromptTemplate as error:
             raise ArtifactError(f"prompt_templates of {self.name}: {error.detail}") from None
-        await asyncio.to_thread(verify_files, folder, self.manifest)
+        verified = verified or in_own_thread("verify", verify_files, folder, self.manifest)
+        await asyncio.wrap_future(verified)
         await asyncio.to_thread(check_inputs, self.manifest, self.texts.tokenizer)
         await self._backend.start()
         precision = self._backend.precision  # an engine may compute in a lower precision than the artifact's

@@ -20,18 +20,16 @@ from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
 from clipserve.engine.cuda import Accelerator
-from clipserve.http1.connections import Connections
-from clipserve.http1.server import HttpServer
-from clipserve.rest.app import build_app
-from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import tracing_to
-from clipserve.wiring.options import GatewayOptions
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
-if TYPE_CHECKING:  # it loads gRPC
+if TYPE_CHECKING:  # loaded in `open_gateway`
+    from clipserve.http1.connections import Connections
+    from clipserve.http1.server import HttpServer
     from clipserve.rpc.server import RpcServer
+    from clipserve.wiring.options import GatewayOptions
 
 
 @dataclass(frozen=True)
@@ -104,14 +102,23 @@ async def open_gateway(
         KeyFileError: the file of keys cannot be used.
         TracingUnavailable: tracing is on, and OpenTelemetry is not installed.
     """
-    metrics, options = Metrics(), options or GatewayOptions.of(settings)
+    metrics, rates = Metrics(), options.rates if options else settings.options(RateOptions)
     async with AsyncExitStack() as stack:
         tracing = tracing_to(settings.otlp_endpoint, settings.trace_ratio, metrics.spans)
         metrics.tracing = stack.enter_context(tracing)
-        keys, gate = await _keys_and_gate(settings, options.rates, stack, metrics)
+        keys, gate = await _keys_and_gate(settings, rates, stack, metrics)
         charge = (lambda rows: gate.charge(rows=rows)) if keys else None
-        opened = open_use_cases(settings, metrics, open_backend, charge, accelerator, options.limits)
+        limits = options.limits if options else None
+        opened = open_use_cases(settings, metrics, open_backend, charge, accelerator, limits)
         use_cases = await stack.enter_async_context(opened)
+        # They take half a second to load, in which threads verify the models' files.
+        from clipserve.http1.connections import Connections
+        from clipserve.http1.server import HttpServer
+        from clipserve.rest.app import build_app
+        from clipserve.rest.errors import rendered
+        from clipserve.wiring.options import GatewayOptions
+
+        options = options or GatewayOptions.of(settings)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)
         shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)

@@ -18,10 +18,6 @@ from clipserve.clip.images import configure_pillow
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.concurrency import together
 from clipserve.engine.cuda import Accelerator
-from clipserve.operations.page import Page
-from clipserve.operations.port import serving
-from clipserve.operations.pulse import Pulse
-from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
 from clipserve.turns import come_first
@@ -116,6 +112,11 @@ def _operations(
     settings: Settings, gateway: Gateway, accelerator: Accelerator
 ) -> AbstractAsyncContextManager[None]:
     """Serve probes and metrics on their own port."""
+    from clipserve.operations.page import Page  # loads a server, as the gateway does by now
+    from clipserve.operations.port import serving
+    from clipserve.operations.pulse import Pulse
+    from clipserve.rest.errors import rendered
+
     pulse = Pulse()
     gateway.metrics.ready.set_function(lambda: pulse.ready)
     keys = None if settings.metrics_open else gateway.keys

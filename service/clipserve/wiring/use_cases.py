@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,11 +35,11 @@ from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.application.taking_turns import TurnQueue
-from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import load_tokenizer
-from clipserve.concurrency import DaemonExecutor, SideThread, together
+from clipserve.concurrency import DaemonExecutor, SideThread, in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
@@ -54,9 +55,13 @@ OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 @dataclass(frozen=True)
 class UseCases:
-    """The models by folder, and the use cases. A model serves once it has started."""
+    """The models by folder, and the use cases. A model serves once it has started.
+
+    `verified`: the end of the verification of each model's files.
+    """
 
     models: dict[Path, ServedModel]
+    verified: dict[Path, Future[None]]
     inference: Inference
     side: SideThread
 
@@ -66,7 +71,7 @@ class UseCases:
         Raises:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
         """
-        await together(model.start(folder) for folder, model in self.models.items())
+        await together(model.start(folder, self.verified[folder]) for folder, model in self.models.items())
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,13 @@ async def open_use_cases(
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
         side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
-        models = _models(settings, limits, open_backend, side, stack, metrics)
+        manifests = {folder: read_manifest(folder) for folder in settings.models}
+        # In threads, while this one opens the backends and loads the fronts.
+        verified = {
+            folder: in_own_thread("verify", verify_files, folder, manifest)
+            for folder, manifest in manifests.items()
+        }
+        models = _models(settings, manifests, limits, open_backend, side, stack, metrics)
         by_name = _by_name(models, settings)
         folder = settings.label_sets_folder
         files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
@@ -124,7 +135,7 @@ async def open_use_cases(
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics))
         inference = Inference(by_name, label_sets, limits.requests, side, charge, fetched)
-        yield UseCases(models, inference, side)
+        yield UseCases(models, verified, inference, side)
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
@@ -136,6 +147,7 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
 
 def _models(
     settings: Settings,
+    manifests: Mapping[Path, ModelManifest],
     limits: Limits,
     open_backend: OpenBackend,
     side: SideThread,
@@ -156,8 +168,7 @@ def _models(
         most = replace(most, seconds=None)
     decoders = Decoders(place, most, metrics)
     models: dict[Path, ServedModel] = {}
-    for folder in settings.models:
-        manifest = read_manifest(folder)
+    for folder, manifest in manifests.items():
         chosen = settings.of_model(manifest.name)
         backend = open_backend(folder, manifest, chosen, metrics)
         stack.push_async_callback(backend.aclose)
