@@ -52,16 +52,19 @@ async def test_both_keep_their_places() -> None:
 
 async def test_a_caller_who_leaves_while_the_others_are_ended_leaves_no_cycle() -> None:
     ending, let_go = asyncio.Event(), asyncio.Event()
+    ended = False
 
     async def failing() -> str:
         raise ValueError("no")
 
     async def slow_to_end() -> str:
+        nonlocal ended
         try:
             await asyncio.sleep(3600)
         finally:
             ending.set()
             await let_go.wait()
+            ended = True
         return ""
 
     async def ask() -> None:
@@ -85,6 +88,7 @@ async def test_a_caller_who_leaves_while_the_others_are_ended_leaves_no_cycle() 
         gc.garbage.clear()
         gc.enable()
     assert "together" not in left
+    assert ended, "it is not cancelled again"
 
 
 async def test_an_error_keeps_its_lines_and_nothing_that_was_worked_on() -> None:

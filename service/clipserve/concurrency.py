@@ -95,7 +95,9 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         if not all(task.done() for task in tasks):
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            # Not asyncio.wait: in Python 3.14 a frame of it holds the caller's task. Shielded: a caller who leaves
+            # does not cancel them again.
+            await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True))
 
 
 async def ended(tasks: list[asyncio.Task[Any]]) -> None:
