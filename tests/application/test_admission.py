@@ -60,10 +60,10 @@ def test_the_wait_for_encoders_to_be_loaded_is_no_measure_of_a_row() -> None:
 def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:
     admission = taught(Clock(), 0.1, text=0.001)
     with a_request_with(seconds=5):
-        match = r"1,000 images or texts, about 100 s, and 5\.0 s are left .* about \d\d fit"
+        match = r"1,000 images or texts, about 100 s, and [45]\.\d s are left .* about \d\d fit"
         with pytest.raises(TooMany, match=match) as caught, admission.admit(images=1000, texts=10):
             pass
-        assert caught.value.limit == pytest.approx(50, abs=1)
+        assert caught.value.limit == pytest.approx(50, abs=10)  # by the clock: a busy machine has spent some
         assert caught.value.actual == 1000
     with admission.admit(images=1000):  # without a deadline
         pass

@@ -82,7 +82,8 @@ def test_pixels_are_those_of_pillow_heif(mode: str, options: dict[str, object]) 
 
 
 @pytest.mark.skipif(
-    not shutil.which("heif-enc"), reason="heif-enc is not installed (Debian: libheif-examples)"
+    not shutil.which("heif-enc"),
+    reason="heif-enc is not installed (Debian: libheif-examples libheif-plugin-x265)",
 )
 @pytest.mark.parametrize("options", [["-q", "50"], ["-q", "90"], ["-L"], ["--thumb", "64"], ["-b", "10"]])
 def test_so_are_those_of_files_by_another_encoder(tmp_path: Path, options: list[str]) -> None:

@@ -145,6 +145,7 @@ async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, writte
         await until(lambda: bool(backend.up(one.url)))
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     states = [line["state"] for line in lines if line["event"] == "triton" and line["endpoint"] == one.url]
+    states = [state for state in states if state != "silent"]  # as a busy machine is at times
     assert states == ["ready", "sick", "ready"], "logged once, however many trials it fails"
     assert "CUDA failure 700" in next(line["reason"] for line in lines if line.get("state") == "sick")
 
