@@ -190,7 +190,7 @@ def test_an_image_that_pillow_refuses_in_a_program_s_process_is_too_large(
     """A process of clipserve's own has no limit of Pillow's; see `configure_pillow`."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
     spec = ImageSpec(size=8)
-    assert read_header(encoded(Image.new("RGB", (30, 30)), "PNG"), spec, ImageLimits()).pixels == 900
+    assert read_header(encoded(Image.new("RGB", (45, 20)), "PNG"), spec, ImageLimits()).pixels == 900
     with pytest.raises(ImageTooLarge, match=r"PIL\.Image\.MAX_IMAGE_PIXELS is 1,000") as refused:
         read_header(encoded(Image.new("RGB", (50, 50)), "PNG"), spec, ImageLimits())
     assert refused.value.limit == 1_000

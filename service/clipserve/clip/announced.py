@@ -63,7 +63,7 @@ def _jpeg(data: bytes) -> Frame | None:
     else:
         return None
     components = data[frame + 5]
-    if not frame or components not in _JPEG_MODES or len(data) < frame + 6 + 3 * components:
+    if not frame or components not in _JPEG_MODES:
         return None
     factors = data[frame + 7 : frame + 6 + 3 * components : 3]
     if data[frame - 3] in _SEQUENTIAL and data[at + 4] == components:
