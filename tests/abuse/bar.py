@@ -22,6 +22,7 @@ TIMES = 100  # what an attack may cost, in good requests of its bytes
 MOST_LIVEZ_SECONDS = 0.25
 MOST_SECONDS = 60  # an unfinished request may last
 NOTHING = Cost(0.0, 0)
+_LATE = (429, 503, 504)  # what a machine that is busy with other things brings too
 _CLIENTS = 8
 _LOOPS_SECONDS = 5.0
 _MOST_LOST = 0.05  # of another address
@@ -35,7 +36,7 @@ _BULK_SECONDS = 10  # ten times what it takes to see that a bulk client has left
 class Verdict:
     """What one attack did. `cpu` and `memory`: times a good request of as many bytes; `livez` in seconds.
 
-    `slow`: what was only too slow.
+    `slow`: what was only too slow, or refused because something was.
     """
 
     attack: Attack
@@ -78,6 +79,7 @@ def outlived(victim: Victim, attack: Attack, many_seconds: float) -> Verdict:
     for each in _play_many(victim, attack, pieces, many_seconds):
         _count(verdict, each)
     _judge_afterwards(verdict, victim, patient=True)
+    verdict.faults += verdict.slow
     return verdict
 
 
@@ -152,15 +154,16 @@ def _livez(victim: Victim, verdict: Verdict, started: float, by: str) -> float:
 
 def _count(verdict: Verdict, played: Played) -> None:
     verdict.statuses.update(answer.status for answer in played.answers)
-    if wrong := sorted({answer.status for answer in played.answers if answer.status >= 500}):
-        verdict.faults.append(f"status {', '.join(map(str, wrong))}")
+    wrong = Counter(answer.status for answer in played.answers if answer.status >= 500)
+    for status in sorted(wrong):
+        (verdict.slow if status in _LATE else verdict.faults).append(f"status {status}")
 
 
 def _judge_answers(verdict: Verdict, played: Played) -> None:
     _count(verdict, played)
     attack = verdict.attack
     if not played.answers and not attack.silent:
-        verdict.faults.append("no answer")
+        (verdict.faults if played.closed else verdict.slow).append("no answer")
     if not played.answers and not played.closed and played.seconds > MOST_SECONDS:
         verdict.faults.append(f"the server does not end it in {played.seconds:.0f} s")
     for answer in played.answers:
@@ -195,13 +198,10 @@ def _fault_of(answer: Answer, attack: Attack) -> str | None:
 def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
     if verdict.cost == NOTHING:
         return  # as of a process that has ended
-    requests = max(1, len(played.answers))  # each is one of its own
-    if verdict.attack.labels:
-        same = victim.labels_cost
-    else:
-        alone = victim.good_cost(played.sent // requests)
-        same = Cost(alone.cpu * requests, alone.memory)
-    cost = verdict.cost
+    cost, same = verdict.cost, _like(verdict, victim, played)
+    if cost.cpu > TIMES * same.cpu:  # or the machine was faster when the good request was measured
+        victim.forget_costs()
+        same = _like(verdict, victim, played)
     verdict.cpu, verdict.memory = cost.cpu / same.cpu, cost.memory / max(1, same.memory)
     if cost.cpu > TIMES * same.cpu and cost.cpu > victim.photo_cost.cpu:
         verdict.faults.append(f"{cost.cpu:.2f} s of CPU: {verdict.cpu:.0f} times a good request")
@@ -210,26 +210,37 @@ def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
         verdict.faults.append(f"{cost.memory / 1e6:.0f} MB: {verdict.memory:.0f} times a good request")
 
 
+def _like(verdict: Verdict, victim: Victim, played: Played) -> Cost:
+    """What good requests of as many bytes cost."""
+    if verdict.attack.labels:
+        return victim.labels_cost
+    requests = max(1, len(played.answers))  # each is one of its own
+    alone = victim.good_cost(played.sent // requests)
+    return Cost(alone.cpu * requests, alone.memory)
+
+
 def _judge_afterwards(verdict: Verdict, victim: Victim, patient: bool) -> None:
     """`patient`: what is queued may be answered first."""
     if not victim.alive():
         verdict.died = True
         verdict.faults.append("the process ended")
         return
-    if status := _refused(victim.send_good, 10 if patient else 0):
-        verdict.faults.append(f"the next good request: {status}")
-    if status := _refused(victim.send_bulk, _BULK_SECONDS):
-        verdict.faults.append(f"the next bulk request: {status}")
+    for what, ask, seconds in (
+        ("good", victim.send_good, 10 if patient else 0),
+        ("bulk", victim.send_bulk, _BULK_SECONDS),
+    ):
+        if (status := _refused(ask, seconds)) is not None:
+            (verdict.slow if status in _LATE else verdict.faults).append(f"the next {what} request: {status}")
 
 
-def _refused(ask: Callable[[], Played], seconds: float) -> str:
-    """The status, if there is no 200 within so many seconds."""
+def _refused(ask: Callable[[], Played], seconds: float) -> int | None:
+    """The status, 0 without an answer, if there is no 200 within so many seconds."""
     until = time.monotonic() + seconds
     while True:
         answers = ask().answers
         status = answers[0].status if answers else 0
         if status == 200:
-            return ""
+            return None
         if time.monotonic() >= until or status != 429:
-            return f"status {status}"
+            return status
         time.sleep(0.2)

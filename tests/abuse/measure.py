@@ -38,6 +38,16 @@ def cpu_seconds(pid: int) -> float:
     return used
 
 
+def at_work(pid: int) -> bool:
+    """Whether a thread of theirs computes, or waits for a core or for a disk."""
+    for each in family(pid):
+        for stat in Path(f"/proc/{each}/task").glob("*/stat"):
+            with suppress(OSError):  # the thread has ended
+                if stat.read_text().rpartition(")")[2].split()[0] in "RD":
+                    return True
+    return False
+
+
 def _clock(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3), to the nanosecond
 

@@ -7,7 +7,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,13 +18,14 @@ from loadtests.bodies import photo
 from tests.abuse import hostile_host, keys
 from tests.abuse.answers import RpcAnswers, http_answers
 from tests.abuse.attack import Attack, Piece, good, request
-from tests.abuse.measure import Peak, cpu_seconds, resident
+from tests.abuse.measure import Peak, at_work, cpu_seconds, resident
 from tests.abuse.probe import Prober
 from tests.abuse.wire import Address, Played, play
 from tests.process import Process
 
 SIZES = ((64, 48), (640, 480), (1_600, 1_200), (2_300, 1_725), (4_000, 3_000))  # 2 KB to 2 MB
 _KEPT = 60_000_000  # bytes
+_LOOKS, _LOOK_SECONDS = 10, 0.005  # until it is at rest
 _LEAST_MEMORY = 1_000_000  # of a good request: the pixels of a small photo
 
 
@@ -128,14 +130,21 @@ class Victim:
         idle = self._idle_rate * (time.monotonic() - started)
         return Cost(max(0.0, used - idle), max(0, peak.bytes - peak.before))
 
-    def rest(self, seconds: float = 60) -> None:
+    def rest(self) -> None:
         """Wait until it has nothing to do: work that nobody waits for any more is a cost too."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and self.process.popen.poll() is None:
-            before = cpu_seconds(self.pid)
-            time.sleep(0.05)
-            if cpu_seconds(self.pid) - before < 0.02:
-                return
+        for seconds in self.until_rest():
+            time.sleep(seconds)
+
+    def until_rest(self, most_seconds: float = 60) -> Iterator[float]:
+        """The seconds to wait before each look at it, until it has nothing to do.
+
+        A process without a core has as much to do as one that computes. The prober's requests are nothing.
+        """
+        until = time.monotonic() + most_seconds
+        looks = deque([True] * _LOOKS, _LOOKS)
+        while sum(looks) > _LOOKS * 0.4 and time.monotonic() < until and self.process.popen.poll() is None:
+            yield _LOOK_SECONDS
+            looks.append(at_work(self.pid))
 
     @functools.cached_property
     def labels_cost(self) -> Cost:
@@ -151,6 +160,11 @@ class Victim:
         if size not in self._good_costs:
             self._good_costs[size] = self._measured(sizes[size])
         return self._good_costs[size]
+
+    def forget_costs(self) -> None:
+        """Measure those of good requests again, once somebody asks: the machine may be slower by now."""
+        self._good_costs.clear()
+        vars(self).pop("labels_cost", None)
 
     @property
     def photo_cost(self) -> Cost:
