@@ -9,14 +9,13 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import distributions
-from itertools import islice
 from pathlib import Path
 
 from clipserve import __version__
-from clipserve.clip.artifact import IMAGE_GRAPH
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import lowest_cosine
 from clipserve.cores import cpu_quota, processor, usable_cores
@@ -103,7 +102,7 @@ class Fastest:
         fastest, *others = self._engines
         loaded, inputs = self._first_on_trial.load(), self._inputs()
         try:
-            standard, best = _vectors(loaded, inputs), min(islice(_seconds(loaded, inputs), _RUNS))
+            standard, best = _measured(loaded, inputs, _RUNS)
         except Exception as error:  # the engines' exceptions have no common base but Exception
             raise BackendUnavailable(f"{fastest.name} fails on the reference inputs: {error}") from error
         for engine in others:
@@ -148,18 +147,13 @@ class Fastest:
 def _seconds_if_equal(
     engine: Engine, inputs: Mapping[str, Feeds], standard: list[Embeddings], best: float
 ) -> float | None:
-    """Of a call of the image encoder, which ends as soon as one is faster than `best`; None: it is not for use."""
+    """Of a call of the image encoder; None: the engine is not for use."""
     try:
-        vectors = _vectors(engine.load(), inputs)
+        vectors, seconds = _measured(engine.load(), inputs, _MOST_RUNS, best)
     except Exception as error:  # an engine on trial may fail in any way; the first one serves
         logger.warning("engine_passed_over", engine=engine.name, error=str(error))
         return None
     cosine = min(lowest_cosine(one, other) for one, other in zip(vectors, standard, strict=True))
-    seconds = math.inf
-    for call in islice(_seconds(engine, inputs), _MOST_RUNS):
-        seconds = min(seconds, call)
-        if seconds < best:
-            break
     logger.info(
         "engine_tried",
         engine=engine.name,
@@ -170,13 +164,18 @@ def _seconds_if_equal(
     return seconds if cosine >= MIN_AGREEMENT else None
 
 
-def _vectors(engine: Engine, inputs: Mapping[str, Feeds]) -> list[Embeddings]:
-    return [engine.call(graph, feeds).run() for graph, feeds in inputs.items()]
+def _measured(
+    engine: Engine, inputs: Mapping[str, Feeds], runs: int, enough: float = 0.0
+) -> tuple[list[Embeddings], float]:
+    """The vectors, and the least seconds of so many calls of the image encoder, which end with one below `enough`.
 
-
-def _seconds(engine: Engine, inputs: Mapping[str, Feeds]) -> Iterator[float]:
-    """Of one call of the image encoder after the other, warm. Whatever else the machine does only adds to them."""
-    while True:
+    The least, because whatever else the machine does only adds to a call.
+    """
+    least = math.inf
+    for _ in range(runs):
         started = time.perf_counter()
-        engine.call(IMAGE_GRAPH, inputs[IMAGE_GRAPH]).run()
-        yield time.perf_counter() - started
+        images = engine.call(IMAGE_GRAPH, inputs[IMAGE_GRAPH]).run()
+        least = min(least, time.perf_counter() - started)
+        if least < enough:
+            break
+    return [images, engine.call(TEXT_GRAPH, inputs[TEXT_GRAPH]).run()], least
