@@ -16,7 +16,7 @@ from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.wiring.backends import image_policy, open_engine, uses_gpu
+from clipserve.wiring.backends import image_policy, open_engine, tokenizer_of, uses_gpu
 from clipserve.wiring.use_cases import open_use_cases
 from tests.engine import test_backend as contract
 
@@ -87,6 +87,20 @@ async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
         await core.start_models()
         (model,) = core.models.values()
         assert model.info.engine == "onnxruntime"
+
+
+def test_a_tokenizer_is_read_once_while_it_is_in_use(tmp_path: Path) -> None:
+    shutil.copy(DEMO / "tokenizer.json", tmp_path)
+    manifest = read_manifest(DEMO)
+    tokenizer = tokenizer_of(tmp_path, manifest)
+    (tmp_path / "tokenizer.json").unlink()
+    assert tokenizer_of(tmp_path, manifest) is tokenizer
+    other = manifest.model_copy(update={"files": manifest.files | {"tokenizer.json": "another"}})
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json cannot be read"):
+        tokenizer_of(tmp_path, other)
+    del tokenizer
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json cannot be read"):
+        tokenizer_of(tmp_path, manifest)
 
 
 async def test_files_are_verified_while_the_models_are_opened(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from clipserve.application.served_model import reference_feeds
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
@@ -24,6 +25,8 @@ from clipserve.telemetry.metrics import Metrics
 # For a large model on a CPU these are four, which reach most of the gain of a batch; a fast GPU takes all in that
 # time.
 _CALL_SECONDS, _LEAST_IMAGES = 0.25, 4
+
+_tokenizers: WeakValueDictionary[tuple[Path, str], Tokenizer] = WeakValueDictionary()
 
 
 def open_backend(
@@ -99,7 +102,19 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
 
 
 def _reference(folder: Path, manifest: ModelManifest) -> TrialInputs:
-    return lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text))
+    return lambda: reference_feeds(manifest, tokenizer_of(folder, manifest))
+
+
+def tokenizer_of(folder: Path, manifest: ModelManifest) -> Tokenizer:
+    """The tokenizer of an artifact, which is read once while it is in use: this takes a tenth of a second.
+
+    Raises:
+        ArtifactError: it is missing or malformed.
+    """
+    key = folder, manifest.fingerprint()
+    tokenizer = _tokenizers.get(key) or load_tokenizer(folder, manifest.text)
+    _tokenizers[key] = tokenizer
+    return tokenizer
 
 
 def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu: bool = False) -> Batched:

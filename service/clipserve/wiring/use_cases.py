@@ -38,7 +38,6 @@ from clipserve.application.taking_turns import TurnQueue
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import DaemonExecutor, SideThread, in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
@@ -49,6 +48,7 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.turns import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
+from clipserve.wiring.backends import tokenizer_of
 
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
@@ -174,7 +174,7 @@ def _models(
         stack.push_async_callback(backend.aclose)
         image_limits, cache_bytes = chosen.image_limits(limits.images), chosen.image_cache_bytes
         images = ImageEncoder(manifest, backend, threads, decoders, image_limits, metrics, cache_bytes)
-        texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
+        texts = TextEncoder(manifest, tokenizer_of(folder, manifest), backend, side, metrics)
         classifiers = Classifiers(texts, manifest.scoring, limits.label_cache_bytes, metrics)
         admission = Admission(chosen.max_queue_seconds, metrics)
         choices = image_limits.choices
