@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -37,6 +39,35 @@ async def test_silence_is_too_slow() -> None:
     with pytest.raises(BodyTooSlow, match=r"nothing arrived within 10 s") as caught:
         await StreamPace(LIMITS).receive(lambda: after(60))
     assert caught.value.limit == 10
+
+
+async def test_what_a_cancelled_reader_has_read_is_freed_at_once() -> None:
+    class Body:
+        pass
+
+    freed: list[bool] = []
+    waits = asyncio.Event()
+
+    async def wait() -> None:
+        waits.set()
+        await asyncio.sleep(3600)
+
+    async def read() -> None:
+        body = Body()
+        weakref.finalize(body, freed.append, True)
+        await StreamPace(LIMITS).receive(wait)
+
+    gc.disable()
+    try:
+        reader = asyncio.create_task(read())
+        await waits.wait()
+        reader.cancel()
+        await asyncio.wait({reader})
+        del reader
+        await asyncio.sleep(0)
+    finally:
+        gc.enable()
+    assert freed == [True]
 
 
 @virtual_time

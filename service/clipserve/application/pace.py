@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from clipserve.concurrency import clears_frame
 from clipserve.errors import BodyTooSlow
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class StreamPace:
             self._at_work -= 1
             self._go_on()
 
+    @clears_frame  # the timer holds its task
     async def receive(self, receive: Callable[[], Awaitable[T]]) -> T:
         """Await `receive` and return its result.
 
