@@ -115,6 +115,25 @@ async def test_an_error_keeps_its_lines_and_nothing_that_was_worked_on() -> None
     assert "await answer" in "".join(traceback.format_exception(raised.value))
 
 
+async def test_an_error_does_not_keep_the_task_that_it_came_from() -> None:
+    @clears_frame
+    async def wait(answer: asyncio.Future[None], *, again: asyncio.Future[None]) -> None:
+        await answer
+
+    freed = threading.Event()
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    weakref.finalize(answer, freed.set)
+    answer.set_exception(ValueError("no"))
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no"):
+            await wait(answer, again=answer)
+        del answer
+    finally:
+        gc.enable()
+    assert freed.is_set()
+
+
 def one_thread(initializer: Callable[[], object] = int) -> DaemonExecutor:
     return DaemonExecutor(1, "test", initializer)
 

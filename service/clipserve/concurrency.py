@@ -26,7 +26,7 @@ _failed: set[object] = set()  # loops that have failed lately
 
 
 def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Decorate a function that awaits a task or a future in one of its variables.
+    """Decorate a function that awaits a task or a future in one of its variables or arguments.
 
     The traceback of an error holds the frames that it passed, and these hold their variables, such as bodies and
     pixels. A frame that also holds the task or future with the error forms a reference cycle, which stays in memory
@@ -42,6 +42,7 @@ def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
             # In no variable: in Python 3.12 and 3.13 the frame refers to its caller's, which is this one.
             if error.__traceback__ and error.__traceback__.tb_next:
                 error.__traceback__.tb_next.tb_frame.clear()
+            del args, kwargs
             raise
 
     return call
