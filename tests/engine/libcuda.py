@@ -29,15 +29,24 @@ int cuGetErrorName(int error, const char **name) {
 
 
 def libcuda(
-    folder: Path, *, version: int = 13_000, init: int = 0, gpus: int = 1, capability: int = 90
+    folder: Path,
+    *,
+    version: int = 13_000,
+    init: int = 0,
+    gpus: int = 1,
+    capability: int = 90,
+    lacks: str = "nothing",
 ) -> str:
-    """A file to give in place of libcuda.so.1. `version`: 13000 is CUDA 13.0; `init`: what cuInit gives."""
+    """A file to give in place of libcuda.so.1.
+
+    `version`: 13000 is CUDA 13.0; `init`: what cuInit gives; `lacks`: a function that it does not have.
+    """
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("it needs a C compiler")
     defined = {"VERSION": version, "INIT": init, "GPUS": gpus, "CAPABILITY": capability}
     source, library = folder / "libcuda.c", folder / f"libcuda-{len(list(folder.iterdir()))}.so"
-    source.write_text(_SOURCE)
+    source.write_text(_SOURCE.replace(lacks, "nothing"))
     options = [f"-D{name}={value}" for name, value in defined.items()]
     subprocess.run([compiler, "-shared", "-fPIC", *options, "-o", library, source], check=True)
     return str(library)

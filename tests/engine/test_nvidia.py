@@ -47,6 +47,11 @@ def test_an_error_of_the_driver_has_its_name(
     assert ask_driver(tmp_path, library).fault == (f"{said} (CUDA_VISIBLE_DEVICES=7)")
 
 
+def test_an_error_of_an_old_driver_has_its_number(tmp_path: Path) -> None:
+    library = libcuda(tmp_path, init=803, lacks="cuGetErrorName")
+    assert ask_driver(dev(tmp_path), library).fault == "cuInit gives error 803"
+
+
 def test_a_driver_that_counts_no_gpu_says_so(tmp_path: Path) -> None:
     assert ask_driver(tmp_path, libcuda(tmp_path, gpus=0)).fault == "cuDeviceGetCount counts none"
 

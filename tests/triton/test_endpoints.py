@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 from clipserve.engine.triton.address import Address
 from tests.triton.backends import STOPPING, backend_on, sent
@@ -68,7 +69,9 @@ class Names:
         await until(lambda: self.asked >= asked + 3)
 
 
-async def test_a_name_is_looked_up_again_and_its_servers_come_and_go(one: StandIn, two: StandIn) -> None:
+async def test_a_name_is_looked_up_again_and_its_servers_come_and_go(
+    one: StandIn, two: StandIn, written: io.StringIO
+) -> None:
     names = Names()
     telling = asyncio.create_task(names.tell(one))
     async with backend_on(urls=["triton:8001"], look_up=names.look_up) as backend:
@@ -84,6 +87,8 @@ async def test_a_name_is_looked_up_again_and_its_servers_come_and_go(one: StandI
         assert await backend.server_of() == 2
         exposed = [sample for family in backend.counted.registry.collect() for sample in family.samples]
         assert not [sample for sample in exposed if one.url in sample.labels.values()]
+        await names.tell()
+        assert written.getvalue().count("it cannot be looked up") == 2, "once each time"
 
 
 async def test_a_server_that_its_name_has_lost_serves_until_another_is_ready(

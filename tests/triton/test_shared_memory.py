@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import mmap
+import os
 import secrets
 import shutil
 import threading
@@ -322,6 +324,23 @@ async def test_a_folder_that_is_too_small_for_all_calls_is_told(
         assert await memory.lend(rows(1), 1, calls=1 + 15_000_000 // rows(1).nbytes) is not None
         assert told in memory.reason
         assert bool(memory.reason) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(errno.ENOSPC, "has 1 MB of the 15 MB needed"), (errno.EACCES, "Permission denied")],
+)
+async def test_a_region_that_cannot_be_made_tells_why(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    async with memory_on(sharing) as memory:
+        assert await memory.lend(rows(1), 1, calls=15_000_000 // rows(1).nbytes) is None
+        assert told in memory.reason
 
 
 @pytest.mark.parametrize("free", [10**9, 10**6])
