@@ -94,19 +94,20 @@ class Slow(MemoryStore):
         return self.asked >= asked and self.waiting >= waiting
 
 
-async def test_a_file_that_changes_while_a_put_is_given_up_is_followed(
+async def test_a_file_that_changes_while_a_deletion_is_given_up_is_followed(
     open_site: OpenSite, files: Path
 ) -> None:
     site = await open_site(store := Slow(), files=files)
-    await until(lambda: site.ready("pets"))
+    await site.put("other")
+    await until(lambda: site.ready("other", "pets"))
     followed = store.asked + 4  # by then what its build has written is followed
     await until(lambda: store.counts(followed, 0))
     store.gate.clear()
     await until(lambda: store.counts(0, 1))  # whoever follows waits for the revision
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    putting = asyncio.create_task(site.put("other"))
+    deleting = asyncio.create_task(site.sets.delete("other"))
     await until(lambda: store.counts(0, 2))  # it has read the folder
-    putting.cancel()
+    deleting.cancel()
     store.gate.set()
     await until(lambda: site.ready("moods", "pets"))
 

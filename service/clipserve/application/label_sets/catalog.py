@@ -1,10 +1,11 @@
 """The label sets of this gateway, which follow the store and the folder of files.
 
 How it works. The store has the wanted definition of each name. `refresh` compares it with the one that is here: it
-loads what is built, builds the rest, and drops deleted sets. It runs at the start, after each change that this
-gateway makes, and whenever the store's revision has changed. So the same code handles a set that was put here or at
-another gateway, one whose build was interrupted by a crash, and one that was built for another model's fingerprint.
-Until a new version is built, the former one is served.
+loads what is built, builds the rest, and drops deleted sets. It runs at the start, and whenever the store's
+revision has changed. So the same code handles a set that was put at another gateway, one whose build was
+interrupted by a crash, and one that was built for another model's fingerprint. A set that is put here is loaded at
+once, and alone: what a put costs must not grow with the number of sets. Until a new version is built, the former
+one is served.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Catalog:
         self._builds = Builds(self._shelf, metrics, self._note, charge)
         self._putters: dict[str, tuple[float, str]] = {}  # when a set was put here, and by which caller
         self._revision: str | None = None
+        self._to_sweep = False
         self._files: Mapping[str, FileSet] = {}
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -100,17 +102,22 @@ class Catalog:
             payer=payer,
             pays_for=version_of(contents.digest, model.fingerprint),
         )
-        self._putters[name] = now, caller()  # another's refresh may begin the build
-        await self._shelf.keep(name, pointer, contents)
-        await self.refresh()
-        await self._sweep()
+        self._putters[name] = now, caller()  # a refresh may begin the build
+        pointer = await self._shelf.keep(name, pointer, contents)
+        self._to_sweep = True
+        async with self._lock:
+            await self._load(name, pointer)
+            self.sizes[name] = size
+            self._note()
+        if not self._is_wanted(name, pointer.digest, pointer):  # it was just replaced
+            await self.refresh()
 
     async def delete(self, name: str) -> bool:
         """Delete a label set. False: there is no such set. Raises StoreUnavailable."""
         deleted = await self._shelf.forget(name)
         self._putters.pop(name, None)
+        self._to_sweep = True
         await self.refresh()
-        await self._sweep()
         return deleted
 
     async def _follow(self) -> None:
@@ -121,14 +128,18 @@ class Catalog:
                 files = await self._folder.read(self._models) if self._folder else self._files
                 if files is not self._files or await self._store.revision() != self._revision:
                     await self.refresh()
-                if time.monotonic() > swept + _SWEEP_SECONDS:
-                    swept = time.monotonic()
+                if self._to_sweep or time.monotonic() > swept + _SWEEP_SECONDS:
+                    swept, self._to_sweep = time.monotonic(), False
                     await self._sweep()
 
     async def _sweep(self) -> None:
         """Delete embeddings that nobody needs; see `Shelf`."""
+        entries = self.entries.values()
+        needed = {
+            version for entry in entries for version in (entry.version, entry.served_version) if version
+        }
         with suppress(StoreUnavailable):  # what is left is found the next time
-            await self._shelf.sweep({entry.served.version for entry in self.entries.values() if entry.served})
+            await self._shelf.sweep(needed)
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.

@@ -115,7 +115,7 @@ class LabelSets:
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
         await check(model, contents)
-        await self.catalog.refresh()
+        self._check_loaded()
         definition = contents.definition
         vectors = len(definition.names) + len(definition.examples)
         size = contents.size + 4 * model.manifest.embed_dim * vectors

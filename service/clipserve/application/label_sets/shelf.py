@@ -74,11 +74,12 @@ class Shelf:
         body = (await self._store.bodies("sets", [name])).get(name, b"")
         return await asyncio.to_thread(_parsed, body, pointer)
 
-    async def keep(self, name: str, pointer: Pointer, contents: Contents) -> None:
-        """Store a label set. Of concurrent calls the last wins."""
+    async def keep(self, name: str, pointer: Pointer, contents: Contents) -> Pointer:
+        """Store a label set; return the pointer with its checksum. Of concurrent calls the last wins."""
         body, checksum = await asyncio.to_thread(_packed, contents)  # weights may be megabytes
-        head = pointer.model_copy(update={"checksum": checksum}).to_bytes()
-        await self._store.put("sets", name, head, body)
+        pointer = pointer.model_copy(update={"checksum": checksum})
+        await self._store.put("sets", name, pointer.to_bytes(), body)
+        return pointer
 
     async def forget(self, name: str) -> bool:
         """Delete a label set. False: there is no such set."""
@@ -102,10 +103,11 @@ class Shelf:
         body = await asyncio.to_thread(embeddings.to_bytes)
         await self._store.put("vectors", _name(digest, version, part), b"%d" % time.time(), body)
 
-    async def sweep(self, served: Collection[str]) -> None:
-        """Delete the embeddings of no pointer's definition, and those that are old, but for what is served here.
+    async def sweep(self, needed: Collection[str]) -> None:
+        """Delete the embeddings of no pointer's definition, and those that are old, but for what is needed here.
 
-        `served`: versions. It may delete what another gateway needs at its next start: embeddings are a cache.
+        `needed`: versions that are served or built. It may delete what another gateway needs at its next start:
+        embeddings are a cache.
         """
         rows = await self._store.heads("vectors")
         # Later than the embeddings, which are later than their pointer. One that cannot be read may name any.
@@ -115,7 +117,7 @@ class Shelf:
         for name, head in rows.items():
             digest, version, _ = (*name.split("."), "", "")[:3]
             written = int(head) if head.isdigit() else 0
-            if version not in served and (
+            if version not in needed and (
                 written < time.time() - _OLD_SECONDS or (digest not in named and None not in pointers)
             ):
                 unused.append(name)
