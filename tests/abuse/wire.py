@@ -6,7 +6,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.abuse.answers import Answer, Take, http_answers
@@ -112,7 +112,7 @@ class Connection:
 
 def play(
     address: Address,
-    pieces: Sequence[Piece],
+    pieces: Iterable[Piece],
     answers: int = 1,
     most_seconds: float = 60.0,
     source: str | None = None,
@@ -127,7 +127,9 @@ def play(
     except OSError:
         return Played(closed=True, seconds=time.monotonic() - started)
     try:
+        deaf = False
         for piece in pieces:
+            deaf = deaf or piece is Act.DEAF
             if connection.played.closed or time.monotonic() >= until:
                 break
             if isinstance(piece, bytes):
@@ -141,7 +143,7 @@ def play(
                 piece()
             else:
                 connection.wait(min(until, time.monotonic() + piece))
-        if Act.DEAF not in pieces:  # who does not read leaves when it has nothing more to do
+        if not deaf:  # who does not read leaves when it has nothing more to do
             connection.wait(until, answers)
     except OSError:
         connection.played.closed = True

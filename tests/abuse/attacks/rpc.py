@@ -29,8 +29,9 @@ _CALL = HELLO + raw.call(1)
 Make = Callable[[], Iterable[Piece]]
 
 
-def _flood(again: bytes, times: int = 100_000, first: bytes = HELLO) -> Make:
-    return lambda: itertools.chain([first], itertools.repeat(again * 1_000, times // 1_000))
+def flood(first: bytes, again: bytes, times: int) -> Iterable[Piece]:
+    """`first`, and then `again` so many times, which are thousands."""
+    return itertools.chain([first], itertools.repeat(again * 1_000, times // 1_000))
 
 
 def _calls(count: int, message: bytes | None) -> bytes:
@@ -95,15 +96,26 @@ def _watches() -> bytes:
     return HELLO + b"".join(calls)
 
 
+# What comes first, and what is sent again and again.
+REPEATED: dict[str, tuple[bytes, bytes]] = {
+    "pings": (HELLO, frame(raw.PING, 0, 0, b"12345678")),
+    "settings": (HELLO, frame(raw.SETTINGS, 0, 0, struct.pack(">HI", 4, 70_000))),
+    "sizes of the table": (HELLO, frame(raw.SETTINGS, 0, 0, struct.pack(">HIHI", 1, 0, 1, 4_096))),
+    "updates of a window": (_CALL, frame(raw.WINDOW_UPDATE, 0, 1, struct.pack(">I", 1))),
+    "priorities": (HELLO, frame(raw.PRIORITY, 0, 3, b"\0\0\0\1\1")),
+    "resets": (_CALL, frame(raw.RST_STREAM, 0, 1, _CANCEL)),
+    "goodbyes": (_CALL, frame(raw.GOAWAY, 0, 0, bytes(8))),
+    "empty frames of data": (_CALL, frame(raw.DATA, 0, 1)),
+    "bytes of a message": (
+        _CALL + raw.message(1, b"", announced=19_000_000, end=False),
+        frame(raw.DATA, 0, 1, b"a"),
+    ),
+    "frames of no kind": (HELLO, frame(77, 0, 0)),
+}
 FLOODS: dict[str, Make] = {
     "10,000 calls begun and cancelled": lambda: _resets(10_000),
     "1,000 calls without a message": lambda: [HELLO + _calls(1_000, None)],
-    "100,000 pings": _flood(frame(raw.PING, 0, 0, b"12345678")),
-    "100,000 settings": _flood(frame(raw.SETTINGS, 0, 0, struct.pack(">HI", 4, 70_000))),
-    "100,000 updates of a window": _flood(frame(raw.WINDOW_UPDATE, 0, 1, struct.pack(">I", 1)), first=_CALL),
-    "100,000 priorities": _flood(frame(raw.PRIORITY, 0, 3, b"\0\0\0\1\1")),
-    "100,000 empty frames of data": _flood(frame(raw.DATA, 0, 1), first=_CALL),
-    "100,000 frames of no kind": _flood(frame(77, 0, 0)),
+    **{f"100,000 {name}": partial(flood, *frames, 100_000) for name, frames in REPEATED.items()},
     "20 MB of headers": lambda: _headers(b"", raw.field("x", "y" * 100) * 100, 2_000),
     "headers that go on emptily": lambda: _headers(b"", b"", 100_000),
     "13 GB of headers in 3 MB": _indexed,
