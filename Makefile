@@ -64,6 +64,8 @@ only-browser: .page-tools/axe.stamp $(if $(FULL),.page-tools/lighthouse.stamp)
 only-export only-tensorrt: .venv/dev.stamp .venv-export/export.stamp
 only-export only-tensorrt: TESTS_IN := $(EXPORT)
 only-export: PYTEST_ARGS := -n 2 --dist loadfile
+# Two processes on two cores: PyTorch's threads in each would wait for one another in busy loops.
+only-export: export OMP_NUM_THREADS := 1
 only-browser: PYTEST_ARGS := -n 2 --dist loadfile
 only-attacks: PYTEST_ARGS := -n 2
 only-triton: triton-server
