@@ -16,7 +16,6 @@ from PIL import Image
 import clipserve
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.logistic import Part, fitted, of_few, shares, swept
 from clipserve_models.evaluation.measuring import VECTORS
 from tests.label_sets import built
 from tests.models.asking import ask
@@ -25,6 +24,8 @@ from tests.process import Process
 
 if TYPE_CHECKING:  # the tests that use it import it: it takes seconds, in each process
     from sklearn.linear_model import LogisticRegression
+
+    from clipserve_models.evaluation.logistic import Part
 
 PHOTOS = ("astronaut", "cat", "coffee", "rocket")
 CUTS = 10  # of each photograph
@@ -153,6 +154,8 @@ def test_without_a_test_part_one_is_drawn_by_the_seed(
 
 def points(count: int, classes: int, seed: int = 0) -> Part:
     """Vectors of unit length around `classes` directions."""
+    from clipserve_models.evaluation.logistic import Part
+
     rng = np.random.default_rng(seed)
     truths = np.arange(count) % classes
     found = np.eye(8)[truths] + rng.normal(0, 0.6, (count, 8))
@@ -162,6 +165,8 @@ def points(count: int, classes: int, seed: int = 0) -> Part:
 @pytest.mark.parametrize("classes", [2, 5])
 def test_logits_are_those_of_scikit_learn_for_two_classes_too(classes: int) -> None:
     from sklearn.linear_model import LogisticRegression
+
+    from clipserve_models.evaluation.logistic import fitted
 
     training, test = points(60, classes), points(40, classes, 1)
     own, model = fitted(training, 10.0), LogisticRegression(C=10.0, max_iter=1_000)
@@ -176,6 +181,8 @@ def test_logits_are_those_of_scikit_learn_for_two_classes_too(classes: int) -> N
 
 
 def test_a_class_that_was_not_learned_is_never_said() -> None:
+    from clipserve_models.evaluation.logistic import fitted
+
     training = points(60, 3)
     own = fitted(training.of(np.flatnonzero(training.truths != 1)), 1.0)
     rows = own.rows(training.vectors, 3)
@@ -184,6 +191,8 @@ def test_a_class_that_was_not_learned_is_never_said() -> None:
 
 
 def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
+    from clipserve_models.evaluation.logistic import fitted, swept
+
     training, validation = points(60, 5), points(400, 5, 1)
     tried = swept(training, validation)
     exponents = {round(8 * np.log10(each.c)) for each in tried}
@@ -199,6 +208,8 @@ def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
 
 
 def test_each_class_gives_its_share() -> None:
+    from clipserve_models.evaluation.logistic import shares
+
     truths = np.array([0] * 10 + [1] * 5 + [2])
     rest, taken = shares(truths, 0.2, np.random.default_rng(0))
     assert sorted([*rest, *taken]) == [*range(16)]
@@ -208,6 +219,8 @@ def test_each_class_gives_its_share() -> None:
 
 
 def test_more_images_help_and_too_many_are_refused() -> None:
+    from clipserve_models.evaluation.logistic import of_few
+
     training, test = points(100, 5), points(300, 5, 1)
     few, many = (
         np.mean([of_few(training, test, shots, np.random.default_rng(seed)) for seed in range(3)])
