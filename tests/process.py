@@ -39,7 +39,8 @@ def uncovered() -> dict[str, str]:
 class Process:
     """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it.
 
-    `settings` may name constants of the rooms too.
+    `settings` may name constants of the rooms too. A call of an encoder has one thread, unless a test asks for more
+    (0: the default): as many as there are cores would wait in busy loops, on cores that other tests use.
     """
 
     module = "clipserve"  # what is run, if no constant is another one
@@ -49,7 +50,7 @@ class Process:
         port, grpc_port, operations_port = free_port(), free_port(), free_port()
         # It is called `a` and `x` in tests that write their own headers.
         chosen: dict[str, str | int] = {"port": port, "grpc_port": grpc_port, "allowed_hosts": "a,x"}
-        chosen |= {"operations_port": operations_port, **settings}
+        chosen |= {"operations_port": operations_port} | ({"threads": 1} if self.fork else {}) | settings
         constants = constants_among(chosen)
         environment = os.environ | {
             f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items() if name not in constants

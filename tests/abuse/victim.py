@@ -72,6 +72,7 @@ class Victim:
             settings["keys_file"] = str(keys.FILE)
         settings["image_formats"] = "JPEG,PNG,WEBP,HEIC"
         settings["image_hosts"] = f"{hostile_host.url()}=127.0.0.0/8,{hostile_host.url(nice=0)}=127.0.0.0/8"
+        settings.setdefault("threads", 0)  # as it is shipped
         self._prefix, self._settings = prefix, settings
         self.deaths = 0
         self._folder = tempfile.TemporaryDirectory()

@@ -15,7 +15,7 @@ from tests.process import PATIENT, Process
 @pytest.fixture(scope="session")
 def demo() -> Iterator[str]:
     """The address of one service for the whole session."""
-    process = Process(**PATIENT)
+    process = Process(threads=0, **PATIENT)  # as it is shipped
     process.wait_ready()
     yield process.url
     assert process.stop()[0] == 0

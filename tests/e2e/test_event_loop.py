@@ -36,7 +36,7 @@ BODIES = {
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
-    process = Process(backend="onnx")
+    process = Process(backend="onnx", threads=0)
     process.wait_ready()
     yield process
     process.stop()

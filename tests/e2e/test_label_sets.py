@@ -42,7 +42,7 @@ class Slow(Process):
 
 def starting(folder: Path, **settings: Any) -> Process:
     """A service whose state is in `folder`, on its way up."""
-    return Process(state_dir=str(folder), threads=1, grpc_enabled="false", **LIGHT, **settings)
+    return Process(state_dir=str(folder), grpc_enabled="false", **LIGHT, **settings)
 
 
 def service(folder: Path) -> Process:
