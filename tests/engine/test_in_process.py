@@ -38,6 +38,7 @@ class Gpu:
         self.runs, self.may_run = threading.Event(), threading.Event()
         self.may_run.set()
         self.texts_run = False
+        self.trials = 0
         self.may_try = threading.Event()
         self.may_try.set()
         self.vector = [1.0, 0.0, 0.0, 0.0]
@@ -49,6 +50,7 @@ class Gpu:
 
     def lost(self) -> str | None:
         self.may_try.wait(60)
+        self.trials += 1
         return self.fault if self.gone else None
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
@@ -174,11 +176,16 @@ async def test_a_text_does_not_wait_for_images_on_a_gpu() -> None:
     await backend.aclose()
 
 
-async def test_the_end_does_not_wait_for_a_lost_gpu() -> None:
-    backend = await backend_of(Gpu(ILLEGAL, gone=True))
+async def test_the_end_does_not_wait_for_a_lost_gpu_and_ends_the_search() -> None:
+    gpu, lost = Gpu(ILLEGAL, gone=True), dict[object, float]()
+    backend = await backend_of(gpu, lost=lost)
+    await eventually(lambda: bool(lost))
+    await asyncio.sleep(0.05)
+    assert gpu.trials == 1, "the next is a hundred seconds later"
     async with asyncio.timeout(60):
         await backend.aclose()
     assert not await backend.ready()
+    await eventually(lambda: not lost)
 
 
 async def test_a_call_that_fails_during_the_end_fails_as_any_other() -> None:
