@@ -170,6 +170,12 @@ def test_rows_of_bulk_requests_wait_until_no_others_do() -> None:
     assert [owner for owner, _ in queue.take().rows] == [bulk] * 2
 
 
+def test_a_batch_of_bulk_rows_has_one_where_no_batch_has_four() -> None:
+    queue = BatchQueue[Job](BatchPolicy(3))
+    queue.put(job(9, bulk=True))
+    assert len(queue.take().rows) == 1
+
+
 def test_bulk_rows_come_in_full_batches_when_nobody_else_has_come_for_a_while() -> None:
     machine = SharedMachine()
     queue, other = BatchQueue[Job](BatchPolicy(8), machine), BatchQueue[Job](BatchPolicy(8), machine)

@@ -88,7 +88,9 @@ async def test_a_name_is_looked_up_again_and_its_servers_come_and_go(
         exposed = [sample for family in backend.counted.registry.collect() for sample in family.samples]
         assert not [sample for sample in exposed if one.url in sample.labels.values()]
         await names.tell()
-        assert written.getvalue().count("it cannot be looked up") == 2, "once each time"
+        lines = written.getvalue()
+        assert lines.count("it cannot be looked up") == 2, "once each time"
+        assert lines.count('"endpoints"') == 3, "when they change"
 
 
 async def test_a_server_that_its_name_has_lost_serves_until_another_is_ready(

@@ -324,6 +324,7 @@ async def test_a_folder_that_is_too_small_for_all_calls_is_told(
         assert await memory.lend(rows(1), 1, calls=1 + 15_000_000 // rows(1).nbytes) is not None
         assert told in memory.reason
         assert bool(memory.reason) is bool(told)
+        assert not memory.full
 
 
 @pytest.mark.parametrize(
@@ -341,6 +342,7 @@ async def test_a_region_that_cannot_be_made_tells_why(
     async with memory_on(sharing) as memory:
         assert await memory.lend(rows(1), 1, calls=15_000_000 // rows(1).nbytes) is None
         assert told in memory.reason
+        assert memory.full is (code == errno.ENOSPC)
 
 
 @pytest.mark.parametrize("free", [10**9, 10**6])
