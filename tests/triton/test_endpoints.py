@@ -28,6 +28,10 @@ async def test_the_server_that_owes_the_fewest_rows_gets_the_next_call(one: Stan
         assert backend.counted.registry.get_sample_value("clipserve_triton_endpoint_rows", labels) == 8
         one.answering.set()
         await asking
+        timed = labels | {"tower": "text"}
+        assert (
+            backend.counted.registry.get_sample_value("clipserve_triton_endpoint_seconds_count", timed) == 1
+        )
 
 
 async def test_a_call_made_for_a_larger_limit_is_not_sent_to_a_server_that_takes_less(
