@@ -82,6 +82,14 @@ def test_what_is_learned_at_the_start_counts_until_more_is_known() -> None:
         pass
 
 
+def test_an_image_of_the_start_is_what_large_ones_are_counted_in() -> None:
+    admission = Admission(1.0, Metrics(), Clock())
+    admission.learn_at_start("text", 2, 1.0)
+    admission.learn_at_start("image", 10, 1.0)
+    at_start = {name: lane.at_start for name, lane in admission.lanes.items()}
+    assert at_start == {"image": 0.1, "large image": 0.1, "text": 0.5}
+
+
 def test_a_slow_minute_is_not_held_against_requests_that_come_long_after_it() -> None:
     clock = Clock()
     admission = Admission(1.0, Metrics(), clock)
