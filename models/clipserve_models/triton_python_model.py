@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # Triton brings it
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it reports to its maker, from its import on
+import onnxruntime as ort
 
 Feeds = dict[str, npt.NDArray[Any]]  # input's name -> its rows
 

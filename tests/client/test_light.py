@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from tests.commands.test_light import loaded
 from tests.process import ROOT
 
@@ -66,3 +69,17 @@ def test_a_program_s_process_stays_as_it_was(used: str) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("{}\n", "")
+
+
+@pytest.mark.parametrize(
+    "used", [USED["Clip"], "import clipserve_models.verify", "import clipserve_models.variants.int8"]
+)
+def test_onnxruntime_reports_to_nobody(used: str, tmp_path: Path) -> None:
+    program = f"import clipserve\n{used}\nimport onnxruntime\n"
+    program += f"onnxruntime.InferenceSession({str(DEMO / 'image.onnx')!r})"
+    own = {
+        name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ
+    }  # CI has none of it anyway
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={**own, "HOME": str(tmp_path)}, check=True)
+    # Where it reports, it writes its identifier of the device before the session is there.
+    assert not list(tmp_path.rglob("deviceid"))

@@ -72,7 +72,8 @@ class Reason:
 def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> CudaFacts:
     """All facts without the trial, which allocates on the GPU. `dev`, `library`: see `ask_driver`."""
     try:
-        import onnxruntime as ort  # a gateway in front of Triton has none
+        # A gateway in front of Triton has none.
+        from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
     except ImportError:
         return CudaFacts(ask_driver(dev, library))
     provider = PROVIDER in ort.get_available_providers()
@@ -197,7 +198,7 @@ def _missing(major: int) -> tuple[str, ...]:
     `preload_dlls` prints what it misses, past our log, and is silent about cuDNN, without which there is no
     convolution. So each library is asked for once more, by its name: one that is loaded is found by it.
     """
-    import onnxruntime as ort
+    from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
 
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls()
@@ -220,7 +221,7 @@ def _missing(major: int) -> tuple[str, ...]:
 
 def trial() -> str | None:
     """Run a convolution and a product on the GPU, and compare with the CPU. Why this fails; None: it works."""
-    import onnxruntime as ort
+    from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
 
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     options = ort.SessionOptions()

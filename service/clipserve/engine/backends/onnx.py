@@ -49,7 +49,7 @@ class OnnxEngine:
 
     def load(self) -> Self:
         try:
-            import onnxruntime  # noqa: F401
+            from clipserve.engine import quiet_onnxruntime  # noqa: F401
         except ImportError as error:
             raise BackendUnavailable(
                 f"onnxruntime cannot be imported ({error}): pip install clipserve, or with an NVIDIA GPU "
@@ -91,7 +91,7 @@ class OnnxEngine:
             return_freed_memory()
 
     def _open(self, graph: str) -> ort.InferenceSession:
-        import onnxruntime as ort
+        from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
 
         # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
         # print what happened past our log.
@@ -123,7 +123,7 @@ def spins(options: EngineOptions) -> bool:
 
 def session_options(chosen: EngineOptions) -> ort.SessionOptions:
     """How a session runs."""
-    import onnxruntime as ort
+    from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = chosen.threads
@@ -149,7 +149,7 @@ class _Run:
     """A `EngineCall`."""
 
     def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
-        import onnxruntime as ort
+        from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
 
         self._session = session
         self._feeds = feeds
