@@ -10,13 +10,13 @@ from threading import Lock
 from typing import Literal, Self
 
 import numpy as np
-import openvino as ov
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.external import mapped, with_mapped_weights
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
+from clipserve.engine.quiet_openvino import openvino as ov
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
