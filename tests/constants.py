@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import clipserve.__main__
 from clipserve.settings import Settings
 from clipserve.wiring.options import GatewayOptions
+from clipserve.wiring.use_cases import Limits
 
 
 def constants_among(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +46,14 @@ _KNOWN = _all_names(GatewayOptions.of(Settings()))
 
 def run_with(constants: Mapping[str, Any]) -> None:
     """The service, with these."""
-    usual = GatewayOptions.of
 
-    GatewayOptions.of = lambda settings: with_constants(usual(settings), constants)  # type: ignore[method-assign]
+    def changed(make: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: with_constants(make(*args, **kwargs), constants)
+
+    # A start takes some options before it has loaded the rooms of the others.
+    GatewayOptions.of = changed(GatewayOptions.of)  # type: ignore[method-assign]
+    Limits.of = changed(Limits.of)  # type: ignore[method-assign]
+    Settings.options = changed(Settings.options)  # type: ignore[method-assign]
     clipserve.__main__.main()
 
 
