@@ -82,10 +82,7 @@ ENGINES = (
 def test_engines_report_to_nobody(used: str, tmp_path: Path) -> None:
     program = f"import clipserve\n{used}\nimport onnxruntime\n"
     program += f"onnxruntime.InferenceSession({str(DEMO / 'image.onnx')!r})"
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-    }  # with variables of CI they would not report anyway
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # with CI's variables they would not report
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, check=True)
     # Those that report write their identifiers of the device before they do.
     assert not [*tmp_path.rglob("deviceid"), *tmp_path.rglob("openvino_ga_cid")]

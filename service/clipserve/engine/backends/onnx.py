@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import onnxruntime as ort  # else where it is used: a start with another engine does not wait for it
 
 _CPU = "CPUExecutionProvider"
-_FOLDER_OF_WEIGHTS = (
-    "session.model_external_initializers_file_folder_path"  # of a graph that is given as bytes
-)
+# Of a graph that is given as bytes.
+_FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxEngine:
