@@ -37,7 +37,7 @@ def test_a_program_that_closes_nothing_ends(made: str, demo: str) -> None:
 def test_ctrl_c_ends_a_call_that_waits() -> None:
     held, asked = threading.Event(), threading.Event()
 
-    def answers(path: str) -> Parts:
+    def answers(request: bytes) -> Parts:
         asked.set()
         held.wait(SECONDS)
         return body(EMBEDDED)
@@ -92,7 +92,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), clip.embed_texts(["a"]
 def test_a_call_that_waits_ends_as_another_thread_closes_the_client() -> None:
     held, asked = threading.Event(), threading.Event()
 
-    def answers(path: str) -> Parts:
+    def answers(request: bytes) -> Parts:
         asked.set()
         held.wait(SECONDS)
         return body(EMBEDDED)

@@ -30,7 +30,7 @@ def refusal(retry_after: str) -> Parts:
 def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:
     numbers = iter(range(100))
 
-    def answers(path: str) -> Parts:
+    def answers(request: bytes) -> Parts:
         return body({**EMBEDDED, "fingerprint": f"toy@{next(numbers)}"})
 
     with serving(answers) as (url, _):
@@ -69,7 +69,7 @@ def test_where_nothing_answers_it_is_said_soon(kind: str) -> None:
 def test_a_server_that_does_not_answer_in_time_is_unreachable(kind: str) -> None:
     held = threading.Event()
 
-    def answers(path: str) -> Parts:
+    def answers(request: bytes) -> Parts:
         held.wait(SECONDS)
         return body({})
 
@@ -103,7 +103,7 @@ def test_an_answer_that_is_no_clipserve_s_is_said_to_be_odd(kind: str, answer: P
 def test_vectors_of_several_lengths_are_odd(kind: str) -> None:
     lengths = iter(["AACAPw==", "AACAPwAAAAA="])
 
-    def answers(path: str) -> Parts:
+    def answers(request: bytes) -> Parts:
         return body({"fingerprint": "toy@1", "results": [{"embedding": next(lengths)}]})
 
     with (

@@ -41,7 +41,7 @@ WORDS: dict[str, list[str]] = {
 }
 
 Parts = Iterable[bytes]
-Answers = Callable[[str], Parts]  # to a path
+Answers = Callable[[bytes], Parts]  # to a request
 
 
 def head(*headers: str, status: int = 200) -> bytes:
@@ -54,9 +54,18 @@ def body(content: bytes | object, status: int = 200, *headers: str) -> Parts:
     return [head(*headers, f"Content-Length: {len(content)}", status=status) + content]
 
 
+def path_of(request: bytes) -> str:
+    return request.split()[1].decode().partition("?")[0]
+
+
 def good_but(changed: dict[str, Parts]) -> Answers:
     """A service of one model, with these answers in place of its own."""
-    return lambda path: changed.get(path) or (body(GOOD[path]) if path in GOOD else body({}, 404))
+
+    def answer(request: bytes) -> Parts:
+        path = path_of(request)
+        return changed.get(path) or (body(GOOD[path]) if path in GOOD else body({}, 404))
+
+    return answer
 
 
 @contextmanager
@@ -83,7 +92,7 @@ def serving(answers: Answers, certificate: Path | None = None) -> Iterator[tuple
                     return
                 asked += part
             requests.append(asked)
-            for part in answers(asked.split()[1].decode().partition("?")[0]):
+            for part in answers(asked):
                 connection.sendall(part)
 
     def accept() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.hostile import CAT, GOOD, Parts, body, serving
+from tests.commands.hostile import CAT, GOOD, Parts, body, path_of, serving
 from tests.process import ROOT
 
 HELD_SECONDS = 50.0  # to notice that nothing comes; less than the client's timeout
@@ -25,14 +25,14 @@ def test_a_result_is_shown_while_the_next_image_is_on_its_way(terminal: bool, tm
         (tmp_path / name).write_bytes(CAT.read_bytes() + mark)
     seen_first = threading.Event()
 
-    def answers(path: str) -> Parts:
-        if SECOND in requests[-1]:
+    def answers(request: bytes) -> Parts:
+        if SECOND in request:
             seen_first.wait(HELD_SECONDS)
-        return body(GOOD[path])
+        return body(GOOD[path_of(request)])
 
-    with serving(answers) as (url, requests):
+    with serving(answers) as (url, _):
         reading, writing = pty.openpty() if terminal else os.pipe()
-        words = ["classify", str(tmp_path), "--labels", "a,b", "--url", url, "--in-flight", "1"]
+        words = ["classify", str(tmp_path), "--labels", "a,b", "--url", url, "--in-flight", "2"]
         with subprocess.Popen(
             [sys.executable, "-m", "clipserve", *words], cwd=ROOT, stdout=writing
         ) as process:

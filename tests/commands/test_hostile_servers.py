@@ -31,6 +31,7 @@ from tests.commands.hostile import (
     body,
     good_but,
     head,
+    path_of,
     peak_megabytes,
     run,
     serving,
@@ -213,8 +214,9 @@ def test_a_vector_that_is_none_is_the_error_of_its_image_and_never_written(
     others.write_bytes(CAT.read_bytes())
     asked = 0
 
-    def answer(path: str) -> Parts:
+    def answer(request: bytes) -> Parts:
         nonlocal asked
+        path = path_of(request)
         asked += path == "/embed"
         bad = path == "/embed" and asked == 1
         return body({"fingerprint": "toy@1", "results": [{"embedding": embedding}]} if bad else GOOD[path])
