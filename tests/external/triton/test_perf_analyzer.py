@@ -1,4 +1,4 @@
-"""NVIDIA's perf_analyzer measures our models by the commands of docs/triton.md."""
+"""NVIDIA's perf_analyzer measures our models and OpenAI's route by the commands of the documents."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.external.triton.conftest import PATIENT, ROOT, Triton, up
+from tests.process import Process
 
 _WHEEL = (
     "perf-analyzer==2.60.0 --hash=sha256:23ef56b107ae9233e5cf09fbdf508dd9b936a52f1bae2f63f53c8117087b3f25"
 )
 _SECTION = (ROOT / "docs/triton.md").read_text().partition("\n## Triton alone")[2].partition("\n## ")[0]
 _LINES = re.findall(r"^(?:perf_analyzer -m|echo) .+$", _SECTION, re.MULTILINE)
+_OPENAI = re.findall(
+    r"^(?:perf_analyzer -m demo|echo) .+$", (ROOT / "docs/performance.md").read_text(), re.MULTILINE
+)
 # What the demo model takes in a call, and as few calls as can be measured.
 _SMALL = {
     "ViT-B-32": "demo",
     "-b 64": "-b 4",
     "-b 256": "-b 8",
     "--concurrency-range 1:8": "--concurrency-range 2",
+    "--concurrency-range 8": "--concurrency-range 2",
     "--request-count 500": "--request-count 8",
 }
 
@@ -51,7 +56,7 @@ def test_the_commands_of_the_page_measure_a_real_triton(
     server = Triton(tmp_path / "models", tmp_path / "log.txt", shared_memory=True)
     try:
         up(server)
-        measured = [run(line, perf_analyzer, server, tmp_path) for line in _LINES]
+        measured = [run(line, perf_analyzer, server.url, tmp_path) for line in _LINES]
     finally:
         server.kill()
     outputs = [
@@ -63,11 +68,21 @@ def test_the_commands_of_the_page_measure_a_real_triton(
         assert float(re.findall(r"Throughput: ([\d.]+) infer/sec", output)[0]) > 0
 
 
-def run(line: str, program: Path, server: Triton, folder: Path) -> str:
-    """What a line of the page prints, with the demo model."""
+def test_the_commands_of_the_page_measure_openai_s_route(
+    perf_analyzer: Path, demo_process: Process, tmp_path: Path
+) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    address = demo_process.url.removeprefix("http://")
+    _, output = [run(line, perf_analyzer, address, tmp_path) for line in _OPENAI]
+    assert "Request count: 8" in output
+    assert float(re.findall(r"Throughput: ([\d.]+) infer/sec", output)[0]) > 0
+
+
+def run(line: str, program: Path, address: str, folder: Path) -> str:
+    """What a line of a page prints, with the demo model."""
     for old, new in _SMALL.items():
         line = line.replace(old, new)
-    line = line.replace("127.0.0.1:8001", server.url).replace("perf_analyzer -m", f"{program} -m")
+    line = re.sub(r"127\.0\.0\.1:800\d", address, line).replace("perf_analyzer -m", f"{program} -m")
     done = subprocess.run(["bash", "-ec", line], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
