@@ -183,8 +183,12 @@ class Accelerator:
 
     @property
     def lost_seconds(self) -> float:
-        """How long the encoders' GPU has been lost, that of the first where there are several; 0.0: it is not."""
-        return time.monotonic() - min(self.lost.values()) if self.lost else 0.0
+        """How long the encoders' GPU has been lost, that of the first where there are several; 0.0: it is not.
+
+        Any thread may ask: an engine may be found or lost meanwhile.
+        """
+        first = min(list(self.lost.values()), default=None)
+        return 0.0 if first is None else time.monotonic() - first
 
     @property
     def unused(self) -> Reason | None:
