@@ -6,6 +6,7 @@ import io
 import json
 import os
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import Image
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.demo import FOLDER as DEMO
 from tests.abuse.measure import cpu_seconds
-from tests.process import Fresh, Process, copy_of_demo, failed_start
+from tests.process import LIGHT, Fresh, Process, copy_of_demo, failed_start
 from tests.support import form
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,21 @@ def test_the_service_is_alive_before_it_is_ready_and_ready_soon() -> None:
     assert ready["operations_port"] == httpx.URL(process.operations_url).port
     assert ready["resized_by"] == RESIZED_BY
     assert "self_test_cosine" in log
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_ports_that_the_system_chooses_are_logged(host: str) -> None:
+    process = Process(host=host, port=0, operations_port=0, grpc_enabled="false", **LIGHT)
+    until = time.monotonic() + 120
+    while '"event": "ready"' not in process.log():
+        assert time.monotonic() < until, process.log()
+        time.sleep(0.05)
+    (ready,) = (line for line in map(json.loads, process.log().splitlines()) if line["event"] == "ready")
+    url = httpx.URL(ready["url"])
+    assert url.host == host
+    for port in (url.port, ready["operations_port"]):
+        assert httpx.get(url.copy_with(port=port, path="/livez")).status_code == 200
+    assert process.stop()[0] == 0
 
 
 def test_clients_who_leave_leave_no_memory_behind() -> None:

@@ -27,8 +27,8 @@ _MAX_HEADER_BYTES = 8_192
 @asynccontextmanager
 async def serving(
     listener: socket.socket, page: Page, ready: Callable[[], Awaitable[bool]], seconds: float = 5.0
-) -> AsyncIterator[None]:
-    """Answer on `listener` about the event loop that runs this. The block's end closes `listener`.
+) -> AsyncIterator[int]:
+    """Answer on `listener` about the event loop that runs this. Gives its port; the block's end closes it.
 
     `ready` is called on this loop and must not block. `seconds`: of a connection, which has one request.
     """
@@ -59,7 +59,7 @@ async def serving(
     thread = threading.Thread(target=run, name="operations", daemon=True)
     thread.start()
     try:
-        yield
+        yield listener.getsockname()[1]
     finally:
         beating.cancel()
         with suppress(RuntimeError):  # it has ended already

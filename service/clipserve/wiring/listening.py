@@ -19,7 +19,7 @@ class CannotListen(Exception):
 
 
 def listen(setting: str, host: str, port: int) -> socket.socket:
-    """A listening socket. `setting`: the variable that has the port.
+    """A listening socket. `setting`: the variable or the option that has the port; for 0 the system chooses one.
 
     Raises:
         CannotListen: the address or the port cannot be used.
@@ -30,10 +30,17 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
     except (OSError, TypeError, ValueError) as error:  # an invalid name does not always raise OSError
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        hint = " `clipserve doctor` says who has it." if taken else ""
+        # The doctor looks at the ports of the settings, not at those of options.
+        hint = " `clipserve doctor` says who has it." if taken and setting.startswith("CLIPSERVE_") else ""
         raise CannotListen(
             f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST.{hint}"
         ) from None
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    """How a client names this listener of `host`, without a path."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
 
 
 def files_needed(settings: Settings) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,7 @@ from clipserve.wiring.listening import (
     allow_open_files,
     hosts_of,
     listen,
+    url_of,
     warn_if_open,
 )
 from clipserve.wiring.use_cases import OpenBackend
@@ -66,7 +68,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
     accelerator = Accelerator()
     async with (
         open_gateway(settings, open_backend, accelerator=accelerator) as gateway,
-        _operations(settings, gateway, accelerator),
+        _operations(settings, gateway, accelerator) as operations_port,
     ):
         listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
         _listen_grpc(settings, gateway.rpc)
@@ -74,21 +76,24 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings, warming)
         lost = asyncio.create_task(_give_up(accelerator, partial(_end, gateway, settings, warming, GPU_LOST)))
-        # Some load balancers send requests to a new instance until they have seen that it is not ready. If its port
-        # is closed, they try another one.
-        await asyncio.wait({warming}, timeout=_CLOSED_SECONDS)
-        serving = asyncio.create_task(_fronts(gateway, settings))
+        tasks = [warming]
         try:
-            await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
+            # Some load balancers send requests to a new instance until they have seen that it is not ready. If its
+            # port is closed, they try another one.
+            await asyncio.wait(tasks, timeout=_CLOSED_SECONDS)
+            listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
+            serving = asyncio.create_task(_fronts(gateway, listener))
+            tasks.append(serving)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if warming.done() and not serving.done() and not gateway.draining:
                 warming.result()
                 settle_memory()
                 grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
                 logger.info(
                     "ready",
-                    url=f"http://{settings.host}:{settings.port}",
+                    url=url_of(settings.host, listener),
                     docs="/docs",
-                    operations_port=settings.operations_port,
+                    operations_port=operations_port,
                     resized_by=RESIZED_BY,
                     **grpc,
                 )
@@ -96,7 +101,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
         finally:
             warming.cancel()
             gateway.end()
-            await asyncio.gather(serving, warming, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
     return 0 if lost.cancel() else GPU_LOST
 
 
@@ -110,8 +115,8 @@ async def _give_up(accelerator: Accelerator, end: Callable[[], None]) -> None:
 
 def _operations(
     settings: Settings, gateway: Gateway, accelerator: Accelerator
-) -> AbstractAsyncContextManager[None]:
-    """Serve probes and metrics on their own port."""
+) -> AbstractAsyncContextManager[int]:
+    """Serve probes and metrics on their own port; gives it."""
     from clipserve.operations.page import Page  # loads a server, as the gateway does by now
     from clipserve.operations.port import serving
     from clipserve.operations.pulse import Pulse
@@ -132,9 +137,8 @@ def _operations(
     return serving(listener, page, gateway.inference.ready)
 
 
-async def _fronts(gateway: Gateway, settings: Settings) -> None:
-    """Serve until the gateway ends; gRPC must listen already. Raises CannotListen."""
-    listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
+async def _fronts(gateway: Gateway, listener: socket.socket) -> None:
+    """Serve until the gateway ends; gRPC must listen already."""
     serving: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
     if gateway.rpc:
         serving.append(gateway.rpc.serve())
