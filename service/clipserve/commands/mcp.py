@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, ope
 from clipserve.commands.printing import say
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.settings.environment import read_settings
+from clipserve.wiring.listening import listen, url_of
 
 
 def mcp(
@@ -52,8 +52,8 @@ def mcp(
                 await serve_stdio(photos)
             else:
                 settings = read_settings()
-                listening = stack.enter_context(socket.create_server((settings.host, port)))
-                say(f"agents ask http://{settings.host}:{listening.getsockname()[1]}/mcp", err=True)
+                listening = stack.enter_context(listen("--port", settings.host, port))
+                say(f"agents ask {url_of(settings.host, listening)}/mcp", err=True)
                 await serve_http(photos, settings.host, listening, settings.keys_file)
         return 0
 

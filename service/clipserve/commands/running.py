@@ -18,6 +18,7 @@ from clipserve.client.errors import ClipserveError
 from clipserve.commands.printing import say
 from clipserve.commands.vectors.files import VectorFileError
 from clipserve.settings.environment import BadSettings
+from clipserve.wiring.listening import CannotListen
 
 WRONG_USE = 2
 _INTERRUPTED = 128  # plus the signal's number, as in shells
@@ -37,7 +38,7 @@ def failing() -> Iterator[None]:
         yield
     except BadSettings as error:
         fail(*error.reasons, status=WRONG_USE)
-    except (ClipserveError, KeyFileError, VectorFileError) as error:
+    except (CannotListen, ClipserveError, KeyFileError, VectorFileError) as error:
         fail(str(error))
 
 
