@@ -60,7 +60,7 @@ async def batcher(
     policy = BatchPolicy(max_batch_size, delay, concurrency)
     running = DynamicBatcher("image", engine, policy, metrics or Metrics())
     running.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):  # a hang is noticed
         try:
             yield running
         finally:
@@ -271,10 +271,15 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
 
         for wave in range(10):
             await asyncio.gather(*(caller(wave * 100 + i) for i in range(40)))
-        engine.answer = None
-        assert (await running.submit(rows(1))).tolist() == [[2]]
-        assert not running._calls
-        assert running._queue.due(0) is None
+        engine.answer, engine.batches[:] = None, []
+        engine.gate.clear()
+        last = []
+        for value in (1, 2):
+            last.append(asyncio.create_task(running.submit(rows(value))))
+            await settle()
+        assert engine.batches == [[1], [2]], "both calls are free, and no row waits that was left behind"
+        engine.gate.set()
+        assert [answer.tolist() for answer in await asyncio.gather(*last)] == [[[2]], [[4]]]
     assert 50 < answered < 350, "too few left, or too few stayed, to show anything"
 
 
