@@ -14,6 +14,7 @@ from clipserve.engine.triton.client import TritonBackend
 from clipserve.engine.triton.endpoints import LookUp
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.telemetry.metrics import Metrics
+from tests.constants import with_constants
 from tests.triton.stand_in import MANIFEST, StandIn, until
 
 STOPPING = (
@@ -23,11 +24,12 @@ STOPPING = (
 
 
 class Backend(TritonBackend):
-    """A backend whose metrics can be read."""
+    """A backend whose metrics can be read. It takes no server for silent, unless a test asks for it."""
 
-    def __init__(self, urls: Sequence[str], look_up: LookUp) -> None:
+    def __init__(self, urls: Sequence[str], look_up: LookUp, **options: float) -> None:
         self.counted = Metrics()
-        super().__init__(MANIFEST, TritonOptions(urls, look_up_seconds=0.05), self.counted, look_up)
+        patient = TritonOptions(urls, look_up_seconds=0.05, silent_seconds=60, share_seconds=60)
+        super().__init__(MANIFEST, with_constants(patient, options), self.counted, look_up)
 
     def up(self, server: str) -> float | None:
         labels = {"endpoint": server, "model": MANIFEST.name}
@@ -48,10 +50,10 @@ class Backend(TritonBackend):
 
 @asynccontextmanager
 async def backend_on(
-    *servers: StandIn, urls: Sequence[str] = (), look_up: LookUp = look_up
+    *servers: StandIn, urls: Sequence[str] = (), look_up: LookUp = look_up, **options: float
 ) -> AsyncIterator[Backend]:
-    """Started, and every server was found ready."""
-    backend = Backend(urls or [server.url for server in servers], look_up)
+    """Started, and every server was found ready. `options`: of `TritonOptions`."""
+    backend = Backend(urls or [server.url for server in servers], look_up, **options)
     try:
         async with asyncio.timeout(120):
             await backend.start()

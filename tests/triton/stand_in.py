@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +30,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     Attributes:
         ready: what it says when it is asked.
         asked, asked_ready: how often it has told a configuration, and whether it is ready.
-        calls: rows of each call that it was sent.
+        calls: rows of each call that it was sent. `times`: when, in seconds of time.monotonic.
         shapes: of the first input of each of them.
         peers: the methods that were asked, each with the address that asked.
         value: every number of its vectors.
@@ -50,6 +51,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.ready = True
         self.asked = self.asked_ready = 0
         self.calls: list[int] = []
+        self.times: list[float] = []
         self.shapes: list[tuple[int, ...]] = []
         self.peers: set[tuple[str, str]] = set()
         self.cancelled = 0
@@ -101,6 +103,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.peers.add(("ModelInfer", context.peer()))
         rows = request.inputs[0].shape[0]
         self.calls.append(rows)
+        self.times.append(time.monotonic())
         self.shapes.append(tuple(request.inputs[0].shape))
         if self.failure:
             await context.abort(*self.failure)

@@ -79,11 +79,11 @@ async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one:
 
 async def test_the_delay_that_is_set_is_waited_for_by_a_text_alone_too(one: StandIn) -> None:
     async with gathering(one, delay=1, texts=2) as backend:
-        asking = started(backend, 1)
-        await asyncio.sleep(0.05)
-        assert one.calls == []
-        await asyncio.gather(*asking, *started(backend, 1))
-        assert one.calls == [2]
+        began = time.monotonic()
+        await text(backend)
+        assert one.times[0] - began >= 1
+        await asyncio.gather(*started(backend, 2))
+        assert one.calls == [1, 2], "a call that is full waits for nobody"
 
 
 async def test_rows_are_gathered_while_half_of_the_calls_run_for_others(one: StandIn) -> None:
@@ -181,9 +181,8 @@ async def test_a_call_has_until_the_latest_deadline_of_its_rows(one: StandIn) ->
         async with on_their_way_together(one, backend, 1, 60) as asking:
             await asyncio.sleep(1.2)  # their fronts let go of rows that run out of time
         assert len(await asyncio.gather(*asking)) == 2
-        one.calls.clear()
-        async with on_their_way_together(one, backend, 1, 1.2) as asking:
-            results = await asyncio.gather(*asking, return_exceptions=True)
+        one.computing.clear()
+        results = await asyncio.gather(*started(backend, 2, deadline=0.5), return_exceptions=True)
         assert [type(result) for result in results] == [DeadlineExceeded] * 2
 
 
@@ -205,8 +204,7 @@ async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(on
             results = await asyncio.gather(*started(backend, 3), return_exceptions=True)
             assert {type(result) for result in results} == {BackendUnavailable}
             del results
-            await asyncio.sleep(0)
-            assert [each for each in gc.get_objects() if isinstance(each, TritonCall)] == []
+            await until(lambda: not any(isinstance(each, TritonCall) for each in gc.get_objects()))
         finally:
             gc.enable()
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from clipserve import concurrency
 from clipserve.clip.manifest import Precision
 from clipserve.clip.reference import reference_pixels
+from clipserve.engine.triton.address import Address
 from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.options import TritonOptions
-from clipserve.engine.triton.watch import TritonWatch
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
@@ -48,24 +49,31 @@ async def test_the_precision_is_learned_from_what_is_served(
     assert backend.precision == learned
 
 
-async def test_a_fault_of_the_watch_is_not_its_end(
-    server: StandIn, backend: TritonBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, looks = TritonWatch._read_statistics, 0
+class Faulty(Channel):
+    """Fails on the first question for statistics with an error that none should have. `failed`: it has."""
 
-    async def fails_once(watch: TritonWatch) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
+    failed = False
+
+    async def ask(self, method: str, name: str, seconds: float | None = None, **fields: str | int) -> Any:
+        if method == "ModelStatistics" and not self.failed:
+            self.failed = True
             raise ValueError("a fault")
-        await read(watch)
+        return await super().ask(method, name, seconds, **fields)
 
-    monkeypatch.setattr(TritonWatch, "_read_statistics", fails_once)
-    monkeypatch.setattr(concurrency, "_AGAIN_SECONDS", 0.01)
+
+async def test_a_fault_of_the_watch_is_not_its_end(server: StandIn) -> None:
+    channel = Faulty(server.url, [], {})
+
+    class Options(TritonOptions):
+        def connect(self, server: str, address: Address) -> Channel:
+            return channel
+
+    backend = TritonBackend(MANIFEST, Options([server.url]), Metrics())
     await backend.start()
-    await until(lambda: looks > 0)
+    await until(lambda: channel.failed)
     server.ready = False
     await until_ready(backend, False)
+    await backend.aclose()
 
 
 async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_own(

@@ -68,7 +68,7 @@ async def _asked(
                 found = f"Triton at {server} does not serve {names} now"
                 return [problem(found, f"look at its log; {_REPOSITORY}")]
             served = await expected.served(connection)
-            shared = await _shared(server, connection, manifest, served["image"])
+            shared = await _shared(server, connection, manifest, served["image"], options)
     except BackendUnavailable as error:
         found = f"Triton at {server}: {error.detail}"
         return [problem(found, f"serve the same artifact at both: {_REPOSITORY}")]
@@ -87,9 +87,12 @@ async def _asked(
     return [serves, *shared]
 
 
-async def _shared(server: str, connection: Channel, manifest: ModelManifest, served: Served) -> list[Finding]:
+async def _shared(
+    server: str, connection: Channel, manifest: ModelManifest, served: Served, options: TritonOptions
+) -> list[Finding]:
     """A warning where pixels go through shared memory and there is not enough; nothing where they do not."""
-    memory, image = SharedMemory(server, connection), reference_pixels(manifest.image.size)[:1]
+    memory = SharedMemory(server, connection, seconds=options.share_seconds)
+    image = reference_pixels(manifest.image.size)[:1]
     rows = min(served.rows, CALL_ROWS["image"])
     lent = await memory.lend(image, rows, served.calls)
     await memory.aclose()

@@ -88,7 +88,7 @@ class TritonBackend:
 
     def _connect(self, server: str, address: Address) -> Endpoint:
         connection = self._options.connect(server, address)
-        return Endpoint(server, connection, self._expected, self._canary, self._metrics.triton)
+        return Endpoint(server, connection, self._expected, self._canary, self._options, self._metrics.triton)
 
     async def _infer(self, tower: Tower, *arrays: Rows) -> Embeddings:
         model = self._expected.models[tower]

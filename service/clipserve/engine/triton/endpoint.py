@@ -25,6 +25,7 @@ from clipserve.engine.triton.contract import CALL_ROWS
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, translated
 from clipserve.engine.triton.message import TritonCall
+from clipserve.engine.triton.options import TritonOptions
 from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.engine.triton.watch import TritonWatch
 from clipserve.telemetry.tracing import begin
@@ -41,13 +42,19 @@ class Endpoint:
     """
 
     def __init__(
-        self, server: str, connection: Channel, expected: Expected, canary: Canary, metrics: TritonMetrics
+        self,
+        server: str,
+        connection: Channel,
+        expected: Expected,
+        canary: Canary,
+        options: TritonOptions,
+        metrics: TritonMetrics,
     ) -> None:
         self._server, self._model = server, expected.name
-        self.watch = TritonWatch(server, connection, expected, canary)
+        self.watch = TritonWatch(server, connection, expected, canary, options)
         self.rows = 0
         self._connection = connection
-        self._shared = SharedMemory(server, connection)
+        self._shared = SharedMemory(server, connection, seconds=options.share_seconds)
         self._metrics = metrics
         self._seconds = metrics.add(server, expected.name, self._state)
         self.turn = 0

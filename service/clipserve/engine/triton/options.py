@@ -41,6 +41,10 @@ class TritonOptions:
             key `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
         deadline_seconds: of a call that belongs to no request.
         look_up_seconds: between two look-ups of a name.
+        silent_seconds: without a sign of life, after which a server counts as silent. A busy server on few cores
+            may need a good part of it to answer; a stopped one gives none.
+        first_pause_seconds: between the first two trials of a sick server.
+        share_seconds: for an answer about shared memory.
         max_batch_images, max_batch_texts, max_queue_delay_seconds: of the settings; None: what suits Triton.
     """
 
@@ -50,6 +54,9 @@ class TritonOptions:
     triton_token: SecretStr | None = None
     deadline_seconds: float = 10.0
     look_up_seconds: float = 3.0
+    silent_seconds: float = 0.5
+    first_pause_seconds: float = 1.0
+    share_seconds: float = 1.0
     max_batch_images: int | None = None
     max_batch_texts: int | None = None
     max_queue_delay_seconds: float | None = None

@@ -31,7 +31,6 @@ from clipserve.engine.triton.region import Owner, Region, abandoned, shortage
 from clipserve.telemetry.log import logger
 
 _AT_ONCE = 1 << 20  # bytes that are copied on the event loop; more would hold it up for 0.1 ms and longer
-_SECONDS = 1.0  # for Triton to register a region
 _AGAIN_SECONDS = 60.0  # until registering is tried again
 # Errors of gRPC that leave open whether the server has done what it was asked for.
 _UNANSWERED = frozenset(
@@ -49,7 +48,7 @@ class SharedMemory:
         server: str,
         connection: Channel,
         *,
-        seconds: float = _SECONDS,
+        seconds: float,
         again_seconds: float = _AGAIN_SECONDS,
     ) -> None:
         """`seconds`: for an answer about regions. `again_seconds`: until registering is tried again."""

@@ -24,15 +24,14 @@ from clipserve.engine.triton.canary import Canary, Sick
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tower
 from clipserve.engine.triton.expected import Expected, Served
+from clipserve.engine.triton.options import TritonOptions
 from clipserve.errors import ClipError
 from clipserve.telemetry.log import logger
 
-# Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
-# none.
-_WATCH_SECONDS = 0.2
-_PROBE_SECONDS = 0.5
+_WATCH_SECONDS = 0.2  # with `silent_seconds` well under a second
+_WAITS = 5  # for a sign of life: time in which this process stands still is one of them, however long
 _STATISTICS_EVERY = 5  # looks
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between two trials of a sick server
+_LONGEST_PAUSE = 30.0  # seconds between two trials of a sick server
 _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 State = Literal["connecting", "ready", "silent", "gone", "mismatch", "sick"]
@@ -47,8 +46,11 @@ class TritonWatch:
         phases: (Triton's model, phase of its work) -> seconds that the server has counted since it started.
     """
 
-    def __init__(self, server: str, connection: Channel, expected: Expected, canary: Canary) -> None:
+    def __init__(
+        self, server: str, connection: Channel, expected: Expected, canary: Canary, options: TritonOptions
+    ) -> None:
         self._server = server
+        self._options = options
         self._connection = connection
         self._expected = expected
         self._canary = canary
@@ -57,7 +59,7 @@ class TritonWatch:
         self.phases: dict[tuple[str, str], float] = {}
         self._state: State = "connecting"
         self._question: asyncio.Task[tuple[State, str]] | None = None
-        self._asked_at = 0.0  # when the question was put
+        self._waits = 0  # without a sign of life, since the question was put
         self._alive_at = 0.0  # when it last answered a call, or was found not ready
         self._doubts = self._settled = 0  # failed calls; how many of them are older than the last good trial
         self._doubted, self._looked = asyncio.Event(), asyncio.Event()
@@ -96,7 +98,7 @@ class TritonWatch:
 
     def heard(self) -> None:
         """The server answered a call."""
-        self._alive_at = time.monotonic()
+        self._alive_at, self._waits = time.monotonic(), 0
 
     def close(self) -> None:
         """End the waiting for a trial, which will not come."""
@@ -113,7 +115,7 @@ class TritonWatch:
         try:
             while True:
                 await self._look()
-                if not self.ready and time.monotonic() - self._alive_at >= _PROBE_SECONDS:
+                if not self.ready and time.monotonic() - self._alive_at >= self._options.silent_seconds:
                     on_lost()
                 elif self.ready and looks % _STATISTICS_EVERY == 0:
                     await self._read_statistics()
@@ -131,20 +133,20 @@ class TritonWatch:
         """Ask whether both models are ready; learn their limits when they have just become so."""
         # One question at a time: a server that does not answer is not asked again, it only owes the answer.
         if self._question is None:
-            self._question = asyncio.create_task(self._ask())
-            self._asked_at = time.monotonic()
+            self._question, self._waits = asyncio.create_task(self._ask()), 0
+        seconds = self._options.silent_seconds
         while not self._question.done():
-            left = max(self._asked_at, self._alive_at) + _PROBE_SECONDS - time.monotonic()
-            if left <= 0:
-                self._enter("silent", f"no sign of life for {_PROBE_SECONDS} s")
+            if self._waits == _WAITS:
+                self._enter("silent", f"no sign of life for {seconds} s")
                 return
-            await asyncio.wait({self._question}, timeout=left)
+            self._waits += 1
+            await asyncio.wait({self._question}, timeout=seconds / _WAITS)
         try:
             self._enter(*self._question.result())
         except grpc.aio.AioRpcError as error:
             self._enter("gone", str(error.details()))
         except Sick as error:
-            self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause or self._options.first_pause_seconds, _LONGEST_PAUSE)
             self._trial_at = time.monotonic() + self._pause
             self._ailment = str(error)
             self._enter("sick", self._ailment)
@@ -191,7 +193,7 @@ class TritonWatch:
     async def _read_statistics(self) -> None:
         for model in self._expected.models.values():
             try:
-                answer = await self._connection.ask("ModelStatistics", model, _PROBE_SECONDS)
+                answer = await self._connection.ask("ModelStatistics", model, self._options.silent_seconds)
             except grpc.aio.AioRpcError:
                 return  # the next look tells what is wrong
             for each in answer.model_stats:
