@@ -16,28 +16,29 @@ from limits import RateLimitItem
 from limits.aio.storage.redis import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
+from clipserve.access.gate import RateOptions
 from clipserve.access.rate_counter import LocalRateCounter, RateCounter, Refusal, refusal
 from clipserve.redis_pool import redis_pool
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
-_TIMEOUT_SECONDS = 0.25  # for an answer of Redis: a thousand times the usual
-
 
 @asynccontextmanager
-async def shared_rate_counter(redis_url: str, metrics: Metrics) -> AsyncIterator[RateCounter]:
+async def shared_rate_counter(
+    redis_url: str, metrics: Metrics, answer_seconds: float = RateOptions.redis_seconds
+) -> AsyncIterator[RateCounter]:
     """The counter that all gateways on this Redis share.
 
-    `redis_url`: redis:// or rediss://, which may contain a password.
+    `redis_url`: redis:// or rediss://, which may contain a password. `answer_seconds`: see `SharedRateCounter`.
     """
-    pool = redis_pool(redis_url, connect_seconds=_TIMEOUT_SECONDS, answer_seconds=_TIMEOUT_SECONDS)
+    pool = redis_pool(redis_url, connect_seconds=answer_seconds, answer_seconds=answer_seconds)
     storage = RedisStorage(
         "async+redis://",
         implementation="redispy",
         key_prefix="clipserve",
         connection_pool=pool,  # type: ignore[arg-type]
     )
-    counter = SharedRateCounter(RedisRateCounter(storage), LocalRateCounter(), metrics)
+    counter = SharedRateCounter(RedisRateCounter(storage), LocalRateCounter(), metrics, answer_seconds)
     try:
         yield counter
     finally:
@@ -63,10 +64,16 @@ class SharedRateCounter:
     """`RateCounter` in Redis, or in this process while Redis does not answer."""
 
     def __init__(
-        self, shared: RateCounter, local: RateCounter, metrics: Metrics, pause_seconds: float = 2.0
+        self,
+        shared: RateCounter,
+        local: RateCounter,
+        metrics: Metrics,
+        answer_seconds: float = RateOptions.redis_seconds,
+        pause_seconds: float = 2.0,
     ) -> None:
-        """`pause_seconds`: after a failure, until Redis is asked again."""
+        """`answer_seconds`: for an answer of Redis. `pause_seconds`: after a failure, until it is asked again."""
         self._shared = shared
+        self._answer_seconds = answer_seconds
         self._pause_seconds = pause_seconds
         self._local = local
         self._metrics = metrics
@@ -77,7 +84,7 @@ class SharedRateCounter:
         if self._lost and not self._time_to_ask():
             return await self._local.take(item, name, cost)
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._answer_seconds):
                 refused = await self._shared.take(item, name, cost)
         except Exception as error:  # a malformed answer has no common exception
             self._fail(type(error).__name__)

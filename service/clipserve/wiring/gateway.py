@@ -143,6 +143,7 @@ async def _keys_and_gate(
     if settings.redis_url:
         from clipserve.access.shared_rate_counter import shared_rate_counter  # loads Redis' client
 
-        shared = shared_rate_counter(settings.redis_url.get_secret_value(), metrics)
+        url, seconds = settings.redis_url.get_secret_value(), rates.redis_seconds
+        shared = shared_rate_counter(url, metrics, seconds)
         counter = await stack.enter_async_context(shared)
     return keys, Gate(keys, Rates(rates, counter), metrics.key_used)
