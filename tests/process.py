@@ -28,7 +28,11 @@ LIGHT = {"backend": "onnx", "decode_processes": "false"}
 # A busy machine refuses nothing where that is not what is tested, so that what is counted is exact.
 PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
 # On a new connection each, and without the system's certificates: reading those takes most of the time.
-get = functools.partial(httpx.get, verify=False)
+# A minute is there to notice a hang: a busy machine takes longer than httpx's five seconds.
+get = functools.partial(httpx.get, verify=False, timeout=60)
+post = functools.partial(httpx.post, verify=False, timeout=60)
+put = functools.partial(httpx.put, verify=False, timeout=60)
+delete = functools.partial(httpx.delete, verify=False, timeout=60)
 
 
 def uncovered() -> dict[str, str]:

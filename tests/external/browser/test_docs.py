@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import httpx
 from playwright.sync_api import FilePayload, expect
 
 from tests.external.browser.visit import Visit, in_a_browser
+from tests.process import get
 from tests.support import png
 
 pytestmark = in_a_browser
@@ -14,7 +14,7 @@ pytestmark = in_a_browser
 def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: str) -> None:
     visit.page.goto(f"{url}/docs")
     paths = visit.page.locator(".opblock-summary-path")
-    described = httpx.get(f"{url}/openapi.json").json()["paths"]
+    described = get(f"{url}/openapi.json").json()["paths"]
     served = [path for path, operations in described.items() for _ in operations]
     assert {"/classify", "/bulk", "/v1/embeddings"} <= set(served)
     expect(paths).to_have_text(served, timeout=30_000)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -16,7 +15,7 @@ from clipserve.clip.reference import reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from tests.external.export.test_export import entry
-from tests.process import Process, failed_start
+from tests.process import Process, failed_start, get
 
 SECONDS = 900.0  # half a minute, on a machine that is not busy
 
@@ -32,7 +31,7 @@ class Start:
 def start(cache: Path) -> Start:
     process = Process(models="ViT-B-32-random", cache_dir=str(cache), backend="onnx")
     process.wait_ready(SECONDS)
-    (model,) = httpx.get(process.url + "/v1/models").json()["data"]
+    (model,) = get(process.url + "/v1/models").json()["data"]
     return Start(model, process.stop()[1])
 
 

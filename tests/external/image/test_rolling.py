@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import httpx
 import pytest
 
 from loadtests.process import free_port
@@ -16,6 +15,7 @@ from tests.external.image.clients import load
 from tests.external.image.container import HARDENED, Container, until
 from tests.external.image.edge import CERTIFICATE, certificate
 from tests.external.image.engine import ROOT, Engine
+from tests.process import get
 
 ROLLS = int(os.environ.get("ROLLS", "1"))  # of two
 NETWORK = "clipserve-rolling-test"
@@ -40,7 +40,7 @@ class Edge:
         until(lambda: self.known() == {"rest": count, "grpc": count}, 60, self._page)
 
     def _page(self) -> str:
-        return httpx.get(self.metrics).text
+        return get(self.metrics).text
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from loadtests.process import free_port
 from tests.monitoring.files import FOLDER, read
 from tests.monitoring.server import faster, prometheus
+from tests.process import get
 
 CONFIG = FOLDER / "alertmanager.yml"
 _SECONDS = 120.0  # in which what takes 8 must have come
@@ -72,7 +72,7 @@ def test_an_alert_reaches_its_receiver_with_its_entry_in_the_runbook(tmp_path: P
         path, message = came.get(timeout=_SECONDS)  # there is no instance, so nobody is ready
         (alert,) = message["alerts"]
         page, _, entry = alert["annotations"]["runbook_url"].partition("#")
-        shown = httpx.get(page).text
+        shown = get(page).text
     assert path == "/page"
     assert alert["labels"]["alertname"] == "ClipserveNobodyReady"
     assert "runbook" not in alert["labels"]

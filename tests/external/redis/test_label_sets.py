@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.e2e.test_label_sets import (
@@ -20,7 +19,7 @@ from tests.e2e.test_label_sets import (
     version_at,
 )
 from tests.label_sets import built
-from tests.process import Process
+from tests.process import Process, get, put
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.skipif(
@@ -76,10 +75,10 @@ def test_without_redis_sets_are_served_and_not_changed(
     while time.monotonic() - began < AWAY_SECONDS:
         for process in (here, there):
             assert version_at(process, "pets") == version
-        refused = httpx.put(f"{here.url}/label-sets/pets", json=definition(2), timeout=30)
+        refused = put(f"{here.url}/label-sets/pets", json=definition(2), timeout=30)
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
-        assert httpx.get(here.url + "/readyz").status_code == 200
+        assert get(here.url + "/readyz").status_code == 200
     redis.popen.send_signal(signal.SIGCONT)
-    until(lambda: httpx.put(f"{there.url}/label-sets/pets", json=definition(3), timeout=30).is_success)
+    until(lambda: put(f"{there.url}/label-sets/pets", json=definition(3), timeout=30).is_success)
     version = built(there.url, "pets")["version"]
     until(lambda: version_at(here, "pets") == version)

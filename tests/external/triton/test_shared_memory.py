@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -24,7 +23,7 @@ from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.telemetry.metrics import Metrics
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
-from tests.process import Process
+from tests.process import Process, post
 
 from .conftest import Triton
 
@@ -149,7 +148,7 @@ async def test_of_a_gateway_that_is_killed_nothing_is_left_once_another_has_come
     photo = (Path(__file__).parents[3] / "docs" / "cat.jpg").read_bytes()
 
     def embed(process: Process) -> Any:
-        answer = httpx.post(
+        answer = post(
             f"{process.url}/embed", content=photo, headers={"content-type": "image/jpeg"}, timeout=60
         )
         return answer.raise_for_status().json()["results"][0]["embedding"]

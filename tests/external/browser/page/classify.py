@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 from playwright.sync_api import FilePayload, Locator, expect
 
 from tests.external.browser.visit import Tab
-from tests.process import ROOT
+from tests.process import ROOT, post
 
 CAT = (ROOT / "docs" / "cat.jpg").read_bytes()
 SECONDS = 30_000  # ms: ten times what anything here takes
@@ -63,7 +62,7 @@ class Classify(Tab):
 
 def classified(url: str, labels: Sequence[str], content: bytes = CAT, **fields: Any) -> dict[str, float]:
     """What /classify says of a picture: label -> score, best first."""
-    answer = httpx.post(
+    answer = post(
         f"{url}/classify", files={"image": content}, data={"labels": list(labels), **fields}, timeout=30
     )
     answer.raise_for_status()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.external.browser.page.classify import Classify
 from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.visit import Visit
+from tests.process import delete, get
 
 
 @pytest.fixture
@@ -22,5 +22,5 @@ def classify(visit: Visit, url: str) -> Classify:
 def sets(visit: Visit, url: str) -> Iterator[LabelSets]:
     """The tab, open; the sets that are made with it are deleted."""
     yield LabelSets(visit, url).open()
-    for each in httpx.get(f"{url}/label-sets").json()["label_sets"]:
-        httpx.delete(f"{url}/label-sets/{each['name']}").raise_for_status()
+    for each in get(f"{url}/label-sets").json()["label_sets"]:
+        delete(f"{url}/label-sets/{each['name']}").raise_for_status()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
 from playwright.sync_api import expect
 
 from tests.external.browser.page.classify import CAT, Classify
 from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.page.search import BROKEN, Search, fifty_pictures
 from tests.external.browser.visit import Visit
+from tests.process import delete
 
 
 def classified(visit: Visit, url: str) -> None:
@@ -46,7 +46,7 @@ def mended(visit: Visit, url: str) -> None:
     sets.panel.get_by_role("button", name="Save").click()
     expect(sets.alert).to_be_visible()
     visit.complaints.clear()  # that it was refused
-    httpx.delete(f"{url}/label-sets/access").raise_for_status()
+    delete(f"{url}/label-sets/access").raise_for_status()
 
 
 TABS: dict[str, Callable[[Visit, str], None]] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import expect
 
 from tests.external.browser.page.classify import CAT, SECONDS, Classify, classified
 from tests.external.browser.visit import in_a_browser
 from tests.label_sets import built
+from tests.process import delete, get, post
 from tests.support import png
 
 pytestmark = in_a_browser
@@ -24,7 +24,7 @@ def test_an_example_is_classified_at_once(classify: Classify, url: str) -> None:
     shown = classify.shown()
     assert list(shown) == list(classified(url, EXAMPLE))
     assert shown == pytest.approx(classified(url, EXAMPLE), abs=1e-4)
-    model = httpx.get(f"{url}/v1/models").json()["data"][0]
+    model = get(f"{url}/v1/models").json()["data"][0]
     facts = classify.page.locator("#classify [data-place=facts]")
     expect(facts).to_contain_text(model["fingerprint"])
     expect(facts).to_contain_text("encode_image")
@@ -211,10 +211,10 @@ def test_a_label_set_of_the_service_can_be_used(classify: Classify, url: str) ->
     classify.page.select_option("#label-set", "pets", timeout=SECONDS)
     classify.wait_for(["cat", "car"])
     expect(classify.results).to_contain_text("Label set pets, version ")
-    said = httpx.post(f"{url}/classify", files={"image": CAT}, data={"label_set": "pets"}).json()
+    said = post(f"{url}/classify", files={"image": CAT}, data={"label_set": "pets"}).json()
     expected = {each["label"]: each["score"] for each in said["results"][0]["labels"]}
     assert classify.shown() == pytest.approx(expected, abs=1e-4)
-    httpx.delete(f"{url}/label-sets/pets").raise_for_status()
+    delete(f"{url}/label-sets/pets").raise_for_status()
 
 
 def test_very_many_prompts_are_left_to_the_service(classify: Classify, url: str) -> None:

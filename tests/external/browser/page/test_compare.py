@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.external.browser.visit import Visit, in_a_browser
+from tests.process import post
 
 pytestmark = in_a_browser
 
@@ -45,7 +45,7 @@ def tab(visit: Visit, url: str) -> Compare:
 
 
 def similarity(url: str, texts: list[str]) -> list[list[float]]:
-    answer = httpx.post(f"{url}/similarity", json={"texts": texts, "to_texts": texts}, timeout=30)
+    answer = post(f"{url}/similarity", json={"texts": texts, "to_texts": texts}, timeout=30)
     return [each["cosine"] for each in answer.raise_for_status().json()["results"]]
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_compared_is_said_before_it_is_sent(
 def test_an_error_is_told_in_the_words_of_the_api(tab: Compare, url: str) -> None:
     long = "cat " * 300
     tab.compare(f"dog\n{long}")
-    said = httpx.post(f"{url}/similarity", json={"texts": ["dog"], "to_texts": [long.strip()]}).json()
+    said = post(f"{url}/similarity", json={"texts": ["dog"], "to_texts": [long.strip()]}).json()
     alert = tab.panel.get_by_role("alert")
     expect(alert).to_contain_text(said["code"])
     expect(alert).to_contain_text("This concerns the label “cat cat")

@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import httpx
 from playwright.sync_api import expect
 
 from tests.external.browser.page.classify import CAT
@@ -14,7 +13,7 @@ from tests.external.browser.page.label_sets import LabelSets, answering
 from tests.external.browser.page.search import fifty_pictures
 from tests.external.browser.visit import in_a_browser
 from tests.label_sets import built
-from tests.process import PATIENT, Process
+from tests.process import PATIENT, Process, get, post, put
 
 pytestmark = in_a_browser
 
@@ -27,7 +26,7 @@ KINDS = {
 
 def shown(url: str, name: str) -> dict[str, Any]:
     """What the service says of a set."""
-    answer = httpx.get(f"{url}/label-sets/{name}")
+    answer = get(f"{url}/label-sets/{name}")
     answer.raise_for_status()
     body: dict[str, Any] = answer.json()
     return body
@@ -67,7 +66,7 @@ def test_a_set_is_made_tried_and_mended(sets: LabelSets, url: str) -> None:
     expect(sets.changes).to_contain_text("Label cat: examples 1 → 2.")
     expect(sets.changes).to_contain_text("coffee.jpg: rocket → cat.")
     after = sets.tried()
-    said = httpx.post(f"{url}/classify", files={"image": COFFEE}, data={"label_set": "pets"}).json()
+    said = post(f"{url}/classify", files={"image": COFFEE}, data={"label_set": "pets"}).json()
     best = said["results"][0]["labels"][0]
     assert after["coffee.jpg"] == f"cat, {100 * best['score']:.1f} %"
     loo = shown(url, "pets")["loo"]
@@ -123,7 +122,7 @@ def test_what_is_exported_is_the_same_set_as_files(sets: LabelSets, url: str, tm
 
 
 def test_trained_weights_are_tried_and_not_lost(sets: LabelSets, url: str) -> None:
-    model = httpx.get(f"{url}/v1/models").json()["data"][0]
+    model = get(f"{url}/v1/models").json()["data"][0]
     weights = base64.b64encode(bytes(4 * 2 * model["embed_dim"])).decode()
     fields = {"labels": ["cat", "rocket"], "weights": weights, "biases": [0, 9]}
     fields["expect_fingerprint"] = model["fingerprint"]
@@ -175,7 +174,7 @@ def test_an_error_is_beside_its_label_in_the_words_of_the_api(sets: LabelSets, u
     sets.make("pets", "cat", "word " * 90)
     sets.panel.get_by_role("button", name="Save").click()
     alert = sets.panel.locator("[data-place=labels] > div").nth(1).get_by_role("alert")
-    said = httpx.put(f"{url}/label-sets/pets", json={"labels": ["cat", ("word " * 90).strip()]}).json()
+    said = put(f"{url}/label-sets/pets", json={"labels": ["cat", ("word " * 90).strip()]}).json()
     expect(alert).to_contain_text(said["detail"])
     expect(sets.alert).to_have_count(1)
     sets.label(("word " * 90).strip()).get_by_label("Label", exact=True).fill("dog")
@@ -208,7 +207,7 @@ def test_deleting_asks_first(sets: LabelSets, url: str) -> None:
     sets.panel.get_by_role("button", name="Delete").click()
     expect(sets.page.locator("#set-name")).to_have_value("")
     expect(sets.page.locator("#set-choice")).to_be_focused()
-    assert httpx.get(f"{url}/label-sets/pets").status_code == 404
+    assert get(f"{url}/label-sets/pets").status_code == 404
     assert sets.visit.complaints == []
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, FilePayload, expect
 
 from tests.external.browser.page.commands import run
 from tests.external.browser.page.search import BROKEN, Search, fifty_pictures
 from tests.external.browser.visit import Visit, in_a_browser, visit_in
+from tests.process import post
 from tests.support import png
 
 pytestmark = in_a_browser
@@ -59,9 +59,7 @@ def test_the_numbers_are_the_cosines_of_the_service_in_order(fifty: Search, url:
     assert sorted(shown.values(), reverse=True) == list(shown.values())
     some = list(PICTURES)[:30]
     forms: list[Any] = [("image", (name, PICTURES[name])) for name in some]
-    asked = httpx.post(
-        f"{url}/similarity", files=[*forms, ("to_texts", (None, "a rocket at night"))], timeout=60
-    )
+    asked = post(f"{url}/similarity", files=[*forms, ("to_texts", (None, "a rocket at night"))], timeout=60)
     cosines = {name: each["cosine"][0] for name, each in zip(some, asked.json()["results"], strict=True)}
     assert cosines == pytest.approx({name: shown[name] for name in some}, abs=1e-4)
 
@@ -114,7 +112,7 @@ def test_a_broken_picture_among_good_ones_fails_alone(search: Search, url: str) 
     search.choose({"a.jpg": png(1), "broken.jpg": BROKEN, "b.jpg": png(2), "c.jpg": png(3), "d.jpg": png(4)})
     search.wait_ready(4, failed=1)
     search.panel.get_by_text("1 picture could not be embedded").click()
-    said = httpx.post(f"{url}/embed", files={"image": BROKEN}).json()
+    said = post(f"{url}/embed", files={"image": BROKEN}).json()
     expect(search.panel.locator(".failed li")).to_have_text([f"broken.jpg {said['detail']} ({said['code']})"])
     assert set(search.look_for("anything")) == {"a.jpg", "b.jpg", "c.jpg", "d.jpg"}
     search.panel.get_by_role("button", name="Leave them out").click()
@@ -133,7 +131,7 @@ def test_a_sentence_that_is_too_long_is_told_in_the_words_of_the_api(search: Sea
     sentence = "cat " * 300
     search.page.fill("#sentence", sentence)
     search.page.press("#sentence", "Enter")
-    said = httpx.post(f"{url}/embed", json={"texts": [sentence.strip()]}).json()
+    said = post(f"{url}/embed", json={"texts": [sentence.strip()]}).json()
     expect(search.heading.get_by_role("alert")).to_contain_text(said["detail"])
 
 

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import expect
 
 from clipserve.demo import FOLDER as DEMO
 from tests.external.browser.page.classify import CAT, SECONDS, Classify, classified
 from tests.external.browser.visit import Visit, in_a_browser
-from tests.process import Process, copy_of_demo
+from tests.process import Process, copy_of_demo, post
 
 pytestmark = in_a_browser
 
@@ -24,7 +23,7 @@ def test_an_error_is_told_in_the_words_of_the_api(classify: Classify, url: str) 
     classify.type("word " * 90)
     alert = classify.results.get_by_role("alert")
     expect(alert).to_contain_text("text_too_long", timeout=SECONDS)
-    said = httpx.post(f"{url}/embed", json={"texts": ["word " * 90]}).json()["detail"]
+    said = post(f"{url}/embed", json={"texts": ["word " * 90]}).json()["detail"]
     expect(alert).to_contain_text(said.partition(" has ")[2])
     expect(alert).to_contain_text("This concerns the label “word word")
     classify.page.press("#labels", "Backspace")
