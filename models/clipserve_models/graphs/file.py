@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from clipserve.clip.protobuf import head
 from clipserve_models.architecture import ImageTower, TextTower
 from clipserve_models.weights import Tensor, constant
 
@@ -108,7 +109,7 @@ class Graph:
         pieces = list(_pieces(self.initializers, outside.name if outside else None))
         length = len(body) + sum(piece.length for piece in pieces)
         with path.open("wb") as file, outside.open("wb") if outside else nullcontext(file) as data:
-            file.write(model.SerializeToString(deterministic=True) + _tag(_GRAPH, length) + body)
+            file.write(model.SerializeToString(deterministic=True) + head(_GRAPH, length) + body)
             for piece in pieces:
                 file.write(piece.head)
                 (data if piece.outside else file).write(piece.read())
@@ -144,12 +145,12 @@ def _pieces(initializers: Mapping[str, tuple[Tensor, int]], outside: str | None)
             record.data_location = TensorProto.EXTERNAL
             for key, value in (("location", outside), ("offset", offset), ("length", size)):
                 record.external_data.add(key=key, value=str(value))
-            head = record.SerializeToString(deterministic=True)
-            yield _Piece(_tag(_INITIALIZER, len(head)) + head, tensor, kind, True)
+            facts = record.SerializeToString(deterministic=True)
+            yield _Piece(head(_INITIALIZER, len(facts)) + facts, tensor, kind, True)
             offset += size
         else:
-            head = record.SerializeToString(deterministic=True) + _tag(_RAW_DATA, size)
-            yield _Piece(_tag(_INITIALIZER, len(head) + size) + head, tensor, kind, False)
+            facts = record.SerializeToString(deterministic=True) + head(_RAW_DATA, size)
+            yield _Piece(head(_INITIALIZER, len(facts) + size) + facts, tensor, kind, False)
 
 
 def stored(path: Path) -> tuple[Any, int, dict[str, Tensor]] | None:
@@ -168,12 +169,3 @@ def stored(path: Path) -> tuple[Any, int, dict[str, Tensor]] | None:
 
 def _size(tensor: Tensor, kind: int) -> int:
     return int(tensor.size * helper.tensor_dtype_to_np_dtype(kind).itemsize)
-
-
-def _tag(number: int, length: int) -> bytes:
-    """The beginning of a field of this many bytes: its number and kind, then the length in groups of 7 bits."""
-    groups = bytearray([number << 3 | 2])
-    while length > 0x7F:
-        groups.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes([*groups, length])

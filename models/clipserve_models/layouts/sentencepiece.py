@@ -9,11 +9,11 @@ import string
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, processors
 from tokenizers.models import Unigram
 
+from clipserve.clip.protobuf import fields
 from clipserve.files import read_bounded
 from clipserve_models.errors import ModelsError, first_line
 from clipserve_models.layouts.facts import Facts
@@ -21,8 +21,8 @@ from clipserve_models.layouts.facts import Facts
 _MAX_BYTES = 100_000_000
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3  # of a model
 _TEXT, _SCORE, _TYPE = 1, 2, 3  # of a piece
-_UNKNOWN = 2  # a piece's type
-_MODEL_TYPE, _UNIGRAM = 3, 1  # of the trainer
+_UNKNOWN = b"\x02"  # a piece's type
+_MODEL_TYPE, _UNIGRAM = 3, b"\x01"  # of the trainer
 _CHARSMAP = 2  # of the normalizer
 _SPACE = "\u2581"
 
@@ -79,27 +79,7 @@ def _class(characters: str) -> str:
     return "[" + "".join(f"\\x{{{ord(each):x}}}" for each in characters) + "]"
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a protobuf message: numbers, and bytes of all others."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
-        if at + size > len(data):
-            raise ValueError("it was cut short")
-        yield key >> 3, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        byte = data[at]
-        value, at, shift = value | (byte & 0x7F) << shift, at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a protobuf message: numbers, and their contents."""
+    for number, _, begin, end in fields(data, 0, len(data)):
+        yield number, data[begin:end]

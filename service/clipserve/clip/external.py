@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from clipserve.clip.protobuf import fields, head
+
 # An entry of a tensor's `external_data` in protocol buffers: the key "location", then the length of the name.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])")
 
@@ -17,7 +19,6 @@ _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])")
 _GRAPH, _INITIALIZER, _RAW_DATA, _EXTERNAL_DATA = 7, 5, 9, 13
 _IS_EXTERNAL = b"\x70\x01"  # data_location: EXTERNAL
 _LARGE_BYTES = 1_000_000  # smaller weights stay in the graph
-_FIXED_BYTES = {1: 8, 5: 4}  # of wire types
 
 
 def external_files(graph: Path) -> set[str]:
@@ -53,7 +54,7 @@ def with_mapped_weights(data: mmap.mmap, location: str, base: int = 0) -> bytes:
             _field(_GRAPH, b"".join(_nodes_and_weights(data, begin, end, location, base)))
             if number == _GRAPH
             else data[at:end]
-            for number, at, begin, end in _fields(data, 0, len(data))
+            for number, at, begin, end in fields(data, 0, len(data))
         )
     except IndexError:
         raise ValueError("the graph is cut short") from None
@@ -63,7 +64,7 @@ def with_mapped_weights(data: mmap.mmap, location: str, base: int = 0) -> bytes:
 
 
 def _nodes_and_weights(data: mmap.mmap, begin: int, end: int, location: str, base: int) -> Iterator[bytes]:
-    for number, at, begins, ends in _fields(data, begin, end):
+    for number, at, begins, ends in fields(data, begin, end):
         if number == _INITIALIZER and ends - begins >= _LARGE_BYTES:
             yield _field(_INITIALIZER, b"".join(_tensor(data, begins, ends, location, base)))
         else:
@@ -71,7 +72,7 @@ def _nodes_and_weights(data: mmap.mmap, begin: int, end: int, location: str, bas
 
 
 def _tensor(data: mmap.mmap, begin: int, end: int, location: str, base: int) -> Iterator[bytes]:
-    for number, at, begins, ends in _fields(data, begin, end):
+    for number, at, begins, ends in fields(data, begin, end):
         if number == _RAW_DATA:
             place = {"location": location, "offset": base + begins, "length": ends - begins}
             for key, value in place.items():
@@ -81,46 +82,5 @@ def _tensor(data: mmap.mmap, begin: int, end: int, location: str, base: int) -> 
             yield data[at:ends]
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Of each field of a message its number, and where it, its content and the next field begin."""
-    while at < end:
-        tag, begin = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            next_at = _varint(data, begin)[1]
-        elif kind == 2:
-            size, begin = _varint(data, begin)
-            next_at = begin + size
-        elif kind in _FIXED_BYTES:
-            next_at = begin + _FIXED_BYTES[kind]
-        else:
-            raise ValueError(f"a field has the wire type {kind}")
-        if next_at > end:
-            raise ValueError("a field is longer than its message")
-        yield tag >> 3, at, begin, next_at
-        at = next_at
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """The number, and where the next begins."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
-
-
 def _field(number: int, content: bytes) -> bytes:
-    return _encoded(number << 3 | 2) + _encoded(len(content)) + content
-
-
-def _encoded(number: int) -> bytes:
-    """A varint."""
-    septets = []
-    while number >= 0x80:
-        septets.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*septets, number))
+    return head(number, len(content)) + content

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
+from clipserve.clip.protobuf import head
 from clipserve.engine.triton.contract import EMBEDDING, Tensor, Tower
 
 Rows = (
     npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
 )  # of a tensor: as one array, or as one array for each row
 
-_LENGTH_DELIMITED = 2  # protobuf's wire type of bytes
 _FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 
 
@@ -72,15 +72,5 @@ def buffers(rows: Rows) -> list[memoryview]:
 
 def _contents(arrays: Sequence[Rows]) -> Iterator[bytes | memoryview]:
     for array in arrays:
-        yield _varint(_FIELD << 3 | _LENGTH_DELIMITED) + _varint(len(array) * array[0].nbytes)
+        yield head(_FIELD, len(array) * array[0].nbytes)
         yield from buffers(array)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    written = bytearray()
-    while number > 127:
-        written.append(number & 127 | 128)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
