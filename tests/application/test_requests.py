@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
-from clipserve.application.requests import check_dimensions, check_pixels, templates_of
+from clipserve.application.requests import check_dimensions, check_pixels, expanded_templates
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader
 from clipserve.clip.manifest import ModelManifest
@@ -90,7 +90,7 @@ def test_a_request_at_a_limit_is_accepted_and_one_beyond_it_is_not(
 
 
 def expanded(manifest: ModelManifest, *templates: str) -> tuple[str, ...]:
-    return templates_of(ClassifyRequest([b"image"], ["a"], templates), manifest, LIMITS)
+    return expanded_templates(templates, ["a"], manifest, LIMITS)
 
 
 async def test_without_templates_the_model_s_own_are_taken(manifest: ModelManifest) -> None:
@@ -100,7 +100,7 @@ async def test_without_templates_the_model_s_own_are_taken(manifest: ModelManife
 
 async def test_a_model_s_own_templates_are_expanded_too(tmp_path: Path) -> None:
     manifest = read_manifest(await write_toy_artifact(tmp_path, prompt_templates=["stl10", "my {label}"]))
-    own = templates_of(ClassifyRequest([b"image"], ["a"]), manifest, RequestLimits())
+    own = expanded_templates([], ["a"], manifest, RequestLimits())
     assert own == ("a photo of a {}.", "a photo of the {}.", "my {}")
 
 
@@ -115,13 +115,12 @@ async def test_as_many_templates_as_the_limit_are_accepted_and_one_more_is_not(
 
 async def test_the_name_of_a_set_counts_as_many_as_the_set_has(manifest: ModelManifest) -> None:
     limits = RequestLimits(max_templates=8, max_label_chars=100)
-    seven = ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}"])
-    assert len(templates_of(seven, manifest, limits)) == 8
+    assert len(expanded_templates(["imagenet-7", "my {}"], ["a"], manifest, limits)) == 8
     with pytest.raises(TooMany, match="9 templates") as caught:
-        templates_of(ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}", "plain"]), manifest, limits)
+        expanded_templates(["imagenet-7", "my {}", "plain"], ["a"], manifest, limits)
     assert facts(caught.value) == (TooMany, 8, 9, None)
     with pytest.raises(TooMany) as caught:
-        templates_of(ClassifyRequest([b"image"], ["a"], ["imagenet-80"]), manifest, limits)
+        expanded_templates(["imagenet-80"], ["a"], manifest, limits)
     assert facts(caught.value) == (TooMany, 8, 80, None)
 
 
@@ -138,21 +137,21 @@ async def test_a_prompt_as_long_as_the_limit_is_accepted_and_one_longer_is_named
     manifest: ModelManifest,
 ) -> None:
     limits = RequestLimits(max_prompt_chars=11)
-    templates_of(ClassifyRequest([b"image"], ["12", "123"], ["a {} {} ."]), manifest, limits)  # 5 + 2 x 3
+    expanded_templates(["a {} {} ."], ["12", "123"], manifest, limits)  # 5 + 2 x 3
     with pytest.raises(
         TextTooLong, match="label 1 makes a prompt of 13 characters; the limit is 11"
     ) as caught:
-        templates_of(ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {} ."]), manifest, limits)
+        expanded_templates(["{}", "a {} {} ."], ["12", "1234"], manifest, limits)
     assert facts(caught.value) == (TextTooLong, 11, 13, 1)
 
 
 async def test_prompts_together_as_long_as_the_limit_are_accepted_and_one_character_more_is_not(
     manifest: ModelManifest,
 ) -> None:
-    asks = ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {}"])  # 6 + 2 * 3 + 2 * 6
-    templates_of(asks, manifest, RequestLimits(max_prompts_chars=24))
+    templates, labels = ["{}", "a {} {}"], ["12", "1234"]  # 6 + 2 * 3 + 2 * 6
+    expanded_templates(templates, labels, manifest, RequestLimits(max_prompts_chars=24))
     with pytest.raises(TooMany, match=r"24 characters of prompts .* the limit is 23") as caught:
-        templates_of(asks, manifest, RequestLimits(max_prompts_chars=23))
+        expanded_templates(templates, labels, manifest, RequestLimits(max_prompts_chars=23))
     assert facts(caught.value) == (TooMany, 23, 24, None)
 
 
@@ -160,7 +159,7 @@ async def test_a_thousand_labels_of_64_kb_fit_the_80_templates_of_imagenet(manif
     labels = [f"{index:065}" for index in range(1_000)]
     request = ClassifyRequest([b"image"], labels, ["imagenet-80"])
     request.check(RequestLimits())
-    assert len(templates_of(request, manifest, RequestLimits())) == 80
+    assert len(expanded_templates(request.templates, labels, manifest, RequestLimits())) == 80
 
 
 def test_the_defaults_are_those_that_the_documents_promise() -> None:

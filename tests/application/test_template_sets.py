@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.requests import templates_of
+from clipserve.application.requests import expanded_templates
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import UnknownTemplateSet
@@ -31,4 +31,4 @@ async def test_one_request_may_use_any_set_with_all_its_class_names(tmp_path: Pa
     for each in TEMPLATE_SETS.values():
         asked = ClassifyRequest([b"image"], each.class_names or ["a"], [each.name])
         asked.check(limits)
-        assert templates_of(asked, manifest, limits) == each.templates
+        assert expanded_templates(asked.templates, asked.labels, manifest, limits) == each.templates

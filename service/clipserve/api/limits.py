@@ -130,6 +130,7 @@ def _marks(hint: Any) -> Iterator[Mark]:
 
 
 def at_most(what: str, actual: int, limit: int) -> None:
+    """Raises TooMany."""
     if actual > limit:
         raise TooMany(
             f"the request has {actual:,} {what}; the limit is {limit:,}.", limit=limit, actual=actual
@@ -137,20 +138,15 @@ def at_most(what: str, actual: int, limit: int) -> None:
 
 
 def each_at_most(what: str, texts: Sequence[str], limit: int, first: int = 0) -> None:
-    """`first`: the number of the first text."""
+    """`first`: the number of the first text. Raises TextTooLong."""
     for index, text in enumerate(texts, first):
-        if len(text) > limit:
-            chars_at_most(f"{what} {index}", len(text), limit, index)
-
-
-def chars_at_most(what: str, actual: int, limit: int, index: int) -> None:
-    if actual > limit:
-        raise TextTooLong(
-            f"{what} has {actual:,} characters; the limit is {limit:,}.",
-            limit=limit,
-            actual=actual,
-            index=index,
-        )
+        if (chars := len(text)) > limit:
+            raise TextTooLong(
+                f"{what} {index} has {chars:,} characters; the limit is {limit:,}.",
+                limit=limit,
+                actual=chars,
+                index=index,
+            )
 
 
 def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: RequestLimits) -> None:

@@ -25,7 +25,7 @@ from clipserve.application.fetched import FetchedImages
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.models import Models
 from clipserve.application.ranking import Classified, Ranking, ranked, warnings_of
-from clipserve.application.requests import check_dimensions, templates_of
+from clipserve.application.requests import check_dimensions, expanded_templates
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import SideThread, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
@@ -70,7 +70,7 @@ class Inference:
             return await self._classify_by_sets(request)
         model = self._models.find(request)
         labels = (*request.labels, *request.background)
-        templates = templates_of(request, model.manifest, self.limits)
+        templates = expanded_templates(request.templates, labels, model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
         vectors, built = await self._rows.encode(

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clipserve.api.limits import RequestLimits, at_most, each_at_most, prompts_at_most
-from clipserve.api.requests import ClassifyRequest
 from clipserve.clip.images import ImageHeader
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import expand
 from clipserve.errors import ClipError, InvalidInput
-
-
-def templates_of(request: ClassifyRequest, manifest: ModelManifest, limits: RequestLimits) -> tuple[str, ...]:
-    """The templates for the labels of a request; see `expanded_templates`."""
-    return expanded_templates(request.templates, [*request.labels, *request.background], manifest, limits)
 
 
 def expanded_templates(
