@@ -67,6 +67,7 @@ async def test_a_wrong_method_is_told_which_are_right(
         body = answer.json()
         assert (body["code"], body["status"]) == ("method_not_allowed", 405)
         assert body["type"] == "urn:clipserve:error:method_not_allowed"
+        assert f" takes {answer.headers['allow']}. " in body["detail"]
         assert body["request_id"] == answer.headers["x-request-id"]
 
 

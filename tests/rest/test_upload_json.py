@@ -38,6 +38,7 @@ def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
         (B64[:-1], "is not valid base64"),
         ("_-8=", "is not valid base64"),
         ("é", "is not valid base64"),
+        ("docs/cat.jpg", "is not valid base64. Send the file's bytes in base64: a path is not read."),
     ],
 )
 def test_what_is_not_strict_base64_is_an_error_of_its_image(image: str, what: str) -> None:

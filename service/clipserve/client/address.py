@@ -20,7 +20,7 @@ def check_address(url: str, key: str | None = None) -> dict[str, str]:
     except (httpx2.InvalidURL, ValueError):
         raise BadAddress("the address cannot be read: write http://host:port, or https://") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BadAddress("the address must be one of a service, such as http://localhost:8080")
+        raise BadAddress("the address must begin with http:// or https://, as http://localhost:8080 does")
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise BadAddress(
             "the key has characters that no key has: look at --key, CLIPSERVE_KEY or the argument `key`"

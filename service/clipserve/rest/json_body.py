@@ -135,7 +135,8 @@ def decode_base64(index: int | None, text: str) -> ImageInput:
     try:
         return b"".join(_decoded(text, start))
     except ValueError:
-        return UndecodableImage(f"{name} is not valid base64.", index=index)
+        detail = f"{name} is not valid base64. Send the file's bytes in base64: a path is not read."
+        return UndecodableImage(detail, index=index)
 
 
 def _decoded(text: str, start: int) -> Iterator[bytes]:

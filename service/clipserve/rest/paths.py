@@ -54,7 +54,8 @@ class FoundRoute:
         endpoint = self.endpoints.get(request.method)
         if endpoint is None or isinstance(endpoint, Streaming):
             allowed = ", ".join(sorted(self.endpoints))
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
+            detail = f"{self.template} takes {allowed}. See /docs."
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed})
         return endpoint(request, body)
 
 
