@@ -29,6 +29,7 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, TypeError, ValueError) as error:  # an invalid name does not always raise OSError
         reason = (getattr(error, "strerror", None) or str(error)).lower()
+        reason = reason.partition(" (while")[0]  # Python repeats the address
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         # The doctor looks at the ports of the settings, not at those of options.
         hint = " `clipserve doctor` says who has it." if taken and setting.startswith("CLIPSERVE_") else ""

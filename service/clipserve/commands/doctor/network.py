@@ -40,7 +40,7 @@ def ports(context: Context) -> Iterator[Finding]:
 
 
 def _taken(name: str, port: int, error: str) -> Finding:
-    reason = error.partition(". Choose another")[0].partition(" (while")[0]  # Python repeats the address
+    reason = error.partition(". Choose another")[0]
     if (process := listener_on(port)) is None:
         do = f"choose another, or another CLIPSERVE_HOST; `ss -ltnp` as root tells who has {port}"
         return problem(reason, do)
