@@ -1,8 +1,9 @@
-"""A process with a collector: spans and log lines of one trace, and what waits is sent when the process ends."""
+"""A process with a collector: spans and log lines of one trace."""
 
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
 import pytest
@@ -14,7 +15,10 @@ from tests.telemetry.traced import CALLER, SAMPLED, TRACE
 pytestmark = pytest.mark.slow
 
 
-def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics() -> None:
+def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # milliseconds, until spans are sent
     with collecting() as collector:
         process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false")
         process.wait_ready()
@@ -23,6 +27,10 @@ def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics
             assert answer.status_code == 200
         accept = {"accept": "application/openmetrics-text; version=1.0.0"}
         metrics = httpx.get(process.operations_url + "/metrics", headers=accept).text
+        until = time.monotonic() + 60
+        while not any(span.parent_id == CALLER for span in collector.spans):
+            assert time.monotonic() < until, "the span of the request has not come"
+            time.sleep(0.05)
         status, log = process.stop()
     assert status == 0
     assert {span.trace_id for span in collector.spans} == {TRACE}

@@ -16,7 +16,7 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Running, form, png, serving, write_toy_artifact
+from tests.support import DIM, Recording, Running, eventually, form, png, serving, write_toy_artifact
 
 
 def lines(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
@@ -24,12 +24,27 @@ def lines(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
 
 
 class Failing(FakeBackend):
-    failing = False
+    """Its calls for images fail when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.failing = False
+        self.fail = asyncio.Event()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         if self.failing:
-            await asyncio.sleep(0.02)  # the others gather meanwhile
+            await self.fail.wait()
             raise RuntimeError("out of memory")
+        return await super().encode_image(pixels)
+
+
+class Counting(Batched):
+    """Counts the images that have come to it."""
+
+    images = 0
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        self.images += len(pixels)
         return await super().encode_image(pixels)
 
 
@@ -43,12 +58,15 @@ async def ask(running: Running, request_id: str) -> int:
 async def test_a_failure_inside_the_engine_is_logged_with_every_request_that_sees_it(
     tmp_path: Path, written: io.StringIO
 ) -> None:
-    backend = Failing(DIM)
-    batched = Batched(backend, BatchPolicy(4), BatchPolicy(4), Metrics())
+    backend = Failing()
+    batched = Counting(backend, BatchPolicy(4), BatchPolicy(4), Metrics())
     async with serving(batched, await write_toy_artifact(tmp_path)) as running:
-        backend.failing = True
+        backend.failing, batched.images = True, 0
         ids = [f"request-{i}" for i in range(6)]
-        assert await asyncio.gather(*(ask(running, each) for each in ids)) == [502] * 6
+        asked = [asyncio.create_task(ask(running, each)) for each in ids]
+        await eventually(lambda: batched.images == 6)
+        backend.fail.set()
+        assert await asyncio.gather(*asked) == [502] * 6
     failures = lines(written, "backend_raised")
     assert {each for line in failures for each in line["request_ids"]} == set(ids)
     assert max(len(line["request_ids"]) for line in failures) > 1, "no batch had rows of several requests"
@@ -94,9 +112,16 @@ async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_re
 
 
 async def test_two_requests_that_share_a_build_both_see_its_time(tmp_path: Path) -> None:
-    slow = FakeBackend(DIM, delay=0.05)
-    async with serving(slow, await write_toy_artifact(tmp_path)) as running:
-        answers = await asyncio.gather(*(running.classify(png(i), labels=["x", "y"]) for i in range(2)))
+    held = Recording()
+    async with serving(held, await write_toy_artifact(tmp_path)) as running:
+        held.gate.clear()
+        held.images.clear()
+        asked = [asyncio.create_task(running.classify(png(i), labels=["x", "y"])) for i in range(2)]
+        await eventually(
+            lambda: len(held.images) == 2
+        )  # an image is decoded after its build has been asked for
+        held.gate.set()
+        answers = await asyncio.gather(*asked)
     for answer in answers:
         assert "encode_text;dur=" in answer.headers["server-timing"]
 

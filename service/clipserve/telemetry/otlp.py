@@ -26,7 +26,6 @@ from clipserve.telemetry.spans import Count, Span, Tracing
 # https://www.w3.org/TR/trace-context/#traceparent-header: a later version may add fields after the flags. Not
 # OpenTelemetry's propagator, which takes ten times as long and logs a line for each header that is too long.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_CLOSE_SECONDS = 1.0
 
 
 def exporter_to(endpoint: str) -> SpanExporter:
@@ -57,11 +56,11 @@ class Otlp(Tracing):
         parent = _sampled(traceparent)
         return self._root(trace.set_span_in_context(NonRecordingSpan(parent), Context())) if parent else None
 
-    def close(self) -> None:
-        """Send the queued spans, for a second at most."""
+    def close(self, seconds: float = 1.0) -> None:
+        """Send the queued spans, for so many seconds at most."""
         ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         ending.start()
-        ending.join(_CLOSE_SECONDS)
+        ending.join(seconds)
         if ending.is_alive():
             self._exporter.shutdown()  # it would retry for half a minute
 

@@ -31,8 +31,10 @@ class TracingUnavailable(Exception):
 
 
 @contextmanager
-def tracing_to(endpoint: str | None, ratio: float, count: Count) -> Iterator[Tracing]:
-    """Send spans to a collector. The block's end sends those that still wait.
+def tracing_to(
+    endpoint: str | None, ratio: float, count: Count, close_seconds: float = 1.0
+) -> Iterator[Tracing]:
+    """Send spans to a collector. The block's end sends those that still wait, for `close_seconds` at most.
 
     `endpoint`: its URL; None: no traces. `ratio`: the share of requests without `traceparent` that are traced.
 
@@ -53,7 +55,7 @@ def tracing_to(endpoint: str | None, ratio: float, count: Count) -> Iterator[Tra
     try:
         yield otlp
     finally:
-        otlp.close()
+        otlp.close(close_seconds)
 
 
 def parents() -> Spans:
