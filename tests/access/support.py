@@ -9,8 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from clipserve.access.keys import Key, digest_of, new_key
+from clipserve.access.rate_counter import LocalRateCounter
 from clipserve.telemetry import log
+from clipserve.wiring import gateway
 
 
 def made(name: str = "camera", **changes: Any) -> tuple[str, Key]:
@@ -29,6 +33,14 @@ def write_keys(path: Path, **named: dict[str, Any]) -> dict[str, str]:
     ]
     path.write_text("".join(line + "\n" for line in lines))
     return keys
+
+
+@contextmanager
+def one_window() -> Iterator[None]:
+    """Services that are opened in the block count all use at one moment: no window of a rate ends meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway, "LocalRateCounter", lambda: LocalRateCounter(lambda: 1_000.0))
+        yield
 
 
 def bearer(key: str) -> dict[str, str]:

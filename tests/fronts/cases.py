@@ -127,7 +127,8 @@ CASES = [
     Case("a wrong key", "embed", {"texts": ["a"]}, "unauthenticated", "keyed", ["wrong"]),
     Case("a right key", "embed", {"texts": ["a"]}, None, "keyed", ["user"]),
     Case("a key for something else", "embed", {"texts": ["a"]}, "permission_denied", "keyed", ["manager"]),
-    Case("a used up rate", "embed", {"texts": ["a"] * 10}, "rate_limited", "used up", ["user"]),
+    # There is room for these 100 s after the end of the window at the earliest.
+    Case("a used up rate", "embed", {"texts": ["a"] * 100}, "rate_limited", "used up", ["user"]),
     Case("much ahead", "embed", {"texts": ["a"]}, "overloaded", "busy"),
     Case("a hanging engine", "embed", {"texts": ["a"]}, "deadline_exceeded", "hanging"),
     Case("a model that still loads", "embed", {"texts": ["a"]}, "backend_unavailable", "loading"),

@@ -13,11 +13,11 @@ import pytest
 
 from clipserve.access.keys import Key
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import bearer, made, write_keys
+from tests.access.support import bearer, made, one_window, write_keys
 from tests.rpc.client import client_of, refused, request
 from tests.support import DIM, Running, serving, write_toy_artifact
 
-ITEMS = 60  # three times a burst, and no more than are under way at a time: nothing is left to be sent
+ITEMS = 60  # three times what there is of the rate, and no more than are under way at a time
 
 Stream = Callable[[Running, str, Callable[[], None]], Awaitable[tuple[int, str]]]
 
@@ -35,8 +35,9 @@ async def running(tmp_path: Path, keys: dict[str, str]) -> AsyncIterator[Running
         "rate_window_seconds": 1,
         "grpc_enabled": True,
     }
-    async with serving(FakeBackend(DIM), toy, **settings) as running:
-        yield running
+    with one_window():
+        async with serving(FakeBackend(DIM), toy, **settings) as running:
+            yield running
 
 
 async def bulk(running: Running, key: str, first_came: Callable[[], None]) -> tuple[int, str]:

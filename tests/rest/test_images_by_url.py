@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import bearer, write_keys
+from tests.access.support import bearer, one_window, write_keys
 from tests.fetching.support import HEAD, listening
 from tests.support import DIM, Running, png, serving
 
@@ -128,12 +128,13 @@ async def test_a_refused_request_fetches_nothing(toy: Path, tmp_path: Path) -> N
         host.answers = {b"/cat.png": HEAD + b"\r\n" + PHOTO}
         at = f"http://127.0.0.1:{host.port}"
         settings: dict[str, Any] = {"keys_file": tmp_path / "keys", "image_hosts": (f"{at}=127.0.0.0/8",)}
-        async with serving(FakeBackend(DIM), toy, **settings) as running:
-            asked = {"images": [f"{at}/cat.png"] * 32}
-            answers = [
-                await running.client.post("/embed", json=asked, headers=bearer(keys[name]))
-                for name in ("slow", "slow", "slow", "other")
-            ]
+        asked = {"images": [f"{at}/cat.png"] * 32}
+        with one_window():
+            async with serving(FakeBackend(DIM), toy, **settings) as running:
+                answers = [
+                    await running.client.post("/embed", json=asked, headers=bearer(keys[name]))
+                    for name in ("slow", "slow", "slow", "other")
+                ]
     assert [answer.status_code for answer in answers] == [200, 429, 429, 200]
     assert answers[1].json()["code"] == "rate_limited"
     assert host.connections == 64

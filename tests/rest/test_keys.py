@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import bearer, logged, write_keys
+from tests.access.support import bearer, logged, one_window, write_keys
 from tests.rest.raw import connected, get
 from tests.support import DIM, Running, form, png, serving
 
@@ -31,8 +31,9 @@ def keys(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 async def keyed(toy: Path, tmp_path: Path, keys: dict[str, str]) -> AsyncIterator[Running]:
-    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
-        yield running
+    with one_window():
+        async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
+            yield running
 
 
 async def embed(running: Running, key: str, count: int = 1) -> httpx.Response:
