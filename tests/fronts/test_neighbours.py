@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.fronts.neighbours import check, run
-from tests.process import Process
+from tests.process import PATIENT, Process
+
+# A busy machine may hold up a client in the middle of a body.
+SLOW_BODIES = {"grace_seconds": 60, "longest_pause_seconds": 60, "body_timeout_seconds": 60}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("requests", [240, pytest.param(3_000, marks=pytest.mark.nightly)])
 async def test_an_item_among_neighbours_has_the_vector_that_it_has_alone(requests: int) -> None:
-    process = Process(backend="onnx")
+    process = Process(backend="onnx", **PATIENT, **SLOW_BODIES)
     process.wait_ready()
     seen = await run(process.url, process.rpc_address, requests)
     assert process.stop()[0] == 0
