@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 
 import pytest
 
@@ -117,15 +118,18 @@ async def test_a_name_is_resolved_once_and_the_connection_goes_to_that_address()
 
 
 async def test_a_name_server_that_is_silent_is_waited_for_no_longer_than_an_answer() -> None:
+    go = Event()
+
     def silent_names(host: str, port: int) -> list[str]:
-        time.sleep(20)
+        go.wait(120)
         return []
 
     fetcher = Fetcher([Host.parse("a.test")], 1_000, Metrics(), seconds=0.2, resolve=silent_names)
     began = time.monotonic()
     with pytest.raises(ImageNotFetched):
         await fetched(fetcher, "https://a.test/")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
+    go.set()
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64, "-", "xn--", "nowhere.invalid"])

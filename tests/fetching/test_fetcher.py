@@ -102,17 +102,30 @@ async def test_the_log_has_the_reason_and_of_the_url_the_host_alone() -> None:
     assert "secret" not in log.getvalue()
 
 
-async def test_callers_wait_for_their_own_fetches_and_that_is_not_the_hosts_time() -> None:
+async def test_a_caller_waits_for_its_own_fetches_alone() -> None:
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        server.answers = {b"/silent": silent}
+        async with fetching(f"{at}=127.0.0.0/8", seconds=60) as fetcher:
+            tasks = [asyncio.create_task(fetched(fetcher, f"{at}/silent", "a")) for _ in range(AT_ONCE)]
+            await asyncio.sleep(0)
+            own = asyncio.create_task(fetched(fetcher, f"{at}/cat.png", "a"))
+            assert await fetched(fetcher, f"{at}/cat.png", "b") == IMAGE
+            assert not any(task.done() for task in (*tasks, own)), "b waits for none of them"
+            for task in tasks:
+                task.cancel()
+            assert await own == IMAGE, "when these have ended"
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_wait_for_other_fetches_is_not_the_hosts_time() -> None:
     async with listening() as server:
         at = f"http://a.test:{server.port}"
         server.answers = {b"/silent": silent}
         async with fetching(f"{at}=127.0.0.0/8", seconds=3.0) as fetcher:
             tasks = [asyncio.create_task(fetched(fetcher, f"{at}/silent", "a")) for _ in range(AT_ONCE)]
             await asyncio.sleep(0)
-            own = asyncio.create_task(fetched(fetcher, f"{at}/cat.png", "a"))
-            assert await fetched(fetcher, f"{at}/cat.png", "b") == IMAGE
-            assert not any(task.done() for task in (*tasks, own)), "b waits for none of them"
-            assert await own == IMAGE, "when these have ended"
+            assert await fetched(fetcher, f"{at}/cat.png", "a") == IMAGE, "when these have ended"
             failed = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(each) for each in failed} == {ImageNotFetched}
 
@@ -128,11 +141,13 @@ async def test_a_name_server_that_is_silent_holds_up_its_caller_alone() -> None:
 
     async with listening() as server:
         hosts = [f"http://{name}:{server.port}=127.0.0.0/8" for name in ("a.test", "*.slow.test")]
-        async with fetching(*hosts, names=names, seconds=1.0) as fetcher:
+        async with fetching(*hosts, names=names, seconds=60) as fetcher:
             slow = [f"http://{number}.slow.test:{server.port}/" for number in range(AT_ONCE // 2)]
             tasks = [asyncio.create_task(fetched(fetcher, url, "a")) for url in slow]
             await asyncio.gather(*(asyncio.to_thread(asked.acquire) for _ in slow))
             own = asyncio.create_task(fetched(fetcher, f"http://a.test:{server.port}/", "a"))
+            for task in tasks:  # as at the end of their time
+                task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert await fetched(fetcher, f"http://a.test:{server.port}/", "b") == IMAGE
             assert not own.done(), "their threads go on, and hold the places of a"
@@ -144,10 +159,10 @@ async def test_a_fetch_waits_for_memory_and_that_is_not_the_hosts_time() -> None
     async with listening() as server:
         at = f"http://a.test:{server.port}"
         server.answers = {b"/": HEAD + b"\r\n" + IMAGE}  # of no length: as long as images may be
-        async with fetching(f"{at}=127.0.0.0/8", seconds=1.0, max_bytes=MAX_BYTES) as fetcher:
+        async with fetching(f"{at}=127.0.0.0/8", seconds=2.0, max_bytes=MAX_BYTES) as fetcher:
             async with fetcher.fetched(at, "a"):
                 waiting = asyncio.create_task(fetched(fetcher, at, "b"))
-                await asyncio.sleep(1.5)  # longer than a fetch may take
+                await asyncio.sleep(2.5)  # longer than a fetch may take
                 assert not waiting.done()
             assert await waiting == IMAGE
 
