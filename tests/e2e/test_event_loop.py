@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.abuse.measure import cpu_seconds
 from tests.process import Process
 
 pytestmark = pytest.mark.slow
@@ -48,14 +48,14 @@ def test_a_probe_does_not_wait_for_a_large_body(process: Process, body: str) -> 
     sending = threading.Thread(
         target=httpx.post,
         args=(process.url + "/embed",),
-        kwargs={"content": content, "headers": {"content-type": content_type}, "timeout": 60},
+        kwargs={"content": content, "headers": {"content-type": content_type}, "timeout": 300},
     )
-    longest = 0.0
+    pid, most = process.popen.pid, 0.0  # seconds of its CPU: a busy machine makes an answer late, not costly
     with httpx.Client() as client:
         client.get(process.url + "/livez")
         sending.start()
         while sending.is_alive():
-            began = time.monotonic()
-            assert client.get(process.url + "/livez", timeout=60).status_code == 200
-            longest = max(longest, time.monotonic() - began)
-    assert longest < 1, "a tenth of a second on an idle machine"
+            before = cpu_seconds(pid)
+            assert client.get(process.url + "/livez", timeout=300).status_code == 200
+            most = max(most, cpu_seconds(pid) - before)
+    assert most < 0.5, "0.05 are usual"
