@@ -214,7 +214,7 @@ async def test_an_image_that_takes_too_much_time_ends_its_process_and_the_next_i
 
 async def test_a_process_that_sleeps_is_ended_by_the_clock(start: Callable[..., Group]) -> None:
     group = start(seconds=0.1)
-    await group.decode()
+    await until(lambda: all(process.ready for process in group.processes.all))
     os.kill(group.pid, signal.SIGSTOP)
     with pytest.raises(ImageTooLarge, match="takes longer"):
         async with asyncio.timeout(30):  # it has 2 s, of which its start takes none
@@ -223,10 +223,10 @@ async def test_a_process_that_sleeps_is_ended_by_the_clock(start: Callable[..., 
 
 
 async def test_the_clock_counts_from_the_present_image(start: Callable[..., Group]) -> None:
-    group = start(seconds=0.1)  # so one that sleeps has 2 s
+    group = start(seconds=0.2)  # so one that sleeps has 4 s
     for _ in range(6):
         await group.decode()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.8)
     assert group.replaced("late") == 0
 
 

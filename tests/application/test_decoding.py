@@ -22,6 +22,7 @@ from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, Undec
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.support import png
+from tests.virtual_time import virtual_time
 
 SPEC, LIMITS = ImageSpec(size=8), ImageLimits()
 SMALL = png(1)
@@ -196,6 +197,7 @@ async def test_a_waiting_image_of_a_cancelled_request_leaves_the_queue(office: O
     assert office.taken == (100, 0)
 
 
+@virtual_time
 async def test_an_image_that_takes_too_long_is_given_up_and_keeps_its_share_until_it_ends() -> None:
     office = Office(seconds=0.05)
     task = await office.ask(60)
@@ -207,6 +209,7 @@ async def test_an_image_that_takes_too_long_is_given_up_and_keeps_its_share_unti
     assert office.taken == (0, 0)
 
 
+@virtual_time
 async def test_the_time_that_an_image_waits_for_its_turn_does_not_count() -> None:
     office = Office(seconds=0.05)
     await office.ask(100)

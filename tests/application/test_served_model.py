@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.application import served_model as module
 from clipserve.application.served_model import ServedModel, reference_feeds
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import TextSpec
@@ -134,9 +133,8 @@ class Shy(Recording):
 
 
 async def test_a_self_test_is_postponed_while_the_backend_is_away_late_or_full(
-    folder: Path, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    folder: Path, written: io.StringIO
 ) -> None:
-    monkeypatch.setattr(module, "_SELF_TEST_AGAIN_SECONDS", 0.05)
     errors = [BackendUnavailable("gone"), DeadlineExceeded("late"), Overloaded("full", retry_after=1)]
     backend = Shy(*errors)
     model = served_model(folder, backend)
@@ -144,7 +142,7 @@ async def test_a_self_test_is_postponed_while_the_backend_is_away_late_or_full(
     await model.start(folder)
     assert await model.ready()
     assert backend.images == [2] * 5  # the last to learn how long it takes
-    assert time.monotonic() - began > 3 * 0.045, "it has not waited before it asked again"
+    assert time.monotonic() - began >= 3 * 0.5, "it has not waited before it asked again"
     postponed = [line for line in lines(written) if line["event"] == "self_test_postponed"]
     assert [(line["model"], line["reason"]) for line in postponed] == [
         ("toy", "gone"),

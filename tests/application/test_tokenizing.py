@@ -30,7 +30,7 @@ class Watched(Tokenizer):
 
     def encode(self, texts: Sequence[str], truncate: bool = False, first: int = 0) -> list[TokenizedText]:
         self.calls.append(texts)
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(60)
         return super().encode(texts, truncate, first)
 
 

@@ -26,7 +26,7 @@ async def test_the_first_request_for_a_set_waits_until_it_is_built(front: str, t
         client_of(running.rpc_address) as client,
     ):
         backend.gate.clear()
-        with not_waiting():
+        with not_waiting(running.gateway.inference.label_sets):
             assert (await running.client.put("/label-sets/pets", json=PUT)).status_code == 202
         asked = by_rest(running, CLASSIFY, None) if front == "rest" else by_rpc(client, CLASSIFY, None)
         asking = asyncio.create_task(asked)

@@ -23,6 +23,7 @@ from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.writer import opened
+from tests.constants import with_constants
 from tests.support import inference_of, served_model, write_toy_artifact
 
 
@@ -69,15 +70,18 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             *choices: str,
             backend: FakeBackend | None = None,
             files: Path | None = None,
-            **limits: int,
+            **limits: float,
         ) -> Site:
             backend = backend or Counted()
             model = served_model(artifact, backend, choices=choices)
             await model.start(artifact)
             models = Models({"toy": model})
             folder: Folder | None = folder_of(files) if files else None
+            own_limits = with_constants(
+                LabelSetLimits(put_wait_seconds=60), limits
+            )  # a busy machine has its time
             inference = inference_of(
-                models, store=store or MemoryStore(), folder=folder, own_limits=LabelSetLimits(**limits)
+                models, store=store or MemoryStore(), folder=folder, own_limits=own_limits
             )
             stack.push_async_callback(inference.label_sets.aclose)
             await inference.label_sets.start()

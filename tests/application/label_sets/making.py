@@ -6,16 +6,15 @@ import asyncio
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.limits import RequestLimits
-from clipserve.application.label_sets import label_sets
 from clipserve.application.label_sets.folder import Folder
+from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
 from clipserve.application.label_sets.shelf import Pointer
 from clipserve.application.label_sets.store import Kind, Store
@@ -66,11 +65,12 @@ def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
 
 
 @contextmanager
-def not_waiting() -> Iterator[None]:
+def not_waiting(sets: LabelSets) -> Iterator[None]:
     """A put that cannot be built says so at once, and not after two seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(label_sets, "_WAIT_SECONDS", 0.01)
-        yield
+    before = sets.own_limits
+    sets.own_limits = replace(before, put_wait_seconds=0.01)
+    yield
+    sets.own_limits = before
 
 
 async def rows_of(store: Store, kind: Kind) -> dict[str, tuple[bytes, bytes]]:

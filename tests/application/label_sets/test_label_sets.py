@@ -25,7 +25,7 @@ from clipserve.errors import (
 )
 from clipserve.telemetry.request import RequestContext, enter
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, not_waiting, put_of, rows_of
+from tests.application.label_sets.making import Counted, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import png
 
@@ -47,7 +47,7 @@ async def classified(site: Site, *names: str, **options: Any) -> Classification:
 
 async def version_at(site: Site, name: str = "pets") -> str | None:
     """None: it is not served."""
-    enter(RequestContext("a", time.monotonic() + 0.5))
+    enter(RequestContext("a", time.monotonic() + 60))
     try:
         return (await classified(site, name)).label_sets[0].version
     except (UnknownLabelSet, LabelSetNotReady, StoreUnavailable):
@@ -195,7 +195,7 @@ async def test_until_a_new_version_is_built_the_old_one_is_served(open_site: Ope
     site = await open_site(backend=(backend := Counted()))
     old = await site.put()
     backend.gate.clear()
-    with not_waiting():
+    with not_waiting(site.sets):
         new = await site.put(labels=["cow", "pig"])
     assert (new.state, new.served_version, new.prompts, new.prompts_done) == ("building", old.version, 2, 0)
     assert await version_at(site) == old.version
@@ -207,7 +207,7 @@ async def test_until_a_new_version_is_built_the_old_one_is_served(open_site: Ope
 async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite) -> None:
     site = await open_site(backend=(backend := Counted()))
     backend.gate.clear()
-    with not_waiting():
+    with not_waiting(site.sets):
         assert (await site.put()).state == "building"
     enter(RequestContext("a", time.monotonic() + 0.5))
     with pytest.raises(LabelSetNotReady, match="0 of 2 prompts") as caught:
@@ -388,11 +388,10 @@ async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
 async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSite) -> None:
     site = await open_site(backend=(backend := Counted()))
     await backend.aclose()  # as if the encoders were away
-    put = asyncio.create_task(site.sets.put(put_of("pets")))
-    await until(lambda: any(state.error for state in site.sets.all()))
+    with not_waiting(site.sets):
+        await site.put()
+    await until(lambda: bool(site.sets.get("pets").error))
     await backend.start()
-    state = await put
-    assert state.error
     await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None
 
@@ -454,7 +453,7 @@ async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_no
     many = [asyncio.create_task(put("many", f"many-{number:02}")) for number in range(20)]
     await asyncio.sleep(0)
     one = asyncio.create_task(put("one", "one"))
-    await until(lambda: bool(site.states))
+    await until(lambda: len(site.states) == 21)
     backend.gate.set()
     await asyncio.gather(one, *many)
     assert order.index("one") < 12, order

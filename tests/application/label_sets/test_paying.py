@@ -35,7 +35,7 @@ async def put(running: Running, key: str, name: str = "pets", **fields: Any) -> 
 
 async def unpaid(running: Running, key: str, **fields: Any) -> dict[str, Any]:
     """A put that the rate lets nobody build yet, which is told at once."""
-    with not_waiting():
+    with not_waiting(running.gateway.inference.label_sets):
         return await put(running, key, **fields)
 
 

@@ -40,7 +40,7 @@ async def test_a_label_set_that_was_put_elsewhere_just_now_is_waited_for(open_si
     store, here, there = MemoryStore(), Counted(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     here.gate.clear()
-    with not_waiting():
+    with not_waiting(first.sets):
         version = (await first.put(**SMALL)).version
     await until(lambda: second.states == {"pets": "building"})
     here.gate.set()
@@ -51,12 +51,12 @@ async def test_a_label_set_that_was_put_elsewhere_just_now_is_waited_for(open_si
 async def test_a_build_that_was_cut_off_goes_on_where_it_was(open_site: OpenSite) -> None:
     store = MemoryStore()
     first = await open_site(store, backend=(stopping := Stopping(after=1_500)))
-    with not_waiting():
+    with not_waiting(first.sets):
         await first.put(**LARGE)
     await until(lambda: stopping.stopped)
+    await first.sets.aclose()
     done = first.sets.get("pets").prompts_done
     assert 1_000 < done < 2_000
-    await first.sets.aclose()
     await long_ago(store)
     again = await open_site(store, backend=(backend := Counted()))
     await until(lambda: again.ready("pets"))
@@ -85,7 +85,7 @@ async def put_long_ago(open_site: OpenSite, store: MemoryStore, **fields: Any) -
     elsewhere, backend = MemoryStore(), Counted()
     site = await open_site(elsewhere, backend=backend)
     backend.gate.clear()
-    with not_waiting():
+    with not_waiting(site.sets):
         await site.put(**fields)
     await long_ago(elsewhere)
     await store.put("sets", "pets", *(await rows_of(elsewhere, "sets"))["pets"])
@@ -129,7 +129,7 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
     backend.builds.set()
     old = (await site.put(**SMALL)).version
     backend.builds.clear()
-    with not_waiting():
+    with not_waiting(site.sets):
         await site.put(labels=["unfinished"])
         new = await site.put(labels=["cat"])
     assert (new.state, new.served_version) == ("building", old)

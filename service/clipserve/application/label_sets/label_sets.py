@@ -23,7 +23,6 @@ from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, Unknow
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
-_WAIT_SECONDS = 2.0  # what a PUT waits for a build before it answers that it has begun
 _PART_FOR_BUILD = 0.75  # of what is left to its deadline a request waits for a first build
 _SHOWN_NAMES = 10
 _CHANGES = 4  # puts and deletions at a time, until they are stored
@@ -101,7 +100,7 @@ class LabelSets:
         async with self._turns.turn(caller()):
             await self._put(request)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(self.own_limits.put_wait_seconds):
                 await self.catalog.settled(request.name)
         return self.get(request.name)
 

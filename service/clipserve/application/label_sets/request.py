@@ -25,13 +25,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class LabelSetLimits:
-    """`max_label_sets` and `max_label_sets_bytes` limit all sets together, the others one set."""
+    """`max_label_sets` and `max_label_sets_bytes` limit all sets together, the others one set.
+
+    `put_wait_seconds`: what a put waits for the build before it answers that it has begun.
+    """
 
     max_label_sets: int = 1_000
     max_label_sets_bytes: int = 256_000_000
     max_label_set_bytes: int = 8_000_000
     max_label_set_prompts: int = 100_000
     max_label_set_examples: int = 1_000
+    put_wait_seconds: float = 2.0
 
 
 @dataclass(frozen=True)
