@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from clipserve.access.keys import Key, Keys, Scope, allow
-from clipserve.access.rate_counter import RateCounter
+from clipserve.access.rate_counter import REDIS_SECONDS, RateCounter
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from clipserve.telemetry.request import RequestContext, current
 
@@ -27,13 +27,13 @@ class RateOptions:
     """The rates of keys that have none of their own; 0: no limit.
 
     An unused key may use the whole window's share at once, which is also the most of one request.
-    `redis_seconds`: for an answer of Redis, after which this process counts by itself; a thousand times the usual.
+    `redis_seconds`: for an answer of Redis, after which this process counts by itself.
     """
 
     rows_per_second: int
     bytes_per_second: int
     rate_window_seconds: int = 10
-    redis_seconds: float = 0.25
+    redis_seconds: float = REDIS_SECONDS
 
 
 class Rates:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
+REDIS_SECONDS = 0.25  # for an answer of Redis: a thousand times the usual
+
 
 @dataclass(frozen=True)
 class Refusal:

@@ -16,8 +16,7 @@ from limits import RateLimitItem
 from limits.aio.storage.redis import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from clipserve.access.gate import RateOptions
-from clipserve.access.rate_counter import LocalRateCounter, RateCounter, Refusal, refusal
+from clipserve.access.rate_counter import REDIS_SECONDS, LocalRateCounter, RateCounter, Refusal, refusal
 from clipserve.redis_pool import redis_pool
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -25,7 +24,7 @@ from clipserve.telemetry.metrics import Metrics
 
 @asynccontextmanager
 async def shared_rate_counter(
-    redis_url: str, metrics: Metrics, answer_seconds: float = RateOptions.redis_seconds
+    redis_url: str, metrics: Metrics, answer_seconds: float = REDIS_SECONDS
 ) -> AsyncIterator[RateCounter]:
     """The counter that all gateways on this Redis share.
 
@@ -68,7 +67,7 @@ class SharedRateCounter:
         shared: RateCounter,
         local: RateCounter,
         metrics: Metrics,
-        answer_seconds: float = RateOptions.redis_seconds,
+        answer_seconds: float = REDIS_SECONDS,
         pause_seconds: float = 2.0,
     ) -> None:
         """`answer_seconds`: for an answer of Redis. `pause_seconds`: after a failure, until it is asked again."""
