@@ -6,6 +6,7 @@ import re
 
 import pytest
 import yaml
+from packaging.version import Version
 
 from clipserve import __version__
 from clipserve.settings import Settings
@@ -54,12 +55,15 @@ def test_everything_is_applied_by_the_server() -> None:
     assert not [line for line in applies if "kubectl apply --server-side " not in line]
 
 
-def test_manifests_run_this_version() -> None:
+def test_manifests_run_this_version_and_documents_name_none_before_it() -> None:
     for path in K8S.rglob("kustomization.yaml"):
         images = {
             each["name"]: each.get("newTag") for each in yaml.safe_load(path.read_text()).get("images", [])
         }
         assert images.get("clipserve", __version__).removesuffix("-gpu") == __version__, path
+    for path in (*K8S.rglob("*.md"), K8S.parents[1] / "docs/kubernetes-gpu.md"):
+        named = re.findall(r"(?:clipserve:|\?ref=v|/version=)(\d[\d.]*\d)", path.read_text())
+        assert all(Version(version) >= Version(__version__) for version in named), path
 
 
 def test_the_chart_is_of_this_version_and_for_the_oldest_kubernetes_that_the_page_names() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from clipserve import __version__
 from tests.deploy.cluster import Cluster, built_of
 from tests.deploy.manifests import K8S, Object, gateways, of_kind, pods, selects, settings_of
 from tests.docs.markdown import ROOT
@@ -82,12 +83,12 @@ def contents(folder: Path) -> dict[Path, str]:
 
 # What the next version of the product has in another way, and what clients see of both.
 _NEXT = {
-    "newTag: 0.1.0": "newTag: 9.9.9",
+    f"newTag: {__version__}": "newTag: 9.9.9",
     "replicas: 2": "replicas: 5",
     "/app/demo": "/app/other",
     "model:v1": "model:v9",
 }
-_DEFAULTS = {"clipserve:0.1.0": "clipserve:9.9.9", 2: 5, "/app/demo": "/app/other"}
+_DEFAULTS = {f"clipserve:{__version__}": "clipserve:9.9.9", 2: 5, "/app/demo": "/app/other"}
 
 
 PRODUCT = contents(K8S)
@@ -113,10 +114,10 @@ def test_each_apply_changes_what_the_readme_says_and_an_upgrade_after_it_nothing
 
     assert not walk(README, tmp_path / "walked", upgraded).objects
     assert len(seen) > 12
-    assert seen[0]["image"] == {"clipserve:0.1.0"}
+    assert seen[0]["image"] == {f"clipserve:{__version__}"}
     assert seen[-1] == {
         "selector": {"green"},
-        "image": {"YOUR.REGISTRY/clipserve:0.1.0"},
+        "image": {f"YOUR.REGISTRY/clipserve:{__version__}"},
         "model": {"YOUR.REGISTRY/clipserve-model:v2"},
         "replicas": {3},
         "keys": {"/etc/clipserve/keys/keys"},
@@ -146,7 +147,7 @@ def test_a_model_of_ones_own_comes_onto_gpus_as_its_page_says(tmp_path: Path) ->
     cluster = walk(WITH_GPUS, tmp_path)
     gateway, triton = (pod for pod in pods([*cluster.objects.values()]) if pod.owner["kind"] == "Deployment")
     assert [each.owner["spec"]["replicas"] for each in (gateway, triton)] == [4, 1]
-    assert gateway.spec["containers"][0]["image"] == "YOUR.REGISTRY/clipserve:0.1.0"
+    assert gateway.spec["containers"][0]["image"] == f"YOUR.REGISTRY/clipserve:{__version__}"
     assert gateway.spec["containers"][0]["resources"]["requests"]["cpu"] == "3"
     for container in (gateway.spec["containers"][0], triton.spec["initContainers"][0]):
         assert settings_of(container, [*cluster.objects.values()])["CLIPSERVE_MODELS"] == "/models/model"
