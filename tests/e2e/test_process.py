@@ -115,7 +115,9 @@ def test_a_taken_operations_port_is_said() -> None:
         port = taken.getsockname()[1]
         status, log = failed_start(operations_port=port)
     assert status == 1
-    assert f"CLIPSERVE_OPERATIONS_PORT={port}: cannot listen on 127.0.0.1: address already in use. Choose" in log
+    assert (
+        f"CLIPSERVE_OPERATIONS_PORT={port}: cannot listen on 127.0.0.1: address already in use. Choose" in log
+    )
     assert "`clipserve doctor` says who has it" in log
 
 
