@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 
 from clipserve.access.keys import Key, Keys, Scope, digest_of, new_key
 from clipserve.concurrency import ended, kept_running
-from clipserve.files import read_bounded
+from clipserve.files import read_bounded, replacing
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
@@ -173,15 +172,9 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     """Replace the file atomically. Who could read and write it still can, and nobody else."""
     path = Path(os.path.realpath(path))
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.writelines(line + "\n" for line in lines)
-                _give_access(file.fileno(), path)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with replacing(path) as file:
+            file.writelines(f"{line}\n".encode() for line in lines)
+            _give_access(file.fileno(), path)
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or 'cannot be written').lower()}.") from None
 

@@ -7,9 +7,7 @@ for another. A deletion needs no space, so it succeeds on a full disk.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clipserve.application.label_sets.store import Failures, Kind
+from clipserve.files import replacing, sync_folder
 
 T = TypeVar("T")
 
@@ -92,18 +91,9 @@ class FileStore:
         for made in (self._folder.parent, self._folder, folder):
             if not made.is_dir():
                 made.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _sync(made.parent)
-        descriptor, path = tempfile.mkstemp(prefix=".", dir=folder)
-        try:
-            with open(descriptor, "wb") as file:
-                file.writelines((head, b"\n", body))
-                file.flush()
-                os.fsync(file.fileno())  # a change that was answered is on the disk
-            os.replace(path, folder / name)
-        except BaseException:
-            os.unlink(path)
-            raise
-        _sync(folder)
+                sync_folder(made.parent)
+        with replacing(folder / name) as file:
+            file.writelines((head, b"\n", body))
 
     def _delete(self, kind: Kind, names: Collection[str]) -> bool:
         deleted = False
@@ -112,14 +102,5 @@ class FileStore:
                 (self._folder / kind / name).unlink()
                 deleted = True
         if deleted:
-            _sync(self._folder / kind)
+            sync_folder(self._folder / kind)
         return deleted
-
-
-def _sync(folder: Path) -> None:
-    """Put the names of its files on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from clipserve.commands.vectors.listing import Kind, text_of
 from clipserve.engine.backend import Vector
+from clipserve.files import sync_folder
 
 if TYPE_CHECKING:  # imported when a command writes a file
     import sqlite3
@@ -153,12 +154,8 @@ def write_vectors(path: Path, table: Finished) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    with suppress(OSError):  # some file systems cannot sync a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with suppress(OSError):  # a user may be allowed to write in a folder that he cannot read
+        sync_folder(path.parent)
 
 
 class Found(NamedTuple):
