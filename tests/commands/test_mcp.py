@@ -95,6 +95,10 @@ async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read
             assert "there is no photo" in await error_of(client, "classify", path=path, labels=["a", "b"])
             with pytest.raises(Exception, match=r"no photo|security|[Uu]nknown resource|Error reading"):
                 await client.read_resource(f"photo://{path}")
+        for path in ("photos/\0", f"photos/{'a' * 5_000}"):
+            message = await error_of(client, "classify", path=path, labels=["a", "b"])
+            assert "there is no photo" in message
+            assert str(photos) not in message, "an agent need not know where the folder is"
         found = await ask(client, "search", sentence="a plain color", top=10)
         assert {each["path"] for each in found} == {f"photos/{name}" for name in SCENES}
         assert "one of the two" in await error_of(client, "embed")

@@ -72,9 +72,13 @@ class Photos:
 
     def _inside(self, path: str) -> Path | None:
         name, _, rest = path.partition("/")
-        folder = self._folders.get(name)
-        file = folder and (folder / rest).resolve()
-        return file if folder and file and file.is_relative_to(folder) and file.is_file() else None
+        if (folder := self._folders.get(name)) is None:
+            return None
+        try:
+            file = (folder / rest).resolve()
+            return file if file.is_relative_to(folder) and file.is_file() else None
+        except (OSError, ValueError):  # the system allows no such name: it is too long, or has a NUL
+            return None
 
     async def search(self, sentence: str | None, photo: Path | None, top: int) -> list[Photo]:
         """The nearest of all folders, whose new photos are embedded first."""
