@@ -61,6 +61,7 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
         ("embed", tmp_path, "--out", "a.csv"): "ends with .npz or .parquet",
         ("embed", tmp_path, "--out", "/nowhere/a.npz"): "no folder /nowhere",
         ("embed", tmp_path / "none", "--out", "a.npz"): "no file or folder",
+        ("search", tmp_path, "a cat", "--html", "/nowhere/page.html"): "no folder /nowhere for --html",
         ("search", tmp_path): "say what to look for",
         ("search", tmp_path / "a.npz", "a cat"): "no file or folder",
         ("classify", "a.jpg"): "--labels",

@@ -46,6 +46,8 @@ def search(
     check_file(file)
     if not (folder or os.path.isfile(file)):
         fail(f"there is no file or folder {where}.", status=WRONG_USE)
+    if page is not None and not os.path.isdir(page.parent):
+        fail(f"there is no folder {page.parent} for --html.", status=WRONG_USE)
 
     async def searched() -> int:
         name = model or (facts_of(file).model if file.exists() else None)
