@@ -162,7 +162,9 @@ def inference_of(
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     side, store = SideThread(executor or ThreadPoolExecutor(1)), store or MemoryStore()
     catalog = Catalog(known, store, folder, metrics)
-    label_sets = LabelSets(known, catalog, side, limits, own_limits or LabelSetLimits(), metrics)
+    label_sets = LabelSets(
+        known, catalog, side, limits, own_limits or LabelSetLimits(put_wait_seconds=30), metrics
+    )
     return Inference(known, label_sets, limits, side, charge, fetched)
 
 
@@ -220,7 +222,9 @@ async def serving(
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
     defaults |= PATIENT
-    constants = {"grace_seconds": 60} | constants_among(settings)  # of a body
+    constants = {"grace_seconds": 60, "put_wait_seconds": 30} | constants_among(
+        settings
+    )  # of a body, of a build
     own = {name: value for name, value in settings.items() if name not in constants}
     chosen = Settings(models=folders, port=0, **{**defaults, **own})
     options = with_constants(GatewayOptions.of(chosen), constants)

@@ -77,7 +77,7 @@ async def classified(running: Running, **fields: Any) -> dict[str, Any]:
 
 
 async def until_ready(running: Running, name: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (state := await shown(running, name))["state"] != "ready":
             await asyncio.sleep(0.02)
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
@@ -109,7 +110,7 @@ async def held() -> Held:
 
 @pytest.fixture
 async def slow(toy: Path, held: Held) -> AsyncIterator[Running]:
-    async with serving(held, toy, deadline_seconds=5) as running:
+    async with serving(held, toy, deadline_seconds=5, put_wait_seconds=0.05) as running:
         yield running
         held.released.set()
 
@@ -119,7 +120,9 @@ async def test_until_a_label_set_is_built_it_is_told_how_far_it_is(slow: Running
     answer = await put(slow, "many", labels=[f"label {number:03}" for number in range(300)])
     assert answer.status_code == 202
     assert int(answer.headers["retry-after"]) >= 1
-    state = answer.json()
+    async with asyncio.timeout(60):
+        while (state := await shown(slow, "many"))["prompts_done"] < 256:
+            await asyncio.sleep(0.02)
     assert (state["state"], state["prompts"], state["prompts_done"]) == ("building", 300, 256)
     assert "served_version" not in state
     assert [each["prompts_done"] for each in await listed(slow)] == [256]

@@ -87,9 +87,9 @@ class LabelSets:
     async def put(self, request: PutRequest) -> LabelSet:
         """Store a label set, which replaces the one of its name, and build it.
 
-        Returns when the set is built, or after two seconds. The caller's key pays for the build. All checks come
-        before the set is stored. Of two concurrent puts of a name the last wins, and both return its state. Four
-        changes are made at a time; for more, callers take turns.
+        Returns when the set is built, or after `put_wait_seconds`. The caller's key pays for the build. All checks
+        come before the set is stored. Of two concurrent puts of a name the last wins, and both return its state.
+        Four changes are made at a time; for more, callers take turns.
 
         Raises:
             InvalidInput: the set exceeds a limit, a prompt has too many tokens, or an example is not an image.
