@@ -38,7 +38,7 @@ class Client:
         self.metadata: dict[str, Any] = {}
 
     async def call(
-        self, method: str, metadata: Metadata = (), timeout: float | None = 20, **fields: Any
+        self, method: str, metadata: Metadata = (), timeout: float | None = 60, **fields: Any
     ) -> dict[str, Any]:
         """The answer to a unary method, given the fields of its request.
 

@@ -60,7 +60,7 @@ class Connection:
                 self.send(frame.kind, ACK, 0, b"" if frame.kind == SETTINGS else frame.payload)
             yield frame
 
-    async def ended(self, stream: int, seconds: float = 10) -> Frame:
+    async def ended(self, stream: int, seconds: float = 60) -> Frame:
         """The frame that ends the stream: headers (of trailers), or its reset."""
         async with asyncio.timeout(seconds):
             async for frame in self.frames():

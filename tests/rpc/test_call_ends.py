@@ -50,15 +50,15 @@ async def test_a_client_that_sends_no_message_is_too_slow() -> None:
 
 async def test_a_call_whose_deadline_is_over_before_its_message_has_come_is_late_and_not_malformed() -> None:
     async with answering(echo) as running, client_of(running.address) as client:
-        for _ in range(20):
-            assert await raw(client, timeout=0.02).code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await eventually(lambda: sum(running.counted().values()) >= 10)
+        async with asyncio.timeout(60):
+            while sum(running.counted().values()) < 10:  # of a busy client some are over before they are sent
+                assert await raw(client, timeout=0.02).code() == grpc.StatusCode.DEADLINE_EXCEEDED
         # A client whose own clock is ahead has left.
         assert running.counted().keys() <= {"deadline_exceeded", "client_gone"}
 
 
 async def test_a_message_whose_end_is_withheld_is_given_up_and_its_place_is_free_again() -> None:
-    async with answering(echo, read_seconds=0.2) as running:
+    async with answering(echo, read_seconds=1.0) as running:
         async with connected(running.address) as connection:
             for number in range(8):  # twice the places
                 connection.call(2 * number + 1)
@@ -74,7 +74,7 @@ async def test_a_call_that_takes_too_long_is_cancelled_and_told_so() -> None:
     work = Hanging()
     async with answering(work, deadline_seconds=0.1) as running, client_of(running.address) as client:
         failed = await status_of(client.channel.unary_unary(f"/{SERVICE}/Embed")(b""))
-        await asyncio.wait_for(work.cancelled.wait(), 10)
+        await asyncio.wait_for(work.cancelled.wait(), 60)
     assert (failed.status, failed.fields["limit"]) == (grpc.StatusCode.DEADLINE_EXCEEDED, 0.1)
 
 
@@ -98,7 +98,7 @@ async def test_the_caller_s_deadline_ends_the_work_down_to_the_engine(toy: Path,
             await client.call("Embed", texts=["b"], timeout=seconds)
         assert caught.value.status == grpc.StatusCode.DEADLINE_EXCEEDED
         if backend.begun.is_set():  # the call may have been over before it was there
-            await asyncio.wait_for(backend.cancelled.wait(), 20)
+            await asyncio.wait_for(backend.cancelled.wait(), 60)
         backend.hangs = False
         await client.call("Embed", texts=["b"])
 
@@ -110,9 +110,9 @@ async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path) 
         backend.hangs = True
         call = client.stub.Embed(clip_pb2.EmbedRequest(texts=["b"]))
         task = asyncio.ensure_future(call)
-        await asyncio.wait_for(backend.begun.wait(), 10)
+        await asyncio.wait_for(backend.begun.wait(), 60)
         task.cancel()
-        await asyncio.wait_for(backend.cancelled.wait(), 20)  # usually 2 ms
+        await asyncio.wait_for(backend.cancelled.wait(), 60)  # usually 2 ms
 
 
 async def test_messages_and_large_answers_are_part_of_the_budget_until_they_are_taken() -> None:

@@ -11,7 +11,6 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from clipserve.rpc import health
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, serving
@@ -35,7 +34,7 @@ def asked(service: str) -> health_pb2.HealthCheckRequest:
 
 
 async def status(stub: Any, service: str) -> int:
-    return int((await stub.Check(asked(service), timeout=10)).status)
+    return int((await stub.Check(asked(service), timeout=60)).status)
 
 
 @pytest.mark.parametrize("service", ["", SERVICE, "toy"])
@@ -44,14 +43,14 @@ async def test_health_follows_the_models_within_a_second_and_the_drain(
 ) -> None:
     running, stub = starting
     assert await status(stub, service) == Response.NOT_SERVING
-    watch = stub.Watch(asked(service), timeout=30)
+    watch = stub.Watch(asked(service), timeout=60)
     assert (await watch.read()).status == Response.NOT_SERVING
     await running.gateway.warm_up()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert (await watch.read()).status == Response.SERVING
     assert await status(stub, service) == Response.SERVING
     running.gateway.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert (await watch.read()).status == Response.NOT_SERVING
     assert await status(stub, service) == Response.NOT_SERVING
 
@@ -73,7 +72,7 @@ async def test_one_watcher_that_leaves_takes_the_news_from_no_other(starting: tu
     await stays.read()
     leaves.cancel()
     await running.gateway.warm_up()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert (await stays.read()).status == Response.SERVING
 
 
@@ -83,7 +82,7 @@ async def test_at_the_end_watchers_are_told_and_sent_away(toy: Path) -> None:
         client_of(running.rpc_address) as client,
     ):
         watch = health_pb2_grpc.HealthStub(client.channel).Watch(asked(""))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await watch.read()).status != Response.SERVING:
                 pass
             running.gateway.end()
@@ -118,11 +117,11 @@ async def test_watchers_have_a_tenth_of_the_calls_an_address_a_quarter_of_it_and
         await stub.Watch(asked("")).read()
 
 
-async def test_a_watcher_is_told_again_after_a_while(
-    starting: tuple[Running, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, stub = starting
-    monkeypatch.setattr(health, "_SECONDS_BETWEEN_NEWS", 0.05)
-    watch = stub.Watch(asked("nobody"))
-    for _ in range(3):
-        assert (await watch.read()).status == Response.SERVICE_UNKNOWN
+async def test_a_watcher_is_told_again_after_a_while(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, grpc_enabled=True, seconds_between_news=0.05) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        watch = health_pb2_grpc.HealthStub(client.channel).Watch(asked("nobody"))
+        for _ in range(3):
+            assert (await watch.read()).status == Response.SERVICE_UNKNOWN

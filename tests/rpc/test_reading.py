@@ -30,7 +30,7 @@ class Sender:
 
 async def begun(*senders: Sender) -> None:
     """Until all of these are read from."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not all(sender.begun for sender in senders):
             await asyncio.sleep(0)
 
@@ -48,7 +48,7 @@ async def at_once(slots: ReadSlots) -> None:
     """Read a message that is there: a slot is free."""
     sender = Sender()
     sender.whole.set()
-    assert await asyncio.wait_for(slots.receive("z", sender.receive), 10) == b"message"
+    assert await asyncio.wait_for(slots.receive("z", sender.receive), 60) == b"message"
 
 
 async def ended(*tasks: asyncio.Task[bytes]) -> None:
@@ -108,7 +108,7 @@ async def test_a_long_reading_makes_room_when_another_waits_and_not_before() -> 
     await asyncio.sleep(0.2)
     assert not first.done()
     other.whole.set()
-    assert await asyncio.wait_for(slots.receive("b", other.receive), 10) == b"message"
+    assert await asyncio.wait_for(slots.receive("b", other.receive), 60) == b"message"
     with pytest.raises(BodyTooSlow, match="and others waited for its place") as caught:
         await first
     assert caught.value.limit == 0.05
@@ -198,7 +198,7 @@ async def test_a_reading_that_is_given_up_is_not_cancelled_and_ends_by_itself() 
     await settle()
     assert not ended.is_set()
     sender.whole.set()
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_the_error_of_a_reading_is_the_reader_s() -> None:

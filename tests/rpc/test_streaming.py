@@ -144,7 +144,7 @@ async def test_a_client_that_takes_no_answers_is_sent_away(toy: Path, backend: C
         connection.message(1, message(text="a").SerializeToString(), end=False)
         registry = running.gateway.metrics.registry
         labels = {"endpoint": "grpc EmbedStream", "outcome": "client_gone"}
-        await eventually(lambda: registry.get_sample_value("clipserve_requests_total", labels) == 1, 20)
+        await eventually(lambda: registry.get_sample_value("clipserve_requests_total", labels) == 1, 60)
 
 
 async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path, backend: Counting) -> None:
@@ -154,7 +154,7 @@ async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path, 
         await call.write(message(text="a"))
         await eventually(lambda: backend.running == 1)
         call.cancel()
-        await eventually(lambda: backend.running == 0, 20)  # usually 2 ms
+        await eventually(lambda: backend.running == 0, 60)  # usually 2 ms
         backend.go.set()
 
 
@@ -165,7 +165,6 @@ async def small(toy: Path, backend: Counting) -> AsyncIterator[tuple[Running, Cl
         "max_bulk_requests": 1,
         "max_bulk_lines": 3,
         "max_bulk_bytes": 100,
-        "body_timeout_seconds": 0.3,
     }
     async with (
         serving(backend, toy, grpc_enabled=True, **limits) as running,
@@ -188,8 +187,12 @@ async def test_a_call_may_have_so_many_messages_and_bytes(
     assert (failed.fields["code"], failed.fields["limit"]) == (code, limit)
 
 
-async def test_a_call_that_sends_nothing_is_too_slow(small: tuple[Running, Client]) -> None:
-    failed = await status_of(small[1].stub.EmbedStream())
+async def test_a_call_that_sends_nothing_is_too_slow(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, grpc_enabled=True, body_timeout_seconds=0.3) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        failed = await status_of(client.stub.EmbedStream())
     assert failed.fields["code"] == "body_too_slow"
 
 
@@ -214,23 +217,28 @@ async def test_a_call_that_drips_messages_loses_its_place(toy: Path, backend: Co
     async with (
         serving(backend, toy, grpc_enabled=True, **slow) as running,
         client_of(running.rpc_address) as client,
-        asyncio.timeout(25),  # it has 2.2 s
+        asyncio.timeout(60),  # it has 2.2 s
     ):
         failed = await answered_until_refused(client)
     assert (failed.fields["code"], failed.fields["limit"]) == ("body_too_slow", 1_000)
 
 
 async def test_a_call_that_waits_for_its_answers_may_send_nothing_meanwhile(
-    small: tuple[Running, Client], backend: Counting
+    toy: Path, backend: Counting
 ) -> None:
-    backend.go.clear()
-    call = small[1].stub.EmbedStream()
-    await call.write(message(text="a"))
-    await asyncio.sleep(3)
-    backend.go.set()
-    assert await call.read() is not grpc.aio.EOF
-    await call.write(message(text="b"))
-    assert await call.read() is not grpc.aio.EOF
+    brief: dict[str, Any] = {"body_timeout_seconds": 1.0, "most_pauses": 2}
+    async with (
+        serving(backend, toy, grpc_enabled=True, **brief) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        backend.go.clear()
+        call = client.stub.EmbedStream()
+        await call.write(message(text="a"))
+        await asyncio.sleep(3)  # longer than a pause, and than all together
+        backend.go.set()
+        assert await call.read() is not grpc.aio.EOF
+        await call.write(message(text="b"))
+        assert await call.read() is not grpc.aio.EOF
 
 
 async def test_only_so_many_streams_run_at_a_time_with_bulk_requests_of_rest(

@@ -36,7 +36,7 @@ async def embed(address: str, files: Path, client: str | None = None) -> Any:
     credentials = grpc.ssl_channel_credentials((files / "server.pem").read_bytes(), *pair)
     port = address.rpartition(":")[2]
     async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-        return await clip_pb2_grpc.ClipStub(channel).Embed(clip_pb2.EmbedRequest(texts=["a"]), timeout=20)
+        return await clip_pb2_grpc.ClipStub(channel).Embed(clip_pb2.EmbedRequest(texts=["a"]), timeout=60)
 
 
 async def test_calls_are_encrypted_where_there_is_a_certificate(toy: Path, files: Path) -> None:
@@ -48,7 +48,7 @@ async def test_calls_are_encrypted_where_there_is_a_certificate(toy: Path, files
         assert len((await embed(running.rpc_address, files)).results) == 1
         async with grpc.aio.insecure_channel(running.rpc_address) as channel:
             with pytest.raises(grpc.aio.AioRpcError):
-                await clip_pb2_grpc.ClipStub(channel).Embed(clip_pb2.EmbedRequest(texts=["a"]), timeout=20)
+                await clip_pb2_grpc.ClipStub(channel).Embed(clip_pb2.EmbedRequest(texts=["a"]), timeout=60)
 
 
 async def test_only_clients_with_a_certificate_are_answered_where_one_is_asked_for(

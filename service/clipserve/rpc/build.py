@@ -36,7 +36,7 @@ def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
             else exchange.unary(method.name, work)
         )
     small = SmallCalls(options)
-    health = Health(shared.inference, small, SERVICE)
+    health = Health(shared.inference, small, SERVICE, options.seconds_between_news)
     reflection = Reflection(gate, small, (SERVICE, HEALTH))
     services = {
         SERVICE: handlers,

@@ -20,7 +20,6 @@ from clipserve.rpc.small_calls import SmallCalls
 SERVICE = health.SERVICE_NAME
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-_SECONDS_BETWEEN_NEWS = 60.0  # then the status is sent again, to drop a watcher that reads no answers
 
 _Response = health_pb2.HealthCheckResponse
 
@@ -28,10 +27,13 @@ _Response = health_pb2.HealthCheckResponse
 class Health:
     """Answers calls of health. The readiness is updated while `follow` runs."""
 
-    def __init__(self, inference: Inference, calls: SmallCalls, service: str) -> None:
-        """`service`: the full name of the service of clip.proto."""
+    def __init__(
+        self, inference: Inference, calls: SmallCalls, service: str, seconds_between_news: float
+    ) -> None:
+        """`service`: the full name of the service of clip.proto. `seconds_between_news`: see `RpcOptions`."""
         self._inference = inference
         self._calls = calls
+        self._seconds_between_news = seconds_between_news
         self._services = ("", service)
         self._ready: Mapping[str, bool] = dict.fromkeys((*self._services, *inference.names), False)
         self._changed = asyncio.Event()
@@ -67,7 +69,7 @@ class Health:
                 if ended:
                     return b""
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_SECONDS_BETWEEN_NEWS):
+                    async with asyncio.timeout(self._seconds_between_news):
                         await self._other_status(service, status)
 
     async def _service(self, call: Call) -> str:

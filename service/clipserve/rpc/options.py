@@ -34,6 +34,7 @@ class RpcOptions(CallLimits, TotalLimits):
         max_json_bytes: of a message besides its images.
         max_in_flight_bytes: of all messages together.
         max_header_bytes: of metadata.
+        seconds_between_news: then a watcher is sent its status again, to drop one that reads no answers.
     """
 
     host: str
@@ -49,3 +50,4 @@ class RpcOptions(CallLimits, TotalLimits):
     drain_seconds: int
     max_header_bytes: int = ConnectionLimits.max_header_bytes
     first_byte_timeout_seconds: float = ConnectionLimits.first_byte_timeout_seconds
+    seconds_between_news: float = 60.0
