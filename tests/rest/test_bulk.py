@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,9 +58,15 @@ class Duplex:
 
 
 @asynccontextmanager
-async def duplex(running: Running, header: bytes = b"Accept: */*") -> AsyncIterator[Duplex]:
-    port = int(running.url.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def duplex(
+    running: Running, header: bytes = b"Accept: */*", *, narrow: bool = False
+) -> AsyncIterator[Duplex]:
+    """`narrow`: a few answers fill what the systems of both sides keep for it."""
+    plug = socket.socket()
+    if narrow:
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    plug.connect(("127.0.0.1", int(running.url.rpartition(":")[2])))
+    reader, writer = await asyncio.open_connection(sock=plug, limit=1_024 if narrow else 65_536)
     writer.write(
         b"POST /bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
         b"Transfer-Encoding: chunked\r\n" + header + b"\r\n\r\n"
@@ -155,7 +162,7 @@ async def test_an_error_behind_the_first_answer_is_the_last_line(toy: Path) -> N
 
 
 async def test_bytes_are_bounded_and_silence_too(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, max_bulk_bytes=1_000, body_timeout_seconds=0.3) as running:
+    async with serving(FakeBackend(DIM), toy, max_bulk_bytes=1_000, body_timeout_seconds=1.0) as running:
         answer = await running.client.post(
             "/bulk", content=text_lines(*["x" * 5] * 100), headers={"Content-Type": "application/x-ndjson"}
         )
@@ -221,7 +228,7 @@ async def test_whoever_leaves_is_missed_though_more_of_his_lines_came_than_are_r
         await eventually(lambda: backend.running > 0)
         raw.leave(reset=reset)
         try:
-            await eventually(lambda: backend.running == 0, 10)  # usually 0.3 s
+            await eventually(lambda: backend.running == 0, 60)  # usually 0.3 s
         finally:
             backend.may.set()
         assert (await running.embed(text="a")).status_code == 200
@@ -270,7 +277,7 @@ async def test_a_client_that_drips_lines_loses_its_place(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, **slow) as running, duplex(running) as client:
         await client.send(text_lines("a"))
         await client.reader.readuntil(b"\r\n\r\n")
-        async with asyncio.timeout(25):  # it has 2.2 s
+        async with asyncio.timeout(60):  # it has 2.2 s
             while "error" not in (answer := await client.line()):
                 await asyncio.sleep(0.1)
                 await client.send(text_lines("a"))
@@ -280,10 +287,11 @@ async def test_a_client_that_drips_lines_loses_its_place(toy: Path) -> None:
 
 async def test_a_client_that_waits_for_its_answers_may_send_nothing_meanwhile(toy: Path) -> None:
     backend = Held()
-    async with serving(backend, toy, **SLOW) as running, duplex(running) as client:
+    brief: dict[str, Any] = {"body_timeout_seconds": 1.0, "most_pauses": 2}
+    async with serving(backend, toy, **brief) as running, duplex(running) as client:
         backend.may.clear()
         await client.send(text_lines("a"))
-        await asyncio.sleep(3)
+        await asyncio.sleep(3)  # longer than a pause, and than all together
         backend.may.set()
         await client.reader.readuntil(b"\r\n\r\n")
         assert (await client.line())["index"] == 0
@@ -294,9 +302,8 @@ async def test_a_client_that_waits_for_its_answers_may_send_nothing_meanwhile(to
 async def test_a_client_that_takes_no_answers_loses_its_place(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, write_timeout_seconds=60, **SLOW) as running:
         with pytest.raises(ConnectionError):  # noqa: PT012
-            async with asyncio.timeout(60), duplex(running) as client:  # it has 2.4 s
-                # Its answers fill what the systems of both keep for it: each has the words of its line.
-                line = json.dumps({"text": "abc", "id": "x" * 256}).encode() + b"\n"
+            async with asyncio.timeout(60), duplex(running, narrow=True) as client:  # it has 2.4 s
+                line = json.dumps({"text": "abc", "id": "\x01" * 256}).encode() + b"\n"  # six bytes each
                 while True:
                     await client.send(line * 100)
 

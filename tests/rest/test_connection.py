@@ -214,14 +214,16 @@ async def test_a_connection_on_which_nothing_more_comes_is_closed(toy: Path) -> 
 
 
 async def test_a_request_that_takes_longer_than_all_these_times_is_answered(toy: Path) -> None:
-    brief: dict[str, Any] = {
-        "header_timeout_seconds": 0.3,
-        "first_byte_timeout_seconds": 0.3,
-        "write_timeout_seconds": 0.3,
-    }
+    names = (
+        "header_timeout_seconds",
+        "first_byte_timeout_seconds",
+        "write_timeout_seconds",
+        "keep_alive_seconds",
+    )
+    brief: dict[str, Any] = dict.fromkeys(names, 1.0)
     backend = FakeBackend(DIM)
-    async with serving(backend, toy, keep_alive_seconds=0.3, **brief) as running:
-        backend._delay = 1.0  # not at the start, which calls it too
+    async with serving(backend, toy, **brief) as running:
+        backend._delay = 3.0  # not at the start, which calls it too
         assert (await ask(running, GOOD)).status == 200
 
 

@@ -40,12 +40,7 @@ REQUEST = {"type": "http.request", "body": b"body", "more_body": False}
 @pytest.fixture
 async def small(toy: Path) -> AsyncIterator[Running]:
     """A service with small limits."""
-    limits: dict[str, Any] = {
-        "max_body_bytes": 1_000,
-        "max_in_flight_bytes": 1_000,
-        "body_timeout_seconds": 0.3,
-    }
-    async with serving(FakeBackend(DIM), toy, **limits) as running:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000, max_in_flight_bytes=1_000) as running:
         hold(running, 100)
         yield running
 
@@ -202,8 +197,9 @@ async def test_a_body_that_is_not_read_to_its_end_closes_the_connection(
     assert (refused.status_code, refused.headers["connection"]) == (status, "close")
 
 
-async def test_a_body_that_does_not_come_closes_the_connection(small: Running) -> None:
-    said = await exchange(small, HEAD + b"Content-Length: 9\r\n\r\nx")
+async def test_a_body_that_does_not_come_closes_the_connection(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3) as running:
+        said = await exchange(running, HEAD + b"Content-Length: 9\r\n\r\nx")
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close\r\n" in said
 
