@@ -20,5 +20,5 @@ if __name__ == "__main__":
         await usual(self)
 
     Gateway.warm_up = late  # type: ignore[method-assign]
-    serve._CLOSED_SECONDS = float(os.environ["CLOSED"])
+    serve.CLOSED_SECONDS = float(os.environ["CLOSED"])
     clipserve.__main__.main()

@@ -76,9 +76,9 @@ def test_calls_that_say_nothing_do_not_hold_the_end() -> None:
         time.sleep(0.5)
         began = time.monotonic()
         assert process.stop()[0] == 0
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 30  # it has two seconds
         stop.set_result(b"")
-        assert call.exception(20)
+        assert call.exception(60)
 
 
 def refused(**settings: Any) -> str:

@@ -73,7 +73,8 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
         assert client.post("/embed", files=body).status_code == 200
     grown = process.resident() - before
     _, log = process.stop()
-    assert log.count('"outcome": "client_gone"') == left > 50
+    # Of a client that is held up before it leaves, the service sees no more than that it has its answer.
+    assert 50 < log.count('"outcome": "client_gone"') <= left
     assert grown < 100_000, "KiB"
 
 

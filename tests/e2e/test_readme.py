@@ -59,7 +59,8 @@ def test_the_commands_of_label_sets_make_use_list_and_delete_one(demo: str) -> N
         ["sh", "-e", "-c", at(demo, commands.replace("curl ", "curl -sS --fail-with-body -w '\\n' "))]
     )
     put, answer, listed = (json.loads(line) for line in printed.splitlines() if line)
-    assert (put["name"], put["state"]) == ("pets", "ready")
+    assert put["name"] == "pets"
+    assert put["state"] in ("ready", "building"), "a busy machine takes longer than a PUT waits"
     assert answer["label_sets"] == [{"name": "pets", "version": put["version"]}]
     assert [each["label"] for each in answer["results"][0]["labels"]] == ["cat"]
     versions = {

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
 
 # A start that takes longer opens its port anyway, and answers each request that it is not ready.
-_CLOSED_SECONDS = 5.0
+CLOSED_SECONDS = 5.0
 # After the drain, time for cancelled requests and backends to end. Then the process ends whatever still runs.
 _MARGIN_SECONDS = 3.0
 # A GPU that has been lost for so long comes back to a new process alone: this one ends with a status of its own,
@@ -80,7 +80,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
         try:
             # Some load balancers send requests to a new instance until they have seen that it is not ready. If its
             # port is closed, they try another one.
-            await asyncio.wait(tasks, timeout=_CLOSED_SECONDS)
+            await asyncio.wait(tasks, timeout=CLOSED_SECONDS)
             listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
             serving = asyncio.create_task(_fronts(gateway, listener))
             tasks.append(serving)
