@@ -39,6 +39,17 @@ async def test_what_a_server_leaves_unanswered_when_it_goes_is_moved(one: StandI
         assert [await each for each in asking] == [2] * 4
 
 
+async def test_what_a_server_has_begun_before_it_goes_it_may_still_end(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.computing.clear()
+        asking = [asyncio.create_task(backend.server_of()) for _ in range(2)]
+        await sent(one, 1)
+        one.ready, asked = False, one.asked_ready
+        await until(lambda: one.asked_ready > asked + 4)
+        one.computing.set()
+        assert {await each for each in asking} == {1, 2}
+
+
 async def test_calls_wait_at_a_silent_server_until_another_is_ready(one: StandIn, two: StandIn) -> None:
     two.ready = False
     async with backend_on(one, urls=[one.url, two.url], silent_seconds=SILENT) as backend:
