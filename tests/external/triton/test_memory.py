@@ -21,11 +21,11 @@ async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) ->
     """A gateway sees the same of a server that is killed as of a wire to it that is cut: that takes no start."""
     wire = Wire(brittle.grpc_port)
     await wire.join()
-    process = Process(backend="triton", triton_url=wire.url, deadline_seconds=5, max_queue_seconds=60)
+    process = Process(backend="triton", triton_url=wire.url, deadline_seconds=60, max_queue_seconds=60)
     sizes = []
     try:
         await asyncio.to_thread(process.wait_ready)
-        async with httpx.AsyncClient(base_url=process.url, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
             for _ in range(50):
                 assert await asked(client) == 200
                 await wire.cut()
@@ -40,6 +40,7 @@ async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) ->
                 sizes.append(process.resident())
         assert (await asyncio.to_thread(process.stop))[0] == 0
     finally:
+        process.popen.kill()
         await wire.cut()
     assert slope(sizes[25:]) < 60, sizes  # KiB a loss
 
@@ -50,7 +51,7 @@ async def asked(client: httpx.AsyncClient) -> int:
 
 
 async def said(client: httpx.AsyncClient, status: int) -> None:
-    """Wait until /readyz says so: ten times as long as is promised."""
-    async with asyncio.timeout(20):
+    """Wait until /readyz says so. A second or two are promised; two minutes are there to notice a hang."""
+    async with asyncio.timeout(120):
         while (await client.get("/readyz")).status_code != status:
             await asyncio.sleep(0.02)

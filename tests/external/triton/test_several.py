@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .conftest import Triton
 
 ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
-CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 10, 120
+CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 60, 120
 
 
 class Load:
@@ -39,7 +39,7 @@ class Load:
         self.slowest: dict[str, float] = {}
         self._process = process
         self._servers = servers
-        self._client = httpx.AsyncClient(base_url=process.url, timeout=30)
+        self._client = httpx.AsyncClient(base_url=process.url, timeout=2 * DEADLINE_SECONDS)
         self._ended = False
         self._clients = [asyncio.create_task(self._ask(number)) for number in range(CLIENTS)]
 
@@ -61,7 +61,7 @@ class Load:
             f'clipserve_triton_endpoint_up{{endpoint="{each.url}",model="demo"}} 1.0'
             for each in self._servers
         ]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 page = (await self._client.get(self._process.operations_url + "/metrics")).text
                 if all(label in page for label in labels):

@@ -67,7 +67,7 @@ class Load:
         self.answers: Counter[tuple[str, int, str]] = Counter()
         self.retry_after: set[str | None] = set()  # of answers with 503
         self.client = httpx.AsyncClient(
-            base_url=url, timeout=60, limits=httpx.Limits(max_connections=CLIENTS)
+            base_url=url, timeout=120, limits=httpx.Limits(max_connections=CLIENTS)
         )
 
     @asynccontextmanager
@@ -109,7 +109,7 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def test_a_sick_triton_loses_at_most_the_calls_in_flight(triton: Triton, others: int) -> None:
     async with port_to(triton) as port:
         urls = ",".join([port.url, triton.url][: 1 + others])
-        process = Process(backend="triton", triton_url=urls, deadline_seconds=30, max_queue_seconds=60)
+        process = Process(backend="triton", triton_url=urls, deadline_seconds=60, max_queue_seconds=60)
         await asyncio.to_thread(process.wait_ready)
         load = Load(process.url)
 
@@ -120,12 +120,15 @@ async def test_a_sick_triton_loses_at_most_the_calls_in_flight(triton: Triton, o
             metrics = (await load.client.get(process.operations_url + "/metrics")).text
             return f'clipserve_triton_endpoint_up{{endpoint="{port.url}",model="demo"}} 1.0' in metrics
 
+        async def down() -> bool:
+            return not await up()
+
         try:
             await _until(up)
             async with load.running():
                 await asyncio.sleep(2)
                 load.phase, port.sick = "falls sick", True
-                await asyncio.sleep(1)
+                await _until(down)
                 load.phase = "sick"
                 await asyncio.sleep(5)
                 was_ready, port_was_up = await ready(), await up()

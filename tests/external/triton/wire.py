@@ -28,11 +28,16 @@ class Wire:
         """End every connection at once, and take no new ones: what the kernel does for a process that is killed."""
         if self._server is not None:
             self._server.close()
+            self._server = None
         for end in self._ends:
             end.transport.abort()
 
     async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        if self._server is None:  # cut meanwhile
+            writer.transport.abort()
+            far_writer.transport.abort()
+            return
         self._ends |= (ends := {writer, far_writer})
         await asyncio.gather(_pass_on(reader, far_writer), _pass_on(far_reader, writer))
         self._ends -= ends
