@@ -13,16 +13,17 @@ from tests.abuse.victim import Victim
 @pytest.fixture(scope="session")
 def victim() -> Iterator[Victim]:
     """A running service with the demo model, on onnxruntime."""
-    victim = Victim(backend="onnx")
-    yield victim
-    assert victim.close() == 0
-    assert victim.deaths == 0
+    yield from opened(Victim(backend="onnx"))
 
 
 @pytest.fixture(scope="session")
 def keyed_victim() -> Iterator[Victim]:
     """The same, which asks for keys."""
-    victim = Victim(backend="onnx", keyed=True)
+    yield from opened(Victim(backend="onnx", keyed=True))
+
+
+def opened(victim: Victim) -> Iterator[Victim]:
+    """It must live until its tests have ended, and end in order."""
     yield victim
     assert victim.close() == 0
     assert victim.deaths == 0

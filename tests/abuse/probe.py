@@ -5,17 +5,22 @@
     python -m tests.abuse.probe ROUTE HOST PORT [SOURCE]    a route of `loops.ROUTES` ten times a second
 
 Each time on a new connection, as a kubelet does. A line for each answer: when it was asked and how long it took, in
-nanoseconds of the monotonic clock, and the status, 0 where there was none.
+nanoseconds of the monotonic clock, the status, 0 where there was none, and how long a process that only sends back
+what it gets took after that.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.abuse.attack import good, head
@@ -30,11 +35,12 @@ _LIVEZ = head("/livez", "Connection: close", method="GET")
 
 @dataclass(frozen=True)
 class Probe:
-    """`asked`: seconds of the monotonic clock."""
+    """`asked`: seconds of the monotonic clock. `echo`: seconds of a process that only sends back what it gets."""
 
     asked: float
     seconds: float
     status: int
+    echo: float
 
 
 class Prober:
@@ -52,8 +58,8 @@ class Prober:
         for line in self._process.stdout:
             if not line.endswith("\n"):
                 return  # killed in the middle of it
-            asked, took, status = map(int, line.split())
-            self.probes.append(Probe(asked / 1e9, took / 1e9, status))
+            asked, took, status, echo = map(int, line.split())
+            self.probes.append(Probe(asked / 1e9, took / 1e9, status, echo / 1e9))
 
     def between(self, start: float, end: float) -> list[Probe]:
         """Those asked in this time; waits for their answers."""
@@ -61,6 +67,15 @@ class Prober:
         while time.monotonic() < until and not (self.probes and self.probes[-1].asked > end):
             time.sleep(PERIOD)
         return [probe for probe in self.probes if start - PERIOD <= probe.asked <= end]
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """It asks nothing in this block; a question that was begun before ends after it."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         self._process.kill()
@@ -76,6 +91,23 @@ def percentile(values: list[float], share: float = 0.99) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
+def most_seconds(probes: list[Probe], quiet: float) -> float:
+    """What 99 of 100 may take: so much, or on a machine that is busy with other things ten times an echo."""
+    return max(quiet, 10 * percentile([probe.echo for probe in probes]))
+
+
+def _echo() -> Callable[[], object]:
+    """A trip to a process that only sends back what it gets; it ends with this one."""
+    here, there = socket.socketpair()
+    if not os.fork():
+        here.close()
+        while data := there.recv(1):
+            there.send(data)
+        os._exit(0)
+    there.close()
+    return lambda: (here.send(b"x"), here.recv(1))
+
+
 def _questions(what: str) -> tuple[float, Iterator[bytes]]:
     """The seconds between two, and each."""
     if what == "livez":
@@ -88,11 +120,14 @@ def _questions(what: str) -> tuple[float, Iterator[bytes]]:
 def main() -> None:
     what, host, port, *source = sys.argv[1:]
     period, requests = _questions(what)
+    echo = _echo()
     for request in requests:
         asked = time.monotonic_ns()
         answers = play((host, int(port)), [request], 1, 60, source[0] if source else None).answers
         took = time.monotonic_ns() - asked
-        print(asked, took, answers[0].status if answers else 0, flush=True)
+        status, sent = answers[0].status if answers else 0, time.monotonic_ns()
+        echo()
+        print(asked, took, status, time.monotonic_ns() - sent, flush=True)
         time.sleep(max(PERIOD, period - took / 1e9))
 
 

@@ -131,6 +131,14 @@ class Victim:
         idle = self._idle_rate * (time.monotonic() - started)
         return Cost(max(0.0, used - idle), max(0, peak.bytes - peak.before))
 
+    def cpu_alone(self, act: Callable[[], object]) -> float:
+        """Seconds of CPU that it takes to serve this, until it is at rest, while the prober asks nothing."""
+        with self.prober.silent():
+            before = cpu_seconds(self.pid)
+            act()
+            self.rest()
+            return cpu_seconds(self.pid) - before
+
     def rest(self) -> None:
         """Wait until it has nothing to do: work that nobody waits for any more is a cost too."""
         for seconds in self.until_rest():

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # images that are being fetched, or are here and not yet encoded
 MAX_BYTES = 128_000_000  # of fetched images in memory
 REDIRECTS = 3
+FETCH_SECONDS = 5.0  # with its redirects
 _READ_BYTES = 16_384  # which are parsed in two milliseconds at most
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # object stores send the last two
@@ -62,7 +63,7 @@ class Fetcher:
         max_bytes: int,
         metrics: Metrics,
         *,
-        seconds: float = 5.0,
+        seconds: float = FETCH_SECONDS,
         resolve: Resolve = resolve,
     ) -> None:
         """`max_bytes`: of an image. `seconds`: of a fetch with its redirects."""

@@ -42,7 +42,7 @@ from clipserve.concurrency import DaemonExecutor, SideThread, in_own_thread, tog
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
-from clipserve.fetching.fetcher import Fetcher
+from clipserve.fetching.fetcher import FETCH_SECONDS, Fetcher
 from clipserve.fetching.hosts import Host
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
@@ -82,6 +82,7 @@ class Limits:
     label_sets: LabelSetLimits
     images: ImageLimits = field(default_factory=ImageLimits)
     decode_seconds: float = DECODE_SECONDS
+    fetch_seconds: float = FETCH_SECONDS
     label_cache_bytes: int = LABEL_CACHE_BYTES
 
     @classmethod
@@ -133,7 +134,7 @@ async def open_use_cases(
         catalog = Catalog(by_name, _store(settings), files, metrics, charge)
         label_sets = LabelSets(by_name, catalog, side, limits.requests, limits.label_sets, metrics)
         stack.push_async_callback(label_sets.aclose)
-        fetched = FetchedImages(_fetcher(settings, metrics))
+        fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
         inference = Inference(by_name, label_sets, limits.requests, side, charge, fetched)
         yield UseCases(models, verified, inference, side)
 
@@ -190,10 +191,11 @@ def _store(settings: Settings) -> Store:
     return FileStore(settings.state_dir)
 
 
-def _fetcher(settings: Settings, metrics: Metrics) -> Fetcher | None:
+def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | None:
     if not settings.image_hosts:
         return None
-    return Fetcher(list(map(Host.parse, settings.image_hosts)), settings.max_body_bytes, metrics)
+    hosts = list(map(Host.parse, settings.image_hosts))
+    return Fetcher(hosts, settings.max_body_bytes, metrics, seconds=seconds)
 
 
 def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from tests.fetching.test_attacks import ATTACKS
-from tests.process import LIGHT, Process
+from tests.process import LIGHT, PATIENT, Process
 from tests.support import png
 
 PUBLIC = "93.184.216.34"
@@ -99,7 +99,7 @@ async def attack(url: str) -> dict[str, object]:
 
 
 def main() -> None:
-    process = Process(image_hosts=",".join(HOSTS), **LIGHT)
+    process = Process(image_hosts=",".join(HOSTS), **LIGHT, **PATIENT)
     process.wait_ready()
     print(json.dumps(asyncio.run(attack(process.url))))
     assert process.stop()[0] == 0

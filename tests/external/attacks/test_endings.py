@@ -20,7 +20,7 @@ ALONE = [pytest.param((name,), marks=pytest.mark.nightly) for name in FEW]
 
 @pytest.mark.parametrize("names", [*TOGETHER, *ALONE], ids="; ".join)
 def test_sigterm_during_an_attack_ends_the_process_in_order(names: tuple[str, ...]) -> None:
-    process = Process(backend="onnx")
+    process = Process(backend="onnx", drain_seconds=5)
     process.wait_ready()
     with ExitStack() as hostile:
         for name in names:

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.abuse import hostile_host, keys
 from tests.abuse.bar import MOST_LIVEZ_SECONDS
+from tests.abuse.fixtures import opened
 from tests.abuse.flood import asking, flood
-from tests.abuse.probe import percentile
+from tests.abuse.probe import most_seconds, percentile
 from tests.abuse.victim import Victim
 from tests.abuse.wire import play
 
+PATIENT: dict[str, Any] = {"deadline_seconds": 300, "max_queue_seconds": 60, "fetch_seconds": 60}
 SECONDS, LEAST = 8.0, 20  # of requests by others, and how many at least
 # How many connections, what they ask for, and seconds until they ask again.
 FLOODS = {"silent": (400, "/silent", 5.0), "photos": (60, "/photo", 0.5), "hints": (60, "/hints", 0.5)}
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Victim]:
+    """It refuses nothing because a machine is busy: what others lose is lost by the flood."""
+    yield from opened(Victim(backend="onnx", **PATIENT))
+
+
+@pytest.fixture(scope="module")
+def keyed() -> Iterator[Victim]:
+    """The same, which asks for keys."""
+    yield from opened(Victim(backend="onnx", keyed=True, **PATIENT))
 
 
 def good_answers(victim: Victim, source: str, key: str = "-") -> Counter[int]:
@@ -24,36 +40,34 @@ def good_answers(victim: Victim, source: str, key: str = "-") -> Counter[int]:
     statuses, until = Counter[int](), time.monotonic() + SECONDS
     wire = asking(hostile_host.url(nice=0) + "/photo", 1, key)
     while time.monotonic() < until or statuses.total() < LEAST:
-        answers = play(victim.address, [wire], 1, 30, source).answers
+        answers = play(victim.address, [wire], 1, 120, source).answers
         statuses[answers[0].status if answers else 0] += 1
         time.sleep(0.2)
     return statuses
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_an_address_that_floods_costs_others_nothing(victim: Victim, kind: str) -> None:
-    if flooded_once(victim, *FLOODS[kind]) >= MOST_LIVEZ_SECONDS:  # a pause of the machine's own comes once
-        again = [flooded_once(victim, *FLOODS[kind]) for _ in range(2)]
-        assert max(again) < MOST_LIVEZ_SECONDS
+def test_an_address_that_floods_costs_others_nothing(patient: Victim, kind: str) -> None:
+    if not flooded_once(patient, *FLOODS[kind]):  # a pause of the machine's own comes once
+        assert all(flooded_once(patient, *FLOODS[kind]) for _ in range(2))
 
 
-def flooded_once(victim: Victim, count: int, path: str, pause: float) -> float:
-    """Seconds of /livez at the 99th percentile; others are answered."""
+def flooded_once(victim: Victim, count: int, path: str, pause: float) -> bool:
+    """Whether /livez is quick at the 99th percentile; others are answered."""
     started = time.monotonic()
     with flood(victim.address, count, path, "127.0.0.3", "127.0.0.4", pause=pause) as flooded:
         statuses = good_answers(victim, "127.0.0.2")
-    livez = percentile([probe.seconds for probe in victim.prober.between(started, time.monotonic())])
-    print("others:", dict(statuses), "flood:", dict(flooded), f"/livez p99 {livez:.3f} s")
+    probes = victim.prober.between(started, time.monotonic())
+    livez, most = percentile([probe.seconds for probe in probes]), most_seconds(probes, MOST_LIVEZ_SECONDS)
+    print("others:", dict(statuses), "flood:", dict(flooded), f"/livez p99 {livez:.3f} of {most:.3f} s")
     assert statuses[200] >= 0.95 * statuses.total() > 0
     assert not {status for status in flooded if status.startswith("5")}
-    return livez
+    return livez < most
 
 
-def test_a_key_of_five_rows_a_second_costs_others_nothing(keyed_victim: Victim) -> None:
-    keys.both()
-    time.sleep(keys.SECONDS)
-    with flood(keyed_victim.address, 100, "/photo", "127.0.0.3", pause=0.5, key=keys.REVOKED) as flooded:
-        statuses = good_answers(keyed_victim, "127.0.0.2", keys.GOOD)
+def test_a_key_of_five_rows_a_second_costs_others_nothing(keyed: Victim) -> None:
+    with flood(keyed.address, 100, "/photo", "127.0.0.3", pause=0.5, key=keys.REVOKED) as flooded:
+        statuses = good_answers(keyed, "127.0.0.2", keys.GOOD)
     print("others:", dict(statuses), "flood:", dict(flooded))
     assert statuses[200] >= 0.95 * statuses.total() > 0
     assert flooded["429"] > 10 * flooded["200"]
