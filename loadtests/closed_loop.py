@@ -21,7 +21,7 @@ _PAUSE = 0.1  # seconds after a refusal: without a pause the server would only r
 
 
 def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int = 0) -> Load:
-    """Send requests from `clients` connections for `seconds`.
+    """Send requests from `clients` connections for `seconds`, each one at least.
 
     `call`: one request for all, or a function of the request's number, counted from `first`.
     """
@@ -31,17 +31,17 @@ def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int =
 
     def client() -> None:
         with closing(Client(url)) as connection:
-            while True:
+            over = False
+            while not over:  # one at least, however late this thread has started
                 prepared = calls(next(numbers))
                 sent = time.perf_counter() - started
-                if sent >= seconds:
-                    return
                 status = connection.send(prepared)
                 latency = time.perf_counter() - started - sent
                 answer = Answer(sent, sent, latency, status, status in prepared.expected)
                 answers.append(answer)
                 if answer.refused or status == NO_ANSWER:
                     time.sleep(_PAUSE)
+                over = time.perf_counter() - started >= seconds
 
     cpu, started = time.process_time(), time.perf_counter()
     together(client, clients)
