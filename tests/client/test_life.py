@@ -47,7 +47,7 @@ def test_ctrl_c_ends_a_call_that_waits() -> None:
         with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE) as process:
             assert asked.wait(SECONDS)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=SECONDS)
         held.set()
     assert errors.endswith(b"KeyboardInterrupt\n")
 

@@ -43,14 +43,17 @@ def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:
 
 
 def test_a_client_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
-    with serving(lambda _: refusal("30")) as (url, requests), client_of(kind, url, retry_seconds=5) as client:
+    with (
+        serving(lambda _: refusal("300")) as (url, requests),
+        client_of(kind, url, retry_seconds=5) as client,
+    ):
         began = time.monotonic()
         with pytest.raises(Refused) as refused:
             client.embed_texts(["a"])
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 250
     assert len(requests) == 1
     error = refused.value
-    assert (error.code, error.status, error.retry_after) == ("rate_limited", 429, 30)
+    assert (error.code, error.status, error.retry_after) == ("rate_limited", 429, 300)
     assert (error.request_id, error.detail) == ("r-1", "the key has used up its rate.")
 
 
