@@ -16,7 +16,7 @@ def built(url: str, name: str, definition: Mapping[str, Any] | None = None) -> d
     """
     at = f"{url}/label-sets/{name}"
     answer = httpx.put(at, json=definition, timeout=30) if definition else httpx.get(at, timeout=30)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while answer.raise_for_status().json()["state"] == "building":
         assert time.monotonic() < until, answer.text
         time.sleep(0.05)

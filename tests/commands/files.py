@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -58,37 +56,3 @@ def run_here(*words: str | Path, **variables: str) -> tuple[int, str, str]:
     """The same in this process, which has imported all: for what another process has shown of it."""
     done = CliRunner().invoke(cli, list(map(str, words)), env={"CLIPSERVE_BACKEND": "onnx"} | variables)
     return done.exit_code, done.stdout, done.stderr
-
-
-def interrupt(out: Path, journal_bytes: int, signum: signal.Signals, *words: str | Path) -> tuple[int, str]:
-    """Start `embed`, send the signal when its journal has so many bytes; (exit status, standard error).
-
-    Bytes of a run before do not count until this one has written, too.
-    """
-    before = _written(out)
-    process = start("embed", *words, "--out", out)
-    try:
-        until = time.monotonic() + 120
-        while _size(out) < journal_bytes or _written(out) == before:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        process.send_signal(signum)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    return process.returncode, errors
-
-
-def _journal(out: Path) -> list[os.stat_result]:
-    files = (out.with_name(f"{out.name}.journal{suffix}") for suffix in ("", "-wal"))
-    return [file.stat() for file in files if file.exists()]
-
-
-def _size(out: Path) -> int:
-    return sum(file.st_size for file in _journal(out))
-
-
-def _written(out: Path) -> list[int]:
-    """When."""
-    return [file.st_mtime_ns for file in _journal(out)]

@@ -7,14 +7,14 @@ import signal
 import time
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key
-from tests.commands.files import interrupt, photos, run, run_here, start
+from tests.commands.files import photos, run, run_here, start
+from tests.label_sets import built
 from tests.process import ROOT, Process
 
 
@@ -72,54 +72,36 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(tmp_path: Path) -> None:
-    folder = photos(tmp_path / "photos", 300, bad=30)  # half a second of work after each signal
-    assert run_here("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
-    parts = tmp_path / "parts.npz"
-    status, errors = interrupt(parts, 24_000, signal.SIGINT, folder)
-    assert (status, "the same command goes on" in errors) == (130, True), errors
-    assert interrupt(parts, 110_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
-    assert interrupt(parts, 200_000, signal.SIGTERM, folder)[0] == 143
-    assert not parts.exists()
-    status, _, errors = run_here("embed", folder, "--out", parts)
-    assert status == 1
-    assert "30 have no vector" in errors
-    assert "and 10 more" in errors
-    assert parts.read_bytes() == (tmp_path / "whole.npz").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.npz", "photos", "whole.npz"]
-
-
-@pytest.mark.slow
 def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_image(tmp_path: Path) -> None:
-    folder, out = photos(tmp_path / "photos", 30), tmp_path / "a.npz"
+    folder, out = photos(tmp_path / "photos", 8), tmp_path / "a.npz"
     key = add_key(tmp_path / "keys", "tests", ["use"])
     settings: dict[str, str | int] = {
         "keys_file": str(tmp_path / "keys"),
-        "rows_per_second": 5,
+        "rows_per_second": 1,  # far fewer than a slow machine embeds
         "rate_window_seconds": 1,
         "backend": "onnx",
     }
     service = Process(**settings)
-    service.wait_ready(90)
+    service.wait_ready()
     process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
-        _wait_for_a_refusal(service)  # of the first 16, which are sent at once
+        _wait_for_a_refusal(service)  # of those that are sent at once
         service.stop(signal.SIGKILL)
         again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
-        again.wait_ready(90)
-        _, errors = process.communicate(timeout=120)
+        again.wait_ready()
+        _, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 0, errors
     assert key not in errors
     again.stop()
     arrays = np.load(out)
-    assert len({vector.tobytes() for vector in arrays["vector"]}) == 30
+    assert len({vector.tobytes() for vector in arrays["vector"]}) == 8
     assert set(arrays["error"]) == {""}
 
 
 def _wait_for_a_refusal(service: Process) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while '"rate_limited"' not in service.log():
         assert time.monotonic() < until, service.log()
         time.sleep(0.1)
@@ -162,8 +144,8 @@ def test_classify_says_json_lines_and_names_what_failed(tmp_path: Path) -> None:
 def test_classify_by_a_label_set_is_the_same_here_and_at_a_service(tmp_path: Path) -> None:
     state = {"CLIPSERVE_STATE_DIR": str(tmp_path / "state")}
     service = Process(state_dir=str(tmp_path / "state"), backend="onnx")
-    service.wait_ready(90)
-    httpx.put(service.url + "/label-sets/pets", json={"labels": ["cat", "dog"]}).raise_for_status()
+    service.wait_ready()
+    built(service.url, "pets", {"labels": ["cat", "dog"]})
     words = ("classify", ROOT / "docs/cat.jpg", "--label-set", "pets")
     there = run_here(*words, "--url", service.url)
     service.stop()
