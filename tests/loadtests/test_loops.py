@@ -158,8 +158,8 @@ def test_both_loops_judge_by_what_the_request_expects(loop: str, monkeypatch: py
 
 
 def test_a_server_that_is_not_there_gives_no_answers_and_no_error() -> None:
-    load = closed_loop.run(f"http://127.0.0.1:{free_port()}", embed_text("a"), clients=2, seconds=0.15)
-    assert load.statuses.keys() == {NO_ANSWER}
+    load = closed_loop.run(f"http://127.0.0.1:{free_port()}", embed_text("a"), clients=2, seconds=0)
+    assert load.statuses == {NO_ANSWER: 2}, "each client tries once, however late its thread starts"
     assert load.goodput() == 0
     assert load.latencies == []
 
