@@ -55,10 +55,12 @@ def test_the_cpu_time_of_a_photo_is_told_by_stage(monkeypatch: pytest.MonkeyPatc
     ]
     for name, _, cells in rows:
         loop, threads, decoders, whole, rate, idle = cells.split(" | ")[1:]
-        assert float(whole) == pytest.approx(float(loop) + float(threads) + float(decoders), rel=0.02)
+        # Each figure is rounded to two places, or to three digits.
+        parts = float(loop) + float(threads) + float(decoders)
+        assert float(whole) == pytest.approx(parts, rel=0.02, abs=0.02)
         assert 0 < float(loop) < float(whole) or name == "a short text"
-        # The kernel counts CPU in hundredths of a second: a decoder has many of them in a second.
-        assert (float(decoders) > 0) == (name == "photo.jpg")
+        # The kernel counts CPU in hundredths of a second: a photo takes milliseconds, and the rest is noise.
+        assert (float(decoders) > 1) == (name == "photo.jpg")
         assert float(rate.replace(",", "")) > 0 <= float(idle.rstrip("%")) <= 100
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,13 +130,16 @@ def test_the_use_of_the_gpu_is_what_nvidia_smi_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: str, mean: float | None
 ) -> None:
     """A program in the place of nvidia-smi; a part of a GPU has no use of its own."""
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{busy}, 2048'\n")
+    asked = tmp_path / "asked"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n: >'{asked}'\necho '{busy}, 2048'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr("loadtests.gpu.rates._PERIOD", 0.05)
     assert nvidia_smi("utilization.gpu", "memory.used") == [busy, "2048"]
+    asked.unlink()
     with gpu_use() as used:
-        calls_per_second(lambda: None, 0.3)
+        while not asked.exists():
+            time.sleep(0.01)
     assert used == {"GPU busy %": mean, "GPU MiB": 2048.0}
 
 
