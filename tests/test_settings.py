@@ -16,7 +16,7 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.environment import BadSettings, read_settings, unknown_variables
 from clipserve.settings.table import as_markdown
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, png, serving, write_toy_artifact
+from tests.support import DIM, Recording, png, serving, write_toy_artifact
 
 
 def with_models(**own: dict[str, Any]) -> Settings:
@@ -146,15 +146,21 @@ async def test_caches_and_limits_of_one_model_are_its_own(tmp_path: Path) -> Non
 
 async def test_the_queue_of_one_model_is_its_own(tmp_path: Path) -> None:
     folders = [await write_toy_artifact(tmp_path / name, name) for name in ("a", "b")]
-    slow = FakeBackend(DIM, delay=0.1)
+    slow = Recording()
     own = {"b": {"max_queue_seconds": 0.0}}
     async with serving(slow, *folders, model_settings=own, max_queue_seconds=100.0) as running:
         statuses = {}
         for model in ("a", "b"):
             await running.embed(png(), model=model)  # now it is known what an image costs
-            answers = await asyncio.gather(*(running.embed(png(i), model=model) for i in range(6)))
-            statuses[model] = sorted({answer.status_code for answer in answers})
-    assert statuses == {"a": [200], "b": [200, 429]}
+            slow.gate.clear()
+            asked = [asyncio.create_task(running.embed(png(i), model=model)) for i in range(6)]
+            if model == "b":
+                async with asyncio.timeout(60):
+                    while sum(request.done() for request in asked) < 5:
+                        await asyncio.sleep(0.01)
+            slow.gate.set()
+            statuses[model] = sorted([(await request).status_code for request in asked])
+    assert statuses == {"a": [200] * 6, "b": [200] + [429] * 5}
 
 
 @pytest.mark.parametrize(
