@@ -57,7 +57,7 @@ class Check:
 
     name: str
     find: Callable[[Any], Iterable[Finding]]
-    seconds: float = 5.0
+    seconds: float = 30.0
 
     def run(self, context: object) -> Outcome:
         """Run a check in a thread, and abandon the thread if it hangs: one in a system call cannot be ended."""

@@ -25,7 +25,7 @@ from clipserve.errors import BackendUnavailable, ClipError
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
-_SECONDS = 3.0  # for one server's answers
+_SECONDS = 10.0  # for one server's answers
 _URL = "correct CLIPSERVE_TRITON_URL: host:port of gRPC (8001), with TLS only if CLIPSERVE_TRITON_TLS says so"
 _REPOSITORY = "write its repository from this artifact: `clipserve models triton` (docs/triton.md)"
 
