@@ -31,7 +31,7 @@ def of_labels(
     for row, own in zip(right, places, strict=True):
         row[list(own)] = True
     found = metrics.ranks(logits, right)
-    hits, said = found == 0, logits.argmax(axis=1)
+    hits, predicted = found == 0, logits.argmax(axis=1)
     truths = np.array([own[0] for own in places], np.intp)
     figures: Figures = {
         "images": len(items),
@@ -45,8 +45,10 @@ def of_labels(
         return figures | {"mean_average_precision": rounded(metrics.mean_average_precision(logits, right))}
     figures["mean_per_class"] = rounded(metrics.mean_per_class(truths, hits))
     figures["calibration"] = _calibration(logits, scores, truths, hits)
-    figures["confusions"] = _confusions(truths, np.where(np.isneginf(logits.max(axis=1)), -1, said), labels)
-    figures["surest_mistakes"] = _mistakes(items, scores, truths, said, hits, labels)
+    figures["confusions"] = _confusions(
+        truths, np.where(np.isneginf(logits.max(axis=1)), -1, predicted), labels
+    )
+    figures["surest_mistakes"] = _mistakes(items, scores, truths, predicted, hits, labels)
     return figures
 
 
@@ -86,16 +88,26 @@ def _calibration(logits: Floats, scores: Floats, truths: Numbers, hits: Flags) -
     }
 
 
-def _confusions(truths: Numbers, said: Numbers, labels: Sequence[str]) -> list[Figures]:
-    pairs = metrics.confusions(truths, said, len(labels), _SHOWN)
+def _confusions(truths: Numbers, predicted: Numbers, labels: Sequence[str]) -> list[Figures]:
+    pairs = metrics.confusions(truths, predicted, len(labels), _SHOWN)
     return [
-        {"truth": labels[pair.truth], "said": labels[pair.said], "times": pair.times, "of": pair.images}
+        {
+            "truth": labels[pair.truth],
+            "predicted": labels[pair.predicted],
+            "times": pair.times,
+            "of": pair.images,
+        }
         for pair in pairs
     ]
 
 
 def _mistakes(
-    items: Sequence[Item], scores: Floats, truths: Numbers, said: Numbers, hits: Flags, labels: Sequence[str]
+    items: Sequence[Item],
+    scores: Floats,
+    truths: Numbers,
+    predicted: Numbers,
+    hits: Flags,
+    labels: Sequence[str],
 ) -> list[Figures]:
     wrong = np.flatnonzero(~hits & np.isfinite(scores))
     worst = wrong[np.argsort(-scores[wrong], kind="stable")[:_SHOWN]]
@@ -103,7 +115,7 @@ def _mistakes(
         {
             "item": items[row].id,
             "truth": labels[truths[row]],
-            "said": labels[said[row]],
+            "predicted": labels[predicted[row]],
             "score": round(float(scores[row]), 4),
         }
         for row in worst

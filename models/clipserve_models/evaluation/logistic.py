@@ -63,7 +63,7 @@ class Linear:
         rows[:, -1] = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
         return rows
 
-    def said(self, vectors: Floats) -> Numbers:
+    def predict(self, vectors: Floats) -> Numbers:
         """The position of the first class of each image, [N]."""
         return np.asarray(self.places[(vectors @ self.weights.T + self.biases).argmax(axis=1)])
 
@@ -146,4 +146,4 @@ def of_few(training: Part, test: Part, shots: int, rng: np.random.Generator) -> 
     if not len(behind.truths):
         raise ModelsError(f"no class has more than {shots} images to train on: ask for fewer shots.")
     model = fitted(few, swept(few, behind)[0].c)
-    return float((model.said(test.vectors) == test.truths).mean())
+    return float((model.predict(test.vectors) == test.truths).mean())

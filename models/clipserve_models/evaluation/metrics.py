@@ -18,10 +18,10 @@ _HALVINGS = 30  # of the range in which the best temperature is sought, 2 ** -10
 
 
 class Confusion(NamedTuple):
-    """`times` images of class `truth`, of its `images`, have `said` first. Classes are places in the labels."""
+    """`times` of the `images` of class `truth` are `predicted` as another. Classes are places in the labels."""
 
     truth: int
-    said: int
+    predicted: int
     times: int
     images: int
 
@@ -54,13 +54,13 @@ def mean_per_class(truths: Numbers, hits: Flags) -> float:
     return float((np.bincount(truths, hits)[there] / count[there]).mean())
 
 
-def confusions(truths: Numbers, said: Numbers, labels: int, most: int) -> list[Confusion]:
+def confusions(truths: Numbers, predicted: Numbers, labels: int, most: int) -> list[Confusion]:
     """The pairs of classes that are taken for each other most often: at most `most`, the worst first.
 
-    `said`: [N]; -1: nothing was said, which is no pair.
+    `predicted`: [N]; -1: nothing was, which is no pair.
     """
-    wrong = (truths != said) & (said >= 0)
-    pairs, counts = np.unique(truths[wrong] * labels + said[wrong], return_counts=True)
+    wrong = (truths != predicted) & (predicted >= 0)
+    pairs, counts = np.unique(truths[wrong] * labels + predicted[wrong], return_counts=True)
     images = np.bincount(truths, minlength=labels)
     worst = np.argsort(-counts, kind="stable")[:most]
     split = ((*divmod(int(pairs[i]), labels), int(counts[i])) for i in worst)

@@ -25,8 +25,8 @@ def test_of_labels_everything_is_told() -> None:
         "classes_that_occur": 3,
         "top1": 0.75,
         "mean_per_class": 0.833333,  # 1/2, 1, 1
-        "confusions": [{"truth": "cat", "said": "dog", "times": 1, "of": 2}],
-        "surest_mistakes": [{"item": "1.jpg", "truth": "cat", "said": "dog", "score": 0.9}],
+        "confusions": [{"truth": "cat", "predicted": "dog", "times": 1, "of": 2}],
+        "surest_mistakes": [{"item": "1.jpg", "truth": "cat", "predicted": "dog", "score": 0.9}],
     }
     assert calibration["mean_score"] == 0.725
     # Of the bins: 0.5 and right, 0.9 and wrong, and two of 0.75 that are right.
@@ -39,7 +39,7 @@ def test_what_is_left_out_is_wrong_and_has_no_calibration() -> None:
     figures = of_labels(ITEMS, rows, [[0], [0], [1], [2]], LABELS)
     assert (figures["top1"], figures["calibration"]) == (0.5, None)
     assert [each["item"] for each in figures["surest_mistakes"]] == ["1.jpg"]
-    assert figures["confusions"] == [{"truth": "cat", "said": "dog", "times": 1, "of": 2}]
+    assert figures["confusions"] == [{"truth": "cat", "predicted": "dog", "times": 1, "of": 2}]
 
 
 def test_a_cell_of_a_table_is_a_cell_whatever_its_text_is() -> None:

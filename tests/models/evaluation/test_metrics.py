@@ -44,8 +44,8 @@ def test_the_mean_per_class_weighs_a_small_class_as_a_large_one() -> None:
 
 
 def test_the_worst_pairs_come_first_and_the_rest_in_the_order_of_the_labels() -> None:
-    truths, said = np.array([2, 2, 2, 0, 1, 1]), np.array([0, 0, 2, 1, 0, 1])
-    assert metrics.confusions(truths, said, 3, most=2) == [Confusion(2, 0, 2, 3), Confusion(0, 1, 1, 1)]
+    truths, predicted = np.array([2, 2, 2, 0, 1, 1]), np.array([0, 0, 2, 1, 0, 1])
+    assert metrics.confusions(truths, predicted, 3, most=2) == [Confusion(2, 0, 2, 3), Confusion(0, 1, 1, 1)]
 
 
 def test_the_calibration_error_of_two_bins() -> None:

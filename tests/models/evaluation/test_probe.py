@@ -172,7 +172,7 @@ def test_logits_are_those_of_scikit_learn_for_two_classes_too(classes: int) -> N
     own, model = fitted(training, 10.0), LogisticRegression(C=10.0, max_iter=1_000)
     model.fit(training.vectors.astype(float), training.truths)
     rows = own.rows(test.vectors, classes)
-    assert (own.said(test.vectors) == model.predict(test.vectors.astype(float))).all()
+    assert (own.predict(test.vectors) == model.predict(test.vectors.astype(float))).all()
     shares_of_all = np.exp(rows[:, :-1] - rows[:, :-1].max(axis=1, keepdims=True))
     shares_of_all /= shares_of_all.sum(axis=1, keepdims=True)
     expected = model.predict_proba(test.vectors.astype(float))
@@ -187,7 +187,7 @@ def test_a_class_that_was_not_learned_is_never_said() -> None:
     own = fitted(training.of(np.flatnonzero(training.truths != 1)), 1.0)
     rows = own.rows(training.vectors, 3)
     assert np.isneginf(rows[:, 1]).all()
-    assert set(own.said(training.vectors)) == {0, 2}
+    assert set(own.predict(training.vectors)) == {0, 2}
 
 
 def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
@@ -203,7 +203,7 @@ def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
     assert len(tried) <= 7 + 2 * 4
     for each in others:
         assert (each.top1, -each.loss) <= (best.top1, -best.loss)
-        again = fitted(training, each.c).said(validation.vectors)
+        again = fitted(training, each.c).predict(validation.vectors)
         assert each.top1 == (again == validation.truths).mean()
 
 
