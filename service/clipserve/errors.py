@@ -96,14 +96,14 @@ def of_nearest(kind: type[ClipError], table: Mapping[type[ClipError], T], defaul
     return next((table[ancestor] for ancestor in kind.__mro__ if ancestor in table), default)
 
 
-def check_limit(kind: type[ClipError], said: str, actual: float, limit: float) -> None:
-    """Check a limit. `said`: what has so many, with `{:,}` in place of `actual`.
+def check_limit(kind: type[ClipError], message: str, actual: float, limit: float) -> None:
+    """Check a limit. `message`: what has so many, with `{:,}` in place of `actual`.
 
     Raises:
         ClipError: of this kind; `actual` is more than `limit`.
     """
     if actual > limit:
-        raise kind(f"{said.format(actual)}; the limit is {limit:,.15g}.", limit=limit, actual=actual)
+        raise kind(f"{message.format(actual)}; the limit is {limit:,.15g}.", limit=limit, actual=actual)
 
 
 def _text(detail: str) -> str:

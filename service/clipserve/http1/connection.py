@@ -223,8 +223,8 @@ class Connection(asyncio.Protocol):
     def _expire(self) -> None:
         if self.phase is Phase.READING:
             seconds = self._limits.header_timeout_seconds
-            said = f"the headers did not arrive within {seconds:g} s of their first byte."
-            self._answer(HeadersTooSlow(said, limit=seconds))
+            message = f"the headers did not arrive within {seconds:g} s of their first byte."
+            self._answer(HeadersTooSlow(message, limit=seconds))
         else:
             self._transport.abort()
 

@@ -110,8 +110,8 @@ class IncomingRequest:
     def _count_head(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > self._limit:
-            said = "the request line and the headers have {:,} bytes or more"
-            check_limit(HeadersTooLarge, said, self._header_bytes, self._limit)
+            message = "the request line and the headers have {:,} bytes or more"
+            check_limit(HeadersTooLarge, message, self._header_bytes, self._limit)
 
     def _end_of_head(self, data: bytes) -> int:
         if self._tail:
@@ -170,8 +170,8 @@ class IncomingRequest:
             of_body = self.buffered - before
             self._header_bytes = 0 if of_body else self._header_bytes + len(piece)
             self._between += len(piece) - of_body * (_CHUNK + 1) // _CHUNK
-            said = "what is between chunks of the body has {:,} bytes or more"
-            check_limit(HeadersTooLarge, said, max(self._header_bytes, self._between), self._limit)
+            message = "what is between chunks of the body has {:,} bytes or more"
+            check_limit(HeadersTooLarge, message, max(self._header_bytes, self._between), self._limit)
         if self.complete:
             self.close()
         return bytes(pieces)
