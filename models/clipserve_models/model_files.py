@@ -32,8 +32,7 @@ NOTHING = UserFacts()
 class Checkpoint:
     """One model. `tensors`: by role (`architecture.roles`), read when asked.
 
-    `mean`, `std`: an image's values are (pixel / 255 - mean) / std. `layout`: whose format the files
-    have, for people. `files`: all that were read.
+    `mean`, `std`: an image's values are (pixel / 255 - mean) / std. `files`: all that were read.
     """
 
     architecture: Architecture
@@ -44,5 +43,4 @@ class Checkpoint:
     text: TextSpec
     tokenizer: tokenizers.Tokenizer
     scoring: ScoringSpec
-    layout: str
     files: tuple[Path, ...]

@@ -127,7 +127,6 @@ def checkpoint_of(
         ),
         tokenizer=_bytes(),
         scoring=ScoringSpec(logit_scale=3.25),
-        layout="random weights",
         files=(),
     )
 

@@ -93,7 +93,6 @@ def _read(
         std=images.triple("std", by_user.std),
         text=texts.spec,
         tokenizer=texts.tokenizer,
-        layout="open_clip",
         files=(*files, *texts.files, *weights),
     )
 

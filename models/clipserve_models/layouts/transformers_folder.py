@@ -65,7 +65,6 @@ _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 class Described:
     """All that a folder says of its model but the weights."""
 
-    kind: str
     architecture: Architecture
     image: ImageSpec
     mean: Triple
@@ -92,7 +91,6 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
         std=model.std,
         text=model.texts.spec,
         tokenizer=model.texts.tokenizer,
-        layout=f"transformers' {model.kind}",
         files=(*model.files, *weights),
     )
 
@@ -100,16 +98,17 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
 def described(folder: Path, by_user: UserFacts = NOTHING) -> Described:
     """What the folder says without its weights. Raises ModelsError as `read_transformers`."""
     config = read_facts(folder / CONFIG)
-    kind, tokenizer_class, text, vision = _kind(config)
+    tokenizer_class, text, vision = _kind(config)
     architecture = _architecture(config, _told(config, "text", text), _told(config, "vision", vision))
     image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, by_user)
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, _told(config, "text", text), texts, architecture)
     files = (folder / CONFIG, preprocessor, *texts.files)
-    return Described(kind, architecture, image, mean, std, texts, files)
+    return Described(architecture, image, mean, std, texts, files)
 
 
-def _kind(config: Facts) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
+def _kind(config: Facts) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The tokenizer where no file names one, and the defaults of text_config and vision_config."""
     if "auto_map" in config:
         config.refuse("auto_map", "this is code of the repository's own, which is never run")
     model_type = config.text("model_type")
@@ -117,10 +116,10 @@ def _kind(config: Facts) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
         config.refuse("model_type", "this is NaFlex, for images of any shape; take one of a fixed resolution")
     if model_type not in _KINDS:
         config.refuse("model_type", f"supported: {', '.join(_KINDS)}")
-    kind = _KINDS[model_type]
-    if "architectures" in config and config.get("architectures") != [kind[0]]:
-        config.refuse("architectures", f"{kind[0]} is needed, which has both encoders")
-    return kind
+    architecture, tokenizer_class, text, vision = _KINDS[model_type]
+    if "architectures" in config and config.get("architectures") != [architecture]:
+        config.refuse("architectures", f"{architecture} is needed, which has both encoders")
+    return tokenizer_class, text, vision
 
 
 def _told(config: Facts, which: str, defaults: dict[str, Any]) -> Facts:
