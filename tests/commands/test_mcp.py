@@ -135,13 +135,17 @@ async def test_over_http_it_needs_a_key_of_the_service(photos: Path, tmp_path: P
         process.communicate(timeout=60)
 
 
-def test_a_taken_port_is_told_with_its_option_and_the_host_which_may_be_of_ipv6(photos: Path) -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+@pytest.mark.parametrize(("host", "family"), [("::1", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])
+def test_a_taken_port_is_told_with_its_option_and_its_host(
+    host: str, family: socket.AddressFamily, photos: Path
+) -> None:
+    with socket.create_server((host, 0), family=family) as taken:
         port = taken.getsockname()[1]
-        status, _, errors = run_here("mcp", "--folder", photos, "--port", str(port), CLIPSERVE_HOST="::1")
+        status, _, errors = run_here("mcp", "--folder", photos, "--port", str(port), CLIPSERVE_HOST=host)
     assert status == 1
-    assert f"clipserve: --port={port}: cannot listen on ::1: address already in use" in errors
+    assert f"clipserve: --port={port}: cannot listen on {host}: address already in use" in errors
     assert "doctor" not in errors, "it looks at the settings' ports"
+    assert ("whoever reaches 0.0.0.0 sees these photos" in errors) is (host == "0.0.0.0")
 
 
 def test_folders_that_are_not_there_or_have_one_name_are_wrong_use(tmp_path: Path) -> None:

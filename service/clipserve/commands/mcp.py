@@ -12,7 +12,9 @@ from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, ope
 from clipserve.commands.printing import say
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.settings.environment import read_settings
-from clipserve.wiring.listening import listen, url_of
+from clipserve.wiring.listening import is_open, listen, url_of
+
+_REMEDY = "set CLIPSERVE_KEYS_FILE (clipserve keys add NAME), or CLIPSERVE_HOST to a loopback address."
 
 
 def mcp(
@@ -52,6 +54,8 @@ def mcp(
                 await serve_stdio(photos)
             else:
                 settings = read_settings()
+                if is_open(settings):
+                    say(f"whoever reaches {settings.host} sees these photos: {_REMEDY}", err=True)
                 listening = stack.enter_context(listen("--port", settings.host, port))
                 say(f"agents ask {url_of(settings.host, listening)}/mcp", err=True)
                 await serve_http(photos, settings.host, listening, settings.keys_file)

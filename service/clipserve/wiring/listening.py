@@ -60,9 +60,14 @@ def allow_open_files(settings: Settings) -> None:
         logger.warning("few_open_files", allowed=hard, needed=needed)
 
 
+def is_open(settings: Settings) -> bool:
+    """Whether the settings let others than this machine ask without a key."""
+    return settings.keys_file is None and not is_loopback(settings.host)
+
+
 def warn_if_open(settings: Settings) -> None:
     """Warn if the service listens beyond loopback without keys."""
-    if settings.keys_file is None and not is_loopback(settings.host):
+    if is_open(settings):
         logger.warning(
             "open_to_all",
             host=settings.host,
