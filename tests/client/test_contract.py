@@ -203,6 +203,8 @@ def test_items_come_in_lists(clip: Any) -> None:
     for call in calls:
         with pytest.raises(TypeError):
             call()
+    with pytest.raises(TypeError, match="a list of items, not one str: put it in brackets"):
+        clip.classify([CAT], "a cat")
     for array in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
             clip.embed_images([array])

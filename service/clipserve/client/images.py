@@ -55,7 +55,7 @@ def as_file(image: ImageLike) -> bytes:
 def listed(items: Iterable[T]) -> Sequence[T]:
     """The items as a list. Raises TypeError for a single item: a str and bytes are iterable too."""
     if isinstance(items, str | bytes) or _is_pillow_s(items) or not isinstance(items, Iterable):
-        raise TypeError(f"this takes a list of items, not one of them alone: [{type(items).__name__}].")
+        raise TypeError(f"this takes a list of items, not one {type(items).__name__}: put it in brackets.")
     if isinstance(items, np.ndarray) and items.ndim == 3:
         raise TypeError("this takes a list of images: [array], or an array [N, H, W, 3].")
     return list(items)
