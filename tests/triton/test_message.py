@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,3 +53,11 @@ def test_rows_that_do_not_lie_together_are_sent_in_order(cut: Any) -> None:
 def test_rows_of_several_arrays_are_the_tensor_that_they_would_be_together() -> None:
     pixels: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
     assert read([PIXELS], [[*pixels]]) == read([PIXELS], [pixels])
+
+
+def test_reading_the_contract_loads_no_library_of_triton() -> None:
+    code = (
+        "import sys, clipserve.engine.triton.contract;"
+        "sys.exit(any(name.split('.')[0] in ('tritonclient', 'grpc', 'google') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -135,7 +135,7 @@ async def test_an_example_that_changes_changes_the_set(open_site: OpenSite, file
     ],
 )
 async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
-    open_site: OpenSite, files: Path, text: str, caplog: Any
+    open_site: OpenSite, files: Path, text: str, written: io.StringIO
 ) -> None:
     site = await open_site(files=files)
     await until(lambda: site.ready("pets"))
@@ -144,6 +144,12 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
     await until(lambda: site.states.get("moods") == "ready")
     assert (await classified(site, "pets")).label_sets == first
+    await until(
+        lambda: "label_set_file_wrong" in written.getvalue() or "label_set_not_built" in written.getvalue()
+    )
+    lines = [line for line in map(json.loads, written.getvalue().splitlines()) if line["level"] != "info"]
+    assert {line.get("file") or line["label_set"] for line in lines} <= {"pets.toml", "pets"}
+    assert all(line["reason"] for line in lines)
 
 
 @pytest.mark.parametrize("text", ['{"labels": ["\\ud800"]}', "[" * 100_000], ids=["half a pair", "deep"])
