@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -40,12 +41,15 @@ async def test_a_label_set_that_was_put_elsewhere_just_now_is_waited_for(open_si
     store, here, there = MemoryStore(), Counted(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     here.gate.clear()
+    began = time.monotonic()
     with not_waiting(first.sets):
         version = (await first.put(**SMALL)).version
     await until(lambda: second.states == {"pets": "building"})
     here.gate.set()
     await until(lambda: first.ready("pets") and second.ready("pets"))
-    assert (there.texts, await version_at(second)) == (0, version)
+    waited = time.monotonic() - began
+    assert there.texts == 0 or waited > 5, "it waits for five seconds, which a busy machine may take"
+    assert await version_at(second) == version
 
 
 async def test_a_build_that_was_cut_off_goes_on_where_it_was(open_site: OpenSite) -> None:

@@ -143,7 +143,7 @@ async def test_a_reader_never_sees_half_of_a_row(another: OpenStore) -> None:
 
 
 async def status_of(process: subprocess.Popen[str]) -> int:
-    await asyncio.to_thread(process.communicate, timeout=60)
+    await asyncio.to_thread(process.communicate, timeout=300)
     return process.returncode
 
 
