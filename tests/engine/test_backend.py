@@ -124,6 +124,13 @@ async def test_a_backend_is_ready_between_start_and_close_only(kind: str) -> Non
         await backend.encode_image(PIXELS)
 
 
+async def test_a_batcher_has_the_facts_of_the_backend_behind_it() -> None:
+    inner = FakeBackend(MANIFEST.embed_dim)
+    inner.engine, inner.precision, inner.text_buckets = "another", "bf16", [16, 77]
+    outer = batched(inner)
+    assert (outer.engine, outer.precision, outer.text_buckets) == ("another", "bf16", [16, 77])
+
+
 @pytest.mark.parametrize("kind", ["onnx", "batched onnx"])
 async def test_what_the_engine_cannot_run_is_a_failure_not_an_end(kind: str) -> None:
     backend = BACKENDS[kind]()
