@@ -55,6 +55,6 @@ def test_a_form_with_a_chosen_file_can_be_sent_as_it_stands(visit: Visit, url: s
 
 def test_a_page_that_asks_another_host_is_noticed(visit: Visit, url: str) -> None:
     visit.page.goto(f"{url}/docs")
-    visit.page.evaluate("fetch('http://example.com/').catch(() => {})")
-    visit.page.wait_for_timeout(500)
+    with visit.page.expect_console_message(lambda message: "example.com" in message.text):
+        visit.page.evaluate("fetch('http://example.com/').catch(() => {})")
     assert any("example.com" in complaint for complaint in visit.complaints)
