@@ -103,7 +103,7 @@ def test_a_release_packs_it_with_the_digest_of_the_image(tmp_path: Path) -> None
     environment = os.environ | {"PATH": f"{Path(HELM).parent}:{os.environ['PATH']}"}
     for words, status in (([image], 0), (["registry.example/clipserve:0.1.0"], 2)):
         done = subprocess.run(
-            [ROOT / ".ci/chart", *words], cwd=tmp_path, env=environment, timeout=60, check=False
+            [ROOT / ".ci/chart", *words], cwd=tmp_path, env=environment, timeout=300, check=False
         )
         assert done.returncode == status
     (packed,) = tmp_path.glob("clipserve-*.tgz")

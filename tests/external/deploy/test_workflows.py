@@ -21,7 +21,7 @@ def by_tag(folder: Path) -> list[Path]:
 
 def complaints(*workflows: Path) -> str:
     command = [f"{TOOLS}/bin/actionlint", "-oneline", *map(str, workflows)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False).stdout
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 def dangers(folder: Path) -> str:
@@ -35,7 +35,7 @@ def dangers(folder: Path) -> str:
         "github",
         str(folder),
     ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False).stdout
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 def test_actionlint_finds_nothing(tmp_path: Path) -> None:

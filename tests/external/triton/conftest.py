@@ -53,7 +53,7 @@ class Triton:
     def start(self) -> None:
         """Start it where it is not running. It is on its way up when this returns: `wait_ready`."""
         if self._ending and self._process:
-            self._process.wait(60)
+            self._process.wait(180)
         if self.running:
             return
         self._ending = False
@@ -69,7 +69,7 @@ class Triton:
                 start_new_session=True,
             )
 
-    def wait_ready(self, seconds: float = 60) -> None:
+    def wait_ready(self, seconds: float = 180) -> None:
         """Return when it serves: with strict readiness its ports open after the warm-up.
 
         Raises:
@@ -88,7 +88,7 @@ class Triton:
         """SIGTERM: it answers what is in flight, and ends."""
         self.terminate()
         if self._process:
-            self._process.wait(60)
+            self._process.wait(180)
 
     def terminate(self) -> None:
         """SIGTERM, without waiting for the end."""

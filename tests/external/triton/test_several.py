@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .conftest import Triton
 
 ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
-CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 60, 120
+CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 60, 180
 
 
 class Load:

@@ -10,7 +10,7 @@ from pathlib import Path
 def run(arguments: list[str], folder: Path) -> str:
     environment = os.environ | {"CLIPSERVE_KEY": "unused"}
     done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, timeout=60, check=False
+        arguments, cwd=folder, env=environment, capture_output=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
