@@ -100,7 +100,7 @@ def bring_back(server: Triton) -> None:
     """Start it where it has ended; and once more, should it get stuck in its start, which this is not about."""
     server.start()
     try:
-        server.wait_ready()
+        server.wait_ready(60)
     except AssertionError:
         server.kill()
         server.start()
