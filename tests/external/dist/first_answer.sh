@@ -7,7 +7,7 @@ dist=$1 photo=$2
 folder=$(mktemp -d) && cd "$folder"
 begun=$(date +%s)
 python3 -m venv venv
-if ls /lib/ld-musl-* >/dev/null 2>&1; then
+if venv/bin/python -c 'import sysconfig; raise SystemExit("musl" not in sysconfig.get_config_var("SOABI"))'; then
   venv/bin/pip install --quiet --disable-pip-version-check --find-links "$dist" clipserve-core Pillow
   venv/bin/python -c "import clipserve; clipserve.Client; from clipserve.clip import resampling; print(resampling.RESIZED_BY)"
   exit
