@@ -11,9 +11,11 @@ from clipserve_models.evaluation.measuring import Plan, evaluate
 from clipserve_models.evaluation.report import Report
 
 
-def evaluated(url: str | None, data: Path, classes: Path | None = None, **plan: Any) -> Report:
+def evaluated(
+    url: str | None, data: Path, classes: Path | None = None, in_flight: int = 8, **plan: Any
+) -> Report:
     async def evaluation() -> Report:
-        async with open_clip(url, None, None, in_flight=8, exact=True) as clip:
+        async with open_clip(url, None, None, in_flight=in_flight, exact=True) as clip:
             return await evaluate(clip, Plan(data, classes, **plan))
 
     return asyncio.run(evaluation())

@@ -29,7 +29,9 @@ if TYPE_CHECKING:  # the tests that use it import it: it takes seconds, in each 
 
 PHOTOS = ("astronaut", "cat", "coffee", "rocket")
 CUTS = 10  # of each photograph
-FEW = ("--shots", "1,2", "--repetitions", 2)
+# Each image alone: rows that share a batch with others may differ in the last bit, and so may all that follows.
+ALONE = 1
+FEW = ("--shots", "1,2", "--repetitions", 2, "--in-flight", ALONE)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def probed(out: Path, *words: object) -> Told:
 def vectors(photos: Path, demo_process: Process) -> dict[str, tuple[Any, Any]]:
     """Of each part float64 vectors and classes, by the Python API."""
     found = {}
-    with clipserve.Client(demo_process.url) as clip:
+    with clipserve.Client(demo_process.url, in_flight=ALONE) as clip:
         for part in ("train", "test"):
             files = sorted((photos / part).rglob("*.png"))
             found[part] = (
@@ -96,7 +98,10 @@ def test_scikit_learn_alone_is_right_as_often(
 
 
 def test_beside_it_stands_what_evaluate_says(told: Told, photos: Path, demo_process: Process) -> None:
-    assert told[0]["zero_shot"]["figures"] == evaluated(demo_process.url, photos / "test").figures
+    assert (
+        told[0]["zero_shot"]["figures"]
+        == evaluated(demo_process.url, photos / "test", in_flight=ALONE).figures
+    )
 
 
 def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
@@ -109,7 +114,7 @@ def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
     fields = json.loads((told[1] / "probe.json").read_text())
     built(demo_process.url, "probe", fields)
     expected = alone.predict_proba(vectors["test"][0])
-    with clipserve.Client(demo_process.url) as client:
+    with clipserve.Client(demo_process.url, in_flight=ALONE) as client:
         served = client.classify(sorted((photos / "test").rglob("*.png")), label_set="probe")
     for own, ranked in zip(expected, served.labels, strict=True):
         scores = {each.label: each.score for each in ranked}
@@ -117,7 +122,9 @@ def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
     by_set = evaluated(demo_process.url, photos / "test", label_set="probe").figures
     assert by_set["top1"] == told[0]["probe"]["top1"]
     other = httpx.put(
-        f"{demo_process.url}/label-sets/other", json=fields | {"expect_fingerprint": "demo@fp32-0"}
+        f"{demo_process.url}/label-sets/other",
+        json=fields | {"expect_fingerprint": "demo@fp32-0"},
+        timeout=60,
     )
     assert (other.status_code, other.json()["code"]) == (409, "wrong_fingerprint")
 
