@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 import clipserve.__main__
 from clipserve.settings.table import as_markdown
 from loadtests.process import free_port
+from tests.process import waited_until
 
 COMMAND = Path(sys.executable).parent / "clipserve"
 PORTS = ("CLIPSERVE_PORT", "CLIPSERVE_GRPC_PORT", "CLIPSERVE_OPERATIONS_PORT")
@@ -40,7 +40,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         env=ENVIRONMENT | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -76,7 +76,7 @@ def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1
@@ -98,11 +98,8 @@ def test_the_command_serves_until_a_signal(elsewhere: Path, arguments: list[str]
         [COMMAND, *arguments], cwd=elsewhere, env=ENVIRONMENT | chosen, stderr=subprocess.DEVNULL
     )
     try:
-        until = time.monotonic() + 300
-        while not _alive(port):
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        waited_until(lambda: process.poll() is not None or _alive(port))
+        assert process.poll() is None
         process.terminate()
         assert process.wait(300) == 0
     finally:

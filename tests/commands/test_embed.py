@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key
 from tests.commands.files import photos, run, run_here, start
 from tests.label_sets import built
-from tests.process import ROOT, Process
+from tests.process import ROOT, Process, waited_until
 
 
 @pytest.mark.slow
@@ -85,7 +84,7 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     service.wait_ready()
     process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
-        _wait_for_a_refusal(service)  # of those that are sent at once
+        waited_until(lambda: '"rate_limited"' in service.log(), service.log)  # of those that are sent at once
         service.stop(signal.SIGKILL)
         again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
         again.wait_ready()
@@ -98,13 +97,6 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     arrays = np.load(out)
     assert len({vector.tobytes() for vector in arrays["vector"]}) == 8
     assert set(arrays["error"]) == {""}
-
-
-def _wait_for_a_refusal(service: Process) -> None:
-    until = time.monotonic() + 300
-    while '"rate_limited"' not in service.log():
-        assert time.monotonic() < until, service.log()
-        time.sleep(0.1)
 
 
 @pytest.mark.slow

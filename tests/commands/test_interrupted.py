@@ -17,7 +17,7 @@ import pytest
 
 from tests.commands.files import photos, run_here, start
 from tests.commands.hostile import GOOD, Parts, body, path_of, serving
-from tests.process import ROOT
+from tests.process import ROOT, waited_until
 
 HANGS_SECONDS = 300
 
@@ -90,10 +90,7 @@ def interrupted(out: Path, signum: signal.Signals, folder: Path) -> tuple[int, s
             before = journal(out)
             time.sleep(2)  # it stores what it has once a second, when it has the vector of the next image
             held.answer(16)  # as many as are under way: the next image is among them
-            until = time.monotonic() + HANGS_SECONDS
-            while journal(out) == before:
-                assert time.monotonic() < until
-                time.sleep(0.05)
+            waited_until(lambda: journal(out) != before)
             process.send_signal(signum)
             _, errors = process.communicate(timeout=HANGS_SECONDS)
         finally:
@@ -134,10 +131,7 @@ def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(t
 def test_a_run_in_this_process_is_interrupted_too(tmp_path: Path, signum: int, status: int) -> None:
     process = start("embed", "-", "--out", tmp_path / "a.npz")  # it waits for paths
     try:
-        until = time.monotonic() + HANGS_SECONDS
-        while not (tmp_path / "a.npz.journal-wal").exists():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        waited_until((tmp_path / "a.npz.journal-wal").exists)
         process.send_signal(signum)
         assert process.wait(HANGS_SECONDS) == status
         assert process.stderr is not None

@@ -123,16 +123,16 @@ async def test_over_http_it_needs_a_key_of_the_service(photos: Path, tmp_path: P
         url = line.split()[-1]
         headers = {"authorization": f"Bearer {key}"}
         async with (
-            httpx2.AsyncClient(headers=headers) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
             assert (await ask(client, "search", sentence="a cat"))[0]["path"] == "photos/cat.jpg"
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             refused = await http.post(url, json={})
         assert (refused.status_code, "key" in refused.json()["error"]) == (401, True)
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
 
 
 @pytest.mark.parametrize(("host", "family"), [("::1", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from loadtests.compare import Served, serving
 from loadtests.contestants import Contestant, installed, variant
 from loadtests.process import running
 from loadtests.turns import interleaved, ratios
+from tests.process import waited_until
 
 _PEER = """
 import http.server, sys
@@ -67,9 +67,7 @@ def test_a_server_without_a_turn_does_nothing_and_answers_when_it_has_one() -> N
         assert served.vectors == [[1]]
         assert 0 < served.seconds < compare._START_SECONDS
         served.signal(signal.SIGSTOP)
-        deadline = time.monotonic() + 30
-        while state(served.pid) != "T":
-            assert time.monotonic() < deadline
+        waited_until(lambda: state(served.pid) == "T")
         load = served.turn(compare.CONTESTS["embed-alone"], b"", 0.1)
         assert load.goodput() > 0
     assert not Path(f"/proc/{served.pid}").exists()

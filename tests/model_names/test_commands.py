@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +17,7 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.wiring.model_names import with_folders
 from tests.model_names.exporter import Exporter, events, left_in
-from tests.process import ROOT, Process, failed_start
+from tests.process import ROOT, Process, failed_start, get
 
 
 def test_the_first_start_exports_before_it_listens_and_the_second_finds_it(
@@ -26,7 +25,7 @@ def test_the_first_start_exports_before_it_listens_and_the_second_finds_it(
 ) -> None:
     service = Process(models="ViT-B-32", backend="onnx")
     service.wait_ready()
-    assert [each["id"] for each in httpx.get(service.url + "/v1/models").json()["data"]] == ["ViT-B-32"]
+    assert [each["id"] for each in get(service.url + "/v1/models").json()["data"]] == ["ViT-B-32"]
     _, log = service.stop()
     told = [line["event"] for line in events(log)]
     assert told.index("exporting_model") < told.index("model_exported") < told.index("ready")
@@ -99,6 +98,6 @@ def clipserve(*arguments: str, **environment: str) -> subprocess.CompletedProces
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.settings.cache import CacheSettings
 from clipserve.wiring.model_names import NoSuchModel, find
 from tests.model_names.exporter import Exporter, left_in
+from tests.process import waited_until
 
 NAME = Path("ViT-B-32")
 _PROVIDE = """
@@ -27,7 +27,7 @@ from clipserve.telemetry import log
 log.configure("INFO", sys.stderr)
 print(provide(Path(sys.argv[1]), CacheEnvironment()))
 """
-SECONDS = 60
+SECONDS = 300  # to notice a hang
 
 
 def providing(name: str = "ViT-B-32") -> subprocess.Popen[str]:
@@ -45,10 +45,7 @@ def providing(name: str = "ViT-B-32") -> subprocess.Popen[str]:
 def exporting(cache: Path, name: str = "ViT-B-32") -> subprocess.Popen[str]:
     """One whose exporter has written its first file, and waits."""
     process, first = providing(name), cache / f".{name}.partial/image.onnx"
-    until = time.monotonic() + SECONDS
-    while not first.exists():
-        assert time.monotonic() < until, process.communicate()
-        time.sleep(0.01)
+    waited_until(first.exists, process.communicate)
     return process
 
 

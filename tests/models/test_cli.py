@@ -20,7 +20,7 @@ def run(*arguments: str, python_path: Path = ROOT, **environment: str) -> subpro
         env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

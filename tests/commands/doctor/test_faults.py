@@ -7,8 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import FINGERPRINT
 from loadtests.process import fake_triton, free_port
 from tests.commands.doctor.asking import doctor
-from tests.process import ROOT, copy_of_demo
+from tests.process import ROOT, copy_of_demo, waited_until
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in
 
 
@@ -122,13 +121,6 @@ def test_a_doctor_that_is_killed_leaves_no_trial_behind() -> None:
         waited_until(tries)
         process.kill()
     waited_until(lambda: not any(Path(f"/proc/{trial}/cmdline").exists() for trial in trials))
-
-
-def waited_until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def test_pins_are_written_into_the_catalog_and_other_weights_are_refused(
         [sys.executable, "-P", "-m", "clipserve_models.pin"],
         env=os.environ | variables,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     digest = hashlib.sha256(served.files["open_clip_model.safetensors"]).hexdigest()
     for entry in read_catalog(own / "catalog.toml").values():

@@ -190,6 +190,6 @@ def cli(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProces
         env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
