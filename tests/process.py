@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 LIGHT = {"backend": "onnx", "decode_processes": "false"}
 # A busy machine refuses nothing where that is not what is tested, so that what is counted is exact.
 PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
+# And it may hold up a client in the middle of a body.
+SLOW_BODIES = {"grace_seconds": 60, "longest_pause_seconds": 60, "body_timeout_seconds": 60}
 # On a new connection each, and without the system's certificates: reading those takes most of the time.
 # A minute is there to notice a hang: a busy machine takes longer than httpx's five seconds.
 get = functools.partial(httpx.get, verify=False, timeout=60)
@@ -149,10 +151,16 @@ def metric(process: Process, series: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        time.sleep(0.02)
+
+
 def until_admitted(process: Process, endpoint: str, requests: int, images: int) -> None:
     """Until the service has admitted or ended so many requests of so many images each."""
-    ended, in_flight = (
-        f'clipserve_requests_total{{endpoint="{endpoint}"',
-        'clipserve_rows_in_flight{tower="image"}',
-    )
-    waited_until(lambda: metric(process, ended) + metric(process, in_flight) / images >= requests)
+    ended = f'clipserve_requests_total{{endpoint="{endpoint}"'
+    in_flight = 'clipserve_rows_in_flight{tower="image"}'
+    until(lambda: metric(process, ended) + metric(process, in_flight) / images >= requests)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.process import ROOT, Process
+from tests.process import PATIENT, ROOT, Process
 from tests.support import form, png
 
 pytestmark = [
@@ -45,7 +45,7 @@ def serves(process: Process) -> None:
 
 
 def test_the_service_serves_at_nice_10_without_the_privilege_to_lower_it() -> None:
-    serves(Process(*UNPRIVILEGED, "nice", "-n", "10", backend="onnx"))
+    serves(Process(*UNPRIVILEGED, "nice", "-n", "10", backend="onnx", **PATIENT))
 
 
 def test_the_service_serves_from_a_read_only_working_tree() -> None:
@@ -53,7 +53,7 @@ def test_the_service_serves_from_a_read_only_working_tree() -> None:
         pytest.skip("mounting needs a privilege that this process does not have")
     # Without coverage, which would write its data into the tree.
     uncovered = ("env", "--unset=COVERAGE_PROCESS_CONFIG", "--unset=COVERAGE_PROCESS_START")
-    process = Process(*READ_ONLY, str(ROOT), *uncovered, backend="onnx")
+    process = Process(*READ_ONLY, str(ROOT), *uncovered, backend="onnx", **PATIENT)
     process.wait_ready(300)
     tree = Path("/proc", str(process.popen.pid), "root", *ROOT.parts[1:])
     with pytest.raises(OSError, match="Read-only"):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.process import Process
+from tests.process import PATIENT, Process, until
 from tests.support import form, png
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -32,21 +31,12 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ended(pid: int) -> None:
-    """Wait until it has."""
-    for _ in range(6000):
-        if not alive(pid):
-            return
-        time.sleep(0.01)
-    raise AssertionError("the decoder lives on")
-
-
 def embed(process: Process, seconds: float = 60) -> httpx.Response:
     return httpx.post(process.url + "/embed", files=form([png()], {}), timeout=seconds)
 
 
 def test_sigterm_waits_for_no_decoder_and_leaves_none_behind() -> None:
-    process = Process(decode_threads=2, backend="onnx")
+    process = Process(decode_threads=2, backend="onnx", **PATIENT)
     process.wait_ready()
     assert embed(process).status_code == 200
     decoders = decoders_of(process)
@@ -62,22 +52,22 @@ def test_sigterm_waits_for_no_decoder_and_leaves_none_behind() -> None:
 
 
 def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() -> None:
-    process = Process(decode_threads=1, deadline_seconds=60, backend="onnx")
+    process = Process(decode_threads=1, backend="onnx", **PATIENT)
     process.wait_ready()
     (first,) = decoders_of(process)
     os.kill(first, signal.SIGKILL)
-    ended(first)
+    until(lambda: not alive(first))
     assert embed(process).status_code == 200
     (second,) = decoders_of(process)
     assert second != first
     process.popen.kill()
     _, log = process.ended()
     assert '"reason": "died"' in log
-    ended(second)
+    until(lambda: not alive(second))
 
 
 def test_without_processes_it_decodes_in_threads() -> None:
-    process = Process(decode_processes="false", deadline_seconds=60, backend="onnx")
+    process = Process(decode_processes="false", backend="onnx", **PATIENT)
     process.wait_ready()
     assert embed(process).status_code == 200
     assert decoders_of(process) == []

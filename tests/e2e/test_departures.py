@@ -13,7 +13,7 @@ import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import LIGHT, Process, metric
+from tests.process import LIGHT, Process, metric, until
 from tests.rpc import raw
 
 pytestmark = pytest.mark.slow
@@ -39,18 +39,11 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     assert process.stop()[0] == 0
 
 
-def wait_until(process: Process, series: str, least: float) -> None:
-    until = time.monotonic() + 30
-    while metric(process, series) < least:
-        assert time.monotonic() < until, f"{series} is below {least}"
-        time.sleep(0.05)
-
-
 def until_it_stays(process: Process, series: str) -> float:
     """Its value once it has been the same for longer than a rate of one row a second has between two rows."""
-    until, value = time.monotonic() + 30, -1.0
+    end, value = time.monotonic() + 30, -1.0
     while (now := metric(process, series)) != value:
-        assert time.monotonic() < until, f"{series} still grows"
+        assert time.monotonic() < end, f"{series} still grows"
         value = now
         time.sleep(1.5)
     return value
@@ -109,13 +102,10 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
     before = metric(process, gone)
     url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
     plugs = [begun(url, wire(next(keys))) for _ in range(2)]
-    wait_until(process, _ROWS, rows + 2)
-    left = time.monotonic()
+    until(lambda: metric(process, _ROWS) >= rows + 2)
     for plug in plugs:
         leave(plug, reset=reset)
-    while metric(process, gone) < before + 2:
-        assert time.monotonic() - left < 30, "thirty times what is promised: the places are still taken"
-        time.sleep(0.05)
+    until(lambda: metric(process, gone) >= before + 2, 30)  # one is promised
     rows = metric(process, _ROWS)
     assert until_it_stays(process, _ROWS) - rows < _MANY // 10, "lines of who has left are still encoded"
     assert metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0
@@ -128,7 +118,7 @@ def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -
     process.wait_ready()
     url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
     plug = begun(url, wire(key))
-    wait_until(process, _ROWS, 1)
+    until(lambda: metric(process, _ROWS) >= 1)
     leave(plug, reset=True)
     started = time.monotonic()
     assert process.stop()[0] == 0

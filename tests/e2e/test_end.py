@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.process import Process, until_admitted
+from tests.process import PATIENT, Process, until_admitted
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_ctrl_c_ends_it_quietly() -> None:
 
 
 def test_behind_a_load_balancer_it_says_first_that_it_is_not_ready_and_still_answers() -> None:
-    process = Process(drain_delay_seconds=3000, backend="onnx")
+    process = Process(drain_delay_seconds=3000, backend="onnx", **PATIENT)
     process.wait_ready()
     with httpx.Client(base_url=process.url, timeout=30) as client:
         assert client.get("/livez").headers.get("connection") is None

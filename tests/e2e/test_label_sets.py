@@ -7,8 +7,6 @@ import hashlib
 import random
 import signal
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from clipserve.application.label_sets.definition import digest_of
 from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.shelf import Shelf
 from tests.label_sets import built
-from tests.process import LIGHT, PATIENT, Process, get
+from tests.process import LIGHT, PATIENT, Process, get, until
 from tests.support import png
 
 pytestmark = pytest.mark.slow
@@ -42,7 +40,7 @@ class Slow(Process):
 
 def starting(folder: Path, **settings: Any) -> Process:
     """A service whose state is in `folder`, on its way up."""
-    return Process(state_dir=str(folder), grpc_enabled="false", **LIGHT, **settings)
+    return Process(state_dir=str(folder), grpc_enabled="false", **LIGHT, **PATIENT, **settings)
 
 
 def service(folder: Path) -> Process:
@@ -82,15 +80,6 @@ def generation_of(state: dict[str, Any]) -> int:
     parts |= {int(state["background"][0].split()[1]), int(state["templates"][0].split()[0])}
     (generation,) = parts
     return generation
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
-    """Seconds until it was so."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def classified(process: Process, name: str) -> httpx.Response:

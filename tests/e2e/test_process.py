@@ -18,7 +18,7 @@ from PIL import Image
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.demo import FOLDER as DEMO
 from tests.abuse.measure import cpu_seconds
-from tests.process import LIGHT, Fresh, Process, copy_of_demo, failed_start
+from tests.process import LIGHT, PATIENT, Fresh, Process, copy_of_demo, failed_start
 from tests.support import form
 
 pytestmark = pytest.mark.slow
@@ -59,9 +59,9 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "JPEG", quality=92)
     body = form([file.getvalue()] * 2, {})  # 5 MB, and 15 MB of pixels before they are resized
-    process = Process(backend="onnx")
+    process = Process(backend="onnx", **PATIENT)
     process.wait_ready()
-    with httpx.Client(base_url=process.url, timeout=30) as client:
+    with httpx.Client(base_url=process.url, timeout=60) as client:
         assert client.post("/embed", files=body).status_code == 200
         before = process.resident()
         left = 0

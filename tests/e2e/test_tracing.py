@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 
 import httpx
 import pytest
 
-from tests.process import Process
+from tests.process import PATIENT, Process, until
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE
 
@@ -20,17 +19,14 @@ def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # milliseconds, until spans are sent
     with collecting() as collector:
-        process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false")
+        process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false", **PATIENT)
         process.wait_ready()
         for headers in ({"traceparent": SAMPLED, "x-request-id": "mine"}, {"x-request-id": "other"}):
             answer = httpx.post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)
             assert answer.status_code == 200
         accept = {"accept": "application/openmetrics-text; version=1.0.0"}
         metrics = httpx.get(process.operations_url + "/metrics", headers=accept).text
-        until = time.monotonic() + 60
-        while not any(span.parent_id == CALLER for span in collector.spans):
-            assert time.monotonic() < until, "the span of the request has not come"
-            time.sleep(0.05)
+        until(lambda: any(span.parent_id == CALLER for span in collector.spans))
         status, log = process.stop()
     assert status == 0
     assert {span.trace_id for span in collector.spans} == {TRACE}

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fronts.neighbours import check, run
-from tests.process import PATIENT, Process
-
-# A busy machine may hold up a client in the middle of a body.
-SLOW_BODIES = {"grace_seconds": 60, "longest_pause_seconds": 60, "body_timeout_seconds": 60}
+from tests.process import PATIENT, SLOW_BODIES, Process
 
 
 @pytest.mark.slow

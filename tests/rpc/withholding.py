@@ -34,7 +34,12 @@ class Withholding:
 
     async def run(self, seconds: float) -> None:
         listening = asyncio.create_task(self._listen())
-        end = time.monotonic() + seconds
+        try:
+            await self._send_all(time.monotonic() + seconds, listening)
+        finally:
+            listening.cancel()
+
+    async def _send_all(self, end: float, listening: asyncio.Task[None]) -> None:
         opening = 0.0
         while time.monotonic() < end and not listening.done():
             if time.monotonic() >= opening:
@@ -47,7 +52,6 @@ class Withholding:
             with contextlib.suppress(ConnectionError):
                 await self._connection.drain()
             await asyncio.sleep(0 if self.sent > sent else 0.01)
-        listening.cancel()
 
     def _begin(self, stream: int) -> None:
         self._connection.send(HEADERS, END_HEADERS, stream, fields_of(next(self._paths)))

@@ -15,11 +15,10 @@ from tests.e2e.test_label_sets import (
     definition,
     put_at_once,
     slow_pair,
-    until,
     version_at,
 )
 from tests.label_sets import built
-from tests.process import Process, get, put
+from tests.process import Process, get, put, until
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.skipif(
