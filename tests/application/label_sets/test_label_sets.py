@@ -438,6 +438,14 @@ async def test_what_an_earlier_version_has_stored_is_served(open_site: OpenSite)
     assert (await site.put(**same)).version == version
 
 
+async def test_a_put_lets_requests_go_first_that_somebody_waits_for(open_site: OpenSite) -> None:
+    site = await open_site()
+    enter(request := RequestContext("a"))
+    await site.put()
+    enter(None)
+    assert request.bulk
+
+
 async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_not_by_all(
     open_site: OpenSite,
 ) -> None:
