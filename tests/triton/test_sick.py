@@ -17,7 +17,7 @@ import pytest
 from clipserve.engine.backend import Backend
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.metrics import Metrics
-from tests.triton.backends import backend_on
+from tests.triton.backends import backend_on, sent
 from tests.triton.stand_in import StandIn, until
 from tests.triton.test_gathering import gathering, text
 
@@ -124,6 +124,21 @@ async def test_a_row_that_no_server_can_compute_fails_alone(one: StandIn, two: S
         with pytest.raises(BackendFailed):
             await bad
         assert await backend.ready()
+
+
+async def test_a_call_that_waits_for_a_trial_at_the_end_finds_no_server(one: StandIn) -> None:
+    async with backend_on(one) as backend:
+        await backend.server_of()
+        one.poison = 666
+        one.computing.clear()
+        token_ids = np.full((1, 8), 666, np.int32)
+        asking = asyncio.create_task(backend.encode_text(token_ids, np.ones(1, np.int32)))
+        await sent(one, 2)
+        one.computing.set()
+        one.computing.clear()  # who waits goes on, and who comes waits
+        await sent(one, 3)
+    with pytest.raises(BackendUnavailable):
+        await asking
 
 
 async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, written: io.StringIO) -> None:
