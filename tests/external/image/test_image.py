@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import httpx
@@ -17,7 +18,7 @@ from tests.external.image.engine import Engine, lines_of
 
 MOST_MEGABYTES = 800
 TOOLS = ("pip", "pip3", "gcc", "cc", "g++", "c++", "clang", "make", "ld", "as", "git", "curl", "wget")
-DRAIN_DELAY = 3
+DRAIN_DELAY = 10  # in which clients that see that it is not ready end
 # Names and versions of what is installed, as Python sees it.
 INSTALLED = """
 import importlib.metadata
@@ -61,9 +62,9 @@ def test_the_image_s_own_healthcheck_passes_and_fails_where_nothing_listens(
         engine.run(*elsewhere)
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_the_image_holds_no_tool_that_serving_does_not_need(running: Container, tool: str) -> None:
-    assert running.execute("sh", "-c", f"command -v {tool}", check=False) == ""
+def test_the_image_holds_no_tool_that_serving_does_not_need(running: Container) -> None:
+    asked = f"for tool in {' '.join(TOOLS)} ls; do command -v $tool; done"
+    assert [Path(found).name for found in running.execute("sh", "-c", asked).split()] == ["ls"]
 
 
 def test_neither_python_can_install_packages(running: Container) -> None:
