@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from clipserve.client.methods import AsyncMethods
@@ -44,9 +44,7 @@ class Blocking:
 
     def __init__(self, opening: AbstractAsyncContextManager[AsyncMethods]) -> None:
         opened: Future[_Opened] = Future()
-        thread = threading.Thread(
-            target=asyncio.run, args=(_serve(opening, opened),), name="clipserve", daemon=True
-        )
+        thread = threading.Thread(target=_run_loop, args=(opening, opened), name="clipserve", daemon=True)
         thread.start()
         try:
             self._opened = opened.result()
@@ -94,6 +92,16 @@ class Blocking:
         except BaseException:  # Ctrl-C, with requests in flight
             future.cancel()
             raise
+
+
+def _run_loop(opening: AbstractAsyncContextManager[AsyncMethods], opened: Future[_Opened]) -> None:
+    runner = asyncio.Runner()
+    try:
+        runner.run(_serve(opening, opened))
+    finally:
+        # It waits for the loop's threads in a new one, and Python 3.12 starts none at the end of the process.
+        with suppress(RuntimeError):
+            runner.close()
 
 
 async def _serve(opening: AbstractAsyncContextManager[AsyncMethods], opened: Future[_Opened]) -> None:
