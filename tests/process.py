@@ -38,11 +38,13 @@ put = functools.partial(httpx.put, verify=False, timeout=60)
 delete = functools.partial(httpx.delete, verify=False, timeout=60)
 
 
-def waited_until(holds: Callable[[], bool], said: Callable[[], object] = str) -> None:
-    """Wait until it holds, for five minutes at most: a busy machine has its time. `said`: what there is instead."""
-    until = time.monotonic() + 300
+def waited_until(
+    holds: Callable[[], bool], seconds: float = 300, said: Callable[[], object] = lambda: "it never holds"
+) -> None:
+    """Wait until it holds, for so long at most: a busy machine has its time. `said`: what there is instead."""
+    end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < until, said()
+        assert time.monotonic() < end, said()
         time.sleep(0.02)
 
 
@@ -151,16 +153,8 @@ def metric(process: Process, series: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until it holds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds:g} s"
-        time.sleep(0.02)
-
-
 def until_admitted(process: Process, endpoint: str, requests: int, images: int) -> None:
     """Until the service has admitted or ended so many requests of so many images each."""
     ended = f'clipserve_requests_total{{endpoint="{endpoint}"'
     in_flight = 'clipserve_rows_in_flight{tower="image"}'
-    until(lambda: metric(process, ended) + metric(process, in_flight) / images >= requests)
+    waited_until(lambda: metric(process, ended) + metric(process, in_flight) / images >= requests)

@@ -84,7 +84,9 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     service.wait_ready()
     process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
-        waited_until(lambda: '"rate_limited"' in service.log(), service.log)  # of those that are sent at once
+        waited_until(
+            lambda: '"rate_limited"' in service.log(), said=service.log
+        )  # of those that are sent at once
         service.stop(signal.SIGKILL)
         again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
         again.wait_ready()

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.process import PATIENT, Process, until
+from tests.process import PATIENT, Process, waited_until
 from tests.support import form, png
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -56,14 +56,14 @@ def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() 
     process.wait_ready()
     (first,) = decoders_of(process)
     os.kill(first, signal.SIGKILL)
-    until(lambda: not alive(first))
+    waited_until(lambda: not alive(first))
     assert embed(process).status_code == 200
     (second,) = decoders_of(process)
     assert second != first
     process.popen.kill()
     _, log = process.ended()
     assert '"reason": "died"' in log
-    until(lambda: not alive(second))
+    waited_until(lambda: not alive(second))
 
 
 def test_without_processes_it_decodes_in_threads() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import LIGHT, Process, metric, until
+from tests.process import LIGHT, Process, metric, waited_until
 from tests.rpc import raw
 
 pytestmark = pytest.mark.slow
@@ -102,10 +102,10 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
     before = metric(process, gone)
     url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
     plugs = [begun(url, wire(next(keys))) for _ in range(2)]
-    until(lambda: metric(process, _ROWS) >= rows + 2)
+    waited_until(lambda: metric(process, _ROWS) >= rows + 2)
     for plug in plugs:
         leave(plug, reset=reset)
-    until(lambda: metric(process, gone) >= before + 2, 30)  # one is promised
+    waited_until(lambda: metric(process, gone) >= before + 2, 30)  # one is promised
     rows = metric(process, _ROWS)
     assert until_it_stays(process, _ROWS) - rows < _MANY // 10, "lines of who has left are still encoded"
     assert metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0
@@ -118,7 +118,7 @@ def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -
     process.wait_ready()
     url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
     plug = begun(url, wire(key))
-    until(lambda: metric(process, _ROWS) >= 1)
+    waited_until(lambda: metric(process, _ROWS) >= 1)
     leave(plug, reset=True)
     started = time.monotonic()
     assert process.stop()[0] == 0

@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from tests.process import LIGHT, PATIENT, Fresh, get, until
+from tests.process import LIGHT, PATIENT, Fresh, get, waited_until
 
 pytestmark = pytest.mark.slow
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def test_the_memory_of_encoders_is_free_until_the_next_request(capsys: pytest.Ca
 
     first, before = undisturbed(lambda: (embed(), process.resident()))
     seen = unloads()
-    until(lambda: unloads() > seen)
+    waited_until(lambda: unloads() > seen)
     after = process.resident()
     assert get(process.url + "/readyz").status_code == 200
     began = time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 
 from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
-from tests.process import LIGHT, Process, failed_start, get, until
+from tests.process import LIGHT, Process, failed_start, get, waited_until
 
 pytestmark = pytest.mark.slow
 
@@ -25,12 +25,12 @@ def test_a_key_can_be_rotated_while_it_serves_and_no_key_is_in_the_log(tmp_path:
     process.wait_ready()
     assert status(process, old) == 200
     new = add_key(file, "camera-2026", ["use"])
-    until(lambda: status(process, new) == 200, 30)  # two seconds are promised
+    waited_until(lambda: status(process, new) == 200, 30)  # two seconds are promised
     assert status(process, old) == 200, "both are known"
     remove_key(file, "camera-2025")
-    until(lambda: status(process, old) == 401, 30)
+    waited_until(lambda: status(process, old) == 401, 30)
     file.write_text("{")
-    until(lambda: '"event": "keys_unchanged"' in process.log())
+    waited_until(lambda: '"event": "keys_unchanged"' in process.log())
     assert (status(process, old), status(process, new)) == (401, 200)
     code, log = process.stop()
     assert code == 0

@@ -17,7 +17,7 @@ from clipserve.application.label_sets.definition import digest_of
 from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.shelf import Shelf
 from tests.label_sets import built
-from tests.process import LIGHT, PATIENT, Process, get, until
+from tests.process import LIGHT, PATIENT, Process, get, waited_until
 from tests.support import png
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_a_kill_in_the_middle_of_puts_leaves_each_set_old_or_new(tmp_path: Path,
         _no_set_is_half(tmp_path)
     process = service(tmp_path)
     for name in NAMES:
-        until(lambda name=name: _state(process, name)["state"] == "ready")  # type: ignore[misc]
+        waited_until(lambda name=name: _state(process, name)["state"] == "ready")  # type: ignore[misc]
         state = _state(process, name)
         assert put[name] <= generation_of(state) <= asked[name]
         labels = classified(process, name).json()["results"][0]["labels"]
@@ -178,11 +178,11 @@ def test_two_services_on_one_file_serve_what_is_put_at_either(tmp_path: Path) ->
     here, there = service(tmp_path), service(tmp_path)
     for number, (one, other) in enumerate(((here, there), (there, here), (here, there))):
         version = built(one.url, "pets", definition(number))["version"]
-        until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
+        waited_until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
     put_at_once(here, there)
-    until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
+    waited_until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
     assert httpx.delete(f"{here.url}/label-sets/pets").status_code == 204
-    until(lambda: classified(there, "pets").status_code == 404)
+    waited_until(lambda: classified(there, "pets").status_code == 404)
     for process in (here, there):
         assert process.stop()[0] == 0
 
@@ -212,13 +212,13 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     put = httpx.put(f"{first.url}/label-sets/large", json=body, timeout=60)
     assert put.status_code == 202
     assert "retry-after" in put.headers
-    until(lambda: _state(first, "large")["prompts_done"] > 600, 120)
+    waited_until(lambda: _state(first, "large")["prompts_done"] > 600, 120)
     first.popen.kill()
     first.popen.wait(60)
     again = slow(tmp_path)
     kept = _state(again, "large")["prompts_done"]  # as the store has it, and what was encoded until now
     before = rows_of(again)
-    until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
+    waited_until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
     encoded = rows_of(again) - before
     done = _state(again, "large")["prompts_done"]
     assert kept > 300
@@ -230,10 +230,10 @@ def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path:
     here, there = slow_pair(tmp_path)
     body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
     version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
-    until(lambda: _state(here, "large")["prompts_done"] > 600, 120)
+    waited_until(lambda: _state(here, "large")["prompts_done"] > 600, 120)
     here.popen.kill()
     here.popen.wait(60)
-    until(lambda: is_ready(there, "large"), 300)
+    waited_until(lambda: is_ready(there, "large"), 300)
     assert version_at(there, "large") == version
     assert there.stop()[0] == 0
 
@@ -250,7 +250,7 @@ def both_build_and_serve(here: Process, there: Process) -> None:
     body = {"labels": [f"thing {k}" for k in range(150)], "templates": ["imagenet-80"]}
     version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
     for process in (here, there):
-        until(lambda process=process: is_ready(process, "large"), 600)  # type: ignore[misc]
+        waited_until(lambda process=process: is_ready(process, "large"), 600)  # type: ignore[misc]
         assert version_at(process, "large") == version
     answers = [classified(process, "large").json()["results"] for process in (here, there)]
     assert answers[0] == answers[1]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from clipserve.wiring.serve import GPU_LOST
-from tests.process import LIGHT, PATIENT, Fresh, get, until
+from tests.process import LIGHT, PATIENT, Fresh, get, waited_until
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_a_gpu_that_is_lost_is_told_and_one_that_is_found_again_in_time_ends_not
         assert alive.status_code == 200
         return ready.status_code == 503 and bool(alive.json().get("gpu_lost_seconds"))
 
-    until(is_told)  # the operations port learns it a beat later
+    waited_until(is_told)  # the operations port learns it a beat later
     lost.unlink()
     process.wait_ready()
     assert process.embed().status_code == 200

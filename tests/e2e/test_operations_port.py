@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from clipserve.operations.pulse import MAX_BLOCKED_SECONDS
-from tests.process import LIGHT, PATIENT, ROOT, SLOW_BODIES, Process, get, until
+from tests.process import LIGHT, PATIENT, ROOT, SLOW_BODIES, Process, get, waited_until
 
 pytestmark = pytest.mark.slow
 
@@ -56,11 +56,11 @@ def test_while_the_service_drains_it_is_alive_and_not_ready() -> None:
     url = httpx.URL(process.url)
     body = b'{"texts": ["a cat"]}'
     header = f"POST /embed HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n"
-    until(lambda: get(process.operations_url + "/readyz").status_code == 200)
+    waited_until(lambda: get(process.operations_url + "/readyz").status_code == 200)
     with socket.create_connection((url.host, url.port), 200) as connection:
         connection.sendall(header.encode() + b"content-type: application/json\r\n\r\n" + body[:5])
         process.popen.send_signal(signal.SIGTERM)
-        until(lambda: get(process.operations_url + "/readyz").status_code != 200)
+        waited_until(lambda: get(process.operations_url + "/readyz").status_code != 200)
         assert get(process.operations_url + "/livez").status_code == 200
         connection.sendall(body[5:])
         assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")

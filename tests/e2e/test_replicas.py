@@ -19,7 +19,7 @@ from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.observe import parse
 from loadtests.process import FakeTriton, fake_triton, free_port
 from tests.edge import CONFIGURATION, Replica, edge, on_loopback
-from tests.process import PATIENT, ROOT, Process, get, until
+from tests.process import PATIENT, ROOT, Process, get, waited_until
 from tests.support import png, write_toy_artifact
 
 pytestmark = [
@@ -97,8 +97,8 @@ def test_haproxy_has_no_warning_about_the_configuration(tmp_path: Path) -> None:
 
 
 def test_both_gateways_answer_rest_and_grpc_on_one_port(gateways: list[Process], address: str) -> None:
-    until(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
-    until(lambda: not failed_by_grpc(address))
+    waited_until(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
+    waited_until(lambda: not failed_by_grpc(address))
     assert ask_by_grpc(address) == 1
 
 
@@ -113,7 +113,7 @@ def failed_by_grpc(address: str) -> bool:
 def test_while_one_gateway_is_replaced_the_other_answers_every_request(
     gateways: list[Process], address: str
 ) -> None:
-    until(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
+    waited_until(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
     ending, staying = gateways
     before, outcomes = asked(staying), Counter[int]()
     ending.popen.send_signal(signal.SIGTERM)
@@ -126,7 +126,7 @@ def test_while_one_gateway_is_replaced_the_other_answers_every_request(
 
 
 def test_when_one_gateway_is_killed_the_other_goes_on(gateways: list[Process], address: str) -> None:
-    until(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
+    waited_until(lambda: ask(address) == 200 and min(map(asked, gateways)) > 0)
     gateways[0].popen.kill()
     gateways[0].popen.wait()
     assert {ask(address) for _ in range(10)} == {200}, "no request is lost: none is sent where nobody listens"
@@ -136,7 +136,7 @@ def test_when_no_gateway_is_left_the_edge_says_so(gateways: list[Process], addre
     for each in gateways:
         each.popen.kill()
         each.popen.wait()
-    until(lambda: ask(address) == 503)
+    waited_until(lambda: ask(address) == 503)
     answer = httpx.post(f"http://{address}/embed", content=png())
     assert answer.json()["code"] == "backend_unavailable"
     assert answer.headers["retry-after"] == "1"

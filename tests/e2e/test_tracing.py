@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from tests.process import PATIENT, Process, until
+from tests.process import PATIENT, Process, waited_until
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE
 
@@ -26,7 +26,7 @@ def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics
             assert answer.status_code == 200
         accept = {"accept": "application/openmetrics-text; version=1.0.0"}
         metrics = httpx.get(process.operations_url + "/metrics", headers=accept).text
-        until(lambda: any(span.parent_id == CALLER for span in collector.spans))
+        waited_until(lambda: any(span.parent_id == CALLER for span in collector.spans))
         status, log = process.stop()
     assert status == 0
     assert {span.trace_id for span in collector.spans} == {TRACE}

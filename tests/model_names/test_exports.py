@@ -45,7 +45,7 @@ def providing(name: str = "ViT-B-32") -> subprocess.Popen[str]:
 def exporting(cache: Path, name: str = "ViT-B-32") -> subprocess.Popen[str]:
     """One whose exporter has written its first file, and waits."""
     process, first = providing(name), cache / f".{name}.partial/image.onnx"
-    waited_until(first.exists, process.communicate)
+    waited_until(first.exists, said=process.communicate)
     return process
 
 

@@ -18,7 +18,7 @@ from tests.e2e.test_label_sets import (
     version_at,
 )
 from tests.label_sets import built
-from tests.process import Process, get, put, until
+from tests.process import Process, get, put, waited_until
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.skipif(
@@ -52,9 +52,9 @@ def test_what_is_put_at_one_service_is_served_at_the_other(both: tuple[Process, 
     here, there = both
     for number, (one, other) in enumerate(((here, there), (there, here))):
         version = built(one.url, "pets", definition(number))["version"]
-        until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
+        waited_until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
     put_at_once(here, there)
-    until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
+    waited_until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
 
 
 def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(
@@ -68,7 +68,7 @@ def test_without_redis_sets_are_served_and_not_changed(
 ) -> None:
     here, there = both
     version = built(here.url, "pets", definition(1))["version"]
-    until(lambda: version_at(there, "pets") == version)
+    waited_until(lambda: version_at(there, "pets") == version)
     redis.popen.send_signal(signal.SIGSTOP)
     began = time.monotonic()
     while time.monotonic() - began < AWAY_SECONDS:
@@ -78,6 +78,6 @@ def test_without_redis_sets_are_served_and_not_changed(
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
         assert get(here.url + "/readyz").status_code == 200
     redis.popen.send_signal(signal.SIGCONT)
-    until(lambda: put(f"{there.url}/label-sets/pets", json=definition(3), timeout=30).is_success)
+    waited_until(lambda: put(f"{there.url}/label-sets/pets", json=definition(3), timeout=30).is_success)
     version = built(there.url, "pets")["version"]
-    until(lambda: version_at(here, "pets") == version)
+    waited_until(lambda: version_at(here, "pets") == version)
