@@ -14,10 +14,11 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 
 from clipserve.application.label_sets.builds import Builds, Charge
 from clipserve.application.label_sets.definition import Contents, Definition, version_of
-from clipserve.application.label_sets.entry import STATES, LabelSet
+from clipserve.application.label_sets.entry import STATES, LabelSet, State
 from clipserve.application.label_sets.folder import FileSet, Folder
 from clipserve.application.label_sets.shelf import Pointer, Shelf
 from clipserve.application.label_sets.store import Store
@@ -30,6 +31,8 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import caller
 
 _POLL_SECONDS = 0.25
+_PAUSE_TIMES = 9  # as long as a look took: following many sets that change has a tenth of the time,
+_LONGEST_PAUSE_SECONDS = 2.0  # unless another gateway's change would be late
 _SWEEP_SECONDS = 3_600.0
 
 
@@ -57,7 +60,6 @@ class Catalog:
         self._models = models
         self._store, self._shelf = store, Shelf(store)
         self._folder = folder
-        self._metrics = metrics
         self._builds = Builds(self._shelf, metrics, self._note, charge)
         self._putters: dict[str, tuple[float, str]] = {}  # when a set was put here, and by which caller
         self._revision: str | None = None
@@ -67,6 +69,8 @@ class Catalog:
         self._changed = asyncio.Event()
         self._without_model: dict[str, str] = {}  # name -> digest of a set whose model is not served here
         self._following: asyncio.Task[None] | None = None
+        for state in STATES:  # counted when asked for: a put must not look at all sets
+            metrics.label_sets.labels(state).set_function(partial(self._count, state))
 
     async def start(self) -> None:
         """Load all label sets, and follow changes from now on."""
@@ -121,9 +125,10 @@ class Catalog:
         return deleted
 
     async def _follow(self) -> None:
-        swept = -_SWEEP_SECONDS
+        swept, took = -_SWEEP_SECONDS, 0.0
         while True:
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(min(max(_POLL_SECONDS, _PAUSE_TIMES * took), _LONGEST_PAUSE_SECONDS))
+            began = time.monotonic()
             with suppress(StoreUnavailable):  # the store has said so in the log
                 files = await self._folder.read(self._models) if self._folder else self._files
                 if files is not self._files or await self._store.revision() != self._revision:
@@ -131,6 +136,7 @@ class Catalog:
                 if self._to_sweep or time.monotonic() > swept + _SWEEP_SECONDS:
                     swept, self._to_sweep = time.monotonic(), False
                     await self._sweep()
+                took = time.monotonic() - began
 
     async def _sweep(self) -> None:
         """Delete embeddings that nobody needs; see `Shelf`."""
@@ -228,6 +234,7 @@ class Catalog:
     def _note(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-        states = [entry.state for entry in self.entries.values()]
-        for state in STATES:
-            self._metrics.label_sets.labels(state).set(states.count(state))
+
+    def _count(self, state: State) -> int:
+        """How many sets are in this state; any thread may ask."""
+        return sum(entry.state == state for entry in list(self.entries.values()))
