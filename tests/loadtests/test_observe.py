@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 
 import pytest
 
@@ -18,16 +17,19 @@ from loadtests.process import Server
 
 def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtests.observe._PERIOD", 0.02)
-    reads = Counter[int]()
+    samples = 0
 
-    def read(pid: int) -> dict[str, int]:
-        reads[pid] += 1
-        return memory(pid)
+    def counted(pid: int) -> float:
+        """Once a sample."""
+        nonlocal samples
+        seconds = cpu_seconds_of_all(pid)
+        samples += 1
+        return seconds
 
-    monkeypatch.setattr("loadtests.observe.memory", read)
+    monkeypatch.setattr("loadtests.observe.cpu_seconds_of_all", counted)
 
     def waited_for(count: int) -> None:
-        while reads.total() < count:
+        while samples < count:
             time.sleep(0.01)
 
     with Observer(Server("http://nowhere", pid=os.getpid())) as observer:
@@ -35,7 +37,7 @@ def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
         until = time.process_time() + 0.15
         while time.process_time() < until:
             pass
-        waited_for(reads.total() + 2)  # the last but one has begun since
+        waited_for(samples + 2)  # the second has begun since
     seen = observer.observation
     assert seen.cpu_seconds is not None
     assert seen.cpu_seconds > 0.02
