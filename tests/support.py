@@ -222,9 +222,8 @@ async def serving(
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
     defaults |= PATIENT
-    constants = {"grace_seconds": 60, "put_wait_seconds": 30} | constants_among(
-        settings
-    )  # of a body, of a build
+    patient = {"grace_seconds": 60, "put_wait_seconds": 30}  # of a body, of a build
+    constants = patient | constants_among(settings)
     own = {name: value for name, value in settings.items() if name not in constants}
     chosen = Settings(models=folders, port=0, **{**defaults, **own})
     options = with_constants(GatewayOptions.of(chosen), constants)

@@ -77,9 +77,8 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             await model.start(artifact)
             models = Models({"toy": model})
             folder: Folder | None = folder_of(files) if files else None
-            own_limits = with_constants(
-                LabelSetLimits(put_wait_seconds=60), limits
-            )  # a busy machine has its time
+            patient = LabelSetLimits(put_wait_seconds=60)  # a busy machine has its time
+            own_limits = with_constants(patient, limits)
             inference = inference_of(
                 models, store=store or MemoryStore(), folder=folder, own_limits=own_limits
             )

@@ -82,7 +82,7 @@ def run(line: str, program: Path, address: str, folder: Path) -> str:
     """What a line of a page prints, with the demo model."""
     for old, new in _SMALL.items():
         line = line.replace(old, new)
-    line = re.sub(r"127\.0\.0\.1:800\d", address, line).replace("perf_analyzer -m", f"{program} -m")
+    line = re.sub(r"127\.0\.0\.1:80\d\d", address, line).replace("perf_analyzer -m", f"{program} -m")
     done = subprocess.run(["bash", "-ec", line], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
