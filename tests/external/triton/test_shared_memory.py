@@ -160,7 +160,8 @@ async def test_of_a_gateway_that_is_killed_nothing_is_left_once_another_has_come
     assert left
     first.popen.kill()
     first.popen.wait(10)
-    assert [path.stat().st_size for path in files_of(min(left))] == [0]
+    # Its owner's file, unless another gateway of this machine has removed that meanwhile.
+    assert {path.name for path in files_of(min(left))} <= {min(left).partition(".")[0]}
     second = Process(backend="triton", triton_url=sharing.url)
     second.wait_ready()
     assert embed(second) == vector

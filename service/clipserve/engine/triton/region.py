@@ -1,8 +1,8 @@
 """Memory of this machine that another process can map: files in `/dev/shm`, with names that cannot be guessed.
 
 When Triton has mapped a file, its name is removed, so that nothing is left of it however the two processes end.
-Each gateway holds a lock on an empty file in the same folder, its `Owner`. One that is found unlocked tells that a
-gateway was killed, and how the names of its regions begin.
+The names of a gateway's regions begin with that of an empty file in the same folder, its `Owner`, which it holds a
+lock on. Where that file is unlocked or gone, so is the gateway, and what Triton still has mapped of it may go.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,20 +79,30 @@ class Owner:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         unlocked.rename(FOLDER / self.name)
 
-    def close(self, *, keep_file: bool) -> None:
-        """Unlock the file. `keep_file`: for another gateway to find, where regions could not be unregistered."""
-        if not keep_file:
-            (FOLDER / self.name).unlink(missing_ok=True)
+    def close(self) -> None:
+        (FOLDER / self.name).unlink(missing_ok=True)
         os.close(self._file)
 
 
-def abandoned() -> Iterator[str]:
-    """The names of owners that were killed; what is left of them in the folder is removed."""
+def remove_files_of_killed() -> None:
+    """Those of owners that were killed, and of regions on their way to Triton."""
     for path in FOLDER.glob("clipserve-*"):
-        if "." in path.name:  # a region's, on its way to Triton
+        if "." in path.name:  # a region's
             continue
         with suppress(OSError), path.open("r+b") as file:  # locked, removed meanwhile, or another user's
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for left in FOLDER.glob(f"{path.name}*"):
                 left.unlink(missing_ok=True)
-            yield path.name
+
+
+def without_owner(names: Iterable[str]) -> list[str]:
+    """Those of regions whose owner has no file; `remove_files_of_killed` has gone before.
+
+    Another gateway may have removed that file, one of another Triton on this machine: so the file of a gateway that
+    was killed need not be there to tell of its regions.
+    """
+    return [
+        name
+        for name in names
+        if name.startswith("clipserve-") and not (FOLDER / name.partition(".")[0]).exists()
+    ]

@@ -27,7 +27,7 @@ import grpc
 from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.message import Rows
-from clipserve.engine.triton.region import Owner, Region, abandoned, shortage
+from clipserve.engine.triton.region import Owner, Region, remove_files_of_killed, shortage, without_owner
 from clipserve.telemetry.log import logger
 
 _AT_ONCE = 1 << 20  # bytes that are copied on the event loop; more would hold it up for 0.1 ms and longer
@@ -115,12 +115,12 @@ class SharedMemory:
         self._off_until = float("inf")
         if self._writer:
             self._writer.shutdown()
-        left = [*self._registering]
-        names = [region.name for region in self._regions] + [*self._unanswered] + left
+        names = [region.name for region in self._regions] + [*self._unanswered, *self._registering]
         self._regions, self._free, self._unanswered = set(), [], {}
         if self._owner:
-            # What is being registered may come after it was unregistered.
-            self._owner.close(keep_file=not await self._unregister(names) or bool(left))
+            # What is being registered may come after that. Then the next gateway unregisters it.
+            await self._unregister(names)
+            self._owner.close()
 
     async def _add(self, size: int, calls: int) -> None:
         """Make a region and have it mapped; or else do not try again for a while."""
@@ -191,9 +191,9 @@ class SharedMemory:
 
     async def _clean_up(self) -> None:
         """Unregister what gateways left that were killed."""
-        if owners := set(abandoned()):
-            known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
-            await self._unregister([name for name in known.regions if name.partition(".")[0] in owners])
+        remove_files_of_killed()
+        known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
+        await self._unregister(without_owner(known.regions))
 
     async def _unregister(self, names: Sequence[str]) -> bool:
         """Whether it was possible. A region that is still read, for a call that was cancelled, cannot go yet."""
