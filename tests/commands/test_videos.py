@@ -19,21 +19,24 @@ from tests.process import ROOT
 SIZE, RATE = (160, 120), 10
 
 
+def still(picture: Image.Image) -> av.VideoFrame:
+    frame: av.VideoFrame = av.VideoFrame.from_image(picture.resize(SIZE))  # type: ignore[no-untyped-call]
+    return frame.reformat(format="yuv420p")
+
+
 def film(path: Path, seconds: int, scenes: dict[int, Image.Image]) -> Path:
     """A grey film; at each of these seconds another picture begins, which stays for a second."""
+    grey = still(Image.new("RGB", SIZE, "grey"))
+    stills = {second: still(picture) for second, picture in scenes.items()}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         stream.gop_size = 25
-        grey = Image.new("RGB", SIZE, "grey")
-        for second in range(seconds):
-            picture = scenes.get(second, grey).resize(SIZE)
-            for _ in range(RATE):
-                frame: av.VideoFrame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
-                for packet in stream.encode(frame):
-                    container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+        for number in range(seconds * RATE):
+            frame = stills.get(number // RATE, grey)
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     return path
 
 
