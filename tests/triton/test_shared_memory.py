@@ -7,7 +7,6 @@ import errno
 import fcntl
 import mmap
 import os
-import secrets
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -229,12 +228,19 @@ async def test_where_there_is_no_such_folder_pixels_are_sent(
         assert sharing.sizes == [SIZE * SIZE * 3]
 
 
+def killed(folder: Path) -> str:
+    """The name of an owner whose file is there, and unlocked."""
+    owner = regions.Owner()
+    owner.close()
+    (folder / owner.name).touch()
+    return owner.name
+
+
 async def test_what_a_killed_gateway_left_is_unregistered(sharing: Sharing, folder: Path) -> None:
-    dead, alive = (f"clipserve-{secrets.token_hex(16)}" for _ in range(2))
-    (folder / dead).touch()
+    dead, alive = killed(folder), killed(folder)
     (folder / f"{dead}.2").write_bytes(b"a region that was on its way")
     sharing.regions |= {f"{name}.1": mmap.mmap(-1, 4096) for name in (dead, alive)}
-    with (folder / alive).open("xb") as locked:
+    with (folder / alive).open("r+b") as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
         async with backend_on(sharing) as backend:
             await firsts(backend, 1)
@@ -380,8 +386,7 @@ async def test_the_doctor_warns_where_there_is_too_little_for_all_calls(
 
 async def test_what_is_left_of_a_killed_gateway_goes_from_each_triton(sharing: Sharing, folder: Path) -> None:
     """Whichever is asked first: its gateway removes the file that the dead one had, with all Tritons."""
-    dead = f"clipserve-{secrets.token_hex(16)}"
-    (folder / dead).touch()
+    dead = killed(folder)
     another = Sharing()
     for server in (another, sharing):
         server.regions[f"{dead}.1"] = mmap.mmap(-1, 4096)
@@ -389,6 +394,22 @@ async def test_what_is_left_of_a_killed_gateway_goes_from_each_triton(sharing: S
         async with memory_on(server) as memory:
             assert await memory.lend(rows(1), 1, 4) is not None
             assert f"{dead}.1" not in server.regions
+
+
+async def test_a_gateway_of_another_machine_unregisters_nothing_here(
+    sharing: Sharing, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ask one Triton; of the two it shares a folder with one alone."""
+    async with memory_on(sharing) as memory:
+        region = await memory.lend(rows(1), 1, 4)
+        assert region is not None
+        (folder / "elsewhere").mkdir()
+        with monkeypatch.context() as there:
+            there.setattr(regions, "FOLDER", folder / "elsewhere")
+            async with memory_on(sharing) as other:
+                await other.lend(rows(1), 1, 4)
+                assert region.name in sharing.regions
+        (folder / "elsewhere").rmdir()
 
 
 async def test_regions_that_could_not_be_unregistered_go_with_the_next_gateway(sharing: Sharing) -> None:

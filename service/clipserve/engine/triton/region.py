@@ -3,12 +3,15 @@
 When Triton has mapped a file, its name is removed, so that nothing is left of it however the two processes end.
 The names of a gateway's regions begin with that of an empty file in the same folder, its `Owner`, which it holds a
 lock on. Where that file is unlocked or gone, so is the gateway, and what Triton still has mapped of it may go.
+Triton may also know regions of gateways that see another folder, of another machine or container. So a name begins
+with what tells the folders apart.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import mmap
 import os
 import secrets
@@ -73,7 +76,7 @@ class Owner:
 
     def __init__(self) -> None:
         """Raises OSError."""
-        self.name = f"clipserve-{secrets.token_hex(16)}"
+        self.name = f"{_names_here()}{secrets.token_hex(16)}"
         unlocked = FOLDER / f".{self.name}"  # which nobody looks at
         self._file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -96,13 +99,27 @@ def remove_files_of_killed() -> None:
 
 
 def without_owner(names: Iterable[str]) -> list[str]:
-    """Those of regions whose owner has no file; `remove_files_of_killed` has gone before.
+    """Those of this folder's regions whose owner has no file; `remove_files_of_killed` has gone before.
 
     Another gateway may have removed that file, one of another Triton on this machine: so the file of a gateway that
     was killed need not be there to tell of its regions.
+
+    Raises:
+        OSError: see `_names_here`.
     """
+    here = _names_here()
     return [
-        name
-        for name in names
-        if name.startswith("clipserve-") and not (FOLDER / name.partition(".")[0]).exists()
+        name for name in names if name.startswith(here) and not (FOLDER / name.partition(".")[0]).exists()
     ]
+
+
+def _names_here() -> str:
+    """How the names of this folder's regions begin: another start of a kernel, or another folder, has others.
+
+    Raises:
+        OSError: there is no such folder, or the system does not tell its starts apart.
+    """
+    folder = FOLDER.stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    facts = b"%b %d %d" % (boot, folder.st_dev, folder.st_ino)
+    return f"clipserve-{hashlib.sha256(facts).hexdigest()[:16]}-"
