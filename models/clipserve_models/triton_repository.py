@@ -51,6 +51,9 @@ def write_repository(
     for tower in made:
         graphs = _graphs(folder, tower, options.backend)
         model = _emptied(out / tower.name)
+        text = text_format.MessageToString(config(manifest, tower, options))
+        # First: what is left here if this process ends is a model of ours, which the next one replaces.
+        (model / "config.pbtxt").write_text(_WRITTEN + text, "utf-8")
         version = model / "1"
         version.mkdir()
         for source, name in graphs.items():
@@ -59,8 +62,6 @@ def write_repository(
         if options.backend == "python":
             shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)
-        text = text_format.MessageToString(config(manifest, tower, options))
-        (model / "config.pbtxt").write_text(_WRITTEN + text, "utf-8")
     return [tower.name for tower in made]
 
 
@@ -76,7 +77,7 @@ def remove_others(out: Path, names: Collection[str]) -> list[str]:
         if model.name not in names and not model.is_symlink() and _is_ours(model / "config.pbtxt")
     ]
     for model in others:
-        shutil.rmtree(model)
+        shutil.rmtree(_emptied(model))
     return [model.name for model in others]
 
 
@@ -94,18 +95,20 @@ def _graphs(folder: Path, tower: Tower, backend: BackendName) -> dict[Path, str]
 
 
 def _emptied(model: Path) -> Path:
-    """The folder of a model, empty.
+    """The folder of a model, empty but for a former configuration: as long as that is there, it is a model.
 
     Raises:
         ModelsError: its path is something else, which must not be removed.
     """
-    if model.exists():
-        if not (model / "config.pbtxt").is_file():
-            raise ModelsError(
-                f"{model} exists and is not a model of Triton's. Choose another folder with --out."
-            )
-        shutil.rmtree(model)
-    model.mkdir(parents=True)
+    configured = (model / "config.pbtxt").is_file() and not model.is_symlink()
+    if model.exists() and not configured and not (model.is_dir() and not any(model.iterdir())):
+        raise ModelsError(f"{model} exists and is not a model of Triton's. Choose another folder with --out.")
+    model.mkdir(parents=True, exist_ok=True)
+    for path in model.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != "config.pbtxt":
+            path.unlink()
     return model
 
 

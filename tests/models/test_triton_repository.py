@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +200,38 @@ def test_it_replaces_its_own_models_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "demo_image" / "config.pbtxt").unlink()
     with pytest.raises(ModelsError, match="is not a model"):
         write_repository(DEMO, tmp_path, DEFAULTS["python"])
+
+
+def ending_at(last: int, do: Any, steps: Iterator[int]) -> Any:
+    """`do`, but for the last of these steps, at which the process ends."""
+
+    def step(*args: Any, **options: Any) -> Any:
+        if next(steps) == last:
+            raise KeyboardInterrupt
+        return do(*args, **options)
+
+    return step
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_what_is_left_by_a_process_that_ended_at_any_step_is_replaced(
+    former: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each finds what the one before has left, and comes one step further."""
+    if former:
+        write_repository(DEMO, tmp_path, DEFAULTS["python"])
+    for last in itertools.count(1):
+        steps = itertools.count(1)
+        with monkeypatch.context() as patched:
+            for name in ("mkdir", "link", "unlink", "rmdir"):
+                patched.setattr(os, name, ending_at(last, getattr(os, name), steps))
+            try:
+                write_repository(DEMO, tmp_path, DEFAULTS["onnxruntime"])
+                break
+            except KeyboardInterrupt:
+                pass
+    assert last > 5
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == sorted(["config.pbtxt", "model.onnx"] * 2)
 
 
 def test_weights_beside_a_large_graph_come_along_under_their_name(tmp_path: Path) -> None:
