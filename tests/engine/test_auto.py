@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import subprocess
 import sys
 import time
@@ -160,6 +161,7 @@ def test_what_a_trial_has_chosen_is_kept_also_where_what_was_chosen_before_fails
         kept.write_bytes(content)
     fastest = Fastest([slow, broken], lambda: INPUTS, kept).load()
     assert (fastest.name, kept.read_text()) == ("slow", "slow")
+    assert kept.stat().st_mode & 0o777 == 0o644, "whoever else uses the cache may read it"
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
 
@@ -168,6 +170,18 @@ def test_where_the_choice_cannot_be_kept_a_line_says_so(tmp_path: Path, written:
     slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
     Fastest([slow, fast], lambda: INPUTS, tmp_path / "file" / "kept").load()
     assert "engine_not_kept" in written.getvalue()
+
+
+def test_a_full_disk_keeps_nothing_of_the_choice(tmp_path: Path, written: io.StringIO) -> None:
+    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
+    try:
+        Fastest([slow, fast], lambda: INPUTS, tmp_path / "kept").load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert "engine_not_kept" in written.getvalue()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_engines_are_tried_again_when_something_has_changed_that_may_decide(

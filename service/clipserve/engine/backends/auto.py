@@ -23,7 +23,7 @@ from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import Engine, EngineOptions, Feeds, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
-from clipserve.files import read_bounded
+from clipserve.files import read_bounded, replacing
 from clipserve.telemetry.log import logger
 
 # The lowest cosine to the first engine's vectors, on the reference inputs. bf16 of trained weights is above it, and
@@ -135,11 +135,11 @@ class Fastest:
         """Write the name of the chosen engine. If that fails, the next start measures again."""
         if self._kept is None:
             return
-        written = self._kept.with_suffix(f".{os.getpid()}")  # a concurrent reader sees all of the name
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
-            written.write_text(name, "utf-8")
-            written.replace(self._kept)
+            with replacing(self._kept) as file:
+                os.fchmod(file.fileno(), 0o644)  # the cache's other users need not measure
+                file.write(name.encode())
         except OSError as error:
             logger.info("engine_not_kept", file=str(self._kept), reason=error.strerror)
 
