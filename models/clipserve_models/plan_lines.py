@@ -42,7 +42,8 @@ if [ -f image.plan ] && [ -f text.plan ] && [ "$(cat {key} 2>/dev/null)" = "$key
   echo "the plans are there, built for $gpu with TensorRT $tensorrt"
   exit 0
 fi
-rm -f {key} plans.json
+# The plans too: a model repository may have them by a hard link, and they must not change there.
+rm -f {key} plans.json image.plan text.plan
 build() {{
   echo "building for $gpu, minutes: $*"
   "$@" >{log} 2>&1 || {{

@@ -73,6 +73,19 @@ def test_plans_are_built_again_only_for_another_gpu_another_tensorrt_or_other_li
     assert built(artifact) == 8
 
 
+def test_plans_that_are_built_again_change_no_repository_that_has_the_former_ones(
+    artifact: Path, tmp_path: Path
+) -> None:
+    script = write_lines(artifact, OPTIONS)
+    run(script)
+    record(artifact, OPTIONS)
+    write_repository(artifact, tmp_path / "out", OPTIONS)
+    served = tmp_path / "out" / "demo_text" / "1" / "model.plan"
+    run(script, tag=101400)
+    assert (artifact / "text.plan").read_text().startswith("101400")
+    assert served.read_text().startswith("101301")
+
+
 @pytest.mark.parametrize("tag", [101100, 8601])
 def test_a_tensorrt_that_is_too_old_is_told_so_before_it_builds(artifact: Path, tag: int) -> None:
     done = run(write_lines(artifact, OPTIONS), tag=tag)
