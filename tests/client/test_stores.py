@@ -45,6 +45,26 @@ def test_a_store_of_another_model_is_refused_in_words_that_say_what_to_do(clip: 
         assert words in refused.value.detail
 
 
+class Begun:
+    """The path of a new store, of which another process writes the fingerprint when it is looked for."""
+
+    def __init__(self, store: Path) -> None:
+        self._store, self._asked = store, 0
+
+    def __fspath__(self) -> str:
+        self._asked += 1
+        if self._asked == 2:
+            Path(f"{self._store}.fingerprint").write_text(OTHER)
+        return str(self._store)
+
+
+def test_of_two_models_that_begin_a_store_at_once_one_is_refused(clip: Any, tmp_path: Path) -> None:
+    begun: Any = Begun(tmp_path / "index")
+    with pytest.raises(FingerprintChanged, match=f"has vectors of {OTHER}"):
+        open_beside(begun, clip)
+    assert (tmp_path / "index.fingerprint").read_text() == OTHER
+
+
 @pytest.mark.parametrize("content", [None, " \n"], ids=["no file", "an empty file"])
 def test_nobody_guesses_of_which_model_a_store_is(clip: Any, tmp_path: Path, content: str | None) -> None:
     (tmp_path / "store.json").touch()

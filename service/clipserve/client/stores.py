@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ def open_beside(store: str | Path, clip: Blocking) -> ServedBy:
     """
     served, file = clip.pin(), Path(f"{Path(store)}.fingerprint")
     if not file.exists() and not Path(store).exists():
-        file.write_text(f"{served.fingerprint}\n", "utf-8")
+        with suppress(FileExistsError), file.open("x", encoding="utf-8") as made:  # else another was first
+            made.write(f"{served.fingerprint}\n")
     kept = file.read_text("utf-8").strip() if file.exists() else None
     return _checked(served, kept, str(store), f"the file {file}")
 
