@@ -27,13 +27,15 @@ from clipserve.telemetry import log
 log.configure("INFO", sys.stderr)
 print(provide(Path(sys.argv[1]), CacheEnvironment()))
 """
+# Root may write to all files; take that away.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 SECONDS = 300  # to notice a hang
 
 
-def providing(name: str = "ViT-B-32") -> subprocess.Popen[str]:
-    """A process of its own that wants this model."""
+def providing(name: str = "ViT-B-32", before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A process of its own that wants this model. `before`: what runs it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROVIDE, name],
+        [*before, sys.executable, "-c", _PROVIDE, name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -101,6 +103,14 @@ def test_an_exporter_that_outlives_its_start_is_waited_for(cache: Path, waiting_
     os.kill(waiting_exporter.pid, signal.SIGKILL)
     waiting_exporter.go_on()
     assert result(next_one)[0] == f"{cache}/ViT-B-32"
+
+
+def test_a_lock_that_another_user_left_is_taken(cache: Path, exporter: Exporter) -> None:
+    cache.mkdir()
+    (cache / ".ViT-B-32.lock").touch(0o444)  # who may not write to it, whoever's it is
+    folder, log = result(providing(before=UNPRIVILEGED))
+    assert folder == f"{cache}/ViT-B-32", log
+    assert left_in(cache) == {"ViT-B-32"}
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

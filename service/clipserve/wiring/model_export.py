@@ -96,7 +96,7 @@ def _alone(folder: Path) -> Iterator[int]:
 def _locked(path: Path) -> int:
     """The descriptor of a locked file, which is still that of this path: its former holder may have removed it."""
     while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = _opened(path)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,6 +108,15 @@ def _locked(path: Path) -> int:
         except FileNotFoundError:
             pass
         os.close(lock)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not only to read, or NFS would not lock it
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY)  # that of another user, who shares the folder
 
 
 @contextmanager
