@@ -24,6 +24,8 @@ from tests.constants import constants_among
 from tests.forking import Forked
 
 ROOT = Path(__file__).parents[1]
+# Before a command: root may read and write all files; this takes that away.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 # Settings of a service whose decoders are not what is tested: its start costs 1.5 s of CPU in place of 2.1.
 LIGHT = {"backend": "onnx", "decode_processes": "false"}
 # A busy machine refuses nothing where that is not what is tested, so that what is counted is exact.

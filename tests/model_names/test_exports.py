@@ -15,7 +15,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.settings.cache import CacheSettings
 from clipserve.wiring.model_names import NoSuchModel, find
 from tests.model_names.exporter import Exporter, left_in
-from tests.process import waited_until
+from tests.process import UNPRIVILEGED, waited_until
 
 NAME = Path("ViT-B-32")
 _PROVIDE = """
@@ -27,8 +27,6 @@ from clipserve.telemetry import log
 log.configure("INFO", sys.stderr)
 print(provide(Path(sys.argv[1]), CacheEnvironment()))
 """
-# Root may write to all files; take that away.
-UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 SECONDS = 300  # to notice a hang
 
 

@@ -17,10 +17,7 @@ from clipserve.errors import StoreUnavailable
 from tests.access.support import logged
 from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.writer import KINDS, generation_of, started
-from tests.process import ROOT
-
-# Root may write everywhere; take that away. Others cannot do it anyway.
-UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+from tests.process import ROOT, UNPRIVILEGED
 
 
 async def ran(script: str, *arguments: str, before: tuple[str, ...] = ()) -> list[str]:
@@ -97,6 +94,28 @@ async def test_a_folder_that_may_not_be_written_is_unavailable_and_nothing_else(
     assert "CLIPSERVE_STATE_DIR must be a folder on a local disk" in detail
     assert names == "", "there is no folder: that is nothing stored, not a failure"
     assert not list(tmp_path.iterdir())
+
+
+READING = """
+import asyncio, sys
+from pathlib import Path
+from clipserve.application.label_sets.file_store import FileStore
+
+print(*asyncio.run(FileStore(Path(sys.argv[1])).heads("sets")))
+"""
+
+
+async def test_what_a_killed_process_left_can_be_read_past_where_nothing_may_be_written(
+    store: FileStore, folder: Path
+) -> None:
+    await store.put("sets", "a", b"1")
+    sets = folder / FOLDER / "sets"
+    (sets / ".left").touch()
+    os.utime(sets / ".left", (0, 0))
+    sets.chmod(0o500)
+    names = await ran(READING, str(folder), before=UNPRIVILEGED)
+    sets.chmod(0o700)
+    assert names == ["a"]
 
 
 async def test_a_put_that_does_not_fit_is_unavailable_and_leaves_what_was_there(

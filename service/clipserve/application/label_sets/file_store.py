@@ -79,7 +79,8 @@ class FileStore:
                         with path.open("rb") as file:
                             yield path.name, file.readline(_HEAD).rstrip(b"\n")
                     elif path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                        path.unlink()  # of a process that was killed
+                        with suppress(OSError):  # of a process that was killed; who reads may not write here
+                            path.unlink()
 
     def _bodies(self, kind: Kind, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         for name in names:
