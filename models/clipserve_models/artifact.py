@@ -59,8 +59,8 @@ def _remove_abandoned(out: Path) -> None:
     for partial in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         try:
             os.close(_lock(partial, fcntl.LOCK_NB))
-        except BlockingIOError:
-            continue  # its process is alive
+        except OSError:
+            continue  # its process is alive, or another user's
         shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -1,11 +1,14 @@
 """An artifact's folder is written whole or not at all."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from clipserve_models.artifact import checksums, replacing
 from clipserve_models.errors import ModelsError
+from tests.process import UNPRIVILEGED
 
 
 def artifact(folder: Path, mark: str) -> None:
@@ -62,6 +65,25 @@ def test_an_export_leaves_alone_what_another_one_to_the_same_place_writes(tmp_pa
         assert (out / "model.json").read_text() == "fast"
     assert (out / "model.json").read_text() == "slow"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+REPLACING = """
+import sys
+from pathlib import Path
+from clipserve_models.artifact import replacing
+
+with replacing(Path(sys.argv[1])) as folder:
+    (folder / "model.json").touch()
+"""
+
+
+def test_an_export_passes_over_what_another_user_left(tmp_path: Path) -> None:
+    (tmp_path / ".model.partial-0").mkdir(0o000)
+    command = [*UNPRIVILEGED, sys.executable, "-c", REPLACING, str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (tmp_path / ".model.partial-0").rmdir()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "model" / "model.json").exists()
 
 
 def test_a_folder_that_is_no_artifact_is_not_replaced(tmp_path: Path) -> None:
