@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command, of the command line or these; an expected error is printed without a traceback."""
     try:
         app(arguments, prog_name="clipserve models")
-    except (ModelsError, ArtifactError) as error:
+    except (ModelsError, ArtifactError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
 

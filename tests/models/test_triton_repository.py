@@ -329,6 +329,15 @@ def test_the_command_writes_a_repository(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = ask("triton", str(DEMO), "--out", str(tmp_path / "file" / "out"))
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"error: [Errno 20] Not a directory: '{tmp_path}/file/out/demo_image'"
+    ]
+
+
 def test_fp32_on_a_gpu_is_written_with_a_warning_of_what_it_costs(tmp_path: Path) -> None:
     result = ask("triton", str(DEMO), "--out", str(tmp_path))
     assert (result.returncode, "fp16 variant" in result.stderr) == (0, True)
