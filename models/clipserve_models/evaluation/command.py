@@ -204,10 +204,11 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 def _forget(out: Path) -> None:
+    from clipserve_models.evaluation.journal import forget
     from clipserve_models.evaluation.measuring import JOURNAL, VECTORS
 
     for answers in (JOURNAL, VECTORS):
-        (out / answers).unlink(missing_ok=True)
+        forget(out / answers)
 
 
 def _interrupted(out: Path | None) -> str:

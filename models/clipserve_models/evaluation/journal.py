@@ -6,6 +6,7 @@ import fcntl
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -31,13 +32,11 @@ class Journal:
         self._width = width
         self._file: BinaryIO = tempfile.TemporaryFile() if path is None else path.open("a+b")  # noqa: SIM115
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._file, path)
             self._start = self._head(path, {**about, "numbers": width})
-        except (BlockingIOError, ModelsError) as error:
+        except ModelsError:
             self._file.close()
-            if isinstance(error, ModelsError):
-                raise
-            raise ModelsError(f"{path} is being written by another evaluation.") from None
+            raise
         self.kept = (self._file.seek(0, 2) - self._start) // (4 * width)
         self._file.truncate(self._start + self.kept * 4 * width)  # a row may have been cut short
 
@@ -73,3 +72,17 @@ class Journal:
                 "over with --restart."
             )
         return len(head)
+
+
+def forget(path: Path) -> None:
+    """Empty the file, if there is one. Raises ModelsError: another process writes it."""
+    with suppress(FileNotFoundError), path.open("r+b") as file:
+        _lock(file, path)
+        file.truncate()
+
+
+def _lock(file: BinaryIO, path: Path | None) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ModelsError(f"{path} is being written by another evaluation.") from None

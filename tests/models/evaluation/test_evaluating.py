@@ -28,7 +28,7 @@ from clipserve.clip.prompts import fill
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.journal import Journal
+from clipserve_models.evaluation.journal import Journal, forget
 from clipserve_models.evaluation.measuring import JOURNAL
 from clipserve_models.variants.samples import text_feeds
 from clipserve_models.verify import Graph
@@ -152,6 +152,8 @@ def test_answers_are_taken_from_the_journal_and_not_asked_again(tmp_path: Path) 
         journal.append(np.array([1, 2], np.float32))
         with pytest.raises(ModelsError, match="is being written by another evaluation"):
             Journal(tmp_path / "a", about, 2)
+        with pytest.raises(ModelsError, match="is being written by another evaluation"):
+            forget(tmp_path / "a")
     with Journal(tmp_path / "a", about, 2) as journal:
         assert journal.kept == 1
         journal.append(np.array([3, 4], np.float32))
