@@ -32,7 +32,7 @@ class RedisServer:
         self.popen.wait()
 
     async def answers(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)

@@ -19,8 +19,6 @@ from clipserve.redis_pool import redis_pool
 
 PREFIX = "{clipserve:label-sets}:"
 
-_SECONDS = 1.0  # to connect, and for small answers
-_VALUE_SECONDS = 5.0  # for values of some tens of megabytes
 _LAST_PUT = PREFIX + "last-put"
 _ADVICE = (
     "Label sets cannot be read or changed, because Redis does not answer as it should: see that the one of "
@@ -31,38 +29,42 @@ _ADVICE = (
 class RedisStore:
     """A `Store` in Redis. A change that timed out may still be made."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: redis:// or rediss://, with the password. The first call connects."""
-        self._redis = Redis.from_pool(
-            redis_pool(url, connect_seconds=_SECONDS, answer_seconds=_VALUE_SECONDS)
-        )
+    def __init__(self, url: str, *, seconds: float = 1.0, value_seconds: float = 5.0) -> None:
+        """`url`: redis:// or rediss://, with the password. The first call connects.
+
+        `seconds`: to connect, and for small answers. `value_seconds`: for values of some tens of megabytes.
+        """
+        self._seconds, self._value_seconds = seconds, value_seconds
+        self._redis = Redis.from_pool(redis_pool(url, connect_seconds=seconds, answer_seconds=value_seconds))
         # Whatever an answer makes of the client: one that is none has no common error.
         self._reading, self._changing = Failures(Exception, _ADVICE), Failures(Exception, _ADVICE)
 
     async def revision(self) -> str:
         # A deletion lowers the number, also on a Redis without memory, which takes no other mark of it.
-        last, count = await self._run(self._reading, _SECONDS, ["GET", _LAST_PUT], ["HLEN", _heads("sets")])
+        last, count = await self._run(
+            self._reading, self._seconds, ["GET", _LAST_PUT], ["HLEN", _heads("sets")]
+        )
         return f"{last} {count}"
 
     async def heads(self, kind: Kind) -> dict[str, bytes]:
-        (rows,) = await self._run(self._reading, _VALUE_SECONDS, ["HGETALL", _heads(kind)])
+        (rows,) = await self._run(self._reading, self._value_seconds, ["HGETALL", _heads(kind)])
         # A name that is damaged is another name, and not the end of all.
         return {name.decode("utf-8", "backslashreplace"): head for name, head in rows.items()}
 
     async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         if not names:
             return {}
-        (bodies,) = await self._run(self._reading, _VALUE_SECONDS, ["HMGET", _bodies(kind), *names])
+        (bodies,) = await self._run(self._reading, self._value_seconds, ["HMGET", _bodies(kind), *names])
         return {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
 
     async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
         row = ["HSET", _heads(kind), name, head], ["HSET", _bodies(kind), name, body]
         mark = [["SET", _LAST_PUT, secrets.token_hex()]] if kind == "sets" else []
-        await self._run(self._changing, _VALUE_SECONDS, *row, *mark)
+        await self._run(self._changing, self._value_seconds, *row, *mark)
 
     async def delete(self, kind: Kind, names: Collection[str]) -> bool:
         rows = ["HDEL", _heads(kind), *names], ["HDEL", _bodies(kind), *names]
-        return any(await self._run(self._changing, _VALUE_SECONDS, *rows))
+        return any(await self._run(self._changing, self._value_seconds, *rows))
 
     async def aclose(self) -> None:
         await self._redis.aclose()
