@@ -104,7 +104,7 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
 
 @contextmanager
 def running(
-    command: Sequence[str], what: str, ready: Callable[[], bool], seconds: float = 60.0, **options: Any
+    command: Sequence[str], what: str, ready: Callable[[], bool], seconds: float = 300.0, **options: Any
 ) -> Iterator[int]:
     """Run a command with these options of Popen; yield its pid once it is ready (see `wait`)."""
     process = subprocess.Popen(command, **options)

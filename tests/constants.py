@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import clipserve.__main__
-from clipserve.settings import Settings
+from clipserve.settings import ModelSettings, Settings
 from clipserve.wiring.options import GatewayOptions
 from clipserve.wiring.use_cases import Limits
 
@@ -41,7 +41,8 @@ def _all_names(part: Any) -> set[str]:
     return _names(part).union(*(_all_names(each) for each in inside if is_dataclass(each)))
 
 
-_KNOWN = _all_names(GatewayOptions.of(Settings()))
+_OF_TRITON = {"silent_seconds", "share_seconds"}  # of TritonOptions, which would load gRPC here
+_KNOWN = _all_names(GatewayOptions.of(Settings())) | _OF_TRITON
 
 
 def run_with(constants: Mapping[str, Any]) -> None:
@@ -53,7 +54,7 @@ def run_with(constants: Mapping[str, Any]) -> None:
     # A start takes some options before it has loaded the rooms of the others.
     GatewayOptions.of = changed(GatewayOptions.of)  # type: ignore[method-assign]
     Limits.of = changed(Limits.of)  # type: ignore[method-assign]
-    Settings.options = changed(Settings.options)  # type: ignore[method-assign]
+    ModelSettings.options = changed(ModelSettings.options)  # type: ignore[method-assign]
     clipserve.__main__.main()
 
 

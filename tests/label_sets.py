@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+from tests.process import get, put
 
 
 def built(url: str, name: str, definition: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -15,12 +15,12 @@ def built(url: str, name: str, definition: Mapping[str, Any] | None = None) -> d
     PUT itself waits for two seconds, and a busy machine takes longer.
     """
     at = f"{url}/label-sets/{name}"
-    answer = httpx.put(at, json=definition, timeout=30) if definition else httpx.get(at, timeout=30)
+    answer = put(at, json=definition) if definition else get(at)
     until = time.monotonic() + 300
     while answer.raise_for_status().json()["state"] == "building":
         assert time.monotonic() < until, answer.text
         time.sleep(0.05)
-        answer = httpx.get(at, timeout=30)
+        answer = get(at)
     said: dict[str, Any] = answer.json()
     assert said["state"] == "ready", said
     return said

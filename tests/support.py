@@ -248,7 +248,7 @@ async def serving(
             await asyncio.gather(*tasks)
 
 
-async def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
+async def eventually(holds: Callable[[], bool], seconds: float = 300) -> None:
     """Wait until it holds: Triton counts a call a moment after it has answered.
 
     It asks in a thread, because the event loop may be serving what it asks about.

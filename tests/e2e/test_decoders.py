@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.abuse.measure import family
 from tests.process import PATIENT, Process, waited_until
 from tests.support import form, png
 
@@ -18,8 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 def decoders_of(process: Process) -> list[int]:
     """Process ids."""
-    tasks = Path(f"/proc/{process.popen.pid}/task").iterdir()
-    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    _, *children = family(process.popen.pid)
     return [pid for pid in children if b"clipserve.clip.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -48,7 +48,7 @@ def test_sigterm_waits_for_no_decoder_and_leaves_none_behind() -> None:
     status, log = process.stop()
     assert status == 0
     assert "Traceback" not in log
-    assert not any(map(alive, decoders))
+    waited_until(lambda: not any(map(alive, decoders)))
 
 
 def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() -> None:

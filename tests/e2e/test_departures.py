@@ -41,7 +41,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def until_it_stays(process: Process, series: str) -> float:
     """Its value once it has been the same for longer than a rate of one row a second has between two rows."""
-    end, value = time.monotonic() + 30, -1.0
+    end, value = time.monotonic() + 300, -1.0
     while (now := metric(process, series)) != value:
         assert time.monotonic() < end, f"{series} still grows"
         value = now
@@ -105,7 +105,7 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
     waited_until(lambda: metric(process, _ROWS) >= rows + 2)
     for plug in plugs:
         leave(plug, reset=reset)
-    waited_until(lambda: metric(process, gone) >= before + 2, 30)  # one is promised
+    waited_until(lambda: metric(process, gone) >= before + 2)  # a second is promised
     rows = metric(process, _ROWS)
     assert until_it_stays(process, _ROWS) - rows < _MANY // 10, "lines of who has left are still encoded"
     assert metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0

@@ -17,7 +17,7 @@ from clipserve.application.label_sets.definition import digest_of
 from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.shelf import Shelf
 from tests.label_sets import built
-from tests.process import LIGHT, PATIENT, Process, get, waited_until
+from tests.process import LIGHT, PATIENT, Process, delete, get, post, put, waited_until
 from tests.support import png
 
 pytestmark = pytest.mark.slow
@@ -82,12 +82,15 @@ def generation_of(state: dict[str, Any]) -> int:
     return generation
 
 
+def put_set(process: Process, name: str, body: dict[str, Any]) -> httpx.Response:
+    return put(f"{process.url}/label-sets/{name}", json=body)
+
+
 def classified(process: Process, name: str) -> httpx.Response:
-    return httpx.post(
+    return post(
         f"{process.url}/classify?label_set={name}",
         content=png(),
         headers={"Content-Type": "image/png"},
-        verify=False,
     )
 
 
@@ -112,9 +115,7 @@ def test_a_kill_in_the_middle_of_puts_leaves_each_set_old_or_new(tmp_path: Path,
                 ).start()
             asked[name] = generation
             try:
-                answer = httpx.put(
-                    f"{process.url}/label-sets/{name}", json=definition(generation), timeout=30
-                )
+                answer = put_set(process, name, definition(generation))
             except httpx.TransportError:
                 assert last
                 break
@@ -181,7 +182,7 @@ def test_two_services_on_one_file_serve_what_is_put_at_either(tmp_path: Path) ->
         waited_until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
     put_at_once(here, there)
     waited_until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
-    assert httpx.delete(f"{here.url}/label-sets/pets").status_code == 204
+    assert delete(f"{here.url}/label-sets/pets").status_code == 204
     waited_until(lambda: classified(there, "pets").status_code == 404)
     for process in (here, there):
         assert process.stop()[0] == 0
@@ -192,7 +193,7 @@ def put_at_once(*processes: Process) -> None:
     statuses: list[int] = []
 
     def put(process: Process, generation: int) -> None:
-        answer = httpx.put(f"{process.url}/label-sets/pets", json=definition(generation), timeout=30)
+        answer = put_set(process, "pets", definition(generation))
         statuses.append(answer.status_code)
         generation_of(answer.json())
 
@@ -209,16 +210,16 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     first = slow(tmp_path)
     labels = [f"thing {k}" for k in range(100)]
     body = {"labels": labels, "templates": ["imagenet-80"]}
-    put = httpx.put(f"{first.url}/label-sets/large", json=body, timeout=60)
+    put = put_set(first, "large", body)
     assert put.status_code == 202
     assert "retry-after" in put.headers
-    waited_until(lambda: _state(first, "large")["prompts_done"] > 600, 120)
+    waited_until(lambda: _state(first, "large")["prompts_done"] > 600)
     first.popen.kill()
     first.popen.wait(60)
     again = slow(tmp_path)
     kept = _state(again, "large")["prompts_done"]  # as the store has it, and what was encoded until now
     before = rows_of(again)
-    waited_until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
+    waited_until(lambda: _state(again, "large")["prompts_done"] > kept)
     encoded = rows_of(again) - before
     done = _state(again, "large")["prompts_done"]
     assert kept > 300
@@ -229,11 +230,11 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
 def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path: Path) -> None:
     here, there = slow_pair(tmp_path)
     body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
-    version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
-    waited_until(lambda: _state(here, "large")["prompts_done"] > 600, 120)
+    version = put_set(here, "large", body).json()["version"]
+    waited_until(lambda: _state(here, "large")["prompts_done"] > 600)
     here.popen.kill()
     here.popen.wait(60)
-    waited_until(lambda: is_ready(there, "large"), 300)
+    waited_until(lambda: is_ready(there, "large"))
     assert version_at(there, "large") == version
     assert there.stop()[0] == 0
 
@@ -248,7 +249,7 @@ def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same
 def both_build_and_serve(here: Process, there: Process) -> None:
     """A set that takes one of them a quarter of a minute. After some seconds the other one builds it too."""
     body = {"labels": [f"thing {k}" for k in range(150)], "templates": ["imagenet-80"]}
-    version = httpx.put(f"{here.url}/label-sets/large", json=body, timeout=60).json()["version"]
+    version = put_set(here, "large", body).json()["version"]
     for process in (here, there):
         waited_until(lambda process=process: is_ready(process, "large"), 600)  # type: ignore[misc]
         assert version_at(process, "large") == version

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.process import LIGHT, ROOT, Process, get
+from tests.process import LIGHT, ROOT, Process, get, post
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ TO = ("sh", "-c", 'to=$1; shift; eval "exec \\"\\$@\\" $to"', "sh")
 
 def asked(process: Process, count: int) -> set[int]:
     """The statuses of so many requests, each of which is logged."""
-    with httpx.Client(base_url=process.url, timeout=30) as client:
+    with httpx.Client(base_url=process.url, timeout=60) as client:
         return {client.get("/v1/models").status_code for _ in range(count)}
 
 
@@ -69,12 +69,12 @@ def test_a_standard_error_that_nobody_reads_is_survived(tmp_path: Path, full: bo
 
 @pytest.mark.parametrize("to", ["2>&-", "2>/dev/full"])
 def test_what_cannot_start_ends_with_its_status_where_it_cannot_be_told(to: str) -> None:
-    assert Process(*TO, to, models="/nowhere").ended(120)[0] == 1
+    assert Process(*TO, to, models="/nowhere").ended()[0] == 1
 
 
 def test_what_cannot_start_ends_with_its_status_where_nobody_reads_what_it_tells(tmp_path: Path) -> None:
     with unread(tmp_path, full=True) as pipe:
-        assert Process(*TO, f"2>{pipe}", models="/nowhere").ended(120)[0] == 1
+        assert Process(*TO, f"2>{pipe}", models="/nowhere").ended()[0] == 1
 
 
 def test_a_standard_error_that_is_full_is_survived_and_the_lines_that_were_dropped_are_counted() -> None:
@@ -107,7 +107,7 @@ def test_all_lines_are_json_whatever_is_sent() -> None:
         b'--a\r\nContent-Disposition: form-data; name="\n{}\n"\r\n\r\n\n{}\n\r\n--a--',
     )
     for form in forms:
-        assert httpx.post(process.url + "/classify", content=form, headers=kind).status_code >= 400
+        assert post(process.url + "/classify", content=form, headers=kind).status_code >= 400
     status, log = process.stop()
     assert status == 0
     lines = [json.loads(line) for line in log.splitlines()]

@@ -18,7 +18,7 @@ from PIL import Image
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.demo import FOLDER as DEMO
 from tests.abuse.measure import cpu_seconds
-from tests.process import LIGHT, PATIENT, Fresh, Process, copy_of_demo, failed_start
+from tests.process import LIGHT, PATIENT, Fresh, Process, copy_of_demo, failed_start, get
 from tests.support import form
 
 pytestmark = pytest.mark.slow
@@ -28,9 +28,9 @@ def test_the_service_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Fresh()
     process.wait_ready()
     assert cpu_seconds(process.popen.pid) < 40, "4 are usual, however busy the machine is"
-    metrics = httpx.get(process.operations_url + "/metrics").text
+    metrics = get(process.operations_url + "/metrics").text
     assert "clipserve_batch_rows_bucket" in metrics
-    assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
+    assert get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
     status, log = process.stop()
     assert status == 0
     (ready,) = (line for line in map(json.loads, log.splitlines()) if line["event"] == "ready")
@@ -50,7 +50,7 @@ def test_ports_that_the_system_chooses_are_logged(host: str) -> None:
     url = httpx.URL(ready["url"])
     assert url.host == host
     for port in (url.port, ready["operations_port"]):
-        assert httpx.get(url.copy_with(port=port, path="/livez")).status_code == 200
+        assert get(url.copy_with(port=port, path="/livez")).status_code == 200
     assert process.stop()[0] == 0
 
 
@@ -170,5 +170,5 @@ def test_the_service_allows_itself_the_files_that_its_connections_need() -> None
     with ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(socket.create_connection((url.host, url.port), 20))
-        assert httpx.get(process.url + "/readyz", timeout=20).status_code == 200
+        assert get(process.url + "/readyz").status_code == 200
     assert process.stop()[0] == 0

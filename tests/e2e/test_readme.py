@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.process import failed_start
+from tests.process import failed_start, get, post
 from tests.rest.documents import resolved
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def run(command: list[str]) -> str:
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    return subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
+    ).stdout
 
 
 OTHERS = "clients of other servers"  # the group of their operations in the document
@@ -67,7 +69,7 @@ def test_the_commands_of_label_sets_make_use_list_and_delete_one(demo: str) -> N
         each["name"]: each["version"] for each in listed["label_sets"]
     }  # another test may have made some
     assert versions["pets"] == put["version"]
-    assert httpx.get(f"{demo}/label-sets/pets").status_code == 404
+    assert get(f"{demo}/label-sets/pets").status_code == 404
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -91,10 +93,10 @@ def test_the_first_mistakes_get_the_answers_that_are_shown(demo: str, photos: di
     page = (ROOT / "docs/troubleshooting.md").read_text()
     shown = re.findall(r"^\| `(\w+)`: (.+?) \|", page, re.MULTILINE)
     for (code, said), form in zip(shown, ([heic, label], [text, label], [image]), strict=True):
-        answer = httpx.post(f"{demo}/classify", files=form).json()
+        answer = post(f"{demo}/classify", files=form).json()
         assert answer["code"] == code
         assert answer["detail"].startswith(said)
-    answer = httpx.post(f"{demo}/classify", files=[image, ("labels", (None, "cat,dog"))]).json()
+    answer = post(f"{demo}/classify", files=[image, ("labels", (None, "cat,dog"))]).json()
     assert answer["results"][0]["labels"][0]["score"] == 1.0
     assert answer["warnings"]
     status, reason = failed_start(port=httpx.URL(demo).port or 0)
@@ -109,7 +111,7 @@ def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
 
 
 def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(demo: str) -> None:
-    paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
+    paths = get(f"{demo}/openapi.json").json()["paths"]
     rows = "".join(re.findall(r"^\| (`.*)", section(OTHER_SERVERS, "The adapters"), re.MULTILINE))
     told = set(re.findall(r"`([A-Z]+ /[^`]+)`", rows))
     assert told == {
@@ -121,7 +123,7 @@ def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(de
 
 
 def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
-    document = httpx.get(f"{demo}/openapi.json").json()
+    document = get(f"{demo}/openapi.json").json()
     paths = document["paths"]
     rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", section(API, "Endpoints"), re.MULTILINE)
     told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]*)`", row.partition("|")[0])}

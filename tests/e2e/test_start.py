@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.process import Fresh, get
+from tests.process import Fresh, get, post
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def first_answer(process: Late) -> httpx.Response:
     """Of the port of REST, which refuses connections before."""
     while True:
         try:
-            return get(process.url + "/readyz", timeout=60)
+            return get(process.url + "/readyz")
         except httpx.ConnectError:
             assert process.popen.poll() is None, process.log()
             time.sleep(0.01)
@@ -39,7 +39,7 @@ def test_a_long_start_is_told_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("CLOSED", "0.1")
     process = Late()
     assert first_answer(process).status_code == 503
-    refused = httpx.post(process.url + "/embed", json={"texts": ["a cat"]})
+    refused = post(process.url + "/embed", json={"texts": ["a cat"]})
     assert (refused.status_code, refused.json()["code"]) == (503, "backend_unavailable")
     assert process.stop()[0] == 0
 
@@ -50,7 +50,7 @@ def test_the_service_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.M
     process = Late()
     while True:  # the operations port is open from the beginning
         try:
-            assert get(process.operations_url + "/readyz", timeout=60).status_code == 503
+            assert get(process.operations_url + "/readyz").status_code == 503
             break
         except httpx.ConnectError:
             time.sleep(0.05)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import pytest
 
-from tests.process import PATIENT, Process, waited_until
+from tests.process import PATIENT, Process, get, post, waited_until
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE
 
@@ -22,10 +21,10 @@ def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics
         process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false", **PATIENT)
         process.wait_ready()
         for headers in ({"traceparent": SAMPLED, "x-request-id": "mine"}, {"x-request-id": "other"}):
-            answer = httpx.post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)
+            answer = post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)
             assert answer.status_code == 200
         accept = {"accept": "application/openmetrics-text; version=1.0.0"}
-        metrics = httpx.get(process.operations_url + "/metrics", headers=accept).text
+        metrics = get(process.operations_url + "/metrics", headers=accept).text
         waited_until(lambda: any(span.parent_id == CALLER for span in collector.spans))
         status, log = process.stop()
     assert status == 0

@@ -28,8 +28,8 @@ def test_sigterm_during_an_attack_ends_the_process_in_order(names: tuple[str, ..
         time.sleep(1)
         started = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
-        status, log = process.ended(60)
+        status, log = process.ended()
         seconds = time.monotonic() - started
     assert status == 0
-    assert seconds < 30
+    assert seconds < 100, "it has five"
     assert "Traceback" not in log
