@@ -35,6 +35,10 @@ from typer.exceptions import TyperException
 # imported, after this line; not set by the package, because programs that import it have products of their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# One process counts all requests. With this variable, which others may need, the counters would be in files of that
+# folder, by the process's number: two containers would count into one file, and a later start would go on with it.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
 # structlog would load rich for tracebacks, which the log never has rich render: a tenth of the imports of a start.
 if "rich" not in sys.modules:
     sys.modules["rich"] = None  # type: ignore[assignment]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import clipserve
 from tests.process import ROOT, uncovered
@@ -62,3 +63,10 @@ def test_only_the_command_tells_numpy_s_blas_how_many_threads_it_has() -> None:
             [sys.executable, "-c", program], cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True
         )
         assert said.stdout == f"{threads}\n"
+
+
+def test_the_command_counts_in_its_memory_whatever_others_share(tmp_path: Path) -> None:
+    program = "import clipserve.__main__; from clipserve.telemetry.metrics import Metrics; Metrics()"
+    shared = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=shared, check=True)
+    assert not [*tmp_path.iterdir()]
