@@ -72,9 +72,9 @@ def _own_state(_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def demo_process() -> Iterator[Process]:
     """The demo model on onnxruntime, for all tests that ask it and change nothing; a busy machine has its time."""
-    from tests.process import PATIENT, Process
+    from tests.process import PATIENT_WITH_CLIENTS, Process
 
-    process = Process(backend="onnx", **PATIENT)
+    process = Process(backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     yield process
     status, log = process.stop()

@@ -9,13 +9,13 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.process import PATIENT, Process
+from tests.process import PATIENT_WITH_CLIENTS, Process
 
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[str]:
     """The address of one service for the whole session."""
-    process = Process(threads=0, **PATIENT)  # as it is shipped
+    process = Process(threads=0, **PATIENT_WITH_CLIENTS)  # as it is shipped
     process.wait_ready()
     yield process.url
     assert process.stop()[0] == 0

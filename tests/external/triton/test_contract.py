@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def backend(triton: Triton) -> AsyncIterator[Backend]:
-    made = TritonBackend(MANIFEST, TritonOptions([triton.url]), Metrics())
+    made = TritonBackend(MANIFEST, TritonOptions([triton.url], deadline_seconds=60), Metrics())
     await made.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         yield made
     await made.aclose()

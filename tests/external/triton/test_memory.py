@@ -9,7 +9,7 @@ import pytest
 
 from tests.external.triton.conftest import Triton, up
 from tests.external.triton.wire import Wire
-from tests.process import Process
+from tests.process import PATIENT_WITH_CLIENTS, Process
 from tests.support import form, png
 from tests.trends import slope
 
@@ -21,7 +21,7 @@ async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) ->
     """A gateway sees the same of a server that is killed as of a wire to it that is cut: that takes no start."""
     wire = Wire(brittle.grpc_port)
     await wire.join()
-    process = Process(backend="triton", triton_url=wire.url, deadline_seconds=60, max_queue_seconds=60)
+    process = Process(backend="triton", triton_url=wire.url, **PATIENT_WITH_CLIENTS)
     sizes = []
     try:
         await asyncio.to_thread(process.wait_ready)
@@ -51,7 +51,7 @@ async def asked(client: httpx.AsyncClient) -> int:
 
 
 async def said(client: httpx.AsyncClient, status: int) -> None:
-    """Wait until /readyz says so. A second or two are promised; two minutes are there to notice a hang."""
-    async with asyncio.timeout(120):
+    """Wait until /readyz says so. A second or two are promised; ten minutes are there to notice a hang."""
+    async with asyncio.timeout(600):
         while (await client.get("/readyz")).status_code != status:
             await asyncio.sleep(0.02)

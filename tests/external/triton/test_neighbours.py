@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fronts.neighbours import check, run
-from tests.process import Process
+from tests.process import PATIENT_WITH_CLIENTS, Process
 
 if TYPE_CHECKING:
     from .conftest import Triton
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def test_an_item_among_neighbours_has_the_vector_that_it_has_alone(
     triton: Triton, requests: int
 ) -> None:
-    process = Process(backend="triton", triton_url=triton.url)
+    process = Process(backend="triton", triton_url=triton.url, **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     seen = await run(process.url, process.rpc_address, requests)
     assert process.stop()[0] == 0

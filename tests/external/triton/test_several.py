@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.process import Process
+from tests.process import PATIENT, PATIENT_WITH_CLIENTS, Process
 from tests.support import form, png
 
 if TYPE_CHECKING:
     from .conftest import Triton
 
 ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
-CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 60, 180
+CLIENTS, DEADLINE_SECONDS = 4, PATIENT["deadline_seconds"]
 
 
 class Load:
@@ -61,7 +61,7 @@ class Load:
             f'clipserve_triton_endpoint_up{{endpoint="{each.url}",model="demo"}} 1.0'
             for each in self._servers
         ]
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             while True:
                 page = (await self._client.get(self._process.operations_url + "/metrics")).text
                 if all(label in page for label in labels):
@@ -104,15 +104,13 @@ def bring_back(server: Triton) -> None:
     except AssertionError:
         server.kill()
         server.start()
-        server.wait_ready(START_SECONDS)
+        server.wait_ready()
 
 
 async def test_hardly_a_request_fails_when_one_of_two_servers_does(pair: list[Triton]) -> None:
     urls = ",".join(server.url for server in pair)
-    process = Process(
-        backend="triton", triton_url=urls, deadline_seconds=DEADLINE_SECONDS, max_queue_seconds=60
-    )
-    await asyncio.to_thread(process.wait_ready, START_SECONDS)
+    process = Process(backend="triton", triton_url=urls, **PATIENT_WITH_CLIENTS)
+    await asyncio.to_thread(process.wait_ready)
     load = Load(process, pair)
     try:
         await load.until_up()

@@ -18,7 +18,7 @@ import grpc
 import httpx
 import pytest
 
-from tests.process import Process
+from tests.process import PATIENT_WITH_TRITON, Process
 from tests.support import form, png
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Load:
 
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not await holds():
             await asyncio.sleep(0.1)
 
@@ -109,7 +109,7 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def test_a_sick_triton_loses_at_most_the_calls_in_flight(triton: Triton, others: int) -> None:
     async with port_to(triton) as port:
         urls = ",".join([port.url, triton.url][: 1 + others])
-        process = Process(backend="triton", triton_url=urls, deadline_seconds=60, max_queue_seconds=60)
+        process = Process(backend="triton", triton_url=urls, **PATIENT_WITH_TRITON)
         await asyncio.to_thread(process.wait_ready)
         load = Load(process.url)
 

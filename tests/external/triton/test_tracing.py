@@ -50,7 +50,7 @@ async def reaching_triton(collector: Collector, ask: Callable[[str], Awaitable[o
         trace = uuid.uuid4().hex
         await ask(SAMPLED.replace(TRACE, trace))
         with contextlib.suppress(TimeoutError):
-            await eventually(functools.partial(has_span_of, collector, trace), 3)
+            await eventually(functools.partial(has_span_of, collector, trace), 10)
             return trace
     raise AssertionError("Triton sent no span of 20 requests")
 
