@@ -1,41 +1,53 @@
-"""A hub on this machine, and exporters that know no other."""
+"""A hub on this machine, and exports that know no other."""
 
 from __future__ import annotations
 
-import os
+import importlib
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session, constants
 
+from tests.models.asking import ask
 from tests.models.hub.local_hub import LocalHub
 
 Exported = subprocess.CompletedProcess[str]
 Export = Callable[..., Exported]
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
-    """Empty; the processes of this test find it, and have caches that are not there yet."""
-    with LocalHub().running() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(tmp_path / "cache"))
+@contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """In the environment, and in huggingface_hub, which reads its own when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
         for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
-            monkeypatch.delenv(name, raising=False)
+            patch.delenv(name, raising=False)
+        for name, value in values.items():
+            patch.setenv(name, value)
+        importlib.reload(constants)
+        try:
+            yield
+        finally:
+            close_session()
+    importlib.reload(constants)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    """Empty; this process and those of this test find it, and have caches that are not there yet."""
+    folders = {"HF_HOME": str(tmp_path / "hf"), "CLIPSERVE_CACHE_DIR": str(tmp_path / "cache")}
+    with LocalHub().running() as hub, variables({"HF_ENDPOINT": hub.url, **folders}):
         yield hub
 
 
 @pytest.fixture
 def export() -> Export:
-    """`clipserve models export` in a process, because huggingface_hub reads its variables when it is imported."""
+    """`clipserve models export`, with other variables of huggingface_hub."""
 
-    def run(*words: str, **variables: str) -> Exported:
-        command = [sys.executable, "-m", "clipserve_models", "export", *words]
-        return subprocess.run(
-            command, env=os.environ | variables, capture_output=True, text=True, timeout=300, check=False
-        )
+    def run(*words: str, **others: str) -> Exported:
+        with variables(others):
+            return ask("export", *words)
 
     return run

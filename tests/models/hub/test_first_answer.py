@@ -1,4 +1,4 @@
-"""From a repository's name to the first answer, from nothing, in an environment without PyTorch."""
+"""From the names of repositories to first answers, from nothing, in an environment without PyTorch."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.hub.repositories import LAYOUTS
 from tests.process import LIGHT, ROOT, Fresh
 
-pytestmark = pytest.mark.slow
 
-
-def first_answer(name: str) -> str:
-    """The fingerprint of a service that was just started."""
-    service = Fresh(models=name, **LIGHT)
+def first_answers(names: list[str]) -> list[str]:
+    """The fingerprints of a service that was just started."""
+    service = Fresh(models=",".join(names), **LIGHT)
     service.wait_ready(300)
-    answer = httpx.post(
-        service.url + "/classify",
-        files={"image": (ROOT / "docs/cat.jpg").read_bytes()},
-        data={"labels": ["a cat", "a dog"], "model": name},
-        timeout=60,
-    )
-    assert answer.status_code == 200, answer.text
+    answers = [
+        httpx.post(
+            service.url + "/classify",
+            files={"image": (ROOT / "docs/cat.jpg").read_bytes()},
+            data={"labels": ["a cat", "a dog"], "model": name},
+            timeout=60,
+        )
+        for name in names
+    ]
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
     assert service.stop()[0] == 0
-    return str(answer.json()["fingerprint"])
+    return [str(answer.json()["fingerprint"]) for answer in answers]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_repository_is_served_by_its_name(layout: str, hub: LocalHub, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_repository_of_each_layout_is_served_by_its_name(hub: LocalHub, tmp_path: Path) -> None:
     assert importlib.util.find_spec("torch") is None
-    LAYOUTS[layout](tmp_path / "repository")
-    hub.repos["org/name"] = Repo.of(tmp_path / "repository")
-    fingerprint = first_answer("org/name")
+    for layout, write in LAYOUTS.items():
+        write(tmp_path / layout)
+        hub.repos[f"org/{layout}"] = Repo.of(tmp_path / layout)
+    names = [*hub.repos]
+    fingerprints = first_answers(names)
     hub.repos.clear()
-    assert first_answer("org/name") == fingerprint  # without a hub
-    assert fingerprint.startswith("org--name@fp32-")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["org--name"]
+    assert first_answers(names) == fingerprints  # without a hub
+    for layout, fingerprint in zip(LAYOUTS, fingerprints, strict=True):
+        assert fingerprint.startswith(f"org--{layout}@fp32-")
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {f"org--{layout}" for layout in LAYOUTS}

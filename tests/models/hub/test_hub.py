@@ -121,28 +121,27 @@ def test_a_download_that_was_altered_is_removed_and_the_next_succeeds(
 
 
 def test_pins_are_written_into_the_catalog_and_other_weights_are_refused(
-    hub: LocalHub, export: Export, tmp_path: Path
+    hub: LocalHub, tmp_path: Path
 ) -> None:
     served = repo(tmp_path, "open-clip")
     hub.repos |= {entry.repository: served for entry in read_catalog().values() if entry.repository}
     # A copy of the package has a catalog of its own.
     own = Path(shutil.copytree(ROOT / "models/clipserve_models", tmp_path / "own/clipserve_models"))
-    variables = {
-        "PYTHONPATH": os.pathsep.join(map(str, (own.parent, ROOT / "service"))),
-        "HF_HOME": str(tmp_path),
-    }
-    subprocess.run(
-        [sys.executable, "-P", "-m", "clipserve_models.pin"],
-        env=os.environ | variables,
-        check=True,
-        timeout=300,
-    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        variables = {"PYTHONPATH": os.pathsep.join(map(str, (own.parent, ROOT / "service")))}
+        command = [sys.executable, "-P", "-m", *words]
+        return subprocess.run(
+            command, env=os.environ | variables, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    assert run("clipserve_models.pin").returncode == 0
     digest = hashlib.sha256(served.files["open_clip_model.safetensors"]).hexdigest()
     for entry in read_catalog(own / "catalog.toml").values():
         assert (entry.revision, entry.digest) == (served.commit, digest)
-    assert export("ViT-B-32", **variables).returncode == 0
+    assert run("clipserve_models", "export", "ViT-B-32").returncode == 0
     assert read_manifest(tmp_path / "cache/ViT-B-32").source.licence == "MIT"
 
     served.files["open_clip_model.safetensors"] += b" "
-    refused = export("ViT-B-16", **variables | {"HF_HOME": str(tmp_path / "hf")})
+    refused = run("clipserve_models", "export", "ViT-B-16")
     assert f"has the SHA-256 {digest}, which the catalog has of the weights of ViT-B-16" in refused.stderr

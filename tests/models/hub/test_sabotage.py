@@ -16,8 +16,6 @@ from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.hub.repositories import clip, sharded
 from tests.models.layouts.folders import edit, without
 
-pytestmark = pytest.mark.slow  # a process for each
-
 # What a folder may have wrong is in tests/models/layouts/test_refused.py; here are those that would run something.
 _CHANGES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str]] = {
     "a truncated shard": (
