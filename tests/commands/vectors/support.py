@@ -39,6 +39,5 @@ def fill(journal: Journal, numbers: range, bad: int = -1) -> None:
 def finish(journal: Journal, out: Path, *, prune: bool = False) -> bytes:
     """The finished file."""
     write_vectors(out, journal.finish(prune=prune))
-    journal.close()
-    journal.remove()
+    journal.close(keep=False)
     return out.read_bytes()

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,47 @@ def test_a_file_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
         journal(tmp_path / "a.npz")
     first.close()
     journal(tmp_path / "a.npz").close()
+
+
+def test_a_journal_is_deleted_before_another_process_can_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, unlink, tried = tmp_path / "a.npz", Path.unlink, []
+
+    def meanwhile(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "a.npz.journal":
+            with pytest.raises(VectorFileError, match="in use"):
+                journal(out)
+            tried.append(path)
+        unlink(path, missing_ok)
+
+    first = journal(out)
+    monkeypatch.setattr(Path, "unlink", meanwhile)
+    finish(first, out)
+    assert tried
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_who_waited_for_a_journal_that_is_deleted_begins_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, connect = tmp_path / "a.npz", sqlite3.connect
+    first = journal(out)
+    first.close()
+
+    def late(path: Path, **options: Any) -> sqlite3.Connection:
+        """Its file is open, and goes, before it is locked."""
+        database: sqlite3.Connection = connect(path, **options)
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        path.unlink()
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", late)
+    second = journal(out)
+    with pytest.raises(VectorFileError, match="in use"):
+        journal(out)
+    second.close()
 
 
 def test_a_restart_leaves_the_journal_to_a_command_that_runs(tmp_path: Path) -> None:

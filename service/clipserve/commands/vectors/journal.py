@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from clipserve.commands.vectors.listing import Item, Kind
 from clipserve.engine.backend import Vector
 
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
+_LOCK = ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "COMMIT")
+_BEGIN = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "BEGIN IMMEDIATE")
 _VERSION = 2  # of the schema
 _SCHEMA = f"""
 PRAGMA user_version = {_VERSION};
@@ -60,9 +63,8 @@ class Journal:
         except sqlite3.Error as error:
             raise VectorFileError(_cannot_use(self._path, error)) from None
         except VectorFileError:
-            self._database.close()
-            if self.fresh:
-                self.remove()
+            self._database.rollback()
+            self.close(keep=not self.fresh)
             raise
 
     def _execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
@@ -77,7 +79,8 @@ class Journal:
         except sqlite3.DatabaseError as error:
             if not _is_damaged(error):
                 raise
-            self.remove()
+            for suffix in _SUFFIXES:
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             return _locked(self._path)
         return database
 
@@ -151,16 +154,15 @@ class Journal:
         )
         return Finished(self._database, self._facts, self._run, self._embedded)
 
-    def close(self) -> None:
-        """Close the journal and keep it for the next run."""
+    def close(self, *, keep: bool = True) -> None:
+        """Close the journal. `keep` it for the next run, or delete it while nobody else can hold its lock."""
         if self._database.in_transaction:
             self._execute("COMMIT")
+        if not keep:
+            with suppress(sqlite3.Error):  # SQLite removes its log now: later it would be another journal's
+                self._execute("PRAGMA journal_mode = DELETE")
+            self._path.unlink(missing_ok=True)
         self._database.close()
-
-    def remove(self) -> None:
-        """Delete the journal. Close it first."""
-        for suffix in _SUFFIXES:
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _store(self, number: int | None, vector: Vector) -> None:
         self._execute(
@@ -171,16 +173,28 @@ class Journal:
 
 def _locked(path: Path) -> sqlite3.Connection:
     """The database, in a transaction; no other process can open it until it is closed."""
-    database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
-    try:
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error:
+    while True:
+        file = _inode(path)
+        database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+        try:
+            for statement in _LOCK:
+                database.execute(statement)
+            if file and file == _inode(path):  # else it is new, or who had it has removed it
+                for statement in _BEGIN:
+                    database.execute(statement)
+                return database
+        except sqlite3.Error:
+            if file == _inode(path):
+                database.close()
+                raise
         database.close()
-        raise
-    return database
+
+
+def _inode(path: Path) -> int | None:
+    """The number of the file; None: there is none."""
+    with suppress(OSError):
+        return path.stat().st_ino
+    return None
 
 
 def _is_damaged(error: sqlite3.Error) -> bool:

@@ -61,7 +61,7 @@ async def make_file(
             nothing to embed was found, and `out` stays as it was.
         OSError: the disk is full, for example.
     """
-    journal = Journal(out, source.kind, await clip.served_by(), restart=restart)
+    journal, keep = Journal(out, source.kind, await clip.served_by(), restart=restart), True
     try:
         # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
         with Shown(f"{source.kind}s") as shown, DaemonExecutor(_THREADS, "files") as threads:
@@ -73,10 +73,9 @@ async def make_file(
         found = finished.count > finished.others
         if found:
             write_vectors(out, finished)
+        keep = not (found or journal.fresh)
     finally:
-        journal.close()
-    if found or journal.fresh:
-        journal.remove()
+        journal.close(keep=keep)
     if not found:
         raise VectorFileError(f"no {source.kind} was found to embed. {summary(source.left_out)}".rstrip())
     return finished
