@@ -29,11 +29,12 @@ def replacing(out: Path) -> Iterator[Path]:
     Raises:
         ModelsError: `out` exists and is not an artifact, so it must not be replaced.
     """
-    if out.exists() and not (out / MANIFEST_NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     previous = out.with_name(f".{out.name}.previous")
-    with _locked(out.parent):
+    with locked(out.parent):
+        is_artifact = (out / MANIFEST_NAME).is_file()
+        if out.exists() and not is_artifact and (not out.is_dir() or any(out.iterdir())):
+            raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
         if previous.exists() and not out.exists():
             previous.rename(out)
         _remove_abandoned(out)
@@ -42,7 +43,7 @@ def replacing(out: Path) -> Iterator[Path]:
         lock = _lock(partial)
     try:
         yield partial
-        with _locked(out.parent):
+        with locked(out.parent):
             shutil.rmtree(previous, ignore_errors=True)
             if out.exists():
                 out.rename(previous)
@@ -76,7 +77,8 @@ def _lock(folder: Path, options: int = 0) -> int:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep others from exchanging artifacts of this folder in the block."""
     descriptor = _lock(folder)
     try:
         yield

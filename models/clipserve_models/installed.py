@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError, read_manifest
+from clipserve_models.artifact import locked
 from clipserve_models.errors import ModelsError
 
 HEADINGS = ("NAME", "PRECISION", "SIZE", "MADE", "LICENCE", "FROM")
@@ -42,6 +43,7 @@ def remove(folder: Path, cache: Path) -> int:
     size = sum(each.stat().st_size for each in folder.iterdir())
     gone = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(gone, ignore_errors=True)
-    folder.rename(gone)  # so that no start finds a half of it
+    with locked(cache):  # not between two steps of an export
+        folder.rename(gone)  # so that no start finds a half of it
     shutil.rmtree(gone)
     return size

@@ -1,5 +1,7 @@
 """An artifact's folder is written whole or not at all."""
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from clipserve_models.artifact import checksums, replacing
 from clipserve_models.errors import ModelsError
+from clipserve_models.installed import remove
 from tests.process import UNPRIVILEGED
 
 
@@ -65,6 +68,26 @@ def test_an_export_leaves_alone_what_another_one_to_the_same_place_writes(tmp_pa
         assert (out / "model.json").read_text() == "fast"
     assert (out / "model.json").read_text() == "slow"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_folders_are_exchanged_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, renamed, folder = Path.rename, [], os.open(tmp_path, os.O_RDONLY)
+
+    def exclusive(path: Path, target: Path) -> Path:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        renamed.append(target.name)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", exclusive)
+    for _ in range(2):
+        with replacing(tmp_path / "model") as made:
+            artifact(made, "mark")
+    remove(tmp_path / "model", tmp_path)
+    assert renamed == ["model", ".model.previous", "model", ".model.removed"]
+    os.close(folder)
 
 
 REPLACING = """
