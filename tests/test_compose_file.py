@@ -145,6 +145,9 @@ def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:
     delay = int(re.findall(r"CLIPSERVE_DRAIN_DELAY_SECONDS: (\d+)", COMPOSE)[0])
     drain = 25  # CLIPSERVE_DRAIN_SECONDS
     assert grace >= delay + drain + 5
+    # The first check that fails comes within a second, the second one half a second later.
+    assert len(re.findall(r" inter 1s fastinter 500ms fall 2 ", HAPROXY)) == 2
+    assert delay >= 3 * 1.5
 
 
 def test_with_shared_memory_triton_has_the_same_command_and_one_option_more() -> None:

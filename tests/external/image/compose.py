@@ -70,7 +70,6 @@ class Compose:
         """Names are known a moment after their containers have started."""
         until(
             lambda: self.finds(service, other),
-            30,
             lambda: f"no {other} for {service}\n{self._engine.names()}",
         )
 

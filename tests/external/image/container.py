@@ -42,21 +42,25 @@ class Container:
     def ready(self) -> bool:
         """What the operations port says."""
         try:
-            return httpx.get(f"http://127.0.0.1:{self.operations_port}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{self.operations_port}/readyz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
-    def wait_ready(self, seconds: float = 120) -> float:
+    def wait_ready(self) -> float:
         """Seconds from its start until it is ready."""
-        until(self.ready, seconds, self.log)
+        until(self.ready, self.log)
         return time.monotonic() - self.started
 
     def execute(self, *command: str, check: bool = True) -> str:
         return self._engine.run("podman", "exec", self.id, *command, check=check)
 
+    def drain(self) -> None:
+        """Let it say that it is not ready, until `stop` or for its delay."""
+        self._engine.run("podman", "kill", "--signal=TERM", self.id)
+
     def stop(self) -> int:
-        """End it as an orchestrator does, with 40 s to do so; its exit status."""
-        self._engine.run("podman", "stop", "--time=40", self.id)
+        """End it as an orchestrator does, with more time than on a quiet machine; its exit status."""
+        self._engine.run("podman", "stop", "--time=300", self.id)
         return int(self._engine.run("podman", "inspect", "--format={{.State.ExitCode}}", self.id))
 
     def log(self) -> str:
@@ -66,13 +70,13 @@ class Container:
         self._engine.run("podman", "rm", "--force", "--time=0", "--volumes", self.id)
 
 
-def until(holds: Callable[[], bool], seconds: float, why: Callable[[], str]) -> None:
-    """Wait until it holds.
+def until(holds: Callable[[], bool], why: Callable[[], str]) -> None:
+    """Wait until it holds, which takes seconds.
 
     Raises:
-        AssertionError: it does not in so many seconds, with what `why` says then.
+        AssertionError: it does not in ten minutes, with what `why` says then.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 600
     while not holds():
         assert time.monotonic() < end, why()
         time.sleep(0.1)
@@ -85,7 +89,7 @@ def classify(client: httpx.Client) -> str:
     return str(answer.json()["results"][0]["labels"][0]["label"])
 
 
-def classify_by_grpc(channel: grpc.Channel, timeout: float = 30) -> str:
+def classify_by_grpc(channel: grpc.Channel, timeout: float = 60) -> str:
     """The same over gRPC."""
     request = clip_pb2.ClassifyRequest(images=[PHOTO], labels=LABELS)
     answer = clip_pb2_grpc.ClipStub(channel).Classify(request, timeout=timeout)

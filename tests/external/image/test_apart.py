@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,8 @@ print(os.listdir("/run/containers"), [name for _, name in socket.if_nameindex()]
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's podman shares its state")
 def test_neither_state_of_podman_nor_a_network_of_another_run_is_seen() -> None:
-    left = Path("/run/containers/left-by-another-run")
-    left.mkdir(parents=True)
+    Path("/run/containers").mkdir(exist_ok=True)
+    left = Path(tempfile.mkdtemp(prefix="left-by-another-run-", dir="/run/containers"))
     try:
         done = subprocess.run(
             [sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True, check=True

@@ -34,7 +34,7 @@ def compose(engine: Engine, image: str) -> Iterator[Compose]:
     try:
         services = ("clipserve", "edge", "prometheus", "alertmanager", "redis")
         made.up(*services, profiles=("edge", "observe", "redis"))
-        until(lambda: ready(made), 120, lambda: made.log("clipserve"))
+        until(lambda: ready(made), lambda: made.log("clipserve"))
         for service, other in (("clipserve", "redis"), ("edge", "clipserve"), ("prometheus", "alertmanager")):
             made.wait_found(service, other)
         yield made
@@ -49,7 +49,7 @@ def ready(compose: Compose) -> bool:
 def ask(url: str) -> Any:
     """JSON, or {} where nothing listens yet."""
     try:
-        return httpx.get(url, timeout=10).json()
+        return httpx.get(url, timeout=60).json()
     except httpx.TransportError:
         return {}
 
@@ -60,8 +60,8 @@ def secure(compose: Compose) -> str:
 
 def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
     context = ssl.create_default_context(cafile=CERTIFICATE)
-    with httpx.Client(base_url=f"https://{secure(compose)}", verify=context, timeout=30) as client:
-        until(lambda: client.get("/readyz").status_code == 200, 120, lambda: compose.log("edge"))
+    with httpx.Client(base_url=f"https://{secure(compose)}", verify=context, timeout=60) as client:
+        until(lambda: client.get("/readyz").status_code == 200, lambda: compose.log("edge"))
         assert classify(client) == "cat"
     credentials = grpc.ssl_channel_credentials(CERTIFICATE.read_bytes())
     with grpc.secure_channel(secure(compose), credentials) as channel:
@@ -72,7 +72,7 @@ def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
             except grpc.RpcError:
                 return ""  # the edge has not asked for gRPC's sake yet
 
-        until(lambda: label() == "cat", 120, lambda: compose.log("edge"))
+        until(lambda: label() == "cat", lambda: compose.log("edge"))
 
 
 def test_haproxy_has_no_warning_about_the_configuration_of_the_edge(compose: Compose) -> None:
@@ -86,15 +86,21 @@ def test_prometheus_reaches_the_metrics_of_the_edge_and_the_end_of_its_certifica
     plain = compose.execute("prometheus", "bash", "-c", f"exec 3<>/dev/tcp/edge/8405; {get} >&3; cat <&3")
     assert "\nhaproxy_process_uptime_seconds " in plain
     over_tls = f"({get}; sleep 2) | openssl s_client -quiet -connect edge:8406 2>/dev/null"
-    told = compose.execute("prometheus", "bash", "-c", over_tls)
+
+    def told() -> str:
+        """Until the two seconds, which a busy machine may need for TLS, are over."""
+        return compose.execute("prometheus", "bash", "-c", over_tls)
+
     shown = engine.run("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", CERTIFICATE)
     (ends,) = re.findall(r"20(\d\d)-(\d\d)-(\d\d)", shown)
-    assert f"\nedge_certificate_ends {''.join(ends)}" in told
+    until(
+        lambda: f"\nedge_certificate_ends {''.join(ends)}" in told(), lambda: f"{told()}{compose.log('edge')}"
+    )
 
 
 def test_label_sets_are_kept_in_redis(compose: Compose) -> None:
     url = f"http://127.0.0.1:{compose.ports['PORT']}/label-sets/pets"
-    assert httpx.put(url, json={"labels": ["cat", "dog"]}, timeout=30).is_success
+    assert httpx.put(url, json={"labels": ["cat", "dog"]}, timeout=60).is_success
     assert int(compose.execute("redis", "redis-cli", "dbsize")) > 0
 
 
@@ -130,12 +136,12 @@ def test_prometheus_scrapes_the_service_and_has_read_its_rules(compose: Compose)
         result = ask(f"{url}/query?query=up{{job='clipserve'}}").get("data", {}).get("result", [])
         return any(each["value"][1] == "1" for each in result)
 
-    until(scraped, 120, lambda: str(ask(f"{url}/targets")))
+    until(scraped, lambda: str(ask(f"{url}/targets")))
     assert ask(f"{url}/rules")["data"]["groups"]
 
 
 def test_prometheus_has_found_alertmanager(compose: Compose) -> None:
     url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1/alertmanagers"
-    until(lambda: bool(ask(url)["data"]["activeAlertmanagers"]), 60, lambda: str(ask(url)))
+    until(lambda: bool(ask(url).get("data", {}).get("activeAlertmanagers")), lambda: str(ask(url)))
     receivers = ask(f"http://127.0.0.1:{compose.ports['ALERTMANAGER_PORT']}/api/v2/receivers")
     assert [each["name"] for each in receivers] == ["page", "ticket"]

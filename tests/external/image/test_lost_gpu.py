@@ -33,7 +33,7 @@ def test_compose_starts_another_process(engine: Engine, compose: Compose) -> Non
 
     def embed() -> int:
         try:
-            return httpx.post(f"{url}/embed", json={"texts": ["a cat"]}, timeout=30).status_code
+            return httpx.post(f"{url}/embed", json={"texts": ["a cat"]}, timeout=60).status_code
         except httpx.TransportError:
             return 0
 
@@ -42,11 +42,11 @@ def test_compose_starts_another_process(engine: Engine, compose: Compose) -> Non
 
     try:
         compose.up("clipserve")
-        until(lambda: embed() == 200, 120, lambda: compose.log("clipserve"))
+        until(lambda: embed() == 200, lambda: compose.log("clipserve"))
         compose.execute("clipserve", "touch", "/tmp/lost")
         assert embed() == 502
-        until(lambda: inspect("RestartCount") == "1", 120, lambda: compose.log("clipserve"))
-        until(lambda: embed() == 200, 120, lambda: compose.log("clipserve"))
+        until(lambda: inspect("RestartCount") == "1", lambda: compose.log("clipserve"))
+        until(lambda: embed() == 200, lambda: compose.log("clipserve"))
         assert '"exit_status": 75' in compose.log("clipserve")
     finally:
         compose.down()

@@ -19,7 +19,7 @@ from tests.process import get
 
 ROLLS = int(os.environ.get("ROLLS", "1"))  # of two
 NETWORK = "clipserve-rolling-test"
-DRAIN_DELAY = 5  # as in docker-compose.yml
+DRAIN_DELAY = 3000  # seconds; a test ends it once the edge has seen it, however long a busy machine takes
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Edge:
         return dict(Counter(up))
 
     def wait_known(self, count: int) -> None:
-        until(lambda: self.known() == {"rest": count, "grpc": count}, 60, self._page)
+        until(lambda: self.known() == {"rest": count, "grpc": count}, self._page)
 
     def _page(self) -> str:
         return get(self.metrics).text
@@ -68,7 +68,7 @@ def edge(engine: Engine) -> Iterator[Edge]:
 def instance(engine: Engine, image: str) -> Container:
     options = [f"--network={NETWORK}", "--network-alias=gateway"]
     # A machine that is busy with other things refuses nothing here: that is another test's subject.
-    patient = {"max_queue_seconds": 20, "deadline_seconds": 25}
+    patient = {"max_queue_seconds": 50, "deadline_seconds": 50}
     return Container(engine, image, *options, drain_delay_seconds=DRAIN_DELAY, threads=1, **patient)
 
 
@@ -84,6 +84,8 @@ def test_no_request_fails_while_instances_are_replaced(
         with load({"rest": f"https://{edge.address}", "grpc": edge.address}, CERTIFICATE) as clients:
             for _ in range(rolls):
                 ending = instances.pop(0)
+                ending.drain()
+                edge.wait_known(1)
                 assert ending.stop() == 0
                 ending.remove()
                 instances.append(instance(engine, image))
