@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.access.support import write_keys
 from tests.external.browser.visit import CHROMIUM, FLAGS, VIEWPORT, Visit, visit_in
-from tests.process import PATIENT, Process
-
-expect.set_options(timeout=30_000)  # ms: ten times what a page takes on a busy machine
+from tests.process import PATIENT_WITH_CLIENTS, Process
 
 FORGET = """() => {
   if (origin === "null") return; // it has no storage
@@ -23,7 +21,7 @@ FORGET = """() => {
 @pytest.fixture(scope="package")
 def service() -> Iterator[Process]:
     """A process with the demo model, on the engine that every machine has. Who adds to it takes that away."""
-    process = Process(backend="onnx", **PATIENT)
+    process = Process(backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     yield process
     assert process.stop()[0] == 0
@@ -39,8 +37,8 @@ def url(service: Process) -> str:
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """(address of a service that asks for keys, name -> key)."""
     file = tmp_path_factory.mktemp("keys") / "keys"
-    keys = write_keys(file, somebody={}, slow={"rows_per_second": 4}, keeper={"scopes": ["use", "manage"]})
-    process = Process(keys_file=str(file), rate_window_seconds=1, backend="onnx", **PATIENT)
+    keys = write_keys(file, somebody={}, slow={"rows_per_second": 2}, keeper={"scopes": ["use", "manage"]})
+    process = Process(keys_file=str(file), rate_window_seconds=2, backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     yield process.url, keys
     assert process.stop()[0] == 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect
 
 CHROMIUM = shutil.which("chromium")
 
@@ -26,6 +26,8 @@ FLAGS = (
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")  # of colours
 
+SECONDS = 180_000  # ms: a hundred times what most of it takes, for a machine that is busy with other things
+expect.set_options(timeout=SECONDS)
 VIEWPORT: ViewportSize = {"width": 1280, "height": 720}  # Playwright's own
 
 in_a_browser = pytest.mark.skipif(
@@ -58,6 +60,7 @@ class Visit:
 def visit_in(browser: Browser, **context: object) -> Visit:
     """A page in a context of its own, which shares nothing with others. `context`: options of Playwright's."""
     visit = Visit(browser.new_context(**context).new_page())  # type: ignore[arg-type]
+    visit.page.set_default_timeout(SECONDS)
     visit.page.on("request", lambda request: visit.asked.append(request.url))
     visit.page.on("requestfailed", lambda request: visit.complaints.append(f"failed: {request.url}"))
     visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))

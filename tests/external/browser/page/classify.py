@@ -12,7 +12,6 @@ from tests.external.browser.visit import Tab
 from tests.process import ROOT, post
 
 CAT = (ROOT / "docs" / "cat.jpg").read_bytes()
-SECONDS = 30_000  # ms: ten times what anything here takes
 
 
 class Classify(Tab):
@@ -45,11 +44,11 @@ class Classify(Tab):
 
     def wait_for(self, labels: Sequence[str]) -> None:
         """Until there is a bar for each of these labels, in whatever order."""
-        expect(self.results.locator(".bars li")).to_have_count(len(labels), timeout=SECONDS)
+        expect(self.results.locator(".bars li")).to_have_count(len(labels))
         for label in labels:
             exact = re.compile(f"^{re.escape(label)}$")
             expect(self.results.locator(".bars .label").filter(has_text=exact)).to_have_count(1)
-        expect(self.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
+        expect(self.results).to_have_attribute("aria-busy", "false")
 
     def shown(self) -> dict[str, float]:
         """The label and the score of each bar, best first."""
@@ -62,8 +61,6 @@ class Classify(Tab):
 
 def classified(url: str, labels: Sequence[str], content: bytes = CAT, **fields: Any) -> dict[str, float]:
     """What /classify says of a picture: label -> score, best first."""
-    answer = post(
-        f"{url}/classify", files={"image": content}, data={"labels": list(labels), **fields}, timeout=30
-    )
+    answer = post(f"{url}/classify", files={"image": content}, data={"labels": list(labels), **fields})
     answer.raise_for_status()
     return {each["label"]: each["score"] for each in answer.json()["results"][0]["labels"]}

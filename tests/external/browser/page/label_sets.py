@@ -8,8 +8,6 @@ from playwright.sync_api import Dialog, FilePayload, Locator, Page, expect
 
 from tests.external.browser.visit import Tab
 
-SECONDS = 30_000  # ms: ten times what a small set takes
-
 
 class LabelSets(Tab):
     """The tab, open in a page."""
@@ -58,7 +56,7 @@ class LabelSets(Tab):
     def save(self) -> None:
         """And wait until the page says what has changed."""
         self.panel.get_by_role("button", name="Save").click()
-        expect(self.page.locator("#announcer")).to_contain_text("Saved.", timeout=SECONDS)
+        expect(self.page.locator("#announcer")).to_contain_text("Saved.")
 
     def attempt(self, **pictures: bytes) -> None:
         """Choose pictures to be classified."""
@@ -69,7 +67,7 @@ class LabelSets(Tab):
     def wait_for_answers(self, pictures: int) -> None:
         expect(self.panel.locator(".said")).to_have_count(pictures)
         tried = self.panel.locator("[data-place=tried]")
-        expect(tried).to_have_attribute("aria-busy", "false", timeout=SECONDS)
+        expect(tried).to_have_attribute("aria-busy", "false")
 
     def tried(self) -> dict[str, str]:
         """Name of a picture -> what is said of it."""

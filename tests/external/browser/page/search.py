@@ -13,7 +13,6 @@ from playwright.sync_api import FilePayload, Locator, expect
 
 from tests.external.browser.visit import Tab
 
-SECONDS = 60_000  # ms: ten times what fifty pictures take
 BROKEN = b"not a picture"
 
 _DATA = Path(skimage.__file__).parent / "data"
@@ -68,7 +67,7 @@ class Search(Tab):
     def wait_ready(self, pictures: int, failed: int = 0) -> None:
         many = "1 picture" if pictures == 1 else f"{pictures} pictures"
         said = f"{many} ready, {failed} not." if failed else f"{many} ready."
-        expect(self.progress).to_have_text(said, timeout=SECONDS)
+        expect(self.progress).to_have_text(said)
 
     def look_for(self, sentence: str) -> dict[str, float]:
         """Name -> cosine of the pictures, in the order in which they are shown."""
@@ -78,8 +77,8 @@ class Search(Tab):
 
     def found(self, what: str) -> dict[str, float]:
         """The same, once the page says that it is what they are most like."""
-        expect(self.heading).to_contain_text(f"Most like {what}", timeout=SECONDS)
-        expect(self.heading).to_contain_text("The number is the cosine", timeout=SECONDS)
+        expect(self.heading).to_contain_text(f"Most like {what}")
+        expect(self.heading).to_contain_text("The number is the cosine")
         return self.shown()
 
     def shown(self) -> dict[str, float]:

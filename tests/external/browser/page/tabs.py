@@ -29,7 +29,7 @@ def searched(visit: Visit, url: str) -> None:
 def compared(visit: Visit, url: str) -> None:
     visit.page.goto(f"{url}/#compare")
     visit.page.get_by_role("button", name="Try an example").click()
-    expect(visit.page.locator(".heat")).to_be_visible(timeout=30_000)
+    expect(visit.page.locator(".heat")).to_be_visible()
 
 
 def mended(visit: Visit, url: str) -> None:

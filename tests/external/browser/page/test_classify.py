@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.external.browser.page.classify import CAT, SECONDS, Classify, classified
+from tests.external.browser.page.classify import CAT, Classify, classified
 from tests.external.browser.visit import in_a_browser
 from tests.label_sets import built
 from tests.process import delete, get, post
@@ -38,7 +38,7 @@ def test_an_own_picture_takes_the_place_of_the_example(classify: Classify, url: 
     expect(classify.page.locator("#classify .thumbnails .name")).to_have_text(["mine.png"])
     expect(classify.page.locator("#classify .thumbnails")).to_contain_text("300 \u00d7 200")
     expect(classify.results.locator(".bars li .label").first).to_have_text(
-        next(iter(classified(url, EXAMPLE, picture))), timeout=SECONDS
+        next(iter(classified(url, EXAMPLE, picture)))
     )
     classify.wait_for(EXAMPLE)
     assert classify.shown() == pytest.approx(classified(url, EXAMPLE, picture), abs=1e-4)
@@ -60,7 +60,7 @@ def test_a_picture_can_be_pasted_and_dropped(classify: Classify, event: str) -> 
         [event, base64.b64encode(png(5)).decode()],
     )
     expect(classify.page.locator("#classify .thumbnails .name")).to_have_text(["there.png"])
-    expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
+    expect(classify.results).to_have_attribute("aria-busy", "false")
     assert classify.visit.complaints == []
 
 
@@ -159,7 +159,7 @@ def test_background_labels_and_a_threshold_are_those_of_classify(
     expect(classify.results).not_to_contain_text("A single label")
     assert classify.shown() == pytest.approx(above, abs=1e-4)
     page.fill("#threshold", "0.99")
-    expect(classify.results).to_contain_text("No label reaches its threshold.", timeout=SECONDS)
+    expect(classify.results).to_contain_text("No label reaches its threshold.")
     page.fill("#threshold", "2")
     expect(classify.results).to_contain_text("The threshold must be a number from -1 to 1.")
 
@@ -176,7 +176,7 @@ def test_the_class_names_of_a_data_set_can_be_the_labels(classify: Classify) -> 
     classify.page.select_option("#templates", "cifar10")
     classify.page.get_by_role("button", name="Use its 10 class names as labels").click()
     expect(classify.page.locator("#classify .chip")).to_have_count(10)
-    expect(classify.results.locator(".bars .label").first).to_have_text("cat", timeout=SECONDS)
+    expect(classify.results.locator(".bars .label").first).to_have_text("cat")
 
 
 def test_cosine_and_logit_are_shown_on_demand(classify: Classify, url: str) -> None:
@@ -192,11 +192,9 @@ def test_several_pictures_are_a_table_in_which_a_broken_one_has_its_error(
     other = png(7)
     classify.choose(("cat.jpg", CAT), ("other.png", other), ("broken.jpg", CAT[:3000]))
     rows = classify.results.locator("tbody tr")
-    expect(rows).to_have_count(3, timeout=SECONDS)
-    expect(rows.nth(2)).to_contain_text(
-        "the image begins as JPEG but is broken or cut short.", timeout=SECONDS
-    )
-    expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
+    expect(rows).to_have_count(3)
+    expect(rows.nth(2)).to_contain_text("the image begins as JPEG but is broken or cut short.")
+    expect(classify.results).to_have_attribute("aria-busy", "false")
     assert classify.results.locator("thead th").all_inner_texts() == ["Picture", *EXAMPLE]
     for at, content in enumerate((CAT, other)):
         said = classified(url, EXAMPLE, content)
@@ -208,7 +206,7 @@ def test_a_label_set_of_the_service_can_be_used(classify: Classify, url: str) ->
     body = {"labels": ["cat", {"label": "car", "id": "7"}], "background": ["a wall"], "temperature": 3}
     built(url, "pets", body)
     classify.page.reload()
-    classify.page.select_option("#label-set", "pets", timeout=SECONDS)
+    classify.page.select_option("#label-set", "pets")
     classify.wait_for(["cat", "car"])
     expect(classify.results).to_contain_text("Label set pets, version ")
     said = post(f"{url}/classify", files={"image": CAT}, data={"label_set": "pets"}).json()

@@ -28,7 +28,7 @@ class Compare:
 
     def matrix(self) -> list[list[float]]:
         rows = self.panel.locator("tbody tr")
-        expect(rows.first).to_be_visible(timeout=30_000)
+        expect(rows.first).to_be_visible()
         cells: list[list[str]] = rows.evaluate_all(
             "all => all.map(row => [...row.querySelectorAll('data')].map(each => each.value))"
         )
@@ -45,7 +45,7 @@ def tab(visit: Visit, url: str) -> Compare:
 
 
 def similarity(url: str, texts: list[str]) -> list[list[float]]:
-    answer = post(f"{url}/similarity", json={"texts": texts, "to_texts": texts}, timeout=30)
+    answer = post(f"{url}/similarity", json={"texts": texts, "to_texts": texts})
     return [each["cosine"] for each in answer.raise_for_status().json()["results"]]
 
 

@@ -13,7 +13,7 @@ from tests.external.browser.page.label_sets import LabelSets, answering
 from tests.external.browser.page.search import fifty_pictures
 from tests.external.browser.visit import in_a_browser
 from tests.label_sets import built
-from tests.process import PATIENT, Process, get, post, put
+from tests.process import PATIENT_WITH_CLIENTS, Process, get, post, put
 
 pytestmark = in_a_browser
 
@@ -103,7 +103,7 @@ def test_what_is_exported_is_the_same_set_as_files(sets: LabelSets, url: str, tm
     assert sets.export(tmp_path) == ["pets.json", "pets-1-1.jpeg", "pets-2-1.jpeg"]
     assert (tmp_path / "pets-1-1.jpeg").read_bytes() == CAT
     version = shown(url, "pets")["version"]
-    process = Process(label_sets_folder=str(tmp_path), backend="onnx", **PATIENT)
+    process = Process(label_sets_folder=str(tmp_path), backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     read = built(process.url, "pets")
     assert (read["version"], read["read_only"]) == (version, True)

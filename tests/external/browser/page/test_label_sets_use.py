@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, Route, expect
 
 from tests.external.browser.page.classify import CAT
-from tests.external.browser.page.label_sets import SECONDS, LabelSets, answering
+from tests.external.browser.page.label_sets import LabelSets, answering
 from tests.external.browser.page.search import fifty_pictures
 from tests.external.browser.visit import Visit, in_a_browser
 
@@ -27,7 +27,7 @@ def test_a_build_that_takes_long_is_followed(sets: LabelSets, url: str) -> None:
     sets.make("pets", "cat", "dog")
     sets.panel.get_by_role("button", name="Save").click()
     expect(sets.about).to_have_text("3 of 7 prompts are encoded. ")
-    expect(sets.about).to_contain_text(", ready, of the model demo", timeout=SECONDS)
+    expect(sets.about).to_contain_text(", ready, of the model demo")
     expect(sets.changes).to_contain_text("pets was created")
 
 
@@ -109,7 +109,7 @@ def test_everything_can_be_done_with_the_keyboard(sets: LabelSets, url: str) -> 
     page.keyboard.press("Enter")
     tab_to(page, "Save")
     page.keyboard.press("Enter")
-    expect(page.locator("#announcer")).to_have_text("Saved. pets was created: cat, rocket.", timeout=SECONDS)
+    expect(page.locator("#announcer")).to_have_text("Saved. pets was created: cat, rocket.")
     sets.attempt(coffee=COFFEE)  # a dialog of the system, which has keys of its own
     tab_to(page, "Wrong: coffee.jpg")
     page.keyboard.press("Enter")

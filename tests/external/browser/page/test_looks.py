@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Browser, expect
 
-from tests.external.browser.page.classify import SECONDS, Classify
+from tests.external.browser.page.classify import Classify
 from tests.external.browser.visit import SCHEMES, Visit, in_a_browser, visit_in
 
 pytestmark = in_a_browser
@@ -48,8 +48,8 @@ def test_no_width_scrolls_to_the_side(classify: Classify) -> None:
     page.get_by_text("Templates and scoring").click()
     classify.type("a label that is rather long, as people sometimes have them" * 3)
     classify.choose(("a.png", b"x"), ("a" * 100 + ".heic", b"\0\0\0\x18ftypheic"), ("b.jpg", b"y"))
-    expect(classify.results.locator("tbody tr")).to_have_count(2, timeout=SECONDS)
-    expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
+    expect(classify.results.locator("tbody tr")).to_have_count(2)
+    expect(classify.results).to_have_attribute("aria-busy", "false")
     for kind in ("curl", "Python", "gRPC"):
         page.get_by_role("button", name=kind, exact=True).click()
         for width in (320, 375, 768, 1280):

@@ -13,7 +13,7 @@ from playwright.sync_api import Response, Route, expect
 from loadtests.process import free_port
 from tests.external.browser.page.search import Search
 from tests.external.browser.visit import Visit, in_a_browser
-from tests.process import PATIENT, Process, copy_of_demo
+from tests.process import PATIENT_WITH_CLIENTS, Process, copy_of_demo
 from tests.support import png
 
 pytestmark = in_a_browser
@@ -36,7 +36,7 @@ def other_model(folder: Path) -> Path:
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a service with that model answers."""
     model = other_model(tmp_path_factory.mktemp("other"))
-    process = Process(models=str(model), backend="onnx", **PATIENT)
+    process = Process(models=str(model), backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     yield process.url
     assert process.stop()[0] == 0
@@ -118,7 +118,7 @@ def test_where_models_take_turns_it_stops_and_says_so(visit: Visit, url: str, ot
     visit.page.fill("#sentence", "noise")
     visit.page.press("#sentence", "Enter")
     alert = search.panel.get_by_role("alert")
-    expect(alert).to_contain_text("Several models seem to answer at this address", timeout=60_000)
+    expect(alert).to_contain_text("Several models seem to answer at this address")
     visit.page.unroute("**/embed")
     search.panel.get_by_role("button", name="Go on").click()
     assert len(search.found("“noise”")) == 4
@@ -130,7 +130,7 @@ def test_a_service_that_is_gone_is_told_and_asked_again(visit: Visit, url: str) 
     gone = f"http://127.0.0.1:{free_port()}/embed"  # nobody listens there
     visit.page.route("**/embed", lambda route: route.continue_(url=gone))
     search.choose(SIX)
-    expect(search.panel.get_by_role("alert")).to_contain_text("The service gave no answer", timeout=60_000)
+    expect(search.panel.get_by_role("alert")).to_contain_text("The service gave no answer")
     visit.page.unroute("**/embed")
     search.panel.get_by_role("button", name="Go on").click()
     search.wait_ready(6)

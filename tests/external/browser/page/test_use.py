@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import expect
 
 from clipserve.demo import FOLDER as DEMO
-from tests.external.browser.page.classify import CAT, SECONDS, Classify, classified
+from tests.external.browser.page.classify import CAT, Classify, classified
 from tests.external.browser.visit import Visit, in_a_browser
-from tests.process import Process, copy_of_demo, post
+from tests.process import PATIENT_WITH_CLIENTS, Process, copy_of_demo, post
 
 pytestmark = in_a_browser
 
@@ -22,7 +22,7 @@ EXAMPLE = ["cat", "dog", "rabbit", "car"]
 def test_an_error_is_told_in_the_words_of_the_api(classify: Classify, url: str) -> None:
     classify.type("word " * 90)
     alert = classify.results.get_by_role("alert")
-    expect(alert).to_contain_text("text_too_long", timeout=SECONDS)
+    expect(alert).to_contain_text("text_too_long")
     said = post(f"{url}/embed", json={"texts": ["word " * 90]}).json()["detail"]
     expect(alert).to_contain_text(said.partition(" has ")[2])
     expect(alert).to_contain_text("This concerns the label “word word")
@@ -49,7 +49,7 @@ def test_a_template_without_a_slot_is_told(classify: Classify) -> None:
 def test_a_service_that_cannot_be_reached_is_told_and_tried_again(classify: Classify, url: str) -> None:
     classify.page.route(f"{url}/embed", lambda route: route.abort())
     classify.type("lorry")
-    expect(classify.results.get_by_role("alert")).to_contain_text("unreachable", timeout=SECONDS)
+    expect(classify.results.get_by_role("alert")).to_contain_text("unreachable")
     classify.page.unroute(f"{url}/embed")
     classify.page.get_by_role("button", name="Try again").click()
     classify.wait_for([*EXAMPLE, "lorry"])
@@ -86,7 +86,7 @@ def test_a_picture_of_too_many_bytes_is_told_in_the_words_of_the_api(
     large.write_bytes(CAT + bytes(21_000_000))
     classify.page.locator("#classify input[type=file]").first.set_input_files(large)
     alert = classify.results.get_by_role("alert")
-    expect(alert).to_contain_text("the limit is 20,000,000.", timeout=SECONDS)
+    expect(alert).to_contain_text("the limit is 20,000,000.")
 
 
 def test_text_that_office_programs_copy_as_a_picture_too_becomes_labels(classify: Classify) -> None:
@@ -186,8 +186,8 @@ def two_models(tmp_path: Path) -> Iterator[str]:
     manifest["name"] = "other"
     manifest["scoring"]["logit_scale"] /= 2
     (other / "model.json").write_text(json.dumps(manifest))
-    process = Process(models=f"{DEMO},{other}", backend="onnx")
-    process.wait_ready(60)
+    process = Process(models=f"{DEMO},{other}", backend="onnx", **PATIENT_WITH_CLIENTS)
+    process.wait_ready()
     yield process.url
     assert process.stop()[0] == 0
 
@@ -196,7 +196,7 @@ def test_a_model_can_be_chosen_where_there_are_several(visit: Visit, two_models:
     classify = Classify(visit, two_models).open()
     before = classify.shown()
     visit.page.get_by_label("Model").select_option("other")
-    expect(visit.page.locator("#classify [data-place=facts]")).to_contain_text("other@", timeout=SECONDS)
+    expect(visit.page.locator("#classify [data-place=facts]")).to_contain_text("other@")
     classify.wait_for(EXAMPLE)
     assert classify.shown() == pytest.approx(classified(two_models, EXAMPLE, model="other"), abs=1e-4)
     assert classify.shown() != pytest.approx(before, abs=1e-4)
