@@ -52,7 +52,7 @@ class Prometheus:
 
     def __init__(self, url: str, targets: Path) -> None:
         self._targets = targets
-        self._client = httpx.Client(base_url=url, timeout=30)
+        self._client = httpx.Client(base_url=url, timeout=60)
 
     def scrape(self, addresses: Mapping[str, list[str]]) -> None:
         """From now on these: job -> host:port of each instance."""
@@ -115,7 +115,7 @@ def prometheus(folder: Path, *alertmanagers: str) -> Iterator[Prometheus]:
         process = subprocess.Popen(command, cwd=folder, stderr=log)
     served = Prometheus(f"http://127.0.0.1:{port}", folder / "targets.json")
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not served.answers():
             running = process.poll() is None and time.monotonic() < end
             assert running, (folder / "log").read_text()
@@ -124,4 +124,4 @@ def prometheus(folder: Path, *alertmanagers: str) -> Iterator[Prometheus]:
     finally:
         served.close()
         process.terminate()
-        process.wait(60)
+        process.wait(300)

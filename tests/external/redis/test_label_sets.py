@@ -70,14 +70,16 @@ def test_without_redis_sets_are_served_and_not_changed(
     version = built(here.url, "pets", definition(1))["version"]
     waited_until(lambda: version_at(there, "pets") == version)
     redis.popen.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
-    while time.monotonic() - began < AWAY_SECONDS:
-        for process in (here, there):
-            assert version_at(process, "pets") == version
-        refused = put(f"{here.url}/label-sets/pets", json=definition(2))
-        assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
-        assert get(here.url + "/readyz").status_code == 200
-    redis.popen.send_signal(signal.SIGCONT)
+    try:
+        began = time.monotonic()
+        while time.monotonic() - began < AWAY_SECONDS:
+            for process in (here, there):
+                assert version_at(process, "pets") == version
+            refused = put(f"{here.url}/label-sets/pets", json=definition(2))
+            assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
+            assert get(here.url + "/readyz").status_code == 200
+    finally:
+        redis.popen.send_signal(signal.SIGCONT)
     waited_until(lambda: put(f"{there.url}/label-sets/pets", json=definition(3)).is_success)
     version = built(there.url, "pets")["version"]
     waited_until(lambda: version_at(here, "pets") == version)
