@@ -263,8 +263,9 @@ def open_clip_folder(
 
     told = {"model_cfg": config, "preprocess_cfg": MEAN_STD | images}
     (folder / "open_clip_config.json").write_text(json.dumps(told))
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    randomize(model)
+    with torch.device("meta"):  # weights are drawn once, below
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, device="meta")
+    randomize(model.to_empty(device="cpu"))
     weights = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
 
@@ -288,7 +289,7 @@ def eos(folder: Path) -> None:
 
 
 def timm_siglip(folder: Path) -> None:
-    """A whole SigLIP B/16 of timm, whose size is in its name, with a small text encoder."""
+    """A whole SigLIP B/32 of timm, whose size is in its name, with a small text encoder."""
     from transformers import T5Tokenizer
 
     special = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
@@ -297,11 +298,11 @@ def timm_siglip(folder: Path) -> None:
         **OPEN_CLIP_TEXT,
         "context_length": 64,
         "vocab_size": 400,
-        "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+        "hf_tokenizer_name": "timm/ViT-B-32-SigLIP",
     }
     text |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
     text |= {"tokenizer_kwargs": {"clean": "canonicalize"}}
-    vision = {"image_size": 224, "timm_model_name": "vit_base_patch16_siglip_224"}
+    vision = {"image_size": 256, "timm_model_name": "vit_base_patch32_siglip_256"}
     vision |= {"timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"}
     model = {
         "embed_dim": 768,

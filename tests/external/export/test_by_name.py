@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.reference import reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
-from tests.external.export.test_export import entry
 from tests.process import Process, failed_start, get
 
 SECONDS = 900.0  # half a minute, on a machine that is not busy
+NAME = "ViT-S-32-alt-random"  # a small one, of which open_clip has no weights
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Start:
 
 
 def start(cache: Path) -> Start:
-    process = Process(models="ViT-B-32-random", cache_dir=str(cache), backend="onnx")
+    process = Process(models=NAME, cache_dir=str(cache), backend="onnx")
     process.wait_ready(SECONDS)
     (model,) = get(process.url + "/v1/models").json()["data"]
     return Start(model, process.stop()[1])
@@ -49,7 +48,7 @@ def first(cache: Path) -> Start:
 @pytest.fixture(scope="module")
 def vit(cache: Path, first: Start) -> Path:
     """What it has exported: all layers."""
-    return cache / "ViT-B-32-random"
+    return cache / NAME
 
 
 def test_the_first_start_exports_and_the_second_does_not(cache: Path, first: Start, vit: Path) -> None:
@@ -58,7 +57,7 @@ def test_the_first_start_exports_and_the_second_does_not(cache: Path, first: Sta
     manifest = read_manifest(vit)
     assert manifest.source.random_weights
     assert (first.model["id"], first.model["fingerprint"]) == (manifest.name, manifest.fingerprint())
-    assert [path.name for path in cache.iterdir()] == ["ViT-B-32-random"]
+    assert [path.name for path in cache.iterdir()] == [NAME]
 
     second = start(cache)
     assert second.model == first.model
@@ -80,9 +79,9 @@ def operators(graph: Path) -> Counter[str]:
 
 def test_a_transformer_is_exported_with_its_facts(vit: Path) -> None:
     manifest = read_manifest(vit)
-    assert manifest.name == "ViT-B-32-random"
+    assert manifest.name == NAME
     assert manifest.source.random_weights
-    assert (manifest.embed_dim, manifest.image.size, manifest.image.resize) == (512, 224, "shortest")
+    assert (manifest.embed_dim, manifest.image.size, manifest.image.resize) == (256, 224, "shortest")
     assert (manifest.text.context_length, manifest.text.padding, manifest.text.eot_id) == (77, "trim", 49407)
     assert (manifest.scoring.function, manifest.scoring.logit_bias) == ("softmax", 0.0)
     assert manifest.scoring.logit_scale == pytest.approx(1 / 0.07)
@@ -99,7 +98,7 @@ def test_a_text_at_its_own_length_equals_the_text_padded_to_the_context_length(v
         graph.run(dict(zip(("token_ids", "lengths"), tokenizer.pad(rows, length), strict=True)))
         for length in (8, 77)
     )
-    assert short.shape == (3, 512)
+    assert short.shape == (3, 256)
     np.testing.assert_allclose(short, full, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1, atol=1e-6)
 
@@ -148,24 +147,3 @@ def test_what_nobody_reads_is_not_computed(vit: Path) -> None:
     products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
     states = [shapes[node.input[0]][-2] for node in products[:-1]]  # the last one is the projection
     assert Counter(states) == {50: 11 * 4 + 1, 1: 4}
-
-
-def test_the_weights_decide_the_activation(vit: Path) -> None:
-    """OpenAI's tag means QuickGELU, x * sigmoid(1.702 x), though open_clip's configuration does not say so."""
-    import torch
-
-    from clipserve_models import checkpoint
-    from clipserve_models.verify import MIN_COSINE
-
-    assert operators(vit / "image.onnx")["Sigmoid"] == operators(vit / "text.onnx")["Sigmoid"] == 12
-    other = entry("ViT-B-32", "laion2b_s34b_b79k")
-    model, _ = checkpoint.load(other, weights=None, random_weights=True, seed=0)
-    assert not [each for each in model.modules() if type(each).__name__ == "QuickGELU"]
-
-    # The same seed, hence the same weights: what differs is the activation, enough for an export to be refused.
-    quick = np.array(read_manifest(vit).reference.image_embeddings)
-    with torch.no_grad():
-        pixels = checkpoint.normalized(model, reference_pixels(224))
-        plain = model.encode_image(pixels, normalize=True).numpy()
-    cosine = (quick * plain).sum(axis=1)
-    assert (cosine < MIN_COSINE).all()

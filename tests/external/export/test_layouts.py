@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_ids_are_those_of_the_library(built: Built) -> None:
 
 def test_vectors_are_those_of_the_library(built: Built) -> None:
     manifest, reference = built.manifest, built.reference
-    files = photos(manifest.image.size)
+    files = photos(manifest.image.size)[:2]
     pixels = np.stack([decode_pixels(photo, manifest.image, ImageLimits()) for photo in files])
     own = Graph(built.folder / "image.onnx").run({"pixels": pixels})
     theirs = reference.image_vectors(np.stack([reference.pixels(photo) for photo in files]))
@@ -124,11 +125,21 @@ def test_vectors_are_those_of_the_library(built: Built) -> None:
 
 
 def test_the_stored_architectures_are_open_clips() -> None:
-    assert ARCHITECTURES.read_text("utf-8") == architectures()
+    of_tests = re.compile(r"tiny-.*|.*-short")
+    found = {
+        name: facts for name, facts in json.loads(architectures()).items() if not of_tests.fullmatch(name)
+    }
+    assert json.loads(ARCHITECTURES.read_text("utf-8")) == found
 
 
-@pytest.mark.parametrize("name", json.loads(ARCHITECTURES.read_text("utf-8")))
-@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "name",
+    [
+        # By day the one whose activation is not that of the SigLIP above.
+        pytest.param(each, marks=[pytest.mark.nightly] * (each != "ViT-B-16-SigLIP"))
+        for each in json.loads(ARCHITECTURES.read_text("utf-8"))
+    ],
+)
 def test_every_architecture_has_the_facts_that_open_clip_gives_its_modules(name: str) -> None:
     import open_clip
     import torch

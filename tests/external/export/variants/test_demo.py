@@ -10,9 +10,12 @@ from tests.models.variants.test_making import cli
 from tests.support import serving
 
 
-async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
+async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(
+    photos: Path, few_labels: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "demo@int8"
-    result = cli(str(DEMO), "--photos", str(photos), "--no-image", "--no-timing", "--out", str(out))
+    few = ("--photos", str(photos), "--classes", str(few_labels))
+    result = cli(str(DEMO), *few, "--no-image", "--no-timing", "--out", str(out))
     assert result.returncode == 0, result.stderr
     assert "text cosine, mean" in result.stdout
     record = read_manifest(out).variant

@@ -11,6 +11,7 @@ from clipserve.clip.reference import cosines, reference_pixels
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import Method
+from tests.models.towers import CLIP, random_tensors, write_graphs
 
 
 # The first layer of an image encoder, and the last one of both. A text encoder begins with a table.
@@ -79,19 +80,19 @@ def test_weights_beside_a_graph_become_weights_beside_its_variant(method: Method
     from clipserve.clip.external import external_files
     from clipserve_models.variants.int8 import quantize_graph
 
-    source = tmp_path / "fp32" / "text.onnx"
-    source.parent.mkdir()
-    onnx.save(onnx.load(DEMO / "text.onnx"), source, save_as_external_data=True, location="text.onnx.data")
-    feeds = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
+    _, within = write_graphs(tmp_path / "within", CLIP, random_tensors(CLIP))
+    beside = tmp_path / "beside" / "text.onnx"
+    beside.parent.mkdir()
+    onnx.save(onnx.load(within), beside, save_as_external_data=True, location="text.onnx.data")
+    feeds = {"token_ids": np.array([[256, 97, 257]], np.int32), "lengths": np.array([3], np.int32)}
     vectors = []
-    for graph in (source, DEMO / "text.onnx"):
-        target = tmp_path / graph.parent.name / "text-int8.onnx"
-        target.parent.mkdir(exist_ok=True)
+    for graph in (beside, within):
+        target = graph.with_name("text-int8.onnx")
         quantize_graph(graph, target, method, [feeds])
-        assert bool(external_files(target)) == bool(external_files(graph))
+        assert bool(external_files(target)) == bool(external_files(graph)) == (graph is beside)
         vectors.append(onnxruntime.InferenceSession(target).run(None, feeds)[0])
     np.testing.assert_array_equal(*vectors)
-    assert {path.name for path in source.parent.iterdir()} == {
+    assert {path.name for path in beside.parent.iterdir()} == {
         *("text.onnx", "text.onnx.data"),
         *("text-int8.onnx", "text-int8.onnx.data"),
     }

@@ -1,0 +1,9 @@
+"""PyTorch's modules are compiled by one process: each that did so at a time would take ten seconds of CPU."""
+
+import fcntl
+import sys
+from pathlib import Path
+
+with (Path(sys.prefix) / "compiling.lock").open("w") as _lock:
+    fcntl.flock(_lock, fcntl.LOCK_EX)
+    import open_clip  # noqa: F401
