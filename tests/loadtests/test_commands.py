@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from clipserve.demo import FOLDER as DEMO
+from clipserve.clip.manifest import Source
+from clipserve_models.build import build
 from loadtests.__main__ import cli
 from loadtests.bare_loop import arrangements
 from loadtests.bodies import photo
 from loadtests.load import Answer, Load
 from loadtests.turns import turns_table
+from tests.models.towers import CLIP, checkpoint_of
 from tests.support import Running
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +68,13 @@ def test_the_cpu_time_of_a_photo_is_told_by_stage(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_the_service_is_measured_beside_the_bare_loops_of_its_precision(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("CLIPSERVE_BACKEND", "onnx")
-    result = CliRunner().invoke(cli, ["limit", str(DEMO), "--rounds", "1", "--seconds", "0.2"])
+    source = Source(checkpoint="random weights", licence="none", random_weights=True)
+    build(checkpoint_of(CLIP), tmp_path / "small", name="small", source=source, say=lambda _: None)
+    result = CliRunner().invoke(cli, ["limit", str(tmp_path / "small"), "--rounds", "1", "--seconds", "0.2"])
     assert result.exit_code == 0, result.output
     loops = re.findall(
         r"^\| bare loop, (\w+ \w+), .+ \| ([\d.]+) \| .+ \| .+ \|$", result.output, re.MULTILINE

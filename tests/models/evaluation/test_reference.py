@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,12 @@ def test_agreement_is_told_from_the_answers_of_both() -> None:
         assert line in lines, line
 
 
+@cache
+def graph(name: str) -> Graph:
+    """Of the demo, loaded once: a template takes a call."""
+    return Graph(DEMO / name)
+
+
 class Original:
     """The demo's own graphs, which do not turn a photo upright: open_clip does not either."""
 
@@ -172,13 +179,11 @@ class Original:
     async def images(self, files: Iterable[tuple[str, bytes]]) -> Floats:
         limits = ImageLimits(exif_transpose=False)
         pixels = [decode_pixels(content, self.manifest.image, limits) for _, content in files]
-        return Graph(DEMO / IMAGE_GRAPH).run({"pixels": np.stack(pixels)})
+        return graph(IMAGE_GRAPH).run({"pixels": np.stack(pixels)})
 
     async def texts(self, texts: Sequence[str]) -> Floats:
-        graph, tokenizer = Graph(DEMO / TEXT_GRAPH), load_tokenizer(DEMO, self.manifest.text)
-        return np.concatenate(
-            [graph.run(feeds) for feeds in text_feeds(texts, tokenizer, self.manifest.text)]
-        )
+        tokenizer, run = load_tokenizer(DEMO, self.manifest.text), graph(TEXT_GRAPH).run
+        return np.concatenate([run(feeds) for feeds in text_feeds(texts, tokenizer, self.manifest.text)])
 
     async def labels(self, labels: Sequence[str], templates: Sequence[str]) -> Floats:
         means = sum([await self.texts([fill(each, label) for label in labels]) for each in templates])

@@ -18,6 +18,7 @@ from clipserve_models.variants.job import GRAPHS, Job, Method
 from clipserve_models.variants.making import Plan, make_variant, plan_of
 from clipserve_models.variants.samples import read_photos, split
 from tests.models.asking import ask
+from tests.models.variants.conftest import write_photos
 from tests.support import png, serving
 
 ROOT = Path(__file__).parents[3]
@@ -84,13 +85,15 @@ def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path,
     assert not list(tmp_path.iterdir())
 
 
-def test_labelled_photos_are_judged_by_their_labels(photos: Path, tmp_path: Path) -> None:
+def test_labelled_photos_are_judged_by_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photos = write_photos(tmp_path / "photos", 11)
     classes = tmp_path / "classes.tsv"
     classes.write_text("0\tcat\tcat\n1\tcoffee\tcoffee\n2\trocket\trocket\n3\tn4\tguitar\n")
     made = make_variant(plan(photos, tmp_path / "out", classes=classes, method="dynamic"), copy)
     record = made.variant
     assert record
-    assert (record.photos, record.labels, record.calibration_photos) == (66, 4, 0)
+    assert (record.photos, record.labels, record.calibration_photos) == (33, 4, 0)
     assert record.top1
     assert record.top1 > 0.5
     assert record.top1_drop == 0
