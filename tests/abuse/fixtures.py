@@ -17,6 +17,12 @@ def victim() -> Iterator[Victim]:
 
 
 @pytest.fixture(scope="session")
+def patient_victim() -> Iterator[Victim]:
+    """The same, which refuses nothing because a machine is busy, where that is not what is tested."""
+    yield from opened(Victim(backend="onnx", deadline_seconds=60, max_queue_seconds=60))
+
+
+@pytest.fixture(scope="session")
 def keyed_victim() -> Iterator[Victim]:
     """The same, which asks for keys."""
     yield from opened(Victim(backend="onnx", keyed=True))

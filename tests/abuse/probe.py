@@ -92,8 +92,11 @@ def percentile(values: list[float], share: float = 0.99) -> float:
 
 
 def most_seconds(probes: list[Probe], quiet: float) -> float:
-    """What 99 of 100 may take: so much, or on a machine that is busy with other things ten times an echo."""
-    return max(quiet, 10 * percentile([probe.echo for probe in probes]))
+    """What 99 of 100 may take: so much, or on a machine that is busy with other things fifty times an echo.
+
+    That is one turn of a process; an answer takes a connection, and turns of a loop and of its neighbours.
+    """
+    return max(quiet, 50 * percentile([probe.echo for probe in probes]))
 
 
 def _echo() -> Callable[[], object]:

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.abuse.fixtures import victim  # noqa: F401
+from tests.abuse.fixtures import patient_victim as victim  # noqa: F401

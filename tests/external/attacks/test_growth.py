@@ -65,5 +65,10 @@ def test_a_flood_of_frames_takes_a_moment(victim: Victim, name: str) -> None:
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_costs_time_by_its_bytes(victim: Victim, name: str) -> None:
     make, count = FLOODS[name]
-    few, many = (_seconds(victim, make(times * count), rpc=False) for times in (1, _MORE))
-    assert many < max(_MOST * few, _MOMENT), f"{few:.3f} s of CPU, and {many:.3f} s of {_MORE} times as much"
+    seen = []
+    for _ in range(3):  # other work on a core makes the same work cost up to twice as much
+        few, many = (_seconds(victim, make(times * count), rpc=False) for times in (1, _MORE))
+        if many < max(_MOST * few, _MOMENT):
+            return
+        seen.append(f"{few:.3f} s of CPU, and {many:.3f} s of {_MORE} times as much")
+    raise AssertionError(seen)

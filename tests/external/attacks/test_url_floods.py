@@ -16,6 +16,7 @@ from tests.abuse.flood import asking, flood
 from tests.abuse.probe import most_seconds, percentile
 from tests.abuse.victim import Victim
 from tests.abuse.wire import play
+from tests.process import metric, waited_until
 
 PATIENT: dict[str, Any] = {"deadline_seconds": 300, "max_queue_seconds": 60, "fetch_seconds": 60}
 SECONDS, LEAST = 8.0, 20  # of requests by others, and how many at least
@@ -68,6 +69,14 @@ def flooded_once(victim: Victim, count: int, path: str, pause: float) -> bool:
 def test_a_key_of_five_rows_a_second_costs_others_nothing(keyed: Victim) -> None:
     with flood(keyed.address, 100, "/photo", "127.0.0.3", pause=0.5, key=keys.REVOKED) as flooded:
         statuses = good_answers(keyed, "127.0.0.2", keys.GOOD)
+        # A busy machine leaves the flood little of its cores.
+        waited_until(
+            lambda: counted(keyed, "rate_limited") > 10 * max(1, counted(keyed, "200") - statuses[200])
+        )
     print("others:", dict(statuses), "flood:", dict(flooded))
     assert statuses[200] >= 0.95 * statuses.total() > 0
-    assert flooded["429"] > 10 * flooded["200"]
+
+
+def counted(victim: Victim, outcome: str) -> float:
+    """Requests for vectors that have ended so."""
+    return metric(victim.process, f'clipserve_requests_total{{endpoint="/embed",outcome="{outcome}"}}')
