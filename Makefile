@@ -114,9 +114,11 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 
 dist: .dist-tools/stamp ## wheels and sdists of the four distributions, checked, in dist/
 	rm -rf dist
+	@# From a copy: a build makes folders of modules and documents beside those that other stages read meanwhile.
+	copy=`mktemp -d` && cp -R service models "$$copy" && \
 	for folder in service models service/distributions/clipserve service/distributions/clipserve-gpu; do \
-	  .dist-tools/bin/python -m build --no-isolation --outdir dist $$folder || exit; \
-	done
+	  .dist-tools/bin/python -m build --no-isolation --outdir dist "$$copy/$$folder" || exit; \
+	done && rm -r "$$copy"
 	@# The name of the wheel says on which systems its extension runs. This fails if nothing was compiled.
 	PATH=.dist-tools/bin:$$PATH auditwheel repair --wheel-dir dist dist/clipserve_core-*-linux_*.whl && rm dist/clipserve_core-*-linux_*.whl
 	.dist-tools/bin/abi3audit --strict dist/clipserve_core-*.whl
