@@ -113,7 +113,7 @@ def running(
         yield process.pid
     finally:
         process.terminate()
-        process.wait(40)
+        process.wait(300)
 
 
 def _listening(port: int) -> bool:
