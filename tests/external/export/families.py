@@ -20,7 +20,7 @@ _LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, *"\u00ef
 _SIZES = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "vocab_size": VOCABULARY}
 
 
-def _pieces() -> list[tuple[str, float]]:
+def pieces() -> list[tuple[str, float]]:
     """A vocabulary of SentencePiece's unigrams, with the logarithms of their probabilities."""
     return [
         ("\u2581", -3.0),
@@ -29,18 +29,22 @@ def _pieces() -> list[tuple[str, float]]:
     ]
 
 
-def _t5_tokenizer(folder: Path) -> None:
+def t5_tokenizer(folder: Path) -> None:
+    """With fewer than `VOCABULARY` tokens."""
     from transformers import T5Tokenizer
 
     special = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
-    T5Tokenizer(vocab=[*special, *_pieces()], extra_ids=0).save_pretrained(folder)
+    T5Tokenizer(vocab=[*special, *pieces()], extra_ids=0).save_pretrained(folder)
 
 
-def _xlm_r_tokenizer(folder: Path) -> None:
+def xlm_r_tokenizer(folder: Path) -> int:
+    """Returns: its number of tokens."""
     from transformers import XLMRobertaTokenizer
 
     special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    XLMRobertaTokenizer(vocab=[*special, *_pieces(), ("<mask>", 0.0)]).save_pretrained(folder)
+    vocabulary = [*special, *pieces(), ("<mask>", 0.0)]
+    XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(folder)
+    return len(vocabulary)
 
 
 def _nllb_tokenizer(folder: Path) -> None:
@@ -56,7 +60,7 @@ def _nllb_tokenizer(folder: Path) -> None:
 
 def xlm_r(folder: Path) -> dict[str, Any]:
     """Options of open_clip for a text encoder of this kind, whose files are then in `folder`."""
-    _xlm_r_tokenizer(folder)
+    xlm_r_tokenizer(folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     return _of_transformers(
         folder, {"model_type": "xlm-roberta", "max_position_embeddings": 82, "type_vocab_size": 1, **sizes}
@@ -78,7 +82,7 @@ def _of_transformers(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _siglip(folder: Path) -> dict[str, Any]:
-    _t5_tokenizer(folder)
+    t5_tokenizer(folder)
     return {"hf_tokenizer_name": str(folder), "vocab_size": VOCABULARY}
 
 

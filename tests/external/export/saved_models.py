@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from tests.external.export.families import VOCABULARY, t5_tokenizer, xlm_r_tokenizer
 from tests.external.export.test_export_tokenizer import write_gemma_tokenizer
 from tests.golden.make_tokens import hurting_strings
 
@@ -290,14 +291,11 @@ def eos(folder: Path) -> None:
 
 def timm_siglip(folder: Path) -> None:
     """A whole SigLIP B/32 of timm, whose size is in its name, with a small text encoder."""
-    from transformers import T5Tokenizer
-
-    special = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
-    T5Tokenizer(vocab=[*special, *_pieces()], extra_ids=0).save_pretrained(folder)
+    t5_tokenizer(folder)
     text = {
         **OPEN_CLIP_TEXT,
         "context_length": 64,
-        "vocab_size": 400,
+        "vocab_size": VOCABULARY,
         "hf_tokenizer_name": "timm/ViT-B-32-SigLIP",
     }
     text |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
@@ -312,25 +310,6 @@ def timm_siglip(folder: Path) -> None:
         "text_cfg": text,
     }
     open_clip_folder(folder, model, torch.float16, resize_mode="squash")
-
-
-def xlm_r_tokenizer(folder: Path) -> int:
-    """A small one. Returns: its number of tokens."""
-    from transformers import XLMRobertaTokenizer
-
-    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    vocabulary = [*special, *_pieces(), ("<mask>", 0.0)]
-    XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(folder)
-    return len(vocabulary)
-
-
-def _pieces() -> list[tuple[str, float]]:
-    words, letters = ("photo", "cat", "dog"), [*map(chr, range(0x21, 0x7F)), *"\u00ef\u00e9\u732b"]
-    return [
-        ("\u2581", -3.0),
-        *((f"\u2581{word}", -1.0) for word in words),
-        *((each, -4.0) for each in letters),
-    ]
 
 
 # What is saved -> how, and the library that reads it

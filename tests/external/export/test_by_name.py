@@ -13,7 +13,7 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
-from tests.process import Process, failed_start, get
+from tests.process import Process, get
 
 SECONDS = 900.0  # half a minute, on a machine that is not busy
 NAME = "ViT-S-32-alt-random"  # a small one, of which open_clip has no weights
@@ -62,13 +62,6 @@ def test_the_first_start_exports_and_the_second_does_not(cache: Path, first: Sta
     second = start(cache)
     assert second.model == first.model
     assert "exporting_model" not in second.log
-
-
-def test_an_unknown_name_is_told_with_those_that_are_like_it(tmp_path: Path) -> None:
-    status, said = failed_start(models="ViT-B-33", cache_dir=str(tmp_path))
-    assert status == 1
-    assert "ViT-B-33 is neither a folder nor a model in" in said
-    assert "Similar names: ViT-B-32" in said
 
 
 def operators(graph: Path) -> Counter[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import lowest_cosine, reference_pixels
 from clipserve.demo import FOLDER as DEMO
@@ -16,6 +17,7 @@ from clipserve_models.verify import MIN_COSINE
 
 TINY_VISION = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32}
 TINY_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT}
 TINY_SIGLIP = {
     "embed_dim": 48,
     "init_logit_bias": -10,
@@ -138,9 +140,8 @@ def test_a_text_encoder_that_no_writer_knows_is_traced_as_it_is(tmp_path: Path) 
     assert {"the image encoder is built from its weights", "the text encoder is traced"} < set(said)
 
 
-def test_an_encoder_that_is_built_has_the_bytes_that_its_files_give(tmp_path: Path) -> None:
+def test_an_encoder_that_is_built_has_the_bytes_that_its_files_give(tiny: Path, tmp_path: Path) -> None:
     """Files as open_clip publishes a model, read without PyTorch."""
-    import open_clip
     from safetensors.torch import save_file
 
     from clipserve.clip.manifest import Source
@@ -148,14 +149,12 @@ def test_an_encoder_that_is_built_has_the_bytes_that_its_files_give(tmp_path: Pa
     from clipserve_models.build import build
     from clipserve_models.layouts import read
 
-    name = "tiny-plain"
-    add_model(tmp_path, name, {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
-    made = make(name, None, tmp_path / "export", say=lambda _: None)
-    model, _ = checkpoint.load(entry(name), weights=None, random_weights=True, seed=0)
+    made = read_manifest(tiny)
+    model, _ = checkpoint.load(entry("tiny"), weights=None, random_weights=True, seed=0)
     images = {
         key: model.visual.preprocess_cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")
     }
-    told = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": images}
+    told = {"model_cfg": TINY, "preprocess_cfg": images}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
     save_file(
         {key: value.contiguous() for key, value in model.state_dict().items()},

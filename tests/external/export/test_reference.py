@@ -11,11 +11,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.external.export.test_export import TINY_TEXT, TINY_VISION, add_model, entry, make
+from tests.external.export.test_export import entry
 from tests.models.asking import ask
 
 PHOTOS = ("cat", "coffee", "rocket", "astronaut")
-TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artifact")
-    add_model(folder, "tiny-beside", TINY)
-    make("tiny-beside", None, folder / "made", say=lambda _: None)
-    return folder / "made"
-
-
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPSERVE_BACKEND", "onnx")
@@ -59,22 +50,20 @@ def reference_of(photos: Path, artifact: Path, out: Path, *words: str) -> dict[s
 
 
 def test_a_service_that_reads_photos_as_open_clip_does_agrees_with_it(
-    artifact: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIPSERVE_EXIF_TRANSPOSE", "false")
     templates = ("--template", "a photo of a {}.", "--template", "{} beside {}")
     for number, words in enumerate(((), templates)):
-        told = reference_of(photos, artifact, tmp_path / str(number), *words)
-        assert told["of"] == "tiny-beside: open_clip tiny-beside, random weights of seed 0"
+        told = reference_of(photos, tiny, tmp_path / str(number), *words)
+        assert told["of"] == "tiny: open_clip tiny, random weights of seed 0"
         assert (told["items"], told["agreement"], told["differing"], told["mcnemar_p"]) == (10, 1, 0, 1)
         assert told["image_cosine"]["lowest"] > 0.99999
         assert told["text_cosine"]["lowest"] > 0.99999
 
 
-def test_a_photo_that_the_service_turns_upright_is_named(
-    artifact: Path, photos: Path, tmp_path: Path
-) -> None:
-    told = reference_of(photos, artifact, tmp_path)
+def test_a_photo_that_the_service_turns_upright_is_named(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    told = reference_of(photos, tiny, tmp_path)
     assert (told["items"], told["differing"]) == (10, 1)
     (item,) = told["items_that_differ"]
     assert (item["item"], item["in_its_file"]) == ("cat/turned.jpg", "EXIF orientation 6")
@@ -83,10 +72,10 @@ def test_a_photo_that_the_service_turns_upright_is_named(
 
 
 def test_an_artifact_that_squashes_photos_differs_in_all_that_are_not_square(
-    artifact: Path, photos: Path, tmp_path: Path
+    tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     """It says nothing of the pixels of its export, or no service would start with it."""
-    squashing = shutil.copytree(artifact, tmp_path / "squashing")
+    squashing = shutil.copytree(tiny, tmp_path / "squashing")
     stored = json.loads((squashing / "model.json").read_text())
     stored["image"]["resize"] = "squash"
     del stored["reference"]["pixels"]
@@ -98,7 +87,7 @@ def test_an_artifact_that_squashes_photos_differs_in_all_that_are_not_square(
 
 
 def test_the_reference_of_an_export_from_a_file_is_that_file(
-    artifact: Path, photos: Path, tmp_path: Path
+    tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     import open_clip
     import torch
@@ -107,8 +96,8 @@ def test_the_reference_of_an_export_from_a_file_is_that_file(
 
     weights, own = tmp_path / "own.pt", tmp_path / "own"
     torch.manual_seed(1)
-    torch.save(open_clip.create_model("tiny-beside").state_dict(), weights)
-    export(entry("tiny-beside"), own, weights=weights, say=lambda _: None)
+    torch.save(open_clip.create_model("tiny").state_dict(), weights)
+    export(entry("tiny"), own, weights=weights, say=lambda _: None)
     done = ask("evaluate", str(photos), "--in-process", "--model", str(own), "--reference", str(own))
     assert done.returncode == 1
     assert "give it with --weights FILE" in done.stderr

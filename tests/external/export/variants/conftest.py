@@ -13,11 +13,10 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve_models.variants.making import Plan, make_variant, plan_of
-from tests.external.export.test_export import TINY_TEXT, TINY_VISION, add_model, entry, make
+from tests.external.export.test_export import TINY, add_model, entry
 from tests.models.variants.conftest import photos, write_photos  # noqa: F401
 
 Planner = Callable[..., Plan]
-TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT}
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}  # which is traced
 
 
@@ -34,15 +33,6 @@ def few_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = ("cat", "coffee", "rocket", "guitar", "street", "night sky", "page of text", "bread")
     path.write_text("".join(f"{row}\t{label}\t{label}\n" for row, label in enumerate(labels)))
     return path
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny transformer, as an artifact."""
-    folder = tmp_path_factory.mktemp("tiny")
-    add_model(folder, "tiny-half", TINY)
-    make("tiny-half", None, folder / "artifact", say=lambda _: None)
-    return folder / "artifact"
 
 
 @pytest.fixture(scope="session")

@@ -31,13 +31,13 @@ def test_the_variant_of_a_transformer_of_openai_s_kind_is_faithful(tiny: Path, t
 
 async def test_a_service_names_fp16_in_its_fingerprint(tiny: Path, tiny_fp16: Path) -> None:
     manifest = read_manifest(tiny_fp16)
-    assert (manifest.name, manifest.precision) == ("tiny-half-random@fp16", "fp16")
+    assert (manifest.name, manifest.precision) == ("tiny-random@fp16", "fp16")
     async with serving(None, tiny, tiny_fp16, backend="onnx") as running:
         one, other = [
-            (await running.embed(png(), model=name)).json() for name in (manifest.name, "tiny-half-random")
+            (await running.embed(png(), model=name)).json() for name in (manifest.name, "tiny-random")
         ]
     assert one["fingerprint"] == manifest.fingerprint()
-    assert one["fingerprint"].startswith("tiny-half-random@fp16-")
+    assert one["fingerprint"].startswith("tiny-random@fp16-")
     assert other["fingerprint"] == read_manifest(tiny).fingerprint()
 
 
