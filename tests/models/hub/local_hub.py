@@ -45,7 +45,6 @@ class Repo:
     branches: tuple[str, ...] = ("main",)
     pulls: list[Pull] = field(default_factory=list)
     status: int | None = None  # of every answer
-    file_status: int | None = None  # of every file
     half: str | None = None  # a file of which half is sent, and the connection closed
     nothing: bool = False  # every connection is closed without an answer
     altered: str | None = None  # a file with one other byte than its digest says
@@ -164,8 +163,6 @@ class _Handler(BaseHTTPRequestHandler):
         commit, files = at
         if file not in files:
             return self._refuse(404, "EntryNotFound")
-        if repo.file_status:
-            return self._refuse(repo.file_status, "")
         content = files[file]
         etag = (
             hashlib.sha256(content).hexdigest()
