@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -52,6 +53,18 @@ async def test_a_change_of_the_same_size_and_time_is_one(path: Path) -> None:
         new = write_keys(path, a={})["a"]
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert path.stat().st_size == before.st_size
+        await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
+
+
+async def test_a_file_that_is_being_written_in_place_counts_when_that_is_done(path: Path) -> None:
+    old = write_keys(path, a={})["a"]
+    async with following(path) as keys:
+        path.write_text("")  # as editors do, before they write
+        for number in range(200):
+            os.utime(path, ns=(number, number))  # between any two looks
+            assert keys.find(f"Bearer {old}")
+            await asyncio.sleep(0.01)
+        new = write_keys(path, b={})["b"]
         await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
 
 

@@ -206,11 +206,13 @@ def _access_lists(file: int | Path) -> list[str]:
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
+    """A change counts when two looks on end see the same: an editor empties a file before it writes it."""
+    now = seen
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         # In a thread: a disk, above all a network disk, may be slow.
-        now = await asyncio.to_thread(_signature, path)
-        if now == seen:
+        before, now = now, await asyncio.to_thread(_signature, path)
+        if now == seen or now != before:
             continue
         seen = now  # taken before the read, so that a change during the read is seen the next time
         try:
