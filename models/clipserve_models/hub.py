@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -33,6 +32,8 @@ from clipserve_models.weights import PICKLES, STEMS
 MAIN = constants.DEFAULT_REVISION
 _SECONDS = 30.0  # for the list of files
 _FACTS = (".json", ".txt", ".model")  # configurations, and the files of tokenizers
+# Of its HTTP client: httpx before huggingface_hub 2.0, httpx2 since.
+_CLIENT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 _CONVERTER = "SFconvertbot"  # the hub's account that offers safetensors as pull requests
 
 
@@ -219,7 +220,7 @@ def _told(repository: Repository) -> Iterator[None]:
     except HFValidationError as error:
         reason = f"cannot be a repository: {_reason(error)}."
     except (
-        httpx2.HTTPError,
+        _CLIENT_ERROR,
         OSError,
         ValueError,
         KeyError,
