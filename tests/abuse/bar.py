@@ -29,7 +29,7 @@ _MOST_LOST = 0.05  # of another address
 # Its p99, and at least so many times what it has alone; on a quiet machine it is below a second:
 # tests/external/abuse/test_one_address.py
 _MOST_LOOPS_SECONDS, _MOST_TIMES_ALONE = 10.0, 20
-_PATIENCE = 60  # seconds; two are usual until the server sees that a bulk client has left
+_PATIENCE = 60  # seconds: until a busy server has seen that a bulk client has left
 
 
 @dataclass

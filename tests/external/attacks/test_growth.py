@@ -66,7 +66,7 @@ def test_a_flood_of_frames_takes_a_moment(victim: Victim, name: str) -> None:
 def test_a_flood_costs_time_by_its_bytes(victim: Victim, name: str) -> None:
     make, count = FLOODS[name]
     seen = []
-    for _ in range(3):  # other work on a core makes the same work cost up to twice as much
+    for _ in range(3):  # other work beside it makes the same work cost more
         few, many = (_seconds(victim, make(times * count), rpc=False) for times in (1, _MORE))
         if many < max(_MOST * few, _MOMENT):
             return

@@ -88,7 +88,7 @@ class Owner:
 
 
 def remove_files_of_killed() -> None:
-    """Those of owners that were killed, and of regions on their way to Triton."""
+    """The files of owners that were killed, and of their regions that were on the way to Triton."""
     for path in FOLDER.glob("clipserve-*"):
         if "." in path.name:  # a region's
             continue
