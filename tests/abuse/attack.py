@@ -51,6 +51,7 @@ class Attack:
         patience: seconds after which the client gives up.
         labels: its like is a good request of 1,000 labels, which costs seconds, and not a photo of as many bytes.
         answers: how many there may be, so that a player knows when to end.
+        requests: it makes so many that may each be served, and costs what they cost; at least one for each answer.
         bodiless: the answers have no bodies (HEAD).
         rpc: it goes to the gRPC port.
         slow: it takes seconds by its nature, or megabytes.
@@ -68,6 +69,7 @@ class Attack:
     patience: float = 100.0
     labels: bool = False
     answers: int = 1
+    requests: int = 1
     bodiless: bool = False
     rpc: bool = False
     slow: bool = False

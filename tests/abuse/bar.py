@@ -217,7 +217,7 @@ def _like(verdict: Verdict, victim: Victim, played: Played) -> Cost:
     """What good requests of as many bytes cost."""
     if verdict.attack.labels:
         return victim.labels_cost
-    requests = max(1, len(played.answers))  # each is one of its own
+    requests = max(verdict.attack.requests, len(played.answers))
     alone = victim.good_cost(played.sent // requests)
     return Cost(alone.cpu * requests, alone.memory)
 

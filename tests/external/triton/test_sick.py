@@ -63,7 +63,7 @@ class Load:
     """Clients of a gateway, each with one request at a time. `answers`: (phase, status, code) -> requests."""
 
     def __init__(self, url: str) -> None:
-        self.phase = "well"
+        self.phase, self._ended = "well", False
         self.answers: Counter[tuple[str, int, str]] = Counter()
         self.retry_after: set[str | None] = set()  # of answers with 503
         self.client = httpx.AsyncClient(
@@ -76,14 +76,15 @@ class Load:
         try:
             yield
         finally:
-            for each in clients:
-                each.cancel()
-            await asyncio.wait(clients)
+            self._ended = (
+                True  # httpx leaves connections open where a request is cancelled that closes old ones
+            )
+            await asyncio.gather(*clients)
             await self.client.aclose()
 
     async def _ask(self, number: int) -> None:
         picture = form([png(number)], {})
-        while True:
+        while not self._ended:
             phase = self.phase
             files = picture if number % 2 else form([], {"text": f"{time.monotonic()}"})
             answer = await self.client.post("/embed", files=files)
