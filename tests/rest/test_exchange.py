@@ -158,13 +158,15 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
 
 async def test_an_answer_tells_the_milliseconds_of_each_stage_it_went_through(toy: Path) -> None:
     async with serving(FakeBackend(DIM, delay=0.05), toy) as running:
+        began = time.perf_counter()
         told = (await running.embed(png(), text="a")).headers["server-timing"]
+        most = (time.perf_counter() - began) * 1_000
         stages = re.fullmatch(r"(\w+);dur=(\d+\.\d), (\w+);dur=(\d+\.\d)(?:, \w+;dur=\d+\.\d)*", told)
         assert stages, told
         milliseconds = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", told)}
         assert set(milliseconds) == {"decode", "tokenize", "encode_image", "encode_text"}
         for stage in ("encode_image", "encode_text"):
-            assert 45 <= milliseconds[stage] < 5_000  # a timer may be early by a tick
+            assert 45 <= milliseconds[stage] < most  # a timer may be early by a tick
         assert "server-timing" not in (await running.client.get("/livez")).headers
         assert "server-timing" not in (await posted(running, b"{")).headers
 

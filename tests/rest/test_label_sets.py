@@ -110,7 +110,7 @@ async def held() -> Held:
 
 @pytest.fixture
 async def slow(toy: Path, held: Held) -> AsyncIterator[Running]:
-    async with serving(held, toy, deadline_seconds=5, put_wait_seconds=0.05) as running:
+    async with serving(held, toy, part_for_build=0.01, put_wait_seconds=0.05) as running:
         yield running
         held.released.set()
 

@@ -81,7 +81,7 @@ async def test_the_delay_that_is_set_is_waited_for_by_a_text_alone_too(one: Stan
     async with gathering(one, delay=1, texts=2) as backend:
         began = time.monotonic()
         await text(backend)
-        assert one.times[0] - began >= 1
+        assert one.times[0] - began >= 0.99  # a timer may be early by a tick
         await asyncio.gather(*started(backend, 2))
         assert one.calls == [1, 2], "a call that is full waits for nobody"
 

@@ -170,7 +170,8 @@ async def test_the_pauses_between_trials_grow(one: StandIn) -> None:
             await backend.server_of()
         await until(lambda: len(one.times) >= 5)
         pauses = [later - before for before, later in pairwise(one.times[1:5])]  # between trials
-        assert all(pause >= least for pause, least in zip(pauses, (0.3, 0.6, 1.2), strict=True)), pauses
+        least = (0.29, 0.59, 1.19)  # a timer may be early by a tick
+        assert all(pause >= each for pause, each in zip(pauses, least, strict=True)), pauses
 
 
 async def test_a_sick_server_that_is_started_again_has_its_trial_at_once(one: StandIn) -> None:

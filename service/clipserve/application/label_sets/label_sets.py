@@ -23,7 +23,6 @@ from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, Unknow
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
-_PART_FOR_BUILD = 0.75  # of what is left to its deadline a request waits for a first build
 _SHOWN_NAMES = 10
 _CHANGES = 4  # puts and deletions at a time, until they are stored
 
@@ -67,7 +66,7 @@ class LabelSets:
         entries = [self._entry(name.partition("@")[0]) for name in names]
         if any(entry.served is None for entry in entries):  # most requests need no timeout
             with suppress(TimeoutError):
-                async with asyncio.timeout(_PART_FOR_BUILD * remaining(math.inf)):
+                async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
                     for entry in entries:
                         if entry.served is None:
                             await self.catalog.settled(entry.name)

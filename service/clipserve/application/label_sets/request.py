@@ -28,6 +28,7 @@ class LabelSetLimits:
     """`max_label_sets` and `max_label_sets_bytes` limit all sets together, the others one set.
 
     `put_wait_seconds`: what a put waits for the build before it answers that it has begun.
+    `part_for_build`: of what is left to its deadline a request waits for a first build.
     """
 
     max_label_sets: int = 1_000
@@ -36,6 +37,7 @@ class LabelSetLimits:
     max_label_set_prompts: int = 100_000
     max_label_set_examples: int = 1_000
     put_wait_seconds: float = 2.0
+    part_for_build: float = 0.75
 
 
 @dataclass(frozen=True)
