@@ -180,6 +180,10 @@ class Counting(ThreadPoolExecutor):
         return super().submit(*args, **kwargs)
 
 
+# A request that is cancelled while it closes idle connections would leave some of them open.
+KEPT = httpx.Limits(keepalive_expiry=None)
+
+
 @dataclass
 class Running:
     """A service that listens on a real socket."""
@@ -241,7 +245,7 @@ async def serving(
             if warm:
                 await gateway.warm_up()
             url = f"http://127.0.0.1:{port}"
-            async with httpx.AsyncClient(base_url=url, timeout=60, verify=False) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=60, verify=False, limits=KEPT) as client:
                 yield Running(gateway, url, client)
         finally:
             gateway.end()

@@ -85,9 +85,9 @@ class Neighbours:
     """Clients of a service at `url` and, over gRPC, at `rpc_address`."""
 
     def __init__(self, url: str, rpc_address: str) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url, timeout=60, limits=httpx.Limits(max_connections=_CLIENTS)
-        )
+        # Those who leave would else break off the end of idle connections.
+        limits = httpx.Limits(max_connections=_CLIENTS, keepalive_expiry=None)
+        self._http = httpx.AsyncClient(base_url=url, timeout=60, limits=limits)
         self._channel = grpc.aio.insecure_channel(rpc_address)
         self._stub: Any = clip_pb2_grpc.ClipStub(self._channel)
         self._items: list[Item] = [*texts(48), *photos()]
