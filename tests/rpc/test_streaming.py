@@ -208,16 +208,16 @@ async def answered_until_refused(client: Client) -> Refused:
 
 
 async def test_a_call_that_drips_messages_loses_its_place(toy: Path, backend: Counting) -> None:
-    """A busy machine may hold it up for 2 s, which is silence: it is behind its rate after 0.2 s."""
+    """It has 2.4 s for all its pauses. One alone may be longer, so that a busy machine does not make it silent."""
     slow: dict[str, Any] = {
-        "body_timeout_seconds": 2,
-        "most_pauses": 1.1,
+        "body_timeout_seconds": 60,
+        "most_pauses": 0.04,
         "min_body_bytes_per_second": 512_000,
     }
     async with (
         serving(backend, toy, grpc_enabled=True, **slow) as running,
         client_of(running.rpc_address) as client,
-        asyncio.timeout(60),  # it has 2.2 s
+        asyncio.timeout(60),
     ):
         failed = await answered_until_refused(client)
     assert (failed.fields["code"], failed.fields["limit"]) == ("body_too_slow", 1_000)
