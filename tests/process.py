@@ -30,8 +30,11 @@ UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteu
 LIGHT = {"backend": "onnx", "decode_processes": "false"}
 # A busy machine refuses nothing where that is not what is tested, so that what is counted is exact.
 PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
-# And it may hold up a client in the middle of a body.
+# And it may hold up a client in the middle of a body, or of anything else that it sends or takes.
 SLOW_BODIES = {"grace_seconds": 60, "longest_pause_seconds": 60, "body_timeout_seconds": 60}
+SLOW_BODIES |= dict.fromkeys(
+    ("first_byte_timeout_seconds", "header_timeout_seconds", "write_timeout_seconds"), 60
+)
 PATIENT_WITH_CLIENTS = {**PATIENT, **SLOW_BODIES}
 # Nor is a Triton that waits for a core taken for silent, or for one that shares no memory.
 PATIENT_WITH_TRITON = {**PATIENT_WITH_CLIENTS, "silent_seconds": 60, "share_seconds": 60}

@@ -48,7 +48,7 @@ from clipserve.wiring.options import GatewayOptions
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.constants import constants_among, with_constants
-from tests.process import PATIENT
+from tests.process import PATIENT_WITH_CLIENTS
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)
@@ -225,11 +225,10 @@ async def serving(
     `settings` may name constants of the rooms too. A busy machine refuses nothing, unless a test asks for it.
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
-    defaults |= PATIENT
-    patient = {"grace_seconds": 60, "put_wait_seconds": 30}  # of a body, of a build
-    constants = patient | constants_among(settings)
+    settings = {**defaults, **PATIENT_WITH_CLIENTS, "put_wait_seconds": 30, **settings}
+    constants = constants_among(settings)
     own = {name: value for name, value in settings.items() if name not in constants}
-    chosen = Settings(models=folders, port=0, **{**defaults, **own})
+    chosen = Settings(models=folders, port=0, **own)
     options = with_constants(GatewayOptions.of(chosen), constants)
     async with open_gateway(chosen, (lambda *_: backend) if backend else None, options) as gateway:
         server = gateway.server

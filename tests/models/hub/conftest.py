@@ -37,8 +37,10 @@ def variables(values: dict[str, str]) -> Iterator[None]:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[LocalHub]:
     """Empty; this process and those of this test find it, and have caches that are not there yet."""
-    folders = {"HF_HOME": str(tmp_path / "hf"), "CLIPSERVE_CACHE_DIR": str(tmp_path / "cache")}
-    with LocalHub().running() as hub, variables({"HF_ENDPOINT": hub.url, **folders}):
+    values = {"HF_HOME": str(tmp_path / "hf"), "CLIPSERVE_CACHE_DIR": str(tmp_path / "cache")}
+    # Seconds: ten, as usual, may be less than a busy machine takes for an answer.
+    values |= dict.fromkeys(("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"), "60")
+    with LocalHub().running() as hub, variables(values | {"HF_ENDPOINT": hub.url}):
         yield hub
 
 
