@@ -76,7 +76,10 @@ class UseCases:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of requests, label sets and images. `model_settings` may override those of single models."""
+    """The limits of requests, label sets and images. `model_settings` may override those of single models.
+
+    `store_seconds`: for a small answer of a Redis with label sets; large ones have five times as long.
+    """
 
     requests: RequestLimits
     label_sets: LabelSetLimits
@@ -84,6 +87,7 @@ class Limits:
     decode_seconds: float = DECODE_SECONDS
     fetch_seconds: float = FETCH_SECONDS
     label_cache_bytes: int = LABEL_CACHE_BYTES
+    store_seconds: float = 1.0
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -131,7 +135,7 @@ async def open_use_cases(
         by_name = _by_name(models, settings)
         folder = settings.label_sets_folder
         files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
-        catalog = Catalog(by_name, _store(settings), files, metrics, charge)
+        catalog = Catalog(by_name, _store(settings, limits.store_seconds), files, metrics, charge)
         label_sets = LabelSets(by_name, catalog, side, limits.requests, limits.label_sets, metrics)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
@@ -183,11 +187,11 @@ def _models(
     return models
 
 
-def _store(settings: Settings) -> Store:
+def _store(settings: Settings, seconds: float) -> Store:
     if settings.label_set_store == "redis" and settings.redis_url:  # the settings have checked that it is set
         from clipserve.application.label_sets.redis_store import RedisStore  # loads Redis' client
 
-        return RedisStore(settings.redis_url.get_secret_value())
+        return RedisStore(settings.redis_url.get_secret_value(), seconds=seconds, value_seconds=5 * seconds)
     return FileStore(settings.state_dir)
 
 

@@ -26,7 +26,7 @@ def opened(where: str) -> Store:
         return FileStore(Path(where))
     from clipserve.application.label_sets.redis_store import RedisStore  # takes long
 
-    return RedisStore(where)
+    return RedisStore(where, seconds=60, value_seconds=60)  # a busy machine is no Redis that is away
 
 
 def started(what: str, where: str, number: int) -> subprocess.Popen[str]:
