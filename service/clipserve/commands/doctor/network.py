@@ -15,7 +15,7 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.wiring.listening import CannotListen, listen
 
-_SECONDS = 2.0  # for an answer of Redis
+_SECONDS = 10.0  # for an answer of Redis
 _LISTENING = "0A"  # in /proc/net/tcp
 
 
