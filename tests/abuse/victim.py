@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,7 +62,7 @@ def play_attack(
 
 
 class Victim:
-    """A running service. Costs are of this process; the prober's share of them is taken off."""
+    """A running service. Costs are of this process, without the prober's share."""
 
     def __init__(self, *prefix: str, keyed: bool = False, **settings: str | int) -> None:
         """`keyed`: it asks for keys, and good requests have one."""
@@ -120,24 +120,25 @@ class Victim:
             self._start()
 
     def cost(self, act: Callable[[], object]) -> Cost:
-        """What it costs to serve this, until the process is at rest again."""
-        before, started = cpu_seconds(self.pid), time.monotonic()
+        """What it costs to serve this, until the process is at rest again, beside the prober."""
+        started = time.monotonic()
+        cost = self._cost(act)
+        idle = self._idle_rate * (time.monotonic() - started)
+        return replace(cost, cpu=max(0.0, cost.cpu - idle))
+
+    def cost_alone(self, act: Callable[[], object]) -> Cost:
+        """The same while the prober asks nothing: on a busy machine its share is more than a small request's."""
+        with self.prober.silent():
+            return self._cost(act)
+
+    def _cost(self, act: Callable[[], object]) -> Cost:
+        before = cpu_seconds(self.pid)
         with Peak(self.pid) as peak:
             act()
             self.rest()
         if self.process.popen.poll() is not None:
             return Cost(0.0, 0)
-        used = cpu_seconds(self.pid) - before
-        idle = self._idle_rate * (time.monotonic() - started)
-        return Cost(max(0.0, used - idle), max(0, peak.bytes - peak.before))
-
-    def cpu_alone(self, act: Callable[[], object]) -> float:
-        """Seconds of CPU that it takes to serve this, until it is at rest, while the prober asks nothing."""
-        with self.prober.silent():
-            before = cpu_seconds(self.pid)
-            act()
-            self.rest()
-            return cpu_seconds(self.pid) - before
+        return Cost(cpu_seconds(self.pid) - before, max(0, peak.bytes - peak.before))
 
     def rest(self) -> None:
         """Wait until it has nothing to do: work that nobody waits for any more is a cost too."""
@@ -160,7 +161,7 @@ class Victim:
         """Of a photo and 1,000 labels that are new."""
         labels = "&".join(f"labels=a%20thing%20of%20{n}" for n in range(1_000))
         wire = request(f"/classify?{labels}", photo(640, 480), "image/jpeg")
-        return self.cost(lambda: play(self.address, [wire], 1, 60))
+        return self.cost_alone(lambda: play(self.address, [wire], 1, 60))
 
     def good_cost(self, sent: int) -> Cost:
         """Of the largest good request of no more than so many bytes, or of the smallest."""
@@ -196,7 +197,7 @@ class Victim:
         return cpu_seconds(self.pid) - before
 
     def _measured(self, size: tuple[int, int]) -> Cost:
-        costs = [self.cost(lambda: self.send_good(*size)) for _ in range(5)]
+        costs = [self.cost_alone(lambda: self.send_good(*size)) for _ in range(5)]
         return Cost(
             sorted(cost.cpu for cost in costs)[2], max(max(cost.memory for cost in costs), _LEAST_MEMORY)
         )

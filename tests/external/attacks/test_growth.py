@@ -54,7 +54,7 @@ def _seconds(victim: Victim, sent: Iterable[Piece], rpc: bool) -> float:
     """Of CPU, until all is read and there is no more to do: only then the client leaves."""
     take = RpcAnswers() if rpc else http_answers
     pieces = chain(sent, victim.until_rest())
-    return victim.cpu_alone(lambda: play(address_of(victim.process, rpc), pieces, 0, 100, take=take))
+    return victim.cost_alone(lambda: play(address_of(victim.process, rpc), pieces, 0, 100, take=take)).cpu
 
 
 @pytest.mark.parametrize("name", REPEATED)
