@@ -80,7 +80,7 @@ async def serve(
 async def attack(url: str) -> dict[str, object]:
     """How many were answered with which status, and how often each address was reached."""
     turns = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith("turns")]
-    refused = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith(("x", "with", "silent"))]
+    refused = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith(("x", "with"))]
     refused += [f"http://a.test:{PORT}/to/{number}" for number in range(len(REDIRECTS))]
     refused += [each.replace("PORT", str(PORT)) for each in ATTACKS]
     reached = Counter[str]()
@@ -93,13 +93,15 @@ async def attack(url: str) -> dict[str, object]:
             answers = [await client.post("/embed", json={"images": [place]}) for place in places]
             return Counter(answer.status_code for answer in answers)
 
+        silent = asyncio.create_task(statuses([f"http://silent.test:{PORT}/"]))  # until the resolver gives up
         good = await statuses([f"http://a.test:{PORT}/"])
         asked = {"good": good, "refused": await statuses(refused), "in turns": await statuses(turns * 4)}
+        asked["refused"] += await silent
     return asked | {"reached": reached}
 
 
 def main() -> None:
-    process = Process(image_hosts=",".join(HOSTS), **LIGHT, **PATIENT)
+    process = Process(image_hosts=",".join(HOSTS), fetch_seconds=60, **LIGHT, **PATIENT)
     process.wait_ready()
     print(json.dumps(asyncio.run(attack(process.url))))
     assert process.stop()[0] == 0

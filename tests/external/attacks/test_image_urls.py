@@ -26,7 +26,7 @@ exec "$3" -m tests.external.attacks.namespace
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root and Debian's iproute2")
 def test_no_url_reaches_an_address_that_is_not_allowed(tmp_path: Path) -> None:
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.53\noptions timeout:5 attempts:1\n")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.53\noptions timeout:20 attempts:1\n")
     (tmp_path / "nsswitch.conf").write_text("hosts: dns\n")
     own = [address for address in (PUBLIC, *INSIDE) if address != "::1" and not address.startswith("127.")]
     inside = ["unshare", "--net", "--mount", "sh", "-ec", SETUP, "-"]
