@@ -22,13 +22,13 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from tests.docs.markdown import ROOT, Block, blocks
-from tests.process import Process
+from tests.process import PATIENT_WITH_CLIENTS, Process
 
 RUNNABLE = ("python", "sh")
 OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
 SECONDS = 300  # for a start: a busy machine needs them
 # The same vectors on every machine, and time for a busy one.
-SETTINGS = {"backend": "onnx", "deadline_seconds": "60"}
+SETTINGS: dict[str, str | int] = {"backend": "onnx", **PATIENT_WITH_CLIENTS}
 CACHE = ".cache/clipserve"  # the reader's home is his folder
 _CURL = "curl -sS --fail-with-body --retry 9 "  # a label set that is still being built says when to come back
 _SERVE = re.compile(r"^((?:CLIPSERVE_\w+=\S+ )*)make run\b.*\n", re.MULTILINE)

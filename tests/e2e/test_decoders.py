@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 def decoders_of(process: Process) -> list[int]:
     """Process ids."""
-    _, *children = family(process.popen.pid)
-    return [pid for pid in children if b"clipserve.clip.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in family(process.popen.pid)[1:]:
+        with suppress(OSError):  # it has ended
+            if b"clipserve.clip.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 def alive(pid: int) -> bool:

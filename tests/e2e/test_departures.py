@@ -13,7 +13,7 @@ import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import LIGHT, Process, metric, waited_until
+from tests.process import LIGHT, PATIENT, Process, metric, waited_until
 from tests.rpc import raw
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,9 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A service and keys that nobody has used; with a rate, clients wait for it when they leave."""
     file = tmp_path_factory.mktemp("keys") / "keys"
     keys = [f"Bearer {add_key(file, f'bulk-{number}', ['use'])}" for number in range(8)]
-    process = Process(keys_file=str(file), rows_per_second=request.param, max_bulk_requests=2, **LIGHT)
+    process = Process(
+        keys_file=str(file), rows_per_second=request.param, max_bulk_requests=2, **LIGHT, **PATIENT
+    )
     process.wait_ready()
     yield process, iter(keys)
     assert process.stop()[0] == 0
@@ -108,13 +110,15 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
     waited_until(lambda: metric(process, gone) >= before + 2)  # a second is promised
     rows = metric(process, _ROWS)
     assert until_it_stays(process, _ROWS) - rows < _MANY // 10, "lines of who has left are still encoded"
-    assert metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0
+    waited_until(lambda: metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0)
 
 
 @pytest.mark.parametrize("front", FRONTS)
 def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -> None:
     key = f"Bearer {add_key(tmp_path / 'keys', 'bulk', ['use'])}"
-    process = Process(keys_file=str(tmp_path / "keys"), rows_per_second=1, drain_seconds=60, **LIGHT)
+    process = Process(
+        keys_file=str(tmp_path / "keys"), rows_per_second=1, drain_seconds=60, **LIGHT, **PATIENT
+    )
     process.wait_ready()
     url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
     plug = begun(url, wire(key))

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,6 +84,7 @@ def test_a_standard_error_that_is_full_is_survived_and_the_lines_that_were_dropp
     assert asked(process, 20) == {200}
     dropped = 0.0
     while dropped < 20:
+        time.sleep(0.02)
         metrics = get(process.operations_url + "/metrics").text
         name = "clipserve_log_lines_dropped_total "
         dropped = float(next(line for line in metrics.splitlines() if line.startswith(name))[len(name) :])
@@ -136,6 +138,7 @@ def test_what_grpc_says_of_a_server_that_is_none_is_in_our_lines_only() -> None:
         process = Process(backend="triton", triton_tls="true", triton_url=url)
         while '"state": "gone"' not in process.log():
             assert process.popen.poll() is None, process.log()
+            time.sleep(0.02)
         status, log = process.stop()
         listener.shutdown(socket.SHUT_RDWR)
     assert status == 0

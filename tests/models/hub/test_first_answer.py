@@ -10,12 +10,12 @@ import pytest
 
 from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.hub.repositories import LAYOUTS
-from tests.process import LIGHT, ROOT, Fresh
+from tests.process import LIGHT, PATIENT, ROOT, Fresh
 
 
 def first_answers(names: list[str]) -> list[str]:
     """The fingerprints of a service that was just started."""
-    service = Fresh(models=",".join(names), **LIGHT)
+    service = Fresh(models=",".join(names), **LIGHT, **PATIENT)
     service.wait_ready(300)
     answers = [
         httpx.post(
