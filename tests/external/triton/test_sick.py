@@ -76,9 +76,8 @@ class Load:
         try:
             yield
         finally:
-            self._ended = (
-                True  # httpx leaves connections open where a request is cancelled that closes old ones
-            )
+            # Nobody is cancelled: httpx leaves connections open where that request closes several old ones.
+            self._ended = True
             await asyncio.gather(*clients)
             await self.client.aclose()
 
@@ -94,9 +93,12 @@ class Load:
                 self.retry_after.add(answer.headers.get("Retry-After"))
             await asyncio.sleep(0.05)
 
-    def count(self, phase: str, *, failed: bool) -> int:
+    def count(self, phase: str, *, failed: bool = False) -> int:
+        """Answers to what was sent in a phase; `failed`: other ones than 200 alone."""
         return sum(
-            n for (sent, status, _), n in self.answers.items() if sent == phase and failed == (status != 200)
+            number
+            for (sent, status, _), number in self.answers.items()
+            if sent == phase and (status != 200 or not failed)
         )
 
 
@@ -109,34 +111,43 @@ async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
 @pytest.mark.parametrize("others", [1, 0], ids=["beside a well one", "alone"])
 async def test_a_sick_triton_loses_at_most_the_calls_in_flight(triton: Triton, others: int) -> None:
     async with port_to(triton) as port:
-        urls = ",".join([port.url, triton.url][: 1 + others])
-        process = Process(backend="triton", triton_url=urls, **PATIENT_WITH_TRITON)
+        urls = [port.url, triton.url][: 1 + others]
+        process = Process(backend="triton", triton_url=",".join(urls), **PATIENT_WITH_TRITON)
         await asyncio.to_thread(process.wait_ready)
         load = Load(process.url)
 
         async def ready() -> bool:
             return (await load.client.get("/readyz")).status_code == 200
 
-        async def up() -> bool:
+        async def up(*urls: str) -> bool:
             metrics = (await load.client.get(process.operations_url + "/metrics")).text
-            return f'clipserve_triton_endpoint_up{{endpoint="{port.url}",model="demo"}} 1.0' in metrics
+            labels = (f'clipserve_triton_endpoint_up{{endpoint="{url}",model="demo"}} 1.0' for url in urls)
+            return all(label in metrics for label in labels)
 
         async def down() -> bool:
-            return not await up()
+            return not await up(port.url)
 
+        async def asked_and_tried() -> bool:
+            """Requests have been answered, and a later trial of the sick one has failed."""
+            return load.count("sick") >= 2 * CLIENTS and port.failed > failed
+
+        async def asked() -> bool:
+            return load.count(load.phase) >= 2 * CLIENTS
+
+        was_ready = port_was_up = None
         try:
-            await _until(up)
+            await _until(partial(up, *urls))
             async with load.running():
-                await asyncio.sleep(2)
+                await _until(asked)
                 load.phase, port.sick = "falls sick", True
                 await _until(down)
-                load.phase = "sick"
-                await asyncio.sleep(5)
-                was_ready, port_was_up = await ready(), await up()
+                load.phase, failed = "sick", port.failed
+                await _until(asked_and_tried)
+                was_ready, port_was_up = await ready(), await up(port.url)
                 load.phase, port.sick = "mends", False
-                await _until(up)
+                await _until(partial(up, port.url))
                 load.phase = "mended"
-                await asyncio.sleep(3)
+                await _until(asked)
         finally:
             status, log = process.stop()
             print("\n", dict(sorted(load.answers.items())), "calls that failed at the sick one:", port.failed)
