@@ -31,7 +31,7 @@ from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.external.export.families import FAMILIES, add_family
 from tests.external.export.test_export import entry, make
-from tests.external.triton.conftest import Triton, triton_installed  # noqa: F401
+from tests.external.triton.conftest import PATIENT, Triton, triton_installed, up  # noqa: F401
 from tests.golden.make_tokens import hurting_strings
 from tests.models.variants.conftest import write_photos
 from tests.support import serving
@@ -118,11 +118,9 @@ async def test_the_vectors_are_pytorch_s(
 @pytest.fixture
 def triton(triton_installed: None, exported: Exported, tmp_path: Path) -> Iterator[Triton]:  # noqa: F811
     """A real server with this model."""
-    write_repository(exported.folder, tmp_path / "models", options_of("python", instances=1))
+    write_repository(exported.folder, tmp_path / "models", options_of(**PATIENT, instances=1))
     server = Triton(tmp_path / "models", tmp_path / "log.txt")
-    server.start()
-    server.wait_ready(300)
-    yield server
+    yield up(server)
     server.kill()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import signal
@@ -19,7 +20,7 @@ from prometheus_client.samples import Sample
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import RepositoryOptions, options_of
+from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from loadtests.process import free_port
 
@@ -130,6 +131,14 @@ class Triton:
         samples = (sample for sample in self.metrics() if sample.name in (name, f"{name}_total"))
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    async def settled(self, name: str, **labels: str) -> float:
+        """What stays for a second: it counts a call a moment after its answer."""
+        seen: list[float] = []
+        while len(seen) < 10 or len(set(seen[-10:])) > 1:
+            seen.append(await asyncio.to_thread(self.count, name, **labels))
+            await asyncio.sleep(0.1)
+        return seen[-1]
+
     def cpu_seconds(self) -> float:
         """That the server itself has used, without the processes of the Python backend."""
         assert self._process is not None
@@ -227,11 +236,11 @@ def altered_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def triton_of(triton_installed: None, tmp_path: Path) -> Iterator[Callable[..., Triton]]:
-    """Servers of their own: these options, an edit of the image model's model.py, flags of tritonserver's."""
+    """Servers of their own: an edit of the image model's model.py, flags of tritonserver's, our options."""
     servers: list[Triton] = []
 
-    def make(options: RepositoryOptions, edit: Callable[[str], str] | None = None, *flags: str) -> Triton:
-        write_repository(DEMO, tmp_path / "models", options)
+    def make(edit: Callable[[str], str] | None = None, *flags: str, **options: int) -> Triton:
+        write_repository(DEMO, tmp_path / "models", options_of(**PATIENT | {"instances": 1} | options))
         if edit is not None:
             program = tmp_path / "models" / "demo_image" / "1" / "model.py"
             program.write_text(edit(program.read_text()))

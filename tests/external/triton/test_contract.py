@@ -14,7 +14,6 @@ from clipserve.engine.triton.options import TritonOptions
 from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_backend import (  # noqa: F401  collected here with this module's backend
     MANIFEST,
-    test_a_backend_is_ready_between_start_and_close_only,
     test_a_cancelled_call_leaves_the_others_alone,
     test_a_row_alone_equals_the_row_in_a_mixed_batch,
     test_concurrent_calls_do_not_mix_rows,

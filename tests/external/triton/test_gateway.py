@@ -22,7 +22,6 @@ from prometheus_client import generate_latest
 
 from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import BackendUnavailable
-from clipserve_models.triton_options import options_of
 from tests.support import Running, eventually, form, png, serving
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ async def until(running: Running, status: int) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.nightly)])
 async def test_embedded_and_triton_agree_on_photographs(triton: Triton, count: int) -> None:
     async def answers(running: Running) -> tuple[Any, Any]:
         vectors, scores = [], []
@@ -79,6 +78,7 @@ async def test_embedded_and_triton_agree_on_photographs(triton: Triton, count: i
 
     async with gateway(triton) as remote, serving(None, DEMO) as embedded:
         (vectors, scores), (own_vectors, own_scores) = await answers(remote), await answers(embedded)
+        await until(remote, 200)  # a Triton that waits for a core counts as silent
         models = [(await each.client.get("/v1/models")).json() for each in (remote, embedded)]
     assert (vectors * own_vectors).sum(axis=1).min() > 0.99999
     assert np.abs(scores - own_scores).max() < 1e-4
@@ -97,7 +97,7 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
         await eventually(lambda: in_flight(running) == 64)
         triton.resume()
         assert {answer.status_code for answer in await asyncio.gather(*asking)} == {200}
-        await eventually(lambda: counts()[0] - rows == 64)
+        await eventually(lambda: counts()[0] - rows >= 64)  # and perhaps that of the self-test
         assert (counts()[0] - rows) / (counts()[1] - calls) > 1.5
         texts = [f"text number {i}" for i in range(100)]
         together = (await running.embed(text=texts)).json()["results"]
@@ -121,7 +121,7 @@ async def test_a_client_who_leaves_cancels_his_work_in_triton(triton_of: Any, tm
         held = program.replace(RUN, HELD.replace("FILE", repr(str(file))))
         return held.replace("import os\n", "import os, time\n", 1)
 
-    held: Triton = triton_of(options_of("python"), edit)
+    held: Triton = triton_of(edit, instances=2)
 
     def count(name: str, **labels: str) -> float:
         return held.count(name, model="demo_image", **labels)
@@ -190,7 +190,7 @@ async def test_stopped_for_three_seconds_and_continued(triton: Triton) -> None:
 
 async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
     # Its own: it can crash long after it woke up, see below.
-    triton: Triton = triton_of(options_of("python", instances=1))
+    triton: Triton = triton_of()
     async with gateway(triton, max_queue_seconds=60, deadline_seconds=6) as running:
         asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(6)]
         await eventually(lambda: in_flight(running) > 0)
@@ -241,7 +241,7 @@ async def test_restarted_under_load(brittle: Triton) -> None:
 
 
 async def test_a_full_queue_is_overload(triton_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    small: Triton = triton_of(options_of("python", instances=1, max_queue_size=2, max_batch_texts=1))
+    small: Triton = triton_of(max_queue_size=2, max_batch_texts=1)
     monkeypatch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 100)
     async with gateway(small, max_queue_seconds=60) as running:
         small.pause()  # so that all come at once, however busy the machine is
@@ -275,9 +275,7 @@ async def test_a_model_that_answers_nonsense_is_a_failure_of_the_backend(
 ) -> None:
     file = tmp_path / "lie"
     file.write_text("0 0.05")
-    liar: Triton = triton_of(
-        options_of("python", instances=1), lambda _: LIAR.replace("FILE", repr(str(file)))
-    )
+    liar: Triton = triton_of(lambda _: LIAR.replace("FILE", repr(str(file))))
     for lie in ("0 nan", "0 inf", "1 0.05"):
         file.write_text(lie)
         await _is_a_failure(liar, lie)
@@ -317,7 +315,7 @@ async def test_tls_and_a_token_open_what_triton_restricts(triton_of: Any, tmp_pa
     )  # fmt: skip
     flags = ["--grpc-use-ssl=true", f"--grpc-server-cert={certificate}", f"--grpc-server-key={key}"]
     restricted = "--grpc-restricted-protocol=inference,health,model-config,statistics:token=secret"
-    guarded: Triton = triton_of(options_of("python", instances=1), None, *flags, restricted)
+    guarded: Triton = triton_of(None, *flags, restricted)
     tls = {"triton_tls": True, "triton_ca_file": str(certificate)}
     url = guarded.url.replace("127.0.0.1", "localhost")
 
@@ -352,7 +350,7 @@ async def test_two_models_each_with_a_backend_of_its_own(brittle: Triton, tmp_pa
     here = Path(shutil.copytree(DEMO, tmp_path / "here", ignore=shutil.ignore_patterns("*.py", "*.md")))
     manifest = json.loads((here / "model.json").read_text())
     (here / "model.json").write_text(json.dumps(manifest | {"name": "here"}))
-    own = {"demo": {"backend": "triton", "triton_url": brittle.url, "max_queue_seconds": 5}}
+    own = {"demo": {"backend": "triton", "triton_url": brittle.url, "max_queue_seconds": 50}}
     async with serving(None, here, DEMO, model_settings=own) as running:
         photo = next(photos(1))
         embedded = (await running.embed(photo, model="here")).json()

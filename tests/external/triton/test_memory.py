@@ -17,7 +17,7 @@ PHOTO = png(size=(400, 300))
 
 
 @pytest.mark.parametrize("way", ["cut", pytest.param("killed", marks=pytest.mark.nightly)])
-async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) -> None:
+async def test_thirty_losses_leave_no_memory_behind(brittle: Triton, way: str) -> None:
     """A gateway sees the same of a server that is killed as of a wire to it that is cut: that takes no start."""
     wire = Wire(brittle.grpc_port)
     await wire.join()
@@ -26,7 +26,7 @@ async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) ->
     try:
         await asyncio.to_thread(process.wait_ready)
         async with httpx.AsyncClient(base_url=process.url, timeout=60) as client:
-            for _ in range(50):
+            for _ in range(30):
                 assert await asked(client) == 200
                 await wire.cut()
                 if way == "killed":
@@ -42,7 +42,7 @@ async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) ->
     finally:
         process.popen.kill()
         await wire.cut()
-    assert slope(sizes[25:]) < 60, sizes  # KiB a loss
+    assert slope(sizes[10:]) < 60, sizes  # KiB a loss
 
 
 async def asked(client: httpx.AsyncClient) -> int:

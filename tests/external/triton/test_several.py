@@ -20,7 +20,7 @@ from tests.support import form, png
 if TYPE_CHECKING:
     from .conftest import Triton
 
-ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("TRITON_ROUNDS", "1"))
 CLIENTS, DEADLINE_SECONDS = 4, PATIENT["deadline_seconds"]
 
 
@@ -125,6 +125,6 @@ async def test_hardly_a_request_fails_when_one_of_two_servers_does(pair: list[Tr
         status, _ = process.stop()
     assert status == 0
     assert load.count("SIGTERM", failed=True) == 0, load.answers
-    assert load.count(failed=True) <= ROUNDS / 2, load.answers
+    assert load.count(failed=True) <= max(1, ROUNDS / 2), load.answers
     assert max(load.slowest.values()) < DEADLINE_SECONDS, load.slowest
     assert load.count(failed=False) > 20 * ROUNDS, "there was a load"

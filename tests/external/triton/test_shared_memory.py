@@ -25,7 +25,7 @@ from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.process import PATIENT_WITH_TRITON, Process, post
 
-from .conftest import Triton
+from .conftest import PATIENT, Triton
 
 if TYPE_CHECKING:
     from clipserve.engine.backend import Pixels
@@ -37,7 +37,7 @@ FOLDER = Path("/dev/shm")
 @pytest.fixture(scope="module")
 def sharing(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     folder = tmp_path_factory.mktemp("sharing")
-    write_repository(DEMO, folder / "models", options_of("python", instances=1))
+    write_repository(DEMO, folder / "models", options_of(**PATIENT, instances=1))
     server = Triton(folder / "models", folder / "log.txt", shared_memory=True)
     server.start()
     server.wait_ready()
@@ -112,12 +112,11 @@ async def test_vectors_are_those_of_a_call_that_carries_its_pixels(sharing: Trit
 async def test_a_triton_that_is_killed_gets_bytes_and_new_regions_when_it_is_back(sharing: Triton) -> None:
     async with backend_on(sharing) as (backend, metrics):
         expected = await backend.encode_image(noise(3))
-        sharing.kill()
-        sharing.start()
-        sharing.wait_ready()
-        async with asyncio.timeout(300):
-            while not await backend.ready():
-                await asyncio.sleep(0.05)
+        for change, is_ready in ((sharing.kill, False), (sharing.start, True)):
+            await asyncio.to_thread(change)
+            async with asyncio.timeout(300):
+                while await backend.ready() != is_ready:
+                    await asyncio.sleep(0.05)
         for _ in range(2):
             assert (await backend.encode_image(noise(3)) == expected).all()
         assert shared_bytes(metrics, sharing) == sum((await regions(sharing)).values()) > 0

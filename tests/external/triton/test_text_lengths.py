@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +17,7 @@ async def test_texts_of_eight_lengths_are_three_calls_to_a_real_server_that_stat
     triton: Triton, altered_triton: Triton
 ) -> None:
     async def calls() -> float:
-        """Triton counts a call a moment after it has answered: the count that stays for a second."""
-        seen: list[float] = []
-        while len(seen) < 10 or len(set(seen[-10:])) > 1:
-            seen.append(altered_triton.count("nv_inference_request_success", model="demo_text"))
-            await asyncio.sleep(0.1)
-        return seen[-1]
+        return await altered_triton.settled("nv_inference_request_success", model="demo_text")
 
     texts = [" ".join(["cat"] * words) for words in (1, 7, 9, 12, 20, 28, 40, 70)]
     async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
