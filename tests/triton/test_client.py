@@ -12,6 +12,7 @@ import pytest
 
 from clipserve.clip.manifest import Precision
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from tests.external.triton.wire import Wire
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
 
@@ -36,6 +37,14 @@ async def test_a_call_that_meets_a_server_on_its_way_out_is_made_again_elsewhere
         one.ready = True
         await until(lambda: bool(backend.up(one.url)))
         assert {await backend.server_of(), await backend.server_of()} == {1, 2}
+
+
+async def test_a_server_that_takes_most_of_a_second_to_accept_a_connection_is_reached(one: StandIn) -> None:
+    wire = Wire(one.port, pause=0.8)
+    await wire.join()
+    async with backend_on(urls=[wire.url]) as backend:
+        assert await backend.server_of() == 1
+    await wire.cut()
 
 
 async def test_a_call_is_made_again_once(one: StandIn, two: StandIn) -> None:

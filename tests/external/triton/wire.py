@@ -9,10 +9,13 @@ from loadtests.process import free_port
 
 
 class Wire:
-    """Leads to `port` of this machine between `join` and `cut`; elsewhen connections are refused."""
+    """Leads to `port` of this machine between `join` and `cut`; elsewhen connections are refused.
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    `pause`: seconds until a connection leads there.
+    """
+
+    def __init__(self, port: int, pause: float = 0.0) -> None:
+        self._to, self._pause = port, pause
         self._port = free_port()
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
@@ -33,6 +36,7 @@ class Wire:
             end.transport.abort()
 
     async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self._pause)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
         if self._server is None:  # cut meanwhile
             writer.transport.abort()

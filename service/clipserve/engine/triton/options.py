@@ -23,8 +23,9 @@ _CHANNEL: tuple[tuple[str, int | str], ...] = (
     ("grpc.http2.ping_timeout_ms", 5_000),
     # By default gRPC waits up to two minutes before it tries again.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
+    # In spite of its name, the time for a connection to be made: a busy server or a far one may need a second.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     # Names that need no proxy (no_proxy) have become addresses here.
     ("grpc.enable_http_proxy", 0),
 )
