@@ -172,7 +172,7 @@ def attacks() -> Iterator[Attack]:
             legal=True,
             patience=2.0,
             answers=10_000,
-            requests=100 if name.startswith("100 ") else 1,
+            requests=100 if name.startswith("100 ") else 8 if "begun" in name else 1,
             rpc=True,
             concurrent="costly calls" in name,
         )

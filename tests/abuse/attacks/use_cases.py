@@ -118,7 +118,8 @@ LABEL_SETS: dict[str, Callable[[], bytes]] = {
 
 def attacks() -> Iterator[Attack]:
     for name, make in SIMILARITY.items():
-        yield Attack("similarity", name, whole(make), legal=name.startswith("128"), slow="20 MB" in name)
+        most = name.startswith("128")  # texts on each side, as many as a request may have
+        yield Attack("similarity", name, whole(make), most, requests=8 if most else 1, slow="20 MB" in name)
     for name, pieces in BULK.items():
         silent = "half" in name or "unread" in name
         yield Attack("bulk", name, pieces, legal=True, silent=silent, patience=10, slow=True)

@@ -84,7 +84,7 @@ class Granted:
     def idle(self) -> float:
         """Seconds in which nobody asked, as on a machine that pauses: the rows of those may be lost."""
         gaps = (later - earlier for earlier, later in pairwise(self.answered))
-        return sum(gap for gap in gaps if gap > 0.05)
+        return sum(gap for gap in gaps if gap > 0.02)
 
 
 async def test_two_gateways_on_one_redis_let_through_the_rate_of_one(
