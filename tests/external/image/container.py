@@ -85,8 +85,7 @@ def until(holds: Callable[[], bool], why: Callable[[], str]) -> None:
 def classify(client: httpx.Client) -> str:
     """The best label of the photo."""
     answer = client.post("/classify", files={"image": PHOTO}, data={"labels": list(LABELS)})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["results"][0]["labels"][0]["label"])
+    return str(answer.raise_for_status().json()["results"][0]["labels"][0]["label"])
 
 
 def classify_by_grpc(channel: grpc.Channel, timeout: float = 60) -> str:

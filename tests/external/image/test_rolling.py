@@ -7,7 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import httpx
 import pytest
 
 from loadtests.process import free_port
@@ -29,23 +31,31 @@ class Edge:
     address: str
     metrics: str
 
-    def known(self) -> dict[str, int]:
-        """How many instances it sends requests to, by backend."""
-        up = re.findall(
-            r'^haproxy_server_status\{proxy="(\w+)",server="\w+",state="UP"\} 1$', self._page(), re.M
-        )
-        return dict(Counter(up))
-
     def wait_known(self, count: int) -> None:
-        until(lambda: self.known() == {"rest": count, "grpc": count}, self._page)
+        """Until it sends requests to so many instances, and others have no more to answer."""
+        until(lambda: self._knows(count), self._page)
+
+    def _knows(self, count: int) -> bool:
+        server, page = r'\{proxy="(\w+)",server="(\w+)"', self._page()
+        up = re.findall(rf'^haproxy_server_status{server},state="UP"\}} 1$', page, re.M)
+        busy = re.findall(rf"^haproxy_server_current_sessions{server}\}} [1-9]\d*$", page, re.M)
+        return Counter(backend for backend, _ in up) == {"rest": count, "grpc": count} and {*busy} <= {*up}
 
     def _page(self) -> str:
-        return get(self.metrics).text
+        """Empty where nothing listens yet."""
+        try:
+            return get(self.metrics).text
+        except httpx.TransportError:
+            return ""
 
 
 @pytest.fixture
-def edge(engine: Engine) -> Iterator[Edge]:
-    """It looks for instances with the name `gateway`."""
+def edge(engine: Engine, tmp_path: Path) -> Iterator[Edge]:
+    """It looks for instances with the name `gateway`, and waits a minute for one that answers its check late."""
+    connect = "timeout connect 2s\n"
+    text = (ROOT / "deploy/edge/haproxy.cfg").read_text()
+    assert connect in text
+    (tmp_path / "haproxy.cfg").write_text(text.replace(connect, f"{connect}    timeout check 60s\n"))
     image, port, metrics = engine.stand_in("haproxy"), free_port(), free_port()
     certificate(engine)
     folder = "/usr/local/etc/haproxy"
@@ -53,7 +63,7 @@ def edge(engine: Engine) -> Iterator[Edge]:
     container = engine.run(
         *("podman", "run", "--detach", *HARDENED, f"--network={NETWORK}", f"--publish=127.0.0.1:{port}:8443"),
         f"--publish=127.0.0.1:{metrics}:8405",
-        f"--volume={ROOT}/deploy/edge/haproxy.cfg:{folder}/haproxy.cfg:ro",
+        f"--volume={tmp_path}/haproxy.cfg:{folder}/haproxy.cfg:ro",
         *(f"--volume={CERTIFICATE.parent}/tls:{folder}/tls:ro", "--env=EDGE_TO=gateway"),
         *(image, "haproxy", "-f", f"{folder}/haproxy.cfg"),
     )
