@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.access.support import write_keys
-from tests.external.browser.visit import CHROMIUM, FLAGS, VIEWPORT, Visit, visit_in
+from tests.external.browser.visit import CHROMIUM, FLAGS, SECONDS, VIEWPORT, Visit, visit_in
 from tests.process import PATIENT_WITH_CLIENTS, Process
 
 FORGET = """() => {
@@ -48,7 +48,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, one for all tests here."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=SECONDS)
         yield browser
         browser.close()
 

@@ -141,6 +141,8 @@ def test_embedding_can_be_stopped_and_goes_on(visit: Visit, url: str) -> None:
     held: list[Route] = []  # or all would be embedded before the button is pressed
     visit.page.route("**/embed", lambda route: held.append(route))
     search.choose({f"{at}.png": png(at) for at in range(24)})
+    while len(held) < 2:  # requests at a time
+        search.page.wait_for_timeout(20)
     search.panel.get_by_role("button", name="Stop").click()
     expect(search.progress).to_have_text("0 of 24 pictures embedded. Stopped.")
     for route in held:
