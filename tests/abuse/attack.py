@@ -51,8 +51,8 @@ class Attack:
         patience: seconds after which the client gives up.
         labels: its like is a good request of 1,000 labels, which costs seconds, and not a photo of as many bytes.
         answers: how many there may be, so that a player knows when to end.
-        requests: it makes so many that may each be served, or one with the rows of so many, and costs what they cost;
-            at least one for each answer.
+        requests: it costs what so many cost, because each may be served, or one has the rows of many; at least one
+            for each answer.
         bodiless: the answers have no bodies (HEAD).
         rpc: it goes to the gRPC port.
         slow: it takes seconds by its nature, or megabytes.
