@@ -140,7 +140,10 @@ async def test_a_refused_request_fetches_nothing(toy: Path, tmp_path: Path) -> N
     assert host.connections == 64
 
 
-@pytest.mark.parametrize(("number", "delay"), [(36, 1.0), pytest.param(200, 0.5, marks=pytest.mark.slow)])
+# At night more than all places for images, too.
+@pytest.mark.parametrize(
+    ("number", "delay"), [(36, 1.0), pytest.param(200, 0.5, marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 async def test_no_line_of_a_bulk_request_is_refused_because_of_those_before_it(
     toy: Path, number: int, delay: float
 ) -> None:
