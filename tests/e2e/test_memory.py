@@ -93,7 +93,6 @@ def started() -> Iterator[Process]:
         max_body_bytes=BODY,
         max_connections=CONNECTIONS,
         max_header_bytes=HEADERS,
-        header_timeout_seconds=60,
         min_body_bytes_per_second=1,
         **PATIENT_WITH_CLIENTS,
     )
