@@ -20,7 +20,9 @@ _CHANNEL: tuple[tuple[str, int | str], ...] = (
     # gRPC's defaults answers them with ENHANCE_YOUR_CALM.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),
+    # Of other pings, which gRPC sends after any answer: as long as both together, or a server that stands still for
+    # six seconds would lose its calls.
+    ("grpc.http2.ping_timeout_ms", 15_000),
     # By default gRPC waits up to two minutes before it tries again.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
