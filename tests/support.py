@@ -225,7 +225,8 @@ async def serving(
     `settings` may name constants of the rooms too. A busy machine refuses nothing, unless a test asks for it.
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
-    settings = {**defaults, **PATIENT_WITH_CLIENTS, "put_wait_seconds": 30, "decode_seconds": 60, **settings}
+    patience = {**PATIENT_WITH_CLIENTS, "put_wait_seconds": 30, "decode_seconds": 60, "fetch_seconds": 60}
+    settings = {**defaults, **patience, **settings}
     constants = constants_among(settings)
     own = {name: value for name, value in settings.items() if name not in constants}
     chosen = Settings(models=folders, port=0, **own)
