@@ -45,8 +45,8 @@ _OF_TRITON = {"silent_seconds", "share_seconds"}  # of TritonOptions, which woul
 _KNOWN = _all_names(GatewayOptions.of(Settings())) | _OF_TRITON
 
 
-def run_with(constants: Mapping[str, Any]) -> None:
-    """The service, with these."""
+def run_with(constants: Mapping[str, Any], main: Callable[[], None] = clipserve.__main__.main) -> None:
+    """The service, or what `main` makes of it, with these."""
 
     def changed(make: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args, **kwargs: with_constants(make(*args, **kwargs), constants)
@@ -55,8 +55,14 @@ def run_with(constants: Mapping[str, Any]) -> None:
     GatewayOptions.of = changed(GatewayOptions.of)  # type: ignore[method-assign]
     Limits.of = changed(Limits.of)  # type: ignore[method-assign]
     ModelSettings.options = changed(ModelSettings.options)  # type: ignore[method-assign]
-    clipserve.__main__.main()
+    main()
+
+
+def others() -> dict[str, Any]:
+    """Those of OTHER_CONSTANTS."""
+    constants: dict[str, Any] = json.loads(os.environ.get("OTHER_CONSTANTS", "{}"))
+    return constants
 
 
 if __name__ == "__main__":
-    run_with(json.loads(os.environ["OTHER_CONSTANTS"]))
+    run_with(others())

@@ -68,7 +68,7 @@ class Process:
     (0: the default): as many as there are cores would wait in busy loops, on cores that other tests use.
     """
 
-    module = "clipserve"  # what is run, if no constant is another one
+    module = "clipserve"  # what is run; another one takes constants itself, or has none
     fork = True  # without a prefix it is a fork of a process that has imported the service, for speed
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
@@ -93,7 +93,7 @@ class Process:
                 self.popen = Forked(environment, constants, self._log)
             else:
                 environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}
-                module = "tests.constants" if constants else self.module
+                module = "tests.constants" if constants and self.module == "clipserve" else self.module
                 command = [*prefix, sys.executable, "-m", module]
                 self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from clipserve.clip.manifest import ModelManifest
@@ -11,6 +12,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import batched
 from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import main
+from tests.constants import others, run_with
 
 _CALL_SECONDS = 0.02
 
@@ -21,4 +23,4 @@ def open_slow(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics
 
 
 if __name__ == "__main__":
-    main(open_slow)
+    run_with(others(), partial(main, open_slow))
