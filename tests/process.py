@@ -89,7 +89,7 @@ class Process:
         weakref.finalize(self, self._log.unlink, missing_ok=True)
         with open(descriptor, "wb") as log:
             self.popen: Forked | subprocess.Popen[bytes]
-            if self.fork and not prefix:
+            if self.fork and self.module == "clipserve" and not prefix:
                 self.popen = Forked(environment, constants, self._log)
             else:
                 environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}

@@ -31,7 +31,6 @@ class Slow(Process):
     """Its encoders take the same time on any machine, and hardly any CPU: 800 prompts a second at most."""
 
     module = "tests.monitoring.slow_service"
-    fork = False
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         mine: dict[str, Any] = {"state_dir": str(folder), "max_batch_texts": 16, "grpc_enabled": "false"}

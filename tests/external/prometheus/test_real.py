@@ -22,14 +22,14 @@ from tests.monitoring import load
 from tests.monitoring.files import queries
 from tests.monitoring.panels import ASKED_OF_PROMTOOL, as_asked
 from tests.monitoring.server import FASTER, SCRAPE_MILLISECONDS, Prometheus, faster_expression, prometheus
-from tests.process import Fresh, Process
+from tests.process import Process
 
 _SECONDS = 300.0  # in which something must happen that takes 30 at most
 _USUAL_SECONDS = 300 / FASTER  # five minutes
 _RATE_INTERVAL = f"{4 * SCRAPE_MILLISECONDS}ms"  # Grafana's own: four scrapes
 
 
-class SlowService(Fresh):
+class SlowService(Process):
     module = "tests.monitoring.slow_service"
 
 
