@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ class Triton:
         self.terminate()
         if self._process:
             self._process.wait(SECONDS)
+        self._end_models()
 
     def terminate(self) -> None:
         """SIGTERM, without waiting for the end."""
@@ -104,6 +106,7 @@ class Triton:
         self._signal(signal.SIGKILL)
         if self._process:
             self._process.wait()
+        self._end_models()
         for path in shared:
             path.unlink(missing_ok=True)
 
@@ -153,6 +156,17 @@ class Triton:
         return {
             Path(word) for word in mapped if word.startswith("/dev/shm/triton_python_backend_shm_region_")
         }
+
+    def _end_models(self) -> None:
+        """Those of a server that crashed go on, with hundreds of megabytes."""
+        if self._process is None:
+            return
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended
+                group = int((folder / "stat").read_text().rpartition(")")[2].split()[2])
+                # Where none of them is left, the number may be another group's.
+                if group == self._process.pid and b"python_backend_stub" in (folder / "cmdline").read_bytes():
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process:

@@ -236,12 +236,14 @@ async def test_restarted_under_load(brittle: Triton) -> None:
                 await asyncio.sleep(0.05)  # or they take the CPU that Triton needs to start
 
         clients = [asyncio.create_task(client(photo)) for photo in photos(8)]
-        await asyncio.sleep(0.5)
-        await asyncio.to_thread(brittle.restart)
-        await until(running, 200)
-        await asyncio.sleep(0.5)
-        ended = True
-        await asyncio.gather(*clients)
+        try:
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(brittle.restart)
+            await until(running, 200)
+            await asyncio.sleep(0.5)
+        finally:
+            ended = True
+            await asyncio.gather(*clients)
         assert set(seen) == {(200, None), (503, "backend_unavailable")}
         assert slowest < 60, "it waits for its deadline"
 
