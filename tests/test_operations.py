@@ -215,6 +215,28 @@ async def test_a_connection_is_for_one_request_and_ends_in_its_time() -> None:
         assert await asyncio.to_thread(port.say, b"\r\n") == b""
 
 
+async def test_what_is_asked_while_the_port_stands_still_for_longer_is_answered() -> None:
+    seconds, held, release = 2.0, threading.Event(), threading.Event()
+
+    def stand_still() -> float:
+        held.set()
+        return float(release.wait(300))
+
+    def ask(port: Operations) -> bytes:
+        with port.connect() as connection, port.connect() as scrape:
+            scrape.sendall(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert held.wait(300)
+            connection.sendall(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+            time.sleep(seconds + 0.5)
+            release.set()
+            return read_all(connection)
+
+    registry = CollectorRegistry()
+    Gauge("still", "Read by the thread of the port.", registry=registry).set_function(stand_still)
+    async with running(registry, seconds=seconds) as port:
+        assert (await asyncio.to_thread(ask, port)).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: a\r\nx: "])
 async def test_who_sends_no_whole_header_is_disconnected(sent: bytes) -> None:
     async with running(seconds=0.3) as port:

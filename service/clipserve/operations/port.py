@@ -75,7 +75,7 @@ class _Brief(Connection):
         self._seconds = seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -84,3 +84,9 @@ class _Brief(Connection):
 
     def eof_received(self) -> bool:
         return self.phase is Phase.WORKING
+
+    def _end(self) -> None:
+        if self.phase is Phase.WORKING:  # this process stood still: what was asked meanwhile is answered now
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+        else:
+            self._transport.abort()
