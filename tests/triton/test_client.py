@@ -12,9 +12,9 @@ import pytest
 
 from clipserve.clip.manifest import Precision
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from tests.external.triton.wire import Wire
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
+from tests.triton.wire import Wire
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from tests.external.triton.conftest import Triton, up
-from tests.external.triton.wire import Wire
 from tests.process import PATIENT_WITH_CLIENTS, Process
 from tests.support import form, png
 from tests.trends import slope
+from tests.triton.wire import Wire
 
 PHOTO = png(size=(400, 300))
 
