@@ -40,7 +40,10 @@ class Sharing(StandIn):
         sizes: bytes of pixels in the message of each call.
         unregistered: regions that are no more.
         registering, unregistering: cleared, these are done and not answered.
+        in_use: so many unregistrations are refused.
     """
+
+    in_use = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +62,9 @@ class Sharing(StandIn):
 
     async def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self.unregistering.wait()
+        if self.in_use:
+            self.in_use -= 1
+            await context.abort(grpc.StatusCode.INTERNAL, "Cannot unregister it, it is currently in use.")
         self.regions.pop(request.name, None)
         self.unregistered.append(request.name)
         return service_pb2.SystemSharedMemoryUnregisterResponse()
@@ -134,6 +140,16 @@ async def test_pixels_are_read_from_a_region_and_not_from_the_message(sharing: S
         (lock,) = folder.iterdir()
         assert lock.stat().st_size == 0, "the file of the region is gone"
     assert not sharing.regions, "who leaves unregisters what is his"
+
+
+async def test_a_region_of_which_triton_still_lets_go_at_the_end_is_unregistered_again(
+    sharing: Sharing,
+) -> None:
+    """It answers a call, and refuses for some milliseconds after that."""
+    async with backend_on(sharing) as backend:
+        assert await firsts(backend, 7) == [7]
+        sharing.in_use = 3
+    assert not sharing.regions
 
 
 async def test_calls_at_a_time_have_a_region_each_and_one_too_many_has_none(sharing: Sharing) -> None:

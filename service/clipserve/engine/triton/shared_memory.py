@@ -32,12 +32,15 @@ from clipserve.telemetry.log import logger
 
 _AT_ONCE = 1 << 20  # bytes that are copied on the event loop; more would hold it up for 0.1 ms and longer
 _AGAIN_SECONDS = 60.0  # until registering is tried again
+_IN_USE_SECONDS = 0.01  # between two tries to unregister what is still read
 # Errors of gRPC that leave open whether the server has done what it was asked for.
 _UNANSWERED = frozenset(
     (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 )
 # In Triton's answer where --grpc-restricted-protocol closes shared memory: UNAVAILABLE all the same.
 _RESTRICTED = "protocol is restricted"
+# In the answer of a Triton before 24.12 where a call still reads the region; a later one unregisters it afterwards.
+_IN_USE = "currently in use"
 
 
 class SharedMemory:
@@ -119,7 +122,9 @@ class SharedMemory:
         self._regions, self._free, self._unanswered = set(), [], {}
         if self._owner:
             # What is being registered may come after that. Then the next gateway unregisters it.
-            await self._unregister(names)
+            end = time.monotonic() + self._seconds
+            while (names := await self._unregister(names)) and time.monotonic() < end:
+                await asyncio.sleep(_IN_USE_SECONDS)
             self._owner.close()
 
     async def _add(self, size: int, calls: int) -> None:
@@ -151,7 +156,9 @@ class SharedMemory:
 
     async def _settle(self) -> None:
         """Unregister the regions that the server may have mapped. Raises OSError: it does not answer to that."""
-        if self._unanswered and not await self._unregister([*self._unanswered]):
+        if self._unanswered:
+            await self._unregister([*self._unanswered])
+        if self._unanswered:
             raise OSError(f"it may have mapped {len(self._unanswered)} regions, and does not unregister them")
 
     async def _registered(self, size: int) -> Region:
@@ -195,15 +202,19 @@ class SharedMemory:
         known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
         await self._unregister(without_owner(known.regions))
 
-    async def _unregister(self, names: Sequence[str]) -> bool:
-        """Whether it was possible. A region that is still read, for a call that was cancelled, cannot go yet."""
+    async def _unregister(self, names: Sequence[str]) -> list[str]:
+        """Return those that the server still reads, for a call that was cancelled or answered a moment ago.
+
+        They cannot go yet. Nothing is raised where the server does not answer, or shares nothing any more.
+        """
         outcomes = await asyncio.gather(
             *(self._connection.ask("SystemSharedMemoryUnregister", name, self._seconds) for name in names),
             return_exceptions=True,
         )
-        done = [
-            name for name, each in zip(names, outcomes, strict=True) if not isinstance(each, BaseException)
-        ]
-        for name in done:
-            self._unanswered.pop(name, None)
-        return len(done) == len(names)
+        read = []
+        for name, outcome in zip(names, outcomes, strict=True):
+            if not isinstance(outcome, BaseException):
+                self._unanswered.pop(name, None)
+            elif isinstance(outcome, grpc.aio.AioRpcError) and _IN_USE in (outcome.details() or ""):
+                read.append(name)
+        return read
