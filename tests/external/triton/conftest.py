@@ -111,8 +111,13 @@ class Triton:
             path.unlink(missing_ok=True)
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing."""
-        self._signal(signal.SIGSTOP)
+        """SIGSTOP: it keeps its connections and answers nothing.
+
+        The processes of its models go on. If one of them comes back some tenths of a second later than the
+        server does, as on a busy machine, the Python backend fails its calls, and the server aborts.
+        """
+        if self.running and self._process:
+            self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
