@@ -40,6 +40,7 @@ class Sharing(StandIn):
         sizes: bytes of pixels in the message of each call.
         unregistered: regions that are no more.
         registering, unregistering: cleared, these are done and not answered.
+        telling: cleared, it does not say which regions it has.
         in_use: so many unregistrations are refused.
     """
 
@@ -50,9 +51,9 @@ class Sharing(StandIn):
         self.regions: dict[str, mmap.mmap] = {}
         self.sizes: list[int] = []
         self.unregistered: list[str] = []
-        self.registering, self.unregistering = asyncio.Event(), asyncio.Event()
-        self.registering.set()
-        self.unregistering.set()
+        self.registering, self.unregistering, self.telling = (asyncio.Event() for _ in range(3))
+        for event in (self.registering, self.unregistering, self.telling):
+            event.set()
 
     async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
         with (regions.FOLDER / request.key.removeprefix("/")).open("r+b") as file:
@@ -70,6 +71,7 @@ class Sharing(StandIn):
         return service_pb2.SystemSharedMemoryUnregisterResponse()
 
     async def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.telling.wait()
         answer = service_pb2.SystemSharedMemoryStatusResponse()
         for name in self.regions:
             answer.regions[name].name = name
@@ -111,7 +113,7 @@ async def sharing() -> AsyncIterator[Sharing]:
     server.port = listening.add_insecure_port("127.0.0.1:0")
     await listening.start()
     yield server
-    for event in (server.answering, server.registering, server.unregistering):
+    for event in (server.answering, server.registering, server.unregistering, server.telling):
         event.set()
     await listening.stop(None)
 
@@ -266,6 +268,21 @@ async def test_what_a_killed_gateway_left_is_unregistered(sharing: Sharing, fold
         (folder / alive).unlink()
 
 
+@pytest.mark.parametrize("calls", [1, 2], ids=["at the end", "with the next region"])
+async def test_what_triton_still_reads_of_a_killed_gateway_goes_later(
+    sharing: Sharing, folder: Path, calls: int
+) -> None:
+    left = f"{killed(folder)}.1"
+    sharing.regions[left] = mmap.mmap(-1, 4096)
+    sharing.in_use = 1
+    async with backend_on(sharing) as backend:
+        assert await firsts(backend, 1) == [1]
+        assert left in sharing.regions
+        assert await asyncio.gather(*(firsts(backend, 1) for _ in range(calls))) == [[1]] * calls
+        assert (left in sharing.regions) is (calls == 1)
+    assert not sharing.regions
+
+
 class Direct(Channel):
     """Asks a server in this process, which hears each question before the time for it has run out."""
 
@@ -410,6 +427,19 @@ async def test_what_is_left_of_a_killed_gateway_goes_from_each_triton(sharing: S
         async with memory_on(server) as memory:
             assert await memory.lend(rows(1), 1, 4) is not None
             assert f"{dead}.1" not in server.regions
+
+
+async def test_a_triton_that_does_not_tell_its_regions_in_time_is_asked_for_them_again(
+    sharing: Sharing, folder: Path
+) -> None:
+    left = f"{killed(folder)}.1"
+    sharing.regions[left] = mmap.mmap(-1, 4096)
+    async with memory_on(sharing) as memory:
+        sharing.telling.clear()
+        assert await memory.lend(rows(1), 1, 4) is None
+        sharing.telling.set()
+        assert await memory.lend(rows(1), 1, 4) is not None
+        assert left not in sharing.regions
 
 
 async def test_a_gateway_of_another_machine_unregisters_nothing_here(

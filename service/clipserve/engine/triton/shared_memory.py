@@ -63,6 +63,8 @@ class SharedMemory:
         self._free: list[Region] = []
         self._registering: dict[str, int] = {}  # name -> bytes
         self._unanswered: dict[str, int] = {}  # regions that it may have mapped: name -> bytes
+        self._cleaned = False  # whether it has nothing mapped any more of gateways that were killed
+        self._left: list[str] = []  # regions of theirs that it would not let go of
         self._numbered = 0
         self._writer: DaemonExecutor | None = None
         self._off_until = 0.0
@@ -118,7 +120,11 @@ class SharedMemory:
         self._off_until = float("inf")
         if self._writer:
             self._writer.shutdown()
-        names = [region.name for region in self._regions] + [*self._unanswered, *self._registering]
+        names = [region.name for region in self._regions] + [
+            *self._unanswered,
+            *self._registering,
+            *self._left,
+        ]
         self._regions, self._free, self._unanswered = set(), [], {}
         if self._owner:
             # What is being registered may come after that. Then the next gateway unregisters it.
@@ -162,12 +168,12 @@ class SharedMemory:
             raise OSError(f"it may have mapped {len(self._unanswered)} regions, and does not unregister them")
 
     async def _registered(self, size: int) -> Region:
-        first, self._owner = self._owner is None, self._owner or Owner()
+        self._owner = self._owner or Owner()
         self._numbered += 1
         name = f"{self._owner.name}.{self._numbered}"
         self._registering[name] = size
         try:
-            if first:
+            if not self._cleaned:
                 await self._clean_up()
             region = Region(name, size)
             try:
@@ -197,10 +203,16 @@ class SharedMemory:
                 self._unanswered[region.name] = region.size
 
     async def _clean_up(self) -> None:
-        """Unregister what gateways left that were killed."""
-        remove_files_of_killed()
-        known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
-        await self._unregister(without_owner(known.regions))
+        """Unregister what gateways left that were killed. Until there is nothing, each registration looks again."""
+        self._cleaned, done = True, False  # others that come meanwhile need not wait for it
+        try:
+            remove_files_of_killed()
+            known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
+            found = without_owner(known.regions)
+            self._left = await self._unregister(found)
+            done = not found
+        finally:
+            self._cleaned = done
 
     async def _unregister(self, names: Sequence[str]) -> list[str]:
         """Return those that the server still reads, for a call that was cancelled or answered a moment ago.
