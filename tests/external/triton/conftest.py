@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[3]
 LOCAL = ROOT / "deploy" / "triton" / "local.sh"
 # A busy machine may compute 600 images in more than the default ten seconds.
 PATIENT: Any = {"backend": "python", "queue_timeout": 600}
+RUN = '(embeddings,) = self._session.run(["embedding"], rows)'  # the line of model.py that computes
 SECONDS = 600  # for a start or an end, of which each takes a few
 
 

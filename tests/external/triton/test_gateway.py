@@ -24,6 +24,8 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import BackendUnavailable
 from tests.support import Running, eventually, form, png, serving
 
+from .conftest import RUN
+
 if TYPE_CHECKING:
     from .conftest import Triton
 
@@ -107,7 +109,6 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
 
 
 # Its models compute nothing while there is a file, and a second later.
-RUN = '(embeddings,) = self._session.run(["embedding"], rows)'
 HELD = f"[time.sleep(1) for _ in iter(lambda: os.path.exists(FILE), False)]; {RUN}"
 
 

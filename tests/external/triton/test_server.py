@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from clipserve.demo import FOLDER as DEMO
 from tests.monitoring.files import metrics_of, queries, rules
 from tests.support import eventually
 
+from .conftest import RUN
+
 if TYPE_CHECKING:
     from .conftest import Triton
 
@@ -32,13 +35,6 @@ TOKEN_IDS = RANDOM.integers(1000, 2000, (6, 16), dtype=np.int32)
 @pytest.fixture
 async def server(triton: Triton) -> AsyncIterator[client.InferenceServerClient]:
     async with client.InferenceServerClient(triton.url) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def ending(brittle: Triton) -> AsyncIterator[client.InferenceServerClient]:
-    """A client of the server that may be ended."""
-    async with client.InferenceServerClient(brittle.url) as connected:
         yield connected
 
 
@@ -229,28 +225,37 @@ async def test_shared_memory_and_control_are_closed(server: client.InferenceServ
     assert await outcome(server.update_log_settings({"log_verbose_level": 9})) == closed
 
 
-async def arrived(brittle: Triton, calls: list[asyncio.Task[str]]) -> float:
-    """How many calls Triton has for certain: answered, on its instance, or in its queue."""
-    waiting = await asyncio.to_thread(brittle.count, "nv_inference_pending_request_count", model="demo_image")
-    return waiting + (waiting > 0) + sum(call.done() for call in calls)
+async def test_sigterm_lets_what_is_in_flight_end(triton_of: Callable[..., Triton], tmp_path: Path) -> None:
+    hold, begun = tmp_path / "hold", tmp_path / "hold.begun"
 
+    def edit(program: str) -> str:
+        """While there is the file, it says that it has begun, and does not go on."""
+        assert RUN in program
+        says = f"os.path.exists({str(hold)!r}) and open({str(begun)!r}, 'w').close()"
+        waits = f"[time.sleep(0.02) for _ in iter(lambda: os.path.exists({str(hold)!r}), False)]"
+        return program.replace(RUN, f"{says}; {waits}; {RUN}").replace("import os\n", "import os, time\n", 1)
 
-async def test_sigterm_lets_what_is_in_flight_end(
-    brittle: Triton, ending: client.InferenceServerClient
-) -> None:
-    calls = [asyncio.create_task(outcome(image(ending, PIXELS))) for _ in range(8)]
-    async with asyncio.timeout(300):
-        while await arrived(brittle, calls) < len(calls):
-            await asyncio.sleep(0.01)
-    brittle.terminate()
-    late: list[asyncio.Task[str]] = []
-    while not (refused := [each.result() for each in late if each.done() and each.result() != "ok"]):
-        late.append(asyncio.create_task(outcome(image(ending, PIXELS[:1]))))  # the signal may take its time
-        await asyncio.sleep(0.02)
-    assert refused[0].startswith("UNAVAILABLE ")
-    assert set(await asyncio.gather(*calls)) == {"ok"}
-    await asyncio.gather(*late)
-    brittle.stop()
+    held = triton_of(edit)
+    async with client.InferenceServerClient(held.url) as ending:
+        hold.touch()
+        calls = [asyncio.create_task(outcome(image(ending, PIXELS)))]
+        await eventually(begun.exists)
+        calls += [asyncio.create_task(outcome(image(ending, PIXELS))) for _ in range(7)]
+        await eventually(lambda: held.count("nv_inference_pending_request_count", model="demo_image") == 7)
+        held.terminate()
+        late: list[asyncio.Task[str]] = []
+        async with asyncio.timeout(300):
+            while not (refused := [each.result() for each in late if each.done()]):
+                late.append(
+                    asyncio.create_task(outcome(image(ending, PIXELS[:1])))
+                )  # the signal takes its time
+                await asyncio.sleep(0.02)
+        assert refused[0].startswith("UNAVAILABLE ")
+        assert not any(call.done() for call in calls)
+        hold.unlink()
+        assert set(await asyncio.gather(*calls)) == {"ok"}
+        await asyncio.gather(*late)
+    held.stop()
 
 
 def test_it_gives_the_series_that_alerts_panels_and_the_autoscaler_read(triton: Triton) -> None:
