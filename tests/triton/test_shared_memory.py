@@ -24,7 +24,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from clipserve.engine.triton import region as regions
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.shared_memory import SharedMemory
-from clipserve.errors import Overloaded
+from clipserve.errors import BackendUnavailable, Overloaded
 from tests.commands.doctor.asking import doctor
 from tests.triton.backends import Backend, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, until
@@ -185,6 +185,22 @@ async def test_a_server_that_knows_no_region_any_more_gets_bytes_and_then_a_new_
         assert await firsts(backend, 2) == [2]
         assert await firsts(backend, 3) == [3]
         assert sharing.sizes == [0, 0, SIZE * SIZE * 3, 0]
+
+
+async def test_a_server_that_has_lost_its_model_alone_still_has_its_regions(sharing: Sharing) -> None:
+    """It says NOT_FOUND, as one that was restarted and knows no region."""
+    async with backend_on(sharing) as backend:
+        await firsts(backend, 1)
+        (region,) = sharing.regions
+        sharing.failure = (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'demo_image' is not found")
+        with pytest.raises(BackendUnavailable):
+            await firsts(backend, 2)
+        assert shared_bytes(backend, sharing) == len(sharing.regions[region])
+        sharing.failure = None
+        await until(lambda: bool(backend.up(sharing.url)))
+        assert await firsts(backend, 3) == [3]
+        assert [*sharing.regions] == [region]
+    assert not sharing.regions
 
 
 @pytest.mark.parametrize("count", [3, 64])  # on the event loop, and in the thread

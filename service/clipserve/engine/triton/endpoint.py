@@ -106,9 +106,11 @@ class Endpoint:
             try:
                 return await self._send(call.message(seconds, region.name), seconds)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND:  # of a region, or of the model
+                reason = str(error.details())
+                # NOT_FOUND that does not name the region is of the model.
+                if error.code() is not grpc.StatusCode.NOT_FOUND or region.name not in reason:
                     raise
-                self._shared.forget(region, str(error.details()))
+                self._shared.forget(region, reason)
             finally:
                 self._shared.give_back(region)
         return await self._send(call.message(seconds), seconds)
