@@ -30,6 +30,7 @@ LOCAL = ROOT / "deploy" / "triton" / "local.sh"
 # A busy machine may compute 600 images in more than the default ten seconds.
 PATIENT: Any = {"backend": "python", "queue_timeout": 600}
 RUN = '(embeddings,) = self._session.run(["embedding"], rows)'  # the line of model.py that computes
+SHARED = "triton_python_backend_shm_region_"  # how the names begin of what a server shares with its models
 SECONDS = 600  # for a start or an end, of which each takes a few
 
 
@@ -60,6 +61,7 @@ class Triton:
             self._process.wait(SECONDS)
         if self.running:
             return
+        self._end_models()  # of one that crashed
         self._ending = False
         ports = {"TRITON_GRPC_PORT": str(self.grpc_port), "TRITON_METRICS_PORT": str(self.metrics_port)}
         with self._log.open("ab") as log:
@@ -159,20 +161,22 @@ class Triton:
         if not self.running or not self._process:
             return set()
         mapped = Path(f"/proc/{self._process.pid}/maps").read_text().split()
-        return {
-            Path(word) for word in mapped if word.startswith("/dev/shm/triton_python_backend_shm_region_")
-        }
+        return {Path(word) for word in mapped if word.startswith(f"/dev/shm/{SHARED}")}
 
     def _end_models(self) -> None:
-        """Those of a server that crashed go on, with hundreds of megabytes."""
+        """Those of a server that crashed go on, with hundreds of megabytes, and with what they shared with it."""
         if self._process is None:
             return
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended
                 group = int((folder / "stat").read_text().rpartition(")")[2].split()[2])
                 # Where none of them is left, the number may be another group's.
-                if group == self._process.pid and b"python_backend_stub" in (folder / "cmdline").read_bytes():
+                program, *arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if group == self._process.pid and program.endswith("python_backend_stub"):
                     os.kill(int(folder.name), signal.SIGKILL)
+                    for name in arguments:
+                        if name.startswith(SHARED):
+                            Path("/dev/shm", name).unlink(missing_ok=True)
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process:
