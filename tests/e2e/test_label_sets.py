@@ -216,6 +216,7 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     first.popen.kill()
     first.popen.wait(60)
     again = slow(tmp_path)
+    waited_until(lambda: _state(again, "large")["prompts_done"] > 0)  # it is ready before it has read them
     kept = _state(again, "large")["prompts_done"]  # as the store has it, and what was encoded until now
     before = rows_of(again)
     waited_until(lambda: _state(again, "large")["prompts_done"] > kept)
