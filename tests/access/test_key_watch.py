@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,25 @@ async def test_a_file_that_is_spoilt_leaves_the_keys_as_they_were_and_is_logged_
     spoilt = [line for line in log.lines if line["event"] == "keys_unchanged"]
     assert 1 <= len(spoilt) <= 3, "it may be seen between two steps of this test"
     assert str(path) in spoilt[0]["reason"]
+
+
+async def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(path: Path) -> None:
+    """Here the process may open no file."""
+    old = write_keys(path, a={})["a"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with following(path) as keys:
+        with logged() as log:
+            new = write_keys(path, b={})["b"]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                await eventually(lambda: bool(log.lines), SECONDS)
+                await asyncio.sleep(1)  # it is tried again, and not told again
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert keys.find(f"Bearer {old}")
+            await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
+    assert keys.find(f"Bearer {old}") is None
+    assert log.events == ["keys_unchanged", "keys"]
 
 
 async def test_a_file_that_is_spoilt_at_the_start_is_refused(path: Path) -> None:

@@ -38,6 +38,10 @@ class KeyFileError(Exception):
     """The file of keys cannot be used; the message says where and why."""
 
 
+class _Unreadable(KeyFileError):
+    """The system does not let it be read, now."""
+
+
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Read all keys of the file.
 
@@ -116,7 +120,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return read_bounded(path, _MAX_BYTES).decode().splitlines()
     except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from None
+        raise _Unreadable(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: not UTF-8.") from None
 
@@ -206,21 +210,29 @@ def _access_lists(file: int | Path) -> list[str]:
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
-    """A change counts when two looks on end see the same: an editor empties a file before it writes it."""
-    now = seen
+    """A change counts when two looks on end see the same: an editor empties a file before it writes it.
+
+    What cannot be read is tried again: too many files may be open, or a network disk away for a moment.
+    """
+    now, told = seen, ""
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         # In a thread: a disk, above all a network disk, may be slow.
         before, now = now, await asyncio.to_thread(_signature, path)
         if now == seen or now != before:
             continue
-        seen = now  # taken before the read, so that a change during the read is seen the next time
         try:
             keys.replace(await asyncio.to_thread(read_keys, path))
         except KeyFileError as error:
-            logger.error("keys_unchanged", reason=str(error), hint="the keys stay as they were")
+            if str(error) != told:
+                logger.error("keys_unchanged", reason=str(error), hint="the keys stay as they were")
+            told = str(error)
+            if isinstance(error, _Unreadable):
+                continue
         else:
+            told = ""
             logger.info("keys", count=len(keys))
+        seen = now  # taken before the read, so that a change during the read is seen the next time
 
 
 def _signature(path: Path) -> Signature:
