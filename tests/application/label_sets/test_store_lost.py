@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.application.label_sets import catalog
 from clipserve.application.label_sets.store import Failures, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite
@@ -98,6 +99,35 @@ async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
     await until(lambda: site.ready("pets"))
     assert (store.times, site.sets.get("pets").served_version) == (0, version)
     assert backend.texts == 0
+
+
+class Keeps(MemoryStore):
+    """It does not let go of embeddings while `refused` is below `refusals`."""
+
+    refused, refusals = 0, 0
+
+    async def delete(self, kind: Kind, names: Collection[str]) -> bool:
+        if kind == "vectors" and self.refused < self.refusals:
+            self.refused += 1
+            raise StoreUnavailable("the store is away.")
+        return await super().delete(kind, names)
+
+
+async def test_embeddings_of_a_deleted_set_go_once_the_store_lets_go_of_them(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "_SWEEP_AGAIN_SECONDS", 0.1)
+    site = await open_site(store := Keeps())
+    await site.put()
+    assert await store.heads("vectors")
+    store.refusals = 2
+    await site.sets.delete("pets")
+
+    async def gone() -> bool:
+        return not await store.heads("vectors")
+
+    await until(gone)
+    assert store.refused == 2
 
 
 async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) -> None:

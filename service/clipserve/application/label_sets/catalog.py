@@ -34,6 +34,7 @@ _POLL_SECONDS = 0.25
 _PAUSE_TIMES = 9  # as long as a look took: following many sets that change has a tenth of the time,
 _LONGEST_PAUSE_SECONDS = 2.0  # unless another gateway's change would be late
 _SWEEP_SECONDS = 3_600.0
+_SWEEP_AGAIN_SECONDS = 60.0  # after one that has failed: the store may be read-only
 
 
 class Catalog:
@@ -125,7 +126,7 @@ class Catalog:
         return deleted
 
     async def _follow(self) -> None:
-        swept, took = -_SWEEP_SECONDS, 0.0
+        to_sweep_at = took = 0.0
         while True:
             await asyncio.sleep(min(max(_POLL_SECONDS, _PAUSE_TIMES * took), _LONGEST_PAUSE_SECONDS))
             began = time.monotonic()
@@ -133,19 +134,23 @@ class Catalog:
                 files = await self._folder.read(self._models) if self._folder else self._files
                 if files is not self._files or await self._store.revision() != self._revision:
                     await self.refresh()
-                if self._to_sweep or time.monotonic() > swept + _SWEEP_SECONDS:
-                    swept, self._to_sweep = time.monotonic(), False
-                    await self._sweep()
+                if self._to_sweep or time.monotonic() > to_sweep_at:
+                    self._to_sweep = False
+                    again_seconds = _SWEEP_SECONDS if await self._swept() else _SWEEP_AGAIN_SECONDS
+                    to_sweep_at = time.monotonic() + again_seconds
                 took = time.monotonic() - began
 
-    async def _sweep(self) -> None:
-        """Delete embeddings that nobody needs; see `Shelf`."""
+    async def _swept(self) -> bool:
+        """Delete embeddings that nobody needs; see `Shelf`. False: the store does not let us."""
         entries = self.entries.values()
         needed = {
             version for entry in entries for version in (entry.version, entry.served_version) if version
         }
-        with suppress(StoreUnavailable):  # what is left is found the next time
+        try:
             await self._shelf.sweep(needed)
+        except StoreUnavailable:
+            return False
+        return True
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
