@@ -124,7 +124,7 @@ async def test_another_path_or_method_is_refused() -> None:
     async with running() as port:
         other, posted = await port.get("/classify"), await port.get("/metrics", "POST")
     assert (other.status_code, other.json()["code"]) == (404, "not_found")
-    assert other.json()["detail"] == "There is /livez, /readyz and /metrics here."
+    assert other.json()["detail"] == "This is the operations port: it has /livez, /readyz and /metrics."
     assert (posted.status_code, posted.json()["code"]) == (405, "method_not_allowed")
     assert posted.headers["allow"] == "GET, HEAD"
     assert posted.json()["detail"] == "Only GET and HEAD are answered here."

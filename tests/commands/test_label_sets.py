@@ -143,7 +143,9 @@ async def test_the_key_decides_what_may_be_done(tmp_path: Path) -> None:
         words, stdin = ("put", "-", "--name", "pets"), '{"labels": ["cat", "dog"]}'
         assert "unauthenticated: " in (await run(running, "list")).stderr
         assert (await run(running, "list", key=use)).exit_code == 0
-        assert "permission_denied: " in (await run(running, *words, stdin=stdin, key=use)).stderr
+        refused = (await run(running, *words, stdin=stdin, key=use)).stderr
+        assert "permission_denied: " in refused
+        assert "Give a key that it accepts for this: --key" in refused
         assert (await run(running, *words, stdin=stdin, key=manage)).exit_code == 0
 
 

@@ -37,6 +37,7 @@ def test_a_folder_of_raw_photos_fails_and_its_files_are_counted_by_suffix(raw: P
         assert (status, output) == (1, ""), command
         assert "no image was found" in errors
         assert "Left out by suffix: 12 .dng, 1 .mov." in errors
+        assert "take frames of videos with --every" in errors
     assert list(tmp_path.iterdir()) == [raw]
 
 

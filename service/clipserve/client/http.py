@@ -89,7 +89,7 @@ class Answer:
             if self.status == httpx2.codes.CONTENT_TOO_LARGE:
                 code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
         if self.status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
-            detail += " Give a key that it knows: --key, CLIPSERVE_KEY, or the argument `key`."
+            detail += " Give a key that it accepts for this: --key, CLIPSERVE_KEY, or the argument `key`."
         error = refusal(code, detail, self.headers.get("x-request-id"))
         error.status, error.retry_after = self.status, retry_after(self.headers)
         return error

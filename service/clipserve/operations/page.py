@@ -60,7 +60,9 @@ class Page:
                 return self._readyz()
             case "/metrics":
                 return self._metrics(headers)
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is /livez, /readyz and /metrics here.")
+        raise HTTPException(
+            HTTPStatus.NOT_FOUND, "This is the operations port: it has /livez, /readyz and /metrics."
+        )
 
     def _livez(self) -> Response:
         seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds

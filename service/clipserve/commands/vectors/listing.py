@@ -123,8 +123,8 @@ def summary(left_out: Counter[str]) -> str:
     if others := len(left_out) - len(counts):
         counts.append(f"and files of {others:,} more suffixes")
     return (
-        f"Left out by suffix: {', '.join(counts)}. Convert images of other formats to JPEG; a file "
-        "that is named itself is taken whatever its suffix is."
+        f"Left out by suffix: {', '.join(counts)}. Convert images of other formats to JPEG, "
+        "and take frames of videos with --every; a file that is named itself is taken whatever its suffix is."
     )
 
 
