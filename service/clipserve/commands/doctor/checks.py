@@ -24,6 +24,6 @@ THERE: tuple[Check, ...] = (Check("ready", remote.ready, 15), Check("models", re
 # Subjects without a check.
 BEYOND_HERE = (
     "whether others reach this machine, through proxy, TLS and firewall: there `clipserve doctor --url URL`",
-    "how many requests it takes: `python -m loadtests overload`",
+    "how many requests it takes: in a checkout `python -m loadtests overload`",
 )
 BEYOND_THERE = ("the machine of the server: there `clipserve doctor`", "whether it classifies: ask it")
