@@ -109,3 +109,18 @@ def test_four_gateways_of_three_cores_serve_what_the_page_on_kubernetes_says() -
     served = 1000 * min(4 * 3 * USED / photo, 4 * USED / loop)
     (told,) = re.findall(r"For ([\d,]+) photos a second", (DOCS / "kubernetes-gpu.md").read_text())
     assert served - 100 < int(told.replace(",", "")) <= served
+
+
+def test_the_example_has_the_rates_of_the_comparison_and_follows_the_formulas() -> None:
+    comparison = (DOCS / "performance.md").read_text()
+    (bf16,) = re.findall(r"^\| \*\*clipserve\*\* \(bf16.*?\| \*\*([\d.]+)\*\*", comparison, re.MULTILINE)
+    (fp32,) = re.findall(r"^\| \*\*clipserve\*\*, fp32 \| ([\d.]+)", comparison, re.MULTILINE)
+    load, cells = 1_000_000 / 3600, []
+    for rate in (fp32, bf16):
+        seconds = round(2 / float(rate), 3)
+        cells.append(
+            (f"2 / {rate} = {seconds}", f"{load:.1f} x {seconds} / 0.7 = {load * seconds / USED:.1f}")
+        )
+    for name, *row in zip(("CPU seconds a request", "cores"), *cells, strict=True):
+        assert f"| {name} | {' | '.join(row)} |" in PAGE
+    assert f"= {load:.1f} requests a second" in PAGE
