@@ -62,7 +62,7 @@ def test_a_file_that_links_to_itself_is_told(path: Path) -> None:
 def test_a_name_that_is_there_cannot_be_added(path: Path) -> None:
     add_key(path, "a", ["use"])
     before = path.read_bytes()
-    with pytest.raises(KeyFileError, match="the same name as in a line above"):
+    with pytest.raises(KeyFileError, match="has a key with the name 'a'"):
         add_key(path, "a", ["use"])
     assert path.read_bytes() == before
 

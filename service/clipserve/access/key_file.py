@@ -76,6 +76,11 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
         ) from None
     with _locked(path):
         lines = _lines(path) if path.exists() else _HEADER.splitlines()
+        if any(each and each.name == name for each in _parsed(path, lines)):
+            raise KeyFileError(
+                f"{path} has a key with the name {name!r}. To rotate it, add one under another name, and remove "
+                "this one when its clients have the other."
+            )
         lines.append(entry.model_dump_json(exclude_none=True))
         _parsed(path, lines)
         _write(path, lines)
