@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -92,8 +93,14 @@ def test_the_first_mistakes_get_the_answers_that_are_shown(demo: str, photos: di
     label: Part = ("labels", (None, "cat"))
     page = (ROOT / "docs/troubleshooting.md").read_text()
     shown = re.findall(r"^\| `(\w+)`: (.+?) \|", page, re.MULTILINE)
-    for (code, said), form in zip(shown, ([heic, label], [text, label], [image]), strict=True):
-        answer = post(f"{demo}/classify", files=form).json()
+    requests: list[Any] = [
+        {"files": [heic, label]},
+        {"files": [text, label]},
+        {"json": {"image": "/9j/", "labels": ["cat"]}},
+        {"files": [image]},
+    ]
+    for (code, said), request in zip(shown, requests, strict=True):
+        answer = post(f"{demo}/classify", **request).json()
         assert answer["code"] == code
         assert answer["detail"].startswith(said)
     answer = post(f"{demo}/classify", files=[image, ("labels", (None, "cat,dog"))]).json()
