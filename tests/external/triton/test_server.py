@@ -244,11 +244,9 @@ async def test_sigterm_lets_what_is_in_flight_end(triton_of: Callable[..., Trito
         await eventually(lambda: held.count("nv_inference_pending_request_count", model="demo_image") == 7)
         held.terminate()
         late: list[asyncio.Task[str]] = []
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(300):  # the signal takes its time
             while not (refused := [each.result() for each in late if each.done()]):
-                late.append(
-                    asyncio.create_task(outcome(image(ending, PIXELS[:1])))
-                )  # the signal takes its time
+                late.append(asyncio.create_task(outcome(image(ending, PIXELS[:1]))))
                 await asyncio.sleep(0.02)
         assert refused[0].startswith("UNAVAILABLE ")
         assert not any(call.done() for call in calls)
