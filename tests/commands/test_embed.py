@@ -54,6 +54,7 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
 
 
 def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "begun.npz.journal").touch()
     for words, reason in {
         ("embed", "--out", "a.npz"): "name folders or image files",
         ("embed", tmp_path, "--text", "b", "--out", "a.npz"): "name folders or image files",
@@ -63,6 +64,7 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
         ("search", tmp_path, "a cat", "--html", "/nowhere/page.html"): "no folder /nowhere for --html",
         ("search", tmp_path): "say what to look for",
         ("search", tmp_path / "a.npz", "a cat"): "no file or folder",
+        ("search", tmp_path / "begun.npz", "a cat"): "begun.npz.journal is of an `embed` that did not end",
         ("classify", "a.jpg"): "--labels",
     }.items():
         said = CliRunner().invoke(cli, list(map(str, words)))

@@ -45,7 +45,7 @@ def search(
     file = where / IN_FOLDER if folder else where
     check_file(file)
     if not (folder or os.path.isfile(file)):
-        fail(f"there is no file or folder {where}.", status=WRONG_USE)
+        fail(f"there is no file or folder {where}.{_unfinished(file)}", status=WRONG_USE)
     if page is not None and not os.path.isdir(page.parent):
         fail(f"there is no folder {page.parent} for --html.", status=WRONG_USE)
 
@@ -63,6 +63,14 @@ def search(
         return 0
 
     run(searched(), interrupted(file))
+
+
+def _unfinished(file: Path) -> str:
+    """What to do about a missing file that an `embed` has begun; empty if none has."""
+    journal = f"{file}.journal"
+    if not os.path.isfile(journal):
+        return ""
+    return f" {journal} is of an `embed` that did not end: run that again, and it goes on from there."
 
 
 def images_in(folder: Path, every: float | None = None) -> VectorSource:
