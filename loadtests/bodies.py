@@ -20,24 +20,18 @@ _BAD_IMAGE = frozenset({400, 413, 415, 422})
 
 @dataclass(frozen=True)
 class Call:
-    """One prepared HTTP request. `expected`: the statuses of a correct answer."""
+    """One prepared HTTP request, the same for every number. `expected`: the statuses of a correct answer."""
 
     path: str
     body: bytes
     content_type: str
     expected: frozenset[int] = frozenset({200})
 
+    def __call__(self, _: int) -> Call:
+        return self
+
 
 Calls = Callable[[int], Call]  # number -> request
-
-
-def always(call: Call) -> Calls:
-    """The same request for every number."""
-
-    def calls(_: int) -> Call:
-        return call
-
-    return calls
 
 
 def photo(width: int, height: int, quality: int = 85, grain: float = GRAIN) -> bytes:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from loadtests.bodies import Call, Calls, always
+from loadtests.bodies import Calls
 from loadtests.client import Client
 from loadtests.load import NO_ANSWER, Answer, Load
 
@@ -20,12 +20,11 @@ _WARM, _LEAST = 2, 3  # calls
 _PAUSE = 0.1  # seconds after a refusal: without a pause the server would only refuse
 
 
-def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int = 0) -> Load:
+def run(url: str, calls: Calls, clients: int, seconds: float, first: int = 0) -> Load:
     """Send requests from `clients` connections for `seconds`, each one at least.
 
-    `call`: one request for all, or a function of the request's number, counted from `first`.
+    `calls`: the request of each number, counted from `first`.
     """
-    calls = always(call) if isinstance(call, Call) else call
     numbers = itertools.count(first)  # shared: taking one is a single step of the interpreter
     answers: list[Answer] = []
 

@@ -11,7 +11,7 @@ import typer
 
 from loadtests import fair as fairness
 from loadtests import overload as overloading
-from loadtests.measure import Measurement, Result
+from loadtests.measure import Measurement
 from loadtests.process import PATIENT, Server, started
 from loadtests.report import Report, results_table, tell, write
 from loadtests.scenarios import SCENARIOS, Scenario
@@ -21,8 +21,7 @@ DEMO = Path("service/clipserve/demo")
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
 Rounds = Annotated[int, typer.Option(help="Print the medians of so many rounds.")]
-Out = Annotated[Path | None, typer.Option(help="A folder for the report: Markdown and JSON.")]
-Html = Annotated[Path | None, typer.Option(help="A file for a page with pictures: latency, CPU, memory.")]
+Out = Annotated[Path | None, typer.Option(help="A folder for the report: a page with pictures, and JSON.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the service, as in threads=1.")]
 
 
@@ -33,7 +32,6 @@ def scenario(
     rate: Annotated[float | None, typer.Option(help="Open loop of so many requests a second.")] = None,
     seconds: Seconds = 10.0,
     out: Out = None,
-    html: Html = None,
     url: Annotated[str | None, typer.Option(help="A server that runs, in place of our own.")] = None,
     pid: Annotated[int | None, typer.Option(help="Of that server, if it runs here.")] = None,
     seed: Annotated[int, typer.Option(help="0 to 5: each has labels and texts of its own.")] = 0,
@@ -46,9 +44,8 @@ def scenario(
         for each in chosen:
             measurement = Measurement(server, each, seed)
             measurement.closed(min(2.0, seconds))  # caches, pages, clocks
-            tell(f"{each.name} for {seconds:g} s ...")
             results.append(measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients))
-    _finish(Report(f"{names}: {url or artifact.name}", results, server=_about(server, own)), out, html)
+    _finish(Report(f"{names}: {url or artifact.name}", results, server=_about(server, own)), out)
 
 
 def overload(
@@ -58,7 +55,6 @@ def overload(
     rounds: Rounds = 5,
     deadline: Annotated[float, typer.Option(help="Seconds; the service's, and that of good answers.")] = 10.0,
     out: Out = None,
-    html: Html = None,
     settings: Set = None,
 ) -> None:
     """Capacity in a closed loop, then open loops at 0.5, 0.7, 0.9, 1.5 and 2 times as much."""
@@ -66,9 +62,9 @@ def overload(
     with _server(artifact, None, own) as server:
         measurement = Measurement(server, _scenario(name))
         measurement.closed(min(2.0, seconds))  # caches, pages, clocks
-        levels, results = overloading.overload(measurement, seconds, rounds, deadline, _progress)
+        levels, results = overloading.overload(measurement, seconds, rounds, deadline)
     text = overloading.levels_table(levels)
-    _finish(Report(f"Overload: {name}, {artifact.name}", results, text, _about(server, own)), out, html)
+    _finish(Report(f"Overload: {name}, {artifact.name}", results, text, _about(server, own)), out)
 
 
 def fair(
@@ -76,16 +72,15 @@ def fair(
     seconds: Seconds = 15.0,
     rounds: Rounds = 3,
     out: Out = None,
-    html: Html = None,
     settings: Set = None,
 ) -> None:
     """Single images alone, then while another client has 1,000 new labels scored, again and again."""
     own = settings_of(settings, {})
     with _server(artifact, None, own) as server:
-        pairs = fairness.fair(server, seconds, rounds, _progress)
+        pairs = fairness.fair(server, seconds, rounds)
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
     text = fairness.pairs_table(pairs)
-    _finish(Report(f"Fairness: {artifact.name}", results, text, _about(server, own)), out, html)
+    _finish(Report(f"Fairness: {artifact.name}", results, text, _about(server, own)), out)
 
 
 def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:
@@ -120,16 +115,9 @@ def _about(server: Server, settings: dict[str, str]) -> dict[str, str]:
     return about | {"ready after": f"{server.startup_seconds:.2f} s"}
 
 
-def _progress(result: Result) -> None:
-    load = result.load
-    tell(
-        f"  {result.scenario.name}, {result.loop}: {load.goodput():.1f} good/s, {len(load.refusals)} refused"
-    )
-
-
-def _finish(report: Report, out: Path | None, html: Path | None) -> None:
+def _finish(report: Report, out: Path | None) -> None:
     typer.echo(results_table(report.results))
     if report.text:
         typer.echo(f"\n{report.text}")
-    for path in write(report, out, html):
-        tell(f"wrote {path}")
+    if out:
+        write(report, out)

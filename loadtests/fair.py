@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtests.load import median, percentile
+from loadtests.load import median
 from loadtests.measure import Measurement, Result
 from loadtests.process import Server
 from loadtests.report import ms, table
@@ -29,26 +29,18 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        return self.beside.p99 / self.alone.p99
+        return self.beside.load.percentile(0.99) / self.alone.load.percentile(0.99)
 
 
-def fair(server: Server, seconds: float, rounds: int, report: Callable[[Result], None]) -> list[Pair]:
+def fair(server: Server, seconds: float, rounds: int) -> list[Pair]:
     """Single images in an open loop at a moderate rate, in turns alone and beside the labels."""
     single = Measurement(server, SCENARIOS["embed-640x480"])
     thousand = Measurement(server, SCENARIOS["classify-1000"])
     single.closed(1.0)
-    capacity = single.closed(seconds)
-    report(capacity)
-    rate = _LOAD * capacity.load.goodput()
-    pairs = []
-    for _ in range(rounds):
-        alone = single.open(rate, seconds)
-        report(alone)
-        beside, big = _beside(single, thousand, rate, seconds)
-        report(beside)
-        report(big)
-        pairs.append(Pair(alone, beside, big))
-    return pairs
+    rate = _LOAD * single.closed(seconds).load.goodput()
+    return [
+        Pair(single.open(rate, seconds), *_beside(single, thousand, rate, seconds)) for _ in range(rounds)
+    ]
 
 
 def _beside(single: Measurement, thousand: Measurement, rate: float, seconds: float) -> tuple[Result, Result]:
@@ -66,10 +58,10 @@ def pairs_table(pairs: Sequence[Pair]) -> str:
 
     def row(name: str, results: Sequence[Result]) -> list[str]:
         loads = [result.load for result in results]
-        p50, p99 = median(percentile(load.good, 0.5) for load in loads), median(each.p99 for each in results)
+        p50, p99 = (ms(median(load.percentile(share) for load in loads)) for share in (0.5, 0.99))
         counts = [sum(len(load.good) for load in loads), sum(len(load.refusals) for load in loads)]
         good, refused, failed = map(str, [*counts, sum(load.failed for load in loads)])
-        return [name, good, ms(p50), ms(p99), refused, failed]
+        return [name, good, p50, p99, refused, failed]
 
     ratio = median(pair.ratio for pair in pairs)
     verdict = "none beside was answered" if math.isnan(ratio) else f"{ratio:.2f}"

@@ -54,11 +54,6 @@ class Load:
     client_cpu: float
 
     @property
-    def latencies(self) -> list[float]:
-        """The latencies of all answered requests, in seconds."""
-        return [answer.latency for answer in self.answers if answer.status != NO_ANSWER]
-
-    @property
     def good(self) -> list[float]:
         """The latencies of the good answers, in seconds."""
         return [answer.latency for answer in self.answers if answer.good]
@@ -92,5 +87,5 @@ class Load:
         return percentile([answer.sent - answer.due for answer in self.answers], 0.99)
 
     def percentile(self, share: float) -> float:
-        """The latency in seconds that `share` of the answered requests do not exceed."""
-        return percentile(self.latencies, share)
+        """The latency in seconds that `share` of the good answers do not exceed; NaN without any."""
+        return percentile(self.good, share)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import typer
+
 from loadtests import closed_loop, open_loop
 from loadtests.bodies import Calls
-from loadtests.load import Load, percentile
+from loadtests.load import Load
 from loadtests.observe import Observation, Observer
 from loadtests.process import Server
 from loadtests.scenarios import Scenario
@@ -14,18 +16,12 @@ from loadtests.scenarios import Scenario
 
 @dataclass(frozen=True)
 class Result:
-    """`loop`: how the requests were sent, in words. `bytes_sent`: of the body of one request, the first."""
+    """`loop`: how the requests were sent, in words."""
 
     scenario: Scenario
     loop: str
     load: Load
     observation: Observation
-    bytes_sent: int
-
-    @property
-    def p99(self) -> float:
-        """The 99th percentile of good answers, in seconds; NaN without any."""
-        return percentile(self.load.good, 0.99)
 
     @property
     def server_cpu(self) -> float | None:
@@ -59,4 +55,6 @@ class Measurement:
         return self._result(f"open, {rate:.3g}/s", load, observer)
 
     def _result(self, loop: str, load: Load, observer: Observer) -> Result:
-        return Result(self._scenario, loop, load, observer.observation, len(self._calls(0).body))
+        name, refused = self._scenario.name, len(load.refusals)
+        typer.echo(f"  {name}, {loop}: {load.goodput():.1f} good/s, {refused} refused", err=True)
+        return Result(self._scenario, loop, load, observer.observation)

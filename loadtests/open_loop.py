@@ -12,19 +12,16 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from loadtests.bodies import Call, Calls, always
+from loadtests.bodies import Call, Calls
 from loadtests.client import Client
 from loadtests.load import Answer, Load
 
 
-def run(
-    url: str, call: Call | Calls, rate: float, seconds: float, first: int = 0, connections: int = 256
-) -> Load:
+def run(url: str, calls: Calls, rate: float, seconds: float, first: int = 0, connections: int = 256) -> Load:
     """Send `rate` requests a second for `seconds`, evenly spaced; at most `connections` at a time.
 
-    `call`: one request for all, or a function of the request's number, counted from `first`.
+    `calls`: the request of each number, counted from `first`.
     """
-    calls = always(call) if isinstance(call, Call) else call
     total = max(1, round(rate * seconds))
     answers: list[Answer] = []
     idle: list[Client] = []  # a stack: few connections, which stay open

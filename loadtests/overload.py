@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtests.load import Load, median, percentile
@@ -32,7 +32,7 @@ class Level:
         return {
             "goodput": goodput,
             "share": goodput / self.peak,
-            "p99": percentile(load.good, 0.99),
+            "p99": load.percentile(0.99),
             "refused": len(load.refusals) / count,
             "refused_p99": percentile(load.refusals, 0.99),
             "failed": load.failed / count,
@@ -40,19 +40,15 @@ class Level:
 
 
 def overload(
-    measurement: Measurement, seconds: float, rounds: int, deadline: float, report: Callable[[Result], None]
+    measurement: Measurement, seconds: float, rounds: int, deadline: float
 ) -> tuple[list[Level], list[Result]]:
     """Measure the capacity in a closed loop, then an open loop at each multiple; `rounds` times; all runs."""
     levels: list[Level] = []
     results: list[Result] = []
     for _ in range(rounds):
         closed = measurement.closed(seconds)
-        report(closed)
         capacity = closed.load.goodput(deadline)
-        runs = [closed]
-        for multiple in MULTIPLES:
-            runs.append(measurement.open(multiple * capacity, seconds))
-            report(runs[-1])
+        runs = [closed, *(measurement.open(multiple * capacity, seconds) for multiple in MULTIPLES)]
         peak = max(run.load.goodput(deadline) for run in runs)
         levels += [
             Level(multiple, multiple * capacity, run.load, peak, deadline)

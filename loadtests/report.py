@@ -1,4 +1,4 @@
-"""A report of runs: report.md to read, report.json to compute with, and a page of pictures."""
+"""A report of runs: report.html to read, a page with pictures, and report.json to compute with."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ _HEAD = (
 )  # fmt: skip
 tell = partial(typer.echo, err=True)
 _PAGE = Path(__file__).with_name("page.html")
-_NOTES = """\
-`good/s`: answers a second with the status that the request asked for. Percentiles are of those. `refused`: 429 and
-503. CPU: of one request. `peak` since the server started. Latency in an open loop counts from the moment at which
-the request was due.
-"""
 _FLAGS = ("fma", "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _PACKAGES = "onnxruntime onnxruntime-gpu openvino numpy Pillow tokenizers fastapi uvicorn"
 
@@ -62,7 +57,7 @@ def _cpu_line(key: str) -> str | None:
 
 @dataclass(frozen=True)
 class Report:
-    """`text`: Markdown put before the runs. `server`: what was said of the server, such as its settings."""
+    """`text`: a table over the runs. `server`: what was said of the server, such as its settings."""
 
     title: str
     results: Sequence[Result]
@@ -71,21 +66,16 @@ class Report:
     machine: Mapping[str, str] = field(default_factory=machine_facts)
 
 
-def write(report: Report, folder: Path | None, page: Path | None = None) -> list[Path]:
-    """Write Markdown and JSON into a folder, and the page."""
-    forms = {page: as_html(report)} if page else {}
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        forms[folder / "report.md"] = as_markdown(report)
-        forms[folder / "report.json"] = json.dumps(as_data(report))
-    for path, text in forms.items():
-        path.write_text(text, "utf-8")
-    return [*forms]
+def write(report: Report, folder: Path) -> None:
+    """Write the page and its data into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_text(as_html(report), "utf-8")
+    (folder / "report.json").write_text(json.dumps(as_data(report)), "utf-8")
 
 
 def as_html(report: Report) -> str:
     """The report as one page with pictures, which loads nothing. Its script draws them from the report's data."""
-    data = json.dumps(as_data(report) | {"facts": _facts(report)})
+    data = json.dumps(as_data(report))
     return _PAGE.read_text("utf-8").replace("DATA", data.replace("<", r"\u003c"), 1)
 
 
@@ -104,20 +94,12 @@ def _facts(report: Report) -> dict[str, str]:
     return {**about, **report.machine, **report.server, "measured": time.strftime("%Y-%m-%d %H:%M")}
 
 
-def as_markdown(report: Report) -> str:
-    """The report as a document."""
-    facts = table(("", ""), _facts(report).items())
-    parts = [f"# {report.title}", facts, report.text, results_table(report.results), _NOTES]
-    parts += [_details(result) for result in report.results]
-    return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
 def as_data(report: Report) -> dict[str, Any]:
     """The report as plain data; `answers` are [due, sent, latency, status, good], in seconds."""
     return {
         "title": report.title,
-        "machine": dict(report.machine),
-        "server": dict(report.server),
+        "facts": _facts(report),
+        "text": report.text,
         "results": [_result_data(result) for result in report.results],
     }
 
@@ -152,6 +134,7 @@ def figures(load: Load) -> dict[str, float]:
         "refused_p99": percentile(refusals, 0.99),
         "failed": float(load.failed),
         "client_cpu": load.client_cpu,
+        "lag": load.lag,
     }
 
 
@@ -173,31 +156,18 @@ def _line(result: Result) -> list[str]:
     ]
 
 
-def _details(result: Result) -> str:
-    load = result.load
-    about = f"{result.scenario.about}: a body of {result.bytes_sent:,} bytes."
-    lines = [f"## {result.scenario.name}, {result.loop}", about]
-    statuses = ", ".join(f"{status or 'no answer'}: {n:,}" for status, n in sorted(load.statuses.items()))
-    lines.append(
-        f"Statuses: {statuses}. Requests were sent up to {ms(load.lag)} ms late (p99); the generator "
-        f"took {load.client_cores:.2f} cores. Memory grew by {result.observation.growth:,.1f} "
-        "KiB a minute in the second half."
-    )
-    return "\n\n".join(lines)
-
-
 def _megabytes(size: int | None) -> str:
     return "-" if size is None else f"{size / 1e6:,.0f}"
 
 
 def _result_data(result: Result) -> dict[str, Any]:
-    scenario = {name: value for name, value in vars(result.scenario).items() if isinstance(value, str | int)}
     numbers = {name: None if math.isnan(value) else value for name, value in figures(result.load).items()}
     return {
-        "scenario": scenario | {"bytes_sent": result.bytes_sent},
+        "scenario": result.scenario.name,
+        "about": result.scenario.about,
         "loop": result.loop,
         "seconds": result.load.seconds,
-        "figures": numbers | {"server_cpu": result.server_cpu},
+        "figures": numbers | {"server_cpu": result.server_cpu, "growth": result.observation.growth},
         "statuses": {str(status): count for status, count in result.load.statuses.items()},
         "observation": asdict(result.observation),
         "answers": [

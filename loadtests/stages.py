@@ -6,7 +6,6 @@ What encoders take depends on the model and its engine, and on a GPU it is no CP
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,7 +16,7 @@ import typer
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
 from loadtests import closed_loop
-from loadtests.bodies import Call, Calls, embed, photo
+from loadtests.bodies import Calls, embed, photo
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
 from loadtests.fake_backend import FakeBackend
 from loadtests.load import median
@@ -27,6 +26,7 @@ from loadtests.report import machine_facts, ms, table
 from loadtests.scenarios import SCENARIOS
 from loadtests.turns import interleaved
 
+_CALLS = 15  # of the fake encoder, to measure it
 _SIZES = ((640, 480), (1024, 768), (4000, 3000))
 _HEAD = ("request", "encoders", "event loop", "its threads", "decoders", "CPU ms", "requests/s", "cores idle")
 _NOTE = """\
@@ -59,7 +59,7 @@ def stages(
     """CPU milliseconds of a photo and of a text by stage: the gateway's event loop, its threads, its decoders."""
     images = {path.name: path.read_bytes() for path in photos or ()}
     images = images or {f"{width} x {height}": photo(width, height) for width, height in _SIZES}
-    calls: dict[str, Call | Calls] = {name: embed(image) for name, image in images.items()}
+    calls: dict[str, Calls] = {name: embed(image) for name, image in images.items()}
     calls["a short text"] = SCENARIOS["text-8"].calls()
     manifest, others = read_manifest(artifact), Others()
     with (
@@ -88,9 +88,9 @@ def stages(
     typer.echo(f"{table(_HEAD, rows)}\n\n{_NOTE}\n{warning}")
 
 
-def _cost(server: Server, call: Call | Calls, clients: int, seconds: float) -> Cost:
+def _cost(server: Server, calls: Calls, clients: int, seconds: float) -> Cost:
     before = _seconds(server.pid or 0)
-    load = closed_loop.run(server.url, call, clients, seconds)
+    load = closed_loop.run(server.url, calls, clients, seconds)
     if len(load.good) < len(load.answers) or not load.answers:
         raise SystemExit(f"not all requests were answered with 200: {dict(load.statuses)}")
     *spent, busy, idle = [now - then for then, now in zip(before, _seconds(server.pid or 0), strict=True)]
@@ -105,17 +105,10 @@ def _seconds(pid: int) -> tuple[float, ...]:
 
 
 def _arithmetic(manifest: ModelManifest) -> float:
-    """What the fake encoder takes of the event loop for an image."""
+    """CPU seconds that the fake encoder takes of the event loop for an image."""
     size, encoder = manifest.image.size, FakeBackend(manifest.embed_dim)
     pixels = np.zeros((1, size, size, 3), np.uint8)
-    return _timed(lambda: encoder.vectors(pixels))
-
-
-def _timed(work: Callable[[], object]) -> float:
-    """CPU seconds of one call, the median of fifteen."""
-    found = []
-    for _ in range(15):
-        began = time.process_time()
-        work()
-        found.append(time.process_time() - began)
-    return median(found)
+    began = time.process_time()
+    for _ in range(_CALLS):
+        encoder.vectors(pixels)
+    return (time.process_time() - began) / _CALLS

@@ -12,7 +12,7 @@ decoders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from loadtests.bodies import embed, embed_text, photo
+from loadtests import closed_loop
+from loadtests.bodies import Calls, embed, embed_text, photo
 from loadtests.client import ask
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
 from loadtests.load import median
-from loadtests.measure import Measurement
 from loadtests.observe import cpu_seconds_of_all
 from loadtests.process import Server, started
 from loadtests.report import table, tell
@@ -34,23 +34,16 @@ from loadtests.turns import interleaved, ratios
 
 _ROUNDS_OF_A_START = 2
 
-# (service, clients, seconds) -> (requests a second, requests).
-Turn = Callable[[Server, int, float], tuple[float, int]]
 # Of one turn: requests a second, and CPU milliseconds of the service for each request.
 Pace = tuple[float, float]
 
 
-def _turn(scenario: str, server: Server, clients: int, seconds: float) -> tuple[float, int]:
-    load = Measurement(server, SCENARIOS[scenario]).closed(seconds, clients).load
-    return load.goodput(), len(load.answers)
-
-
-# The module that is started in each checkout, and its turn of load.
-CONTESTS: dict[str, tuple[str, Turn]] = {
-    "/embed of a photo": ("clipserve", partial(_turn, "embed-640x480")),
-    "/classify of a photo, ten labels": ("clipserve", partial(_turn, "classify-10-warm")),
-    "the gateway alone, texts": ("loadtests.fake_service", partial(_turn, "text-8")),
-    "the gateway alone, /classify": ("loadtests.fake_service", partial(_turn, "classify-10-warm")),
+# The module that is started in each checkout, and the scenario of its load.
+CONTESTS = {
+    "/embed of a photo": ("clipserve", "embed-640x480"),
+    "/classify of a photo, ten labels": ("clipserve", "classify-10-warm"),
+    "the gateway alone, texts": ("loadtests.fake_service", "text-8"),
+    "the gateway alone, /classify": ("loadtests.fake_service", "classify-10-warm"),
 }
 
 
@@ -65,14 +58,14 @@ def versus(
     """Compare this checkout with another one, interleaved: requests a second of both, and their ratio."""
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     rows = []
-    for name, (module, turn) in CONTESTS.items():
+    for name, (module, scenario) in CONTESTS.items():
         paces: dict[str, list[Pace]] = {"here": [], "there": []}
         for start, first in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
             with _started(module, (Path.cwd(), other), settings, start % 2) as servers:
                 if not start:
                     tell(f"{name}: {_compared(*servers)}")
-                pairs = zip(paces, servers, strict=True)
-                loops = {where: partial(_pace, turn, server, clients) for where, server in pairs}
+                calls, pairs = SCENARIOS[scenario].calls(), zip(paces, servers, strict=True)
+                loops = {where: partial(_pace, calls, server, clients) for where, server in pairs}
                 count = min(_ROUNDS_OF_A_START, rounds - first)
                 found = interleaved(loops, seconds, count, lambda pace: pace[0])
             paces = {where: own + found[where] for where, own in paces.items()}
@@ -99,10 +92,11 @@ def _started(
         yield servers[0], servers[1]
 
 
-def _pace(turn: Turn, server: Server, clients: int, seconds: float) -> Pace:
+def _pace(calls: Calls, server: Server, clients: int, seconds: float) -> Pace:
     before = cpu_seconds_of_all(server.pid or 0)
-    rate, requests = turn(server, clients, seconds)
-    return rate, 1000 * (cpu_seconds_of_all(server.pid or 0) - before) / max(1, requests)
+    load = closed_loop.run(server.url, calls, clients, seconds)
+    spent = cpu_seconds_of_all(server.pid or 0) - before
+    return load.goodput(), 1000 * spent / max(1, len(load.answers))
 
 
 def _compared(one: Server, other: Server) -> str:

@@ -54,7 +54,8 @@ def cases(artifact: Path, lengths: tuple[int, ...], most: int) -> Iterator[Case]
 
 def _computed(graph: Path, feeds: Feeds) -> Embeddings:
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    parts = [session.run(None, part(feeds, _CHUNK, n))[0] for n in range(0, count(feeds), _CHUNK)]
+    rows = len(next(iter(feeds.values())))
+    parts = [session.run(None, part(feeds, _CHUNK, n))[0] for n in range(0, rows, _CHUNK)]
     return np.asarray(np.concatenate(parts), np.float32)
 
 
@@ -104,8 +105,3 @@ def _padded(tokenizer: Tokenizer, rows: list[TokenizedText], length: int) -> Fee
 def part(feeds: Feeds, rows: int, start: int = 0) -> Feeds:
     """`rows` rows of each input."""
     return {name: array[start : start + rows] for name, array in feeds.items()}
-
-
-def count(feeds: Feeds) -> int:
-    """The number of rows."""
-    return len(next(iter(feeds.values())))

@@ -7,12 +7,11 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
 
 from loadtests import closed_loop
 from loadtests.bodies import Call
@@ -35,18 +34,12 @@ class Plan:
     senders: int
 
 
-def in_processes(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The results of `function` for these arguments, each in its own process at the same time."""
-    if len(arguments) == 1:
-        return [function(*arguments[0])]
-    with ProcessPoolExecutor(len(arguments), get_context("spawn")) as pool:
-        list(pool.map(time.sleep, [0.5] * len(arguments)))  # until all have started
-        return [each.result() for each in [pool.submit(function, *own) for own in arguments]]
-
-
 def load_of(urls: Sequence[str], call: Call, clients: int, seconds: float) -> Load:
     """Closed loops of `clients` at all addresses at the same time, each from its own process."""
-    loads = in_processes(closed_loop.run, [(url, call, clients, seconds) for url in urls])
+    with ProcessPoolExecutor(len(urls), get_context("spawn")) as pool:
+        list(pool.map(time.sleep, [0.5] * len(urls)))  # until all have started
+        running = [pool.submit(closed_loop.run, url, call, clients, seconds) for url in urls]
+        loads = [each.result() for each in running]
     answers = [answer for load in loads for answer in load.answers]
     cpu = sum(load.client_cpu * len(load.answers) for load in loads)
     return Load(max(load.seconds for load in loads), answers, cpu / max(1, len(answers)))

@@ -25,14 +25,13 @@ ROOT = Path(__file__).parents[2]
 
 async def test_a_server_that_runs_already_is_measured(running: Running, tmp_path: Path) -> None:
     command = ["scenario", "embed-320x240", "--url", running.url, "--rate", "40", "--seconds", "0.3"]
-    written = ["--out", str(tmp_path), "--html", str(tmp_path / "page.html")]
-    result = await asyncio.to_thread(CliRunner().invoke, cli, [*command, *written])
+    result = await asyncio.to_thread(CliRunner().invoke, cli, [*command, "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "| embed-320x240 | open, 40/s | 12 |" in result.output
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["results"][0]["statuses"] == {"200": 12}
-    assert data["server"] == {"server": running.url}
-    page = (tmp_path / "page.html").read_text()
+    assert data["facts"]["server"] == running.url
+    page = (tmp_path / "report.html").read_text()
     assert json.dumps(data["results"]) in page, "the same runs"
 
 

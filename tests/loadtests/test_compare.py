@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from clipserve.demo import FOLDER as DEMO
-from loadtests import compare, contestants
+from loadtests import compare
 from loadtests.__main__ import cli
 from loadtests.bodies import Call
 from loadtests.compare import Served, serving
-from loadtests.contestants import Contestant, installed, variant
+from loadtests.contestants import Contestant, variant
 from loadtests.process import running
-from loadtests.turns import interleaved, ratios
+from loadtests.turns import interleaved
 from tests.process import waited_until
 
 _PEER = """
@@ -56,11 +55,6 @@ def test_the_contestants_take_turns_and_the_rehearsal_does_not_count() -> None:
     assert found == {"a": [1, 2, 3], "b": [4, 5, 6]}
 
 
-def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
-    # The machine was ten times as fast in one round: the ratio of the medians would be 2 / 3.
-    assert ratios([2, 30, 2], [1, 20, 3]) == (1.5, 2 / 3, 2)
-
-
 def test_a_server_without_a_turn_does_nothing_and_answers_when_it_has_one() -> None:
     with serving("echo", contestant("-c", _PEER, "{port}"), [b""]) as served:
         served.judged([b""], None)
@@ -96,18 +90,6 @@ def test_a_server_that_does_not_get_ready_is_told() -> None:
         running(sleeper, "it", lambda: False, 0.1),
     ):
         pass
-
-
-def test_a_peer_is_installed_again_only_if_its_requirements_have_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append([str(word) for word in command]))
-    (tmp_path / "plain").mkdir()
-    programs = installed("plain", tmp_path)
-    assert (programs, len(ran)) == (tmp_path / "plain/bin", 2)
-    assert ran[1][-1].endswith("peers/plain.txt")
-    assert (installed("plain", tmp_path), len(ran)) == (programs, 2)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +134,3 @@ def test_a_whole_comparison_of_the_demo_model(tmp_path: Path, monkeypatch: pytes
     cosines = re.findall(r"^\| [\w ]+ \| [\d.]+ s \| [\d,]+ MB \| ([\d.]+) \|$", text, re.MULTILINE)
     assert len(cosines) == 3
     assert all(float(cosine) > 0.9999 for cosine in cosines)
-
-
-def test_every_peer_has_requirements() -> None:
-    folder = Path(contestants.__file__).with_name("peers")
-    assert {path.stem for path in folder.glob("*.txt")} == set(contestants.PEERS)

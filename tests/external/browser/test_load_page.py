@@ -21,8 +21,8 @@ ANSWERS += [Answer(i / 2, i / 2, 0.001, 429, False) for i in range(20)]
 MEMORY = [Memory(at, 0, at + max(0, at - 5), 100_000_000 + at * 10_000_000) for at in range(11)]
 LOAD = Load(10.0, ANSWERS, 0.001)
 RESULTS = [
-    Result(SCENARIOS["mix"], "open, 12/s", LOAD, Observation(15.0, 200_000_000, MEMORY), 1),
-    Result(SCENARIOS["mix"], "closed, 1 client", Load(1.0, [], 0.0), Observation(), 1),
+    Result(SCENARIOS["mix"], "open, 12/s", LOAD, Observation(15.0, 200_000_000, MEMORY)),
+    Result(SCENARIOS["mix"], "closed, 1 client", Load(1.0, [], 0.0), Observation()),
 ]
 # Of each picture: its title, the numbers beside its lines, how many points each curve has.
 DRAWN = """() => [...document.querySelectorAll("figure")].map((figure) => [
@@ -48,10 +48,11 @@ def test_the_page_draws_latency_rate_cpu_and_memory(browser: Browser, tmp_path: 
     assert cpu == ["CPU of the service, cores", ["0", "0.5", "1", "1.5", "2"], [10]]
     assert memory == ["Memory of the service, MB", ["0", "50", "100", "150", "200"], [11]]
     assert [picture[2] for picture in nothing] == [[0], [1, 1], [0], [0]], "a run without an answer"
+    assert "Statuses: 200: 100, 429: 20." in page.inner_text("#runs")
     assert page.title() == page.inner_text("h1") == "<i>A load test"
     assert "python -m loadtests" in page.inner_text("#facts")
     row = page.inner_text("#figures tr:nth-child(2)").split("\t")
-    assert row == ["mix", "open, 12/s", "120", "10", "50", "95", "99", "100", "20", "0", "125"]
+    assert row == ["mix", "open, 12/s", "120", "10", "50", "95", "99", "100", "20", "0", "125", "0", "0"]
     assert (visit.complaints, visit.asked) == ([], [file.as_uri()])
     colours = []
     for scheme in SCHEMES:
