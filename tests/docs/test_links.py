@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,10 @@ def test_an_index_leads_to_the_page_and_the_page_back_to_it(page: Path) -> None:
     assert index_of(page) in linked(page)
 
 
-def test_anchors_are_those_that_github_makes() -> None:
-    text = "# A `b`, c: D_e\n## [Here](there.md) & now\n```sh\n# no heading\n```\n## Twice\n## Twice\n"
-    assert anchors(text) == {"a-b-c-d_e", "here--now", "twice", "twice-1"}
-
-
-def test_links_are_found_in_prose_and_html_and_not_in_code() -> None:
-    text = (
-        '[a](x.md#y "title") ![b](p.svg) `[c](no.md)` [d](https://z) <img src="q.png">\n```\n[e](no.md)\n```\n'
-        "[f]: r.md\n"
-    )
-    assert set(links(text)) == {("x.md", "y"), ("p.svg", ""), ("q.png", ""), ("r.md", "")}
+def test_every_line_of_the_table_of_docs_gpu_names_a_test_that_is_there() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", (ROOT / "docs/gpu.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == [*range(1, 19)]
+    for number, cells in rows:
+        tests = re.findall(r"`((?:tests|deploy)/[\w/.]+\.(?:py|yml))`", cells.split(" | ")[2])
+        assert tests, number
+        assert all((ROOT / path).is_file() for path in tests), number

@@ -43,7 +43,7 @@ def draw() -> str:
     for i, floor in enumerate(stack):
         lines = textwrap.wrap("  ".join(floor.files), _CHARACTERS)
         height = 34 + _LINE * (len(lines) + 1)
-        drawing.box(8, y, width, height, ours=floor.name == "application")
+        drawing.box(8, y, width, height, "ours" if floor.name == "application" else "")
         drawing.words(20, y + 22, floor.name, "head")
         for number, line in enumerate(lines):
             drawing.words(20, y + 22 + _LINE * (number + 1), line, "code")

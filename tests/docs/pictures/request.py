@@ -20,7 +20,7 @@ def draw() -> str:
     drawing.box(4, 62, 92, _HEIGHT)
     drawing.words(50, 86, "client", "head", "middle")
     drawing.words(50, 105, "image, words", "small", "middle")
-    drawing.box(112, 8, 516, 186, ours=True)
+    drawing.box(112, 8, 516, 186, "ours")
     drawing.words(124, 30, "clipserve, one process", "head")
     for i, (name, *about) in enumerate(_STATIONS):
         x = 124 + i * (_BOX + 25)

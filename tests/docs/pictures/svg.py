@@ -9,6 +9,7 @@ _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #6e7781 }
 .head { font-weight: 600 } .small { font-size: 12px } .code { font: 12px ui-monospace, monospace }
 rect { fill: #8c959f; fill-opacity: .12; stroke: #8c959f } rect.ours { fill: #2f81f7; stroke: #2f81f7 }
+rect.bar { fill-opacity: 1 }
 path { fill: none; stroke: #8c959f; stroke-width: 1.5 } .tip { fill: #8c959f; stroke: none }
 @media (prefers-color-scheme: light) { text { fill: #24292f } }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }
@@ -25,10 +26,10 @@ class Drawing:
         self._bottom = 0.0
         self._parts: list[str] = []
 
-    def box(self, x: float, y: float, width: float, height: float, ours: bool = False) -> None:
-        """`ours`: in colour."""
-        kind = ' class="ours"' if ours else ""
-        self._parts.append(f'<rect{kind} x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>')
+    def box(self, x: float, y: float, width: float, height: float, kind: str = "") -> None:
+        """`kind`: of `ours`, in colour, and `bar`, filled."""
+        named = f' class="{kind}"' if kind else ""
+        self._parts.append(f'<rect{named} x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>')
         self._bottom = max(self._bottom, y + height)
 
     def words(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> None:
