@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import clipserve
-from clipserve.client.errors import BadAddress, FingerprintChanged, ItemFailed, Refused
+from clipserve.client.errors import FingerprintChanged, ItemFailed, Refused
 from clipserve.client.results import Embeddings
 from tests.client.conftest import CLIENTS, client_of
 from tests.process import ROOT
@@ -245,12 +245,3 @@ def test_a_model_that_is_not_served_is_named(kind: str, demo: str) -> None:
             client.embed_texts(["a cat"])
         assert (refused.value.code, refused.value.status) == ("unknown_model", 404)
         assert refused.value.request_id
-
-
-@pytest.mark.parametrize("kind", CLIENTS)
-def test_a_key_for_another_machine_needs_https(kind: str) -> None:
-    with (
-        pytest.raises(BadAddress, match="the key is not sent to"),
-        client_of(kind, "http://example.com", key="cs_a"),
-    ):
-        pass

@@ -12,11 +12,9 @@ import clipserve
 from clipserve.client.errors import ClipserveError
 from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.vectors.listing import VectorSource, images
-from clipserve.commands.vectors.making import make_file, size_of
+from clipserve.commands.vectors.making import size_of
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
-from tests.commands.files import photos
 from tests.process import ROOT, copy_of_demo
 from tests.support import png
 
@@ -36,20 +34,6 @@ async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMeth
     together = await asyncio.gather(*map(clip.embed_image, [*others, CAT, *others]))
     assert together[12].vector.tobytes() == alone.vector.tobytes()
     assert size_of(CAT) == (451, 300)
-
-
-async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp_path: Path) -> None:
-    folder = photos(tmp_path / "photos", 8, bad=2)
-    source = VectorSource("image", lambda left_out: images([str(folder)], left_out))
-    made = await make_file(clip, source, tmp_path / "a.npz")
-    assert (made.count, made.failed, made.embedded, made.others) == (10, 2, 8, 0)
-    assert [name for name, *_ in made.failures] == [f"{folder}/0/00008.jpg", f"{folder}/0/00009.jpg"]
-
-
-async def test_a_model_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(ClipserveError, match=r"other is neither.*has demo"):
-        async with open_in_process(Settings(models=(DEMO,), export=False), "other", exact=True):
-            pass
 
 
 def test_a_model_is_named_by_its_folder_or_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -15,6 +17,21 @@ import clipserve
 from tests.client.test_servers import SECONDS
 from tests.commands.hostile import EMBEDDED, Parts, body, serving
 from tests.process import ROOT
+
+
+@contextmanager
+def silent() -> Iterator[tuple[str, threading.Event]]:
+    """A server that answers nothing until the block ends: its URL, and the event that it is asked."""
+    held, asked = threading.Event(), threading.Event()
+
+    def answers(request: bytes) -> Parts:
+        asked.set()
+        held.wait(SECONDS)
+        return body(EMBEDDED)
+
+    with serving(answers) as (url, _):
+        yield url, asked
+        held.set()
 
 
 def test_threads_share_a_client(demo: str) -> None:
@@ -35,20 +52,12 @@ def test_a_program_that_closes_nothing_ends(made: str, demo: str) -> None:
 
 
 def test_ctrl_c_ends_a_call_that_waits() -> None:
-    held, asked = threading.Event(), threading.Event()
-
-    def answers(request: bytes) -> Parts:
-        asked.set()
-        held.wait(SECONDS)
-        return body(EMBEDDED)
-
-    with serving(answers) as (url, _):
+    with silent() as (url, asked):
         program = f"import clipserve\nclipserve.Client({url!r}).embed_texts(['a'])"
         with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE) as process:
             assert asked.wait(SECONDS)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=SECONDS)
-        held.set()
     assert errors.endswith(b"KeyboardInterrupt\n")
 
 
@@ -90,18 +99,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), clip.embed_texts(["a"]
 
 
 def test_a_call_that_waits_ends_as_another_thread_closes_the_client() -> None:
-    held, asked = threading.Event(), threading.Event()
-
-    def answers(request: bytes) -> Parts:
-        asked.set()
-        held.wait(SECONDS)
-        return body(EMBEDDED)
-
-    with serving(answers) as (url, _), ThreadPoolExecutor(1) as threads:
+    with silent() as (url, asked), ThreadPoolExecutor(1) as threads:
         client = clipserve.Client(url)
         call = threads.submit(client.embed_texts, ["a"])
         assert asked.wait(SECONDS)
         client.close()
         with pytest.raises(RuntimeError, match="this Client was closed meanwhile"):
             call.result(SECONDS)
-        held.set()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from prometheus_client import generate_latest
 
@@ -19,17 +20,17 @@ from clipserve.client.errors import (
     ItemFailed,
     Refused,
 )
+from clipserve.client.http import exchange
 from clipserve.client.remote import AsyncClient
 from loadtests.fake_backend import FakeBackend
 from tests.commands.hostile import EMBEDDED, MODELS, Parts, body, head
 from tests.commands.hostile import serving as serving_answers
-from tests.support import DIM, png, serving, write_toy_artifact
+from tests.support import DIM, png, serving
 
 
-async def test_a_key_that_is_missing_is_asked_for_and_never_told(tmp_path: Path) -> None:
+async def test_a_key_that_is_missing_is_asked_for_and_never_told(toy: Path, tmp_path: Path) -> None:
     key = add_key(tmp_path / "keys", "tests", ["use"])
-    folder = await write_toy_artifact(tmp_path / "toy")
-    async with serving(FakeBackend(DIM), folder, keys_file=tmp_path / "keys") as service:
+    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as service:
         async with AsyncClient(service.url, key=key) as clip:
             await clip.embed_image(png())
         for wrong in (None, "wrong-secret", "wrong secret\n"):
@@ -39,15 +40,14 @@ async def test_a_key_that_is_missing_is_asked_for_and_never_told(tmp_path: Path)
             assert "secret" not in str(refused.value)
 
 
-async def test_a_service_that_limits_the_rate_of_a_key_gets_every_image(tmp_path: Path) -> None:
+async def test_a_service_that_limits_the_rate_of_a_key_gets_every_image(toy: Path, tmp_path: Path) -> None:
     key = add_key(tmp_path / "keys", "tests", ["use"])
-    folder = await write_toy_artifact(tmp_path / "toy")
     limited: dict[str, Any] = {
         "keys_file": tmp_path / "keys",
         "rows_per_second": 2,  # far fewer than a slow machine serves
         "rate_window_seconds": 1,
     }
-    async with serving(FakeBackend(DIM), folder, **limited) as service:
+    async with serving(FakeBackend(DIM), toy, **limited) as service:
         async with AsyncClient(service.url, key=key) as clip:
             images = await asyncio.gather(*(clip.embed_image(png(seed)) for seed in range(8)))
         metrics = generate_latest(service.gateway.metrics.registry).decode()
@@ -106,3 +106,24 @@ async def test_a_server_that_changes_its_model_on_the_way_is_not_asked_any_more(
             await clip.pin()
             with pytest.raises(FingerprintChanged, match="toy@2"):
                 await clip.embed_text("a", truncate=False)
+
+
+class Recorder(httpx2.AsyncBaseTransport):
+    """A transport that keeps what it is given to write, piece by piece."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        self.pieces = [piece async for piece in request.stream]
+        return httpx2.Response(200, stream=httpx2.ByteStream(b"{}"))
+
+
+async def test_a_form_of_many_fields_is_written_at_once() -> None:
+    form = [("labels", (None, f"label {number}")) for number in range(10)]
+    transport = Recorder()
+    async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        await exchange(client, "POST", "/classify", files=[("image", ("a.png", b"bytes")), *form])
+    (body,) = transport.pieces
+    assert body.count(b"label ") == 10

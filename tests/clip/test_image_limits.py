@@ -13,7 +13,7 @@ from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ImageTooLarge, UnsupportedFormat
-from tests.clip.test_images import GOLDEN, encoded, png_header
+from tests.clip.test_images import GOLDEN, encoded
 
 SPEC = ImageSpec(size=8)
 PROGRESSIVE = (GOLDEN / "progressive.jpg").read_bytes()
@@ -42,30 +42,6 @@ def test_an_image_at_a_limit_is_decoded_and_one_beyond_is_refused_with_both_figu
         decoded(data, **{name: less})
     assert (caught.value.limit, caught.value.actual) == (less, actual)
     assert caught.value.detail == f"the image is {size[0]} x {size[1]}: {what}"
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "limit", "actual"),
-    [
-        (10_000, 5_001, 50_000_000, 50_010_000),
-        (16_385, 1_000, 16_384, 16_385),
-        (1_000, 16_385, 16_384, 16_385),
-        (101, 1, 100, 101),
-        (1, 101, 100, 101),
-    ],
-)
-def test_the_limits_without_a_setting_are_those_of_the_table(
-    width: int, height: int, limit: int, actual: int
-) -> None:
-    with pytest.raises(ImageTooLarge) as caught:
-        decoded(png_header(width, height))
-    assert (caught.value.limit, caught.value.actual) == (limit, actual)
-
-
-@pytest.mark.parametrize("size", [(100, 1), (1, 100), (16_384, 200), (200, 16_384), (10_000, 5_000)])
-def test_an_image_at_the_limits_without_a_setting_is_decoded(size: tuple[int, int]) -> None:
-    data = encoded(Image.new("1", size))
-    assert decoded(data + bytes(size[0] * size[1] // 60)) == (8, 8, 3)  # as many bytes as a photo has
 
 
 def test_a_progressive_jpeg_at_the_limit_of_scans_is_decoded_and_one_beyond_is_refused() -> None:

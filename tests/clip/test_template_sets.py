@@ -26,22 +26,6 @@ def test_a_name_is_written_once() -> None:
     assert [each["name"] for each in json.loads(FILE.read_text())["sets"]] == list(TEMPLATE_SETS)
 
 
-@pytest.mark.parametrize(
-    ("name", "first", "last", "expected"),
-    [
-        ("imagenet-7", "itap of a {}.", "a photo of the small {}.", "6ef3883987d224b7"),
-        ("imagenet-80", "a bad photo of a {}.", "a tattoo of the {}.", "4f976686fb651bb5"),
-        ("plain", "{}", "{}", "44136fa355b3678a"),
-        ("photo", "a photo of a {}.", "a photo of a {}.", "e8e367e769f86c27"),
-    ],
-)
-def test_the_templates_that_vectors_were_made_with_stay_as_they_are(
-    name: str, first: str, last: str, expected: str
-) -> None:
-    templates = TEMPLATE_SETS[name].templates
-    assert (templates[0], templates[-1], digest(templates)) == (first, last, expected)
-
-
 def test_every_set_has_the_name_the_templates_and_the_class_names_that_were_published() -> None:
     sets = TEMPLATE_SETS.values()
     assert digest(repr((each.name, each.templates, each.class_names)) for each in sets) == "c38209a9e68915b1"

@@ -70,11 +70,11 @@ def good_but(changed: dict[str, Parts]) -> Answers:
 
 @contextmanager
 def serving(answers: Answers, certificate: Path | None = None) -> Iterator[tuple[str, list[bytes]]]:
-    """A server with these answers: its URL, and the requests that came. `certificate`: with its key, for TLS."""
+    """A server with these answers: its URL, and the requests that came. `certificate`: for TLS; key beside it."""
     requests = list[bytes]()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if certificate:
-        context.load_cert_chain(certificate)
+        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
 
     def opened(connection: socket.socket) -> socket.socket:
         return context.wrap_socket(connection, server_side=True) if certificate else connection

@@ -231,14 +231,24 @@ def test_a_vector_that_is_none_is_the_error_of_its_image_and_never_written(
     assert rows == {"invalid_vector": [0, 0], "": [1, 0]}
 
 
-def test_a_service_that_answers_no_vector_to_anything_ends_the_command(tmp_path: Path) -> None:
-    odd = body(EMBEDDED | {"results": [{"embedding": VECTORS["NaN"]}]})
+@pytest.mark.parametrize("broken", ["image", "text"])
+def test_a_broken_encoder_ends_the_command_although_the_other_one_works(broken: str, tmp_path: Path) -> None:
     (tmp_path / "texts").write_text("a cat\n", "utf-8")
-    with serving(good_but({"/embed": odd})) as (url, _):
-        for out, words in (("a", [str(CAT)]), ("b", ["--text", str(tmp_path / "texts")])):
-            done = run("embed", *words, "--out", tmp_path / f"{out}.npz", "--url", url)
-            is_a_line(done, "the encoders fail, whatever they are given")
-    assert not list(tmp_path.glob("*.npz"))
+    odd = body(EMBEDDED | {"results": [{"embedding": VECTORS["NaN"]}]})
+
+    def answers(request: bytes) -> Parts:
+        path, kind = path_of(request), "text" if b'"texts"' in request else "image"
+        return odd if path == "/embed" and kind == broken else body(GOOD[path])
+
+    sources: dict[str, list[str | Path]] = {"image": [CAT], "text": ["--text", tmp_path / "texts"]}
+    with serving(answers) as (url, _):
+        for kind, words in sources.items():
+            done = run("embed", *words, "--out", tmp_path / f"{kind}.npz", "--url", url)
+            if kind == broken:
+                is_a_line(done, "the encoders fail, whatever they are given")
+            else:
+                assert done.status == 0, done.all
+    assert not (tmp_path / f"{broken}.npz").exists()
 
 
 def test_a_file_that_is_no_image_has_no_vector_whatever_the_service_says(tmp_path: Path) -> None:

@@ -16,17 +16,15 @@ from typer.testing import CliRunner, Result
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key
 from loadtests.fake_backend import FakeBackend
-from loadtests.process import free_port
 from tests.commands import hostile
 from tests.process import ROOT
-from tests.support import DIM, Running, png, serving, write_toy_artifact
+from tests.support import DIM, Running, png, serving
 
 PUT = ("name", "model", "version", "labels", "label_count", "prompts")  # known before it is built
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    toy = await write_toy_artifact(tmp_path / "toy")
+async def running(toy: Path) -> AsyncIterator[Running]:
     async with serving(FakeBackend(DIM), toy) as made:
         yield made
 
@@ -129,14 +127,7 @@ def test_a_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
     assert json.loads(ended.stdout) == whole
 
 
-def test_a_server_that_is_not_there_is_said_in_a_line() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    told = CliRunner().invoke(cli, ["label-sets", "list", "--url", url])
-    assert (told.exit_code, told.stderr) == (1, f"clipserve: {url} cannot be asked: Connection refused\n")
-
-
-async def test_the_key_decides_what_may_be_done(tmp_path: Path) -> None:
-    toy = await write_toy_artifact(tmp_path / "toy")
+async def test_the_key_decides_what_may_be_done(toy: Path, tmp_path: Path) -> None:
     use = add_key(tmp_path / "keys", "user", ["use"])
     manage = add_key(tmp_path / "keys", "manager", ["use", "manage"])
     async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from clipserve.access.key_file import add_key
 from clipserve.commands.doctor.checks import THERE
 from loadtests.fake_backend import FakeBackend
 from loadtests.process import free_port
+from tests.certificates import self_signed
 from tests.commands.doctor.asking import Told, doctor
-from tests.commands.hostile import body, good_but
+from tests.commands.hostile import good_but
 from tests.commands.hostile import serving as answering
 from tests.support import DIM, serving
 
@@ -66,23 +66,10 @@ def test_nobody_there_is_a_problem() -> None:
     assert of(told, "models")[0][0] == "problem"
 
 
-def test_another_server_is_a_problem() -> None:
-    with answering(lambda _: body(b"<html>hello</html>")) as (url, _):
-        line = doctor("--url", url, "--only", "ready").only("problem")
-    assert "something that is not clipserve's: it is not JSON" in line["found"]
-
-
 def test_a_certificate_of_your_own(tmp_path: Path) -> None:
-    file = tmp_path / "server.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=clip", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", file, "-out", tmp_path / "certificate"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    with file.open("a") as both:
-        both.write((tmp_path / "certificate").read_text())
-    with answering(good_but({}), file) as (url, _):
-        assert doctor("--url", url, "--ca-file", str(tmp_path / "certificate")).status == 0
+    certificate = self_signed(tmp_path, "server", "IP:127.0.0.1")
+    with answering(good_but({}), certificate) as (url, _):
+        assert doctor("--url", url, "--ca-file", str(certificate)).status == 0
         line = doctor("--url", url, "--only", "ready").only("problem")
     assert "certificate" in line["found"]
     assert "--ca-file" in line["do"]

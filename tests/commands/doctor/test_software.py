@@ -1,4 +1,4 @@
-"""Settings and variables that are wrong."""
+"""Settings and variables that are wrong, and too few files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.clip import resampling
 from clipserve.commands.doctor.trial import explained
-from tests.commands.doctor.asking import doctor
+from tests.commands.doctor.asking import doctor, doctor_process
 
 
 def test_settings_that_cannot_be_are_lines_and_the_other_checks_go_on() -> None:
@@ -109,3 +109,18 @@ def test_the_doctor_says_what_resizes_images_and_warns_where_it_could_be_faster(
     line = doctor("--only", "packages").only("warning")
     assert line["found"].startswith("images are resized by Pillow: ")
     assert "gcc" in line["do"]
+
+
+def test_a_process_that_may_open_64_files() -> None:
+    told = doctor_process("--only", "files", prefix=("sh", "-c", 'ulimit -n 64 && exec "$@"', "sh"))
+    line = told.only("problem")
+    assert told.status == 1
+    assert line["found"] == "a process may open 64 files; 1,280 are needed, 256 of them besides connections"
+    assert "ulimit -Hn 1280" in line["do"]
+
+
+@pytest.mark.slow
+def test_fewer_files_than_connections_are_a_warning() -> None:
+    told = doctor_process("--only", "files", prefix=("sh", "-c", 'ulimit -n 1024 && exec "$@"', "sh"))
+    assert told.status == 0
+    assert "1,280 are needed, 256 of them besides connections" in told.only("warning")["found"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import struct
 import subprocess
@@ -17,7 +16,6 @@ from PIL import Image
 
 from clipserve.client.errors import ItemFailed
 from clipserve.commands.vectors import frames, listing, moving
-from tests.commands.files import run_here
 from tests.process import ROOT
 
 SUFFIXES = ("gif", "png", "apng", "webp")
@@ -86,19 +84,6 @@ def test_a_still_image_stays_an_image(tmp_path: Path, suffix: str) -> None:
 def test_without_an_interval_a_moving_image_is_its_first_frame(colors: str) -> None:
     (item,) = listing.images([colors], Counter())
     assert (item.key, item.image()) == (colors, Path(colors).read_bytes())
-
-
-def test_a_search_finds_the_scene_and_a_timeline_shows_it(tmp_path: Path) -> None:
-    with Image.open(ROOT / "docs" / "cat.jpg") as cat:
-        pictures = [Image.new("RGB", (160, 120), "grey"), cat.resize((160, 120)).convert("RGB")]
-    path = moving_image(tmp_path / "scenes.webp", pictures, [2, 1])
-    status, output, errors = run_here("search", tmp_path, "a cat", "--every", "1", "--top", "1")
-    assert (status, output.split()[-1]) == (0, "scenes.webp#t=2"), errors
-    words = ["--labels", "a cat,a plain color", "--every", "1", "--json"]
-    status, output, _ = run_here("classify", path, *words)
-    rows = [json.loads(line) for line in output.splitlines()]
-    assert [row["path"].partition("#t=")[2] for row in rows] == ["0", "2"]
-    assert [row["labels"][0]["label"] for row in rows] == ["a plain color", "a cat"]
 
 
 Size = tuple[int, int]
