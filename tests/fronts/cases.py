@@ -93,14 +93,11 @@ CASES = [
         IMAGE | {"labels": ["a"], "templates": ["x"]},
         "bad_prompt_template",
     ),
-    *(
-        Case(f"a template twice, {name}", "classify", IMAGE | {"labels": ["a"], "templates": twice}, code)
-        for name, twice, code in (
-            ("the same", ["the {}", "a {}", "a {}"], "bad_prompt_template"),
-            ("in two spellings", ["a {}", "a {label}"], "bad_prompt_template"),
-            ("in a set", ["a photo of a {}.", "imagenet-80"], "bad_prompt_template"),
-            ("in two sets", ["stl10", "sun397"], "bad_prompt_template"),
-        )
+    Case(
+        "a template twice",
+        "classify",
+        IMAGE | {"labels": ["a"], "templates": ["stl10", "sun397"]},
+        "bad_prompt_template",
     ),
     Case("no such template set", "template_set", {"name": "imagenet-8"}, "unknown_template_set"),
     *(

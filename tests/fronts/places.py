@@ -9,30 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.access.key_file import add_key
-from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendFailed, BackendUnavailable
-from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.support import DIM, Running, serving, write_toy_artifact
+from tests.rest.gated import Delayed
+from tests.support import Running, serving, write_toy_artifact
 
 
-class Odd(FakeBackend):
+class Odd(Delayed):
     """Does what it is told from the moment that it is told."""
 
-    def __init__(self) -> None:
-        super().__init__(DIM)
-        self.error: Exception | None = None
-        self.hangs = False
+    error: Exception | None = None
+    hangs = False
 
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        await self._be_odd()
-        return await super().encode_image(pixels)
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        await self._be_odd()
-        return await super().encode_text(token_ids, lengths)
-
-    async def _be_odd(self) -> None:
+    async def before(self) -> None:
         if self.error:
             raise self.error
         if self.hangs:

@@ -15,7 +15,7 @@ from clipserve.access.keys import Key
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, made, one_window, write_keys
 from tests.rpc.client import client_of, refused, request
-from tests.support import DIM, Running, serving, write_toy_artifact
+from tests.support import DIM, Running, serving
 
 ITEMS = 60  # three times what there is of the rate, and no more than are under way at a time
 
@@ -28,8 +28,7 @@ def keys(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, keys: dict[str, str]) -> AsyncIterator[Running]:
-    toy = await write_toy_artifact(tmp_path / "toy")
+async def running(toy: Path, tmp_path: Path, keys: dict[str, str]) -> AsyncIterator[Running]:
     settings: dict[str, Any] = {
         "keys_file": tmp_path / "keys",
         "rate_window_seconds": 1,

@@ -8,9 +8,7 @@ from typing import Any
 
 import httpx
 
-from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Running, form, png
+from tests.support import Running, form, png
 
 EXAMPLE = base64.b64encode(png(7)).decode()
 PETS: dict[str, Any] = {
@@ -25,21 +23,6 @@ PETS: dict[str, Any] = {
     "threshold": 0.25,
     "example_weight": 0.5,
 }
-
-
-class Held(FakeBackend):
-    """Encodes texts as long as it may: `calls` more calls, and all of them once `released`."""
-
-    def __init__(self) -> None:
-        super().__init__(DIM)
-        self.calls = 1_000_000
-        self.released = asyncio.Event()
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        self.calls -= 1
-        if self.calls < 0:
-            await self.released.wait()
-        return await super().encode_text(token_ids, lengths)
 
 
 async def put(running: Running, name: str, **fields: Any) -> httpx.Response:
@@ -81,7 +64,3 @@ async def until_ready(running: Running, name: str) -> dict[str, Any]:
         while (state := await shown(running, name))["state"] != "ready":
             await asyncio.sleep(0.02)
     return state
-
-
-def names(result: dict[str, Any]) -> set[str]:
-    return {each["label"] for each in result["labels"]}

@@ -107,26 +107,3 @@ def hold(running: Running, size: int) -> None:
     exchange = running.gateway.app
     assert isinstance(exchange, Exchange)
     exchange._budget.lease("another").grow(size)
-
-
-HEAD = b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-
-
-async def exchange(running: Running, *parts: bytes, pause: float = 0.0) -> bytes:
-    """Raw bytes over a socket, `pause` seconds apart; what comes back until the server closes or 30 s pass."""
-    host, port = running.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    answer = asyncio.create_task(asyncio.wait_for(reader.read(65_536), 30))
-    try:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(pause)
-    except ConnectionError:
-        pass  # the server has answered and closed; what it said is in `answer`
-    try:
-        return await answer
-    except (TimeoutError, ConnectionError):
-        return b""
-    finally:
-        writer.close()

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
+from tests.rest.gated import Gated
 from tests.rest.raw import ask, connected, get, post
 from tests.rest.test_connection import phases
 from tests.support import DIM, Running, eventually, png, serving
@@ -47,6 +47,11 @@ class Duplex:
     async def send(self, data: bytes) -> None:
         self.writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await self.writer.drain()
+
+    async def begin(self) -> None:
+        """Send a line, and wait for the header of the answer."""
+        await self.send(text_lines("a"))
+        await self.reader.readuntil(b"\r\n\r\n")
 
     async def line(self) -> dict[str, Any]:
         """The next line of the answer; chunks and lines are the same here."""
@@ -133,13 +138,6 @@ async def test_what_is_wrong_before_the_first_line_is_an_error_of_the_request(
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
-async def test_a_fingerprint_is_expected_in_the_header_too(running: Running) -> None:
-    for expected, status in (("other", 409), ("", 200)):
-        headers = {"Content-Type": "application/x-ndjson", "X-Expect-Fingerprint": expected}
-        answer = await running.client.post("/bulk", content=text_lines("a"), headers=headers)
-        assert answer.status_code == status
-
-
 async def test_answers_come_while_lines_still_arrive(running: Running) -> None:
     async with duplex(running) as client:
         await client.send(text_lines("a", "b"))
@@ -168,49 +166,30 @@ async def test_bytes_are_bounded_and_silence_too(toy: Path) -> None:
         )
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         async with duplex(running) as client:
-            await client.send(text_lines("a"))
-            await client.reader.readuntil(b"\r\n\r\n")
+            await client.begin()
             await client.line()
             assert (await client.line())["error"]["code"] == "body_too_slow"
 
 
-class Held(FakeBackend):
-    """Encodes texts when it is let."""
-
-    def __init__(self) -> None:
-        super().__init__(DIM)
-        self.may = asyncio.Event()
-        self.may.set()
-        self.running = 0
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        self.running += 1
-        try:
-            await self.may.wait()
-            return await super().encode_text(token_ids, lengths)
-        finally:
-            self.running -= 1
-
-
 async def test_bulk_requests_over_the_limit_at_a_time_are_refused(toy: Path) -> None:
-    backend = Held()
+    backend = Gated()
     async with serving(backend, toy, max_bulk_requests=1) as running:
-        backend.may.clear()
+        backend.gate.clear()
         first = asyncio.create_task(bulk(running, text_lines("a")))
         await eventually(lambda: backend.running > 0)
         refused = await running.client.post(
             "/bulk", content=text_lines("a"), headers={"Content-Type": "application/x-ndjson"}
         )
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
-        backend.may.set()
+        backend.gate.set()
         await first
         await bulk(running, text_lines("a"))
 
 
 async def test_whoever_leaves_takes_his_lines_with_him(toy: Path) -> None:
-    backend = Held()
+    backend = Gated()
     async with serving(backend, toy) as running:
-        backend.may.clear()
+        backend.gate.clear()
         async with duplex(running) as client:
             await client.send(text_lines(*"abc"))
             await eventually(lambda: backend.running == 3)
@@ -221,16 +200,16 @@ async def test_whoever_leaves_takes_his_lines_with_him(toy: Path) -> None:
 async def test_whoever_leaves_is_missed_though_more_of_his_lines_came_than_are_read(
     toy: Path, reset: bool
 ) -> None:
-    backend = Held()
+    backend = Gated()
     async with serving(backend, toy) as running, connected(running) as raw:
-        backend.may.clear()
+        backend.gate.clear()
         await raw.send(post(text_lines("a") * 50_000, path=b"/bulk", kind=b"application/x-ndjson"))
         await eventually(lambda: backend.running > 0)
         raw.leave(reset=reset)
         try:
             await eventually(lambda: backend.running == 0, 60)  # usually 0.3 s
         finally:
-            backend.may.set()
+            backend.gate.set()
         assert (await running.embed(text="a")).status_code == 200
 
 
@@ -242,8 +221,7 @@ async def test_a_stream_at_work_makes_no_room_for_other_connections(toy: Path) -
         serving(FakeBackend(DIM), toy, max_connections=2, **shared) as running,
         duplex(running) as client,
     ):
-        await client.send(text_lines("a"))
-        await client.reader.readuntil(b"\r\n\r\n")
+        await client.begin()
         await client.line()
         async with connected(running) as idle:
             assert (await ask(running, get(), source="127.0.0.2")).status == 200
@@ -275,8 +253,7 @@ async def test_a_client_that_drips_lines_loses_its_place(toy: Path) -> None:
     """It has 2.4 s for all its pauses. One alone may be longer, so that a busy machine does not make it silent."""
     slow = SLOW | {"body_timeout_seconds": 60, "most_pauses": 0.04}
     async with serving(FakeBackend(DIM), toy, **slow) as running, duplex(running) as client:
-        await client.send(text_lines("a"))
-        await client.reader.readuntil(b"\r\n\r\n")
+        await client.begin()
         async with asyncio.timeout(60):
             while "error" not in (answer := await client.line()):
                 await asyncio.sleep(0.1)
@@ -286,13 +263,13 @@ async def test_a_client_that_drips_lines_loses_its_place(toy: Path) -> None:
 
 
 async def test_a_client_that_waits_for_its_answers_may_send_nothing_meanwhile(toy: Path) -> None:
-    backend = Held()
+    backend = Gated()
     brief: dict[str, Any] = {"body_timeout_seconds": 1.0, "most_pauses": 2}
     async with serving(backend, toy, **brief) as running, duplex(running) as client:
-        backend.may.clear()
+        backend.gate.clear()
         await client.send(text_lines("a"))
         await asyncio.sleep(3)  # longer than a pause, and than all together
-        backend.may.set()
+        backend.gate.set()
         await client.reader.readuntil(b"\r\n\r\n")
         assert (await client.line())["index"] == 0
         await client.send(text_lines("b"))
@@ -311,8 +288,7 @@ async def test_a_client_that_takes_no_answers_loses_its_place(toy: Path) -> None
 async def test_half_of_the_places_are_for_one_address(toy: Path) -> None:
     line = post(text_lines("a"), path=b"/bulk", kind=b"application/x-ndjson")
     async with serving(FakeBackend(DIM), toy, max_bulk_requests=2) as running, duplex(running) as client:
-        await client.send(text_lines("a"))
-        await client.reader.readuntil(b"\r\n\r\n")
+        await client.begin()
         refused = await ask(running, line)
         assert (refused.status, refused.code) == (429, "overloaded")
         assert b"your address has 1 bulk requests at work; the limit is 1, of 2 in all" in refused.body
@@ -331,8 +307,7 @@ async def test_behind_a_proxy_one_address_has_all_places_unless_keys_tell_caller
         header = b"Authorization: Bearer %b" % key.encode()
     line = post(text_lines("a"), header, path=b"/bulk", kind=b"application/x-ndjson")
     async with serving(FakeBackend(DIM), toy, **settings) as running, duplex(running, header) as client:
-        await client.send(text_lines("a"))
-        await client.reader.readuntil(b"\r\n\r\n")
+        await client.begin()
         assert (await ask(running, line)).status == status
 
 
@@ -340,15 +315,11 @@ async def test_behind_a_proxy_one_address_has_all_places_unless_keys_tell_caller
 async def test_whoever_reads_no_answers_stops_the_reading(toy: Path) -> None:
     """And is cut off in the end, as any who takes no answer."""
 
-    async def lines() -> AsyncGenerator[bytes, None]:
-        while True:
-            yield text_lines(*["abc"] * 500)
-
     async with serving(FakeBackend(DIM), toy, write_timeout_seconds=1) as running:
-        sent = 0
+        data, sent = text_lines(*["abc"] * 500), 0
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):  # noqa: PT012
             async with duplex(running) as client:
-                async for data in lines():
+                while True:
                     sent += len(data)
                     await client.send(data)
                     assert sent < 50_000_000

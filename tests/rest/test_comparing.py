@@ -1,4 +1,4 @@
-"""The endpoints /similarity and /tokenize, types of vectors, and the expected fingerprint."""
+"""The three forms of a request, types of vectors, and the expected fingerprint."""
 
 from __future__ import annotations
 
@@ -11,6 +11,32 @@ import pytest
 
 from clipserve.api.requests import EmbeddingType
 from tests.support import DIM, Running, png
+
+IMAGE = base64.b64encode(png()).decode()
+
+
+async def test_multipart_raw_and_json_classify_alike(running: Running) -> None:
+    image, encoded = png(1), base64.b64encode(png(1)).decode()
+    labels = ["cat", "dog", "car"]
+    answers = [
+        await running.classify(image, labels=labels),
+        await running.client.post(
+            "/classify", params={"labels": labels}, content=image, headers={"content-type": "image/png"}
+        ),
+        await running.client.post("/classify", json={"images": [encoded], "labels": labels}),
+        await running.client.post(
+            "/classify", json={"images": [f"data:image/png;base64,{encoded}"], "labels": labels}
+        ),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    bodies = [answer.json() for answer in answers]
+    assert all(body == bodies[0] for body in bodies)
+    scored = bodies[0]["results"][0]["labels"]
+    assert {entry["label"] for entry in scored} == set(labels)
+    assert [entry["score"] for entry in scored] == sorted((entry["score"] for entry in scored), reverse=True)
+    assert sum(entry["score"] for entry in scored) == pytest.approx(1, abs=1e-5)
+    assert bodies[0]["model"] == "toy"
+    assert bodies[0]["fingerprint"].startswith("toy@fp32-")
 
 
 async def test_similarity_takes_all_three_forms(running: Running) -> None:
@@ -39,14 +65,6 @@ async def test_only_similarity_has_images_to_compare_with(running: Running) -> N
         assert "to_images: no such field" in answer.json()["detail"]
 
 
-async def test_tokenize_answers_ids_and_pieces(running: Running) -> None:
-    answer = (await running.client.post("/tokenize", json={"texts": ["ab"]})).json()
-    assert answer["results"] == [
-        {"ids": [1, 97, 98, 2], "pieces": ["<start>", "a", "b", "<end>"], "tokens": 4, "truncated": False}
-    ]
-    assert answer["context_length"] == 12
-
-
 @pytest.mark.parametrize("embedding_type", get_args(EmbeddingType))
 async def test_a_type_of_vectors_is_the_same_as_numbers_base64_and_an_array(
     running: Running, embedding_type: str
@@ -66,20 +84,23 @@ async def test_a_type_of_vectors_is_the_same_as_numbers_base64_and_an_array(
         assert ("scale" in number) == (embedding_type == "int8")
 
 
-async def test_a_fingerprint_is_expected_in_a_field_or_a_header(running: Running) -> None:
-    fingerprint = (await running.embed(text="a")).json()["fingerprint"]
-    asked = {"texts": ["a"]}
-    for path, body in (
-        ("/embed", asked),
-        ("/tokenize", asked),
-        ("/similarity", asked | {"to_texts": ["b"]}),
-        ("/classify", {"images": [base64.b64encode(png()).decode()], "labels": ["a"]}),
-    ):
-        for expected, status in ((fingerprint, 200), ("toy@fp32-old", 409)):
-            by_field = await running.client.post(path, json=body | {"expect_fingerprint": expected})
-            by_header = await running.client.post(path, json=body, headers={"X-Expect-Fingerprint": expected})
-            assert (by_field.status_code, by_header.status_code) == (status, status)
-        problem = by_field.json()
-        assert problem["code"] == "wrong_fingerprint"
-        assert fingerprint in problem["detail"]
-        assert "toy@fp32-old" in problem["detail"]
+@pytest.mark.parametrize(
+    ("method", "path", "body", "kind"),
+    [
+        ("POST", "/embed", {"texts": ["a"]}, "application/json"),
+        ("POST", "/tokenize", {"texts": ["a"]}, "application/json"),
+        ("POST", "/similarity", {"texts": ["a"], "to_texts": ["b"]}, "application/json"),
+        ("POST", "/classify", {"images": [IMAGE], "labels": ["a"]}, "application/json"),
+        ("POST", "/bulk", {"text": "a"}, "application/x-ndjson"),
+        ("POST", "/v1/embeddings", {"input": "a"}, "application/json"),
+        ("PUT", "/label-sets/pets", {"labels": ["a"]}, "application/json"),
+    ],
+)
+async def test_a_fingerprint_may_be_expected_in_a_header(
+    running: Running, method: str, path: str, body: dict[str, Any], kind: str
+) -> None:
+    (model,) = running.gateway.models.values()
+    for expected, status in (("", 200), (model.fingerprint, 200), ("toy@fp32-old", 409)):
+        headers = {"Content-Type": kind, "X-Expect-Fingerprint": expected}
+        answer = await running.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == status, answer.text

@@ -69,24 +69,25 @@ async def test_nothing_is_left_to_be_filled_in(running: Running) -> None:
     assert not re.findall(r'"x-\w+":', text)
 
 
-FIELDS = {
-    "/classify": "images labels templates background label_sets scoring temperature threshold top_k truncate",
-    "/embed": "images texts truncate encoding_format embedding_type",
-    "/similarity": "images texts to_images to_texts truncate",
-    "/tokenize": "texts",
+REQUESTS = {
+    "/classify": ClassifyRequest,
+    "/embed": EmbedRequest,
+    "/similarity": SimilarityRequest,
+    "/tokenize": TokenizeRequest,
+    "/bulk": VectorOptions,
 }
 IN_FORMS = {"images": "image", "to_images": "to_image", "texts": "text", "to_texts": "to_text"}
 
 
-@pytest.mark.parametrize("path", FIELDS)
+@pytest.mark.parametrize("path", [path for path in REQUESTS if path != "/bulk"])
 async def test_json_and_a_form_have_the_same_fields_by_the_names_that_each_has(
     running: Running, path: str
 ) -> None:
     content = (await document_of(running))["paths"][path]["post"]["requestBody"]["content"]
     in_json, in_form = (content[kind]["schema"] for kind in ("application/json", "multipart/form-data"))
-    fields = {*FIELDS[path].split(), "model", "expect_fingerprint"}
-    assert in_json["properties"].keys() == fields
-    assert in_form["properties"].keys() == {IN_FORMS.get(name, name) for name in fields}
+    names = {field.name for field in fields(REQUESTS[path])}
+    assert in_json["properties"].keys() == names
+    assert in_form["properties"].keys() == {IN_FORMS.get(name, name) for name in names}
     assert "null" in json.dumps(in_json)
     assert "null" not in json.dumps(in_form)
 
@@ -94,8 +95,7 @@ async def test_json_and_a_form_have_the_same_fields_by_the_names_that_each_has(
 async def test_bulk_has_its_fields_in_the_query(running: Running) -> None:
     document = await document_of(running)
     documented = {each["name"]: each for each in document["paths"]["/bulk"]["post"]["parameters"]}
-    fields = {"model", "expect_fingerprint", "truncate", "encoding_format", "embedding_type"}
-    assert documented.keys() == fields
+    assert documented.keys() == {field.name for field in fields(VectorOptions)}
     assert resolved(document, documented["embedding_type"]["schema"])["default"] == "float32"
     assert all(field["description"] for field in documented.values())
 
@@ -138,21 +138,12 @@ def as_sent(kind: str, example: Any) -> dict[str, Any]:
     return {"json": example}
 
 
-ON_THE_PAGE = {
-    "/classify": ClassifyRequest,
-    "/embed": EmbedRequest,
-    "/similarity": SimilarityRequest,
-    "/tokenize": TokenizeRequest,
-    "/bulk": VectorOptions,
-}
-
-
-@pytest.mark.parametrize("path", ON_THE_PAGE)
+@pytest.mark.parametrize("path", REQUESTS)
 def test_the_table_of_docs_api_has_every_field(path: str) -> None:
     """In the singular, as in forms, or in the plural."""
     (row,) = (line for line in API_PAGE.splitlines() if line.startswith(f"| `POST {path}` |"))
     named = {name.removesuffix("s") for name in re.findall(r"`(\w+)`", row.split("|")[3])}
-    assert named == {field.name.removesuffix("s") for field in fields(ON_THE_PAGE[path])}
+    assert named == {field.name.removesuffix("s") for field in fields(REQUESTS[path])}
 
 
 def test_docs_api_has_every_type_of_vectors() -> None:

@@ -12,31 +12,24 @@ from types import CoroutineType, FrameType
 
 import pytest
 
-from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.backend import Backend
 from clipserve.errors import BackendFailed
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
+from tests.rest.gated import Delayed
 from tests.support import DIM, Running, eventually, form, png, serving
 
 SERVICE = str(Path(__file__).parents[2] / "service/clipserve")
 
 
-class Failing(FakeBackend):
+class Failing(Delayed):
     """Raises `error` in place of an answer; without one it does not answer at all."""
 
     error: Exception | None = None
     failing = False
     hanging = 0
 
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        await self._fail()
-        return await super().encode_image(pixels)
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        await self._fail()
-        return await super().encode_text(token_ids, lengths)
-
-    async def _fail(self) -> None:
+    async def before(self) -> None:
         if not self.failing:
             return
         if self.error is None:
@@ -127,7 +120,7 @@ async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
     ask: Callable[[Running, Failing], Awaitable[None]],
     error: Exception | None,
 ) -> None:
-    backend = Failing(DIM)
+    backend = Failing()
     backend.error = error
     async with serving(wrap(backend), toy, deadline_seconds=0.15) as running:
         backend.failing = True

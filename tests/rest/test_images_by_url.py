@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, one_window, write_keys
+from tests.certificates import self_signed
 from tests.fetching.support import HEAD, listening
 from tests.support import DIM, Running, png, serving
 
@@ -48,13 +48,7 @@ def photos(certificate: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("certificate") / "server.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=photos",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", file.with_suffix(".key"), "-out", file],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return file
+    return self_signed(tmp_path_factory.mktemp("certificate"), "server", "IP:127.0.0.1")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rest.raw import connected
 from tests.support import Running
 
 GETS = [
@@ -30,14 +29,6 @@ async def test_head_is_get_without_the_body(running: Running, path: str) -> None
     assert {key: value for key, value in head.headers.items() if key not in own} == {
         key: value for key, value in get.headers.items() if key not in own
     }
-
-
-async def test_no_byte_follows_the_header_of_a_head(running: Running) -> None:
-    async with connected(running) as client:
-        await client.send(b"HEAD /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        answer = await client.rest()
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.index(b"\r\n\r\n") == len(answer) - 4
 
 
 @pytest.mark.parametrize(

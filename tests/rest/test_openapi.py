@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import orjson
 import pytest
 import schemathesis
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.manifest import TextSpec
-from clipserve.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded, UnknownTemplateSet
+from clipserve.errors import ClipError, LabelSetReadOnly, Overloaded, UnknownTemplateSet
 from clipserve.rest.errors import kinds, problem
 from loadtests.fake_backend import FakeBackend
 from tests.rest.documents import document_of, examples_of, faults, operations
+from tests.rest.test_errors import made
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 
 HERE = Path(__file__).parent
@@ -71,9 +71,6 @@ async def test_the_document_is_valid_openapi_3_1(running: Running) -> None:
     document = await document_of(running)
     assert document["openapi"].startswith("3.1.")
     schemathesis.openapi.from_dict(document).validate()
-    del document["paths"]["/classify"]["post"]["responses"]["200"]["description"]
-    with pytest.raises(jsonschema_rs.ValidationError):
-        schemathesis.openapi.from_dict(document).validate()
 
 
 async def test_each_code_is_in_the_document_with_its_status(running: Running) -> None:
@@ -98,12 +95,6 @@ def described(document: dict[str, Any], kind: type[ClipError]) -> dict[str, Any]
     }.get(kind, ("/classify", "post"))
     answer: dict[str, Any] = document["paths"][path][method]["responses"][status]
     return answer
-
-
-def made(kind: type[ClipError]) -> ClipError:
-    if issubclass(kind, Overloaded | LabelSetNotReady):
-        return kind("x", retry_after=0.2)
-    return kind("x", limit=1, actual=2, index=0)
 
 
 async def test_an_error_is_answered_as_documented(running: Running) -> None:
@@ -222,6 +213,7 @@ async def test_a_whole_number_may_have_a_point(running: Running) -> None:
 async def test_a_service_that_is_not_ready_says_so_as_documented(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, warm=False) as running:
         document = await document_of(running)
+        assert (await running.client.get("/.well-known/ready")).status_code == 503
         answer = await running.client.get("/readyz")
         assert answer.status_code == 503
         described = document["paths"]["/readyz"]["get"]["responses"]["503"]["content"]

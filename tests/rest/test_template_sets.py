@@ -47,9 +47,3 @@ async def test_a_name_that_does_not_exist_is_a_404_with_a_code_of_its_own(
     answer = await running.client.get(f"/template-sets/{name}")
     assert answer.status_code == 404
     assert answer.json()["code"] in ("unknown_template_set", "not_found")
-
-
-async def test_an_unknown_name_is_told_which_there_are(running: Running) -> None:
-    answer = (await running.client.get("/template-sets/imagenet")).json()
-    assert answer["code"] == "unknown_template_set"
-    assert answer["detail"].startswith("there is no such template set. There are: plain, photo, imagenet-7,")

@@ -91,25 +91,12 @@ def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
         read_form(file("image", IMAGE), file("labels", b"a"))
 
 
-@pytest.mark.parametrize("name", ["image", "images"])
-def test_text_in_the_image_field_is_refused_with_the_remedy(name: str) -> None:
-    with pytest.raises(InvalidInput, match="with the @"):
-        read_form(text(name, "cat.jpg"))
-
-
-def test_a_form_may_have_4096_text_fields_and_no_more() -> None:
-    most = [text("label", "a")] * 4_096
-    assert len((read_form(*most)).fields["labels"]) == 4_096
+@pytest.mark.parametrize("part", [text("label", "a"), file("image", b"")], ids=["text", "files"])
+def test_a_form_may_have_4096_parts_and_no_more(part: bytes) -> None:
+    upload = read_form(*[part] * 4_096)
+    assert len(upload.fields.get("labels", ()) or upload.images["images"]) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
-        read_form(*most, text("label", "a"))
-    assert caught.value.limit == 4_096
-
-
-def test_a_form_may_have_4096_files_and_no_more() -> None:
-    most = [file("image", b"")] * 4_096
-    assert len((read_form(*most)).images["images"]) == 4_096
-    with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
-        read_form(*most, file("image", b""))
+        read_form(*[part] * 4_097)
     assert caught.value.limit == 4_096
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, serving
@@ -18,25 +16,10 @@ from tests.support import DIM, serving
 PETS: list[dict[str, Any]] = [{"label": "cat"}, {"label": "dog"}]
 
 
-class Slow(FakeBackend):
-    """A call for texts waits while `gate` is closed."""
-
-    def __init__(self) -> None:
-        super().__init__(DIM)
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        await self.gate.wait()
-        return await super().encode_text(token_ids, lengths)
-
-
 @asynccontextmanager
-async def client_with(
-    toy: Path, backend: FakeBackend | None = None, **settings: Any
-) -> AsyncIterator[Client]:
+async def client_with(toy: Path, **settings: Any) -> AsyncIterator[Client]:
     async with (
-        serving(backend or FakeBackend(DIM), toy, grpc_enabled=True, **settings) as running,
+        serving(FakeBackend(DIM), toy, grpc_enabled=True, **settings) as running,
         client_of(running.rpc_address) as client,
     ):
         yield client

@@ -9,34 +9,14 @@ import grpc
 import pytest
 
 from clipserve.application.body import Body
-from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import remaining
 from clipserve.v1 import clip_pb2
-from loadtests.fake_backend import FakeBackend
+from tests.rest.gated import Gated
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Refused, client_of
 from tests.rpc.raw import connected
-from tests.support import DIM, eventually, serving
-
-
-class Hung(FakeBackend):
-    """A backend whose text encoder hangs once it is told to."""
-
-    hangs = False
-
-    def __init__(self) -> None:
-        super().__init__(DIM)
-        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        if self.hangs:
-            self.begun.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.cancelled.set()
-        return await super().encode_text(token_ids, lengths)
+from tests.support import eventually, serving
 
 
 async def test_a_client_that_sends_no_message_is_too_slow() -> None:
@@ -90,29 +70,28 @@ async def test_the_work_knows_the_shorter_of_the_caller_s_deadline_and_ours() ->
 
 @pytest.mark.parametrize("seconds", [0.001, 0.05])
 async def test_the_caller_s_deadline_ends_the_work_down_to_the_engine(toy: Path, seconds: float) -> None:
-    backend = Hung()
+    backend = Gated()
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
         await client.call("Embed", texts=["a"])
-        backend.hangs = True
+        backend.gate.clear()
         with pytest.raises(Refused) as caught:
             await client.call("Embed", texts=["b"], timeout=seconds)
         assert caught.value.status == grpc.StatusCode.DEADLINE_EXCEEDED
-        if backend.begun.is_set():  # the call may have been over before it was there
-            await asyncio.wait_for(backend.cancelled.wait(), 60)
-        backend.hangs = False
+        await eventually(lambda: backend.running == 0, 60)
+        backend.gate.set()
         await client.call("Embed", texts=["b"])
 
 
 async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path) -> None:
-    backend = Hung()
+    backend = Gated()
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
         await client.call("Embed", texts=["a"])
-        backend.hangs = True
+        backend.gate.clear()
         call = client.stub.Embed(clip_pb2.EmbedRequest(texts=["b"]))
         task = asyncio.ensure_future(call)
-        await asyncio.wait_for(backend.begun.wait(), 60)
+        await eventually(lambda: backend.running == 1, 60)
         task.cancel()
-        await asyncio.wait_for(backend.cancelled.wait(), 60)  # usually 2 ms
+        await eventually(lambda: backend.running == 0, 60)  # usually 2 ms
 
 
 async def test_messages_and_large_answers_are_part_of_the_budget_until_they_are_taken() -> None:

@@ -11,13 +11,12 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from clipserve import errors
-from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.errors import ClipError, Overloaded, RateLimited, TextTooLong
 from clipserve.rest.errors import kinds
 from clipserve.rpc.errors import STATUS, failure_of, status_of
-from loadtests.fake_backend import FakeBackend
+from tests.rest.test_garbage import Failing
 from tests.rpc.client import Refused, client_of
-from tests.support import DIM, serving
+from tests.support import serving
 
 RETRIED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
@@ -60,32 +59,16 @@ def test_an_overloaded_service_says_when_to_come_back(kind: type[Overloaded]) ->
     assert retry.retry_delay.ToMilliseconds() == 1_250
 
 
-class Failing(FakeBackend):
-    """Its text encoder raises `error`, once there is one."""
-
-    error: Exception | None = None
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        if self.error:
-            raise self.error
-        return await super().encode_text(token_ids, lengths)
-
-
-async def failed_with(error: Exception, toy: Path) -> Refused:
-    backend = Failing(DIM)
-    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
-        backend.error = error
-        with pytest.raises(Refused) as caught:
-            await client.call("Embed", texts=["a"], metadata=[("x-request-id", "abc")])
-    return caught.value
-
-
 async def test_an_unexpected_error_says_nothing_and_the_log_has_its_traceback(
     toy: Path, written: io.StringIO
 ) -> None:
-    refused = await failed_with(KeyError("a secret"), toy)
-    assert refused.status == grpc.StatusCode.INTERNAL
-    assert refused.fields == {"code": "internal_error", "detail": "the service failed unexpectedly."}
+    backend = Failing()
+    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
+        backend.failing, backend.error = True, KeyError("a secret")
+        with pytest.raises(Refused) as refused:
+            await client.call("Embed", texts=["a"], metadata=[("x-request-id", "abc")])
+    assert refused.value.status == grpc.StatusCode.INTERNAL
+    assert refused.value.fields == {"code": "internal_error", "detail": "the service failed unexpectedly."}
     lines = map(json.loads, written.getvalue().splitlines())
     (line,) = (each for each in lines if each["level"] == "error")
     assert (line["event"], line["request_id"]) == ("unexpected", "abc")

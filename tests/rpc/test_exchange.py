@@ -134,12 +134,6 @@ async def test_an_address_has_half_of_the_calls_unless_it_is_a_proxy_s(
             call.cancel()
 
 
-async def test_a_budget_without_room_refuses(toy: Path) -> None:
-    async with answering(echo, budget_bytes=10) as running, client_of(running.address) as client:
-        failed = await status_of(client.channel.unary_unary(f"/{SERVICE}/Embed")(bytes(11)))
-    assert (failed.status, failed.fields["code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
-
-
 async def test_each_call_is_one_line_of_the_log_and_counted_once(
     running: Running, client: Client, written: io.StringIO
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from clipserve.errors import BackendFailed
 from tests.rest.test_garbage import Failing, left_in_cycles, no_collector
 from tests.rpc.client import Client, Refused, client_of
-from tests.support import DIM, eventually, png, serving
+from tests.support import eventually, png, serving
 
 __all__ = ["no_collector"]  # a fixture
 
@@ -69,7 +69,7 @@ async def runs_out_of_time(client: Client, backend: Failing) -> None:
     [answers, refuses, keeps_a_label_set, refuses_a_label_set, fails, leaves, runs_out_of_time],
 )
 async def test_a_call_leaves_no_cycle(toy: Path, ask: Callable[[Client, Failing], Awaitable[None]]) -> None:
-    backend = Failing(DIM)
+    backend = Failing()
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
         await ask(client, backend)
         await asyncio.sleep(0.05)

@@ -15,30 +15,24 @@ from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.telemetry.request import current
 from clipserve.v1 import clip_pb2
 from loadtests.fake_backend import FakeBackend
+from tests.rest.gated import Gated
 from tests.rpc.client import Client, Refused, client_of, plain, refused, request
 from tests.rpc.raw import connected
 from tests.support import CONTEXT, DIM, Running, eventually, png, serving
 
 
-class Counting(FakeBackend):
-    """Counts texts; encodes none while it is told to wait. Notes whether what it works for is bulk."""
+class Counting(Gated):
+    """Counts texts, and notes whether what it works for is bulk."""
 
     def __init__(self) -> None:
-        super().__init__(DIM)
-        self.texts = self.running = 0
+        super().__init__()
+        self.texts = 0
         self.bulk: set[bool] = set()
-        self.go = asyncio.Event()
-        self.go.set()
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
         self.texts += len(lengths)
         context = current()
         self.bulk.add(bool(context and context.bulk))
-        self.running += 1
-        try:
-            await self.go.wait()
-        finally:
-            self.running -= 1
         return await super().encode_text(token_ids, lengths)
 
 
@@ -149,13 +143,13 @@ async def test_a_client_that_takes_no_answers_is_sent_away(toy: Path, backend: C
 
 async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path, backend: Counting) -> None:
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
-        backend.go.clear()
+        backend.gate.clear()
         call = client.stub.EmbedStream()
         await call.write(message(text="a"))
         await eventually(lambda: backend.running == 1)
         call.cancel()
         await eventually(lambda: backend.running == 0, 60)  # usually 2 ms
-        backend.go.set()
+        backend.gate.set()
 
 
 @pytest.fixture
@@ -231,11 +225,11 @@ async def test_a_call_that_waits_for_its_answers_may_send_nothing_meanwhile(
         serving(backend, toy, grpc_enabled=True, **brief) as running,
         client_of(running.rpc_address) as client,
     ):
-        backend.go.clear()
+        backend.gate.clear()
         call = client.stub.EmbedStream()
         await call.write(message(text="a"))
         await asyncio.sleep(3)  # longer than a pause, and than all together
-        backend.go.set()
+        backend.gate.set()
         assert await call.read() is not grpc.aio.EOF
         await call.write(message(text="b"))
         assert await call.read() is not grpc.aio.EOF
@@ -245,7 +239,7 @@ async def test_only_so_many_streams_run_at_a_time_with_bulk_requests_of_rest(
     small: tuple[Running, Client], backend: Counting
 ) -> None:
     running, client = small
-    backend.go.clear()
+    backend.gate.clear()
     first = client.stub.EmbedStream()
     await first.write(message(text="a"))
     await first.done_writing()
@@ -257,5 +251,5 @@ async def test_only_so_many_streams_run_at_a_time_with_bulk_requests_of_rest(
         "headers": {"content-type": "application/x-ndjson"},
     }
     assert (await running.client.post("/bulk", **lines)).status_code == 429
-    backend.go.set()
+    backend.gate.set()
     assert [each async for each in first]

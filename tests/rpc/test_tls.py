@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.fake_backend import FakeBackend
+from tests.certificates import self_signed
 from tests.support import DIM, serving
 
 
@@ -19,12 +19,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificates, each signed by itself: `server`, `client` and `stranger`; NAME.key and NAME.pem."""
     folder = tmp_path_factory.mktemp("certificates")
     for name in ("server", "client", "stranger"):
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-             "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / f"{name}.key", "-out",
-             folder / f"{name}.pem"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        self_signed(folder, name)
     return folder
 
 

@@ -14,13 +14,15 @@ import openai
 import orjson
 import pytest
 
-from clipserve.errors import ClipError, LabelSetNotReady, Overloaded
+from clipserve.errors import ClipError
 from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import kinds, problem
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
-from tests.rest.raw import HEAD, exchange, hold
-from tests.support import DIM, Running, png, serving, write_toy_artifact
+from tests.rest.raw import ask, hold
+from tests.rest.raw import post as raw_post
+from tests.rest.test_errors import made
+from tests.support import DIM, Running, png, serving
 
 IMAGES = [base64.b64encode(png(seed)).decode() for seed in (1, 2)]
 URIS = [f"data:image/png;base64,{image}" for image in IMAGES]
@@ -46,6 +48,7 @@ async def post(running: Running, **body: Any) -> httpx.Response:
 
 def vectors_in(answer: httpx.Response) -> np.ndarray[Any, Any]:
     assert answer.status_code == 200, answer.text
+    assert answer.headers["x-model-fingerprint"].startswith("toy@fp32-")
     return np.array([each["embedding"] for each in answer.json()["data"]], np.float32)
 
 
@@ -206,15 +209,6 @@ async def test_what_cannot_be_done_is_refused_with_the_reason(
     assert error["type"] == "invalid_request_error"
 
 
-async def test_a_fingerprint_is_told_and_may_be_expected(running: Running) -> None:
-    answer = await post(running, input="a")
-    assert answer.headers["x-model-fingerprint"].startswith("toy@fp32-")
-    refused = await running.client.post(
-        "/v1/embeddings", json={"input": "a"}, headers={"X-Expect-Fingerprint": "toy@fp32-old"}
-    )
-    assert (refused.status_code, error_in(refused)["code"]) == (409, "wrong_fingerprint")
-
-
 # Bounds and errors that are not the route's.
 
 
@@ -263,11 +257,8 @@ async def test_a_deadline_a_slow_body_and_a_wrong_method_are_errors_of_openai_s_
         wrong = await running.client.get("/v1/embeddings")
         assert (wrong.status_code, error_in(wrong)["code"]) == (405, "method_not_allowed")
     async with serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3) as running:
-        said = await exchange(
-            running, HEAD.replace(b"/embed", b"/v1/embeddings") + b"Content-Length: 9\r\n\r\n"
-        )
-        assert said.startswith(b"HTTP/1.1 408 ")
-        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_slow"
+        slow = await ask(running, raw_post(b"", path=b"/v1/embeddings").replace(b"Length: 0", b"Length: 9"))
+        assert (slow.status, json.loads(slow.body)["error"]["code"]) == (408, "body_too_slow")
 
 
 async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_path: Path) -> None:
@@ -281,15 +272,11 @@ async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_
                 await client.embeddings.create(model="toy", input="a")
         assert (caught.value.code, caught.value.type) == ("unauthenticated", "authentication_error")
         assert caught.value.response.headers["www-authenticate"] == "Bearer"
-        assert (await running.client.get("/ping")).text == "pong"
 
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.code)
 def test_each_error_has_the_status_and_the_code_that_it_has_elsewhere(kind: type[ClipError]) -> None:
-    if issubclass(kind, Overloaded | LabelSetNotReady):
-        error: ClipError = kind("x", retry_after=3.2)
-    else:
-        error = kind("x", index=1)
+    error = made(kind)
     ours, theirs = problem(error, "id"), openai_error(error, "id")
     told = orjson.loads(theirs.body)["error"]
     assert (theirs.status_code, told["code"], told["message"]) == (ours.status_code, kind.code, "x")
@@ -298,13 +285,6 @@ def test_each_error_has_the_status_and_the_code_that_it_has_elsewhere(kind: type
     assert told["type"] == types.get(ours.status_code, expected)
     for name in ("retry-after", "www-authenticate"):
         assert theirs.headers.get(name) == ours.headers.get(name)
-
-
-async def test_the_model_is_chosen_by_its_name(tmp_path: Path) -> None:
-    folders = [await write_toy_artifact(tmp_path / name, name=name) for name in ("one", "two")]
-    async with serving(FakeBackend(DIM), *folders) as running:
-        for asked, given in ((None, "one"), ("one", "one"), ("two", "two")):
-            assert (await post(running, input="a", model=asked)).json()["model"] == given
 
 
 async def test_the_routes_of_openai_are_there_only_where_they_are_switched_on(toy: Path) -> None:

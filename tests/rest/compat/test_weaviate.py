@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from loadtests.fake_backend import FakeBackend
-from tests.access.support import write_keys
 from tests.rest.compat.test_openai import IMAGES, URIS, vectors_of
-from tests.support import DIM, Running, serving, write_toy_artifact
+from tests.support import DIM, Running
 
 
 class Module:
@@ -28,9 +25,6 @@ class Module:
         if answer.status_code > 399:
             raise RuntimeError(f"fail with status {answer.status_code}: {told['error']}")
         return np.array(told["textVectors"], np.float32), np.array(told["imageVectors"], np.float32)
-
-    async def ready(self) -> bool:
-        return (await self._client.get("/.well-known/ready")).status_code <= 299
 
 
 async def test_vectors_are_those_of_embed(running: Running) -> None:
@@ -79,27 +73,8 @@ async def test_a_failure_is_where_the_module_reads_it(
 async def test_the_routes_of_weaviate_are_ready_when_the_service_is_and_say_what_it_serves(
     running: Running,
 ) -> None:
-    assert await Module(running).ready()
-    assert (await running.client.get("/.well-known/live")).status_code == 204
+    for probe in ("ready", "live"):
+        assert (await running.client.get(f"/.well-known/{probe}")).status_code == 204
     (model,) = (await running.client.get("/v1/models")).json()["data"]
     meta = (await running.client.get("/meta")).json()
     assert meta == {"model": "toy", "fingerprint": model["fingerprint"], "dimensions": DIM}
-
-
-async def test_before_the_model_is_loaded_the_probe_of_weaviate_is_not_ready(tmp_path: Path) -> None:
-    toy = await write_toy_artifact(tmp_path / "toy")
-    backend = FakeBackend(DIM)
-    async with serving(backend, toy) as running:
-        await backend.aclose()
-        assert not await Module(running).ready()
-        assert (await running.client.get("/.well-known/live")).status_code == 204
-
-
-async def test_with_keys_the_probes_are_open_and_vectors_are_not(tmp_path: Path) -> None:
-    toy = await write_toy_artifact(tmp_path / "toy")
-    write_keys(tmp_path / "keys")
-    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
-        module = Module(running)
-        assert await module.ready()
-        with pytest.raises(RuntimeError, match="fail with status 401"):
-            await module.vectorize(["a cat"], None)

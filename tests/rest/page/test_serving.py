@@ -1,4 +1,4 @@
-"""GET / and its files come whole from this process. tests/external/browser/page looks at them with a browser."""
+"""GET /, its files and /docs come whole from this process. tests/external/browser looks at them with a browser."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_every_format_that_a_setting_can_allow_may_be_chosen() -> None:
     assert accepted[1] == ",".join(f"image/{name.lower()}" for name in FORMATS)
 
 
-@pytest.mark.parametrize("path", ["/", "/page/main.js", "/page/style.css", "/page/cat.jpg", "/page/icon.svg"])
+@pytest.mark.parametrize(
+    "path", ["/", "/page/main.js", "/page/style.css", "/page/cat.jpg", "/page/icon.svg", "/docs"]
+)
 async def test_the_policy_allows_this_origin_alone_and_nothing_inline(running: Running, path: str) -> None:
     headers = (await running.client.get(path)).headers
     policy = headers["content-security-policy"]
@@ -107,3 +109,36 @@ async def test_a_setting_turns_it_off(toy: Path) -> None:
             answer = await running.client.get(path)
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         assert (await running.client.get("/docs")).status_code == 200
+
+
+# The reference of the API, at /docs.
+
+
+async def test_the_page_and_all_it_names_come_from_this_service(running: Running) -> None:
+    page = await running.client.get("/docs")
+    named = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert len(named) == 5
+    named.remove("./")  # the way back to the page
+    for address in named:
+        assert "//" not in address
+        file = await running.client.get(f"/{address}")
+        assert file.status_code == 200
+        assert file.headers["x-request-id"], "it passed by the middleware"
+    kept = [address for address in named if not address.endswith("start.js")]
+    for address in kept:
+        headers = (await running.client.get(f"/{address}")).headers
+        assert headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert page.headers["cache-control"] == "no-cache"
+
+
+async def test_only_the_files_of_this_version_are_served(running: Running) -> None:
+    page = (await running.client.get("/docs")).text
+    version = re.findall(r"docs/([\d.]+)/", page)[0]
+    for address in (
+        f"{version}/__init__.py",
+        f"{version}/..%2F__init__.py",
+        "0.0.0/swagger-ui.css",
+        "swagger-ui.css",
+    ):
+        answer = await running.client.get(f"/docs/{address}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), address
