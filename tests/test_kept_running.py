@@ -22,6 +22,7 @@ from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, serving, write_toy_artifact
 from tests.virtual_time import virtual_time
+from tests.waiting import until
 
 SECONDS = 60  # to notice a hang
 _ROW = np.zeros((1, 1))
@@ -38,12 +39,6 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     toy = await write_toy_artifact(tmp_path / "toy")
     async with serving(FakeBackend(DIM), toy, grpc_enabled=True) as running:
         yield running
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not await holds():
-            await asyncio.sleep(0.01)
 
 
 @virtual_time
@@ -76,9 +71,7 @@ async def test_a_loop_that_is_ended_while_it_fails_is_forgotten() -> None:
         raise ValueError
 
     task = kept_running("a loop", loop)
-    async with asyncio.timeout(SECONDS):
-        while loops_are_well():
-            await asyncio.sleep(0.01)
+    await until(lambda: not loops_are_well())
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert loops_are_well()
@@ -140,10 +133,7 @@ async def test_each_follower_of_the_service_outlives_a_fault(
     member: Any = Member()
     gateway.connections.connections.add(member)
 
-    async def all_go_on() -> bool:
-        return all(len(each) > 3 for each in calls) and member.looked > 3
-
-    await until(all_go_on)
+    await until(lambda: all(len(each) > 3 for each in calls) and member.looked > 3)
     gateway.connections.connections.discard(member)
     failed = {json.loads(line).get("loop") for line in written.getvalue().splitlines()} - {None}
     assert failed == {"label_sets", "grpc_health", "connections"}
@@ -163,16 +153,8 @@ async def test_keys_are_followed_after_a_fault(tmp_path: Path, monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr("clipserve.access.key_file.read_keys", fails)
             new = add_key(path, "new", ["use"])
-
-            async def has_failed() -> bool:
-                return bool(failed)
-
-            await until(has_failed)
-
-        async def known() -> bool:
-            return keys.find(f"Bearer {new}") is not None
-
-        await until(known)
+            await until(lambda: bool(failed))
+        await until(lambda: keys.find(f"Bearer {new}") is not None)
 
 
 async def test_a_batcher_outlives_a_fault_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ from clipserve.errors import (
 from clipserve.telemetry.metrics import Metrics
 from tests.clip.test_images import GOLDEN, SPECS, encoded, png_header
 from tests.support import png
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -111,13 +112,6 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
-
-
-async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    started = time.monotonic()
-    while not holds():
-        assert time.monotonic() - started < seconds
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -14,6 +14,7 @@ from clipserve.application.inference import Inference
 from clipserve.errors import Overloaded, RateLimited
 from tests.clip.test_images import encoded
 from tests.support import Recording, inference_of, png, served_model, write_toy_artifact
+from tests.waiting import until
 
 # 100 MB when it is decoded; with so many bytes behind its end that it might be a photo.
 LARGE = encoded(Image.new("RGB", (2_500, 2_500)), "WEBP", lossless=True) + bytes(200_000)
@@ -42,8 +43,7 @@ async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: A
         model.admission.learn_at_start(lane, 1, 100.0)
     backend.gate.clear()
     first = asyncio.ensure_future(ask(inference))
-    while not charged:
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(charged))
     for _ in range(3):
         with pytest.raises(Overloaded):
             await ask(inference)

@@ -15,6 +15,7 @@ from clipserve.engine.idle import Unloading
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
+from tests.waiting import until
 
 PIXELS = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 TEXT = {"token_ids": np.ones((1, 8), np.int32), "lengths": np.array([3], np.int32)}
@@ -56,17 +57,11 @@ async def unloading(encoders: Encoders, seconds: float = 0.01) -> Unloading:
     return backend
 
 
-async def until_closed(encoders: Encoders) -> None:
-    async with asyncio.timeout(20):
-        while not encoders.closed:
-            await asyncio.sleep(0.005)
-
-
 async def test_they_are_closed_after_a_while_and_started_for_the_next_call() -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
     first = await backend.encode_image(PIXELS)
-    await until_closed(encoders)
+    await until(lambda: encoders.closed)
     assert await backend.ready()
     assert backend.engine == "fake"
     np.testing.assert_array_equal(await backend.encode_image(PIXELS), first)
@@ -78,7 +73,7 @@ async def test_they_are_closed_after_a_while_and_started_for_the_next_call() -> 
 async def test_calls_that_come_meanwhile_share_a_load_which_goes_on_without_them() -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
-    await until_closed(encoders)
+    await until(lambda: encoders.closed)
     encoders.may_start.clear()
     gone, stays = (asyncio.create_task(backend.encode_image(PIXELS)) for _ in range(2))
     while encoders.starts < 2:
@@ -104,7 +99,7 @@ async def test_they_stay_while_a_call_runs() -> None:
 async def test_other_files_by_then_are_noticed() -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
-    await until_closed(encoders)
+    await until(lambda: encoders.closed)
     encoders.other = True
     with pytest.raises(BackendUnavailable, match="files have changed"):
         await backend.encode_image(PIXELS)

@@ -18,6 +18,7 @@ from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.engine.lost import Lost
 from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.support import eventually
+from tests.waiting import until
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 
@@ -85,10 +86,8 @@ async def backend_of(gpu: Gpu, again_seconds: float = 100, lost: Lost | None = N
     return backend
 
 
-async def until_ready(backend: InProcess, wanted: bool) -> None:
-    async with asyncio.timeout(60):
-        while await backend.ready() is not wanted:
-            await asyncio.sleep(0.01)
+async def not_ready(backend: InProcess) -> bool:
+    return not await backend.ready()
 
 
 async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
@@ -109,7 +108,7 @@ async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.Strin
     with pytest.raises(BackendUnavailable, match="the GPU has failed"):
         await backend.encode_image(PIXELS)
     gpu.fault, gpu.gone = "", False
-    await until_ready(backend, True)
+    await until(backend.ready)
     assert (await backend.encode_image(PIXELS)).shape == (1, 4)
     await backend.aclose()
     events = [json.loads(line)["event"] for line in written.getvalue().splitlines()]
@@ -125,7 +124,7 @@ async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: py
     assert not await backend.ready()
     gpu.gone = False
     gpu.may_try.set()
-    await until_ready(backend, True)
+    await until(backend.ready)
     await backend.aclose()
 
 
@@ -141,10 +140,10 @@ async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_looked_for(
     await eventually(gpu.runs.is_set)
     gpu.may_try.clear()
     call.cancel()
-    await until_ready(backend, False)
+    await until(lambda: not_ready(backend))
     gpu.may_run.set()
     gpu.may_try.set()
-    await until_ready(backend, True)
+    await until(backend.ready)
     await backend.aclose()
 
 

@@ -15,7 +15,8 @@ from clipserve.engine.triton.endpoints import LookUp
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.telemetry.metrics import Metrics
 from tests.constants import with_constants
-from tests.triton.stand_in import MANIFEST, StandIn, until
+from tests.triton.stand_in import MANIFEST, StandIn
+from tests.waiting import until
 
 STOPPING = (
     grpc.StatusCode.UNAVAILABLE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -136,10 +136,3 @@ async def standing_in(value: float = 0.0, address: str = "127.0.0.1:0") -> Async
         for event in (made.answering, made.watched, made.computing):
             event.set()
         await listening.stop(None)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until it holds."""
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.01)

@@ -13,8 +13,9 @@ import pytest
 from clipserve.clip.manifest import Precision
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from tests.triton.backends import STOPPING, backend_on, sent
-from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
+from tests.triton.stand_in import MANIFEST, StandIn, standing_in
 from tests.triton.wire import Wire
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from clipserve.errors import DeadlineExceeded
 from clipserve.telemetry.request import RequestContext, enter
 from tests.triton.backends import backend_on, sent
-from tests.triton.stand_in import StandIn, until
+from tests.triton.stand_in import StandIn
+from tests.waiting import until
 
 SILENT = 0.5  # seconds, as in the service
 

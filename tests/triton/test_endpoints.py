@@ -7,7 +7,8 @@ import io
 
 from clipserve.engine.triton.address import Address
 from tests.triton.backends import STOPPING, backend_on, sent
-from tests.triton.stand_in import StandIn, until
+from tests.triton.stand_in import StandIn
+from tests.waiting import until
 
 
 async def test_equal_servers_take_turns(one: StandIn, two: StandIn) -> None:

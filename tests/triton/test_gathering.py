@@ -21,7 +21,8 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from clipserve.wiring.backends import open_backend
 from tests.triton.backends import STOPPING
-from tests.triton.stand_in import MANIFEST, StandIn, until
+from tests.triton.stand_in import MANIFEST, StandIn
+from tests.waiting import until
 
 Asking = list[asyncio.Task[Vector]]
 

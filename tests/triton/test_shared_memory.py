@@ -27,7 +27,8 @@ from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.errors import BackendUnavailable, Overloaded
 from tests.commands.doctor.asking import doctor
 from tests.triton.backends import Backend, backend_on, sent
-from tests.triton.stand_in import MANIFEST, StandIn, until
+from tests.triton.stand_in import MANIFEST, StandIn
+from tests.waiting import until
 
 SIZE = MANIFEST.image.size
 

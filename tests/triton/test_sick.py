@@ -18,8 +18,9 @@ from clipserve.engine.backend import Backend
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.metrics import Metrics
 from tests.triton.backends import backend_on, sent
-from tests.triton.stand_in import StandIn, until
+from tests.triton.stand_in import StandIn
 from tests.triton.test_gathering import gathering, text
+from tests.waiting import until
 
 INTERNAL = (grpc.StatusCode.INTERNAL, "onnx runtime error 1: CUDA failure 700: an illegal memory access")
 CLIENTS = 64
@@ -98,9 +99,7 @@ async def test_alone_a_sick_server_makes_the_service_unready_until_it_passes_a_t
             await text(backend)
         assert raised.value.retry_after == 1
         one.failure = None
-        async with asyncio.timeout(60):
-            while not await backend.ready():
-                await asyncio.sleep(0.01)
+        await until(backend.ready)
         assert {*await load.more()} <= {"", "backend_unavailable"}
         assert {*await load.more()} == {""}
 

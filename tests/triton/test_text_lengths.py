@@ -9,7 +9,8 @@ from clipserve.clip.manifest import TEXT_BUCKETS
 from clipserve.engine.triton.contract import TEXT_LENGTHS
 from clipserve.errors import BackendUnavailable
 from tests.triton.backends import Backend, backend_on
-from tests.triton.stand_in import StandIn, until
+from tests.triton.stand_in import StandIn
+from tests.waiting import until
 
 
 def state(server: StandIn, lengths: str) -> None:

@@ -16,7 +16,8 @@ from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
-from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
+from tests.triton.stand_in import MANIFEST, StandIn, standing_in
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -33,10 +34,8 @@ async def backend(server: StandIn) -> AsyncIterator[TritonBackend]:
     await made.aclose()
 
 
-async def until_ready(backend: TritonBackend, wanted: bool) -> None:
-    async with asyncio.timeout(60):
-        while await backend.ready() is not wanted:
-            await asyncio.sleep(0.01)
+async def not_ready(backend: TritonBackend) -> bool:
+    return not await backend.ready()
 
 
 @pytest.mark.parametrize(("served", "learned"), [(None, None), ("fp16", "fp16"), ("bf16", "bf16")])
@@ -72,7 +71,7 @@ async def test_a_fault_of_the_watch_is_not_its_end(server: StandIn) -> None:
     await backend.start()
     await until(lambda: channel.failed)
     server.ready = False
-    await until_ready(backend, False)
+    await until(lambda: not_ready(backend))
     await backend.aclose()
 
 
@@ -118,7 +117,7 @@ async def test_a_triton_that_comes_back_in_another_precision_is_refused_until_th
 ) -> None:
     await backend.start()
     server.ready = False
-    await until_ready(backend, False)
+    await until(lambda: not_ready(backend))
     server.serve("fp16", "fp16")
     server.ready, asked = True, server.asked
     await until(lambda: server.asked >= asked + 6)  # three looks at both models
@@ -127,5 +126,5 @@ async def test_a_triton_that_comes_back_in_another_precision_is_refused_until_th
     with pytest.raises(BackendUnavailable):
         await backend.encode_image(reference_pixels(MANIFEST.image.size))
     server.serve()
-    await until_ready(backend, True)
+    await until(backend.ready)
     assert backend.precision is None

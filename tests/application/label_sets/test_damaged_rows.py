@@ -17,7 +17,8 @@ from clipserve.errors import LabelSetFailed
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, long_ago, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import classified, until, version_at
+from tests.application.label_sets.test_label_sets import classified, version_at
+from tests.waiting import until
 
 DAMAGED = {  # by the name of the set whose row it is
     "nothing": b"",

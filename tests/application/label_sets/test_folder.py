@@ -14,8 +14,9 @@ from clipserve.errors import LabelSetReadOnly, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import classified, rows, until
+from tests.application.label_sets.test_label_sets import classified, rows
 from tests.support import png
+from tests.waiting import until
 
 PETS = """
 labels = ["cat", {label = "dog", id = "7", prompts = ["a {} b", "wolf"], examples = ["dog.png"]}]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import png
+from tests.waiting import until
 
 DEFINITION: dict[str, Any] = {
     "labels": [
@@ -54,12 +53,6 @@ async def version_at(site: Site, name: str = "pets") -> str | None:
         return None
     finally:
         enter(None)
-
-
-async def until(condition: Callable[[], Awaitable[object] | bool]) -> None:
-    async with asyncio.timeout(60):
-        while not (await held if isawaitable(held := condition()) else held):
-            await asyncio.sleep(0.01)
 
 
 def rows(result: Any) -> list[tuple[Any, ...]]:

@@ -17,7 +17,8 @@ from clipserve.telemetry.request import current
 from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, long_ago, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import classified, rows, until, version_at
+from tests.application.label_sets.test_label_sets import classified, rows, version_at
+from tests.waiting import until
 
 SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"]}
 LARGE: dict[str, Any] = {"labels": [f"{n}" for n in range(1_000)], "templates": ["a {}", "b {}", "c {}"]}

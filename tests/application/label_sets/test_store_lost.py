@@ -13,7 +13,8 @@ from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, long_ago
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import classified, until, version_at
+from tests.application.label_sets.test_label_sets import classified, version_at
+from tests.waiting import until
 
 
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:

@@ -14,9 +14,10 @@ from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, WrongFingerprint
 from tests.application.label_sets.conftest import OpenSite, OpenStore, Site
 from tests.application.label_sets.making import Counted, rows_of
-from tests.application.label_sets.test_label_sets import classified, rows, until
+from tests.application.label_sets.test_label_sets import classified, rows
 from tests.application.label_sets.trained import LABELS, WEIGHTS, encoded, expected, trained
 from tests.support import png
+from tests.waiting import until
 
 
 async def vector_at(site: Site) -> Any:
