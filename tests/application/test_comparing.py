@@ -11,7 +11,6 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import Similarity
 from clipserve.errors import (
-    ClipError,
     InvalidInput,
     RateLimited,
     TextTooLong,
@@ -36,15 +35,6 @@ async def test_each_item_is_compared_with_each_other_in_order(tmp_path: Path) ->
         assert isinstance(result, Similarity)
         np.testing.assert_allclose(result.cosine, [own @ second, own @ c], atol=1e-6)
         np.testing.assert_allclose(result.logit, 10 * result.cosine, rtol=1e-5)  # the toy's scale
-
-
-async def test_the_logit_of_an_image_and_a_label_is_that_of_classification(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path)
-    (scored,) = (await inference.classify(ClassifyRequest([png()], ["cat"]))).results
-    (compared,) = (await inference.similarity(SimilarityRequest([png()], to_texts=["cat"]))).results
-    assert not isinstance(scored, ClipError)
-    assert isinstance(compared, Similarity)
-    assert compared.logit[0] == pytest.approx(scored[0][0].logit, abs=1e-5)
 
 
 async def test_a_bad_image_is_a_result_and_one_to_compare_with_fails_the_request(tmp_path: Path) -> None:

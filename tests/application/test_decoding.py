@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
 
 from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
@@ -101,12 +100,6 @@ async def office() -> AsyncIterator[Office]:
     assert office.taken == (0, 0)
 
 
-async def test_pixels_are_those_of_decode_pixels() -> None:
-    decoders = Decoders(DecodeThreads(ThreadPoolExecutor(1)), DecodeLimits(1, 10**9), Metrics())
-    pixels = await decoders.decode(SMALL, read_header(SMALL, SPEC, LIMITS), SPEC, LIMITS)
-    np.testing.assert_array_equal(pixels, decode_pixels(SMALL, SPEC, LIMITS))
-
-
 async def test_as_many_are_decoded_at_a_time_as_there_are_threads(office: Office) -> None:
     for owner in "abc":
         await office.ask(1, owner)
@@ -142,17 +135,6 @@ async def test_memory_is_taken_up_to_the_limit_and_not_beyond(office: Office) ->
     assert office.taken == (40, 1)
     await office.executor.end()
     assert office.taken == (61, 0)
-
-
-async def test_a_large_image_is_not_passed_by_small_ones_for_ever(office: Office) -> None:
-    await office.ask(50, "a")
-    large = await office.ask(100, "b")
-    await office.ask(1, "c")
-    assert office.taken == (50, 2)
-    await office.executor.end()
-    assert office.taken == (100, 1)
-    await office.executor.end()
-    assert large.done()
 
 
 async def test_an_image_that_takes_more_than_there_is_is_refused_and_named(office: Office) -> None:

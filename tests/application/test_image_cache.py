@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
 from clipserve.application.encoder import ImageEncoder
@@ -46,15 +45,6 @@ class Counted:
         return await asyncio.gather(*(self._encoder.encode(image, HEADER) for image in images))
 
 
-async def test_without_the_cache_of_images_each_image_is_encoded(tmp_path: Path) -> None:
-    backend = Recording()
-    async with serving(backend, await write_toy_artifact(tmp_path)) as service:
-        backend.images.clear()  # those of the self-test
-        for _ in range(2):
-            await service.embed(png(1))
-        assert sum(backend.images) == 2
-
-
 async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(toy: Path) -> None:
     cached = Counted(toy, 10_000)
     cat, lion, again = await cached.encode(b"cat", b"lion", b"cat")
@@ -62,14 +52,6 @@ async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(toy: Path) 
     assert not np.array_equal(cat, lion)
     assert np.array_equal((await cached.encode(b"lion"))[0], lion)
     assert sorted(cached.seen) == [b"cat", b"lion"]
-
-
-async def test_an_error_is_not_kept(toy: Path) -> None:
-    cached = Counted(toy, 10_000)
-    for _ in range(2):
-        with pytest.raises(UndecodableImage):
-            await cached.encode(b"bad")
-    assert cached.seen == [b"bad", b"bad"]
 
 
 async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_nothing(toy: Path) -> None:

@@ -15,7 +15,6 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import (
     BackendUnavailable,
     ClipError,
-    Overloaded,
     TextTooLong,
     TooMany,
     UndecodableImage,
@@ -83,15 +82,6 @@ async def test_a_model_that_is_not_started_is_not_asked(tmp_path: Path) -> None:
     assert [state.ready for state in await inference.models()] == [False]
 
 
-async def test_the_models_are_told_as_they_are_now(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path, "first", "second")
-    inference.label_sets.started = True
-    assert await inference.ready()
-    states = await inference.models()
-    assert [(state.manifest.name, state.ready) for state in states] == [("first", True), ("second", True)]
-    assert states[0].fingerprint == states[0].manifest.fingerprint()
-
-
 async def test_the_service_is_not_ready_before_its_label_sets_are(tmp_path: Path) -> None:
     inference = await inference_on(tmp_path)
     assert not await inference.ready()
@@ -110,7 +100,9 @@ async def test_one_model_that_is_away_makes_the_service_not_ready(tmp_path: Path
     assert await inference.ready()
     await models["second"].aclose()
     assert not await inference.ready()
-    assert [state.ready for state in await inference.models()] == [True, False]
+    states = await inference.models()
+    assert [state.ready for state in states] == [True, False]
+    assert states[0].fingerprint == states[0].manifest.fingerprint()
 
 
 async def test_limits_of_what_depends_on_the_model_are_checked(inference: Inference) -> None:
@@ -206,17 +198,3 @@ async def test_images_and_texts_to_encode_are_counted_as_in_flight(tmp_path: Pat
     assert await seen(EmbedRequest([png()] * 2, ["a"] * 3)) == {(2, 3)}
     assert await seen(ClassifyRequest([png()] * 3, ["a", "b"], ["{}", "my {}"])) == {(3, 4)}
     assert await seen(ClassifyRequest([png()], ["b", "a"], ["{}", "my {}"])) == {(1, 0)}
-
-
-async def test_a_model_with_too_much_ahead_refuses(tmp_path: Path) -> None:
-    model = served_model(await write_toy_artifact(tmp_path), FakeBackend(DIM, delay=0.2))
-    await model.start(tmp_path)
-    inference = inference_of({"toy": model})
-    await inference.embed(EmbedRequest([png()]))  # an image has been seen to take 0.2 s
-    with model.admission.admit(images=20), model.admission.admit(texts=20):
-        for asked in (
-            inference.embed(EmbedRequest([png()] * 20)),
-            inference.classify(ClassifyRequest([png()] * 20, ["a"])),
-        ):
-            with pytest.raises(Overloaded):
-                await asked

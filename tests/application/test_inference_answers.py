@@ -11,7 +11,6 @@ from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.inference import Inference
 from clipserve.application.ranking import LabelLists, ScoredLabel
-from clipserve.clip.manifest import ScoringSpec
 from clipserve.engine.backend import Vector
 from clipserve.errors import ClipError, TextTooLong
 from tests.support import inference_on, png
@@ -64,18 +63,6 @@ async def test_labels_come_best_first_with_the_scores_of_their_own(inference: In
             assert scored.logit == pytest.approx(10.0 * cosine, abs=1e-4)
             assert scored.score == pytest.approx(np.exp(10.0 * cosine) / total, abs=1e-5)
     assert names(classification.results[0]) != names(classification.results[1])
-
-
-async def test_labels_are_ranked_by_logit_where_softmax_rounds_their_scores_to_the_same(
-    tmp_path: Path,
-) -> None:
-    inference = await inference_on(tmp_path, scoring=ScoringSpec(logit_scale=100_000.0))
-    labels = [f"label {n}" for n in range(8)]
-    (result,) = (await inference.classify(ClassifyRequest([png()], labels))).results
-    logits = [scored.logit for scored in ranked(result)]
-    assert [scored.score for scored in ranked(result)] == [1.0] + [0.0] * 7
-    assert logits == sorted(logits, reverse=True)
-    assert len(set(logits)) == 8
 
 
 async def test_equal_logits_keep_the_order_of_the_labels(inference: Inference) -> None:

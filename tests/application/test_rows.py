@@ -44,9 +44,10 @@ async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: A
     backend.gate.clear()
     first = asyncio.ensure_future(ask(inference))
     await until(lambda: bool(charged))
-    for _ in range(3):
-        with pytest.raises(Overloaded):
-            await ask(inference)
+    async with asyncio.timeout(60):  # what is admitted waits for the gate
+        for _ in range(3):
+            with pytest.raises(Overloaded):
+                await ask(inference)
     assert len(charged) == 1
     backend.gate.set()
     await first

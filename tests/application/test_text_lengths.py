@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import pytest
 
 from clipserve.application.encoder import TextEncoder
@@ -30,18 +27,6 @@ async def encoder_on(buckets: tuple[int, ...]) -> tuple[TextEncoder, Recording]:
     return TextEncoder(MANIFEST, tokenizer, backend, SideThread(Counting()), Metrics()), backend
 
 
-def texts_of_eight_lengths() -> list[str]:
-    """In random order: 3 to 77 tokens, and no two texts with the same number."""
-    chance = random.Random(0)
-    words = [
-        *chance.sample(range(1, 15), 3),
-        *chance.sample(range(15, 31), 2),
-        *chance.sample(range(31, 76), 3),
-    ]
-    chance.shuffle(words)
-    return [" ".join(["cat"] * count) for count in words]
-
-
 @pytest.mark.parametrize(
     ("buckets", "lengths"),
     [(GPU_TEXT_BUCKETS, {16, 32, 77}), (TEXT_BUCKETS, {8, 10, 12, 16, 24, 32, 48, 77})],
@@ -52,18 +37,6 @@ async def test_texts_have_the_lengths_that_the_backend_names(
     encoder, backend = await encoder_on(buckets)
     await encoder.encode([" ".join(["cat"] * count) for count in range(1, 76)])
     assert {length for _, length in backend.texts} == lengths
-
-
-async def test_eight_random_lengths_become_three_shapes_and_the_vectors_stay() -> None:
-    texts = texts_of_eight_lengths()
-    few, backend = await encoder_on(GPU_TEXT_BUCKETS)
-    many, _ = await encoder_on(TEXT_BUCKETS)
-    encoded, other = await few.encode(texts), await many.encode(texts)
-    assert len({text.tokens for text in encoded}) == 8
-    assert {length for _, length in backend.texts} == {16, 32, 77}
-    assert len(backend.texts) == 3
-    for one, two in zip(encoded, other, strict=True):
-        assert np.array_equal(one.vector, two.vector), "it is that of its tokens, not of its padding"
 
 
 async def test_encoders_in_this_process_name_the_lengths_of_what_they_compute_on() -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.application.classifiers import Classifiers, Prompting
 from clipserve.application.encoder import TextEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
 from clipserve.concurrency import SideThread
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, TEXT, Counting, Recording, eventually, toy_tokenizer, write_toy_artifact
+from tests.support import DIM, TEXT, Counting, eventually, toy_tokenizer, write_toy_artifact
 
 
 class Watched(Tokenizer):
@@ -81,24 +80,18 @@ async def test_requests_take_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "jobs"), [("a" * 2_048, 0), ("a" * 2_049, 1), ("é" * 256, 0), ("&" * 257, 1)]
+    ("texts", "jobs"),
+    [
+        (["a" * 1_024] * 2, 0),
+        (["a" * 1_025, "a" * 1_024], 1),
+        (["é" * 256], 0),
+        (["&" * 257], 1),
+    ],
+    ids=["2,048 letters", "2,049 letters", "256 that are dear", "257 that are dear"],
 )
-async def test_texts_that_are_dear_to_clean_are_short_only_if_they_are_very_short(
-    tmp_path: Path, text: str, jobs: int
+async def test_short_texts_are_tokenized_at_once_and_those_that_are_dear_to_clean_if_they_are_very_short(
+    tmp_path: Path, texts: list[str], jobs: int
 ) -> None:
     encoder, _, executor = await watched(tmp_path)
-    await encoder.encode([text], truncate=True)
+    await encoder.encode(texts, truncate=True)
     assert executor.jobs == jobs
-
-
-async def test_a_classifier_is_built_from_so_many_prompts_at_a_time(tmp_path: Path) -> None:
-    manifest, backend = read_manifest(await write_toy_artifact(tmp_path)), Recording()
-    await backend.start()
-    texts = TextEncoder(
-        manifest, Tokenizer(TEXT, toy_tokenizer()), backend, SideThread(Counting()), Metrics()
-    )
-    classifiers = Classifiers(texts, manifest.scoring, 1_000_000, Metrics())
-    await classifiers.get(
-        tuple(f"{i:02}" for i in range(6)), Prompting(tuple(f"{i:02}{{}}" for i in range(60)))
-    )
-    assert backend.texts == [(120, 8)] * 3
