@@ -102,7 +102,7 @@ async def test_the_port_of_operations_answers_probes_and_metrics() -> None:
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
     assert metrics.headers["content-type"].startswith("text/plain; version=")
     names = {family.name for family in text_string_to_metric_families(metrics.text)}
-    assert {"clipserve_log_lines_dropped", "process_open_fds"} <= names
+    assert {"clipserve_log_lines_dropped", "process_open_fds", "process_resident_memory_bytes"} <= names
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/nothing"])

@@ -109,15 +109,10 @@ def test_the_faster_one_is_found_on_a_machine_that_is_busy_while_it_is_tried() -
     assert chosen(slow, fast) == "fast"
 
 
-def test_what_is_in_memory_and_wins_is_not_loaded_again() -> None:
+def test_one_call_that_is_faster_decides_and_what_wins_is_not_loaded_again() -> None:
     slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
     assert chosen(slow, fast) == "fast"
     assert (slow.loads, fast.loads) == (1, 1)
-
-
-def test_one_call_that_is_faster_decides() -> None:
-    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
-    assert chosen(slow, fast) == "fast"
     assert (slow.runs, fast.runs) == (3 + 1, 1 + 1 + 1)  # images, texts; the last is of `chosen`
 
 

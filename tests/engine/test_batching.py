@@ -295,14 +295,3 @@ async def test_closing_answers_everyone_who_waits() -> None:
     assert all(isinstance(r, BackendUnavailable) for r in results)
     with pytest.raises(BackendUnavailable):
         await running.submit(rows(1))
-
-
-async def test_two_calls_run_at_a_time_with_two_workers() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with batcher(engine, max_batch_size=1, concurrency=2) as running:
-        tasks = [asyncio.create_task(running.submit(rows(i))) for i in range(3)]
-        await settle()
-        assert engine.batches == [[0], [1]]
-        engine.gate.set()
-        await asyncio.gather(*tasks)

@@ -11,12 +11,13 @@ from typing import Any
 from clipserve.engine.backend import Embeddings, Pixels
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
-from clipserve.engine.in_process import EngineCall, Feeds, InProcess
+from clipserve.engine.in_process import InProcess
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Recording, Running, eventually, form, png, serving, write_toy_artifact
+from tests.engine.test_in_process import Gpu
+from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 
 
 def lines(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
@@ -74,33 +75,10 @@ async def test_a_failure_inside_the_engine_is_logged_with_every_request_that_see
     assert {line["request_id"] for line in answered if line["outcome"] == "backend_failed"} == set(ids)
 
 
-class BrokenEngine:
-    """An engine whose calls fail in their thread."""
-
-    name = "broken"
-    precision = None
-    on_gpu = False
-
-    def load(self) -> BrokenEngine:
-        return self
-
-    def lost(self) -> None: ...
-    def close(self) -> None: ...
-
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        class Broken:
-            def run(self) -> Embeddings:
-                raise RuntimeError("no memory")
-
-            def cancel(self) -> None: ...
-
-        return Broken()
-
-
 async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_requests(
     tmp_path: Path, written: io.StringIO
 ) -> None:
-    batched = Batched(InProcess(BrokenEngine()), BatchPolicy(4), BatchPolicy(4), Metrics())
+    batched = Batched(InProcess(Gpu("no memory")), BatchPolicy(4), BatchPolicy(4), Metrics())
     async with serving(batched, await write_toy_artifact(tmp_path), warm=False) as running:
         (model,) = running.gateway.models.values()
         await batched.start()
@@ -109,21 +87,6 @@ async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_re
     (failure,) = lines(written, "engine_failed")
     assert failure["request_ids"] == ["request-1"]
     assert failure["error"] == "no memory"
-
-
-async def test_two_requests_that_share_a_build_both_see_its_time(tmp_path: Path) -> None:
-    held = Recording()
-    async with serving(held, await write_toy_artifact(tmp_path)) as running:
-        held.gate.clear()
-        held.images.clear()
-        asked = [asyncio.create_task(running.classify(png(i), labels=["x", "y"])) for i in range(2)]
-        await eventually(
-            lambda: len(held.images) == 2
-        )  # an image is decoded after its build has been asked for
-        held.gate.set()
-        answers = await asyncio.gather(*asked)
-    for answer in answers:
-        assert "encode_text;dur=" in answer.headers["server-timing"]
 
 
 def test_a_line_is_json_with_level_time_and_request_id(written: io.StringIO) -> None:

@@ -102,14 +102,6 @@ def test_a_batch_knows_each_of_its_requests_once_also_those_behind_shared_work()
     assert of_batch([first, shared, None, first]).requests == [first, second]
 
 
-def test_log_lines_have_the_id_of_the_request_or_the_ids_of_all() -> None:
-    one, other = RequestContext("a"), RequestContext("b")
-    enter(one)
-    assert add_request_ids(None, "info", {}) == {"request_id": "a"}
-    enter(SharedContext([one, other]))
-    assert add_request_ids(None, "info", {}) == {"request_ids": ["a", "b"]}
-
-
 async def test_a_task_works_for_its_own_context_and_its_maker_for_his() -> None:
     mine, its = RequestContext("a"), RequestContext("b")
     enter(mine)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, SharedContext, add_request_ids, enter
-from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, eventually, serving, write_toy_artifact
 from tests.telemetry.traced import SAMPLED, TRACE, tracing
 
 
@@ -34,26 +28,6 @@ def test_log_lines_of_a_traced_request_have_its_trace_and_lines_of_shared_work_t
         assert add_request_ids(None, "info", {}) == {"request_id": "b"}
         enter(SharedContext([one, other]))
         assert add_request_ids(None, "info", {}) == {"request_ids": ["a", "b"], "trace_ids": [TRACE]}
-
-
-async def test_the_line_of_a_request_has_its_trace(tmp_path: Path) -> None:
-    written = io.StringIO()
-    folder = await write_toy_artifact(tmp_path / "toy")
-    with tracing() as traced:
-        async with serving(FakeBackend(DIM), folder) as running:
-            running.gateway.metrics.tracing = traced.tracing
-            log.configure("INFO", written)
-            try:
-                for headers in ({"traceparent": SAMPLED}, {}):
-                    await running.client.post("/embed", json={"texts": ["a"]}, headers=headers)
-                await eventually(lambda: len(written.getvalue().splitlines()) >= 2)
-            finally:
-                log.configure("CRITICAL")
-    lines = map(json.loads, written.getvalue().splitlines())
-    assert {(line["endpoint"], line.get("trace_id")) for line in lines} == {
-        ("/embed", TRACE),
-        ("/embed", None),
-    }
 
 
 def exemplars(metrics: Metrics) -> dict[str, set[str]]:

@@ -124,29 +124,6 @@ async def test_a_call_has_no_more_rows_than_is_set(one: StandIn) -> None:
         assert one.calls == [4, 4, 2]
 
 
-async def test_a_large_request_is_split_into_calls_that_the_servers_take(one: StandIn, two: StandIn) -> None:
-    for model in (*one.models.values(), *two.models.values()):
-        model.max_batch_size = 3
-    async with gathering(one, two) as backend:
-        vectors = await backend.encode_text(np.ones((10, 8), np.int32), np.ones(10, np.int32))
-        assert vectors.shape == (10, MANIFEST.embed_dim)
-        assert sorted(one.calls + two.calls) == [1, 3, 3, 3]
-
-
-async def test_texts_of_one_length_share_a_call(one: StandIn) -> None:
-    async with gathering(one, calls=1) as backend:
-        one.computing.clear()
-        asking = started(backend, 1)
-        await until(lambda: one.calls == [1])
-        for _ in range(5):
-            asking += [*started(backend, 1, length=8), *started(backend, 1, length=16)]
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.1)
-        one.computing.set()
-        await asyncio.gather(*asking)
-        assert one.calls == [1, 5, 5]
-
-
 @asynccontextmanager
 async def on_their_way_together(
     one: StandIn, backend: Backend, *deadlines: float | None

@@ -16,19 +16,13 @@ from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
-from tests.triton.stand_in import MANIFEST, StandIn, standing_in
+from tests.triton.stand_in import MANIFEST, StandIn
 from tests.waiting import until
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[StandIn]:
-    async with standing_in() as made:
-        yield made
-
-
-@pytest.fixture
-async def backend(server: StandIn) -> AsyncIterator[TritonBackend]:
-    made = TritonBackend(MANIFEST, TritonOptions([server.url]), Metrics())
+async def backend(one: StandIn) -> AsyncIterator[TritonBackend]:
+    made = TritonBackend(MANIFEST, TritonOptions([one.url]), Metrics())
     async with asyncio.timeout(120):
         yield made
     await made.aclose()
@@ -40,9 +34,9 @@ async def not_ready(backend: TritonBackend) -> bool:
 
 @pytest.mark.parametrize(("served", "learned"), [(None, None), ("fp16", "fp16"), ("bf16", "bf16")])
 async def test_the_precision_is_learned_from_what_is_served(
-    server: StandIn, backend: TritonBackend, served: Precision | None, learned: str | None
+    one: StandIn, backend: TritonBackend, served: Precision | None, learned: str | None
 ) -> None:
-    server.serve(served, served)
+    one.serve(served, served)
     assert backend.precision is None, "not started"
     await backend.start()
     assert backend.precision == learned
@@ -60,25 +54,25 @@ class Faulty(Channel):
         return await super().ask(method, name, seconds, **fields)
 
 
-async def test_a_fault_of_the_watch_is_not_its_end(server: StandIn) -> None:
-    channel = Faulty(server.url, [], {})
+async def test_a_fault_of_the_watch_is_not_its_end(one: StandIn) -> None:
+    channel = Faulty(one.url, [], {})
 
     class Options(TritonOptions):
         def connect(self, server: str, address: Address) -> Channel:
             return channel
 
-    backend = TritonBackend(MANIFEST, Options([server.url]), Metrics())
+    backend = TritonBackend(MANIFEST, Options([one.url]), Metrics())
     await backend.start()
     await until(lambda: channel.failed)
-    server.ready = False
+    one.ready = False
     await until(lambda: not_ready(backend))
     await backend.aclose()
 
 
 async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_own(
-    server: StandIn, backend: TritonBackend
+    one: StandIn, backend: TritonBackend
 ) -> None:
-    for model in server.models.values():
+    for model in one.models.values():
         del model.parameters["precision"]
     await backend.start()
     assert backend.precision is None
@@ -96,35 +90,35 @@ async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_
     ],
 )
 async def test_another_artifact_or_an_unknown_precision_is_refused(
-    server: StandIn, backend: TritonBackend, key: str, value: str
+    one: StandIn, backend: TritonBackend, key: str, value: str
 ) -> None:
-    server.state(key, value)
+    one.state(key, value)
     with pytest.raises(BackendUnavailable, match="Write the repository again"):
         await backend.start()
 
 
 @pytest.mark.parametrize("towers_in", [("fp16", None), (None, "fp16")])
 async def test_two_towers_of_different_precisions_are_refused(
-    server: StandIn, backend: TritonBackend, towers_in: tuple[Precision | None, Precision | None]
+    one: StandIn, backend: TritonBackend, towers_in: tuple[Precision | None, Precision | None]
 ) -> None:
-    server.serve(*towers_in)
+    one.serve(*towers_in)
     with pytest.raises(BackendUnavailable, match=r"computes images in fp(16|32) and texts in fp(16|32)"):
         await backend.start()
 
 
 async def test_a_triton_that_comes_back_in_another_precision_is_refused_until_the_first_is_back(
-    server: StandIn, backend: TritonBackend
+    one: StandIn, backend: TritonBackend
 ) -> None:
     await backend.start()
-    server.ready = False
+    one.ready = False
     await until(lambda: not_ready(backend))
-    server.serve("fp16", "fp16")
-    server.ready, asked = True, server.asked
-    await until(lambda: server.asked >= asked + 6)  # three looks at both models
+    one.serve("fp16", "fp16")
+    one.ready, asked = True, one.asked
+    await until(lambda: one.asked >= asked + 6)  # three looks at both models
     assert not await backend.ready()
     assert backend.precision is None
     with pytest.raises(BackendUnavailable):
         await backend.encode_image(reference_pixels(MANIFEST.image.size))
-    server.serve()
+    one.serve()
     await until(backend.ready)
     assert backend.precision is None
