@@ -162,13 +162,6 @@ async def test_a_thousand_labels_of_64_kb_fit_the_80_templates_of_imagenet(manif
     assert len(expanded_templates(request.templates, labels, manifest, RequestLimits())) == 80
 
 
-def test_the_defaults_are_those_that_the_documents_promise() -> None:
-    request = ClassifyRequest([b"image"], ["a"])
-    assert (request.templates, request.model, request.top_k, request.truncate) == ((), None, None, False)
-    embedding = EmbedRequest()
-    assert (embedding.model, embedding.truncate, embedding.embedding_type) == (None, False, "float32")
-
-
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(count: int) -> None:
     headers: list[ImageHeader | ClipError] = [

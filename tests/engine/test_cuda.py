@@ -14,7 +14,7 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
-from clipserve.engine.backends.onnx import OnnxEngine, providers, session_options, spins
+from clipserve.engine.backends.onnx import OnnxEngine, providers, session_options
 from clipserve.engine.cuda import PROVIDER, Accelerator, CudaFacts, look, tried, why_not
 from clipserve.engine.in_process import EngineOptions
 from clipserve.engine.nvidia import Driver, Gpu
@@ -128,20 +128,11 @@ def test_cuda_refuses_with_the_same_reason(facts: CudaFacts) -> None:
     assert str(refused.value).startswith(f"device=cuda, but {reason.found}: {reason.do}")
 
 
-def test_onnxruntime_is_told_how_to_use_cuda() -> None:
-    assert providers(EngineOptions(cuda=True)) == [
-        (
-            "CUDAExecutionProvider",
-            {
-                "cudnn_conv_algo_search": "HEURISTIC",
-                "arena_extend_strategy": "kSameAsRequested",
-                "use_tf32": "0",
-                "do_copy_in_default_stream": "1",
-            },
-        ),
-        "CPUExecutionProvider",
-    ]
-    assert providers(EngineOptions()) == ["CPUExecutionProvider"]
+def test_cuda_computes_in_the_whole_of_fp32_and_is_used_only_where_it_is_asked_for() -> None:
+    assert cuda.PROVIDER_OPTIONS["use_tf32"] == "0"
+    cpu = "CPUExecutionProvider"
+    assert providers(EngineOptions(cuda=True)) == [(PROVIDER, cuda.PROVIDER_OPTIONS), cpu]
+    assert providers(EngineOptions()) == [cpu]
 
 
 def test_a_session_on_a_gpu_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +145,6 @@ def test_a_session_on_a_gpu_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> No
         "1",
     )
     assert (on_gpu.intra_op_num_threads, on_gpu.enable_mem_pattern) == (1, False)
-    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: 6)
-    assert spins(EngineOptions(threads=2, workers=3))
-    assert not spins(EngineOptions(threads=2, workers=2))
-    assert not spins(EngineOptions(threads=2, workers=3, may_spin=False))
 
 
 @pytest.mark.skipif(not NO_CUDA, reason="this onnxruntime is for GPUs")

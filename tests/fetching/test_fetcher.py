@@ -102,22 +102,6 @@ async def test_the_log_has_the_reason_and_of_the_url_the_host_alone() -> None:
     assert "secret" not in log.getvalue()
 
 
-async def test_a_caller_waits_for_its_own_fetches_alone() -> None:
-    async with listening() as server:
-        at = f"http://a.test:{server.port}"
-        server.answers = {b"/silent": silent}
-        async with fetching(f"{at}=127.0.0.0/8", seconds=60) as fetcher:
-            tasks = [asyncio.create_task(fetched(fetcher, f"{at}/silent", "a")) for _ in range(AT_ONCE)]
-            await asyncio.sleep(0)
-            own = asyncio.create_task(fetched(fetcher, f"{at}/cat.png", "a"))
-            assert await fetched(fetcher, f"{at}/cat.png", "b") == IMAGE
-            assert not any(task.done() for task in (*tasks, own)), "b waits for none of them"
-            for task in tasks:
-                task.cancel()
-            assert await own == IMAGE, "when these have ended"
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def test_the_wait_for_other_fetches_is_not_the_hosts_time() -> None:
     async with listening() as server:
         at = f"http://a.test:{server.port}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Classification
+from clipserve.application.label_sets import definition
 from clipserve.application.label_sets.store import Kind
 from clipserve.errors import (
     ClipError,
@@ -182,19 +185,6 @@ async def test_a_set_that_there_is_not_is_named_with_those_that_there_are(
         return
     with pytest.raises(UnknownLabelSet, match="There are: pets"):
         await classified(site, name)
-
-
-async def test_until_a_new_version_is_built_the_old_one_is_served(open_site: OpenSite) -> None:
-    site = await open_site(backend=(backend := Counted()))
-    old = await site.put()
-    backend.gate.clear()
-    with not_waiting(site.sets):
-        new = await site.put(labels=["cow", "pig"])
-    assert (new.state, new.served_version, new.prompts, new.prompts_done) == ("building", old.version, 2, 0)
-    assert await version_at(site) == old.version
-    backend.gate.set()
-    await until(lambda: _is(site, new.version))
-    assert site.sets.get("pets").state == "ready"
 
 
 async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite) -> None:
@@ -458,3 +448,21 @@ async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_no
     backend.gate.set()
     await asyncio.gather(one, *many)
     assert order.index("one") < 12, order
+
+
+async def test_a_definition_is_not_hashed_on_the_event_loop(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have megabytes."""
+    site = await open_site()
+    threads: list[str] = []
+
+    def sha256(data: bytes) -> Any:
+        if data.startswith(b"{"):
+            threads.append(threading.current_thread().name)
+        return hashlib.sha256(data)
+
+    monkeypatch.setattr(definition, "hashlib", SimpleNamespace(sha256=sha256))
+    await site.put()
+    assert threads
+    assert threading.main_thread().name not in threads

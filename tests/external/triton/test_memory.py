@@ -6,11 +6,11 @@ import asyncio
 
 import httpx
 import pytest
+from scipy.stats import theilslopes
 
 from tests.external.triton.conftest import Triton, up
 from tests.process import PATIENT_WITH_CLIENTS, Process
 from tests.support import form, png
-from tests.trends import slope
 from tests.triton.wire import Wire
 
 PHOTO = png(size=(400, 300))
@@ -42,7 +42,7 @@ async def test_thirty_losses_leave_no_memory_behind(brittle: Triton, way: str) -
     finally:
         process.popen.kill()
         await wire.cut()
-    assert slope(sizes[10:]) < 60, sizes  # KiB a loss
+    assert theilslopes(sizes[10:]).slope < 60, sizes  # KiB a loss; neither noise nor a single step counts
 
 
 async def asked(client: httpx.AsyncClient) -> int:
