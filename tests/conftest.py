@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import io
 import itertools
 import json
 import signal
@@ -17,6 +16,7 @@ import uvloop
 
 from clipserve.clip.images import configure_pillow
 from clipserve.telemetry import log
+from tests.logs import Log, logged
 
 if TYPE_CHECKING:  # it loads the service
     from tests.process import Process
@@ -91,9 +91,7 @@ async def toy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def written() -> Iterator[Log]:
     """What is logged, which is nothing in a test that does not ask for it."""
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
+    with logged("INFO") as log:
+        yield log

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from clipserve.engine.batching import DynamicBatcher
 from clipserve.errors import BackendFailed
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
+from tests.logs import Log
 from tests.support import DIM, Running, serving, write_toy_artifact
 from tests.virtual_time import virtual_time
 from tests.waiting import until
@@ -42,7 +41,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 @virtual_time
-async def test_a_loop_that_fails_begins_anew_and_is_well_after_a_while(written: io.StringIO) -> None:
+async def test_a_loop_that_fails_begins_anew_and_is_well_after_a_while(written: Log) -> None:
     begun = 0
 
     async def loop() -> None:
@@ -61,7 +60,7 @@ async def test_a_loop_that_fails_begins_anew_and_is_well_after_a_while(written: 
     await asyncio.sleep(0.5)
     assert loops_are_well()
     task.cancel()
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    lines = written.lines
     assert [(line["event"], line["loop"]) for line in lines] == [("loop_failed", "a loop")] * 3
     assert "ValueError: fault 1" in lines[0]["exception"]
 
@@ -112,7 +111,7 @@ def _fails_once(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[
 
 
 async def test_each_follower_of_the_service_outlives_a_fault(
-    running: Running, monkeypatch: pytest.MonkeyPatch, written: io.StringIO
+    running: Running, monkeypatch: pytest.MonkeyPatch, written: Log
 ) -> None:
     gateway = running.gateway
     rpc: Any = gateway.rpc
@@ -135,7 +134,7 @@ async def test_each_follower_of_the_service_outlives_a_fault(
 
     await until(lambda: all(len(each) > 3 for each in calls) and member.looked > 3)
     gateway.connections.connections.discard(member)
-    failed = {json.loads(line).get("loop") for line in written.getvalue().splitlines()} - {None}
+    failed = {line.get("loop") for line in written.lines} - {None}
     assert failed == {"label_sets", "grpc_health", "connections"}
     assert rpc._health._ended is False
 

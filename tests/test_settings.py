@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.environment import BadSettings, read_settings, unknown_variables
 from clipserve.settings.table import as_markdown
-from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Recording, png, serving, write_toy_artifact
+from tests.application.label_sets.making import Counted
+from tests.support import Recording, png, serving, write_toy_artifact
 
 
 def with_models(**own: dict[str, Any]) -> Settings:
@@ -111,22 +110,9 @@ def test_adapters_are_switched_on_by_their_names(monkeypatch: pytest.MonkeyPatch
         Settings()
 
 
-class Counting(FakeBackend):
-    texts = 0
-    images = 0
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        self.texts += len(lengths)
-        return await super().encode_text(token_ids, lengths)
-
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        self.images += len(pixels)
-        return await super().encode_image(pixels)
-
-
 async def test_caches_and_limits_of_one_model_are_its_own(tmp_path: Path) -> None:
     folders = [await write_toy_artifact(tmp_path / name, name) for name in ("a", "b")]
-    backend = Counting(DIM)
+    backend = Counted()
     own = {"b": {"image_cache_bytes": 100_000, "max_pixels": 2_500}}
     async with serving(backend, *folders, model_settings=own) as running:
 

@@ -17,6 +17,16 @@ import pytest
 P = ParamSpec("P")
 
 
+class HandClock:
+    """A clock that a test sets; seconds."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Clock(asyncio.SelectorEventLoop):
     """No task may wait for a thread or a socket."""
 

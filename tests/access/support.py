@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ import pytest
 
 from clipserve.access.keys import Key, digest_of, new_key
 from clipserve.access.rate_counter import LocalRateCounter
-from clipserve.telemetry import log
 from clipserve.wiring import gateway
 
 
@@ -45,26 +43,3 @@ def one_window() -> Iterator[None]:
 
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
-
-
-class Log(io.StringIO):
-    """What is logged."""
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.getvalue().splitlines()]
-
-    @property
-    def events(self) -> list[str]:
-        return [line["event"] for line in self.lines]
-
-
-@contextmanager
-def logged() -> Iterator[Log]:
-    """All that is logged in the block."""
-    stream = Log()
-    log.configure("DEBUG", stream)
-    try:
-        yield stream
-    finally:
-        log.configure("CRITICAL")

@@ -11,7 +11,7 @@ from limits import RateLimitItemPerSecond
 
 from clipserve.access.shared_rate_counter import shared_rate_counter
 from clipserve.telemetry.metrics import Metrics
-from tests.access.support import logged
+from tests.logs import logged
 
 _CLOSE_WAIT = "08"  # as include/net/tcp_states.h has it
 

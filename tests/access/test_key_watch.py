@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from clipserve.access.key_file import KeyFileError, add_key, following, remove_key
-from tests.access.support import logged, write_keys
+from tests.access.support import write_keys
+from tests.logs import logged
 from tests.support import eventually
 
 SECONDS = 60  # two are promised

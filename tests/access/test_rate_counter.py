@@ -14,17 +14,9 @@ from limits.aio.storage import memory
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from clipserve.access.rate_counter import LocalRateCounter, seconds_until
+from tests.virtual_time import HandClock
 
 EXPIRY = 10
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    seconds = 1_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def counts_at(seconds: float, window: tuple[int, float, int, float]) -> int:
@@ -54,7 +46,7 @@ def test_a_cost_fits_as_soon_as_it_is_said_to_and_not_before(
 
 
 async def test_in_this_process_is_counted_what_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
+    clock = HandClock(1_000.0)
     monkeypatch.setattr(time, "time", clock)
     mine, theirs = LocalRateCounter(clock), SlidingWindowCounterRateLimiter(memory.MemoryStorage())
     item, dice, taken = RateLimitItemPerSecond(100, 8), random.Random(1), 0
@@ -63,23 +55,23 @@ async def test_in_this_process_is_counted_what_limits_counts(monkeypatch: pytest
         refusal = await mine.take(item, "a", cost)
         assert (refusal is None) == await theirs.hit(item, "a", cost=cost)
         taken += cost if refusal is None else 0
-        clock.seconds += dice.choice([0, 0.125, 0.125, 0.5, 20]) if dice.random() < 0.9 else 1
+        clock.now += dice.choice([0, 0.125, 0.125, 0.5, 20]) if dice.random() < 0.9 else 1
     monkeypatch.undo()
     assert taken > 10_000
 
 
 async def test_after_the_seconds_that_a_refusal_says_it_fits() -> None:
-    clock = Clock()
+    clock = HandClock(1_000.0)
     counter, item = LocalRateCounter(clock), RateLimitItemPerSecond(100, 10)
     dice, refused = random.Random(2), 0
     for _ in range(300):
-        clock.seconds += dice.random()
+        clock.now += dice.random()
         cost = dice.randint(1, 100)
         refusal = await counter.take(item, "a", cost)
         if refusal:
             refused += 1
             assert refusal.seconds_for_one <= refusal.seconds
-            clock.seconds += refusal.seconds + 1e-6
+            clock.now += refusal.seconds + 1e-6
             assert await counter.take(item, "a", cost) is None
     assert refused > 50
 

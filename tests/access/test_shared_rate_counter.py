@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as NotConnected
 from clipserve.access.rate_counter import LocalRateCounter, Refusal
 from clipserve.access.shared_rate_counter import SharedRateCounter
 from clipserve.telemetry.metrics import Metrics
-from tests.access.support import logged
+from tests.logs import logged
 from tests.virtual_time import virtual_time
 
 ITEM = RateLimitItemPerSecond(10, 3600)

@@ -10,7 +10,8 @@ import pytest
 
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import bearer, logged, write_keys
+from tests.access.support import bearer, write_keys
+from tests.logs import logged
 from tests.rest.raw import connected
 from tests.rpc.client import client_of, request
 from tests.support import DIM, Running, eventually, serving, write_toy_artifact

@@ -12,6 +12,7 @@ from clipserve.application.admission import Admission
 from clipserve.errors import DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, add_stage, enter
+from tests.virtual_time import HandClock
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +21,7 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 1_000.0)
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def taught(clock: Clock, image: float, text: float = 0.001) -> Admission:
+def taught(clock: HandClock, image: float, text: float = 0.001) -> Admission:
     """An admission that has seen enough requests to know what an image and a text cost, in seconds."""
     admission = Admission(1.0, Metrics(), clock)
     for _ in range(5):
@@ -48,13 +42,13 @@ def a_request_with(seconds: float) -> Iterator[None]:
 
 
 def test_an_idle_service_admits_what_might_just_be_answered() -> None:
-    admission = taught(Clock(), 0.1)
+    admission = taught(HandClock(100.0), 0.1)
     with a_request_with(seconds=5), admission.admit(190):
         pass
 
 
 def test_the_wait_for_encoders_to_be_loaded_is_no_measure_of_a_row() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1)
     before = admission.lanes["image"].seconds_per_row
     with a_request_with(seconds=50), admission.admit(1):
@@ -64,7 +58,7 @@ def test_the_wait_for_encoders_to_be_loaded_is_no_measure_of_a_row() -> None:
 
 
 def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:
-    admission = taught(Clock(), 0.1, text=0.001)
+    admission = taught(HandClock(100.0), 0.1, text=0.001)
     with a_request_with(seconds=5):
         match = r"1,000 images or texts, about 100 s, and 5\.0 s are left .* about \d\d fit"
         with pytest.raises(TooMany, match=match) as caught, admission.admit(images=1000, texts=10):
@@ -76,7 +70,7 @@ def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:
 
 
 def test_what_is_learned_at_the_start_counts_until_more_is_known() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = Admission(1.0, Metrics(), clock)
     admission.learn_at_start("text", 3, 0.3)
     with a_request_with(seconds=1), pytest.raises(TooMany), admission.admit(texts=50):
@@ -89,7 +83,7 @@ def test_what_is_learned_at_the_start_counts_until_more_is_known() -> None:
 
 
 def test_an_image_of_the_start_is_what_large_ones_are_counted_in() -> None:
-    admission = Admission(1.0, Metrics(), Clock())
+    admission = Admission(1.0, Metrics(), HandClock(100.0))
     admission.learn_at_start("text", 2, 1.0)
     admission.learn_at_start("image", 10, 1.0)
     at_start = {name: lane.at_start for name, lane in admission.lanes.items()}
@@ -97,7 +91,7 @@ def test_an_image_of_the_start_is_what_large_ones_are_counted_in() -> None:
 
 
 def test_a_slow_minute_is_not_held_against_requests_that_come_long_after_it() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = Admission(1.0, Metrics(), clock)
     admission.learn_at_start("text", 10, 0.1)
     for _ in range(10):
@@ -116,7 +110,7 @@ def test_a_slow_minute_is_not_held_against_requests_that_come_long_after_it() ->
 
 @pytest.mark.parametrize("lane", ["image", "large image"])
 def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_large(lane: str) -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = Admission(1.0, Metrics(), clock)
     admission.learn_at_start("image", 10, 0.1)
 
@@ -141,7 +135,7 @@ def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_la
 
 
 def test_what_was_learned_at_the_start_is_what_an_idle_service_comes_back_to() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     clock.now = 1_000_000.0  # of a machine that has run for days
     admission = Admission(1.0, Metrics(), clock)
     admission.learn_at_start("text", 10, 1.0)
@@ -151,7 +145,7 @@ def test_what_was_learned_at_the_start_is_what_an_idle_service_comes_back_to() -
 
 
 def test_more_than_a_second_of_work_ahead_is_refused_with_a_measured_hint() -> None:
-    admission = taught(Clock(), 0.11)
+    admission = taught(HandClock(100.0), 0.11)
     with ExitStack() as others:
         for _ in range(10):
             others.enter_context(admission.admit(1))
@@ -163,7 +157,7 @@ def test_more_than_a_second_of_work_ahead_is_refused_with_a_measured_hint() -> N
 
 
 def test_a_large_request_is_not_ahead_of_a_small_one_but_of_another_large_one() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1, text=0.005)
     with admission.admit(texts=1000):  # 5 s
         with admission.admit(images=1), admission.admit(texts=10):
@@ -191,7 +185,7 @@ def in_flight(admission: Admission, whose: str, images: int = 0, texts: int = 0)
 
 
 def test_a_caller_alone_fills_the_queue_and_another_finds_a_place_all_the_same() -> None:
-    admission = taught(Clock(), 0.1)
+    admission = taught(HandClock(100.0), 0.1)
     with ExitStack() as others:
         for _ in range(11):
             others.enter_context(in_flight(admission, "many", images=1))
@@ -206,7 +200,7 @@ def test_a_caller_alone_fills_the_queue_and_another_finds_a_place_all_the_same()
 
 
 def test_what_a_caller_waits_for_is_no_more_than_all_that_the_others_have() -> None:
-    admission = taught(Clock(), 0.1)
+    admission = taught(HandClock(100.0), 0.1)
     with ExitStack() as others:
         for whose in "abc":
             others.enter_context(in_flight(admission, whose, images=1))
@@ -217,7 +211,7 @@ def test_what_a_caller_waits_for_is_no_more_than_all_that_the_others_have() -> N
 
 
 def test_a_request_that_would_miss_its_deadline_is_refused_at_once() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1)
     with a_request_with(seconds=2.5), admission.admit(images=4):
         with admission.admit(images=20):  # 0.4 s ahead, 2 s of its own
@@ -228,7 +222,7 @@ def test_a_request_that_would_miss_its_deadline_is_refused_at_once() -> None:
 
 
 def test_the_measure_is_the_drain_rate_whether_rows_leave_one_by_one_or_together() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1)
     for _ in range(500):  # four at a time, 0.1 s for all
         with ExitStack() as batch:
@@ -241,7 +235,7 @@ def test_the_measure_is_the_drain_rate_whether_rows_leave_one_by_one_or_together
 
 
 def test_small_requests_beside_a_large_one_do_not_make_rows_look_dear() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1, text=0.005)
     for _ in range(20):
         with admission.admit(texts=1000):
@@ -254,7 +248,7 @@ def test_small_requests_beside_a_large_one_do_not_make_rows_look_dear() -> None:
 
 
 def test_failed_requests_give_their_place_back_and_do_not_teach() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1)
     for _ in range(100):
         with pytest.raises(ValueError, match="x"), admission.admit(8):
@@ -265,13 +259,13 @@ def test_failed_requests_give_their_place_back_and_do_not_teach() -> None:
 
 
 def test_nothing_to_do_is_free() -> None:
-    admission = taught(Clock(), 0.1)
+    admission = taught(HandClock(100.0), 0.1)
     with admission.admit(0):
         pass
 
 
 def test_large_images_do_not_make_the_others_seem_slow() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1)
     with ExitStack() as others:
         for _ in range(3):
@@ -285,7 +279,7 @@ def test_large_images_do_not_make_the_others_seem_slow() -> None:
 
 
 def test_large_images_wait_for_large_images_and_are_refused_by_their_size() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     admission = taught(clock, 0.1)
     for _ in range(5):
         with admission.admit(images=4) as counted:
@@ -305,7 +299,7 @@ def test_large_images_wait_for_large_images_and_are_refused_by_their_size() -> N
 
 
 def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
-    clock, metrics = Clock(), Metrics()
+    clock, metrics = HandClock(100.0), Metrics()
     admission = Admission(1.0, metrics, clock)
     for _ in range(5):
         with admission.admit(images=1) as counted:
@@ -324,7 +318,7 @@ def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
 
 
 def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -> None:
-    admission = taught(Clock(), 0.1)
+    admission = taught(HandClock(100.0), 0.1)
     with a_request_with(seconds=0.02):
         with pytest.raises(DeadlineExceeded, match="one image or text takes about"), admission.admit(1):
             pass
@@ -333,7 +327,7 @@ def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -
 
 
 def test_the_work_ahead_is_that_of_all_rows_in_flight_large_images_among_the_images() -> None:
-    clock, metrics = Clock(), Metrics()
+    clock, metrics = HandClock(100.0), Metrics()
     admissions = [Admission(100.0, metrics, clock) for _ in range(2)]  # of two models
 
     def ahead(tower: str) -> float | None:

@@ -22,6 +22,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.support import png
 from tests.virtual_time import virtual_time
+from tests.waiting import settled
 
 SPEC, LIMITS = ImageSpec(size=8), ImageLimits()
 SMALL = png(1)
@@ -48,11 +49,6 @@ class ByHand(Executor):
         except ClipError as error:
             future.set_exception(error)
         await settled()
-
-
-async def settled() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 def decoded(image: bytes, spec: ImageSpec, limits: ImageLimits, _: ImageHeader) -> Pixels:

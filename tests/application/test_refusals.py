@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from clipserve.application.refusals import Refusals
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.virtual_time import HandClock
 
 
 def test_a_caller_alone_gets_each_refusal_at_once() -> None:
-    refusals = Refusals(Clock())
+    refusals = Refusals(HandClock(1_000.0))
     for _ in range(10_000):
         refusals.asked("one")
         assert refusals.seconds("one") == 0
 
 
 def test_beside_another_a_caller_gets_a_few_at_once_and_the_rest_at_a_rate() -> None:
-    clock = Clock()
+    clock = HandClock(1_000.0)
     refusals = Refusals(clock)
     refusals.asked("other")
     refusals.asked("one")
@@ -34,7 +28,7 @@ def test_beside_another_a_caller_gets_a_few_at_once_and_the_rest_at_a_rate() -> 
 
 
 def test_callers_that_have_gone_are_forgotten_also_if_nobody_is_refused() -> None:
-    clock = Clock()
+    clock = HandClock(1_000.0)
     refusals = Refusals(clock)
     for number in range(100):
         refusals.asked(f"{number}")
@@ -45,7 +39,7 @@ def test_callers_that_have_gone_are_forgotten_also_if_nobody_is_refused() -> Non
 
 
 def test_a_caller_that_has_not_asked_for_a_while_is_gone() -> None:
-    clock = Clock()
+    clock = HandClock(1_000.0)
     refusals = Refusals(clock)
     refusals.asked("other")
     clock.now += 11

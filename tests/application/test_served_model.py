@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,13 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from loadtests.fake_backend import FakeBackend
+from tests.logs import Log
 from tests.support import CONTEXT, DIM, EOT, SIZE, Recording, served_model, write_toy_artifact
 
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
     return await write_toy_artifact(tmp_path)
-
-
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 async def test_a_model_is_ready_after_start_and_as_long_as_its_backend_is(folder: Path) -> None:
@@ -133,7 +128,7 @@ class Shy(Recording):
 
 
 async def test_a_self_test_is_postponed_while_the_backend_is_away_late_or_full(
-    folder: Path, written: io.StringIO
+    folder: Path, written: Log
 ) -> None:
     errors = [BackendUnavailable("gone"), DeadlineExceeded("late"), Overloaded("full", retry_after=1)]
     backend = Shy(*errors)
@@ -143,7 +138,7 @@ async def test_a_self_test_is_postponed_while_the_backend_is_away_late_or_full(
     assert await model.ready()
     assert backend.images == [2] * 5  # the last to learn how long it takes
     assert time.monotonic() - began >= 3 * 0.49, "it has not waited before it asked again"
-    postponed = [line for line in lines(written) if line["event"] == "self_test_postponed"]
+    postponed = [line for line in written.lines if line["event"] == "self_test_postponed"]
     assert [(line["model"], line["reason"]) for line in postponed] == [
         ("toy", "gone"),
         ("toy", "late"),
@@ -171,10 +166,10 @@ async def test_a_backend_that_can_never_work_ends_the_start(folder: Path) -> Non
     assert not model.started
 
 
-async def test_the_log_says_what_is_served(folder: Path, written: io.StringIO) -> None:
+async def test_the_log_says_what_is_served(folder: Path, written: Log) -> None:
     model = served_model(folder, FakeBackend(DIM, delay=0.05))
     await model.start(folder)
-    (line,) = lines(written)
+    (line,) = written.lines
     assert (line["event"], line["model"], line["fingerprint"]) == ("model_ready", "toy", model.fingerprint)
     assert line["self_test_cosine"] == pytest.approx(1.0, abs=1e-5)
     assert 0.05 <= line["seconds"] < 60

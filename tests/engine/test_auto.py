@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import resource
 import subprocess
 import sys
@@ -19,20 +18,13 @@ from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.auto import Fastest, open_fastest
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds
 from clipserve.errors import BackendUnavailable
+from tests.logs import Log
+from tests.virtual_time import HandClock
 
 INPUTS: dict[str, Feeds] = {IMAGE_GRAPH: {"pixels": 0}, TEXT_GRAPH: {"token_ids": 0, "lengths": 0}}
 
 
-class Clock:
-    """Time goes on only where an engine computes."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-CLOCK = Clock()
+CLOCK = HandClock(0.0)  # time goes on only where an engine computes
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +74,7 @@ class Answer:
         if self.engine.fails_at == "run":
             raise RuntimeError("no such shape")
         self.engine.runs += 1
-        CLOCK.seconds += self.engine.seconds + self.engine.held_up * (self.engine.runs % 4 != 0)
+        CLOCK.now += self.engine.seconds + self.engine.held_up * (self.engine.runs % 4 != 0)
         return np.array([[np.cos(self.engine.angle), np.sin(self.engine.angle)]], np.float32)
 
     def cancel(self) -> None: ...
@@ -160,14 +152,14 @@ def test_what_a_trial_has_chosen_is_kept_also_where_what_was_chosen_before_fails
     assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
 
-def test_where_the_choice_cannot_be_kept_a_line_says_so(tmp_path: Path, written: io.StringIO) -> None:
+def test_where_the_choice_cannot_be_kept_a_line_says_so(tmp_path: Path, written: Log) -> None:
     (tmp_path / "file").touch()
     slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
     Fastest([slow, fast], lambda: INPUTS, tmp_path / "file" / "kept").load()
     assert "engine_not_kept" in written.getvalue()
 
 
-def test_a_full_disk_keeps_nothing_of_the_choice(tmp_path: Path, written: io.StringIO) -> None:
+def test_a_full_disk_keeps_nothing_of_the_choice(tmp_path: Path, written: Log) -> None:
     slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
@@ -180,7 +172,7 @@ def test_a_full_disk_keeps_nothing_of_the_choice(tmp_path: Path, written: io.Str
 
 
 def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
-    tmp_path: Path, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, written: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clipserve.engine.backends.openvino.computes_bf16", lambda: True)
     memory: list[str] = []

@@ -15,6 +15,7 @@ from clipserve.engine.batching import DynamicBatcher
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.metrics import Metrics
 from tests.virtual_time import virtual_time
+from tests.waiting import settled
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -73,11 +74,6 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def settle() -> None:
-    """Let every task run until it waits for something outside."""
-    await turns(20)
-
-
 async def test_every_row_gets_its_own_vector_in_order() -> None:
     engine = Engine()
     async with batcher(engine) as running:
@@ -92,7 +88,7 @@ async def test_an_idle_engine_starts_at_once_and_batches_form_while_it_is_busy()
     engine.gate.clear()
     async with batcher(engine) as running:
         tasks = [asyncio.create_task(running.submit(rows(i))) for i in range(6)]
-        await settle()
+        await settled()
         assert engine.batches == [[0, 1, 2, 3]]
         engine.gate.set()
         await asyncio.gather(*tasks)
@@ -104,7 +100,7 @@ async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
     engine = Engine()
     async with batcher(engine, max_batch_size=2, delay=60) as running:
         first = asyncio.create_task(running.submit(rows(1)))
-        await settle()
+        await settled()
         assert engine.batches == []
         await asyncio.gather(first, running.submit(rows(2)))
     async with batcher(engine, max_batch_size=2, delay=3) as running:
@@ -185,9 +181,9 @@ async def test_a_caller_who_leaves_does_not_disturb_his_batch_mates() -> None:
     engine.gate.clear()
     async with batcher(engine) as running:
         leaving, staying = (asyncio.create_task(running.submit(rows(i))) for i in (1, 2))
-        await settle()
+        await settled()
         leaving.cancel()
-        await settle()
+        await settled()
         engine.gate.set()
         assert (await staying).tolist() == [[4]]
         assert leaving.cancelled()
@@ -199,7 +195,7 @@ async def test_rows_of_a_departed_caller_are_not_computed() -> None:
     engine.gate.clear()
     async with batcher(engine, max_batch_size=1) as running:
         first, leaving, last = (asyncio.create_task(running.submit(rows(i))) for i in (1, 2, 3))
-        await settle()
+        await settled()
         leaving.cancel()
         engine.gate.set()
         await asyncio.gather(first, last)
@@ -238,9 +234,9 @@ async def test_a_caller_who_leaves_during_the_row_by_row_retry_ends_it() -> None
     engine.answer = fail_then_hang
     async with batcher(engine) as running:
         task = asyncio.create_task(running.submit(rows(1, 2, 3)))
-        await settle()
+        await settled()
         task.cancel()
-        await settle()
+        await settled()
         engine.answer = None
         assert (await running.submit(rows(4))).tolist() == [[8]]
     assert engine.batches == [[1, 2, 3], [1], [4]]
@@ -278,7 +274,7 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
         last = []
         for value in (1, 2):
             last.append(asyncio.create_task(running.submit(rows(value))))
-            await settle()
+            await settled()
         assert engine.batches == [[1], [2]], "both calls are free, and no row waits that was left behind"
         engine.gate.set()
         assert [answer.tolist() for answer in await asyncio.gather(*last)] == [[[2]], [[4]]]
@@ -290,7 +286,7 @@ async def test_closing_answers_everyone_who_waits() -> None:
     engine.gate.clear()
     async with batcher(engine, max_batch_size=1) as running:
         tasks = [asyncio.create_task(running.submit(rows(i))) for i in range(3)]
-        await settle()
+        await settled()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(r, BackendUnavailable) for r in results)
     with pytest.raises(BackendUnavailable):

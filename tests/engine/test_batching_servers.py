@@ -14,7 +14,8 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
-from tests.engine.test_batching import Engine, Rows, rows, settle
+from tests.engine.test_batching import Engine, Rows, rows
+from tests.waiting import settled
 
 
 class Servers:
@@ -48,7 +49,7 @@ class Servers:
 
 async def asked(running: DynamicBatcher, count: int) -> list[asyncio.Task[Rows]]:
     asking = [asyncio.create_task(running.submit(rows(i))) for i in range(count)]
-    await settle()
+    await settled()
     return asking
 
 

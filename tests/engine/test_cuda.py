@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from clipserve.engine.in_process import EngineOptions
 from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from tests.engine.libcuda import dev, libcuda
+from tests.logs import Log
 
 H100 = Gpu("NVIDIA H100", 80 * 2**30, (9, 0))
 WORKS = CudaFacts(Driver((H100,), ("nvidia0",), (13, 0)), provider=True, built_for="13.0")
@@ -79,17 +78,17 @@ def seeing(facts: CudaFacts) -> Callable[[], CudaFacts]:
     return lambda: facts
 
 
-def test_auto_warns_once_of_a_gpu_that_it_cannot_use(written: io.StringIO) -> None:
+def test_auto_warns_once_of_a_gpu_that_it_cannot_use(written: Log) -> None:
     facts = REASONS["this onnxruntime has no CUDA provider"]
     accelerator = Accelerator(seeing(facts))
     assert [accelerator.chosen("auto"), accelerator.chosen("auto")] == [False, False]
-    (line,) = map(json.loads, written.getvalue().splitlines())
+    (line,) = written.lines
     assert (line["event"], line["level"], line["gpu"]) == ("gpu_not_used", "warning", "NVIDIA H100, 80 GiB")
     assert line["reason"] == "this onnxruntime has no CUDA provider"
     assert "clipserve-gpu; or set CLIPSERVE_DEVICE=cpu" in line["do"]
 
 
-def test_auto_says_nothing_where_there_is_no_gpu(written: io.StringIO) -> None:
+def test_auto_says_nothing_where_there_is_no_gpu(written: Log) -> None:
     assert not Accelerator(seeing(CudaFacts())).chosen("auto")
     assert written.getvalue() == ""
 
@@ -101,7 +100,7 @@ def test_cpu_does_not_even_look() -> None:
     assert not Accelerator(looked).chosen("cpu")
 
 
-def test_a_gpu_that_works_is_taken_after_one_look(written: io.StringIO) -> None:
+def test_a_gpu_that_works_is_taken_after_one_look(written: Log) -> None:
     looks = iter([WORKS])
     accelerator = Accelerator(lambda: next(looks))
     assert [accelerator.chosen("auto"), accelerator.chosen("cuda"), accelerator.unused] == [True, True, None]

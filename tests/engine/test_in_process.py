@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import threading
 
 import numpy as np
@@ -17,6 +15,7 @@ from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.engine.lost import Lost
 from clipserve.errors import BackendFailed, BackendUnavailable
+from tests.logs import Log
 from tests.support import eventually
 from tests.waiting import until
 
@@ -99,7 +98,7 @@ async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
     await backend.aclose()
 
 
-async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.StringIO) -> None:
+async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: Log) -> None:
     gpu = Gpu(ILLEGAL, gone=True)
     accelerator = Accelerator()
     backend = await backend_of(gpu, again_seconds=0.01, lost=accelerator.lost)
@@ -111,8 +110,7 @@ async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.Strin
     await until(backend.ready)
     assert (await backend.encode_image(PIXELS)).shape == (1, 4)
     await backend.aclose()
-    events = [json.loads(line)["event"] for line in written.getvalue().splitlines()]
-    assert events == ["engine_failed", "engine_lost", "engine_found"]
+    assert written.events == ["engine_failed", "engine_lost", "engine_found"]
     assert accelerator.lost_seconds == 0.0
 
 

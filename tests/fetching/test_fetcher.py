@@ -10,8 +10,8 @@ import pytest
 
 from clipserve.errors import ImageNotFetched, Overloaded
 from clipserve.fetching.fetcher import AT_ONCE, MAX_BYTES
-from tests.access.support import logged
 from tests.fetching.support import HEAD, IMAGE, Answer, fetched, fetching, listening
+from tests.logs import logged
 
 
 async def test_a_listed_host_of_a_listed_network_gives_its_image_and_learns_nothing() -> None:

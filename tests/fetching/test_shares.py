@@ -12,6 +12,7 @@ from clipserve.errors import Overloaded
 from clipserve.fetching.shares import Shares
 from clipserve.telemetry.request import RequestContext, enter
 from tests.virtual_time import virtual_time
+from tests.waiting import settled
 
 
 def most(shares: Shares, stack: ExitStack, caller: str) -> int:
@@ -48,12 +49,6 @@ async def holding(shares: Shares, caller: str, told: list[str], go: asyncio.Even
     async with shares.awaited(caller, amount):
         told.append(caller)
         await go.wait()
-
-
-async def settled() -> None:
-    """Every task has gone as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_who_waits_gets_what_is_given_back_and_callers_take_turns() -> None:

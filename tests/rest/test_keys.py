@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import bearer, logged, one_window, write_keys
+from tests.access.support import bearer, one_window, write_keys
+from tests.logs import logged
 from tests.rest.raw import Answer, ask, connected, get
 from tests.support import DIM, Running, form, png, serving
 

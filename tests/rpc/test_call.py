@@ -11,7 +11,7 @@ from grpc.aio import InternalError, ServicerContext
 from clipserve.rpc.call import Call, _host
 from clipserve.rpc.dropping import drop
 from clipserve.rpc.options import CallLimits
-from tests.access.support import logged
+from tests.logs import logged
 from tests.rpc.answering import LIMITS
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,12 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
 from tests.engine.test_in_process import Gpu
+from tests.logs import Log
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 
 
-def lines(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == event]
+def lines(log: Log, event: str) -> list[dict[str, Any]]:
+    return [line for line in log.lines if line["event"] == event]
 
 
 class Failing(FakeBackend):
@@ -57,7 +56,7 @@ async def ask(running: Running, request_id: str) -> int:
 
 
 async def test_a_failure_inside_the_engine_is_logged_with_every_request_that_sees_it(
-    tmp_path: Path, written: io.StringIO
+    tmp_path: Path, written: Log
 ) -> None:
     backend = Failing()
     batched = Counting(backend, BatchPolicy(4), BatchPolicy(4), Metrics())
@@ -76,7 +75,7 @@ async def test_a_failure_inside_the_engine_is_logged_with_every_request_that_see
 
 
 async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_requests(
-    tmp_path: Path, written: io.StringIO
+    tmp_path: Path, written: Log
 ) -> None:
     batched = Batched(InProcess(Gpu("no memory")), BatchPolicy(4), BatchPolicy(4), Metrics())
     async with serving(batched, await write_toy_artifact(tmp_path), warm=False) as running:
@@ -89,11 +88,11 @@ async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_re
     assert failure["error"] == "no memory"
 
 
-def test_a_line_is_json_with_level_time_and_request_id(written: io.StringIO) -> None:
+def test_a_line_is_json_with_level_time_and_request_id(written: Log) -> None:
     enter(RequestContext("a"))
     logger.debug("left out")
     logger.warning("said", reason="why")
     enter(None)
-    (line,) = [json.loads(each) for each in written.getvalue().splitlines()]
+    (line,) = written.lines
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "said", "reason": "why", "level": "warning", "request_id": "a"}

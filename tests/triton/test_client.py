@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 from itertools import pairwise
 
 import grpc
@@ -12,6 +10,7 @@ import pytest
 
 from clipserve.clip.manifest import Precision
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from tests.logs import Log
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in
 from tests.triton.wire import Wire
@@ -103,7 +102,7 @@ async def test_without_any_server_a_call_is_refused_at_once(one: StandIn, two: S
 
 @pytest.mark.parametrize("precision", [None, "fp16"])
 async def test_a_server_of_another_artifact_or_precision_is_refused_and_said_so_once(
-    one: StandIn, two: StandIn, precision: Precision | None, written: io.StringIO
+    one: StandIn, two: StandIn, precision: Precision | None, written: Log
 ) -> None:
     async with backend_on(one, two) as backend:
         two.ready = False
@@ -114,8 +113,7 @@ async def test_a_server_of_another_artifact_or_precision_is_refused_and_said_so_
         two.ready, asked = True, two.asked
         await until(lambda: two.asked >= asked + 6)  # several looks, each of which could say so
         assert [await backend.server_of() for _ in range(4)] == [1] * 4
-        said = [json.loads(line) for line in written.getvalue().splitlines()]
-        states = [line["state"] for line in said if line.get("endpoint") == two.url]
+        states = [line["state"] for line in written.lines if line.get("endpoint") == two.url]
         assert "mismatch" in states
         assert all(state != following for state, following in pairwise(states)), "said once"
         assert backend.up(two.url) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from typing import Literal
 
@@ -11,6 +10,7 @@ import pytest
 
 from clipserve.errors import DeadlineExceeded
 from clipserve.telemetry.request import RequestContext, enter
+from tests.logs import Log
 from tests.triton.backends import backend_on, sent
 from tests.triton.stand_in import StandIn
 from tests.waiting import until
@@ -81,7 +81,7 @@ class Halt(asyncio.Event):
 
 
 async def test_time_in_which_the_gateway_stands_still_is_no_silence_of_its_servers(
-    one: StandIn, written: io.StringIO
+    one: StandIn, written: Log
 ) -> None:
     async with backend_on(one, silent_seconds=SILENT) as backend:
         one.watched, asked = Halt(), one.asked_ready

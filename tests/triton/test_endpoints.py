@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 
 from clipserve.engine.triton.address import Address
+from tests.logs import Log
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import StandIn
 from tests.waiting import until
@@ -77,7 +77,7 @@ class Names:
 
 
 async def test_a_name_is_looked_up_again_and_its_servers_come_and_go(
-    one: StandIn, two: StandIn, written: io.StringIO
+    one: StandIn, two: StandIn, written: Log
 ) -> None:
     names = Names()
     telling = asyncio.create_task(names.tell(one))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +15,7 @@ import pytest
 from clipserve.engine.backend import Backend
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.metrics import Metrics
+from tests.logs import Log
 from tests.triton.backends import backend_on, sent
 from tests.triton.stand_in import StandIn
 from tests.triton.test_gathering import gathering, text
@@ -140,7 +139,7 @@ async def test_a_call_that_waits_for_a_trial_at_the_end_finds_no_server(one: Sta
         await asking
 
 
-async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, written: io.StringIO) -> None:
+async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, written: Log) -> None:
     async with backend_on(one) as backend:
         await backend.server_of()
         one.failure = INTERNAL
@@ -155,7 +154,7 @@ async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, writte
         assert not backend.up(one.url)
         one.value = 1
         await until(lambda: bool(backend.up(one.url)))
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    lines = written.lines
     states = [line["state"] for line in lines if line["event"] == "triton" and line["endpoint"] == one.url]
     assert states == ["ready", "sick", "ready"], "logged once, however many trials it fails"
     assert "CUDA failure 700" in next(line["reason"] for line in lines if line.get("state") == "sick")

@@ -14,9 +14,9 @@ import pytest
 
 from clipserve.application.label_sets.file_store import FOLDER, FileStore
 from clipserve.errors import StoreUnavailable
-from tests.access.support import logged
 from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.writer import KINDS, generation_of, started
+from tests.logs import logged
 from tests.process import ROOT, UNPRIVILEGED
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows
+from tests.logs import Log
 from tests.support import png
 from tests.waiting import until
 
@@ -136,7 +136,7 @@ async def test_an_example_that_changes_changes_the_set(open_site: OpenSite, file
     ],
 )
 async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
-    open_site: OpenSite, files: Path, text: str, written: io.StringIO
+    open_site: OpenSite, files: Path, text: str, written: Log
 ) -> None:
     site = await open_site(files=files)
     await until(lambda: site.ready("pets"))
@@ -148,7 +148,7 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
     await until(
         lambda: "label_set_file_wrong" in written.getvalue() or "label_set_not_built" in written.getvalue()
     )
-    lines = [line for line in map(json.loads, written.getvalue().splitlines()) if line["level"] != "info"]
+    lines = [line for line in written.lines if line["level"] != "info"]
     assert {line.get("file") or line["label_set"] for line in lines} <= {"pets.toml", "pets"}
     assert all(line["reason"] for line in lines)
 

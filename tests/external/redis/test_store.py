@@ -10,8 +10,8 @@ import pytest
 
 from clipserve.application.label_sets.redis_store import PREFIX, RedisStore
 from clipserve.errors import StoreUnavailable
-from tests.access.support import logged
 from tests.application.label_sets.making import rows_of
+from tests.logs import logged
 from tests.redis_server import PASSWORD, RedisServer
 
 PATIENT = {"seconds": 60.0, "value_seconds": 60.0}  # a busy machine is no Redis that is away
