@@ -53,12 +53,6 @@ def test_what_the_script_builds_can_be_recorded_and_served(
     assert write_repository(artifact, tmp_path / "out", OPTIONS)
 
 
-def test_plans_are_strongly_typed_without_tf32_and_have_a_profile_for_each_length(artifact: Path) -> None:
-    run(write_lines(artifact, OPTIONS))
-    assert (artifact / "text.plan").read_text() == "101301 strong=yes tf32=no profiles=3 shapes=3\n"
-    assert (artifact / "image.plan").read_text() == "101301 strong=yes tf32=no profiles=0 shapes=1\n"
-
-
 def test_plans_are_built_again_only_for_another_gpu_another_tensorrt_or_other_lines(artifact: Path) -> None:
     script = write_lines(artifact, OPTIONS)
     for gpu, tag, plans in [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-from tests.models.layouts.folders import open_clip_folder, transformers_folder, without, write_shards
+from tests.models.layouts.folders import (
+    OPEN_CLIP,
+    open_clip_folder,
+    transformers_folder,
+    without,
+    write_shards,
+)
 from tests.models.towers import CLIP, SIGLIP
-
-# open_clip's own tokenizer has a fixed vocabulary.
-_OPEN_CLIP = replace(CLIP, text=replace(CLIP.text, vocabulary=49408, width=8), embed_dim=16)
 
 
 def clip(folder: Path) -> None:
@@ -28,7 +30,7 @@ def siglip(folder: Path) -> None:
 
 
 def open_clip(folder: Path) -> None:
-    open_clip_folder(folder, _OPEN_CLIP)
+    open_clip_folder(folder, OPEN_CLIP)
 
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {

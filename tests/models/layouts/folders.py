@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from tokenizers import pre_tokenizers
 
 from clipserve_models.architecture import Architecture, Tower
 from clipserve_models.weights import Tensor
-from tests.models.towers import random_tensors
+from tests.models.towers import CLIP, random_tensors
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 SCALE = 2.5  # the logarithm of logit_scale
 START, END = "<|startoftext|>", "<|endoftext|>"
 HALVES = [0.5, 0.5, 0.5]
+# open_clip's own tokenizer has a fixed vocabulary.
+OPEN_CLIP = replace(CLIP, text=replace(CLIP.text, vocabulary=49408, width=8), embed_dim=16)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,12 +15,17 @@ from clipserve_models.architecture import Architecture
 from clipserve_models.layouts import read
 from clipserve_models.model_files import Checkpoint, UserFacts
 from tests.models.layouts import folders
-from tests.models.layouts.folders import SCALE, edit, open_clip_folder, transformers_folder, without
+from tests.models.layouts.folders import (
+    OPEN_CLIP,
+    SCALE,
+    edit,
+    open_clip_folder,
+    transformers_folder,
+    without,
+)
 from tests.models.towers import CLIP, SIGLIP, random_tensors
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-# open_clip's own tokenizer has a fixed vocabulary.
-OPEN_CLIP = replace(CLIP, text=replace(CLIP.text, vocabulary=49408, width=8), embed_dim=16)
 
 
 def check_values(checkpoint: Checkpoint, architecture: Architecture, precision: float = 0.0) -> None:

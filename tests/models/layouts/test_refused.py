@@ -13,6 +13,7 @@ from clipserve_models.errors import ModelsError
 from clipserve_models.layouts import read
 from clipserve_models.model_files import UserFacts
 from tests.models.layouts.folders import (
+    OPEN_CLIP,
     edit,
     open_clip_folder,
     transformers_folder,
@@ -20,7 +21,6 @@ from tests.models.layouts.folders import (
     write_safetensors,
     write_shards,
 )
-from tests.models.layouts.test_read import OPEN_CLIP
 from tests.models.towers import CLIP, SIGLIP
 
 Change = Callable[[Path], Any]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
-from tests.models.variants.test_making import cli
+from tests.models.asking import ask
 from tests.support import serving
 
 
@@ -15,7 +16,8 @@ async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(
 ) -> None:
     out = tmp_path / "demo@int8"
     few = ("--photos", str(photos), "--classes", str(few_labels))
-    result = cli(str(DEMO), *few, "--no-image", "--no-timing", "--out", str(out))
+    words = (str(DEMO), *few, "--no-image", "--no-timing", "--out", str(out))
+    result = await asyncio.to_thread(ask, "variant", "--precision", "int8", *words)
     assert result.returncode == 0, result.stderr
     assert "text cosine, mean" in result.stdout
     record = read_manifest(out).variant
