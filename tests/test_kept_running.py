@@ -65,17 +65,6 @@ async def test_a_loop_that_fails_begins_anew_and_is_well_after_a_while(written: 
     assert "ValueError: fault 1" in lines[0]["exception"]
 
 
-async def test_a_loop_that_is_ended_while_it_fails_is_forgotten() -> None:
-    async def loop() -> None:
-        raise ValueError
-
-    task = kept_running("a loop", loop)
-    await until(lambda: not loops_are_well())
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert loops_are_well()
-
-
 async def test_readyz_says_no_while_a_loop_fails(running: Running) -> None:
     async def status() -> int:
         return (await running.client.get("/readyz")).status_code

@@ -82,14 +82,6 @@ def test_what_is_learned_at_the_start_counts_until_more_is_known() -> None:
         pass
 
 
-def test_an_image_of_the_start_is_what_large_ones_are_counted_in() -> None:
-    admission = Admission(1.0, Metrics(), HandClock(100.0))
-    admission.learn_at_start("text", 2, 1.0)
-    admission.learn_at_start("image", 10, 1.0)
-    at_start = {name: lane.at_start for name, lane in admission.lanes.items()}
-    assert at_start == {"image": 0.1, "large image": 0.1, "text": 0.5}
-
-
 def test_a_slow_minute_is_not_held_against_requests_that_come_long_after_it() -> None:
     clock = HandClock(100.0)
     admission = Admission(1.0, Metrics(), clock)
@@ -139,6 +131,8 @@ def test_what_was_learned_at_the_start_is_what_an_idle_service_comes_back_to() -
     clock.now = 1_000_000.0  # of a machine that has run for days
     admission = Admission(1.0, Metrics(), clock)
     admission.learn_at_start("text", 10, 1.0)
+    with admission.admit(texts=1):
+        clock.now += 5.0
     clock.now += 600.0
     with a_request_with(seconds=1), pytest.raises(TooMany), admission.admit(texts=100):
         pass

@@ -33,6 +33,7 @@ class Engine:
         self.gate = asyncio.Event()
         self.gate.set()
         self.poison: float | None = None
+        self.error: BaseException | None = None  # of each call
         self.answer: Callable[[Rows], Awaitable[Rows]] | None = None
         self.cancelled = 0
 
@@ -45,6 +46,8 @@ class Engine:
             raise
         if self.answer is not None:
             return await self.answer(values)
+        if self.error is not None:
+            raise self.error
         if self.poison in values:
             raise RuntimeError("poisoned")
         return values * 2
@@ -131,11 +134,7 @@ async def test_a_failed_batch_is_retried_once_only() -> None:
 )
 async def test_where_no_row_is_to_blame_the_backend_is_not_asked_again_row_by_row(error: ClipError) -> None:
     engine = Engine()
-
-    async def refuse(_: Rows) -> Rows:
-        raise error
-
-    engine.answer = refuse
+    engine.error = error
     async with batcher(engine) as running:
         results = await asyncio.gather(*(running.submit(rows(i)) for i in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [type(error)] * 3
@@ -163,16 +162,12 @@ async def test_too_few_or_too_many_vectors_fail_the_batch(missing: int) -> None:
 )
 async def test_whatever_the_backend_raises_the_next_request_is_served(error: BaseException) -> None:
     engine = Engine()
-
-    async def raising(_: Rows) -> Rows:
-        raise error
-
-    engine.answer = raising
+    engine.error = error
     async with batcher(engine) as running:
         with pytest.raises(BackendFailed) as failed:
             await running.submit(rows(1, 2))
         assert "secret" not in str(failed.value)
-        engine.answer = None
+        engine.error = None
         assert (await running.submit(rows(3))).tolist() == [[6]]
 
 
