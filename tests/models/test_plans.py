@@ -49,17 +49,13 @@ def told(out: Path, model: str) -> dict[str, str]:
 
 def test_the_record_says_what_the_plans_are(artifact: Path) -> None:
     record = json.loads((artifact / RECORD_NAME).read_text())
-    lengths = record.pop("profiles")
+    del record["profiles"]
     assert record == {
         "artifact": MANIFEST.fingerprint(),
         "tensorrt": "10.13.1",
         "gpu": GPU,
         "files": {plan: hashlib.sha256(plan.encode()).hexdigest() for plan in ("image.plan", "text.plan")},
     }
-    assert [each["largest"] for each in lengths["text.plan"]] == [
-        {"token_ids": [512, length], "lengths": [512]} for length in (16, 32, 77)
-    ]
-    assert [each["smallest"] for each in lengths["image.plan"]] == [{"pixels": [1, 256, 256, 3]}]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

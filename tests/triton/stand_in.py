@@ -123,9 +123,11 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
 
 
 @asynccontextmanager
-async def standing_in(value: float = 0.0, address: str = "127.0.0.1:0") -> AsyncIterator[StandIn]:
-    """It listens until the block ends."""
-    made = StandIn()
+async def standing_in(
+    value: float = 0.0, address: str = "127.0.0.1:0", made: StandIn | None = None
+) -> AsyncIterator[StandIn]:
+    """`made`, or a new one, listens until the block ends."""
+    made = made or StandIn()
     made.value, listening = value, made.listening
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(made, listening)
     made.port = listening.add_insecure_port(address)

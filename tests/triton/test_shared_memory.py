@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 
 from clipserve.engine.triton import region as regions
 from clipserve.engine.triton.connection import Channel
@@ -27,7 +27,7 @@ from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.errors import BackendUnavailable, Overloaded
 from tests.commands.doctor.asking import doctor
 from tests.triton.backends import Backend, backend_on, sent
-from tests.triton.stand_in import MANIFEST, StandIn
+from tests.triton.stand_in import MANIFEST, StandIn, standing_in
 from tests.waiting import until
 
 SIZE = MANIFEST.image.size
@@ -109,14 +109,10 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 async def sharing() -> AsyncIterator[Sharing]:
-    server, listening = Sharing(), grpc.aio.server()
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(server, listening)
-    server.port = listening.add_insecure_port("127.0.0.1:0")
-    await listening.start()
-    yield server
-    for event in (server.answering, server.registering, server.unregistering, server.telling):
-        event.set()
-    await listening.stop(None)
+    async with standing_in(made=(server := Sharing())):
+        yield server
+        for event in (server.registering, server.unregistering, server.telling):
+            event.set()
 
 
 def rows(*values: int) -> npt.NDArray[np.uint8]:
