@@ -13,15 +13,6 @@ def job(count: int, width: int = 1, arrived: float = 0.0, departed: bool = False
     return Job((np.zeros((count, width), np.float32),), arrived, lambda: departed, context)
 
 
-def test_a_large_job_shares_each_batch_with_small_ones() -> None:
-    queue = BatchQueue[Job](BatchPolicy(4))
-    large, small = job(100), job(1)
-    queue.put(large)
-    assert [owner for owner, _ in queue.take().rows] == [large] * 4
-    queue.put(small)
-    assert [owner for owner, _ in queue.take().rows].count(small) == 1
-
-
 def of(caller: str, count: int = 1, width: int = 1) -> Job:
     return Job((np.zeros((count, width), np.float32),), 0.0, context=RequestContext("a", address=caller))
 
@@ -55,13 +46,6 @@ def test_a_large_job_of_one_shape_does_not_starve_another_shape() -> None:
     assert {owner for owner, _ in queue.take().rows} == {long}
     assert [owner for owner, _ in queue.take().rows] == [short, short]
     assert {owner for owner, _ in queue.take().rows} == {long}
-
-
-def test_rows_of_different_shapes_never_share_a_batch() -> None:
-    queue = BatchQueue[Job](BatchPolicy(8))
-    for width in (8, 16, 8, 16):
-        queue.put(job(1, width))
-    assert [batch.arrays()[0].shape for batch in (queue.take(), queue.take())] == [(2, 8), (2, 16)]
 
 
 def test_rows_of_one_caller_are_not_copied() -> None:

@@ -185,18 +185,6 @@ async def test_a_caller_who_leaves_does_not_disturb_his_batch_mates() -> None:
     assert engine.cancelled == 0
 
 
-async def test_rows_of_a_departed_caller_are_not_computed() -> None:
-    engine = Engine()
-    engine.gate.clear()
-    async with batcher(engine, max_batch_size=1) as running:
-        first, leaving, last = (asyncio.create_task(running.submit(rows(i))) for i in (1, 2, 3))
-        await settled()
-        leaving.cancel()
-        engine.gate.set()
-        await asyncio.gather(first, last)
-    assert engine.batches == [[1], [3]]
-
-
 async def test_a_hanging_backend_is_let_go_with_its_last_caller() -> None:
     engine = Engine()
     engine.gate.clear()
