@@ -166,14 +166,6 @@ def test_what_fits_exactly_is_kept_and_one_byte_more_is_not() -> None:
     assert ["a" in cache, "b" in cache] == [True, False]
 
 
-def test_what_is_larger_than_the_cache_is_not_kept_and_throws_nothing_out() -> None:
-    cache = bounded(1_000)
-    cache.put("small", b"")
-    cache.put("large", bytes(1_000))
-    assert "small" in cache
-    assert "large" not in cache
-
-
 async def test_a_value_is_built_once_and_then_kept() -> None:
     cache = bounded(1_000)
     built = []

@@ -33,12 +33,6 @@ class Desk(DecodeQueue[str]):
         return dealt
 
 
-def test_the_images_of_a_request_are_dealt_in_order() -> None:
-    desk = Desk()
-    desk.arrive("a", 3, 1, 2)
-    assert desk.dealt_one_by_one() == ["a0", "a1", "a2"]
-
-
 def test_requests_take_turns_and_the_first_to_come_begins() -> None:
     desk = Desk()
     desk.arrive("a", 1, 1, 1)
@@ -100,17 +94,6 @@ def test_callers_take_turns_however_many_requests_they_have_and_so_do_the_reques
         desk.arrive(owner, 1, 1, caller="many")
     desk.arrive("one", 1, 1, caller="one")
     assert desk.dealt_one_by_one() == ["a0", "one0", "b0", "one1", "c0", "a1", "b1", "c1"]
-
-
-def test_a_new_caller_waits_for_no_more_than_what_runs() -> None:
-    desk = Desk()
-    for number in range(100):
-        desk.arrive(f"many{number}", PHOTO, caller="many")
-    running = [desk.next(), desk.next()]
-    desk.arrive("one", PHOTO, caller="one")
-    assert desk.next().owner == "one"
-    for image in running:
-        desk.ended(image)
 
 
 def test_a_request_that_alone_was_served_long_does_not_wait_for_that_later() -> None:

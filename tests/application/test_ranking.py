@@ -113,30 +113,9 @@ def labels_of(ranking: Ranking, *labels: str) -> list[ScoredLabel]:
     return list(lists[0])
 
 
-def test_an_image_may_get_no_label() -> None:
-    assert labels_of(Ranking("sigmoid", threshold=1.0), "a", "b") == []
-
-
 def test_each_label_may_have_a_threshold_of_its_own() -> None:
     found = labels_of(Ranking(threshold=np.array([-np.inf, 2.0, -np.inf], np.float32)), "a", "b", "c")
     assert sorted(each.label for each in found) == ["a", "c"]
-
-
-def test_the_best_are_chosen_of_those_above_the_threshold() -> None:
-    everything = labels_of(Ranking(), "a", "b", "c", "d")
-    second = everything[1].score
-    assert labels_of(Ranking(threshold=second, top_k=3), "a", "b", "c", "d") == everything[:2]
-    assert labels_of(Ranking(threshold=second, top_k=1), "a", "b", "c", "d") == everything[:1]
-
-
-def test_the_background_takes_its_share_and_is_not_returned() -> None:
-    found = labels_of(Ranking(background=1), "a", "b", "c")
-    assert sorted(each.label for each in found) == ["a", "b"]
-    assert sum(each.score for each in found) < 1.0
-    alone = labels_of(Ranking("sigmoid", background=1), "a", "b", "c")
-    assert [each.score for each in alone] == [
-        e.score for e in labels_of(Ranking("sigmoid"), "a", "b", "c") if e.label != "c"
-    ]
 
 
 def test_a_label_has_its_id_if_there_is_one() -> None:
