@@ -35,13 +35,6 @@ def test_a_lease_remembers_what_it_has_taken_and_not_what_it_was_refused() -> No
         assert lease.size == 9
 
 
-def test_the_bytes_of_a_request_that_has_ended_are_free_again() -> None:
-    budget = ByteBudget(10, 10)
-    for _ in range(3):
-        with budget.lease("client") as lease:
-            lease.grow(10)
-
-
 def take_and_fail(lease: Lease, size: int) -> None:
     lease.grow(size)
     raise ValueError("bad")

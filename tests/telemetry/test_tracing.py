@@ -100,14 +100,6 @@ async def test_a_call_of_grpc_is_traced_like_a_request_of_rest(tmp_path: Path) -
     assert (request.attributes["outcome"], request.attributes["rows"]) == ("OK", 1)
 
 
-async def test_a_request_without_the_flag_has_no_span(tmp_path: Path) -> None:
-    async with traced_service(tmp_path) as (running, traced):
-        for header in (None, UNSAMPLED):
-            assert await classify(running, header) == 200
-        assert await classify(running, SAMPLED.replace(TRACE, "f" * 32)) == 200
-        assert {span.trace_id for span in await ended(traced, 5)} == {"f" * 32}
-
-
 class Failing(FakeBackend):
     """Fails on images, once it has been told to."""
 
