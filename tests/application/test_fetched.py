@@ -103,7 +103,7 @@ async def test_what_admission_refuses_is_neither_charged_nor_fetched(tmp_path: P
 async def test_a_slow_host_does_not_look_like_slow_encoders(tmp_path: Path) -> None:
     async with service(tmp_path, seconds=1.0) as running:
         asked = running.asked("a", running.url(), *[running.url("/silent")] * 9)
-        await until(lambda: running.host.connections >= 10)
+        await until(lambda: running.host.connections >= 10, 300)
         with running.model.admission.admit(images=1) as counted:
             assert counted.rows == {"image": 1}, "nothing is ahead"
         await asked
