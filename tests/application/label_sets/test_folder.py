@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.application.models import Models
 from clipserve.errors import LabelSetReadOnly, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted
+from tests.application.label_sets.making import Counted, folder_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows
 from tests.logs import Log
@@ -151,6 +152,20 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
     lines = [line for line in written.lines if line["level"] != "info"]
     assert {line.get("file") or line["label_set"] for line in lines} <= {"pets.toml", "pets"}
     assert all(line["reason"] for line in lines)
+
+
+async def test_a_folder_that_is_away_is_logged_once_until_it_is_lost_again(
+    tmp_path: Path, written: Log
+) -> None:
+    path = tmp_path / "files"
+    folder = folder_of(path)
+    for lost in (1, 2):
+        for _ in range(3):
+            assert await folder.read(Models({})) == {}
+        assert written.events == ["label_sets_folder_unreadable"] * lost
+        path.mkdir()
+        await folder.read(Models({}))
+        path.rmdir()
 
 
 @pytest.mark.parametrize("text", ['{"labels": ["\\ud800"]}', "[" * 100_000], ids=["half a pair", "deep"])

@@ -28,6 +28,7 @@ from clipserve.telemetry.request import RequestContext, enter
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, not_waiting, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
+from tests.logs import Log
 from tests.support import png
 from tests.waiting import until
 
@@ -96,6 +97,15 @@ async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
 async def _vectors(site: Site, texts: list[str]) -> list[Any]:
     embedded = await site.inference.embed(EmbedRequest([png()], texts))
     return [*embedded.images, *(text.vector for text in embedded.texts)]
+
+
+async def test_a_set_that_is_built_is_logged_with_its_version_and_seconds(
+    open_site: OpenSite, written: Log
+) -> None:
+    state = await (await open_site()).put(labels=["cat", "dog"])
+    (line,) = (line for line in written.lines if line["event"] == "label_set_built")
+    assert (line["label_set"], line["version"]) == ("pets", state.version)
+    assert 0 <= line["seconds"] < 600
 
 
 async def test_an_image_is_encoded_once_for_several_sets_and_no_text(open_site: OpenSite) -> None:
