@@ -19,7 +19,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
@@ -235,27 +234,6 @@ def up(server: Triton) -> Triton:
     server.start()
     server.wait_ready()
     return server
-
-
-@pytest.fixture(scope="session")
-def altered_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """One whose repository states other things than ours would: three lengths of texts, and fp16."""
-    folder = tmp_path_factory.mktemp("altered")
-    write_repository(DEMO, folder / "models", options_of(**PATIENT, instances=1))
-    manifest = read_manifest(DEMO)
-    changes = {
-        manifest.fingerprint(): manifest.fingerprint(precision="fp16"),
-        'string_value: "fp32"': 'string_value: "fp16"',
-        "8,10,12,16,24,32,48,77": "16,32,77",
-    }
-    for path in (folder / "models").glob("*/config.pbtxt"):
-        text = path.read_text()
-        for old, new in changes.items():
-            text = text.replace(old, new)
-        path.write_text(text)
-    server = Triton(folder / "models", folder / "log.txt")
-    yield up(server)
-    server.kill()
 
 
 @pytest.fixture

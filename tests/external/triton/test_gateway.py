@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -21,10 +19,7 @@ from PIL import Image
 from prometheus_client import generate_latest
 
 from clipserve.demo import FOLDER as DEMO
-from clipserve.errors import BackendUnavailable
-from tests.support import Running, eventually, form, png, serving
-
-from .conftest import RUN
+from tests.support import Running, eventually, png, serving
 
 if TYPE_CHECKING:
     from .conftest import Triton
@@ -106,41 +101,6 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
         alone = (await running.embed(text=texts[99])).json()["results"][0]
         assert len(together) == 100
         assert float(np.dot(together[99]["embedding"], alone["embedding"])) > 0.99999
-
-
-# Its models compute nothing while there is a file, and a second later.
-HELD = f"[time.sleep(1) for _ in iter(lambda: os.path.exists(FILE), False)]; {RUN}"
-
-
-# By day tests/triton/test_gathering.py has a server of our own.
-@pytest.mark.nightly
-async def test_a_client_who_leaves_cancels_his_work_in_triton(triton_of: Any, tmp_path: Path) -> None:
-    file = tmp_path / "hold"
-
-    def edit(program: str) -> str:
-        assert RUN in program
-        held = program.replace(RUN, HELD.replace("FILE", repr(str(file))))
-        return held.replace("import os\n", "import os, time\n", 1)
-
-    held: Triton = triton_of(edit, instances=2, max_batch_images=1)  # none has two calls
-
-    def count(name: str, **labels: str) -> float:
-        return held.count(name, model="demo_image", **labels)
-
-    async with gateway(held, max_queue_seconds=600, deadline_seconds=600) as running:
-        computed = count("nv_inference_count")
-        file.touch()
-        leaving = [asyncio.create_task(running.embed(*(png(8 * i + k) for k in range(8)))) for i in range(24)]
-        # Each of its two instances has one, and so many more calls are on their way at a time.
-        await eventually(lambda: count("nv_inference_pending_request_count") == 2)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
-        await eventually(lambda: in_flight(running) == 0)
-        file.unlink()
-        await eventually(lambda: count("nv_inference_request_failure", reason="CANCELED") == 2)
-        assert (await running.embed(png())).status_code == 200
-        assert count("nv_inference_count") - computed < 24 * 8
 
 
 async def test_it_may_start_before_triton(brittle: Triton) -> None:
@@ -249,72 +209,6 @@ async def test_restarted_under_load(brittle: Triton) -> None:
         assert slowest < 60, "it waits for its deadline"
 
 
-async def test_a_full_queue_is_overload(triton_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    small: Triton = triton_of(max_queue_size=2, max_batch_texts=1)
-    monkeypatch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 100)
-    async with gateway(small, max_queue_seconds=60) as running:
-        small.pause()  # so that all come at once, however busy the machine is
-        asking = [asyncio.create_task(running.embed(text=[f"text number {i}"])) for i in range(100)]
-        await eventually(lambda: in_flight(running, "text") == 100)
-        small.resume()
-        answers = await asyncio.gather(*asking)
-        seen = Counter((a.status_code, a.json().get("code")) for a in answers)
-        assert set(seen) == {(200, None), (429, "overloaded")}
-        assert all("retry-after" in a.headers for a in answers if a.status_code == 429)
-        assert (await running.embed(next(photos(1)))).status_code == 200
-
-
-# It answers what the file says: how many rows too many, and the value of each item.
-LIAR = """
-import numpy as np
-import triton_python_backend_utils as pb
-class TritonPythonModel:
-    def execute(self, requests):
-        extra, value = open(FILE).read().split()
-        return [self.answer(r, int(extra), float(value)) for r in requests]
-    def answer(self, request, extra, value):
-        pixels = np.from_dlpack(pb.get_input_tensor_by_name(request, "pixels"))
-        rows = np.full((len(pixels) + extra, 384), value, np.float32)
-        return pb.InferenceResponse([pb.Tensor.from_dlpack("embedding", rows)])
-"""
-
-
-async def test_a_model_that_answers_nonsense_is_a_failure_of_the_backend(
-    triton_of: Any, tmp_path: Path
-) -> None:
-    file = tmp_path / "lie"
-    file.write_text("0 0.05")
-    liar: Triton = triton_of(lambda _: LIAR.replace("FILE", repr(str(file))))
-    for lie in ("0 nan", "0 inf", "1 0.05"):
-        file.write_text(lie)
-        await _is_a_failure(liar, lie)
-
-
-async def _is_a_failure(liar: Triton, lie: str) -> None:
-    async with gateway(liar, warm=False) as running:
-        warming = asyncio.create_task(running.gateway.warm_up())
-        with pytest.raises(Exception, match=r"self-test|embeddings of|failed|cannot be read"):
-            await warming
-        assert (await running.client.get("/readyz")).status_code == 503, lie
-        (model,) = running.gateway.models.values()
-        model.started = True  # as if it had begun to lie after its self-test
-        for _ in range(3):
-            answer = await running.embed(next(photos(1)))
-            assert (answer.status_code, answer.json()["code"]) == (502, "backend_failed"), lie
-        assert (await running.embed(text="cat")).status_code == 200, lie
-
-
-async def test_another_artifact_in_triton_is_refused(triton: Triton, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(DEMO, tmp_path / "other", ignore=shutil.ignore_patterns("*.py", "*.md")))
-    manifest = json.loads((other / "model.json").read_text())
-    manifest["text"]["cleaning"] = "lower"
-    del manifest["reference"]["token_ids"]  # those of the demo, which such an artifact would not have
-    (other / "model.json").write_text(json.dumps(manifest))
-    with pytest.raises(BackendUnavailable, match="Write the repository again"):
-        async with gateway(triton, other):
-            pass
-
-
 async def test_tls_and_a_token_open_what_triton_restricts(triton_of: Any, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
@@ -345,36 +239,6 @@ async def test_tls_and_a_token_open_what_triton_restricts(triton_of: Any, tmp_pa
             task.cancel()
 
 
-async def test_several_gateways_share_one_triton(triton: Triton) -> None:
-    async with gateway(triton) as one, gateway(triton) as two, gateway(triton) as three:
-        answers = await asyncio.gather(*(g.embed(p) for p in photos(5) for g in (one, two, three)))
-        assert {answer.status_code for answer in answers} == {200}
-        for first, second, third in zip(answers[::3], answers[1::3], answers[2::3], strict=True):
-            assert first.json()["fingerprint"] == second.json()["fingerprint"] == third.json()["fingerprint"]
-            vectors = [np.array(a.json()["results"][0]["embedding"]) for a in (first, second, third)]
-            assert min(vectors[0] @ vectors[1], vectors[0] @ vectors[2]) > 0.99999
-
-
-async def test_two_models_each_with_a_backend_of_its_own(brittle: Triton, tmp_path: Path) -> None:
-    here = Path(shutil.copytree(DEMO, tmp_path / "here", ignore=shutil.ignore_patterns("*.py", "*.md")))
-    manifest = json.loads((here / "model.json").read_text())
-    (here / "model.json").write_text(json.dumps(manifest | {"name": "here"}))
-    own = {"demo": {"backend": "triton", "triton_url": brittle.url, "max_queue_seconds": 50}}
-    async with serving(None, here, DEMO, model_settings=own) as running:
-        photo = next(photos(1))
-        embedded = (await running.embed(photo, model="here")).json()
-        remote = (await running.embed(photo, model="demo")).json()
-        assert (embedded["model"], remote["model"]) == ("here", "demo")
-        vectors = [np.array(answer["results"][0]["embedding"]) for answer in (embedded, remote)]
-        assert vectors[0] @ vectors[1] > 0.99999
-        brittle.kill()
-        await until(running, 503)
-        states = {m["id"]: m["ready"] for m in (await running.client.get("/v1/models")).json()["data"]}
-        assert states == {"here": True, "demo": False}
-        assert (await running.embed(photo, model="here")).status_code == 200
-        assert (await running.embed(photo, model="demo")).status_code == 503
-
-
 async def test_metrics_tell_queue_and_compute_apart(triton: Triton) -> None:
     async with gateway(triton) as running:
         for photo in photos(4):
@@ -388,10 +252,3 @@ async def test_metrics_tell_queue_and_compute_apart(triton: Triton) -> None:
             series = f"clipserve_triton_phase_seconds_total{{{labels}}}"
             await eventually(lambda series=series: series in exposed())  # type: ignore[misc]
         assert 'clipserve_batch_seconds_count{tower="image"}' in exposed()
-
-
-async def test_form_requests_reach_triton_like_any_other(triton: Triton) -> None:
-    async with gateway(triton) as running:
-        files = form([*photos(2), b"no image"], {"labels": LABELS})
-        answer = await running.client.post("/classify", files=files)
-        assert [("error" in result) for result in answer.json()["results"]] == [False, False, True]

@@ -186,7 +186,7 @@ async def test_a_full_queue_and_a_long_wait_are_refused(
     refused = {said for said in full if said != "ok"}
     assert full["ok"] > 0
     assert len(refused) == 1, "refused for one reason"
-    assert all(said.startswith("UNAVAILABLE ") and "queue" in said for said in refused)
+    assert all("UNAVAILABLE " in said and "maximum queue size" in said.lower() for said in refused)
     assert triton.count("nv_inference_request_failure", model="demo_image", reason="REJECTED") == rejected
     late = await until_refused(lambda: image(server, PIXELS, timeout=1000), 20)
     # A millisecond may be over before an instance that is free takes the first call.
@@ -197,25 +197,6 @@ async def test_a_full_queue_and_a_long_wait_are_refused(
             == late["UNAVAILABLE Request timeout expired"]
         )
     )
-
-
-async def test_what_does_not_fit_is_an_invalid_argument(server: client.InferenceServerClient) -> None:
-    small = await outcome(image(server, PIXELS[:1, :100, :100]))
-    assert small.startswith(
-        "INVALID_ARGUMENT [request id: <id_unknown>] unexpected shape for input 'pixels' for model 'demo_image'. "
-        "Expected [-1,256,256,3], got [1,100,100,3]."
-    )
-    many = await outcome(image(server, np.concatenate([PIXELS, PIXELS])))
-    assert (
-        many
-        == "INVALID_ARGUMENT [request id: <id_unknown>] inference request batch-size must be <= 8 for 'demo_image'"
-    )
-    kind = await outcome(image(server, PIXELS[:1].astype(np.float32)))
-    assert kind.startswith(
-        "INVALID_ARGUMENT [request id: <id_unknown>] inference input 'pixels' data-type is 'FP32'"
-    )
-    unknown = await outcome(server.infer("other", [tensor("pixels", PIXELS[:1])]))
-    assert unknown == "NOT_FOUND Request for unknown model: 'other' is not found"
 
 
 async def test_shared_memory_and_control_are_closed(server: client.InferenceServerClient) -> None:

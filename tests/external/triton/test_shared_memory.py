@@ -185,33 +185,6 @@ async def test_of_a_gateway_that_is_killed_nothing_is_left_once_another_has_come
     assert not files_of(min(left)) + files_of(min(now))
 
 
-@pytest.mark.parametrize(
-    ("parameters", "code"),
-    [
-        ({"shared_memory_offset": 4096}, grpc.StatusCode.INVALID_ARGUMENT),
-        ({"shared_memory_byte_size": 2**40}, grpc.StatusCode.INVALID_ARGUMENT),
-        ({"shared_memory_region": "another"}, grpc.StatusCode.NOT_FOUND),
-    ],
-)
-async def test_triton_reads_nothing_beyond_a_region(
-    sharing: Triton, parameters: dict[str, Any], code: grpc.StatusCode
-) -> None:
-    async with backend_on(sharing) as (backend, _):
-        await backend.encode_image(noise(1))
-        name, size = min((await regions(sharing)).items())
-        told = {"shared_memory_region": name, "shared_memory_byte_size": size} | parameters
-        pixels = service_pb2.ModelInferRequest.InferInputTensor(
-            name="pixels", datatype="UINT8", shape=[1, *noise(1).shape[1:]]
-        )
-        for key, value in told.items():
-            setattr(
-                pixels.parameters[key], "int64_param" if isinstance(value, int) else "string_param", value
-            )
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await asked(sharing, "ModelInfer", model_name=f"{MANIFEST.name}_image", inputs=[pixels])
-        assert error.value.code() is code
-
-
 @pytest.mark.nightly
 async def test_pixels_in_shared_memory_take_at_most_half_of_the_cpu_time(
     triton_installed: None, tmp_path: Path
