@@ -239,15 +239,6 @@ def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path:
     assert there.stop()[0] == 0
 
 
-# tests/external/redis does the same by day, and tests/application/label_sets/test_sharing.py without processes.
-@pytest.mark.nightly
-def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(tmp_path: Path) -> None:
-    both = slow_pair(tmp_path)
-    both_build_and_serve(*both)
-    for process in both:
-        assert process.stop()[0] == 0
-
-
 def both_build_and_serve(here: Process, there: Process) -> None:
     """A set that takes one of them ten seconds. After half of them the other one builds it too."""
     body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}

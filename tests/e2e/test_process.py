@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from clipserve.clip.resampling import RESIZED_BY
-from clipserve.demo import FOLDER as DEMO
 from tests.abuse.measure import cpu_seconds
 from tests.process import LIGHT, PATIENT, Fresh, Process, copy_of_demo, failed_start, get
 from tests.support import form
@@ -76,81 +75,6 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
     # Of a client that is held up before it leaves, the service sees no more than that it has its answer.
     assert 50 < log.count('"outcome": "client_gone"') <= left
     assert grown < 100_000, "KiB"
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"device": "cuda"}, "device=cuda"),
-        ({"models": "/nowhere"}, "/nowhere is not an artifact"),
-        ({"models": __file__}, "is not an artifact"),
-        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
-        ({"host": "no such host"}, "cannot listen on no such host"),
-        ({"port": "http"}, "CLIPSERVE_PORT='http'"),
-        ({"image_formats": "JPEG,HEIF"}, "HEIF is not one of"),
-        ({"models": f"{DEMO},{DEMO}"}, "the same name"),
-        ({"model_settings": '{"dmo": {"threads": 1}}'}, "is about dmo, but what is served is demo"),
-        (
-            {"model_settings": '{"demo": {"thread": 1}}'},
-            "CLIPSERVE_MODEL_SETTINGS.demo.thread=1: not a setting",
-        ),
-        (
-            {"model_settings": '{"demo": {"threads": -1}}'},
-            "CLIPSERVE_MODEL_SETTINGS.demo.threads=-1: Input should",
-        ),
-        ({"model_settings": "demo"}, 'must be JSON is not: error parsing value for field "model_settings"'),
-    ],
-)
-def test_what_the_service_cannot_start_with_is_said_in_a_line(
-    settings: dict[str, str | int], said: str
-) -> None:
-    status, log = failed_start(**settings)
-    assert status in (1, 2)
-    assert said in log
-
-
-def test_a_taken_operations_port_is_said() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        status, log = failed_start(operations_port=port)
-    assert status == 1
-    assert (
-        f"CLIPSERVE_OPERATIONS_PORT={port}: cannot listen on 127.0.0.1: address already in use. Choose" in log
-    )
-    assert "`clipserve doctor` says who has it" in log
-
-
-def test_a_cut_file_is_refused(tmp_path: Path) -> None:
-    copy = copy_of_demo(tmp_path)
-    data = (copy / "text.onnx").read_bytes()
-    (copy / "text.onnx").write_bytes(data[: len(data) // 2])
-    status, log = failed_start(models=str(copy))
-    assert status == 1
-    assert "text.onnx" in log
-
-
-def test_an_engine_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    copy = copy_of_demo(tmp_path)
-    manifest = json.loads((copy / "model.json").read_text())
-    vectors = manifest["reference"]["text_embeddings"]
-    manifest["reference"]["text_embeddings"] = vectors[1:] + vectors[:1]
-    (copy / "model.json").write_text(json.dumps(manifest))
-    status, log = failed_start(models=str(copy), backend="onnx")
-    assert status == 1
-    assert "self-test of demo: the text encoder is at cosine" in log
-
-
-def test_an_engine_that_fails_on_the_self_test_is_said(tmp_path: Path) -> None:
-    copy = copy_of_demo(tmp_path)
-    manifest = json.loads((copy / "model.json").read_text())
-    manifest["image"]["size"] //= 2  # the graph takes no such image
-    del manifest["reference"]["pixels"]  # of the former size: they would be noticed first
-    (copy / "model.json").write_text(json.dumps(manifest))
-    status, log = failed_start(models=str(copy))
-    assert status == 1
-    assert log.startswith("onnxruntime fail")  # in the self-test, or in the trial before it
 
 
 def test_a_pipe_in_place_of_a_graph_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from tests.process import copy_of_demo, failed_start
 
 pytestmark = pytest.mark.slow
@@ -16,6 +17,24 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"device": "cuda"}, "device=cuda"),
+        ({"models": "/nowhere"}, "/nowhere is not an artifact"),
+        ({"models": __file__}, "is not an artifact"),
+        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
+        ({"host": "no such host"}, "cannot listen on no such host"),
+        ({"port": "http"}, "CLIPSERVE_PORT='http'"),
+        ({"image_formats": "JPEG,HEIF"}, "HEIF is not one of"),
+        ({"models": f"{DEMO},{DEMO}"}, "the same name"),
+        ({"model_settings": '{"dmo": {"threads": 1}}'}, "is about dmo, but what is served is demo"),
+        (
+            {"model_settings": '{"demo": {"thread": 1}}'},
+            "CLIPSERVE_MODEL_SETTINGS.demo.thread=1: not a setting",
+        ),
+        (
+            {"model_settings": '{"demo": {"threads": -1}}'},
+            "CLIPSERVE_MODEL_SETTINGS.demo.threads=-1: Input should",
+        ),
+        ({"model_settings": "demo"}, 'must be JSON is not: error parsing value for field "model_settings"'),
         ({"models": ""}, "CLIPSERVE_MODELS='': it has an empty name: write names or folders"),
         ({"host": ""}, "CLIPSERVE_HOST='': String should have at least 1 character"),
         ({"host": "\udcff"}, "CLIPSERVE_HOST='\\udcff': Input should be a valid string"),
@@ -32,7 +51,9 @@ pytestmark = pytest.mark.slow
         ),
     ],
 )
-def test_a_setting_that_cannot_be_is_said_in_a_line(settings: dict[str, str], said: str) -> None:
+def test_what_the_service_cannot_start_with_is_said_in_a_line(
+    settings: dict[str, str | int], said: str
+) -> None:
     status, log = failed_start(**settings)
     assert status in (1, 2)
     assert said in log
