@@ -55,15 +55,12 @@ def _wait_for_first(clients: Sequence[Prober]) -> None:
         time.sleep(0.05)
 
 
-def seen(clients: Sequence[Prober], start: float, end: float) -> Company:
-    """What they saw of the requests that they began in this time."""
-    return Company([probe for client in clients for probe in client.between(start, end)])
-
-
 def seen_for(clients: Sequence[Prober], seconds: float) -> Company:
+    """What they saw of the requests that they began in this time."""
     started = time.monotonic()
     time.sleep(seconds)
-    return seen(clients, started, time.monotonic())
+    ended = time.monotonic()
+    return Company([probe for client in clients for probe in client.between(started, ended)])
 
 
 @contextmanager

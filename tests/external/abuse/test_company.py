@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks.table import ATTACKS, BY_ID, FEW, WORST
+from tests.abuse.attacks.table import BY_ID, FEW
 from tests.abuse.probe import Prober
 from tests.abuse.scenario import Company, good_clients, hostile_client, seen_for
 from tests.abuse.victim import Victim
@@ -39,9 +39,3 @@ def test_good_clients_beside_a_hostile_one(
     assert victim.process.popen.poll() is None
     assert company.lost <= 0.01, company.statuses
     assert company.p99 < 5 * usual.p99, f"{company.p99:.2f} s instead of {usual.p99:.2f} s"
-
-
-def test_every_kind_of_attack_is_among_them() -> None:
-    kinds = {BY_ID[name].kind for name in WORST}
-    open_to_all = {attack.kind for attack in ATTACKS if not attack.keyed}
-    assert open_to_all - kinds <= {"HEIC bombs", "texts"}

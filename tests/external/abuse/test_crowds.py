@@ -11,8 +11,7 @@ import pytest
 from tests.abuse.attack import Act, Piece, good
 from tests.abuse.crowd import crowd
 from tests.abuse.measure import resident
-from tests.abuse.probe import Prober
-from tests.abuse.scenario import good_clients, seen, seen_for
+from tests.abuse.scenario import good_clients, seen_for
 from tests.abuse.victim import Victim
 from tests.abuse.wire import Connection, play
 
@@ -71,13 +70,3 @@ def test_bodies_of_which_the_last_byte_is_withheld_refuse_nobody_else(alone: Vic
     finally:
         for connection in connections:
             connection.act(Act.RESET)
-
-
-def test_a_probe_of_each_kind_sees_what_there_is(alone: Victim) -> None:
-    photos = Prober(alone.address, "photos")
-    try:
-        company = seen([photos, alone.prober], time.monotonic(), time.monotonic() + 1)
-    finally:
-        photos.stop()
-    assert company.lost == 0
-    assert company.p99 > 0
