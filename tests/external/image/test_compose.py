@@ -80,10 +80,6 @@ def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
         until(lambda: answers(lambda: classify_by_grpc(channel)), lambda: compose.log("edge"))
 
 
-def test_haproxy_has_no_warning_about_the_configuration_of_the_edge(compose: Compose) -> None:
-    compose.execute("edge", "haproxy", "-dW", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
-
-
 def test_prometheus_reaches_the_metrics_of_the_edge_and_the_end_of_its_certificate(
     engine: Engine, compose: Compose
 ) -> None:

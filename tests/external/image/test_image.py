@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 
-from tests.external.image.clients import load
 from tests.external.image.conftest import REVISION
 from tests.external.image.container import Container, classify, classify_by_grpc, until
 from tests.external.image.engine import Engine, lines_of
@@ -136,34 +134,6 @@ def test_label_sets_are_kept_in_a_volume_and_their_lack_does_not_stop_it(
     finally:
         first.remove()
         engine.run("podman", "volume", "rm", "clipserve-image-test")
-
-
-def test_stopped_under_load_it_ends_with_0_and_no_request_fails(engine: Engine, image: str) -> None:
-    # A machine that is busy with other things refuses nothing, and the delay lasts until the clients have gone.
-    patient = {"max_queue_seconds": 60, "deadline_seconds": 60}
-    container = Container(engine, image, drain_delay_seconds=3000, **patient)
-    try:
-        seconds = container.wait_ready()
-
-        kinds = {"rest": container.url, "grpc": f"127.0.0.1:{container.grpc_port}"}
-        with load(kinds) as clients:
-            time.sleep(1)
-            container.drain()
-            # The clients go as soon as it is not ready, as a load balancer sends them away.
-            until(lambda: not container.ready(), container.log)
-            clients.end()
-            stopping = time.monotonic()
-            assert container.stop() == 0
-            stopped = time.monotonic() - stopping
-    finally:
-        container.remove()
-    outcomes = clients.outcomes
-    assert set(outcomes) == {"REST 200", "gRPC OK"}, outcomes
-    megabytes = engine.inspect(image)["Size"] / 1e6
-    print(
-        f"\nready after {seconds:.1f} s; {outcomes.total()} requests, 0 failed; stopped after {stopped:.1f} s"
-    )
-    print(f"the image without its base: {megabytes - base_megabytes(engine):.0f} MB")
 
 
 def base_megabytes(engine: Engine) -> float:

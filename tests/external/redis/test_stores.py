@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.application.label_sets.conftest import another, open_site  # noqa: F401  fixtures
+from tests.application.label_sets.conftest import another  # noqa: F401  fixtures
 from tests.application.label_sets.test_stores import (  # noqa: F401  collected here with this module's store
     store,
     test_a_body_may_have_tens_of_megabytes,
@@ -19,13 +19,6 @@ from tests.application.label_sets.test_stores import (  # noqa: F401  collected 
     test_the_revision_is_another_one_after_each_change,
     test_the_revision_stays_while_nothing_changes,
     test_what_is_deleted_is_gone,
-)
-from tests.application.label_sets.test_trained import (  # noqa: F401
-    test_a_neighbour_with_another_model_serves_what_it_served_before,
-    test_a_score_is_the_softmax_of_weights_times_vector_plus_bias,
-    test_after_a_start_with_another_model_it_fails_says_what_to_do_and_comes_back_with_the_former,
-    test_nothing_is_encoded_for_it_neither_at_a_put_nor_at_a_start,
-    test_one_for_another_model_is_refused_and_not_kept,
 )
 from tests.redis_server import RedisServer
 
