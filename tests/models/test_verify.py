@@ -27,6 +27,7 @@ def test_a_cosine_is_that_of_the_directions_and_a_wrong_length_is_still_wrong(
     (outcome,) = compare(DEMO, [Case("the reference images", "image.onnx", PIXELS, expected)])
     assert outcome.cosine == pytest.approx(cosine, abs=0.01)
     assert outcome.good is good
+    assert str(outcome).endswith("ok" if good else "WRONG")
 
 
 def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:

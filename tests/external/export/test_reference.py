@@ -62,15 +62,6 @@ def test_a_service_that_reads_photos_as_open_clip_does_agrees_with_it(
         assert told["text_cosine"]["lowest"] > 0.99999
 
 
-def test_a_photo_that_the_service_turns_upright_is_named(tiny: Path, photos: Path, tmp_path: Path) -> None:
-    told = reference_of(photos, tiny, tmp_path)
-    assert (told["items"], told["differing"]) == (10, 1)
-    (item,) = told["items_that_differ"]
-    assert (item["item"], item["in_its_file"]) == ("cat/turned.jpg", "EXIF orientation 6")
-    assert item["cosine"] < 0.9999
-    assert told["text_cosine"]["lowest"] > 0.99999
-
-
 def test_an_artifact_that_squashes_photos_differs_in_all_that_are_not_square(
     tiny: Path, photos: Path, tmp_path: Path
 ) -> None:

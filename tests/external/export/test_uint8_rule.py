@@ -15,7 +15,7 @@ from tests.models.architectures import ALL, shorten
 # `export` ignores the warnings of torch, too.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-# The tests of fp16 variants export these and look at the rule too; by day test_by_name.py at a ViT's.
+# The tests of fp16 variants export these and look at the rule too.
 ELSEWHERE = {"ViT-B-32", "RN50", "ViT-B-16-SigLIP2"}
 MODELS = sorted({each.model for each in read_catalog().values()} - (set() if ALL else ELSEWHERE))
 # By day one that open_clip and timm build in another way than those.

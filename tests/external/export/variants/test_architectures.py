@@ -17,15 +17,6 @@ from tests.models.architectures import ALL, shorten
 NARROW = "ViT-B-32-SigLIP2-256"  # with a quarter of the patches, too
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", ["ViT-B-32", "RN50"])
-def test_openai_s_two_kinds_pass_as_fp16_with_all_layers(name: str, plan: Planner, tmp_path: Path) -> None:
-    """The export compares them with PyTorch."""
-    fp32 = make(name, "openai", tmp_path / "fp32", say=lambda _: None)
-    made = make_variant(plan(tmp_path / "fp32", tmp_path / "fp16"), say=lambda _: None)
-    assert_faithful(tmp_path / "fp16", made, fp32)
-
-
 # By day `tiny` of test_fp16.py stands for ViT-B-32's kind, and test_uint8_rule.py exports convolutions.
 @pytest.mark.parametrize(
     ("name", "towers"),
