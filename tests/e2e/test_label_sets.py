@@ -17,13 +17,12 @@ from clipserve.application.label_sets.definition import digest_of
 from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.shelf import Shelf
 from tests.label_sets import built
-from tests.process import LIGHT, PATIENT, Process, delete, get, post, put, waited_until
+from tests.process import LIGHT, PATIENT, Process, delete, get, metric, post, put, waited_until
 from tests.support import png
 
 pytestmark = pytest.mark.slow
 
 PUTS = 10  # in each round
-SETS = 30
 NAMES = ("pets", "moods", "tools", "trees")
 
 
@@ -45,13 +44,6 @@ def starting(folder: Path, **settings: Any) -> Process:
 def service(folder: Path) -> Process:
     """The same, ready."""
     process = starting(folder)
-    process.wait_ready()
-    return process
-
-
-def slow(folder: Path) -> Process:
-    """A slow one, ready."""
-    process = Slow(folder)
     process.wait_ready()
     return process
 
@@ -158,22 +150,6 @@ def _no_set_is_half(folder: Path) -> None:
     asyncio.run(check())
 
 
-def test_a_start_with_many_sets_encodes_nothing(tmp_path: Path) -> None:
-    first = service(tmp_path)
-    for number in range(SETS):
-        built(first.url, f"set-{number}", definition(number))
-    assert first.stop()[0] == 0
-    again = service(tmp_path)
-    states = get(again.url + "/label-sets").json()["label_sets"]
-    assert [state["state"] for state in states] == ["ready"] * SETS
-    metrics = get(again.operations_url + "/metrics").text
-    assert f'clipserve_label_sets{{state="ready"}} {SETS}.0' in metrics
-    builds = [line for line in metrics.splitlines() if line.startswith("clipserve_label_set_builds_total{")]
-    assert builds == []
-    assert classified(again, "set-7").status_code == 200
-    assert again.stop()[0] == 0
-
-
 def test_two_services_on_one_file_serve_what_is_put_at_either(tmp_path: Path) -> None:
     here, there = service(tmp_path), service(tmp_path)
     for number, (one, other) in enumerate(((here, there), (there, here), (here, there))):
@@ -205,28 +181,6 @@ def put_at_once(*processes: Process) -> None:
     assert len(statuses) == 16
 
 
-def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
-    first = slow(tmp_path)
-    labels = [f"thing {k}" for k in range(100)]
-    body = {"labels": labels, "templates": ["imagenet-80"]}
-    put = put_set(first, "large", body)
-    assert put.status_code == 202
-    assert "retry-after" in put.headers
-    waited_until(lambda: _state(first, "large")["prompts_done"] > 600)
-    first.popen.kill()
-    first.popen.wait(60)
-    again = slow(tmp_path)
-    waited_until(lambda: _state(again, "large")["prompts_done"] > 0)  # it is ready before it has read them
-    kept = _state(again, "large")["prompts_done"]  # as the store has it, and what was encoded until now
-    before = rows_of(again)
-    waited_until(lambda: _state(again, "large")["prompts_done"] > kept)
-    encoded = rows_of(again) - before
-    done = _state(again, "large")["prompts_done"]
-    assert kept > 300
-    assert encoded <= done - kept + 600, "and a few that are on their way"
-    assert again.stop()[0] == 0
-
-
 def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path: Path) -> None:
     here, there = slow_pair(tmp_path)
     body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
@@ -248,17 +202,11 @@ def both_build_and_serve(here: Process, there: Process) -> None:
         assert version_at(process, "large") == version
     answers = [classified(process, "large").json()["results"] for process in (here, there)]
     assert answers[0] == answers[1]
-    encoded = sum(rows_of(process) for process in (here, there))
+    rows = 'clipserve_batch_rows_sum{tower="text"}'
+    encoded = sum(metric(process, rows) for process in (here, there))
     assert encoded < 1.5 * 8_000, "who has a core takes parts, and nobody those of another"
 
 
 def is_ready(process: Process, name: str) -> bool:
     states = get(process.url + "/label-sets").json()["label_sets"]
     return any((state["name"], state["state"]) == (name, "ready") for state in states)
-
-
-def rows_of(process: Process) -> float:
-    """Texts that it has encoded."""
-    metrics = get(process.operations_url + "/metrics").text
-    (line,) = [x for x in metrics.splitlines() if x.startswith('clipserve_batch_rows_sum{tower="text"}')]
-    return float(line.split()[1])

@@ -13,7 +13,6 @@ import pytest
 from tests.e2e.test_label_sets import (
     both_build_and_serve,
     definition,
-    put_at_once,
     slow_pair,
     version_at,
 )
@@ -45,15 +44,6 @@ def both(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert not list(folder.iterdir()), "nothing is kept in a file"
     for process in (here, there):
         assert process.stop()[0] == 0
-
-
-def test_what_is_put_at_one_service_is_served_at_the_other(both: tuple[Process, Process]) -> None:
-    here, there = both
-    for number, (one, other) in enumerate(((here, there), (there, here))):
-        version = built(one.url, "pets", definition(number))["version"]
-        waited_until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
-    put_at_once(here, there)
-    waited_until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
 
 
 def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(
