@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from clipserve import __version__
 from tests.deploy.cluster import Cluster, built_of
 from tests.deploy.manifests import K8S, Object, gateways, of_kind, pods, selects, settings_of
@@ -143,23 +141,6 @@ def test_a_model_of_ones_own_comes_onto_gpus_as_its_page_says(tmp_path: Path) ->
         assert "models" in {mount["name"] for mount in container["volumeMounts"]}
 
 
-@pytest.mark.parametrize("left", [True, False])
-def test_a_number_that_is_left_beside_an_autoscaler_is_refused(left: bool, tmp_path: Path) -> None:
-    lines = (
-        "kustomize edit set replicas clipserve=4",
-        "kubectl apply --server-side -k . # new: everything",
-        "kubectl -n clipserve scale deployment/clipserve --replicas=3",
-        "true" if left else "sed -i /^replicas:/,/name:/d kustomization.yaml",
-        "kustomize edit add component k8s/components/autoscaling-cpu",
-        "kubectl apply --server-side -k . # new: HorizontalPodAutoscaler/clipserve",
-    )
-    if left:
-        with pytest.raises(AssertionError, match="conflict about"):
-            walk(page(*_ON_GPUS, *lines), tmp_path)
-    else:
-        walk(page(*_ON_GPUS, *lines), tmp_path)
-
-
 def test_without_rights_on_the_cluster_nothing_of_it_is_applied(tmp_path: Path) -> None:
     (patch,) = re.findall(r"^  (kustomize edit add patch .+)$", README, re.MULTILINE)
     cluster = walk(page(*_ON_GPUS, patch, *PLANS), tmp_path)
@@ -182,6 +163,4 @@ def test_a_job_that_failed_runs_again_with_what_it_lacked(tmp_path: Path) -> Non
     again = PLANS[PLANS.index("kustomize edit add resource k8s/components/tensorrt/plans") :]
     (delete,) = re.findall(r"`(kubectl -n clipserve delete job/plans)`", _TENSORRT)
     told = [line.replace("new: everything", "new: Job/plans; changed: Deployment/triton") for line in again]
-    walk(page(*_ON_GPUS, *PLANS, delete, *lacked, *told), tmp_path / "deleted")
-    with pytest.raises(AssertionError, match="Job/plans cannot be changed"):
-        walk(page(*_ON_GPUS, *PLANS, *lacked, *told), tmp_path / "left")
+    walk(page(*_ON_GPUS, *PLANS, delete, *lacked, *told), tmp_path)
