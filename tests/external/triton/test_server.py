@@ -75,34 +75,6 @@ async def outcome(call: Awaitable[Any]) -> str:
     return "ok"
 
 
-async def test_vectors_are_onnxruntimes(server: client.InferenceServerClient) -> None:
-    assert cosine(await image(server, PIXELS[:3]), expected("image.onnx", pixels=PIXELS[:3])) > 0.99999
-    for length in (16, 77):
-        ids = np.pad(TOKEN_IDS, ((0, 0), (0, length - 16)))
-        vectors = await text(server, ids, LENGTHS)
-        assert cosine(vectors, expected("text.onnx", token_ids=ids, lengths=LENGTHS)) > 0.99999
-
-
-async def test_it_says_which_artifact_it_serves(server: client.InferenceServerClient) -> None:
-    config = (await server.get_model_config("demo_text")).config
-    assert config.parameters["fingerprint"].string_value == MANIFEST.fingerprint()
-    assert config.max_batch_size == 32
-
-
-async def test_concurrent_requests_are_batched_and_not_mixed(
-    triton: Triton, server: client.InferenceServerClient
-) -> None:
-    rows = triton.count("nv_inference_count", model="demo_image")
-    calls = triton.count("nv_inference_exec_count", model="demo_image")
-    want = expected("image.onnx", pixels=PIXELS)
-    order = [0, 3, 3, 1, 7, 0, 2, 5] * 8
-    answers = await asyncio.gather(*(image(server, PIXELS[i : i + 1]) for i in order))
-    assert cosine(np.concatenate(answers), want[order]) > 0.99999
-    await eventually(lambda: triton.count("nv_inference_count", model="demo_image") - rows >= len(order))
-    calls = triton.count("nv_inference_exec_count", model="demo_image") - calls
-    assert len(order) / calls > 1.5
-
-
 async def test_a_request_that_the_graph_cannot_run_fails_alone(server: client.InferenceServerClient) -> None:
     bad = np.full((1, 16), 10**8, np.int32)  # no such token
     calls = [text(server, bad if i == 2 else TOKEN_IDS[i : i + 1], LENGTHS[i : i + 1]) for i in range(6)]
