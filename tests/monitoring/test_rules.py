@@ -93,24 +93,6 @@ def minutes(time: str) -> int:
     return int(time[:-1]) * {"m": 1, "h": 60, "d": 24 * 60}[time[-1]]
 
 
-def test_every_alert_has_a_test_in_which_something_like_it_does_not_fire() -> None:
-    """A question that nothing answers, or series of others in the input of one that something does."""
-    for name in {rule["alert"] for rule in alerts()}:
-        asked = [alerting for alert, alerting in expectations() if alert == name]
-        series = max(count for alert, count in distinct_series() if alert == name)
-        assert [] in asked or series > max(map(len, asked)), name
-
-
-def distinct_series() -> list[tuple[str, int]]:
-    """Of each question: the alert, and how many series its test has."""
-    return [
-        (asked["alertname"], len(test["input_series"]))
-        for path in TESTS
-        for test in read(path)["tests"]
-        for asked in test["alert_rule_test"]
-    ]
-
-
 def runbook_entries() -> list[str]:
     section = RUNBOOK.read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
     return re.findall(r"^### (\w+)$", section, re.MULTILINE)
