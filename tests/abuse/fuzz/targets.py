@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
@@ -21,14 +17,10 @@ from clipserve.clip.tokenizer import Tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import ClipError
 from clipserve.settings import Settings
-from clipserve.telemetry import log
-from clipserve.wiring.gateway import open_gateway
-from loadtests.fake_backend import FakeBackend
 from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.cases import CORPUS, edited, images, texts
 from tests.abuse.fuzz.wire_target import Wire
 from tests.abuse.fuzz.words import FORM_SEEDS, FORM_WORDS, IMAGE_WORDS, JSON_SEEDS, JSON_WORDS, TEXT_WORDS
-from tests.support import DIM, write_toy_artifact
 
 _LONGEST_TEXT = 8_192  # characters, the limit of a request
 _BUDGET = Settings.model_fields["decode_memory_bytes"].default
@@ -112,11 +104,11 @@ class Texts:
         return "+".join(sorted(said))
 
 
-class Requests:
-    """The ASGI application on encoders of arithmetic. A case: path and Content-Type in a line, then the body."""
+class Requests(Answers):
+    """Bodies, and a few heads, edited byte by byte. A case: path and Content-Type in a line, then the body."""
 
     def __init__(self, seeds: Sequence[bytes], words: Sequence[bytes]) -> None:
-        log.configure("CRITICAL")
+        super().__init__()
         pairs = [(head, body) for head, _, body in (seed.partition(b"\n") for seed in seeds)]
         words = (*words, *(body for _, body in pairs))
         heads = {head: edited((head,), words).map(lambda odd: odd.replace(b"\n", b"")) for head, _ in pairs}
@@ -126,54 +118,13 @@ class Requests:
                 heads[chosen[0][0]] if chosen[1] else st.just(chosen[0][0]), edited(chosen[0][1:], words)
             ).map(b"\n".join)
         )
-        self._runner = asyncio.Runner()
-        self._stack = AsyncExitStack()
-        self._app = self._runner.run(self._open())
-
-    async def _open(self) -> Any:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        await write_toy_artifact(folder / "toy")
-        settings = Settings(models=(folder / "toy",), port=0)
-        gateway = await self._stack.enter_async_context(open_gateway(settings, lambda *_: FakeBackend(DIM)))
-        await gateway.warm_up()
-        return gateway.app
-
-    def close(self) -> None:
-        """End the service."""
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
 
     def run(self, case: bytes) -> str:
         head, _, body = case.partition(b"\n")
         path, _, content_type = head.partition(b" ")
-        status = self._runner.run(self._answered(path, content_type, body))
-        if status >= 500:
-            raise Fault(f"status {status}")
-        return str(status)
-
-    async def _answered(self, path: bytes, content_type: bytes, body: bytes) -> int:
-        sent: list[Mapping[str, Any]] = []
-        name, _, query = path.partition(b"?")
-        scope: dict[str, Any] = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "POST",
-            "path": name.decode("latin-1"),
-            "client": ("127.0.0.1", 1),
-        }
-        scope |= {"raw_path": name, "query_string": query, "headers": [(b"content-type", content_type)]}
-        unread = [body]
-
-        async def receive() -> dict[str, Any]:
-            if not unread:
-                await asyncio.sleep(3600)  # the client stays
-            return {"type": "http.request", "body": unread.pop(), "more_body": False}
-
-        async def send(message: Mapping[str, Any]) -> None:
-            sent.append(message)
-
-        await self._app(scope, receive, send)
-        return int(sent[0]["status"])
+        lines = [b"POST %b HTTP/1.1" % path, b"Host: localhost", b"Connection: close"]
+        lines += [b"Content-Type: " + content_type, b"Content-Length: %d" % len(body)]
+        return super().run(b"\r\n".join([*lines, b"", body]))
 
 
 TARGETS: dict[str, Callable[[], Target]] = {
