@@ -1,4 +1,4 @@
-"""Clients that hold what they do not use: connections, and room for bodies."""
+"""Clients that hold connections that they do not use."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.abuse.attack import Act, Piece, good
 from tests.abuse.crowd import crowd
 from tests.abuse.measure import resident
 from tests.abuse.scenario import good_clients, seen_for
 from tests.abuse.victim import Victim
-from tests.abuse.wire import Connection, play
 
 CONNECTIONS = 5_000
-BODIES, BODY_BYTES = 13, 19_900_000  # together a little more than CLIPSERVE_MAX_IN_FLIGHT_BYTES
 SECONDS = 20.0
 
 
@@ -48,25 +45,3 @@ def test_five_thousand_connections_hold_up_nobody_and_leave_no_memory_behind(alo
     alone.rest()
     time.sleep(2)  # the last ones are let go
     assert resident(alone.pid) - before < 60_000_000
-
-
-def withheld() -> list[Piece]:
-    """A body without its last byte."""
-    head = b"POST /embed HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
-    return [head % BODY_BYTES, b"x" * (BODY_BYTES - 1)]
-
-
-def test_bodies_of_which_the_last_byte_is_withheld_refuse_nobody_else(alone: Victim) -> None:
-    connections = [Connection(alone.address, "127.0.0.2") for _ in range(BODIES)]
-    try:
-        for connection in connections:
-            for piece in withheld():
-                assert isinstance(piece, bytes)
-                connection.send(piece, time.monotonic() + 10)
-        for _ in range(20):
-            answers = play(alone.address, [good(1_200, 900)]).answers
-            assert [answer.status for answer in answers] == [200]
-            time.sleep(0.1)
-    finally:
-        for connection in connections:
-            connection.act(Act.RESET)
