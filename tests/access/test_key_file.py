@@ -112,8 +112,9 @@ def test_a_file_that_is_not_one_of_keys_is_refused_with_the_line(path: Path, con
     assert str(path) in str(refused.value)
 
 
-def test_the_error_of_a_line_does_not_repeat_it(path: Path) -> None:
-    path.write_text(entry(sha256="clip_a-key-by-mistake"))
+@pytest.mark.parametrize("line", ["clip_a-key-by-mistake", entry(sha256="clip_a-key-by-mistake")])
+def test_the_error_of_a_line_does_not_repeat_it(path: Path, line: str) -> None:
+    path.write_text(line)
     with pytest.raises(KeyFileError) as refused:
         read_keys(path)
     assert "mistake" not in str(refused.value)

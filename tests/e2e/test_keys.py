@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
-from tests.process import LIGHT, Process, failed_start, get, waited_until
+from tests.process import LIGHT, Process, get, waited_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,22 +39,6 @@ def test_a_key_can_be_rotated_while_it_serves_and_no_key_is_in_the_log(tmp_path:
     for key in (old, new):
         assert key.removeprefix("clip_") not in log
         assert key[5:20] not in log
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [("{", "line 1: Invalid JSON"), ("clip_a-key", "line 1: Invalid JSON"), (None, "no such file")],
-)
-def test_the_service_does_not_start_with_a_file_that_is_not_one_of_keys(
-    tmp_path: Path, content: str | None, said: str
-) -> None:
-    file = tmp_path / "keys"
-    if content is not None:
-        file.write_text(content)
-    code, reason = failed_start(keys_file=str(file))
-    assert code == 1
-    assert said in reason
-    assert "a-key" not in reason
 
 
 def test_metrics_can_be_for_managers_alone_and_probes_stay_open(tmp_path: Path) -> None:
