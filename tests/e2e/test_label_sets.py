@@ -1,4 +1,4 @@
-"""Label sets over the life of processes: ends in the middle of a write, starts, and several on one store."""
+"""Label sets over the life of processes: ends in the middle of a write, and several on one store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clipserve.application.label_sets.definition import digest_of
 from clipserve.application.label_sets.file_store import FileStore
 from clipserve.application.label_sets.shelf import Shelf
 from tests.label_sets import built
-from tests.process import LIGHT, PATIENT, Process, delete, get, metric, post, put, waited_until
+from tests.process import LIGHT, PATIENT, Process, delete, get, post, put, waited_until
 from tests.support import png
 
 pytestmark = pytest.mark.slow
@@ -26,34 +26,11 @@ PUTS = 10  # in each round
 NAMES = ("pets", "moods", "tools", "trees")
 
 
-class Slow(Process):
-    """Its encoders take the same time on any machine, and hardly any CPU: 800 prompts a second at most."""
-
-    module = "tests.monitoring.slow_service"
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        mine: dict[str, Any] = {"state_dir": str(folder), "max_batch_texts": 16, "grpc_enabled": "false"}
-        super().__init__(**PATIENT, **mine, **settings)
-
-
-def starting(folder: Path, **settings: Any) -> Process:
-    """A service whose state is in `folder`, on its way up."""
-    return Process(state_dir=str(folder), grpc_enabled="false", **LIGHT, **PATIENT, **settings)
-
-
 def service(folder: Path) -> Process:
-    """The same, ready."""
-    process = starting(folder)
+    """A service whose state is in `folder`, ready."""
+    process = Process(state_dir=str(folder), grpc_enabled="false", **LIGHT, **PATIENT)
     process.wait_ready()
     return process
-
-
-def slow_pair(folder: Path, **settings: Any) -> tuple[Process, Process]:
-    """Two of them, started side by side."""
-    here, there = Slow(folder, **settings), Slow(folder, **settings)
-    for process in (here, there):
-        process.wait_ready()
-    return here, there
 
 
 def definition(generation: int) -> dict[str, Any]:
@@ -179,34 +156,3 @@ def put_at_once(*processes: Process) -> None:
         thread.join()
     assert set(statuses) <= {200, 202}
     assert len(statuses) == 16
-
-
-def test_a_large_set_whose_gateway_is_killed_is_built_by_the_other_one(tmp_path: Path) -> None:
-    here, there = slow_pair(tmp_path)
-    body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
-    version = put_set(here, "large", body).json()["version"]
-    waited_until(lambda: _state(here, "large")["prompts_done"] > 600)
-    here.popen.kill()
-    here.popen.wait(60)
-    waited_until(lambda: is_ready(there, "large"))
-    assert version_at(there, "large") == version
-    assert there.stop()[0] == 0
-
-
-def both_build_and_serve(here: Process, there: Process) -> None:
-    """A set that takes one of them ten seconds. After half of them the other one builds it too."""
-    body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
-    version = put_set(here, "large", body).json()["version"]
-    for process in (here, there):
-        waited_until(lambda process=process: is_ready(process, "large"), 600)  # type: ignore[misc]
-        assert version_at(process, "large") == version
-    answers = [classified(process, "large").json()["results"] for process in (here, there)]
-    assert answers[0] == answers[1]
-    rows = 'clipserve_batch_rows_sum{tower="text"}'
-    encoded = sum(metric(process, rows) for process in (here, there))
-    assert encoded < 1.5 * 8_000, "who has a core takes parts, and nobody those of another"
-
-
-def is_ready(process: Process, name: str) -> bool:
-    states = get(process.url + "/label-sets").json()["label_sets"]
-    return any((state["name"], state["state"]) == (name, "ready") for state in states)
