@@ -62,22 +62,13 @@ def test_what_the_service_cannot_start_with_is_said_in_a_line(
     assert "ret" not in log.replace("retry", "")
 
 
-@pytest.mark.parametrize(
-    ("templates", "said"),
-    [
-        (["a photo"], "template 0 has no slot {} or {label} for the label"),
-        (["a {}", "the {}", "a {label}"], "template 2 is the same as template 0. Send each template once."),
-    ],
-)
-def test_bad_templates_of_a_model_are_refused_at_the_start_and_not_at_a_request(
-    tmp_path: Path, templates: list[str], said: str
-) -> None:
+def test_bad_templates_of_a_model_are_refused_at_the_start_and_not_at_a_request(tmp_path: Path) -> None:
     copy = copy_of_demo(tmp_path)
-    manifest = json.loads((copy / "model.json").read_text()) | {"prompt_templates": templates}
+    manifest = json.loads((copy / "model.json").read_text()) | {"prompt_templates": ["a photo"]}
     (copy / "model.json").write_text(json.dumps(manifest))
     status, log = failed_start(models=str(copy))
     assert status == 1
-    assert log.startswith(f"prompt_templates of demo: {said}")
+    assert log.startswith("prompt_templates of demo: template 0 has no slot {} or {label} for the label")
 
 
 def test_certificates_that_may_not_be_read_are_said(tmp_path: Path) -> None:
