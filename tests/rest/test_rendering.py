@@ -129,12 +129,13 @@ def test_a_vector_that_is_a_column_of_an_array_is_a_list_too() -> None:
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8"])
-def test_a_numpy_file_is_float32_whatever_the_encoder_gave(dtype: str) -> None:
-    vector: Any = VECTORS[0].astype(dtype)
-    response = npy_array(Embedding("toy", "toy@fp32-1", [vector], []), EmbedRequest())
+def test_a_numpy_file_is_float32_whatever_the_encoder_gave_and_has_images_first(dtype: str) -> None:
+    first, second, third = VECTORS.astype(dtype)
+    answer = Embedding("toy", "toy@fp32-1", [first, second], [EncodedText(third, 5, False)])
+    response = npy_array(answer, EmbedRequest())
     array = np.load(io.BytesIO(response.body), allow_pickle=False)
     assert array.dtype.str == "<f4"
-    np.testing.assert_array_equal(array, VECTORS[:1])
+    np.testing.assert_array_equal(array, VECTORS)
 
 
 async def test_a_model_is_told_from_its_manifest(toy: Path) -> None:
