@@ -49,7 +49,7 @@ def test_loopback_has_few_names() -> None:
     Hosts(()).check(None)
 
 
-def test_other_names_are_given_to_it() -> None:
+def test_further_names_of_the_host_are_given_in_a_setting() -> None:
     hosts = Hosts(("evil.example",))
     assert answered(hosts, "Evil.Example:443")
     assert not answered(hosts, "example")

@@ -86,7 +86,9 @@ def test_pixels_are_those_of_pillow_heif(mode: str, options: dict[str, object]) 
     reason="heif-enc is not installed (Debian: libheif-examples libheif-plugin-x265)",
 )
 @pytest.mark.parametrize("options", [["-q", "50"], ["-q", "90"], ["-L"], ["--thumb", "64"], ["-b", "10"]])
-def test_so_are_those_of_files_by_another_encoder(tmp_path: Path, options: list[str]) -> None:
+def test_pixels_of_files_by_another_encoder_are_those_of_pillow_heif(
+    tmp_path: Path, options: list[str]
+) -> None:
     picture(size=(330, 250)).save(tmp_path / "photo.png")
     command = ["heif-enc", *options, str(tmp_path / "photo.png"), "-o", str(tmp_path / "photo.heic")]
     subprocess.run(command, check=True, capture_output=True)

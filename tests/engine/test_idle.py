@@ -57,7 +57,7 @@ async def unloading(encoders: Encoders, seconds: float = 0.01) -> Unloading:
     return backend
 
 
-async def test_they_are_closed_after_a_while_and_started_for_the_next_call() -> None:
+async def test_idle_encoders_are_closed_after_a_while_and_started_for_the_next_call() -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
     first = await backend.encode_image(PIXELS)
@@ -70,7 +70,7 @@ async def test_they_are_closed_after_a_while_and_started_for_the_next_call() -> 
     assert not await backend.ready()
 
 
-async def test_calls_that_come_meanwhile_share_a_load_which_goes_on_without_them() -> None:
+async def test_calls_that_come_to_closed_encoders_share_a_load_which_goes_on_without_them() -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
     await until(lambda: encoders.closed)
@@ -87,7 +87,7 @@ async def test_calls_that_come_meanwhile_share_a_load_which_goes_on_without_them
     await backend.aclose()
 
 
-async def test_they_stay_while_a_call_runs() -> None:
+async def test_encoders_stay_while_a_call_runs() -> None:
     encoders = Encoders(delay=0.1)
     backend = await unloading(encoders, seconds=0.001)
     for _ in range(3):
@@ -96,7 +96,7 @@ async def test_they_stay_while_a_call_runs() -> None:
     await backend.aclose()
 
 
-async def test_other_files_by_then_are_noticed() -> None:
+async def test_files_that_have_changed_while_the_encoders_were_closed_are_noticed() -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
     await until(lambda: encoders.closed)

@@ -49,7 +49,7 @@ def checked(folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.nightly  # tests/triton/test_gpu_check.py runs it by day
-def test_it_runs_on_a_cpu_with_the_service_alone_and_every_line_holds(tmp_path: Path) -> None:
+def test_the_gpu_check_runs_on_a_cpu_with_the_service_alone_and_every_line_holds(tmp_path: Path) -> None:
     few = ["--seconds", "0.01", "--most", "2", "--clients", "2", "--senders", "1"]
     status, said, data = checked(tmp_path / "out", "--device", "cpu", *few)
     lines = {f"{line['part']}, {line['what']}": line["passed"] for line in data["lines"]}

@@ -55,7 +55,7 @@ def test_uint8_is_for_one_cast_alone() -> None:
         ("Cast", 11, "", "weight is of the type 11 of ONNX"),
     ],
 )
-def test_what_it_does_not_take_is_refused_before_a_build(
+def test_operators_and_types_that_tensorrt_does_not_take_are_refused_before_a_build(
     tmp_path: Path, operator: str, data_type: int, domain: str, said: str
 ) -> None:
     (tmp_path / "text.onnx").write_bytes(model(operator, data_type, domain))

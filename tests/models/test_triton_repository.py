@@ -191,7 +191,7 @@ def test_names_are_made_safe() -> None:
     assert triton_model(named, "image") == "ViT-B.32_x-fp16_image"
 
 
-def test_it_replaces_its_own_models_and_nothing_else(tmp_path: Path) -> None:
+def test_the_writer_replaces_its_own_models_and_nothing_else(tmp_path: Path) -> None:
     write_repository(DEMO, tmp_path, DEFAULTS["python"])
     (tmp_path / "other").mkdir()
     write_repository(DEMO, tmp_path, replace(DEFAULTS["onnxruntime"], device="cpu"))

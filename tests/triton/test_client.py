@@ -120,7 +120,7 @@ async def test_a_server_of_another_artifact_or_precision_is_refused_and_said_so_
         assert two.calls == []
 
 
-async def test_it_starts_on_the_one_server_that_fits_and_on_none_that_does_not(
+async def test_a_gateway_starts_on_the_one_server_that_fits_and_on_none_that_does_not(
     one: StandIn, two: StandIn
 ) -> None:
     one.state("fingerprint", "another")

@@ -216,7 +216,7 @@ async def test_a_killed_process_leaves_whole_rows_and_all_that_it_was_told_of(
             generation = max(generation, int(head))
 
 
-async def test_it_is_logged_once_until_it_works_again(store: FileStore, folder: Path) -> None:
+async def test_a_store_that_fails_is_logged_once_until_it_works_again(store: FileStore, folder: Path) -> None:
     folder.parent.touch()
     with logged() as log:
         for _ in range(3):

@@ -103,7 +103,7 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
         assert float(np.dot(together[99]["embedding"], alone["embedding"])) > 0.99999
 
 
-async def test_it_may_start_before_triton(brittle: Triton) -> None:
+async def test_a_gateway_may_start_before_triton(brittle: Triton) -> None:
     brittle.stop()
     async with gateway(brittle, warm=False) as running:
         warming = asyncio.create_task(running.gateway.warm_up())

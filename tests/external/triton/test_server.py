@@ -209,7 +209,7 @@ async def test_sigterm_lets_what_is_in_flight_end(triton_of: Callable[..., Trito
     held.stop()
 
 
-def test_it_gives_the_series_that_alerts_panels_and_the_autoscaler_read(triton: Triton) -> None:
+def test_triton_gives_the_series_that_alerts_panels_and_the_autoscaler_read(triton: Triton) -> None:
     """Those of GPUs it has only with a GPU. The parser of its metrics adds `_total` to counters."""
     told = {sample.name.removesuffix("_total") for sample in triton.metrics()}
     expressions = [rule["expr"] for rule in rules()] + [query.expression for query in queries()]

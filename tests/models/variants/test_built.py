@@ -63,7 +63,9 @@ def test_what_is_traced_or_int8_is_not_fused(artifact: Path, photos: Path, tmp_p
         make_variant(plan_of(DEMO, photos, "fp16", out=tmp_path / "out", fused=True), say=lambda _: None)
 
 
-def test_its_weights_are_in_its_graphs(artifact: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_model_that_was_built_from_its_weights_is_not_given_them(
+    artifact: Path, photos: Path, tmp_path: Path
+) -> None:
     plan = plan_of(artifact, photos, "fp16", out=tmp_path / "half")
     with pytest.raises(
         ModelsError, match="small was built from its weights and has them: do not give --weights"
