@@ -126,6 +126,18 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     assert set(request.stage_seconds) == {"decode", "encode_image"}
 
 
+async def test_an_image_is_decoded_as_the_options_say(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = encoded(Image.effect_noise((60, 40), 64), exif=exif)
+    backend, limits, spec = FakeBackend(DIM), ImageLimits(exif_transpose=False), ImageSpec(size=SIZE)
+    encoder = await images_on(backend, tmp_path, Counting(), limits)
+    pixels = decode_pixels(photo, spec, limits)
+    assert not np.array_equal(pixels, decode_pixels(photo, spec, ImageLimits()))
+    expected = (await backend.encode_image(pixels[np.newaxis]))[0]
+    assert np.array_equal(await encoded_alone(encoder, photo), expected)
+
+
 async def test_headers_are_in_order_with_errors_in_their_places(tmp_path: Path) -> None:
     given = UndecodableImage("base64", index=1)
     executor = Counting()
