@@ -175,10 +175,8 @@ lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS
 	$(LOCK) $(ARGS) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
 
-lines: ## count lines of Python by package, without the stubs of clip.proto
-	@git ls-files 'service/*.py' 'models/*.py' 'loadtests/*.py' 'tests/*.py' | grep -v _pb2 | xargs wc -l | \
-	  awk '$$2 != "total" {n = split($$2, p, "/"); of[p[1]] += $$1; if (p[1] == "service") of["  " (n > 3 ? p[3] : "(top)")] += $$1} \
-	    END {for (name in of) print of[name] "\t" name}' | sort -k2
+lines: .venv/dev.stamp ## count lines by folder, and those of code alone
+	@$(BIN)/python -m tests.lines
 
 clean: ## remove what make installed
 	rm -rf .uv .venv .venv-bounds .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
