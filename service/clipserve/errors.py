@@ -83,7 +83,7 @@ class ClipError(Exception):
         figures = {"limit": self.limit, "actual": self.actual, "index": self.index}
         return {name: figure for name, figure in figures.items() if figure is not None}
 
-    def at(self, index: int, what: str = "") -> Self:
+    def at(self, index: int | None, what: str = "") -> Self:
         """A copy with this position, because requests that share work share its error. `what` begins its detail."""
         detail = what + self.detail
         placed = self.__class__.__new__(self.__class__, detail)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.requests import Choice
 from clipserve.application.served_model import ServedModel
@@ -10,7 +13,9 @@ from clipserve.telemetry.request import describe
 
 
 class Models(dict[str, ServedModel]):
-    """The served models by name. The first is the default."""
+    """The served models by name. The first is the default. `aliases`: other names -> the names of these."""
+
+    aliases: Mapping[str, str] = MappingProxyType({})
 
     def find(self, choice: Choice | LabelSetFields) -> ServedModel:
         """The model that a request is for.
@@ -21,6 +26,7 @@ class Models(dict[str, ServedModel]):
             WrongFingerprint: the model's fingerprint is not the expected one.
         """
         name = next(iter(self)) if choice.model is None else choice.model
+        name = self.aliases.get(name, name)
         model = self.get(name.replace("/", "--"))  # a repository of the hub, and the name of its artifact
         if model is None:
             raise UnknownModel(f"no model {name[:100]!r} is served. Served: {', '.join(self)}.")

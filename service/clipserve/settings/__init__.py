@@ -36,6 +36,11 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         "a repository of the Hugging Face hub (`org/name`, `org/name@revision`), or a folder of an artifact or of "
         "weights",
     )
+    model_aliases: Several[str] = Field(
+        (),
+        description="other names of models in requests, comma-separated: `text-embedding-3-small` for the first "
+        "model, `clip=ViT-B-32` for another; empty: none",
+    )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
     grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
@@ -211,4 +211,20 @@ def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
             f"CLIPSERVE_MODEL_SETTINGS is about {', '.join(sorted(strangers))}, but what is served is "
             f"{', '.join(by_name)}."
         )
+    by_name.aliases = _aliases(by_name, settings.model_aliases)
     return by_name
+
+
+def _aliases(models: Models, written: Sequence[str]) -> dict[str, str]:
+    """Other names -> names of models. `written`: each as `NAME`, for the first model, or as `NAME=MODEL`."""
+    aliases = {}
+    for each in written:
+        alias, _, name = each.partition("=")
+        model = name or next(iter(models))
+        if not alias or alias in models or alias in aliases or model not in models:
+            raise ArtifactError(
+                f"CLIPSERVE_MODEL_ALIASES has {each!r}: write NAME, or NAME=MODEL, where NAME is not used yet and "
+                f"MODEL is one of {', '.join(models)}."
+            )
+        aliases[alias] = model
+    return aliases

@@ -14,6 +14,7 @@ import openai
 import orjson
 import pytest
 
+from clipserve.clip.artifact import ArtifactError
 from clipserve.errors import ClipError
 from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import kinds, problem
@@ -314,3 +315,64 @@ async def test_the_instruction_of_a_system_message_is_ignored(running: Running) 
     given = vectors_in(await post(running, messages=messages))
     np.testing.assert_array_equal(given, await vectors_of(running, IMAGES[0]))
     assert (await post(running, messages=messages[:1])).status_code == 400
+
+
+# What a client asks that was pointed here without a change.
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/v1/chat/completions", id="another API"),
+        pytest.param("/v1/nothing", id="a typo"),
+        pytest.param("/v1/embeddings", id="a wrong method"),
+    ],
+)
+async def test_a_path_that_is_not_there_is_an_error_of_openai_s_shape(running: Running, path: str) -> None:
+    answer = await running.client.get(path)
+    assert answer.status_code in (404, 405)
+    assert "See /docs" in error_in(answer)["message"]
+
+
+async def test_another_adapter_s_errors_below_v1_keep_their_form(running: Running) -> None:
+    for path in ("/v1/rerank", "/v1/multimodalembeddings"):
+        answer = await running.client.get(path)
+        assert answer.headers["content-type"] == "application/problem+json", path
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        pytest.param(["a cat", "docs/cat.jpg"], "input[1]", id="a path"),
+        pytest.param("cat.JPEG", "input[0]", id="a name"),
+        pytest.param([URIS[0], "cat.png"], "input[1]", id="beside an image"),
+        pytest.param("see cat.jpg", None, id="a sentence"),
+        pytest.param("cat.html", None, id="no image"),
+    ],
+)
+async def test_a_text_that_names_an_image_file_is_embedded_with_a_warning(
+    running: Running, given: Any, warned: str | None
+) -> None:
+    answer = await post(running, input=given, truncate=True)
+    assert answer.status_code == 200
+    if warned is None:
+        assert "x-warning" not in answer.headers
+    else:
+        assert answer.headers["x-warning"].startswith(f"{warned} looks like the name of a file")
+
+
+async def test_an_alias_means_its_model_everywhere(toy: Path) -> None:
+    names = ["text-embedding-3-small", "clip=toy"]
+    async with serving(FakeBackend(DIM), toy, model_aliases=names) as running:
+        for name in ("toy", "text-embedding-3-small", "clip"):
+            assert (await post(running, input="a", model=name)).json()["model"] == "toy"
+            answer = await running.client.post("/embed", json={"texts": ["a"], "model": name})
+            assert answer.json()["model"] == "toy"
+        assert (await post(running, input="a", model="gpt")).status_code == 404
+
+
+@pytest.mark.parametrize("alias", ["toy", "=toy", "a=none", "a,a"])
+async def test_an_alias_that_means_nothing_refuses_the_start(toy: Path, alias: str) -> None:
+    with pytest.raises(ArtifactError, match="CLIPSERVE_MODEL_ALIASES has "):
+        async with serving(FakeBackend(DIM), toy, model_aliases=alias):
+            pass

@@ -50,6 +50,14 @@ def operations_of(names: Iterable[Compat]) -> list[Operation]:
 
 def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:
     """A function: path -> what renders its errors; None: problem+json."""
+    names = tuple(names)
     adapters = [ADAPTERS[name] for name in names]
     errors = [(adapter.operations[0].path.partition("{")[0], adapter.error) for adapter in adapters]
-    return lambda path: next((error for prefix, error in errors if error and path.startswith(prefix)), None)
+    known = {"/v1/models", *(operation.path for operation in operations_of(names))}
+    rest = openai.openai_error if "openai" in names else None  # of paths that OpenAI's clients ask in vain
+
+    def render(path: str) -> Render | None:
+        of_adapter = next((error for prefix, error in errors if error and path.startswith(prefix)), None)
+        return of_adapter or (rest if path.startswith("/v1/") and path not in known else None)
+
+    return render

@@ -102,7 +102,7 @@ def _rendered(answer: Embedding, asked: Mixed[_Options], request_id: str) -> Res
         "meta": meta,
         "response_type": "embeddings_by_type",
     }
-    return shaped(shown, answer)
+    return shaped(shown, answer, asked.warning())
 
 
 def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:

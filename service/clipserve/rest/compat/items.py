@@ -38,6 +38,8 @@ _MAX_PARTS = 8  # of a message, only one of which may be more than an empty text
 # A text that begins like this is a URL.
 _DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
 _IMAGE_URL = re.compile(r"https?://\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif|heic)(?:\?\S*)?", re.IGNORECASE)
+_IMAGE_FILE = re.compile(r"\S{1,250}\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif|heic)", re.IGNORECASE)
+_SEND = "To embed an image, send a data URI with its bytes in base64."
 _OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
 
 
@@ -92,6 +94,8 @@ class Placed(Generic[R, T]):
     def _placed(self, error: ClipError) -> ClipError:
         if error.index is None:
             return error
+        if not isinstance(error, InvalidInput):
+            return error.at(None)  # the service failed: no item is to blame
         is_image = isinstance(error, _OF_IMAGES)
         places = [place for place, each in enumerate(self.are_images) if each == is_image]
         placed = error.at(places[error.index])
@@ -120,6 +124,17 @@ class Mixed(Placed[EmbedRequest, T]):
         vectors = (vector for vector in answer.images if not isinstance(vector, ClipError))
         images, texts = (Result(vector, 0, truncated=False) for vector in vectors), iter(answer.texts)
         return [next(images) if is_image else next(texts) for is_image in self.are_images]
+
+    def warning(self) -> dict[str, str]:
+        """A header that warns of the first text that looks like the name of a file; empty: there is none."""
+        places = (place for place, is_image in enumerate(self.are_images) if not is_image)
+        for place, text in zip(places, self.asked.texts, strict=True):
+            if _IMAGE_FILE.fullmatch(text):
+                name = self.place(place)
+                return {
+                    "X-Warning": f"{name} looks like the name of a file, and was embedded as a text. {_SEND}"
+                }
+        return {}
 
 
 def mixed(

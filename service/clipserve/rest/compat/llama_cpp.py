@@ -105,7 +105,8 @@ def _item(prompt: str | LlamaPrompt, name: str) -> Item:
 
 def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
     results = asked.results(answer)
-    return shaped([{"index": i, "embedding": [result.vector]} for i, result in enumerate(results)], answer)
+    shown = [{"index": i, "embedding": [result.vector]} for i, result in enumerate(results)]
+    return shaped(shown, answer, asked.warning())
 
 
 OPERATIONS = [

@@ -140,7 +140,9 @@ def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
     data = openai_vectors(results, encoding_format)
     tokens = sum(result.tokens for result in results)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
+    return shaped(
+        {"object": "list", "data": data, "model": answer.model, "usage": usage}, answer, asked.warning()
+    )
 
 
 def openai_vectors(results: Sequence[Result], encoding_format: Literal["float", "base64"]) -> list[Json]:

@@ -64,7 +64,9 @@ def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
     tokens = sum(result.tokens for result in results)
     usage = {"text_tokens": tokens, "image_pixels": 0, "video_pixels": 0, "total_tokens": tokens}
     data = openai_vectors(results, asked.options.output_encoding or "float")
-    return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
+    return shaped(
+        {"object": "list", "data": data, "model": answer.model, "usage": usage}, answer, asked.warning()
+    )
 
 
 _URI = "data:image/png;base64,$png"

@@ -1,0 +1,162 @@
+"""One table of statuses: the same faults through every endpoint of both fronts, the adapters among them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.fronts.places import place
+from tests.rpc.client import Client, Refused, client_of
+from tests.support import Running, png
+
+GOOD = base64.b64encode(png()).decode()
+BROKEN = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+URI = "data:image/png;base64,"
+
+
+class Ask(NamedTuple):
+    """A request. `$image` stands for an image in base64, and MODEL for the name of the model."""
+
+    path: str
+    body: Any
+    model: str = "model"  # the field with the name of the model; empty: there is none
+
+
+def of(**fields: Any) -> dict[str, Any]:
+    return fields
+
+
+HUGGING_FACE = of(candidate_labels=["a"], hypothesis_template="a {}")
+IMAGES = {
+    "classify": Ask("/classify", of(images=["$image"], labels=["a"])),
+    "embed": Ask("/embed", of(images=["$image"])),
+    "similarity": Ask("/similarity", of(images=["$image"], to_texts=["a"])),
+    "openai": Ask("/v1/embeddings", of(input=["a", f"{URI}$image"])),
+    "cohere": Ask("/v2/embed", of(model="MODEL", images=[f"{URI}$image"])),
+    "cohere, mixed": Ask(
+        "/v2/embed",
+        of(inputs=[of(content=[of(type="text", text="a")]), of(content=[of(image_url=f"{URI}$image")])]),
+    ),
+    "voyage": Ask("/v1/multimodalembeddings", of(inputs=[of(content=[of(image_base64=f"{URI}$image")])])),
+    "llama.cpp": Ask("/embeddings", of(content=["a", of(prompt_string="", multimodal_data=["$image"])])),
+    "rerank": Ask("/rerank", of(query="a", documents=["a", of(image="$image")])),
+    "rerank, by image": Ask("/v1/rerank", of(query=of(image="$image"), documents=["a"])),
+    "weaviate": Ask("/vectorize", of(images=["$image"], texts=["a"]), model=""),
+    "hugging face": Ask("/models/MODEL", of(inputs="$image", parameters=HUGGING_FACE)),
+}
+TEXTS = {
+    "embed": Ask("/embed", of(texts=["a"])),
+    "similarity": Ask("/similarity", of(texts=["a"], to_texts=["b"])),
+    "openai": Ask("/v1/embeddings", of(input="a")),
+    "cohere": Ask("/v2/embed", of(texts=["a", "b"])),
+    "voyage": Ask("/v1/multimodalembeddings", of(inputs=[of(content=[of(type="text", text="a")])])),
+    "llama.cpp": Ask("/embeddings", of(content="a")),
+    "rerank": Ask("/v2/rerank", of(query="a", documents=["a"])),
+    "weaviate": Ask("/vectorize", of(texts=["a"]), model=""),
+}
+ASKS = [
+    *(pytest.param(ask, id=f"an image: {name}") for name, ask in IMAGES.items()),
+    *(pytest.param(ask, id=f"a text: {name}") for name, ask in TEXTS.items()),
+]
+RPC = {
+    "Embed": of(images=[png()]),
+    "Classify": of(images=[png()], labels=["a"]),
+    "Similarity": of(texts=["a"], to_texts=["b"]),
+}
+
+
+def filled(value: Any, image: str, model: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("$image", image).replace("MODEL", model)
+    if isinstance(value, dict):
+        return {name: filled(each, image, model) for name, each in value.items()}
+    return [filled(each, image, model) for each in value]
+
+
+async def asked(running: Running, ask: Ask, image: str = GOOD, model: str = "toy") -> httpx.Response:
+    path, body = filled(ask.path, image, model), filled(ask.body, image, model)
+    if ask.model and "MODEL" not in ask.path:
+        body |= {ask.model: model}
+    return await running.client.post(path, json=body)
+
+
+Served = tuple[Running, Client]
+
+
+@asynccontextmanager
+async def served(where: str, folder: Path) -> AsyncIterator[Served]:
+    async with place(where, folder) as (running, _), client_of(running.rpc_address) as client:
+        yield running, client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def usual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with served("usual", tmp_path_factory.mktemp("usual")) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def away(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with served("away", tmp_path_factory.mktemp("away")) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def failing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with served("failing", tmp_path_factory.mktemp("failing")) as opened:
+        yield opened
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("ask", ASKS)
+async def test_each_fault_has_one_status_in_every_endpoint(
+    usual: Served, away: Served, failing: Served, ask: Ask
+) -> None:
+    assert (await asked(usual[0], ask)).status_code == 200
+    late = await asked(away[0], ask)
+    assert (late.status_code, late.headers.get("retry-after")) == (503, "1"), late.text
+    assert "backend_unavailable" in late.text
+    failed = await asked(failing[0], ask)
+    assert (failed.status_code, "backend_failed" in failed.text) == (502, True), failed.text
+    garbage = await usual[0].client.post(
+        filled(ask.path, "", "toy"), content=b"[", headers={"content-type": "application/json"}
+    )
+    assert garbage.status_code == 400
+    if ask.model:
+        assert (await asked(usual[0], ask, model="none")).status_code == 404
+    if "$image" in str(ask.body):
+        broken = await asked(usual[0], ask, BROKEN)
+        assert (broken.status_code, "undecodable_image" in broken.text) == (422, True), broken.text
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("visual", {"image": ("a.png", png())}), ("textual", {"text": (None, "a")})],
+)
+async def test_immich_s_form_has_the_same_statuses(
+    usual: Served, away: Served, failing: Served, kind: str, part: dict[str, Any]
+) -> None:
+    entries = f'{{"clip": {{"{kind}": {{"modelName": "toy"}}}}}}'
+    for (running, _), status in ((usual, 200), (away, 503), (failing, 502)):
+        answer = await running.client.post("/predict", files={"entries": (None, entries), **part})
+        assert (answer.status_code, answer.headers.get("retry-after")) == (
+            status,
+            "1" if status == 503 else None,
+        )
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("method", RPC)
+async def test_grpc_tells_the_same_faults(away: Served, failing: Served, method: str) -> None:
+    for (_, client), code in ((away, "backend_unavailable"), (failing, "backend_failed")):
+        with pytest.raises(Refused) as refused:
+            await client.call(method, **RPC[method])
+        assert refused.value.fields["code"] == code
