@@ -13,7 +13,6 @@ import pytest
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
-from clipserve.application.refusals import Refusals
 from clipserve.rpc.call import Work
 from clipserve.rpc.dropping import know_tasks
 from clipserve.rpc.exchange import RpcExchange
@@ -35,9 +34,7 @@ class Answering:
         budget_bytes = limits.pop("budget_bytes", 10_000_000)
         self.budget = ByteBudget(budget_bytes, budget_bytes)
         slots = ReadSlots(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = RpcExchange(
-            gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics, Refusals()
-        )
+        self.exchange = RpcExchange(gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics)
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -24,7 +24,7 @@ def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
     """The gRPC server, which does not listen yet."""
     gate, slots = shared.gate, max(1, options.max_in_flight_bytes // options.max_body_bytes)
     reads = ReadSlots(ReadLimits(slots, options.body_timeout_seconds))
-    exchange = RpcExchange(gate, reads, shared.budget, options, shared.metrics, shared.refusals)
+    exchange = RpcExchange(gate, reads, shared.budget, options, shared.metrics)
     methods = Methods(shared, options.max_json_bytes)
     streaming = StreamCalls(gate, shared.bulk_places, options)
     handlers: dict[str, grpc.RpcMethodHandler] = {}

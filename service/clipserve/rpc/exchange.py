@@ -24,7 +24,6 @@ from clipserve.access.gate import Gate
 from clipserve.access.keys import Scope
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
-from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded, Overloaded
 from clipserve.rpc.call import Call, Work
@@ -50,14 +49,12 @@ class RpcExchange:
         budget: ByteBudget,
         limits: CallLimits,
         metrics: Metrics,
-        refusals: Refusals,
     ) -> None:
         self._gate = gate
         self._slots = slots
         self._budget = budget
         self._limits = limits
         self._metrics = metrics
-        self._refusals = refusals
         self._calls: Counter[str] = Counter()  # in flight, by address
 
     @property
@@ -98,8 +95,6 @@ class RpcExchange:
             raise
         except Exception as error:  # any error of a method; `failure_of` distinguishes them
             call.failed(error)
-            if isinstance(error, Overloaded) and (seconds := self._refusals.seconds(call.request.caller)):
-                await asyncio.sleep(seconds)
             return b""
 
     def _open(self, call: Call) -> Lease:
@@ -132,7 +127,6 @@ class RpcExchange:
                 )
         if call.method not in _PROBES:
             await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
-            self._refusals.asked(call.request.caller)
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
         body = await self._slots.receive(call.connection, lambda: _first_message(call))
