@@ -18,7 +18,6 @@ from starlette.types import Message, Receive, Scope, Send
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
-from clipserve.application.refusals import Refusals
 from clipserve.errors import Overloaded
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
@@ -90,28 +89,6 @@ def scope(**changes: Any) -> Scope:
 def count(metrics: Metrics, endpoint: str, outcome: str) -> float | None:
     labels = {"endpoint": endpoint, "outcome": outcome}
     return metrics.registry.get_sample_value("clipserve_requests_total", labels)
-
-
-class HeldBack(Refusals):
-    """Holds back the refusals of one address."""
-
-    def seconds(self, caller: str) -> float:
-        return 1_000.0 if caller == "127.0.0.2" else 0.0
-
-
-async def test_a_refusal_may_be_held_back_and_those_of_others_are_not() -> None:
-    async def app(_: Request, __: Body) -> Response:
-        raise Overloaded("full.", retry_after=1)
-
-    exchange = Exchange(
-        paths(app), LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate(), refusals=HeldBack(lambda: 0.0)
-    )
-    held, other = Client(), Client()
-    holding = asyncio.create_task(exchange(scope(client=("127.0.0.2", 1)), held.receive, held.send))
-    await exchange(scope(client=("127.0.0.3", 1)), other.receive, other.send)
-    assert [message.get("status") for message in other.sent] == [429, None]
-    assert held.sent == []
-    holding.cancel()
 
 
 # The request's id.

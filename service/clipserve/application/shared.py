@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
 from clipserve.access.gate import Gate
@@ -12,7 +12,6 @@ from clipserve.application.answers import Classification, Embedding, Similaritie
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.refusals import Refusals
 from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
@@ -40,7 +39,6 @@ class Shared:
     bulk_places: BulkPlaces
     gate: Gate
     metrics: Metrics
-    refusals: Refusals = field(default_factory=Refusals)
 
     async def rendered(
         self, render: Callable[[Answer, *Options], Rendered], answer: Answer, *options: *Options

@@ -69,7 +69,6 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
         shared.gate,
         render_for=render,
         hosts=options.hosts,
-        refusals=shared.refusals,
     )
     return _with_cors(exchange, options.cors_origins)
 

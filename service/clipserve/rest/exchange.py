@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -18,9 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.byte_budget import ByteBudget
-from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
-from clipserve.errors import DeadlineExceeded, Overloaded
+from clipserve.errors import DeadlineExceeded
 from clipserve.http1.connections import address_of
 from clipserve.http1.cycle import ANSWERING
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
@@ -99,14 +97,12 @@ class Exchange:
         gate: Gate,
         render_for: Callable[[str], Render | None] = lambda _: None,
         hosts: Hosts = ANY,
-        refusals: Refusals | None = None,
     ) -> None:
         """Make the application.
 
         Args:
             render_for: path -> the function that renders its errors; None: as problem+json.
             hosts: the accepted values of the header Host.
-            refusals: of all fronts together; None: of this one.
         """
         self._paths = paths
         self._limits = limits
@@ -115,7 +111,6 @@ class Exchange:
         self._render_for = render_for
         self._hosts = hosts
         self._gate = gate
-        self._refusals = refusals or Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -137,9 +132,6 @@ class Exchange:
         except Exception as error:  # any error of a route; `rendered` distinguishes them
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
-            if isinstance(error, Overloaded) and (seconds := self._refusals.seconds(request.caller)):
-                with suppress(asyncio.CancelledError):  # the client has left
-                    await asyncio.sleep(seconds)
             if answer.status is None:
                 await answer.whole(response)
         endpoint = found.template or "other"
@@ -157,7 +149,6 @@ class Exchange:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(request.address) as lease:
             await self._enter(found, asked)
-            self._refusals.asked(request.caller)
             if isinstance(stream := found.endpoints.get(asked.method), Streaming):
                 request.bulk = True
                 await answer.begin(scope)
