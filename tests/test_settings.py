@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from pydantic import ValidationError
 
 from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import ModelSettings, Settings
-from clipserve.settings.environment import BadSettings, read_settings, unknown_variables
+from clipserve.settings.environment import BadSettings, read_settings
 from clipserve.settings.table import as_markdown
 from tests.application.label_sets.making import Counted
+from tests.process import failed_start
 from tests.support import Recording, png, serving, write_toy_artifact
 
 
@@ -22,14 +24,73 @@ def with_models(**own: dict[str, Any]) -> Settings:
     return Settings.model_validate({"model_settings": own})
 
 
-def test_misspelled_variables_are_found() -> None:
-    assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == {
-        "CLIPSERVE_PROT": "did you mean CLIPSERVE_PORT? `clipserve settings` lists all"
-    }
+MISSPELT = """
+    KEY_FILE: KEYS_FILE             KEYS: KEYS_FILE                  MODEL: MODELS
+    PROT: PORT                      HOSTS: HOST                      GRPCPORT: GRPC_PORT
+    OPERATION_PORT: OPERATIONS_PORT LOGLEVEL: LOG_LEVEL              OTLP_ENDPONT: OTLP_ENDPOINT
+    THREAD: THREADS                 DEADLINE: DEADLINE_SECONDS       MAX_BODY_SIZE: MAX_BODY_BYTES
+    BODY_MAX_BYTES: MAX_BODY_BYTES  MAX_BATCH_IMAGE: MAX_BATCH_IMAGES IMAGE_HOST: IMAGE_HOSTS
+    ALLOWED_HOST: ALLOWED_HOSTS     CORS_ORIGIN: CORS_ORIGINS        REDIS: REDIS_URL
+    TRITON_ADDRESS: TRITON_URL      TRITON_TOKN: TRITON_TOKEN        TRITON_CA: TRITON_CA_FILE
+    STATE_FOLDER: STATE_DIR         CACHEDIR: CACHE_DIR              METRIC_OPEN: METRICS_OPEN
+    LABELSETS_FOLDER: LABEL_SETS_FOLDER MAX_PIXEL: MAX_PIXELS        BACKENDS: BACKEND
+    MAX_QUEUE: MAX_QUEUE_SECONDS    MODELS_SETTINGS: MODEL_SETTINGS  DRAIN: DRAIN_SECONDS
+    ROW_PER_SECOND: ROWS_PER_SECOND GRPC_TLS_CERT: GRPC_TLS_CERT_FILE UNLOAD_AFTER: UNLOAD_AFTER_SECONDS
+"""
 
 
-def test_variables_of_clients_and_of_compose_are_not_misspelled_settings() -> None:
-    assert unknown_variables(["CLIPSERVE_URL", "CLIPSERVE_KEY", "CLIPSERVE_IMAGE"]) == {}
+@pytest.mark.parametrize(("written", "meant"), re.findall(r"(\w+): (\w+)", MISSPELT))
+def test_a_misspelt_variable_is_refused_with_the_name_that_was_meant(
+    written: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CLIPSERVE_{written}", "a-secret")
+    with pytest.raises(BadSettings) as refused:
+        read_settings()
+    said = f"CLIPSERVE_{written} is not a setting: did you mean CLIPSERVE_{meant}? `clipserve settings` lists all"
+    assert refused.value.reasons == (said,)
+
+
+def test_a_service_does_not_start_with_a_misspelt_file_of_keys() -> None:
+    """It would answer everybody."""
+    status, reason = failed_start(key_file="keys")
+    assert (status, reason.partition("?")[0]) == (
+        2,
+        "CLIPSERVE_KEY_FILE is not a setting: did you mean CLIPSERVE_KEYS_FILE",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("URL", "http://localhost:8080"),
+        ("KEY", "k"),
+        ("IMAGE", "clipserve"),
+        ("SERVICE_HOST", "10.96.0.7"),
+        ("SERVICE_PORT", "8080"),
+        ("SERVICE_PORT_HTTP", "8080"),
+        ("PORT", "tcp://10.96.0.7:8080"),
+        ("PORT_8080_TCP", "tcp://10.96.0.7:8080"),
+        ("PORT_8080_TCP_PROTO", "tcp"),
+        ("PORT_8080_TCP_PORT", "8080"),
+        ("PORT_8080_TCP_ADDR", "10.96.0.7"),
+        ("TRITON_SERVICE_PORT_GRPC", "8001"),
+        ("TRITON_PORT", "tcp://10.96.0.8:8001"),
+        ("GRPC_PORT", "tcp://10.96.0.9:8081"),
+    ],
+)
+def test_variables_of_clients_compose_and_kubernetes_are_no_settings(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = read_settings()
+    monkeypatch.setenv(f"CLIPSERVE_{name}", value)
+    assert read_settings() == usual
+
+
+@pytest.mark.parametrize("name", ["PORT", "TRITON_URL", "SERVICE"])
+def test_other_values_are_refused_all_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CLIPSERVE_{name}", "http://10.96.0.7:8080")
+    with pytest.raises(BadSettings, match=f"CLIPSERVE_{name}"):
+        read_settings()
 
 
 def test_an_unknown_setting_of_a_model_is_refused_with_those_that_there_are(

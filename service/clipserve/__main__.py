@@ -58,7 +58,7 @@ from clipserve.commands.printing import visible
 from clipserve.commands.running import failing
 from clipserve.commands.search import search
 from clipserve.errors import ClipError
-from clipserve.settings.environment import BadSettings, read_settings, unknown_variables
+from clipserve.settings.environment import BadSettings, read_settings
 from clipserve.settings.table import as_markdown
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
@@ -139,8 +139,6 @@ def serve(model: Model = None) -> None:
             logger.critical("cannot_start", reason=reason)
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
-    for name, hint in unknown_variables(os.environ).items():
-        logger.warning("unknown_setting", variable=name, hint=hint)
     from clipserve.wiring.serve import serve as run  # loads modules that other commands do not need
 
     try:

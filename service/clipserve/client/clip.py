@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from clipserve.client.blocking import Blocking
 from clipserve.client.in_process import open_in_process
-from clipserve.settings import Settings
+from clipserve.settings.environment import read_settings
 
 
 class Clip(Blocking):
@@ -44,8 +42,5 @@ class Clip(Blocking):
             ClipserveError: the model or the engine does not exist, or the self-test fails.
             ValueError: a setting is invalid.
         """
-        try:
-            chosen = Settings(**{"decode_processes": False, **settings})
-        except ValidationError as error:
-            raise ValueError(str(error)) from None
+        chosen = read_settings(**{"decode_processes": False, **settings})
         super().__init__(open_in_process(chosen, model, exact=True))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from clipserve import demo
 from clipserve.api.limits import RequestLimits
@@ -22,12 +30,50 @@ from clipserve.settings.values import Several, split
 
 __all__ = ["ModelSettings", "Settings"]
 
+# Variables that are no settings: of commands that call a server, and of docker-compose.yml.
+_OF_OTHERS = {"clipserve_url", "clipserve_key", "clipserve_image"}
+# What Kubernetes sets in each pod for a Service `clipserve` or `clipserve-NAME` of its namespace, unless it has
+# `enableServiceLinks: false`. Its CLIPSERVE_PORT has the name of a setting, but another value.
+_OF_KUBERNETES = re.compile(
+    r"clipserve_(.+_)?(service_(host|port(_.+)?)=.*"
+    r"|port=(tcp|udp|sctp)://.*|port_[0-9]+_(tcp|udp|sctp)(_(proto|port|addr))?=.*)"
+)
+
+
+class Environment(EnvSettingsSource):
+    """CLIPSERVE_* variables. Unlike pydantic's own, it gives unknown ones too, so that they are refused."""
+
+    def __call__(self) -> dict[str, Any]:
+        known = {f"clipserve_{name}" for name in self.settings_cls.model_fields} | _OF_OTHERS
+        unknown = {
+            name: value
+            for name, value in self.env_vars.items()
+            if name.startswith("clipserve_")
+            and name not in known
+            and not _OF_KUBERNETES.fullmatch(f"{name}={value}")
+        }
+        return unknown | super().__call__()
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value, key, is_complex = super().get_field_value(field, field_name)
+        return None if _OF_KUBERNETES.fullmatch(f"clipserve_{field_name}={value}") else value, key, is_complex
+
 
 # Fields of the last class are validated first: AccessSettings needs those of LabelSetSettings.
 class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, BaseSettings):
     """`python -m clipserve settings` prints this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, Environment(settings_cls)
 
     models: Annotated[tuple[Path, ...], NoDecode] = Field(
         (demo.FOLDER,),

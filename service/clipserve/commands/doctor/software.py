@@ -16,20 +16,17 @@ from clipserve.clip import resampling
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.settings import Settings
-from clipserve.settings.environment import unknown_variables
 from clipserve.telemetry.versions import vector_libraries
 
 _SHOWN = ("grpcio", "numpy", "onnxruntime-gpu", "tritonclient")  # besides `vector_libraries`
 
 
 def settings(context: Context) -> Iterator[Finding]:
-    """Check whether every CLIPSERVE_* variable is known and valid. Values are not shown: they may be secrets."""
+    """Check whether every CLIPSERVE_* variable is known and valid."""
     for fault in context.faults:
         yield problem(
             fault, "correct it: the service does not start. The checks below use the default instead"
         )
-    for name, hint in unknown_variables(os.environ).items():
-        yield warning(f"{name} is no setting, and is ignored", hint)
     if not context.faults:
         changed = len(context.settings.model_fields_set)
         yield ok(f"{changed} set, {len(Settings.model_fields) - changed} left at their defaults")
