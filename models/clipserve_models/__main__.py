@@ -14,7 +14,7 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve_models.cache import Artifact, Artifacts
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.command import card, evaluate, probe
-from clipserve_models.export_command import export, list_models, remove
+from clipserve_models.export_command import export, list_models
 from clipserve_models.import_command import import_model
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ app = typer.Typer(
 
 app.command("list")(list_models)
 app.command()(export)
-app.command()(remove)
 
 
 @app.command()

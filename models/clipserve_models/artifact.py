@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,63 +26,73 @@ def replacing(out: Path) -> Iterator[Path]:
 
     After an exception `out` is unchanged. The unfinished folder stays beside it for inspection; the next export to
     the same place removes it, unless the process that writes it is alive. A crash between the two renames leaves
-    the old artifact aside, and the next export puts it back first.
+    the old artifact aside, and the next export puts it back first. Of several exports at once the last one holds.
 
     Raises:
         ModelsError: `out` exists and is not an artifact, so it must not be replaced.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    previous = out.with_name(f".{out.name}.previous")
-    with locked(out.parent):
-        is_artifact = (out / MANIFEST_NAME).is_file()
-        if out.exists() and not is_artifact and (not out.is_dir() or any(out.iterdir())):
-            raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
-        if previous.exists() and not out.exists():
-            previous.rename(out)
-        _remove_abandoned(out)
-        partial = out.with_name(f".{out.name}.partial-{uuid4().hex[:8]}")
+    if out.exists() and not (out / MANIFEST_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
+    _remove_abandoned(out)
+    if not out.exists() and (aside := _beside(out, "previous")):
+        aside[-1].rename(out)
+    mark = uuid4().hex[:8]
+    partial, lock = out.with_name(f".{out.name}.partial-{mark}"), out.with_name(f".{out.name}.lock-{mark}")
+    with _locked(lock):
         partial.mkdir()
-        lock = _lock(partial)
-    try:
-        yield partial
-        with locked(out.parent):
-            shutil.rmtree(previous, ignore_errors=True)
-            if out.exists():
-                out.rename(previous)
+        try:
+            yield partial
+            _exchange(partial, out)
+        finally:
+            if partial.exists() and not any(partial.iterdir()):
+                partial.rmdir()
+            lock.unlink()
+
+
+def _exchange(partial: Path, out: Path) -> None:
+    while True:  # another export may put its own there between the two renames
+        with suppress(FileNotFoundError):
+            out.rename(out.with_name(f".{out.name}.previous-{time.time_ns()}"))
+        try:
             partial.rename(out)
-            shutil.rmtree(previous, ignore_errors=True)
-    finally:
-        os.close(lock)
-        if partial.exists() and not any(partial.iterdir()):
-            partial.rmdir()
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    for previous in _beside(out, "previous"):
+        shutil.rmtree(previous, ignore_errors=True)
 
 
 def _remove_abandoned(out: Path) -> None:
     """Remove the unfinished folders of exports to `out` that have ended."""
-    for partial in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
+    for partial in _beside(out, "partial"):
+        lock = partial.with_name(partial.name.replace(".partial-", ".lock-"))
         try:
-            os.close(_lock(partial, fcntl.LOCK_NB))
+            with _locked(lock, os.O_RDWR):
+                lock.unlink()
+        except FileNotFoundError:
+            pass
         except OSError:
             continue  # its process is alive, or another user's
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _lock(folder: Path, options: int = 0) -> int:
-    """A descriptor that holds the lock of a folder until it is closed, or its process ends."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | options)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+def _beside(out: Path, what: str) -> list[Path]:
+    """The hidden folders of this kind, the oldest first."""
+    return sorted(out.parent.glob(f".{glob.escape(out.name)}.{what}-*"))
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep others from exchanging artifacts of this folder in the block."""
-    descriptor = _lock(folder)
+def _locked(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[None]:
+    """Hold the lock of a file, which is opened to be written, or NFS would not lock it.
+
+    Raises:
+        OSError: another process holds it, or it cannot be opened.
+    """
+    descriptor = os.open(file, flags, 0o666)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

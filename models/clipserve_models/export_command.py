@@ -1,4 +1,4 @@
-"""The commands that make artifacts of models by name, and list and remove them."""
+"""The commands that list the models with a name, and make artifacts of models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from clipserve_models.cache import Artifact, cache_folder, in_cache
+from clipserve_models.cache import in_cache
 from clipserve_models.catalog import RANDOM, Entry, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
 from clipserve_models.exporting import UserModel, plan
@@ -18,28 +18,11 @@ from clipserve_models.exporting import UserModel, plan
 _Three = tuple[float, float, float]
 
 
-def list_models(
-    installed: Annotated[
-        bool, typer.Option("--installed", help="The artifacts in the cache instead.")
-    ] = False,
-) -> None:
+def list_models() -> None:
     """The catalog: names that `export` knows, their weights and licences."""
-    if installed:
-        from clipserve_models import installed as cached
-
-        _print_table([cached.HEADINGS, *cached.installed(cache_folder())])
-        return
     entries = read_catalog().values()
     rows = [(e.name, e.model, e.pretrained or "", e.licence, e.about) for e in entries]
     _print_table([("NAME", "MODEL", "PRETRAINED", "LICENCE", "ABOUT"), *rows])
-
-
-def remove(folder: Artifact) -> None:
-    """Delete an artifact from the cache. What the hub's own cache has of it stays there."""
-    from clipserve_models.installed import remove as delete
-
-    size = delete(folder, cache_folder())
-    typer.echo(f"removed {folder}: {size / 1e6:,.0f} MB")
 
 
 def export(

@@ -9,6 +9,7 @@ from pathlib import Path
 import ftfy
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,6 +118,9 @@ def test_a_number_too_long_for_a_character_is_replaced_however_long_it_is() -> N
 def test_canonical_cleaning_drops_punctuation() -> None:
     assert CLEANING["canonicalize"]("  A_photo, of: (two) CATS! &amp; dogs ") == "a photo of two cats dogs"
     assert CLEANING["none"](" As It Is ") == " As It Is "
+    lowered = tokenizers.normalizers.Lowercase()
+    for text in (" As  It &amp; Is! ", "\u039f\u0394\u039f\u03a3 \u0130I \u1e9e", "\U0001f408 \ud55c"):
+        assert CLEANING["lowercase"](text) == lowered.normalize_str(text)
 
 
 def test_a_text_of_exactly_the_context_length_fits() -> None:

@@ -1,5 +1,6 @@
 """An artifact's folder is written whole or not at all."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -10,7 +11,6 @@ import pytest
 
 from clipserve_models.artifact import checksums, replacing
 from clipserve_models.errors import ModelsError
-from clipserve_models.installed import remove
 from tests.process import UNPRIVILEGED
 
 
@@ -52,7 +52,7 @@ def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "model"
     with replacing(out) as folder:
         artifact(folder, "the only good copy")
-    out.rename(tmp_path / ".model.previous")  # and here the process ended
+    out.rename(tmp_path / ".model.previous-1")  # and here the process ended
 
     with pytest.raises(ModelsError, match="figures"), replacing(out):
         raise ModelsError("the figures are wrong")
@@ -70,24 +70,43 @@ def test_an_export_leaves_alone_what_another_one_to_the_same_place_writes(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_folders_are_exchanged_by_one_process_at_a_time(
+def test_exports_to_one_place_take_turns_at_it_whenever_one_comes_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename, renamed, folder = Path.rename, [], os.open(tmp_path, os.O_RDONLY)
+    out, rename, others = tmp_path / "model", Path.rename, ["other", "third"]
 
-    def exclusive(path: Path, target: Path) -> Path:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        renamed.append(target.name)
+    def beside(path: Path, target: Path) -> Path:
+        if target == out and others:
+            mark = others.pop()
+            with replacing(out) as folder:
+                artifact(folder, mark)
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", exclusive)
-    for _ in range(2):
-        with replacing(tmp_path / "model") as made:
-            artifact(made, "mark")
-    remove(tmp_path / "model", tmp_path)
-    assert renamed == ["model", ".model.previous", "model", ".model.removed"]
-    os.close(folder)
+    monkeypatch.setattr(Path, "rename", beside)
+    with replacing(out) as folder:
+        artifact(folder, "last")
+    assert (out / "model.json").read_text() == "last"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_only_files_opened_to_be_written_are_locked_as_nfs_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, flock = [], fcntl.flock
+
+    def of_nfs(file: int, operation: int) -> None:
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        locked.append(file)
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    (tmp_path / ".model.partial-0").mkdir()
+    (tmp_path / ".model.lock-0").touch()
+    with replacing(tmp_path / "model") as folder:
+        artifact(folder, "mark")
+    assert len(locked) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 REPLACING = """

@@ -35,7 +35,11 @@ def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path,
 
 def _folder(folder: Path, keys: Collection[str]) -> Iterator[Item]:
     """With keys, the photos that have one; without keys, each folder in `folder` is a class."""
-    keys = keys or [path.name for path in folder.iterdir() if path.is_dir()]
+    if not keys and not (keys := [path.name for path in folder.iterdir() if path.is_dir()]):
+        raise ModelsError(
+            f"{folder} has no folder of photos in it, so nothing says their classes: put the photos of each class "
+            "into a folder of its name, or give --classes FILE, whose keys begin the photos' names (KEY_1.jpg)."
+        )
     for path, key in labelled_photos(folder, keys):
         yield Item(str(path.relative_to(folder)), path, (key,))
 

@@ -26,8 +26,8 @@ def weight_files(folder: Path, stems: Iterable[str]) -> list[Path]:
         if (whole := folder / f"{stem}.safetensors").is_file():
             return [whole]
         if (index := folder / f"{stem}.safetensors.index.json").is_file():
-            named = read_facts(index).section("weight_map").values
-            shards = [folder / str(name) for name in sorted(set(named.values()))]
+            named = read_facts(index).section("weight_map")
+            shards = [folder / name for name in sorted({named.text(tensor) for tensor in named.values})]
             for shard in shards:
                 if shard.parent != folder or not shard.is_file():
                     raise ModelsError(

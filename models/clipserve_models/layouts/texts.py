@@ -71,6 +71,9 @@ def read_texts(
 
     `default_class`: where tokenizer_config.json names none. `cuts`: its own longest text is the model's.
 
+    SigLIP2 was trained on lower-case texts, and its repositories name tokenizers that lower nothing: where the
+    model's own class, SiglipTokenizer, is not named, texts are made lower-case whatever the files say.
+
     Raises:
         ModelsError: files are missing or contradictory, or the tokenizer is of an unknown kind.
     """
@@ -89,6 +92,8 @@ def read_texts(
         tokenizer = _as_it_stands(files[0])
         if "add_eos_token" in config or "add_bos_token" in config:
             _add_ends(tokenizer, config, special)
+        if default_class == "SiglipTokenizer":
+            cleaning = "lowercase"
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if largest >= tower.vocabulary:
         raise ModelsError(

@@ -107,10 +107,12 @@ def _squeeze(text: str) -> str:
     return " ".join(text.split())
 
 
-# TextSpec.cleaning -> the equivalent of open_clip's function of that name.
+# TextSpec.cleaning -> the equivalent of open_clip's function of that name, but for the last two, of transformers.
 CLEANING: dict[str, Callable[[str], str]] = {
     "lower": lambda text: _squeeze(_basic(text)).lower(),
     "whitespace": lambda text: _squeeze(_basic(text)),
     "canonicalize": lambda text: _squeeze(_basic(text).replace("_", " ").translate(_NO_PUNCTUATION).lower()),
+    # Letter by letter, as the tokenizers library lowers them: a sigma at a word's end stays an ordinary one.
+    "lowercase": lambda text: text.lower() if text.isascii() else "".join(map(str.lower, text)),
     "none": lambda text: text,
 }

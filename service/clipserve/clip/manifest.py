@@ -22,7 +22,7 @@ GPU_TEXT_BUCKETS = (16, 32)
 _MAX_ID = 2**31 - 1  # ids are int32
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-Cleaning = Literal["lower", "whitespace", "canonicalize", "none"]
+Cleaning = Literal["lower", "whitespace", "canonicalize", "lowercase", "none"]
 
 
 class _Frozen(BaseModel):
@@ -44,8 +44,9 @@ class TextSpec(_Frozen):
     """The checkpoint's preprocessing of texts.
 
     `cleaning`: the reference's step before its BPE: `lower` (OpenAI CLIP), `whitespace`, `canonicalize` (SigLIP: no
-    punctuation, lower case), or `none`. `padding`: `trim` allows rows shorter than the context length (a causal
-    encoder ignores tokens after the end-of-text token); `fixed` does not.
+    punctuation, lower case), `lowercase` (SigLIP2 of transformers: nothing else), or `none`. `padding`: `trim`
+    allows rows shorter than the context length (a causal encoder ignores tokens after the end-of-text token);
+    `fixed` does not.
     """
 
     context_length: int = Field(ge=2, le=131_072, description="tokens, special ones included")

@@ -193,3 +193,13 @@ def test_a_fortran_array_is_the_same_pixels(tmp_path: Path) -> None:
     content = pickle.dumps({b"data": np.asfortranarray(rows), b"labels": [0, 1]}, 2)
     (tmp_path / "data_batch_1").write_bytes(content)
     assert [as_file(item.image) for item in read_items(tmp_path / "data_batch_1")] == [picture(0), picture(1)]
+
+
+def test_photos_without_folders_of_classes_say_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(picture(1))
+    with pytest.raises(
+        ModelsError, match=r"no folder of photos in it.*into a folder of its name, or give --classes"
+    ):
+        list(read_items(tmp_path))
+    (tmp_path / "dog").mkdir()
+    assert not list(read_items(tmp_path)), "an empty class is no fault of its own"

@@ -79,6 +79,19 @@ def test_siglip_of_transformers(tmp_path: Path) -> None:
     assert ids(read_back, "") == [1]
 
 
+@pytest.mark.parametrize("named", ["GemmaTokenizer", "Siglip2Tokenizer", "PreTrainedTokenizerFast"])
+def test_siglip2_gets_lower_case_texts_whatever_class_its_tokenizer_names(named: str, tmp_path: Path) -> None:
+    transformers_folder(tmp_path, SIGLIP, "siglip")
+    read(tmp_path).tokenizer.save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer.json", (["normalizer"], {"type": "Prepend", "prepend": "\u2581"}))
+    told = {"tokenizer_class": named, "do_lower_case": False}
+    edit(tmp_path / "tokenizer_config.json", *(([key], value) for key, value in told.items()))
+    read_back = read(tmp_path)
+    assert read_back.text.cleaning == "lowercase"
+    assert ids(read_back, "CAT") == ids(read_back, "cat") == [4, 1]
+    assert ids(read_back, "a.") != ids(read_back, "a"), "punctuation stays"
+
+
 def test_open_clip(tmp_path: Path) -> None:
     open_clip_folder(tmp_path, OPEN_CLIP)
     read_back = read(tmp_path)

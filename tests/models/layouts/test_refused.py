@@ -145,6 +145,10 @@ OF_TRANSFORMERS: list[tuple[Change, str]] = [
         "ghost",
     ),
     (
+        shards(told("model.safetensors.index.json", "weight_map", "ghost", value=["a", "b"])),
+        r'weight_map.ghost is \["a", "b"\]; a string is needed',
+    ),
+    (
         shards(told("model.safetensors.index.json", "weight_map", "ghost", value="../secret.safetensors")),
         "secret",
     ),
