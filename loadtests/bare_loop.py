@@ -145,4 +145,4 @@ def limit(artifact: Artifact, clients: int = 8, rounds: Rounds = 15, seconds: Se
         for name, own in rates.items()
     ]
     typer.echo(table(("", "images/s", "lowest to highest", "of the best loop"), rows))
-    typer.echo(f"{facts['CPU']}, {facts['cores']} cores; {others.warning()}")
+    typer.echo(f"{facts['CPU']} ({facts['instructions']}), {facts['cores']} cores; {others.warning()}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ class FakeBackend:
 
     engine = "fake"
     precision: str | None = None
+    facts: Mapping[str, Any] = {}
     text_buckets: Sequence[int] = TEXT_BUCKETS
 
     def __init__(self, embed_dim: int, delay: float = 0.0) -> None:

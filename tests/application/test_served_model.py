@@ -171,6 +171,8 @@ async def test_the_log_says_what_is_served(folder: Path, written: Log) -> None:
     await model.start(folder)
     (line,) = written.lines
     assert (line["event"], line["model"], line["fingerprint"]) == ("model_ready", "toy", model.fingerprint)
+    assert (line["engine"], line["precision"]) == ("fake", "fp32")
+    assert line["ms_per_call"] >= 50
     assert line["self_test_cosine"] == pytest.approx(1.0, abs=1e-5)
     assert 0.05 <= line["seconds"] < 60
 

@@ -1,183 +1,132 @@
-"""The engine is chosen by measuring, and never for speed alone; the next start knows it."""
+"""The engine is chosen by a trial, and never for speed alone; the next start knows it."""
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.backend import Embeddings
-from clipserve.engine.backends.auto import Fastest, open_fastest
-from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds
+from clipserve.engine.backends.auto import Fastest, file_of_trial, open_fastest
+from clipserve.engine.in_process import EngineOptions
 from clipserve.errors import BackendUnavailable
+from tests.engine.arithmetic import INPUTS, Arithmetic, clocks
 from tests.logs import Log
-from tests.virtual_time import HandClock
 
-INPUTS: dict[str, Feeds] = {IMAGE_GRAPH: {"pixels": 0}, TEXT_GRAPH: {"token_ids": 0, "lengths": 0}}
-
-
-CLOCK = HandClock(0.0)  # time goes on only where an engine computes
+__all__ = ["clocks"]  # of all tests here
 
 
-@pytest.fixture(autouse=True)
-def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "perf_counter", CLOCK)
+@pytest.mark.parametrize(
+    ("challenger", "chosen", "trial"),
+    [
+        pytest.param(Arithmetic("b", 0.05), "b", "kept", id="a faster one"),
+        pytest.param(Arithmetic("b", 0.2), "a", "kept", id="a slower one"),
+        pytest.param(Arithmetic("b", 0.05, others=9.0), "a", "not kept", id="one that cannot be judged"),
+        pytest.param(Arithmetic("b", 0.01, fails_at="load"), "a", "not kept", id="one that cannot be loaded"),
+        pytest.param(Arithmetic("b", 0.01, fails_at="run"), "a", "not kept", id="one that does not run"),
+    ],
+)
+def test_the_winner_alone_stays_in_memory_and_what_was_decided_is_kept(
+    challenger: Arithmetic, chosen: str, trial: str, tmp_path: Path
+) -> None:
+    standard, kept = Arithmetic("a", 0.1), tmp_path / "new" / "kept"
+    opened = Fastest(standard, challenger, lambda: INPUTS, 1, kept)
+    assert opened.load().name == chosen
+    assert (standard.loaded, challenger.loaded) == (chosen == "a", chosen == "b")
+    assert (opened.facts["trial"], kept.exists()) == (trial, trial == "kept")
+    if kept.exists():
+        facts = json.loads(kept.read_text())
+        assert (facts["engine"], facts["ms_per_call"]) == (chosen, {"a": 100.0, "b": 1000 * challenger.cpu})
+        assert kept.stat().st_mode & 0o777 == 0o644, "whoever else uses the cache may read it"
+        assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
 
-@dataclass
-class Arithmetic:
-    """An engine of stated speed whose vectors are off the right ones by an angle."""
-
-    name: str
-    seconds: float
-    angle: float = 0.0
-    precision: str | None = None
-    fails_at: str = ""  # load or run
-    loads: int = 0
-    held_up: float = 0.0  # seconds more of three calls in four: another program has the cores
-    runs: int = 0
-    in_memory: list[str] = field(default_factory=list)
-    on_gpu = False
-
-    def load(self) -> Arithmetic:
-        if self.fails_at == "load":
-            raise BackendUnavailable("no such CPU")
-        self.loads += 1
-        self.in_memory.append(self.name)
-        assert len(self.in_memory) == 1, "two engines in memory at a time"
-        return self
-
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return Answer(self)
-
-    def lost(self) -> str | None:
-        return None
-
-    def close(self) -> None:
-        if self.name in self.in_memory:
-            self.in_memory.remove(self.name)
+def test_what_stands_in_for_the_standard_on_trial_does_not_serve() -> None:
+    first, brief = Arithmetic("first", 0.02), Arithmetic("brief", 0.02)
+    opened = Fastest(first, Arithmetic("slower", 0.03), lambda: INPUTS, 1, None, brief)
+    assert opened.load() is first
+    assert (first.loads, first.runs, brief.loaded) == (1, [], False)
 
 
-@dataclass
-class Answer:
-    engine: Arithmetic
-
-    def run(self) -> Embeddings:
-        if self.engine.fails_at == "run":
-            raise RuntimeError("no such shape")
-        self.engine.runs += 1
-        CLOCK.now += self.engine.seconds + self.engine.held_up * (self.engine.runs % 4 != 0)
-        return np.array([[np.cos(self.engine.angle), np.sin(self.engine.angle)]], np.float32)
-
-    def cancel(self) -> None: ...
-
-
-def chosen(*engines: Arithmetic) -> str:
-    memory: list[str] = []
-    for engine in engines:
-        engine.in_memory = memory
-    fastest = Fastest(engines, lambda: INPUTS).load()
-    assert memory == [fastest.name]
-    assert fastest.call(IMAGE_GRAPH, {}).run().shape == (1, 2)
-    return fastest.name
-
-
-def test_the_faster_of_two_that_agree() -> None:
-    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002, angle=0.03)  # cosine 0.99955
-    assert chosen(slow, fast) == "fast"
-    assert chosen(fast, slow) == "fast"
-
-
-def test_the_faster_one_is_found_on_a_machine_that_is_busy_while_it_is_tried() -> None:
-    slow, fast = Arithmetic("slow", 0.05), Arithmetic("fast", 0.002, held_up=0.1)
-    assert chosen(slow, fast) == "fast"
-
-
-def test_one_call_that_is_faster_decides_and_what_wins_is_not_loaded_again() -> None:
-    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
-    assert chosen(slow, fast) == "fast"
-    assert (slow.loads, fast.loads) == (1, 1)
-    assert (slow.runs, fast.runs) == (3 + 1, 1 + 1 + 1)  # images, texts; the last is of `chosen`
-
-
-def test_what_stands_in_for_the_first_on_trial_does_not_serve() -> None:
-    memory: list[str] = []
-    first, brief, slower = (
-        Arithmetic(name, seconds, in_memory=memory)
-        for name, seconds in (("first", 0.02), ("brief", 0.02), ("slower", 0.03))
-    )
-    assert Fastest([first, slower], lambda: INPUTS, None, brief).load() is first
-    assert (first.loads, first.runs, memory) == (1, 0, ["first"])
-
-
-def test_a_faster_one_that_computes_something_else_is_not_taken() -> None:
-    assert chosen(Arithmetic("right", 0.02), Arithmetic("wrong", 0.002, angle=0.033)) == "right"  # 0.99946
-    assert chosen(Arithmetic("right", 0.02), Arithmetic("nan", 0.002, angle=float("nan"))) == "right"
-
-
-@pytest.mark.parametrize(("fails_at", "said"), [("load", "no such CPU"), ("run", "no such shape")])
-def test_one_that_cannot_run_is_passed_over_unless_it_is_the_standard(fails_at: str, said: str) -> None:
-    assert chosen(Arithmetic("slow", 0.02), Arithmetic("broken", 0.0, fails_at=fails_at)) == "slow"
-    with pytest.raises(BackendUnavailable, match=said):
-        chosen(Arithmetic("broken", 0.0, fails_at=fails_at), Arithmetic("slow", 0.02))
+def test_a_standard_that_cannot_be_loaded_ends_the_start() -> None:
+    with pytest.raises(BackendUnavailable, match="no such CPU"):
+        Fastest(Arithmetic("a", 0.0, fails_at="load"), Arithmetic("b", 0.1), lambda: INPUTS).load()
 
 
 def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured(tmp_path: Path) -> None:
     slow, fast, kept = Arithmetic("slow", 10.0), Arithmetic("fast", 10.0), tmp_path / "kept"
-    kept.write_text("fast")
-    fastest = Fastest([slow, fast], lambda: INPUTS, kept).load()
-    assert (fastest.name, slow.loads, fast.loads) == ("fast", 0, 1)
+    kept.write_text(json.dumps({"engine": "fast", "ms_per_call": {"slow": 9.0, "fast": 5.0}}))
+    opened = Fastest(slow, fast, lambda: INPUTS, 1, kept)
+    assert (opened.load().name, slow.loads, fast.loads) == ("fast", 0, 1)
+    assert opened.facts == {"trial": "kept before", "trial_ms_per_call": {"slow": 9.0, "fast": 5.0}}
 
 
-@pytest.mark.parametrize("content", [None, b"unknown", b"broken", b"", b"\xff", b" " * 70_000])
-def test_what_a_trial_has_chosen_is_kept_also_where_what_was_chosen_before_fails(
-    tmp_path: Path, content: bytes | None
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"engine": "unknown", "ms_per_call": {}}',
+        b'{"engine": "b"}',
+        b"[]",
+        b"b",
+        b"",
+        b"\xff",
+        b" " * 70_000,
+    ],
+)
+def test_a_file_that_names_no_engine_is_replaced_by_a_trial(tmp_path: Path, content: bytes) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(content)
+    assert Fastest(Arithmetic("a", 0.1), Arithmetic("b", 0.2), lambda: INPUTS, 1, kept).load().name == "a"
+    assert json.loads(kept.read_text())["engine"] == "a"
+
+
+def test_where_the_engine_chosen_before_cannot_be_loaded_the_other_serves(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text(json.dumps({"engine": "b", "ms_per_call": {}}))
+    broken = Arithmetic("b", 0.0, fails_at="load")
+    assert Fastest(Arithmetic("a", 0.1), broken, lambda: INPUTS, 1, kept).load().name == "a"
+
+
+def in_a_file(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file" / "kept"
+
+
+def on_a_full_disk(folder: Path) -> Path:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    return folder / "kept"
+
+
+@pytest.mark.parametrize("place", [in_a_file, on_a_full_disk])
+def test_where_the_choice_cannot_be_kept_a_line_says_so(
+    place: Callable[[Path], Path], tmp_path: Path, written: Log
 ) -> None:
-    slow, broken = Arithmetic("slow", 0.002), Arithmetic("broken", 0.0, fails_at="load")
-    kept = tmp_path / "new" / "kept"
-    if content is not None:
-        kept.parent.mkdir()
-        kept.write_bytes(content)
-    fastest = Fastest([slow, broken], lambda: INPUTS, kept).load()
-    assert (fastest.name, kept.read_text()) == ("slow", "slow")
-    assert kept.stat().st_mode & 0o777 == 0o644, "whoever else uses the cache may read it"
-    assert [path.name for path in kept.parent.iterdir()] == ["kept"]
-
-
-def test_where_the_choice_cannot_be_kept_a_line_says_so(tmp_path: Path, written: Log) -> None:
-    (tmp_path / "file").touch()
-    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
-    Fastest([slow, fast], lambda: INPUTS, tmp_path / "file" / "kept").load()
-    assert "engine_not_kept" in written.getvalue()
-
-
-def test_a_full_disk_keeps_nothing_of_the_choice(tmp_path: Path, written: Log) -> None:
-    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
     try:
-        Fastest([slow, fast], lambda: INPUTS, tmp_path / "kept").load()
+        opened = Fastest(Arithmetic("a", 0.1), Arithmetic("b", 0.05), lambda: INPUTS, 1, place(tmp_path))
+        assert opened.load().name == "b"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert "engine_not_kept" in written.getvalue()
-    assert not [*tmp_path.iterdir()]
+    assert opened.facts["trial"] == "not kept"
+    assert not [path for path in tmp_path.iterdir() if path.name != "file"]
 
 
 def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
     tmp_path: Path, written: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clipserve.engine.backends.openvino.computes_bf16", lambda: True)
-    memory: list[str] = []
-    for module, library in (("auto.OnnxEngine", "onnxruntime"), ("openvino.open_openvino", "openvino")):
-        made = Arithmetic(library, 0.001, in_memory=memory)
+    for module, library, cpu in (
+        ("auto.OnnxEngine", "onnxruntime", 0.1),
+        ("openvino.open_openvino", "openvino", 0.05),
+    ):
+        made = Arithmetic(library, cpu)
         monkeypatch.setattr(f"clipserve.engine.backends.{module}", lambda *_, made=made, **_options: made)
     manifest = read_manifest(DEMO)
 
@@ -189,9 +138,19 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
 
     assert [trials_of_a_start(threads=1), trials_of_a_start(threads=1)] == [1, 0]
     assert trials_of_a_start(threads=2) == 1
-    monkeypatch.setattr("clipserve.engine.backends.auto.processor", lambda: "another one")
+    for fact in ("processor", "cpu_quota", "usable_cores"):
+        monkeypatch.setattr(f"clipserve.engine.backends.auto.{fact}", lambda: "another one")
+        assert [trials_of_a_start(threads=1), trials_of_a_start(threads=1)] == [1, 0]
+    monkeypatch.setattr("clipserve.engine.backends.auto.__version__", "99")
     assert [trials_of_a_start(threads=1), trials_of_a_start(threads=1)] == [1, 0]
     assert trials_of_a_start(threads=1, cache_dir=None) == 1
+
+
+def test_the_file_of_a_choice_begins_with_the_models_name(tmp_path: Path) -> None:
+    file = file_of_trial(read_manifest(DEMO), EngineOptions(cache_dir=tmp_path))
+    assert file is not None
+    assert file.parent == tmp_path / ".engines"
+    assert file.name.startswith("demo-")
 
 
 def test_a_start_that_knows_the_engine_and_sees_no_gpu_imports_no_other_engine(tmp_path: Path) -> None:
@@ -209,7 +168,7 @@ options = EngineOptions(cuda=False, threads=1, workers=1, cache_dir=Path({str(tm
 manifest = read_manifest(FOLDER)
 kept = auto.file_of_trial(manifest, options)
 kept.parent.mkdir()
-kept.write_text("openvino")
+kept.write_text('{{"engine": "openvino", "ms_per_call": {{}}}}')
 assert not cuda.Accelerator().chosen("auto")
 engine = auto.open_fastest(Path(FOLDER), manifest, options, dict).load()
 print(engine.name, "onnxruntime" in sys.modules)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ class Gpu:
 
     name = "gpu"
     precision = None
+    facts: Mapping[str, object] = MappingProxyType({})
     on_gpu = True
 
     def __init__(self, fault: str, gone: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -93,12 +94,16 @@ class ServedModel:
         self.fingerprint = self.manifest.fingerprint(*self._choices, precision=precision)
         images, texts = await self._reference_embeddings()
         cosine = check(self.manifest, images, texts, precision)
-        await self._teach_admission()
+        seconds_per_call = await self._teach_admission()
         self.started = True
         logger.info(
             "model_ready",
             model=self.name,
             fingerprint=self.fingerprint,
+            engine=self._backend.engine,
+            precision=precision or self.manifest.precision,
+            ms_per_call=round(1000 * seconds_per_call, 1),
+            **self._backend.facts,
             self_test_cosine=round(cosine, 6),
             seconds=round(time.monotonic() - began, 2),
         )
@@ -107,16 +112,23 @@ class ServedModel:
         """Stop the backend."""
         await self._backend.aclose()
 
-    async def _teach_admission(self) -> None:
-        """What a row costs about: the first requests are judged too. The self-test has warmed up for this."""
+    async def _teach_admission(self) -> float:
+        """What a row costs about: the first requests are judged too. The self-test has warmed up for this.
+
+        Returns:
+            seconds of a call of the reference images; NaN: it failed.
+        """
         images = reference_pixels(self.manifest.image.size)
+        seconds = math.nan
         with suppress(ClipError):  # the start does not depend on it
             began = time.monotonic()
             await self._backend.encode_image(images)
             between = time.monotonic()
+            seconds = between - began
             await self.texts.encode(REFERENCE_TEXTS, truncate=True)
-            self.admission.learn_at_start("image", len(images), between - began)
+            self.admission.learn_at_start("image", len(images), seconds)
             self.admission.learn_at_start("text", len(REFERENCE_TEXTS), time.monotonic() - between)
+        return seconds
 
     async def _reference_embeddings(self) -> tuple[Embeddings, Embeddings]:
         """[2, D] and [3, D]. A backend that goes away, or is full, says nothing about itself: it is asked again."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ class Backend(Protocol):
     @property
     def precision(self) -> str | None:
         """The precision, if it is narrower than the artifact's; else None. Known after `start`."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How the engine was chosen, for the log's line `model_ready`; known after `start`."""
 
     @property
     def text_buckets(self) -> Sequence[int]:

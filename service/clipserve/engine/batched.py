@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.batch_queue import BatchPolicy, SharedMachine
@@ -26,6 +27,10 @@ class Batched:
     @property
     def precision(self) -> str | None:
         return self._inner.precision
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._inner.facts
 
     @property
     def text_buckets(self) -> Sequence[int]:

@@ -50,6 +50,7 @@ class Unloading:
         self._known: list[Embeddings] = []
         self.engine = ""
         self.precision: str | None = None
+        self.facts: Mapping[str, Any] = {}
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
 
     async def start(self) -> None:
@@ -57,6 +58,7 @@ class Unloading:
         await self._load()
         inner = self._inner
         self.engine, self.precision, self.text_buckets = inner.engine, inner.precision, inner.text_buckets
+        self.facts = inner.facts
         self._idle_since = time.monotonic()
         self._watch = kept_running("idle", self._close_when_idle)
 

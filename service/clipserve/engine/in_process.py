@@ -65,6 +65,10 @@ class ToLoad(Protocol):
             BackendUnavailable: it cannot run here, or cannot read a graph.
         """
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See `Backend.facts`; known after `load`."""
+
 
 class Engine(ToLoad, Protocol):
     """A library that runs the graphs of one artifact; loaded, it gives itself.
@@ -123,6 +127,10 @@ class InProcess:
     @property
     def precision(self) -> str | None:
         return self._engine.precision
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._to_load.facts
 
     @property
     def text_buckets(self) -> Sequence[int]:

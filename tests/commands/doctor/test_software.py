@@ -62,7 +62,6 @@ def test_a_file_of_keys_that_cannot_be_read_has_no_line_to_correct(tmp_path: Pat
                 "engine": "openvino",
                 "precision": "bf16",
                 "cosine": 0.780782,
-                "ms_per_call": 44.9,
             },
             "; openvino was tried in bf16 and is not used, because its vectors differ: cosine 0.780782, and 0.9995 "
             "is needed",
@@ -73,17 +72,26 @@ def test_a_file_of_keys_that_cannot_be_read_has_no_line_to_correct(tmp_path: Pat
                 "engine": "openvino",
                 "precision": "bf16",
                 "cosine": 0.99981,
-                "ms_per_call": 4.5,
+                "cpu_time_ratio": 0.51,
+                "wins": True,
             },
-            "; openvino was tried in bf16: cosine 0.999810, 4.5 ms a call",
+            "; openvino was tried in bf16: cosine 0.999810, 0.51 of onnxruntime's CPU time, and is used",
         ),
         (
             {"event": "engine_passed_over", "engine": "openvino", "error": "no memory"},
             "; openvino was tried and is not used, because it failed: no memory",
         ),
+        (
+            {
+                "event": "engine_chosen",
+                "trial": "not kept",
+                "trial_ms_per_call": {"onnxruntime": 43.2, "openvino": 40.1},
+            },
+            "; the choice is not kept (onnxruntime 43.2 ms a call, openvino 40.1 ms a call)",
+        ),
         ({"event": "model_ready"}, ""),
     ],
-    ids=["differs", "agrees", "fails", "about something else"],
+    ids=["differs", "agrees", "fails", "is chosen", "about something else"],
 )
 def test_an_engine_that_was_tried_is_told_with_what_came_of_it(event: dict[str, Any], said: str) -> None:
     assert explained(event) == said

@@ -22,11 +22,13 @@ from clipserve.clip.reference import check
 from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.commands.doctor.context import context_here
-from clipserve.engine.backends.auto import MIN_AGREEMENT
+from clipserve.engine.backends.trial import MIN_AGREEMENT
 from clipserve.engine.cuda import Accelerator
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
 from clipserve.wiring.backends import open_engine, uses_gpu
+
+_VERDICTS = {True: "is used", False: "is not faster", None: "the trial did not decide"}
 
 
 def tried(folder: Path, settings: ModelSettings) -> str:
@@ -65,8 +67,11 @@ def explained(event: Mapping[str, Any]) -> str:
         case "engine_tried":
             return (
                 f"; {event['engine']} was tried in {event['precision']}: cosine {event['cosine']:.6f}, "
-                f"{event['ms_per_call']} ms a call"
+                f"{event['cpu_time_ratio']} of onnxruntime's CPU time, and {_VERDICTS[event['wins']]}"
             )
+        case "engine_chosen" | "engine_recalled":
+            ms = ", ".join(f"{name} {each} ms a call" for name, each in event["trial_ms_per_call"].items())
+            return f"; the choice is {event['trial']}{ms and f' ({ms})'}"
         case "engine_passed_over":
             return f"; {event['engine']} was tried and is not used, because it failed: {event['error'][:300]}"
         case "gpu_not_used":

@@ -1,36 +1,33 @@
-"""The faster of the engines that agree, chosen by measuring at the first start. Later starts know it from a file.
+"""The faster of onnxruntime and OpenVINO, chosen by a trial at the first start. Later starts know it from a file.
 
 The file only names the engine to load. The self-test compares its vectors with the manifest's as after a trial.
+What a trial could not decide is not kept: onnxruntime serves, and the next start tries again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 import os
-import time
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from clipserve import __version__
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.reference import lowest_cosine
 from clipserve.cores import cpu_quota, processor, usable_cores
-from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.onnx import OnnxEngine
-from clipserve.engine.in_process import Engine, EngineOptions, Feeds, ToLoad, TrialInputs
+from clipserve.engine.backends.trial import Verdict, compare
+from clipserve.engine.in_process import Engine, EngineOptions, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 from clipserve.files import read_bounded, replacing
 from clipserve.telemetry.log import logger
 
-# The lowest cosine to the first engine's vectors, on the reference inputs. bf16 of trained weights is above it, and
-# zero-shot scores change in the third digit.
-MIN_AGREEMENT = 0.9995
-_RUNS, _MOST_RUNS = 3, 7
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
+_MOST_BYTES = 4096  # of a kept choice
 
 
 def open_fastest(
@@ -48,9 +45,10 @@ def open_fastest(
     # trial would cost seconds of every start and gain nothing.
     if not computes_bf16():
         return onnx
-    engines: list[Engine] = [onnx, open_openvino(folder, manifest, options)]
-    on_trial = OnnxEngine(folder, options, mapped=True)
-    return Fastest(engines, inputs, file_of_trial(manifest, options), on_trial)
+    # Threads that wait in a busy loop would take CPU time that no work needs.
+    on_trial = OnnxEngine(folder, replace(options, may_spin=False), mapped=True)
+    challenger = open_openvino(folder, manifest, options)
+    return Fastest(onnx, challenger, inputs, options.threads, file_of_trial(manifest, options), on_trial)
 
 
 def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | None:
@@ -61,121 +59,110 @@ def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | Non
     software = (__version__, *installed)
     machine = (processor(), usable_cores(), cpu_quota())
     facts = (manifest.fingerprint(), software, machine, replace(options, cache_dir=None))
-    return options.cache_dir / ".engines" / hashlib.sha256(repr(facts).encode()).hexdigest()
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", manifest.name)
+    return options.cache_dir / ".engines" / f"{name}-{digest}.json"
 
 
 class Fastest:
-    """Loads one of `engines`: the one that an earlier trial has chosen, or the fastest in a trial.
+    """Loads `standard` or `challenger`: what an earlier trial has chosen, or the winner of a trial.
 
-    The vectors of the first are the standard for the others. Only one is in memory at a time, so one that wins
-    before the last is tried is loaded twice. `inputs`: for each graph, what to measure on. `kept`: a file for the
-    name of the chosen one. `first_on_trial`: what is tried in place of the first, because it loads faster.
+    `threads`: of a call. `kept`: a file for what was chosen. `on_trial`: what is tried in place of the standard,
+    because it loads faster. `facts`: how the engine was chosen; known after `load`.
     """
 
     def __init__(
         self,
-        engines: Sequence[Engine],
+        standard: Engine,
+        challenger: Engine,
         inputs: TrialInputs,
+        threads: int = 1,
         kept: Path | None = None,
-        first_on_trial: Engine | None = None,
+        on_trial: Engine | None = None,
     ) -> None:
-        self._engines = engines
+        self._standard, self._challenger = standard, challenger
         self._inputs = inputs
+        self._threads = threads
         self._kept = kept
-        self._first_on_trial = first_on_trial or engines[0]
+        self._on_trial = on_trial or standard
+        self.facts: Mapping[str, Any] = {}
 
     def load(self) -> Engine:
         """The engine, loaded; a line of the log says which.
 
         Raises:
-            BackendUnavailable: the first cannot be loaded, or fails on `inputs`. Another that does is passed over.
+            BackendUnavailable: the standard cannot be loaded. A challenger that cannot is passed over.
         """
         if recalled := self._recalled():
-            logger.info("engine_recalled", engine=recalled.name, precision=recalled.precision)
+            logger.info("engine_recalled", engine=recalled.name, precision=recalled.precision, **self.facts)
             return recalled
-        chosen = self._fastest()
-        logger.info("engine_chosen", engine=chosen.name, precision=chosen.precision)
-        self._keep(chosen.name)
+        verdict = self._tried()
+        if verdict is not None and verdict.wins:
+            chosen = self._challenger
+            self._on_trial.close()
+        else:
+            chosen = self._standard
+            self._challenger.close()
+            if self._on_trial is not chosen:
+                self._on_trial.close()
+                chosen.load()
+        figures = verdict.ms_per_call if verdict else {}
+        kept = verdict is not None and verdict.wins is not None and self._keep(chosen, figures)
+        self.facts = {"trial": "kept" if kept else "not kept", "trial_ms_per_call": figures}
+        logger.info("engine_chosen", engine=chosen.name, precision=chosen.precision, **self.facts)
         return chosen
 
-    def _fastest(self) -> Engine:
-        fastest, *others = self._engines
-        loaded, inputs = self._first_on_trial.load(), self._inputs()
+    def _tried(self) -> Verdict | None:
+        """The verdict of a trial, whose engines stay loaded; None: the challenger does not run."""
+        self._on_trial.load()
+        challenger = self._challenger
         try:
-            standard, best = _measured(loaded, inputs, _RUNS)
-        except Exception as error:  # the engines' exceptions have no common base but Exception
-            raise BackendUnavailable(f"{fastest.name} fails on the reference inputs: {error}") from error
-        for engine in others:
-            loaded.close()
-            loaded = engine
-            seconds = _seconds_if_equal(engine, inputs, standard, best)
-            if seconds is not None and seconds < best:
-                fastest, best = engine, seconds
-        if loaded is not fastest:
-            loaded.close()
-            fastest.load()
-        return fastest
+            verdict = compare(self._on_trial, challenger.load(), self._inputs(), self._threads)
+        except Exception as error:  # an engine on trial may fail in any way; the other one serves
+            logger.warning("engine_passed_over", engine=challenger.name, error=str(error))
+            return None
+        logger.info(
+            "engine_tried",
+            engine=challenger.name,
+            precision=challenger.precision,
+            cosine=round(verdict.cosine, 6),
+            wins=verdict.wins,
+            cpu_time_ratio=verdict.cpu_time_ratio,
+            pairs=verdict.pairs,
+            ms_per_call=verdict.ms_per_call,
+        )
+        return verdict
 
     def _recalled(self) -> Engine | None:
         """The engine that an earlier trial has chosen, if its name is kept and it can be loaded."""
         try:
-            name = read_bounded(self._kept, 64).decode() if self._kept else ""
-        except (OSError, ValueError):  # mostly, that there is no such file
+            kept = json.loads(read_bounded(self._kept, _MOST_BYTES)) if self._kept else {}
+            name, figures = kept["engine"], dict(kept["ms_per_call"])
+        except (OSError, ValueError, KeyError, TypeError):  # mostly, that there is no such file
             return None
-        for engine in self._engines:
+        for engine in (self._standard, self._challenger):
             if engine.name == name:
                 try:
-                    return engine.load()
+                    loaded = engine.load()
                 except BackendUnavailable as error:
                     engine.close()
                     logger.warning("engines_tried_again", engine=name, reason=error.detail)
+                else:
+                    self.facts = {"trial": "kept before", "trial_ms_per_call": figures}
+                    return loaded
         return None
 
-    def _keep(self, name: str) -> None:
-        """Write the name of the chosen engine. If that fails, the next start measures again."""
+    def _keep(self, chosen: Engine, figures: Mapping[str, float]) -> bool:
+        """Write what was chosen; whether it is written. If not, the next start measures again."""
         if self._kept is None:
-            return
+            return False
+        facts = {"engine": chosen.name, "precision": chosen.precision, "ms_per_call": figures}
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._kept) as file:
                 os.fchmod(file.fileno(), 0o644)  # the cache's other users need not measure
-                file.write(name.encode())
+                file.write(json.dumps(facts).encode())
         except OSError as error:
             logger.info("engine_not_kept", file=str(self._kept), reason=error.strerror)
-
-
-def _seconds_if_equal(
-    engine: Engine, inputs: Mapping[str, Feeds], standard: list[Embeddings], best: float
-) -> float | None:
-    """Of a call of the image encoder; None: the engine is not for use."""
-    try:
-        vectors, seconds = _measured(engine.load(), inputs, _MOST_RUNS, best)
-    except Exception as error:  # an engine on trial may fail in any way; the first one serves
-        logger.warning("engine_passed_over", engine=engine.name, error=str(error))
-        return None
-    cosine = min(lowest_cosine(one, other) for one, other in zip(vectors, standard, strict=True))
-    logger.info(
-        "engine_tried",
-        engine=engine.name,
-        precision=engine.precision,
-        cosine=round(cosine, 6),
-        ms_per_call=round(seconds * 1000, 1),
-    )
-    return seconds if cosine >= MIN_AGREEMENT else None
-
-
-def _measured(
-    engine: Engine, inputs: Mapping[str, Feeds], runs: int, enough: float = 0.0
-) -> tuple[list[Embeddings], float]:
-    """The vectors, and the least seconds of so many calls of the image encoder, which end with one below `enough`.
-
-    The least, because whatever else the machine does only adds to a call.
-    """
-    least = math.inf
-    for _ in range(runs):
-        started = time.perf_counter()
-        images = engine.call(IMAGE_GRAPH, inputs[IMAGE_GRAPH]).run()
-        least = min(least, time.perf_counter() - started)
-        if least < enough:
-            break
-    return [images, engine.call(TEXT_GRAPH, inputs[TEXT_GRAPH]).run()], least
+            return False
+        return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.external import mapped, with_mapped_weights
@@ -31,6 +32,7 @@ class OnnxEngine:
     """
 
     precision: str | None = None  # that of the graphs: TF32 is off
+    facts: Mapping[str, Any] = {}
 
     def __init__(self, folder: Path, options: EngineOptions, *, mapped: bool = False) -> None:
         self._folder = folder

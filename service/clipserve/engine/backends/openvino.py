@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    facts: Mapping[str, Any] = {}
 
     def __init__(self, folder: Path, threads: int, workers: int = 1, precision: Precision = "f32") -> None:
         self._folder = folder

@@ -17,7 +17,8 @@ row; if not, there is no server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tritonclient.grpc import InferResult
@@ -43,6 +44,7 @@ class TritonBackend:
     """Calls the two models of one artifact. `endpoints`: the servers known now."""
 
     engine = "triton"
+    facts: Mapping[str, Any] = {}
 
     def __init__(
         self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up

@@ -1,0 +1,129 @@
+"""The trial of two engines: which computes an image in less CPU time, also on a machine that does other work.
+
+Both compute the same images in turns. Calls are compared by the CPU time of this process, not by their duration:
+other programs make a call longer, and hardly change its CPU time. Where all cores are in use, CPU time is also what
+decides how many images a second there are. The challenger must take a tenth less than the standard in pair after
+pair. Where the pairs do not agree until the time is up, the trial has no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.reference import lowest_cosine
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.in_process import Engine, Feeds
+
+# The lowest cosine to the standard's vectors, on the reference inputs. bf16 of trained weights is above it, and
+# zero-shot scores change in the third digit.
+MIN_AGREEMENT = 0.9995
+_WINS_UP_TO = 0.9  # of the standard's CPU time
+_PAIRS, _FEWEST_PAIRS = 5, 3  # that must agree; where the time is up
+_SECONDS = 12.0  # for all pairs
+# Of one sample: calls of a small model are compared several at a time.
+_SAMPLE_SECONDS, _MOST_CALLS = 0.02, 20
+_OTHER_WORK = (
+    1.15  # CPU time of a call / duration x threads, above which this process computed something else too
+)
+_one_at_a_time = threading.Lock()  # models start together, and the trial of one would disturb another's
+
+Inputs = Mapping[str, Feeds]  # of each graph
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial has found.
+
+    Attributes:
+        wins: whether the challenger is the faster one, and agrees; None: the pairs did not agree.
+        cosine: the lowest, of its vectors to the standard's.
+        ms_per_call: engine -> the median duration of a call of the reference images, in milliseconds.
+        cpu_time_ratio: the median of the pairs, challenger / standard; None: no pair was needed.
+        pairs: that count.
+    """
+
+    wins: bool | None
+    cosine: float
+    ms_per_call: dict[str, float]
+    cpu_time_ratio: float | None
+    pairs: int
+
+
+class _Sample(NamedTuple):
+    """Seconds of a call: how long it took, and CPU time of all threads of this process."""
+
+    wall: float
+    cpu: float
+
+
+def compare(standard: Engine, challenger: Engine, inputs: Inputs, threads: int) -> Verdict:
+    """Have two loaded engines compute `inputs` in turns. `threads`: of a call.
+
+    It takes five pairs of calls, or as many as begin within twelve seconds.
+
+    Raises:
+        Exception: whatever an engine raises.
+    """
+    with _one_at_a_time:
+        began = time.perf_counter()
+        vectors = _vectors(standard, inputs)
+        first_seconds = max(time.perf_counter() - began, _SAMPLE_SECONDS / _MOST_CALLS)
+        others = _vectors(challenger, inputs)
+        cosine = min(lowest_cosine(one, other) for one, other in zip(others, vectors, strict=True))
+        if not cosine >= MIN_AGREEMENT:  # also true of NaN
+            return Verdict(False, cosine, {}, None, 0)
+        calls = math.ceil(_SAMPLE_SECONDS / first_seconds)
+        pairs = _pairs(standard, challenger, inputs[IMAGE_GRAPH], calls, threads)
+    ratios = [other.cpu / own.cpu for own, other in pairs]
+    ms_per_call = {
+        engine.name: round(1000 * median(pair[which].wall for pair in pairs), 1)
+        for which, engine in enumerate((standard, challenger))
+        if pairs
+    }
+    ratio = round(median(ratios), 2) if ratios else None
+    return Verdict(decided(ratios, _FEWEST_PAIRS), cosine, ms_per_call, ratio, len(pairs))
+
+
+def decided(ratios: Sequence[float], needed: int = _PAIRS) -> bool | None:
+    """Whether the challenger wins; None: the pairs do not agree.
+
+    `ratios`: of each pair, the challenger's CPU time / the standard's. All must agree while they are fewer than
+    ten; of ten one may differ, of twenty two.
+    """
+    if len(ratios) < needed:
+        return None
+    wins, exceptions = sum(ratio <= _WINS_UP_TO for ratio in ratios), len(ratios) // 10
+    if wins >= len(ratios) - exceptions:
+        return True
+    return False if wins <= exceptions else None
+
+
+def _pairs(
+    standard: Engine, challenger: Engine, feeds: Feeds, calls: int, threads: int
+) -> list[tuple[_Sample, _Sample]]:
+    """Until they decide, or the time is up. A pair beside other work of this process is measured again."""
+    pairs: list[tuple[_Sample, _Sample]] = []
+    end = time.perf_counter() + _SECONDS
+    while time.perf_counter() < end and decided([other.cpu / own.cpu for own, other in pairs]) is None:
+        pair = _sample(standard, feeds, calls), _sample(challenger, feeds, calls)
+        if all(each.cpu <= _OTHER_WORK * threads * each.wall for each in pair):
+            pairs.append(pair)
+    return pairs
+
+
+def _sample(engine: Engine, feeds: Feeds, calls: int) -> _Sample:
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(calls):
+        engine.call(IMAGE_GRAPH, feeds).run()
+    return _Sample((time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls)
+
+
+def _vectors(engine: Engine, inputs: Inputs) -> list[Embeddings]:
+    return [engine.call(graph, inputs[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH)]

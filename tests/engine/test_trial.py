@@ -1,0 +1,83 @@
+"""A trial of two engines is decided by CPU time, which other programs hardly change, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.backends.trial import compare, decided
+from tests.engine.arithmetic import INPUTS, WALL, Arithmetic, clocks
+
+__all__ = ["clocks"]  # of all tests here
+
+
+@pytest.mark.parametrize(
+    ("ratios", "wins"),
+    [
+        pytest.param([0.5] * 4, None, id="four pairs are too few"),
+        pytest.param([0.9] * 5, True, id="a tenth less in five pairs"),
+        pytest.param([0.91] * 5, False, id="less than a tenth"),
+        pytest.param([0.5] * 4 + [1.1], None, id="one of five differs"),
+        pytest.param([0.5] * 9 + [1.1], True, id="one of ten differs"),
+        pytest.param([1.1] * 9 + [0.5], False, id="one of ten differs the other way"),
+        pytest.param([0.5] * 8 + [1.1] * 2, None, id="two of ten differ"),
+        pytest.param([0.5, 1.1] * 20, None, id="they never agree"),
+    ],
+)
+def test_pairs_decide_only_where_they_agree(ratios: list[float], wins: bool | None) -> None:
+    assert decided(ratios) is wins
+
+
+@pytest.mark.parametrize(
+    ("standard", "challenger", "wins"),
+    [
+        pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.08), True, id="faster"),
+        pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.095), False, id="not by a tenth"),
+        pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.2), False, id="slower"),
+        pytest.param(
+            Arithmetic("a", 0.05, waits=[0.3, 0.4]),
+            Arithmetic("b", 0.1),
+            False,
+            id="slower, beside a busy program",
+        ),
+        pytest.param(
+            Arithmetic("a", 0.1), Arithmetic("b", 0.05, waits=[0.3, 0.0, 0.4]), True, id="faster, beside one"
+        ),
+        pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.01, angle=0.03), True, id="cosine 0.99955"),
+        pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.01, angle=0.033), False, id="cosine 0.99946"),
+        pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.01, angle=float("nan")), False, id="NaN"),
+        pytest.param(Arithmetic("a", 3.0), Arithmetic("b", 2.0), True, id="a large model, in fewer pairs"),
+        pytest.param(
+            Arithmetic("a", 0.1, others=0.1),
+            Arithmetic("b", 0.05),
+            None,
+            id="beside other work of this process",
+        ),
+    ],
+)
+def test_the_challenger_wins_by_cpu_time_and_only_if_it_agrees(
+    standard: Arithmetic, challenger: Arithmetic, wins: bool | None
+) -> None:
+    assert compare(standard, challenger, INPUTS, threads=1).wins is wins
+
+
+def test_calls_of_both_are_in_turns_and_their_durations_are_told() -> None:
+    runs: list[str] = []
+    standard, challenger = (Arithmetic(name, cpu, runs=runs) for name, cpu in (("a", 0.1), ("b", 0.05)))
+    verdict = compare(standard, challenger, INPUTS, threads=1)
+    assert runs == [*"aabb", *"ab" * 5]
+    assert (verdict.ms_per_call, verdict.cpu_time_ratio, verdict.pairs) == ({"a": 100.0, "b": 50.0}, 0.5, 5)
+
+
+class Swinging(Arithmetic):
+    """Its CPU time is half of the standard's, then twice as much."""
+
+    def run(self) -> Embeddings:
+        self.cpu = 0.25 - self.cpu
+        return super().run()
+
+
+def test_a_trial_that_never_agrees_ends_after_twelve_seconds() -> None:
+    began = WALL.now
+    assert compare(Arithmetic("a", 0.1), Swinging("b", 0.05), INPUTS, threads=1).wins is None
+    assert 12 <= WALL.now - began < 14
