@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -84,3 +86,22 @@ def test_plans_are_built_and_served_by_images_of_the_month_in_their_key() -> Non
     assert tags == {f"{KEY['TENSORRT']}-py3"}
     for name, value in KEY.items():
         assert f"--from-literal={name}={value}" in (component / "README.md").read_text()
+
+
+def test_the_steps_to_two_colors_leave_what_is_no_image_and_no_number_of_pods(tmp_path: Path) -> None:
+    """An image may have a digest in place of a tag, and stand before or behind anything else."""
+    lines = re.findall(r"^sed -i '.+ kustomization.yaml$", (K8S / "README.md").read_text(), re.MULTILINE)
+    assert len([line for line in lines if "/d;" in line]) == 2
+    images = "images:\n- digest: sha256:aa\n  name: clipserve\n"
+    replicas = "replicas:\n- count: 3\n  name: clipserve\n"
+    stays = "components:\n- k8s/components/keys\n"
+    for text in (
+        images + stays,
+        replicas + images + stays,
+        stays + images + replicas,
+        images + replicas + stays,
+    ):
+        (tmp_path / "kustomization.yaml").write_text(text)
+        for line in lines:
+            subprocess.run(["bash", "-ec", line], cwd=tmp_path, check=True)
+        assert (tmp_path / "kustomization.yaml").read_text() == stays
