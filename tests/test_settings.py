@@ -191,6 +191,18 @@ async def test_caches_and_limits_of_one_model_are_its_own(tmp_path: Path) -> Non
         assert (refused.status_code, refused.json()["limit"]) == (413, 2_500)
 
 
+async def test_two_artifacts_of_one_name_are_served_by_the_names_that_they_are_given(tmp_path: Path) -> None:
+    folders = [await write_toy_artifact(tmp_path / name, "toy") for name in ("a", "b")]
+    models = folders[0], Path(f"other={folders[1]}")
+    async with serving(Recording(), *models, model_settings={"other": {"max_pixels": 2_500}}) as running:
+        statuses = [
+            (await running.embed(png(size=(60, 60)), model=name)).status_code for name in ("toy", "other")
+        ]
+        listed = (await running.client.get("/v1/models")).json()["data"]
+    assert statuses == [200, 413]
+    assert [each["id"] for each in listed] == ["toy", "other"]
+
+
 async def test_the_queue_of_one_model_is_its_own(tmp_path: Path) -> None:
     folders = [await write_toy_artifact(tmp_path / name, name) for name in ("a", "b")]
     slow = Recording()

@@ -14,7 +14,7 @@ from clipserve.clip.artifact import ArtifactError
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.settings.cache import CacheSettings
-from clipserve.wiring.model_names import NoSuchModel, find, provide
+from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
 from tests.model_names.exporter import Exporter, left_in
 from tests.process import copy_of_demo
 
@@ -78,6 +78,62 @@ def test_a_folder_of_weights_is_exported_again_once_it_has_others(
     (weights / "model.safetensors").touch()
     assert provide(weights, settings) != first
     assert exporter.runs == [f"export {weights}"] * 2
+
+
+@pytest.mark.parametrize("left", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_without_a_configuration_are_told_by_their_reader(
+    left: str, settings: CacheSettings, tmp_path: Path
+) -> None:
+    """The real exporter, which says what is missing; an empty folder has nothing that it could tell."""
+    (tmp_path / "weights").mkdir()
+    assert provide(tmp_path / "weights", settings) == tmp_path / "weights"
+    (tmp_path / "weights" / left).touch()
+    with pytest.raises(
+        ArtifactError, match=r"weights has neither config.json nor open_clip_config.json: it is no model"
+    ):
+        provide(tmp_path / "weights", settings)
+
+
+@pytest.mark.parametrize("written", ["./models/quik", "../models/quik", "/models/quik", "NAME=./models/quik"])
+def test_what_is_written_as_a_folder_is_one_and_no_repository_of_the_hub(
+    written: str, settings: CacheSettings, exporter: Exporter
+) -> None:
+    (model,) = Settings.model_validate({"models": written}).models
+    with pytest.raises(ArtifactError, match=r"/models/quik is not an artifact: there is no such folder\."):
+        opened([provide(model, settings)])
+    assert exporter.runs == []
+
+
+def test_a_model_may_be_given_another_name(
+    settings: CacheSettings, exporter: Exporter, cache: Path, tmp_path: Path
+) -> None:
+    """Of a folder, or of a name that is exported; a folder that is called so itself is no such pair."""
+    demo = copy_of_demo(tmp_path)
+    first, second = opened([provide(Path(f"pets={demo}"), settings), provide(Path("v=ViT-B-32"), settings)])
+    assert (first.name, first.folder, first.served.name, first.manifest.name) == (
+        "pets",
+        demo,
+        "pets",
+        "demo",
+    )
+    assert (second.name, second.folder) == ("v", cache / "ViT-B-32")
+    assert exporter.runs == ["export ViT-B-32"]
+    os.rename(demo, tmp_path / "lr=1")
+    assert [each.name for each in opened([provide(tmp_path / "lr=1", settings)])] == ["demo"]
+
+
+def test_two_models_of_one_name_are_told_with_their_folders_and_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    first, second = copy_of_demo(tmp_path), copy_of_demo(tmp_path / "b")
+    with pytest.raises(ArtifactError) as refused:
+        opened([first, second])
+    assert str(refused.value) == (
+        f"{first} and {second} in CLIPSERVE_MODELS are both named demo. Give one of them another name: "
+        f"CLIPSERVE_MODELS={first},OTHER={second}"
+    )
+    assert [each.name for each in opened([first, Path(f"OTHER={second}")])] == ["demo", "OTHER"]
+    with pytest.raises(ArtifactError, match=f"{first} is in CLIPSERVE_MODELS twice"):
+        opened([first, Path(f"OTHER={first}")])
 
 
 def test_a_variant_is_found_beside_its_model_and_never_exported(

@@ -15,17 +15,17 @@ from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
-from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.artifact import ArtifactError
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
-from clipserve.settings import ModelSettings, Settings
+from clipserve.settings import ModelSettings, Settings, as_model
 from clipserve.settings.model import Calls
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
-from clipserve.wiring.model_names import NoSuchModel, find, provide
+from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 _LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by eighty templates
@@ -71,7 +71,8 @@ def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:
     """No other model is loaded, and nobody is refused: whoever asks is alone, and waits."""
     folder = _folder(settings, model)
     alone = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
-    chosen = settings.of_model(read_manifest(folder).name).model_copy(update=alone)
+    (artifact,) = opened([folder])
+    chosen = settings.of_model(artifact.name).model_copy(update=alone)
     return chosen.without_spinning()  # type: ignore[return-value] # a copy of Settings
 
 
@@ -83,9 +84,9 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
     for named in reversed(settings.models):
         with suppress(NoSuchModel):  # a model that would have to be exported, but is not used
             folder = find(named, settings)
-            known[read_manifest(folder).name] = folder
+            known[opened([folder])[0].name] = folder
     try:
-        return known[str(model)] if str(model) in known else provide(Path(model), settings)
+        return known[str(model)] if str(model) in known else provide(as_model(str(model)), settings)
     except ArtifactError as error:
         has = ", ".join(reversed(known))
         raise ClipserveError(f"{str(error).rstrip('.')}. CLIPSERVE_MODELS has {has}.") from None

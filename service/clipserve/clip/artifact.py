@@ -49,8 +49,8 @@ def read_manifest(folder: Path) -> ModelManifest:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             fault = f"it has no {MANIFEST_NAME}" if folder.is_dir() else "there is no such folder"
         raise ArtifactError(
-            f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or set "
-            "CLIPSERVE_MODELS=demo."
+            f"{folder} is not an artifact: {fault}. Correct the path, make one with `clipserve models export`, or "
+            "set CLIPSERVE_MODELS=demo."
         ) from None
     except ValidationError as error:
         raise ArtifactError(f"{path} is not a valid manifest: {_faults(error)}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,14 @@ class Environment(EnvSettingsSource):
         return None if _OF_KUBERNETES.fullmatch(f"clipserve_{field_name}={value}") else value, key, is_complex
 
 
+def as_model(written: str) -> Path:
+    """A name, a folder or NAME=FOLDER. A folder that begins with `./` becomes absolute: a Path would forget it."""
+    name, equals, folder = written.rpartition("=")
+    if folder.startswith(("./", "../")):
+        return Path(f"{name}{equals}{os.path.abspath(folder)}")
+    return Path(written)
+
+
 # Fields of the last class are validated first: AccessSettings needs those of LabelSetSettings.
 class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, BaseSettings):
     """`python -m clipserve settings` prints this as a table."""
@@ -80,7 +89,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         min_length=1,
         description="models, comma-separated, the first is the default: `demo`, a name of `clipserve models list`, "
         "a repository of the Hugging Face hub (`org/name`, `org/name@revision`), or a folder of an artifact or of "
-        "weights",
+        "weights; what begins with `/`, `./` or `../` is a folder. `NAME=` before one is its name in requests",
     )
     model_aliases: Several[str] = Field(
         (),
@@ -247,7 +256,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         folders = split(value)
         if isinstance(folders, list) and "" in folders:
             raise ValueError("it has an empty name: write names or folders, with one comma between two")
-        return folders
+        return [as_model(each) for each in folders] if isinstance(folders, list) else folders
 
     @property
     def of_models(self) -> Sequence[ModelSettings]:

@@ -1,8 +1,9 @@
 """Finds the folder of a model's artifact by what names the model, and has the artifact made first if it can.
 
 A model is named by a name of the catalog (`ViT-B-32`), by a repository of the Hugging Face hub (`org/name`,
-`org/name@revision`), or by a folder: of an artifact, or of weights. All code that opens an artifact gets its folder
-here. The catalog belongs to `clipserve_models`, which is never imported: `model_export` runs it.
+`org/name@revision`), or by a folder: of an artifact, or of weights. `NAME=` before one gives it another name. All
+code that opens an artifact gets its folder here. The catalog is in `clipserve_models`, which is never imported:
+`model_export` runs it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import hashlib
 import importlib.util
 import os
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from clipserve import demo
-from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError
-from clipserve.clip.manifest import Precision
+from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError, read_manifest
+from clipserve.clip.manifest import ModelManifest, Precision
 from clipserve.settings import Settings
 from clipserve.settings.cache import CacheSettings
 from clipserve.wiring.model_export import EXPORTER, export_into
@@ -24,11 +27,53 @@ from clipserve.wiring.model_export import EXPORTER, export_into
 # A name of the catalog or of a variant; or a repository of the hub, at a branch, tag, commit or pull request.
 _NAME = re.compile(r"\w[\w.@-]*", re.ASCII)
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?", re.ASCII)
-_WEIGHTS = ("config.json", "open_clip_config.json")  # one of them is in each folder of weights
+_GIVEN_NAME = re.compile(r"(\w[\w.@-]*)=(.+)", re.ASCII)
+# A folder with one of these has weights, or should have: the exporter says what is missing.
+_WEIGHTS = ("config.json", "open_clip_config.json", "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 class NoSuchModel(ArtifactError):
     """There is no folder for a name; the message says how to make one."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An artifact that is to be served. `name` is that of requests, `manifest.name` the artifact's own."""
+
+    name: str
+    folder: Path
+    manifest: ModelManifest
+
+    @property
+    def served(self) -> ModelManifest:
+        """The manifest under the name of requests."""
+        return self.manifest.model_copy(update={"name": self.name})
+
+
+def opened(models: Iterable[Path]) -> list[Opened]:
+    """The artifacts of folders, each as `provide` returns it.
+
+    Raises:
+        ArtifactError: one cannot be read, or two have the same name or folder.
+    """
+    found: list[Opened] = []
+    for model in models:
+        name, folder = _named(model)
+        manifest = read_manifest(folder)
+        this = Opened(name or manifest.name, folder, manifest)
+        for other in found:
+            if folder == other.folder:
+                raise ArtifactError(
+                    f"{folder} is in CLIPSERVE_MODELS twice: leave it out once. Another name of a model is one of "
+                    "CLIPSERVE_MODEL_ALIASES."
+                )
+            if this.name == other.name:
+                raise ArtifactError(
+                    f"{other.folder} and {folder} in CLIPSERVE_MODELS are both named {this.name}. Give one of them "
+                    f"another name: CLIPSERVE_MODELS={other.folder},OTHER={folder}"
+                )
+        found.append(this)
+    return found
 
 
 def with_folders(settings: Settings) -> Settings:
@@ -44,13 +89,16 @@ def with_folders(settings: Settings) -> Settings:
 def find(model: Path, settings: CacheSettings) -> Path:
     """`model` itself if it is an artifact or another path, else its folder: `demo`, or one in the cache.
 
+    A name before it, `NAME=`, stays there.
+
     Raises:
         NoSuchModel: the model has no artifact yet.
     """
-    folder = _folder(model, settings.cache_dir)
-    if folder not in (model, demo.FOLDER) and not is_artifact(folder):
-        raise NoSuchModel(f"{_absent(model, settings)}: {_remedy(str(model), settings)}")
-    return folder
+    name, source = _named(model)
+    folder = _folder(source, settings.cache_dir)
+    if folder not in (source, demo.FOLDER) and not is_artifact(folder):
+        raise NoSuchModel(f"{_absent(source, settings)}: {_remedy(str(source), settings)}")
+    return Path(f"{name}={folder}") if name else folder
 
 
 def provide(model: Path, settings: CacheSettings) -> Path:
@@ -65,19 +113,20 @@ def provide(model: Path, settings: CacheSettings) -> Path:
     try:
         return find(model, settings)
     except NoSuchModel:
-        if _is_variant(str(model)) or not settings.export or not _can_export():
+        _, source = _named(model)
+        if _is_variant(str(source)) or not settings.export or not _can_export():
             raise
-    folder = _folder(model, settings.cache_dir)
+    folder = _folder(source, settings.cache_dir)
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        if failure := export_into(folder, str(model), is_artifact):
-            raise ArtifactError(f"{_absent(model, settings)}, and its export ended {failure}")
+        if failure := export_into(folder, str(source), is_artifact):
+            raise ArtifactError(f"{_absent(source, settings)}, and its export ended {failure}")
     except OSError as error:
         raise ArtifactError(
-            f"{_absent(model, settings)}, and it cannot be exported there: {error.strerror}. Name another folder "
+            f"{_absent(source, settings)}, and it cannot be exported there: {error.strerror}. Name another folder "
             "in CLIPSERVE_CACHE_DIR."
         ) from None
-    return folder
+    return find(model, settings)
 
 
 def folder_name(name: str) -> str:
@@ -90,11 +139,17 @@ def is_artifact(folder: Path) -> bool:
     return os.path.isfile(folder / MANIFEST_NAME)
 
 
+def _named(model: Path) -> tuple[str | None, Path]:
+    """The name and the model of `NAME=MODEL`. A folder that is called so is no such pair."""
+    match = None if os.path.isdir(model) else _GIVEN_NAME.fullmatch(str(model))
+    return (match[1], Path(match[2])) if match else (None, model)
+
+
 def _folder(model: Path, cache: Path) -> Path:
     """The folder of the artifact of `model`, which need not be there; `model` itself if it names no other."""
     name = str(model)
     if os.path.isdir(model):
-        if is_artifact(model) or not any(os.path.isfile(model / each) for each in _WEIGHTS):
+        if is_artifact(model) or not any(any(model.glob(each)) for each in _WEIGHTS):
             return model
         return cache / f"{model.resolve().name}-{_state(model)}"
     if name == "demo":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.application.taking_turns import TurnQueue
-from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
+from clipserve.clip.artifact import ArtifactError, verify_files
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.concurrency import DaemonExecutor, SideThread, in_own_thread, together
@@ -49,6 +49,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.turns import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
 from clipserve.wiring.backends import tokenizer_of
+from clipserve.wiring.model_names import Opened, opened
 
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
@@ -125,13 +126,13 @@ async def open_use_cases(
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
         side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
-        manifests = {folder: read_manifest(folder) for folder in settings.models}
+        artifacts = opened(settings.models)
         # In threads, while this one opens the backends and loads the fronts.
         verified = {
-            folder: in_own_thread("verify", verify_files, folder, manifest)
-            for folder, manifest in manifests.items()
+            each.folder: in_own_thread("verify", verify_files, each.folder, each.manifest)
+            for each in artifacts
         }
-        models = _models(settings, manifests, limits, open_backend, side, stack, metrics)
+        models = _models(settings, artifacts, limits, open_backend, side, stack, metrics)
         by_name = _by_name(models, settings)
         folder = settings.label_sets_folder
         files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
@@ -152,7 +153,7 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
 
 def _models(
     settings: Settings,
-    manifests: Mapping[Path, ModelManifest],
+    artifacts: Sequence[Opened],
     limits: Limits,
     open_backend: OpenBackend,
     side: SideThread,
@@ -173,9 +174,9 @@ def _models(
         most = replace(most, seconds=None)
     decoders = Decoders(place, most, metrics)
     models: dict[Path, ServedModel] = {}
-    for folder, manifest in manifests.items():
-        chosen = settings.of_model(manifest.name)
-        backend = open_backend(folder, manifest, chosen, metrics)
+    for artifact in artifacts:
+        chosen, folder, manifest = settings.of_model(artifact.name), artifact.folder, artifact.served
+        backend = open_backend(folder, artifact.manifest, chosen, metrics)
         stack.push_async_callback(backend.aclose)
         image_limits, cache_bytes = chosen.image_limits(limits.images), chosen.image_cache_bytes
         images = ImageEncoder(manifest, backend, threads, decoders, image_limits, metrics, cache_bytes)
@@ -204,8 +205,6 @@ def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | 
 
 def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
     by_name = Models({model.name: model for model in models.values()})
-    if len(by_name) != len(settings.models):
-        raise ArtifactError("two of the artifacts in CLIPSERVE_MODELS have the same name.")
     if strangers := settings.model_settings.keys() - by_name:
         raise ArtifactError(
             f"CLIPSERVE_MODEL_SETTINGS is about {', '.join(sorted(strangers))}, but what is served is "

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.artifact import ArtifactError
 from clipserve.clip.manifest import ModelManifest
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.environment import BadSettings, read_settings
-from clipserve.wiring.model_names import find
+from clipserve.wiring.model_names import find, opened
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ class Context:
         """The folder, the manifest and the settings of each readable artifact."""
         for model in self.settings.models:
             with suppress(ArtifactError):  # the check of models reports it; nothing is exported
-                folder = find(model, self.settings)
-                manifest = read_manifest(folder)
-                yield folder, manifest, self.settings.of_model(manifest.name)
+                (found,) = opened([find(model, self.settings)])
+                yield found.folder, found.manifest, self.settings.of_model(found.name)
 
 
 def context_here() -> Context:

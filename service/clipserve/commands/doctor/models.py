@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
+from clipserve.clip.artifact import ArtifactError, verify_files
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.limits import BF16, cpu_features
-from clipserve.wiring.model_names import NoSuchModel, find
+from clipserve.wiring.model_names import NoSuchModel, find, opened
 
 if TYPE_CHECKING:  # it loads onnxruntime
     from clipserve.engine.cuda import CudaFacts
@@ -30,8 +30,8 @@ def models(context: Context) -> Iterator[Finding]:
     names: dict[str, Path] = {}
     for model in context.settings.models:
         try:
-            folder = find(model, context.settings)
-            manifest = read_manifest(folder)
+            (found,) = opened([find(model, context.settings)])
+            folder, manifest = found.folder, found.served
             verify_files(folder, manifest)
             load_tokenizer(folder, manifest.text)
         except NoSuchModel as error:
@@ -48,7 +48,7 @@ def models(context: Context) -> Iterator[Finding]:
         if manifest.name in names:
             yield problem(
                 f"{folder} and {names[manifest.name]} are both named {manifest.name}",
-                "leave one of them out of CLIPSERVE_MODELS",
+                f"give one of them another name in CLIPSERVE_MODELS: OTHER={folder}",
             )
         names[manifest.name] = folder
     others = context.settings.model_settings.keys() - names
