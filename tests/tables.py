@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from clipserve.settings.table import as_markdown
-from clipserve.telemetry.instruments import Described
 from clipserve.telemetry.metrics import Metrics
 from tests.api_reference import ROOT, made, tell
 
@@ -29,16 +29,25 @@ def metrics_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+class Described(NamedTuple):
+    """A metric as docs/metrics.md has it. `kind`: counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
 def described() -> list[Described]:
     """Our metrics, and those of the process, which prometheus_client describes."""
-    metrics = Metrics()
-    of_process = [each for each in metrics.registry.collect() if each.name.startswith("process_")]
-    return metrics.described + [
-        Described(
-            f"{each.name}_total" if each.type == "counter" else each.name, each.type, (), each.documentation
-        )
-        for each in of_process
-    ]
+    found = []
+    for collector in Metrics().registry._collector_to_names:
+        for family in collector.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            # Of a metric, or where a collector makes families, of each.
+            labels = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+            found.append(Described(name, family.type, tuple(labels or ()), family.documentation))
+    return found
 
 
 if __name__ == "__main__":

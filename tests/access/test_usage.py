@@ -99,14 +99,3 @@ async def test_a_body_that_is_announced_too_large_has_used_nothing(
         await raw.send(f"{head}content-length: 1000000000000\r\n\r\n".encode())
         assert (await raw.answer()).status == 413
     assert used(running.gateway.metrics) == {}
-
-
-def test_names_after_two_thousand_are_counted_together() -> None:
-    metrics = Metrics()
-    for number in range(2_003):
-        metrics.key_used(f"key-{number}", 1, 10)
-    metrics.key_used("key-0", 1, 10)
-    counted = used(metrics)
-    assert len(counted) == 2_001
-    assert counted["(others)"] == (3, 30)
-    assert counted["key-0"] == (2, 20)

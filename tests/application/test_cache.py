@@ -143,7 +143,7 @@ async def test_a_shared_build_works_for_all_who_wait_and_for_nobody_who_left() -
     await asyncio.sleep(0.01)
     gate.set()
     assert await tasks[1] == ["second", "third"]
-    assert [request.stage_seconds for request in requests] == [{}, {"encode_text": 0.5}, {"encode_text": 0.5}]
+    assert [request.stages for request in requests] == [{}, {"encode_text": 0.5}, {"encode_text": 0.5}]
 
 
 def bounded(max_bytes: int) -> BoundedCache[str, bytes]:

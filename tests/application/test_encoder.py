@@ -123,7 +123,7 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     assert vector.shape == (DIM,)
     assert np.array_equal(vector, (await backend.encode_image(pixels[np.newaxis]))[0])
     assert executor.jobs == 1
-    assert set(request.stage_seconds) == {"decode", "encode_image"}
+    assert set(request.stages) == {"decode", "encode_image"}
 
 
 async def test_an_image_is_decoded_as_the_options_say(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ async def test_the_stages_of_texts_are_timed(tmp_path: Path) -> None:
     enter(request)
     await encoder.encode(["a"])
     enter(None)
-    assert set(request.stage_seconds) == {"tokenize", "encode_text"}
+    assert set(request.stages) == {"tokenize", "encode_text"}
 
 
 async def test_what_the_backend_raises_is_raised(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, SharedContext, add_request_ids, enter
+from clipserve.telemetry.tracing import begin
 from tests.telemetry.traced import SAMPLED, TRACE, tracing
 
 
@@ -20,8 +21,8 @@ def nobody_s_request() -> Iterator[None]:
 
 
 def test_log_lines_of_a_traced_request_have_its_trace_and_lines_of_shared_work_those_of_all() -> None:
-    with tracing() as traced:
-        one, other = RequestContext("a", span=traced.tracing.begin(SAMPLED)), RequestContext("b")
+    with tracing():
+        one, other = RequestContext("a", span=begin(SAMPLED)), RequestContext("b")
         enter(one)
         assert add_request_ids(None, "info", {}) == {"request_id": "a", "trace_id": TRACE}
         enter(other)
@@ -48,8 +49,8 @@ def test_the_histograms_of_requests_and_stages_name_the_traces_of_sampled_reques
         pass
     metrics.request("/embed", "200", 0.1)
     assert exemplars(metrics) == {}
-    with tracing() as traced:
-        enter(RequestContext("b", span=traced.tracing.begin(SAMPLED)))
+    with tracing():
+        enter(RequestContext("b", span=begin(SAMPLED)))
         with metrics.stage("decode"):
             pass
         metrics.request("/embed", "200", 0.1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clipserve.telemetry.instruments import Histogram, Instruments
 from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
 
 A, B = "10.0.0.1:8001", "10.0.0.2:8001"
@@ -27,7 +26,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> TritonMetrics:
-    return TritonMetrics(Instruments(registry))
+    return TritonMetrics(registry)
 
 
 def test_sums_of_triton_s_time_are_counters_of_each_server(

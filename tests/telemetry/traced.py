@@ -6,30 +6,31 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+from opentelemetry import context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from clipserve.telemetry.otlp import Otlp
+from clipserve.telemetry import otlp
+from clipserve.telemetry.tracing import tracing_to
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}-00"
 
 
 class Traced:
-    """`tracing`: for `Metrics.tracing`. `counted`: what became of spans."""
+    """`counted`: what became of spans."""
 
-    def __init__(self, ratio: float) -> None:
+    def __init__(self) -> None:
         self.counted: Counter[str] = Counter()
-        self._kept = InMemorySpanExporter()
-        self.tracing = Otlp(self._kept, ratio, self._count)
+        self.exporter = InMemorySpanExporter()
 
-    def _count(self, outcome: str, spans: int) -> None:
+    def count(self, outcome: str, spans: int) -> None:
         self.counted[outcome] += spans
 
     def spans(self) -> list[Ended]:
-        """Those that have ended, in this order."""
-        self.tracing._provider.force_flush()
-        return [Ended(span) for span in self._kept.get_finished_spans()]
+        """Those that were sent, which is a moment after they have ended; in this order."""
+        return [Ended(span) for span in self.exporter.get_finished_spans()]
 
 
 class Ended:
@@ -55,7 +56,12 @@ class Ended:
 
 @contextmanager
 def tracing(ratio: float = 0.0) -> Iterator[Traced]:
-    """`ratio`: the share of the requests without a header that are traced."""
-    traced = Traced(ratio)
-    yield traced
-    traced.tracing.close()
+    """`ratio`: the share of the requests without a header that are traced. All spans are sent at the end."""
+    traced = Traced()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(otlp, "exporter_to", lambda _: traced.exporter)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")  # milliseconds, until spans are sent
+        with tracing_to("memory", ratio, traced.count, close_seconds=60):
+            context.attach(context.Context())
+            yield traced
+    context.attach(context.Context())  # `begin` leaves its span in that of the test

@@ -37,7 +37,7 @@ from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import current, of_batch, task_context
-from clipserve.telemetry.tracing import begin, of_all, parents, waited
+from clipserve.telemetry.tracing import current_span, fail, span
 
 Run = Callable[..., Coroutine[Any, Any, Embeddings]]
 
@@ -47,7 +47,7 @@ class _Submission(Job):
 
     def __init__(self, arrays: Arrays, answer: asyncio.Future[Embeddings]) -> None:
         super().__init__(arrays, time.monotonic(), answer.done, current())
-        self.spans = parents()  # what its batch is part of
+        self.span = current_span()  # what its batch is part of
         self.answer = answer
         self._vectors: Embeddings | None = None
         self._missing = self.rows
@@ -177,9 +177,7 @@ class DynamicBatcher:
     async def _answer(self, batch: _Batch) -> None:
         now = time.monotonic()
         for job in batch.jobs:
-            self._metrics.queue_seconds.of(self._tower).observe(now - job.arrived)
-            if job.spans:
-                waited("queue", job.spans, job.arrived, tower=self._tower)
+            self._metrics.queue_seconds(self._tower).observe(now - job.arrived)
         error = await self._try(batch)
         if error is None:
             return
@@ -198,13 +196,11 @@ class DynamicBatcher:
         Returns:
             why there are none; None if they were delivered, or if nobody waits for them any more.
         """
-        spans = [job.spans for job in batch.jobs if job.spans]
-        if not spans:
-            return await self._call(batch)
-        with begin("batch", of_all(spans), tower=self._tower, rows=len(batch.rows)) as work:
+        spans = [job.span for job in batch.jobs if job.span]
+        with span("batch", spans, tower=self._tower, rows=len(batch.rows)) as made:
             error = await self._call(batch)
-            if error:
-                work.fail(error)
+            if error and made:
+                fail(made, error)
             return error
 
     async def _call(self, batch: _Batch) -> ClipError | None:

@@ -25,6 +25,7 @@ from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_bod
 from clipserve.rest.errors import Render, rendered
 from clipserve.rest.paths import FoundRoute, Paths, Streaming
 from clipserve.rest.request import Request
+from clipserve.telemetry import tracing
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
 
@@ -119,7 +120,7 @@ class Exchange:
         request = RequestContext(
             request_id(given.decode("latin-1") if given else None),
             address=address_of(scope["client"][0]),
-            span=self._metrics.tracing.begin(headers.get(b"traceparent")),
+            span=tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
         asked = Request(request.id, scope["method"], headers, scope["query_string"], found.names)

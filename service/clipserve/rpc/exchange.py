@@ -29,6 +29,7 @@ from clipserve.errors import DeadlineExceeded, Overloaded
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import CallLimits
 from clipserve.rpc.reading import ReadSlots
+from clipserve.telemetry import tracing
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import enter
 
@@ -84,7 +85,7 @@ class RpcExchange:
         return run
 
     async def _run(self, call: Call, answer: Answer) -> bytes:
-        call.request.span = self._metrics.tracing.begin(call.traceparent)
+        call.request.span = tracing.begin(call.traceparent)
         enter(call.request)
         lease = self._open(call)
         try:

@@ -19,11 +19,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # it loads OpenTelemetry, and a client has contexts too
-    from clipserve.telemetry.spans import Span
+if TYPE_CHECKING:  # a client, which has contexts too, does not load OpenTelemetry
+    from opentelemetry.trace import Span
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_MAX_TIMES = 64  # of a stage that are kept apart; the oldest become one of their length
 
 
 def request_id(given: str | None) -> str:
@@ -47,7 +46,7 @@ class RequestContext:
         rows: the number of images and texts encoded for it.
         charged_rows, charged_bytes: what its key was charged.
         began: of time.perf_counter().
-        stages: stage -> disjoint times of time.perf_counter() (from, to), in order.
+        stages: stage -> seconds, added up over what runs at the same time.
     """
 
     id: str
@@ -63,7 +62,7 @@ class RequestContext:
     charged_rows: int = 0
     charged_bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
-    stages: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def requests(self) -> Collection[RequestContext]:
@@ -75,41 +74,25 @@ class RequestContext:
         return self.digest or self.address
 
     @property
+    def trace_id(self) -> str | None:
+        """The same in all spans of the request, also in the caller's and Triton's; None: it is not traced."""
+        return f"{self.span.get_span_context().trace_id:032x}" if self.span else None
+
+    @property
     def described(self) -> dict[str, str | int | float]:
         """The attributes of its span."""
         model = {"model": self.model} if self.model else {}
         return {"request_id": self.id, "rows": self.rows, **model}
 
     @property
-    def stage_seconds(self) -> dict[str, float]:
-        """Stage -> seconds in which something of the request was in it: what runs at the same time counts once."""
-        seconds = {}
-        for stage, times in self.stages.items():
-            seconds[stage] = 0.0
-            for began, ended in times:
-                seconds[stage] += ended - began
-        return seconds
-
-    @property
     def server_timing(self) -> str:
         """The stages in milliseconds, as the header Server-Timing has them; empty without stages."""
-        return ", ".join([f"{stage};dur={each * 1000:.1f}" for stage, each in self.stage_seconds.items()])
+        return ", ".join([f"{stage};dur={each * 1000:.1f}" for stage, each in self.stages.items()])
 
     def add_stage(self, stage: str, began: float, ended: float) -> None:
-        """Add a time in this stage, when it has ended. What ran before the request, for others, does not count."""
-        if began < self.began:
-            began = self.began
-        times = self.stages.get(stage)
-        if times is None:
-            times = self.stages[stage] = []
-        while times and times[-1][1] >= began:
-            earlier = times.pop()
-            began, ended = min(began, earlier[0]), max(ended, earlier[1])
-        if began < ended:
-            times.append((began, ended))
-        if len(times) > _MAX_TIMES:  # a bulk request may have a million
-            (began, ended), second = times[:2]
-            times[:2] = [(second[0] - (ended - began), second[1])]
+        """Add a time in this stage. What ran before the request, for others, does not count."""
+        seconds = max(0.0, ended - max(began, self.began))
+        self.stages[stage] = self.stages.get(stage, 0.0) + seconds
 
 
 @dataclass(eq=False)
@@ -184,11 +167,8 @@ def describe(model: str | None = None, rows: int = 0) -> None:
 def add_stage(stage: str, began: float, ended: float) -> None:
     """`RequestContext.add_stage` for every request of the current context."""
     context = _current.get()
-    if isinstance(context, RequestContext):  # first, because it is the usual case
-        context.add_stage(stage, began, ended)
-    elif context:
-        for request in context.requests:
-            request.add_stage(stage, began, ended)
+    for request in context.requests if context else ():
+        request.add_stage(stage, began, ended)
 
 
 def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -197,9 +177,9 @@ def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
     if isinstance(context, RequestContext):
         event.setdefault("request_id", context.id)
         if context.span:
-            event.setdefault("trace_id", context.span.trace_id)
+            event.setdefault("trace_id", context.trace_id)
     elif context is not None:
         event.setdefault("request_ids", [request.id for request in context.requests])
-        if traces := [request.span.trace_id for request in context.requests if request.span]:
+        if traces := [request.trace_id for request in context.requests if request.span]:
             event.setdefault("trace_ids", traces)
     return event

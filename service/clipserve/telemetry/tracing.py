@@ -1,29 +1,26 @@
-"""Makes spans around the work of traced requests. For other requests this costs next to nothing.
+"""The spans of traced requests, with OpenTelemetry. For other requests they cost next to nothing.
 
-A traced request has a span, and each part of its work has a child span: stages, the wait for a batch, the batch,
-the call to Triton. A context variable has the parent of a nested part.
-
-Work for several requests has a span in the trace of each. The first of these links to its parents in the other
-traces, and the others link to the first.
+The caller's `traceparent` decides whether a request is traced, and for requests without it a ratio. The provider is
+not OpenTelemetry's global one, or FastAPI and other libraries would make spans too. There is one in a process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Self
 
-from opentelemetry.trace import SpanKind
+from opentelemetry import context, trace
+from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from clipserve.errors import ClipError
-from clipserve.telemetry.request import RequestContext, current
-from clipserve.telemetry.spans import Attribute, Count, Span, Tracing
 
-Spans = tuple[Span, ...]  # of one piece of work, in the traces of different requests
+Attribute = str | int | float
 
-_open: ContextVar[Spans] = ContextVar("spans", default=())
+_MAX_TRACEPARENT = 512  # characters; OpenTelemetry logs a line for each header that is longer
+_propagator = TraceContextTextMapPropagator()
+_tracer: Tracer = NoOpTracer()
 
 
 class TracingUnavailable(Exception):
@@ -32,116 +29,98 @@ class TracingUnavailable(Exception):
 
 @contextmanager
 def tracing_to(
-    endpoint: str | None, ratio: float, count: Count, close_seconds: float = 1.0
-) -> Iterator[Tracing]:
+    endpoint: str | None, ratio: float, count: Callable[[str, int], None], close_seconds: float = 1.0
+) -> Iterator[None]:
     """Send spans to a collector. The block's end sends those that still wait, for `close_seconds` at most.
 
     `endpoint`: its URL; None: no traces. `ratio`: the share of requests without `traceparent` that are traced.
+    `count` is called in a thread, with sent or failed, and the number of spans.
 
     Raises:
-        TracingUnavailable: OpenTelemetry is not installed.
+        TracingUnavailable: OpenTelemetry's SDK is not installed.
     """
     if endpoint is None:
-        yield Tracing()
+        yield
         return
     try:
-        from clipserve.telemetry.otlp import Otlp, exporter_to  # loads OpenTelemetry's SDK
+        from clipserve.telemetry.otlp import exporter_to, sending  # loads the SDK
     except ImportError:
         raise TracingUnavailable(
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
             "pip install 'clipserve-core[tracing]'"
         ) from None
-    otlp = Otlp(exporter_to(endpoint), ratio, count)
-    try:
-        yield otlp
-    finally:
-        otlp.close(close_seconds)
+    global _tracer
+    with sending(exporter_to(endpoint), ratio, count, close_seconds) as _tracer:
+        try:
+            yield
+        finally:
+            _tracer = NoOpTracer()
 
 
-def parents() -> Spans:
-    """The parents of work that begins now, one for each trace; mostly none."""
-    if spans := _open.get():
-        return spans
-    context = current()
-    if isinstance(context, RequestContext):  # first, because it is the usual case
-        return (context.span,) if context.span else ()
-    return tuple(request.span for request in context.requests if request.span) if context else ()
+def begin(traceparent: str | bytes | None) -> Span | None:
+    """Start the span of a new request and make it the current one. None: the request is not traced."""
+    if isinstance(_tracer, NoOpTracer):
+        return None
+    if isinstance(traceparent, bytes):
+        traceparent = traceparent.decode("latin-1")
+    carrier = {"traceparent": traceparent} if traceparent and len(traceparent) <= _MAX_TRACEPARENT else {}
+    parent = _propagator.extract(carrier, context.Context())
+    made = _tracer.start_span("request", parent, SpanKind.SERVER)
+    if not made.is_recording():
+        return None
+    context.attach(trace.set_span_in_context(made))
+    return made
 
 
-class Work:
-    """A piece of work with its spans. In its `with` block, they are the parents of further work in this task.
-
-    Attributes:
-        spans: empty if it is not traced.
-    """
-
-    def __init__(self, spans: Spans) -> None:
-        self.spans = spans
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of a call to another server: they make its spans children of this."""
-        return {"traceparent": self.spans[0].traceparent} if self.spans else {}
-
-    def __enter__(self) -> Self:
-        if self.spans:
-            self._outer = _open.set(self.spans)
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if not self.spans:
-            return
-        _open.reset(self._outer)
-        if error:
-            self.fail(error)
-        for span in self.spans:
-            span.end()
-
-    def fail(self, error: BaseException) -> None:
-        """Mark it as failed if no exception leaves its block."""
-        for span in self.spans:
-            span.fail(_word(error))
+def current_span() -> Span | None:
+    """The span that work of the present task is part of; None: it is not traced."""
+    found = trace.get_current_span()
+    return found if found.is_recording() else None
 
 
-_UNTRACED = Work(())
-
-
-def begin(
-    name: str, within: Spans | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: Attribute
-) -> Work:
-    """Begin work. `within`: its parents, if not `parents()`."""
-    found = parents() if within is None else within
-    return Work(_children(found, name, attributes, kind=kind)) if found else _UNTRACED
-
-
-def waited(name: str, within: Spans, since: float, **attributes: Attribute) -> None:
-    """Add a span that ends now. `since`: seconds of `time.monotonic()`."""
-    for span in _children(within, name, attributes, since):
-        span.end()
-
-
-def of_all(within: Iterable[Spans]) -> Spans:
-    """Each span once."""
-    return tuple({id(span): span for spans in within for span in spans}.values())
-
-
-def _children(
-    within: Spans,
+@contextmanager
+def span(
     name: str,
-    attributes: Mapping[str, Attribute],
-    since: float | None = None,
+    parents: Iterable[Span] | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
-) -> Spans:
-    """A child of each span, with links between the children."""
-    made: list[Span] = []
-    for number, parent in enumerate(within):
-        child = parent.child(name, attributes, made[:1] if number else within[1:], since, kind)
-        if child:
-            made.append(child)
-    return tuple(made)
+    **attributes: Attribute,
+) -> Iterator[Span | None]:
+    """Make a span of the block, as a part of the current span; without one there is none, and it is None.
+
+    `parents`: those of work for several requests. It is a part of the first; it and the others link to each other.
+    """
+    if parents is None:
+        parents = [here] if (here := current_span()) else []
+    distinct = list({id(parent): parent for parent in parents}.values())
+    if not distinct:
+        yield None
+        return
+    first, *others = distinct
+    links = [Link(other.get_span_context()) for other in others]
+    made = _tracer.start_span(name, trace.set_span_in_context(first), kind, named(attributes), links)
+    for other in others:
+        other.add_link(made.get_span_context())
+    with trace.use_span(made, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield made
+        except BaseException as error:
+            fail(made, error)
+            raise
 
 
-def _word(error: BaseException) -> str:
-    if isinstance(error, ClipError):
-        return error.code
-    return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+def fail(failed: Span, error: BaseException) -> None:
+    """Mark a span as failed, with the reason in one word."""
+    word = error.code if isinstance(error, ClipError) else type(error).__name__
+    failed.set_status(StatusCode.ERROR, "cancelled" if isinstance(error, asyncio.CancelledError) else word)
+
+
+def headers() -> dict[str, str]:
+    """Of a call to another server: they make its spans parts of the current one. Empty without one."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier
+
+
+def named(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    """Attributes of a span, whose names begin with the service's."""
+    return {f"clipserve.{name}": value for name, value in attributes.items()}

@@ -7,12 +7,16 @@ server end when it goes away.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from prometheus_client.core import CounterMetricFamily
+import prometheus_client
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from clipserve.telemetry.instruments import Histogram, Instruments, Samples
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_TOWERS = ("image", "text")
 
 
 class ServerState(NamedTuple):
@@ -29,75 +33,75 @@ class ServerState(NamedTuple):
     phases: Mapping[tuple[str, str], float]
 
 
-class TritonMetrics:
+class TritonMetrics(Collector):
     """The metrics of the servers of all models."""
 
-    def __init__(self, make: Instruments) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._servers: dict[tuple[str, str], Callable[[], ServerState]] = {}  # by endpoint and model
-        self._seconds = make.histogram(
+        self._seconds = Histogram(
             "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
-            "endpoint",
-            "tower",
+            ("endpoint", "tower"),
+            namespace="clipserve",
+            registry=registry,
+            buckets=SECONDS,
         )
-        self.retries = make.counter(
+        self.retries = prometheus_client.Counter(
             "triton_retries_total",
             "Calls retried on another Triton server, by the failure of the first: unavailable, not_found, silent, "
             "internal.",
-            "reason",
-        )
+            ("reason",),
+            namespace="clipserve",
+            registry=registry,
+        ).labels
         for reason in ("unavailable", "not_found", "silent", "internal"):
             self.retries(reason)
-        make.read(
-            "triton_endpoint_up",
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The present state of all servers."""
+        up = GaugeMetricFamily(
+            "clipserve_triton_endpoint_up",
             "Whether a Triton server serves the model: it said so when last asked, and has passed its last trial.",
-            ["endpoint", "model"],
-            lambda: [(server, state.up) for server, state in self._states()],
+            labels=("endpoint", "model"),
         )
-        make.read(
-            "triton_endpoint_rows",
+        rows = GaugeMetricFamily(
+            "clipserve_triton_endpoint_rows",
             "Rows sent to a Triton server and not yet answered.",
-            ["endpoint"],
-            self._rows,
+            labels=("endpoint",),
         )
-        make.read(
-            "triton_shared_memory_bytes",
+        shared = GaugeMetricFamily(
+            "clipserve_triton_shared_memory_bytes",
             "Memory shared with a Triton server, for the pixels of calls; 0: they are sent over gRPC.",
-            ["endpoint", "model"],
-            lambda: [(server, state.shared_bytes) for server, state in self._states()],
+            labels=("endpoint", "model"),
         )
-        make.read(
-            "triton_phase_seconds",
+        phases = CounterMetricFamily(
+            "clipserve_triton_phase_seconds",
             "Time that a Triton server reports for its queue and for computing, summed since it started. "
             "clipserve_batch_seconds minus both is the network's share.",
-            ["endpoint", "model", "phase"],
-            self._phases,
-            CounterMetricFamily,
+            labels=("endpoint", "model", "phase"),
         )
+        rows_of = Counter[str]()
+        for (endpoint, model), read in list(self._servers.items()):  # another thread adds and removes
+            state = read()
+            rows_of[endpoint] += state.rows
+            up.add_metric((endpoint, model), state.up)
+            shared.add_metric((endpoint, model), state.shared_bytes)
+            for (triton_model, phase), seconds in list(state.phases.items()):
+                phases.add_metric((endpoint, triton_model, phase), seconds)
+        for endpoint, count in rows_of.items():
+            rows.add_metric((endpoint,), count)
+        yield from (up, rows, shared, phases)
 
     def add(self, endpoint: str, model: str, state: Callable[[], ServerState]) -> Mapping[str, Histogram]:
         """Add a server of one model; return tower -> the histogram of the durations of its calls."""
         self._servers[endpoint, model] = state
         # A rate needs the 0 before the first. A late answer that asked for a series would bring back a removed one.
-        return {tower: self._seconds.of(endpoint, tower) for tower in ("image", "text")}
+        return {tower: self._seconds.labels(endpoint, tower) for tower in _TOWERS}
 
     def remove(self, endpoint: str, model: str) -> None:
         """End the series of a server, which is no longer used."""
         del self._servers[endpoint, model]
         if all(other != endpoint for other, _ in self._servers):
-            self._seconds.remove(endpoint)
-
-    def _states(self) -> list[tuple[tuple[str, str], ServerState]]:
-        # A copy, because another thread adds and removes meanwhile.
-        return [(server, state()) for server, state in list(self._servers.items())]
-
-    def _rows(self) -> Samples:
-        sums: Counter[str] = Counter()
-        for (endpoint, _), state in self._states():
-            sums[endpoint] += state.rows
-        return [((endpoint,), rows) for endpoint, rows in sums.items()]
-
-    def _phases(self) -> Samples:
-        for (endpoint, _), state in self._states():
-            for (model, phase), seconds in list(state.phases.items()):
-                yield (endpoint, model, phase), seconds
+            for tower in _TOWERS:
+                self._seconds.remove(endpoint, tower)

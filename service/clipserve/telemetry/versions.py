@@ -6,9 +6,9 @@ import functools
 from importlib.metadata import distributions
 
 from PIL import features
+from prometheus_client import CollectorRegistry, Gauge
 
 from clipserve import __version__
-from clipserve.telemetry.instruments import Instruments
 
 
 @functools.cache
@@ -24,13 +24,14 @@ def vector_libraries() -> dict[str, str]:
     }
 
 
-def tell_versions(make: Instruments) -> None:
+def tell_versions(registry: CollectorRegistry) -> None:
     """The gauge of these versions and the service's own."""
     versions = {"version": __version__, **vector_libraries()}
     meaning = (
         "Always 1: the version that runs, and those of libraries that may change a vector's last digits."
     )
-    make.gauge("build_info", meaning, *versions).labels(**versions).set(1)
+    made = Gauge("build_info", meaning, versions, namespace="clipserve", registry=registry)
+    made.labels(**versions).set(1)
 
 
 def _installed(package: str) -> str:

@@ -104,8 +104,7 @@ async def open_gateway(
     """
     metrics, rates = Metrics(), options.rates if options else settings.options(RateOptions)
     async with AsyncExitStack() as stack:
-        tracing = tracing_to(settings.otlp_endpoint, settings.trace_ratio, metrics.spans)
-        metrics.tracing = stack.enter_context(tracing)
+        stack.enter_context(tracing_to(settings.otlp_endpoint, settings.trace_ratio, metrics.spans))
         keys, gate = await _keys_and_gate(settings, rates, stack, metrics)
         charge = (lambda rows: gate.charge(rows=rows)) if keys else None
         limits = options.limits if options else None

@@ -28,7 +28,7 @@ from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.engine.triton.watch import TritonWatch
-from clipserve.telemetry.tracing import begin
+from clipserve.telemetry.tracing import headers, span
 from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
 
 
@@ -116,8 +116,8 @@ class Endpoint:
         return await self._send(call.message(seconds), seconds)
 
     async def _send(self, message: bytes, seconds: float) -> InferResult:
-        with begin("triton", kind=SpanKind.CLIENT) as work:
-            return await self._connection.infer(message, seconds, headers=work.headers)
+        with span("triton", kind=SpanKind.CLIENT):
+            return await self._connection.infer(message, seconds, headers=headers())
 
     def move_calls(self) -> None:
         """Cancel every unanswered call that is `movable`: each raises TryElsewhere."""
