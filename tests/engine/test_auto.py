@@ -67,6 +67,15 @@ def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured(tmp_pat
     assert opened.facts == {"trial": "kept before", "trial_ms_per_call": {"slow": 9.0, "fast": 5.0}}
 
 
+def test_what_a_trial_did_not_decide_is_no_other_engine_when_it_is_loaded_again() -> None:
+    standard, challenger = Arithmetic("a", 0.1), Arithmetic("b", 0.05, others=9.0)
+    opened = Fastest(standard, challenger, lambda: INPUTS)
+    assert opened.load() is standard
+    opened.load().close()
+    challenger.others = 0.0  # another trial would decide
+    assert opened.load() is standard
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
 
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.artifact import ArtifactError
 from clipserve.engine.backend import Embeddings, Pixels
 from clipserve.engine.idle import Unloading
 from clipserve.errors import BackendUnavailable
@@ -18,17 +16,16 @@ from loadtests.fake_backend import FakeBackend
 from tests.waiting import until
 
 PIXELS = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-TEXT = {"token_ids": np.ones((1, 8), np.int32), "lengths": np.array([3], np.int32)}
 
 
 class Encoders(FakeBackend):
-    """Counts its starts, which wait for `may_start`. `other`: they give the vectors of other files."""
+    """Counts its starts, which wait for `may_start`. `fault`: why they fail; of the files, if an ArtifactError."""
 
     def __init__(self, delay: float = 0.0) -> None:
         super().__init__(8, delay)
         self.closed_in_a_call = 0
         self.starts = 0
-        self.other = False
+        self.fault: Exception | None = None
         self.may_start = asyncio.Event()
         self.may_start.set()
 
@@ -39,20 +36,22 @@ class Encoders(FakeBackend):
     async def start(self) -> None:
         self.starts += 1
         await self.may_start.wait()
+        if self.fault:
+            raise self.fault
         await super().start()
 
+    def verify(self) -> None:
+        if isinstance(self.fault, ArtifactError):
+            raise self.fault
+
     async def encode_image(self, pixels: Pixels) -> Embeddings:
-        vectors = await super().encode_image(255 - pixels if self.other else pixels)
+        vectors = await super().encode_image(pixels)
         self.closed_in_a_call += self.closed
         return vectors
 
 
-def inputs() -> Mapping[str, Mapping[str, Any]]:
-    return {IMAGE_GRAPH: {"pixels": PIXELS}, TEXT_GRAPH: TEXT}
-
-
-async def unloading(encoders: Encoders, seconds: float = 0.01) -> Unloading:
-    backend = Unloading(encoders, seconds, inputs, Metrics())
+async def unloading(encoders: Encoders, seconds: float = 0.01, first_pause: float = 100) -> Unloading:
+    backend = Unloading(encoders, seconds, encoders.verify, Metrics(), first_pause)
     await backend.start()
     return backend
 
@@ -96,21 +95,46 @@ async def test_encoders_stay_while_a_call_runs() -> None:
     await backend.aclose()
 
 
-async def test_files_that_have_changed_while_the_encoders_were_closed_are_noticed() -> None:
+@pytest.mark.parametrize(
+    ("fault", "said", "starts"),
+    [
+        pytest.param(
+            ArtifactError("image.onnx has another digest"), "files have changed", 1, id="other files"
+        ),
+        pytest.param(BackendUnavailable("no memory"), "no memory", 2, id="an engine that cannot start"),
+    ],
+)
+async def test_a_failed_load_is_not_ready_until_a_call_loads_it(
+    fault: Exception, said: str, starts: int
+) -> None:
     encoders = Encoders()
     backend = await unloading(encoders)
     await until(lambda: encoders.closed)
-    encoders.other = True
-    with pytest.raises(BackendUnavailable, match="files have changed"):
+    encoders.fault = fault
+    with pytest.raises(BackendUnavailable, match=said):
         await backend.encode_image(PIXELS)
-    assert not await backend.ready()
-    assert encoders.closed
-    encoders.other = False
+    assert (encoders.closed, encoders.starts, await backend.ready()) == (True, starts, False)
+    encoders.fault = None
     assert len(await backend.encode_image(PIXELS)) == 2
     assert await backend.ready()
     await backend.aclose()
 
 
+async def test_a_failed_load_is_tried_again_without_a_call() -> None:
+    encoders = Encoders()
+    backend = await unloading(encoders, first_pause=0.01)
+    await until(lambda: encoders.closed)
+    encoders.fault = BackendUnavailable("no memory")
+    with pytest.raises(BackendUnavailable):
+        await backend.encode_image(PIXELS)
+    tried = encoders.starts
+    await until(lambda: encoders.starts > tried + 2)
+    assert not await backend.ready()
+    encoders.fault = None
+    await until(backend.ready)
+    await backend.aclose()
+
+
 async def test_before_its_start_it_has_none() -> None:
     with pytest.raises(BackendUnavailable):
-        await Unloading(Encoders(), 1, inputs, Metrics()).encode_image(PIXELS)
+        await Unloading(Encoders(), 1, lambda: None, Metrics()).encode_image(PIXELS)

@@ -6,40 +6,43 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.artifact import ArtifactError
 from clipserve.clip.manifest import TEXT_BUCKETS
 from clipserve.concurrency import kept_running
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.errors import BackendUnavailable
+from clipserve.errors import BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
-_LEAST_COSINE = 0.999  # of vectors after a load to those of the first: the same files give the same vectors
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds from a failed load to the next try, which then doubles
 
 
 class Unloading:
     """Closes `inner`, which can be started again, after `seconds` without a call, and starts it for the next one.
 
     The wait is the stage `load` of the requests that have it. A load is shared by all that wait, and goes on if
-    they leave. `inputs`: for each graph, what vectors are compared on after each load: the files may have changed.
+    they leave. One that fails is tried again also without a call: a load balancer sends none to what is not ready.
+    `verify`: compares the model's files with their digests, in a thread, before each load but the first, which the
+    service verifies itself. It raises ArtifactError.
     """
 
     def __init__(
         self,
         inner: Backend,
         seconds: float,
-        inputs: Callable[[], Mapping[str, Mapping[str, Any]]],
+        verify: Callable[[], None],
         metrics: Metrics,
+        first_pause: float = _FIRST_PAUSE,
     ) -> None:
         self._inner = inner
         self._seconds = seconds
-        self._inputs = inputs
+        self._verify = verify
         self._metrics = metrics
+        self._first_pause = first_pause
         self._calls = 0  # that run or wait
         self._idle_since = 0.0  # of time.monotonic, with no call
         self._loaded = False
@@ -47,20 +50,19 @@ class Unloading:
         self._context = contextvars.Context()
         self._watch: asyncio.Task[None] | None = None
         self._broken = False  # the last load failed
-        self._known: list[Embeddings] = []
         self.engine = ""
         self.precision: str | None = None
         self.facts: Mapping[str, Any] = {}
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
 
     async def start(self) -> None:
-        self._context = contextvars.copy_context()
-        await self._load()
         inner = self._inner
+        self._context = contextvars.copy_context()
+        await inner.start()
         self.engine, self.precision, self.text_buckets = inner.engine, inner.precision, inner.text_buckets
         self.facts = inner.facts
-        self._idle_since = time.monotonic()
-        self._watch = kept_running("idle", self._close_when_idle)
+        self._loaded, self._idle_since = True, time.monotonic()
+        self._watch = kept_running("idle", self._follow)
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         return await self._call(partial(self._inner.encode_image, pixels))
@@ -106,32 +108,40 @@ class Unloading:
             change.exception()  # retrieve it: those who waited may have left
 
     async def _load(self) -> None:
-        """Start `inner`, and compare its vectors with the first load's.
+        """Verify the files, and start `inner`.
 
         Raises:
-            BackendUnavailable, BackendFailed: it cannot be started, or its vectors are others; it is closed.
+            BackendUnavailable, BackendFailed: the files have changed, or it cannot be started; it is closed.
         """
         began = time.monotonic()
         self._broken = True
         try:
+            await asyncio.to_thread(self._verify)
             await self._inner.start()
-            feeds = self._inputs()
-            vectors = [
-                await self._inner.encode_image(**feeds[IMAGE_GRAPH]),
-                await self._inner.encode_text(**feeds[TEXT_GRAPH]),
-            ]
-            for first, now in zip(self._known, vectors, strict=bool(self._known)):
-                if not float(np.sum(first * now, axis=1).min()) > _LEAST_COSINE:
-                    raise BackendUnavailable("the model's files have changed: start the service again.")
-        except BaseException:
+        except BaseException as error:
             await self._inner.aclose()
+            if isinstance(error, Exception):
+                logger.error("encoders_not_loaded", reason=str(error))
+            if isinstance(error, ArtifactError):
+                raise BackendUnavailable(
+                    "the model's files have changed: start the service again."
+                ) from error
             raise
-        self._known = vectors
-        self._loaded, self._broken = True, False
-        logger.info("encoders_loaded", engine=self._inner.engine, seconds=round(time.monotonic() - began, 2))
+        self._loaded, self._broken, self._idle_since = True, False, time.monotonic()
+        seconds = round(self._idle_since - began, 2)
+        logger.info("encoders_loaded", engine=self._inner.engine, seconds=seconds)
 
-    async def _close_when_idle(self) -> None:
+    async def _follow(self) -> None:
+        """Load what could not be loaded, with growing pauses; close what is idle."""
+        pause = self._first_pause
         while True:
+            if self._broken and not self._loaded:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                with suppress(ClipError):
+                    await self._until_loaded()
+                continue
+            pause = self._first_pause
             left = self._idle_since + self._seconds - time.monotonic()
             if self._calls or not self._loaded or left > 0:
                 await asyncio.sleep(max(left, min(self._seconds, 1.0)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from clipserve.application.served_model import reference_feeds
+from clipserve.clip.artifact import verify_files
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.cores import usable_cores
@@ -48,7 +50,7 @@ def open_backend(
     backend = batched(inner, settings, metrics, on_gpu=on_gpu)
     if not settings.unload_after_seconds:
         return backend
-    return Unloading(backend, settings.unload_after_seconds, _reference(folder, manifest), metrics)
+    return Unloading(backend, settings.unload_after_seconds, partial(verify_files, folder, manifest), metrics)
 
 
 def in_process(

@@ -85,15 +85,19 @@ class Fastest:
         self._threads = threads
         self._kept = kept
         self._on_trial = on_trial or standard
+        self._chosen: Engine | None = None
         self.facts: Mapping[str, Any] = {}
 
     def load(self) -> Engine:
-        """The engine, loaded; a line of the log says which.
+        """The engine, loaded; a line of the log says which. Called again, it gives the same one.
 
         Raises:
             BackendUnavailable: the standard cannot be loaded. A challenger that cannot is passed over.
         """
+        if self._chosen:
+            return self._chosen.load()
         if recalled := self._recalled():
+            self._chosen = recalled
             logger.info("engine_recalled", engine=recalled.name, precision=recalled.precision, **self.facts)
             return recalled
         verdict = self._tried()
@@ -109,6 +113,7 @@ class Fastest:
         figures = verdict.ms_per_call if verdict else {}
         kept = verdict is not None and verdict.wins is not None and self._keep(chosen, figures)
         self.facts = {"trial": "kept" if kept else "not kept", "trial_ms_per_call": figures}
+        self._chosen = chosen
         logger.info("engine_chosen", engine=chosen.name, precision=chosen.precision, **self.facts)
         return chosen
 
