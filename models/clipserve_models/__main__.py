@@ -13,9 +13,10 @@ import typer
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve_models.cache import Artifact, Artifacts
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.command import card, evaluate, probe
+from clipserve_models.evaluate import evaluate
 from clipserve_models.export_command import export, list_models
 from clipserve_models.import_command import import_model
+from clipserve_models.probe import probe
 
 if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
@@ -56,7 +57,6 @@ def verify(folder: Artifact) -> None:
 app.command("import")(import_model)
 app.command()(evaluate)
 app.command()(probe)
-app.command()(card)
 
 
 @app.command()

@@ -43,7 +43,6 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     figures = report.figures
     assert [figures[each] for each in ("images", "classes", "classes_that_occur")] == [4, 4, 3]
     assert (figures["top1"], figures["mean_per_class"]) == (0.75, pytest.approx((0.5 + 1 + 1) / 3, abs=1e-6))
-    assert figures["confusions"] == [{"truth": "cat", "predicted": "coffee", "times": 1, "of": 2}]
     assert "| right label first (top-1) | 75.00% |" in report.as_markdown()
     # A set in which the labels are described as one another: what was right is wrong.
     crossed = [{"label": "cat", "prompts": ["coffee"]}, {"label": "coffee", "prompts": ["cat"]}]
@@ -53,8 +52,7 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     strict = {"labels": ["cat", "coffee", "rocket", "guitar"], "threshold": 1.0, "scoring": "cosine"}
     built(demo, "strict", strict)
     figures = evaluated(demo, tmp_path, classes, label_set="strict").figures
-    assert (figures["images"], figures["top1"], figures["calibration"]) == (4, 0.0, None)
-    assert figures["confusions"] == figures["surest_mistakes"] == []
+    assert (figures["images"], figures["top1"]) == (4, 0.0)
     with pytest.raises(ModelsError, match="--template or --label-set"):
         evaluated(demo, tmp_path, classes, templates=("a {}",), label_set="strict")
     classes.write_text("0\tn1\tcat\n1\tn2\tcoffee\n2\tn3\trocket\n")

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.items import Item
 
 _SIDE = 32
 _TESTS = ("test_batch", "test")  # of CIFAR-10 and CIFAR-100
@@ -23,16 +22,20 @@ def fits(path: Path) -> bool:
     return path.suffix == "" if path.is_file() else _test_file(path) is not None
 
 
-def items(path: Path) -> Iterator[Item]:
-    """The images of a batch, or the test images of a folder. Raises ValueError: it is not a batch."""
+def images(path: Path) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
+    """The images of a batch, or the test images of a folder: where each is, uint8 [32, 32, 3], its class's number.
+
+    Raises:
+        ValueError: it is not a batch.
+    """
     file = _test_file(path) or path
     table = _unpickled(file)
     data, numbers = table.get(b"data"), table.get(b"labels") or table.get(b"fine_labels")
     if not isinstance(data, _Array) or not isinstance(numbers, list):
         raise ValueError("it is not a batch of CIFAR")
-    images = data.pixels().reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
-    for row, (number, image) in enumerate(zip(numbers, images, strict=True)):
-        yield Item(f"{file.name}:{row}", image, (str(number),))
+    pixels = data.pixels().reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
+    for row, (number, image) in enumerate(zip(numbers, pixels, strict=True)):
+        yield f"{file.name}:{row}", image, str(number)
 
 
 def names(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation import cifar
-from clipserve_models.evaluation.items import Item
+from clipserve_models.evaluation.data import Item
 
 
 @dataclass(frozen=True)

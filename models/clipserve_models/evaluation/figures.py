@@ -1,4 +1,4 @@
-"""Computes the figures of a report from answers and right labels, as plain values for JSON."""
+"""The figures of a report. A share is 0..1; N images or texts, K labels or other items."""
 
 from __future__ import annotations
 
@@ -6,120 +6,122 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from clipserve_models.evaluation import metrics
-from clipserve_models.evaluation.items import Item
-from clipserve_models.evaluation.metrics import Flags, Floats, Numbers
-
-_SHOWN = 10  # pairs, and images
-_RECALLS = (1, 5, 10)
-
+Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 Figures = dict[str, Any]
 
+_LEVELS = 11  # of recall, as in the VOC challenge of 2007
+_CHUNK = 1_000  # rows at a time, so that memory stays small
+_RECALLS = (1, 5, 10)
 
-def of_labels(
-    items: Sequence[Item], rows: Floats, places: Sequence[Sequence[int]], labels: Sequence[str]
-) -> Figures:
+
+def of_labels(logits: Floats, places: Sequence[Sequence[int]]) -> Figures:
     """The figures of N images that were classified among K labels.
 
     Args:
-        rows: float32 [N, K + 1], see `Asker.logits`.
+        logits: float32 [N, K]; -inf where a label was left out.
         places: the positions of the right labels of each image.
     """
-    logits, scores = rows[:, :-1], rows[:, -1]
     right = np.zeros(logits.shape, np.bool_)
     for row, own in zip(right, places, strict=True):
         row[list(own)] = True
-    found = metrics.ranks(logits, right)
-    hits, predicted = found == 0, logits.argmax(axis=1)
-    truths = np.array([own[0] for own in places], np.intp)
+    found = ranks(logits, right)
     figures: Figures = {
-        "images": len(items),
-        "classes": len(labels),
+        "images": len(logits),
+        "classes": logits.shape[1],
         "classes_that_occur": int(right.any(axis=0).sum()),
-        "top1": rounded(metrics.recall_at(found, 1)),
+        "top1": rounded(recall_at(found, 1)),
     }
-    if len(labels) > 5:
-        figures["top5"] = rounded(metrics.recall_at(found, 5))
+    if logits.shape[1] > 5:
+        figures["top5"] = rounded(recall_at(found, 5))
     if (right.sum(axis=1) > 1).any():
-        return figures | {"mean_average_precision": rounded(metrics.mean_average_precision(logits, right))}
-    figures["mean_per_class"] = rounded(metrics.mean_per_class(truths, hits))
-    figures["calibration"] = _calibration(logits, scores, truths, hits)
-    figures["confusions"] = _confusions(
-        truths, np.where(np.isneginf(logits.max(axis=1)), -1, predicted), labels
-    )
-    figures["surest_mistakes"] = _mistakes(items, scores, truths, predicted, hits, labels)
-    return figures
+        return figures | {"mean_average_precision": rounded(mean_average_precision(logits, right))}
+    truths = np.array([own[0] for own in places], np.intp)
+    return figures | {"mean_per_class": rounded(mean_per_class(truths, found == 0))}
 
 
-def of_captions(rows: Floats, captions: Sequence[int]) -> Figures:
+def of_captions(images: Floats, texts: Floats, captions: Sequence[int]) -> Figures:
     """The recall of captions by images, and of images by captions.
 
     Args:
-        rows: float32 [N + M, D], the vectors of N images and then of M captions.
+        images: the vectors of N images, float32 [N, D]; texts: those of their captions, [M, D].
         captions: how many each image has, [N].
     """
-    images, texts = rows[: len(captions)], rows[len(captions) :]
     numbers = np.arange(len(images))
     owners = np.repeat(numbers, captions)
-    to_text = metrics.retrieval_ranks(images, texts, owners, numbers)
-    to_image = metrics.retrieval_ranks(texts, images, numbers, owners)
-    both = (metrics.recall_at(to_text, 1) + metrics.recall_at(to_image, 1)) / 2
+    to_text = retrieval_ranks(images, texts, owners, numbers)
+    to_image = retrieval_ranks(texts, images, numbers, owners)
     return {
         "images": len(images),
         "captions": len(texts),
-        "captions_of_an_image": {f"recall_at_{k}": rounded(metrics.recall_at(to_text, k)) for k in _RECALLS},
-        "image_of_a_caption": {f"recall_at_{k}": rounded(metrics.recall_at(to_image, k)) for k in _RECALLS},
-        "mean_recall_at_1": rounded(both),
+        "captions_of_an_image": {f"recall_at_{k}": rounded(recall_at(to_text, k)) for k in _RECALLS},
+        "image_of_a_caption": {f"recall_at_{k}": rounded(recall_at(to_image, k)) for k in _RECALLS},
+        "mean_recall_at_1": rounded((recall_at(to_text, 1) + recall_at(to_image, 1)) / 2),
     }
 
 
-def _calibration(logits: Floats, scores: Floats, truths: Numbers, hits: Flags) -> Figures | None:
-    """None: labels were left out, or scores are not shares."""
-    if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
-        return None
-    temperature = metrics.best_temperature(logits, truths)
-    then = metrics.largest_shares(logits, temperature)
-    return {
-        "mean_score": rounded(float(scores.mean(dtype=np.float64))),
-        "error": rounded(metrics.calibration_error(scores, hits)),
-        "best_temperature": round(temperature, 4),
-        "error_at_best_temperature": rounded(metrics.calibration_error(then, hits)),
-    }
+def ranks(scores: Floats, right: Flags) -> Numbers:
+    """How many come before the first right one, [N]; K where no right one has a score.
+
+    Of equal scores the one with the lower place comes first.
+
+    Args:
+        scores: float32 [N, K]; -inf where there is none.
+        right: bool [N, K].
+    """
+    among = np.where(right, scores, -np.inf)
+    at = among.argmax(axis=1)[:, np.newaxis]
+    best = np.take_along_axis(among, at, axis=1)
+    before = (scores > best) | ((scores == best) & (np.arange(scores.shape[1]) < at))
+    return np.asarray(np.where(np.isneginf(best[:, 0]), scores.shape[1], before.sum(axis=1)), np.intp)
 
 
-def _confusions(truths: Numbers, predicted: Numbers, labels: Sequence[str]) -> list[Figures]:
-    pairs = metrics.confusions(truths, predicted, len(labels), _SHOWN)
-    return [
-        {
-            "truth": labels[pair.truth],
-            "predicted": labels[pair.predicted],
-            "times": pair.times,
-            "of": pair.images,
-        }
-        for pair in pairs
-    ]
+def recall_at(found: Numbers, k: int) -> float:
+    """The share of `ranks` below k: top-k accuracy, and recall@k of captions."""
+    return float((found < k).mean())
 
 
-def _mistakes(
-    items: Sequence[Item],
-    scores: Floats,
-    truths: Numbers,
-    predicted: Numbers,
-    hits: Flags,
-    labels: Sequence[str],
-) -> list[Figures]:
-    wrong = np.flatnonzero(~hits & np.isfinite(scores))
-    worst = wrong[np.argsort(-scores[wrong], kind="stable")[:_SHOWN]]
-    return [
-        {
-            "item": items[row].id,
-            "truth": labels[truths[row]],
-            "predicted": labels[predicted[row]],
-            "score": round(float(scores[row]), 4),
-        }
-        for row in worst
-    ]
+def mean_per_class(truths: Numbers, hits: Flags) -> float:
+    """The mean over the classes that occur of the share of their images that are right. `truths`, `hits`: [N]."""
+    count = np.bincount(truths)
+    there = count > 0
+    return float((np.bincount(truths, hits)[there] / count[there]).mean())
+
+
+def average_precision(scores: Floats, right: Flags) -> float:
+    """Interpolated over 11 levels of recall, as in the VOC challenge of 2007 (Everingham et al. 2010, section 4.2).
+
+    Args:
+        scores: float32 [N], of one class.
+        right: bool [N], the images that show it, at least one.
+    """
+    hits = right[np.argsort(-scores, kind="stable")]
+    found = np.cumsum(hits)
+    precision, recall = found / np.arange(1, len(hits) + 1), found / found[-1]
+    levels = np.linspace(0, 1, _LEVELS)
+    return float(np.mean([precision[recall >= level - 1e-9].max() for level in levels]))
+
+
+def mean_average_precision(scores: Floats, right: Flags) -> float:
+    """Over the classes that occur. `scores`: float32 [N, K]; `right`: bool [N, K]."""
+    there = np.flatnonzero(right.any(axis=0))
+    return float(np.mean([average_precision(scores[:, place], right[:, place]) for place in there]))
+
+
+def retrieval_ranks(queries: Floats, others: Floats, owners: Numbers, wanted: Numbers) -> Numbers:
+    """Of each query how many others come before its first right one, [N].
+
+    Args:
+        queries: float32 [N, D], and `others`: float32 [M, D], of unit length.
+        wanted: [N], and `owners`: [M]: which belong together.
+    """
+    starts = range(0, len(queries), _CHUNK)
+    rows = [slice(start, start + _CHUNK) for start in starts]
+    parts = [ranks(queries[some] @ others.T, wanted[some, np.newaxis] == owners) for some in rows]
+    return np.concatenate(parts)
 
 
 def rounded(value: float | np.floating[Any]) -> float:

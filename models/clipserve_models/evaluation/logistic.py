@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.metrics import Floats, Numbers
-
-try:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-except ModuleNotFoundError:
-    raise ModelsError("scikit-learn is not installed: pip install 'clipserve-models[probe]'.") from None
+from clipserve_models.evaluation.figures import Floats, Numbers
 
 MAX_ITERATIONS = 1_000
 # Steps of C from 1e-6 to 1e6, eight a decade; two decades apart at first, so 1e-6, 1e-4 ... 1e6.
 _STEPS, _FIRST = 96, 16
-# Images of a class for the choice of C beside a few shots, as in CoOp (Zhou et al. 2022).
-_MOST_TO_CHOOSE_BY = 4
-
 Doubles = npt.NDArray[np.float64]
 
 
@@ -55,17 +47,9 @@ class Linear:
     biases: Doubles
     converged: bool
 
-    def rows(self, vectors: Floats, classes: int) -> Floats:
-        """Logits, and then the score of the first: float32 [N, classes + 1], as `Asker.logits` has them."""
-        logits = vectors @ self.weights.T + self.biases  # float64 [N, k]
-        rows = np.full((len(vectors), classes + 1), -np.inf, np.float32)
-        rows[:, self.places] = logits
-        rows[:, -1] = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
-        return rows
-
-    def predict(self, vectors: Floats) -> Numbers:
-        """The position of the first class of each image, [N]."""
-        return np.asarray(self.places[(vectors @ self.weights.T + self.biases).argmax(axis=1)])
+    def logits(self, vectors: Floats) -> Doubles:
+        """float64 [N, k]."""
+        return np.asarray(vectors @ self.weights.T + self.biases)
 
 
 @dataclass(frozen=True)
@@ -77,8 +61,17 @@ class Tried:
     loss: float
 
 
+def check_installed() -> None:
+    """Raises ModelsError: scikit-learn is not there."""
+    if find_spec("sklearn") is None:
+        raise ModelsError("scikit-learn is not installed: pip install 'clipserve-models[probe]'.")
+
+
 def fitted(part: Part, c: float) -> Linear:
     """`LogisticRegression(C=c)`, with L2 and lbfgs. Of two classes it has one row; each class gets half of it."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` reports it
@@ -112,38 +105,17 @@ def swept(training: Part, validation: Part) -> list[Tried]:
     return [tried[step] for step in sorted(tried, key=rank)]
 
 
+def shares(truths: Numbers, share: float, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
+    """The positions of all images in two parts, which have `1 - share` and `share` of each class, rounded."""
+    shuffled = [rng.permutation(np.flatnonzero(truths == each)) for each in np.unique(truths)]
+    second = np.concatenate([own[: round(share * len(own))] for own in shuffled])
+    return np.setdiff1d(np.arange(len(truths)), second), np.sort(second)
+
+
 def _judged(training: Part, validation: Part, c: float) -> Tried:
     model = fitted(training, c)
-    logits = validation.vectors @ model.weights.T + model.biases
+    logits = model.logits(validation.vectors)
     top1 = float((model.places[logits.argmax(axis=1)] == validation.truths).mean())
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
     right = (raised * (model.places == validation.truths[:, np.newaxis])).sum(axis=1) / raised.sum(axis=1)
     return Tried(c, top1, float(-np.log(np.maximum(right, 1e-15)).mean()))
-
-
-def shuffled(truths: Numbers, rng: np.random.Generator) -> list[Numbers]:
-    """The positions of the images of each class that occurs, in random order."""
-    return [rng.permutation(np.flatnonzero(truths == each)) for each in np.unique(truths)]
-
-
-def shares(truths: Numbers, share: float, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
-    """The positions of all images in two parts, which have `1 - share` and `share` of each class, rounded."""
-    second = np.concatenate([own[: round(share * len(own))] for own in shuffled(truths, rng)])
-    return np.setdiff1d(np.arange(len(truths)), second), np.sort(second)
-
-
-def of_few(training: Part, test: Part, shots: int, rng: np.random.Generator) -> float:
-    """Top-1 on the test part, trained on `shots` images of each class. C is chosen with up to four others of each.
-
-    Raises:
-        ModelsError: no class has more than `shots` images.
-    """
-    own = shuffled(training.truths, rng)
-    few, behind = (
-        training.of(np.concatenate([each[start:end] for each in own]))
-        for start, end in ((0, shots), (shots, shots + min(shots, _MOST_TO_CHOOSE_BY)))
-    )
-    if not len(behind.truths):
-        raise ModelsError(f"no class has more than {shots} images to train on: ask for fewer shots.")
-    model = fitted(few, swept(few, behind)[0].c)
-    return float((model.predict(test.vectors) == test.truths).mean())

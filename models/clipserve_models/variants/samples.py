@@ -15,7 +15,7 @@ from clipserve.clip.tokenizer import Tokenizer
 from clipserve.errors import InvalidInput, UnsupportedFormat
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.classes import read_keys
-from clipserve_models.evaluation.reading import labelled_photos
+from clipserve_models.evaluation.data import labelled_photos
 from clipserve_models.verify import Feeds
 
 # With fewer photos the ranges of activations, or the first percentile, are random.

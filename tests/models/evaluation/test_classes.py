@@ -8,7 +8,7 @@ import pytest
 
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.classes import read_classes, read_templates
-from clipserve_models.evaluation.items import Item
+from clipserve_models.evaluation.data import Item
 
 
 def test_a_class_is_called_by_its_label_its_number_or_its_key(tmp_path: Path) -> None:

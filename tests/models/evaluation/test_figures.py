@@ -1,59 +1,86 @@
-"""What a report is told, from rows that are written by hand."""
+"""Every figure against a value that was computed by hand."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import pytest
 
+from clipserve_models.evaluation import figures
 from clipserve_models.evaluation.figures import of_captions, of_labels
-from clipserve_models.evaluation.items import Item
-from clipserve_models.evaluation.report import Report
+from clipserve_models.evaluation.report import table
 
-LABELS = ("cat", "dog", "a | b")
-ITEMS = [Item(f"{number}.jpg", b"") for number in range(4)]
-# Logits of the three labels, and the score of the first.
-ROWS = np.array([[2, 1, 0, 0.5], [0, 2, 1, 0.9], [0, 2, 1, 0.75], [0, 1, 2, 0.75]], np.float32)
+INF = -math.inf
+LOGITS = np.array([[2, 1, 0], [0, 2, 1], [0, 2, 1], [0, 1, 2]], np.float32)
+
+
+def right(*places: tuple[int, ...], labels: int) -> figures.Flags:
+    return np.array([[label in row for label in range(labels)] for row in places])
 
 
 def test_of_labels_everything_is_told() -> None:
-    figures = of_labels(ITEMS, ROWS, [[0], [0], [1], [2]], LABELS)  # the second is wrong
-    calibration = figures.pop("calibration")
-    assert figures == {
+    assert of_labels(LOGITS, [[0], [0], [1], [2]]) == {  # the second is wrong
         "images": 4,
         "classes": 3,
         "classes_that_occur": 3,
         "top1": 0.75,
         "mean_per_class": 0.833333,  # 1/2, 1, 1
-        "confusions": [{"truth": "cat", "predicted": "dog", "times": 1, "of": 2}],
-        "surest_mistakes": [{"item": "1.jpg", "truth": "cat", "predicted": "dog", "score": 0.9}],
     }
-    assert calibration["mean_score"] == 0.725
-    # Of the bins: 0.5 and right, 0.9 and wrong, and two of 0.75 that are right.
-    assert calibration["error"] == round((0.5 + 0.9 + 2 * 0.25) / 4, 6)
+    six = np.array([[6, 5, 4, 3, 2, 1]], np.float32)
+    assert [of_labels(six, [[place]])["top5"] for place in (0, 4, 5)] == [1, 1, 0]
 
 
-def test_what_is_left_out_is_wrong_and_has_no_calibration() -> None:
-    rows = ROWS.copy()
-    rows[0] = [-math.inf, -math.inf, -math.inf, math.nan]
-    figures = of_labels(ITEMS, rows, [[0], [0], [1], [2]], LABELS)
-    assert (figures["top1"], figures["calibration"]) == (0.5, None)
-    assert [each["item"] for each in figures["surest_mistakes"]] == ["1.jpg"]
-    assert figures["confusions"] == [{"truth": "cat", "predicted": "dog", "times": 1, "of": 2}]
+def test_what_is_left_out_is_wrong() -> None:
+    rows = LOGITS.copy()
+    rows[0] = INF
+    assert of_labels(rows, [[0], [0], [1], [2]])["top1"] == 0.5
 
 
 def test_a_cell_of_a_table_is_a_cell_whatever_its_text_is() -> None:
-    figures = of_labels(ITEMS, ROWS, [[0], [2], [1], [2]], LABELS)
-    lines = Report("m", "m@1", "d", {"templates": [], "label_set": None}, figures).as_markdown().splitlines()
-    assert "| a \\| b | dog | 1 | 2 |" in lines
+    assert next(table(("a | b", "c\nd"))) == "| a \\| b | c d |"
 
 
 def test_of_captions_both_ways_are_told() -> None:
-    rows = np.array(
-        [[1, 0], [0, 1], [1, 0], [0.6, 0.8], [0.8, 0.6]], np.float32
-    )  # two images, three captions
-    figures = of_captions(rows, [2, 1])
-    assert (figures["images"], figures["captions"]) == (2, 3)
-    assert figures["captions_of_an_image"] == {"recall_at_1": 0.5, "recall_at_5": 1.0, "recall_at_10": 1.0}
-    assert figures["image_of_a_caption"] == {"recall_at_1": 0.333333, "recall_at_5": 1.0, "recall_at_10": 1.0}
-    assert figures["mean_recall_at_1"] == 0.416667
+    images = np.array([[1, 0], [0, 1]], np.float32)
+    texts = np.array([[1, 0], [0.6, 0.8], [0.8, 0.6]], np.float32)
+    told = of_captions(images, texts, [2, 1])
+    assert (told["images"], told["captions"]) == (2, 3)
+    assert told["captions_of_an_image"] == {"recall_at_1": 0.5, "recall_at_5": 1.0, "recall_at_10": 1.0}
+    assert told["image_of_a_caption"] == {"recall_at_1": 0.333333, "recall_at_5": 1.0, "recall_at_10": 1.0}
+    assert told["mean_recall_at_1"] == 0.416667
+
+
+def test_a_rank_counts_what_comes_before_the_first_right_label() -> None:
+    scores = np.array([[3, 2, 1], [3, 2, 1], [1, 5, 5], [1, 5, 5], [INF, 2, 1], [3, 2, 1]], np.float32)
+    truths = right((0,), (2,), (1,), (2,), (0,), (1, 2), labels=3)
+    found = figures.ranks(scores, truths)
+    # Of equals the lower place is first; what has no score is behind all; of several right ones the first counts.
+    assert found.tolist() == [0, 2, 0, 1, 3, 1]
+    assert [figures.recall_at(found, k) for k in (1, 2, 3, 5)] == [2 / 6, 4 / 6, 5 / 6, 1.0]
+
+
+def test_a_model_that_says_the_same_of_everything_has_the_recall_of_chance() -> None:
+    vectors = np.ones((4, 1), np.float32)
+    numbers = np.arange(4)
+    found = figures.retrieval_ranks(vectors, vectors, numbers, numbers)
+    assert figures.recall_at(found, 1) == 0.25
+
+
+def test_the_mean_per_class_weighs_a_small_class_as_a_large_one() -> None:
+    truths, hits = np.array([0, 0, 0, 2]), np.array([True, True, True, False])
+    assert figures.mean_per_class(truths, hits) == 0.5  # 3/3 and 0/1; class 1 does not occur
+
+
+def test_the_average_precision_of_eleven_levels() -> None:
+    scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
+    hits = np.array([True, False, True, False])
+    # Recall 0..0.5 has the precision 1; 0.6..1.0 has 2/3: six levels of the one, five of the other.
+    assert figures.average_precision(scores, hits) == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
+
+
+def test_the_mean_average_precision_is_over_the_classes_that_occur() -> None:
+    scores = np.array([[0.9, 0.1, 0.5], [0.1, 0.8, 0.4]], np.float32)
+    both = np.array([[True, True, False], [False, False, False]])
+    # Class 0 is right at once; class 1 second of two, 1/2 at all levels; class 2 does not occur.
+    assert figures.mean_average_precision(scores, both) == pytest.approx((1 + 0.5) / 2)

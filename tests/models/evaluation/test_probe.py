@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import httpx
 import numpy as np
@@ -15,8 +14,6 @@ from PIL import Image
 
 import clipserve
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.measuring import VECTORS
 from tests.label_sets import built
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
@@ -31,7 +28,6 @@ PHOTOS = ("astronaut", "cat", "coffee", "rocket")
 CUTS = 10  # of each photograph
 # Each image alone: rows that share a batch with others may differ in the last bit, and so may all that follows.
 ALONE = 1
-FEW = ("--shots", "1,2", "--repetitions", 2, "--in-flight", ALONE)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +51,7 @@ Told = tuple[dict[str, Any], Path, str]  # report.json, the folder, and what was
 @pytest.fixture(scope="module")
 def told(photos: Path, demo_process: Process, tmp_path_factory: pytest.TempPathFactory) -> Told:
     out = tmp_path_factory.mktemp("out")
-    words = ["--test", photos / "test", "--url", demo_process.url, *FEW]
+    words = ["--test", photos / "test", "--url", demo_process.url, "--in-flight", ALONE]
     return probed(out, photos / "train", *words)
 
 
@@ -129,27 +125,6 @@ def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
     assert (other.status_code, other.json()["code"]) == (409, "wrong_fingerprint")
 
 
-def test_the_curve_has_a_point_for_each_number_of_shots_and_one_for_all(told: Told) -> None:
-    report, out, printed = told
-    assert [(each["images"], len(each["top1"])) for each in report["shots"]] == [(1, 2), (2, 2)]
-    picture = ElementTree.fromstring((out / "curve.svg").read_text())
-    words = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"1", "2", "all", f"- - zero-shot {report['zero_shot']['figures']['top1']:.1%}"} <= set(words)
-    assert len([*picture.iter("{http://www.w3.org/2000/svg}circle")]) == 3
-    assert "## Trained on few images of each class, 2 times" in printed
-
-
-def test_the_same_command_goes_on_where_it_was_killed_and_says_the_same(
-    told: Told, photos: Path, demo_process: Process
-) -> None:
-    report, out, printed = told
-    words = ["--test", photos / "test", "--url", demo_process.url, *FEW]
-    whole = (out / VECTORS).read_bytes()
-    (out / VECTORS).write_bytes(whole[: len(whole) // 2])
-    assert probed(out, photos / "train", *words) == (report, out, printed)
-    assert len((out / VECTORS).read_bytes()) == len(whole)
-
-
 def test_without_a_test_part_one_is_drawn_by_the_seed(
     photos: Path, demo_process: Process, tmp_path: Path
 ) -> None:
@@ -178,23 +153,12 @@ def test_logits_are_those_of_scikit_learn_for_two_classes_too(classes: int) -> N
     training, test = points(60, classes), points(40, classes, 1)
     own, model = fitted(training, 10.0), LogisticRegression(C=10.0, max_iter=1_000)
     model.fit(training.vectors.astype(float), training.truths)
-    rows = own.rows(test.vectors, classes)
-    assert (own.predict(test.vectors) == model.predict(test.vectors.astype(float))).all()
-    shares_of_all = np.exp(rows[:, :-1] - rows[:, :-1].max(axis=1, keepdims=True))
+    rows = own.logits(test.vectors)
+    assert (own.places[rows.argmax(axis=1)] == model.predict(test.vectors.astype(float))).all()
+    shares_of_all = np.exp(rows - rows.max(axis=1, keepdims=True))
     shares_of_all /= shares_of_all.sum(axis=1, keepdims=True)
     expected = model.predict_proba(test.vectors.astype(float))
     assert shares_of_all == pytest.approx(expected, abs=1e-6)
-    assert rows[:, -1] == pytest.approx(expected.max(axis=1), abs=1e-6)
-
-
-def test_a_class_that_was_not_learned_is_never_said() -> None:
-    from clipserve_models.evaluation.logistic import fitted
-
-    training = points(60, 3)
-    own = fitted(training.of(np.flatnonzero(training.truths != 1)), 1.0)
-    rows = own.rows(training.vectors, 3)
-    assert np.isneginf(rows[:, 1]).all()
-    assert set(own.predict(training.vectors)) == {0, 2}
 
 
 def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
@@ -210,8 +174,9 @@ def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
     assert len(tried) <= 7 + 2 * 4
     for each in others:
         assert (each.top1, -each.loss) <= (best.top1, -best.loss)
-        again = fitted(training, each.c).predict(validation.vectors)
-        assert each.top1 == (again == validation.truths).mean()
+        again = fitted(training, each.c)
+        first = again.places[again.logits(validation.vectors).argmax(axis=1)]
+        assert each.top1 == (first == validation.truths).mean()
 
 
 def test_each_class_gives_its_share() -> None:
@@ -225,24 +190,9 @@ def test_each_class_gives_its_share() -> None:
     assert taken.tolist() == again.tolist() != other.tolist()
 
 
-def test_more_images_help_and_too_many_are_refused() -> None:
-    from clipserve_models.evaluation.logistic import of_few
-
-    training, test = points(100, 5), points(300, 5, 1)
-    few, many = (
-        np.mean([of_few(training, test, shots, np.random.default_rng(seed)) for seed in range(3)])
-        for shots in (1, 16)
-    )
-    assert 0.2 < few < many
-    with pytest.raises(ModelsError, match="no class has more than 20 images"):
-        of_few(training, test, 20, np.random.default_rng(0))
-
-
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["--shots", "1;2"], 2, "--shots 1;2: give numbers from 1 with commas"),
-        (["--shots", "0,1"], 2, "--shots 0,1"),
         (["--test-share", "0.01"], 1, "no image to test on"),
         (["--classes", "nowhere"], 1, "nowhere is neither a file of classes"),
     ],

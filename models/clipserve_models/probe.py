@@ -1,0 +1,257 @@
+"""`clipserve models probe`: a linear classifier on a model's vectors of labelled images, beside zero-shot."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from clipserve.client.methods import AsyncMethods
+from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, open_clip
+from clipserve.commands.printing import say
+from clipserve.commands.running import run
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluate import (
+    HERE,
+    INTERRUPTED,
+    ClassesOption,
+    InProcess,
+    Out,
+    Plan,
+    PresetName,
+    Template,
+    Url,
+    by_preset,
+    classified,
+)
+from clipserve_models.evaluation.asking import vectors_of
+from clipserve_models.evaluation.classes import Classes, classes_in, read_classes
+from clipserve_models.evaluation.data import Item, read_items, truths_of
+from clipserve_models.evaluation.figures import Figures, of_labels, rounded
+from clipserve_models.evaluation.logistic import Linear, Part, check_installed, fitted, shares, swept
+from clipserve_models.evaluation.presets import preset_of, verdict
+from clipserve_models.evaluation.report import SHARES, Report, asked_of, percent, table, write
+
+VALIDATION_SHARE = 0.2  # of the training part
+
+
+@dataclass(frozen=True)
+class ProbePlan(Plan):
+    """What to train on and to test.
+
+    Attributes:
+        more: more files of the data, such as CIFAR's other batches.
+        test: data to test on; None: `test_share` of each class's images are set apart for it, drawn by `seed`.
+    """
+
+    more: tuple[Path, ...] = ()
+    test: Path | None = None
+    test_share: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The vectors of both parts. `zero_shot`: the model's accuracy on the test part."""
+
+    classes: Classes
+    training: Part
+    test: Part
+    zero_shot: Report
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """Figures of the test part, zero-shot and of the probe; see `clipserve_models.evaluation.figures`.
+
+    Attributes:
+        test: the name of the data to test on; None: a part of the data was set apart.
+        learned_classes: the classes that have an image in the training part.
+        c, values_of_c: the value of C that was chosen, of so many tried; `validation_top1`: what it was chosen by.
+        converged: whether the last fit ended before its most iterations.
+    """
+
+    zero_shot: Report
+    test: str | None
+    seed: int
+    training_images: int
+    learned_classes: int
+    c: float
+    values_of_c: int
+    validation_top1: float
+    converged: bool
+    probe: Figures
+
+    def as_markdown(self) -> str:
+        return "\n".join(_lines(self)) + "\n"
+
+
+def probe(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Labelled images to train on, as for `evaluate`; several files are one data set.",
+            exists=True,
+        ),
+    ],
+    test: Annotated[
+        Path | None, typer.Option(help="Labelled images to test on. Default: a part of DATA.", exists=True)
+    ] = None,
+    test_share: Annotated[
+        float,
+        typer.Option(help="Without --test: the share of each class's images to test on.", min=0.01, max=0.9),
+    ] = 0.2,
+    classes: ClassesOption = None,
+    template: Template = None,
+    preset: PresetName = None,
+    seed: Annotated[int, typer.Option(help="The seed of all random choices.", min=0)] = 0,
+    set_file: Annotated[
+        Path | None,
+        typer.Option("--set", help="A .json file for the label set of the classifier.", dir_okay=False),
+    ] = None,
+    out: Out = None,
+    url: Url = HERE,
+    in_process: InProcess = False,
+    key: Key = None,
+    model: Model = None,
+    in_flight: InFlight = IN_FLIGHT,
+) -> None:
+    """Train a linear classifier on a model's vectors of labelled images, and compare it with zero-shot.
+
+    Needs scikit-learn. Prints the report.
+    """
+    first, *more = data
+    chosen = preset_of(preset) if preset else None
+    plan = ProbePlan(first, classes, tuple(template or ()), None, chosen, tuple(more), test, test_share, seed)
+    check_installed()  # before the images
+
+    async def probed() -> int:
+        async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
+            found = await gather(clip, plan)
+        for end in (signal.SIGINT, signal.SIGTERM):  # from here on nothing is awaited that these could cancel
+            signal.signal(end, signal.default_int_handler)
+        report, learned = learn(found, plan)
+        markdown = report.as_markdown()
+        if out:
+            write(out, report, markdown)
+        if set_file:
+            write_set(set_file, found, learned)
+        for line in markdown.splitlines():
+            say(line)
+        return 0
+
+    run(probed(), INTERRUPTED)
+
+
+async def gather(clip: AsyncMethods, plan: ProbePlan) -> Gathered:
+    """Ask for the vectors of all images, and for the labels of those of the test part.
+
+    Raises:
+        ModelsError: an item has no class or several, or one has no answer.
+        ClipserveError: the service refuses a request, cannot be reached, or its model changes.
+    """
+    plan = by_preset(plan)
+    given = read_classes(plan.classes) if plan.classes else None
+    own = partial(_read, (plan.data, *plan.more), given)
+    others = partial(_read, (plan.test,) if plan.test else (), given)
+    items = truths_of(own(), plan.data, plan.classes)
+    count = len(items)
+    items += truths_of(others(), plan.test, plan.classes) if plan.test else []
+    classes = given or classes_in(plan.data, (name for item in items for name in item.classes))
+    truths = np.array([_class_of(item, classes) for item in items], np.intp)
+    if plan.test:
+        training, test = np.split(np.arange(len(items)), [count])
+    else:
+        training, test = shares(truths, plan.test_share, np.random.default_rng(plan.seed))
+    if not len(test):
+        raise ModelsError(
+            f"{plan.test_share:g} of each class give no image to test on: give more data, or --test."
+        )
+
+    def tested() -> Iterator[Item]:
+        chosen = set(test.tolist())
+        return (item for place, item in enumerate(chain(own(), others())) if place in chosen)
+
+    zero_shot = await classified(clip, plan, [items[place] for place in test], classes, tested)
+    both = Part(await vectors_of(clip, chain(own(), others())), truths)
+    return Gathered(classes, both.of(training), both.of(test), zero_shot)
+
+
+def learn(found: Gathered, plan: ProbePlan) -> tuple[ProbeReport, Linear]:
+    """Choose C on a fifth of the training part, train on all of it, and test.
+
+    Raises:
+        ModelsError: there are too few images to train on.
+    """
+    training, test = found.training, found.test
+    parts = shares(training.truths, VALIDATION_SHARE, np.random.default_rng([plan.seed]))
+    rest, validation = map(training.of, parts)
+    if len(np.unique(rest.truths)) < 2 or not len(validation.truths):
+        raise ModelsError("training needs two classes, and three images of one of them: give more data.")
+    tried = swept(rest, validation)
+    model = fitted(training, tried[0].c)
+    logits = np.full((len(test.truths), len(found.classes.labels)), -np.inf, np.float32)
+    logits[:, model.places] = model.logits(test.vectors)
+    report = ProbeReport(
+        zero_shot=found.zero_shot,
+        test=plan.test.name if plan.test else None,
+        seed=plan.seed,
+        training_images=len(training.truths),
+        learned_classes=len(model.places),
+        c=tried[0].c,
+        validation_top1=rounded(tried[0].top1),
+        values_of_c=len(tried),
+        converged=model.converged,
+        probe=of_labels(logits, test.truths[:, np.newaxis].tolist()),
+    )
+    return report, model
+
+
+def write_set(file: Path, found: Gathered, model: Linear) -> None:
+    """The classifier as a label set: what `clipserve label-sets put` and CLIPSERVE_LABEL_SETS_FOLDER read."""
+    served = found.zero_shot
+    fields = {
+        "labels": [found.classes.labels[place] for place in model.places],
+        "model": served.model,
+        "expect_fingerprint": served.fingerprint,
+        "biases": model.biases.astype(np.float32).tolist(),
+        "weights": base64.b64encode(model.weights.astype("<f4").tobytes()).decode(),
+    }
+    file.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _read(files: tuple[Path, ...], given: Classes | None) -> Iterator[Item]:
+    return chain.from_iterable(read_items(file, given.keys if given else ()) for file in files)
+
+
+def _class_of(item: Item, classes: Classes) -> int:
+    places = classes.of(item)
+    if len(places) > 1:
+        raise ModelsError(f"{item.id} has {len(places)} classes: a probe needs images with one class.")
+    return places[0]
+
+
+def _lines(report: ProbeReport) -> Iterator[str]:
+    before, after, asked = report.zero_shot.figures, report.probe, asked_of(report.zero_shot.asked)
+    of = report.test or f"set apart with seed {report.seed}"
+    yield f"# A linear probe of {report.zero_shot.fingerprint} on {report.zero_shot.data}\n"
+    yield f"{report.training_images:,} images to train on, of {report.learned_classes:,} classes."
+    yield f"{before['images']:,} to test on, {of}, of {before['classes_that_occur']:,} classes.\n"
+    chosen = f"top-1 {percent(report.validation_top1)} on a fifth of the training images"
+    yield f"C = {report.c:g}, the best of {report.values_of_c}: {chosen}."
+    if not report.converged:
+        yield "The fit has not converged: its figures may be better with more images or another C."
+    yield ""
+    if report.zero_shot.expected:
+        yield from (f"Zero-shot: {sentence}\n" for sentence in verdict(report.zero_shot.expected))
+    both = [(name, percent(before[key]), percent(after[key])) for key, name in SHARES.items() if key in after]
+    yield from table(("figure", f"zero-shot, {asked}", "linear probe"), *both)
