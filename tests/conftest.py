@@ -8,12 +8,14 @@ import itertools
 import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
 
+from clipserve import concurrency
 from clipserve.clip.images import configure_pillow
 from clipserve.telemetry import log
 from tests.logs import Log, logged
@@ -51,6 +53,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """A transport of uvloop is not quite one of asyncio: the service is tested on those it meets."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+class Beside(ThreadPoolExecutor):
+    """The thread beside the event loop. `jobs`: how many were done in it."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.jobs = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.jobs += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
+    """The thread in which the test computes beside its event loop."""
+    with Beside() as thread:
+        monkeypatch.setattr(concurrency, "_side_thread", lambda: thread)
+        yield thread
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,6 @@ from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
-from clipserve.concurrency import SideThread
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
@@ -126,9 +125,8 @@ def served_model(
 ) -> ServedModel:
     """The artifact in `folder` on `backend`, without a front; not started."""
     manifest, executor, metrics = read_manifest(folder), ThreadPoolExecutor(1), metrics or Metrics()
-    side = SideThread(executor)
     images = ImageEncoder(manifest, backend, executor, decoders(metrics), ImageLimits(), metrics)
-    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
+    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, metrics)
     classifiers = Classifiers(texts, manifest.scoring, cache_bytes, metrics)
     return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))
 
@@ -151,7 +149,6 @@ async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:
 def inference_of(
     models: Mapping[str, ServedModel],
     limits: RequestLimits | None = None,
-    executor: Executor | None = None,
     store: Store | None = None,
     folder: Folder | None = None,
     own_limits: LabelSetLimits | None = None,
@@ -160,12 +157,10 @@ def inference_of(
 ) -> Inference:
     """The use cases with these models, and label sets in `store`, or in memory. `own_limits`: of label sets."""
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
-    side, store = SideThread(executor or ThreadPoolExecutor(1)), store or MemoryStore()
+    store = store or MemoryStore()
     catalog = Catalog(known, store, folder, metrics)
-    label_sets = LabelSets(
-        known, catalog, side, limits, own_limits or LabelSetLimits(put_wait_seconds=30), metrics
-    )
-    return Inference(known, label_sets, limits, side, charge, fetched)
+    label_sets = LabelSets(known, catalog, limits, own_limits or LabelSetLimits(put_wait_seconds=30), metrics)
+    return Inference(known, label_sets, limits, charge, fetched)
 
 
 class Counting(ThreadPoolExecutor):

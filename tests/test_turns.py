@@ -1,66 +1,61 @@
-"""The event loop runs before what computes."""
+"""The order among callers, and among the requests of each."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import pytest
 
-from clipserve import turns
-from clipserve.turns import come_first, yield_to_event_loop
-
-T = TypeVar("T")
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+from clipserve.turns import Turns
 
 
-def nice() -> int:
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+def order(turns: Turns[str]) -> list[str]:
+    return [turns.pop() for _ in range(len(turns))]
 
 
-def turn() -> int:
-    """The length of this thread's turns in nanoseconds; 0 where the kernel knows none."""
-    attributes = turns._Attributes()
-    number = turns._NUMBERS[os.uname().machine][1]
-    assert ctypes.CDLL(None).syscall(number, 0, ctypes.byref(attributes), ctypes.sizeof(attributes), 0) == 0
-    return int(attributes.runtime)
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        pytest.param(["a1", "a2", "a3", "b1"], "a1 b1 a2 a3", id="one with many delays another by one"),
+        pytest.param(["a1", "a2", "b1", "b2", "c1"], "a1 b1 c1 a2 b2", id="each in turn"),
+        pytest.param(["a1", "a2", "a3"], "a1 a2 a3", id="of one owner: as they came"),
+        pytest.param(["a1", "a1'", 'a1"', "a2", "b1"], "a1 b1 a2 a1' a1\"", id="requests take turns, too"),
+    ],
+)
+def test_callers_take_turns_and_so_do_their_requests(items: list[str], expected: str) -> None:
+    turns = Turns[str]()
+    for item in items:
+        turns.put(item, item[0], item[1] if "'" in "".join(items) else None)
+    assert order(turns) == expected.split()
+    assert not turns
 
 
-def in_a_thread(start: Callable[[], None], look: Callable[[], T]) -> T:
-    with ThreadPoolExecutor(1, initializer=start) as thread:
-        return thread.submit(look).result()
+def test_who_comes_while_others_are_served_has_its_turn_after_those_who_wait() -> None:
+    turns = Turns[str]()
+    for item in ("a1", "a2", "b1", "b2"):
+        turns.put(item, item[0])
+    assert turns.pop() == "a1"
+    turns.put("c1", "c")
+    assert order(turns) == ["b1", "a2", "c1", "b2"]
 
 
-def of_computing() -> tuple[int, int]:
-    """The nice value and the turns of a thread that computes, and of one that it has started: they are the same."""
-
-    def look() -> tuple[int, int]:
-        own = nice(), turn()
-        assert in_a_thread(lambda: None, lambda: (nice(), turn())) == own
-        return own
-
-    return in_a_thread(yield_to_event_loop, look)
+def test_a_caller_may_be_passed_over_and_keeps_its_turn() -> None:
+    turns = Turns[str]()
+    for item in ("a1", "b1", "b2"):
+        turns.put(item, item[0])
+    assert (turns.first(), turns.first("b"), turns.pop("b")) == ("a1", "b1", "b1")
+    assert order(turns) == ["a1", "b2"]
 
 
-def test_the_event_loop_has_shorter_turns_and_what_it_starts_to_compute_the_usual_ones() -> None:
-    # Not this thread's: a service that a test before ran here may have asked for short ones.
-    usual = in_a_thread(yield_to_event_loop, turn)
-    if not usual:
-        pytest.skip("this Linux knows no turns (6.12 and later do)")
-    of_the_loop, computing = in_a_thread(come_first, lambda: (turn(), of_computing()))
-    assert of_the_loop == 100_000 < usual
-    assert computing == (nice(), usual), "it gives way to no other program"
+def test_what_is_discarded_is_gone_and_the_order_of_the_others_stays() -> None:
+    turns = Turns[str]()
+    for item in ("a1", "a2", "b1"):
+        turns.put(item, item[0])
+    turns.discard("a1", "a")
+    turns.discard("a1", "a")
+    turns.discard("x", "nobody")
+    assert len(turns) == 2
+    assert order(turns) == ["a2", "b1"]
 
 
-def test_without_turns_what_computes_has_a_higher_nice_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_NUMBERS", {})
-    before = nice()
-    with ThreadPoolExecutor(1, initializer=yield_to_event_loop) as computing:
-        assert computing.submit(nice).result() == min(before + turns._COMPUTING, 19)
-    assert in_a_thread(come_first, nice) == before
+def test_there_is_no_first_of_nothing() -> None:
+    with pytest.raises(KeyError):
+        Turns[str]().pop()

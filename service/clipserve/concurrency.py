@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -12,6 +13,9 @@ from contextlib import suppress
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 import structlog
+
+from clipserve.telemetry.request import caller
+from clipserve.turns import Turns
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -23,6 +27,7 @@ _logger: Any = structlog.get_logger("clipserve")
 _AGAIN_SECONDS = 1.0  # pause after a loop has failed
 _WELL_SECONDS = 5.0  # a loop that has run for so long after a failure counts as well
 _failed: set[object] = set()  # loops that have failed lately
+SHORT = 4_096  # bytes: so many are computed in the event loop
 
 
 def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -116,24 +121,29 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
     return one, two
 
 
-class SideThread:
-    """One thread for Python code that computes on a caller's data: parsing, tokenizing, ranking, rendering.
+async def beside_loop(work: Callable[[], T], size: int) -> T:
+    """The result of `work`, Python code that computes on a caller's data: parsing, tokenizing, ranking, rendering.
 
-    One, because such calls hold the GIL, so that two at a time take twice as long each, and because each may hold
-    copies of a body. No call here waits for images to be decoded. The caller keeps each call below a tenth of a
-    second.
+    It runs in one thread for all, because such calls hold the GIL, so that two at a time take twice as long each,
+    and because each may hold copies of a body. Callers take turns there. The caller keeps each call below a tenth
+    of a second.
+
+    `size`: the bytes that it reads or writes, about. Few of them take a millisecond or two, whatever they contain,
+    and are computed here: waking a thread takes 50 microseconds.
     """
+    if size <= SHORT:
+        return work()
+    return await asyncio.wrap_future(_side_thread().submit(work))
 
-    def __init__(self, executor: Executor) -> None:
-        """`executor`: of one thread, at the event loop's priority, because the loop also waits for the GIL."""
-        self._executor = executor
 
-    async def call(self, function: Callable[[*Ts], T], *args: *Ts, short: bool) -> T:
-        """Call `function` in the thread. A `short` call runs here: waking a thread takes 50 microseconds."""
-        if short:
-            return function(*args)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+@functools.cache
+def _side_thread() -> Executor:
+    """At the priority of the event loop that starts it, because the loop also waits for the GIL."""
+    return DaemonExecutor(1, "side", jobs=_JobsInTurn())
 
+
+if hasattr(os, "register_at_fork"):  # a fork has none of its parent's threads
+    os.register_at_fork(after_in_child=_side_thread.cache_clear)
 
 Job = tuple[Future[Any], Callable[[], Any]]
 
@@ -146,6 +156,30 @@ class Jobs(Protocol):
     def get(self) -> Job | None: ...
 
     def get_nowait(self) -> Job | None: ...
+
+
+class _JobsInTurn:
+    """Jobs of the callers of the requests for which `put` is called. `get` returns the oldest of each in turn."""
+
+    def __init__(self) -> None:
+        self._count = queue.SimpleQueue[None]()  # a token for each job
+        self._lock = threading.Lock()
+        self._turns = Turns[Job | None]()
+
+    def put(self, job: Job | None) -> None:
+        with self._lock:
+            self._turns.put(job, caller())
+        self._count.put(None)
+
+    def get(self) -> Job | None:
+        self._count.get()
+        with self._lock:
+            return self._turns.pop()
+
+    def get_nowait(self) -> Job | None:
+        self._count.get_nowait()
+        with self._lock:
+            return self._turns.pop()
 
 
 class DaemonExecutor(Executor):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from clipserve.application.body import Body
-from clipserve.concurrency import SideThread
 from clipserve.errors import InvalidInput
 
 
@@ -28,15 +26,14 @@ async def test_what_was_refused_is_freed_before_the_error_is_caught(size: int) -
 
     gc.disable()
     try:
-        with ThreadPoolExecutor(1) as executor, pytest.raises(InvalidInput, match=f"^{size} bytes$"):
-            await Body(bytes(size)).parsed(SideThread(executor), refuse)
+        with pytest.raises(InvalidInput, match=f"^{size} bytes$"):
+            await Body(bytes(size)).parsed(refuse)
         assert watched[0]() is None
     finally:
         gc.enable()
 
 
 async def test_a_body_is_taken_once() -> None:
-    with ThreadPoolExecutor(1) as executor:
-        body = Body(b"abc")
-        assert await body.parsed(SideThread(executor), Body.take) == b"abc"
-        assert (len(body), body.take()) == (0, b"")
+    body = Body(b"abc")
+    assert await body.parsed(Body.take) == b"abc"
+    assert (len(body), body.take()) == (0, b"")

@@ -20,7 +20,6 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import load_tokenizer
-from clipserve.concurrency import SideThread
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
 from clipserve.errors import (
     BackendFailed,
@@ -33,6 +32,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded, png_header
+from tests.conftest import Beside
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 from tests.virtual_time import virtual_time
 
@@ -192,11 +192,11 @@ async def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
         await (await texts_on(Strange(DIM), tmp_path)).encode(["a", "b"])
 
 
-async def texts_on(backend: FakeBackend, folder: Path, executor: Counting | None = None) -> TextEncoder:
+async def texts_on(backend: FakeBackend, folder: Path) -> TextEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
     tokenizer = load_tokenizer(folder, manifest.text)
-    return TextEncoder(manifest, tokenizer, backend, SideThread(executor or Counting()), Metrics())
+    return TextEncoder(manifest, tokenizer, backend, Metrics())
 
 
 async def test_texts_are_grouped_by_padded_length_and_answered_in_order(tmp_path: Path) -> None:
@@ -235,16 +235,15 @@ async def test_a_text_beyond_the_context_is_an_error_unless_it_may_be_truncated(
 @pytest.mark.parametrize("truncate", [False, True])
 @pytest.mark.parametrize(("count", "jobs"), [(32, 0), (33, 1)])
 async def test_many_texts_are_tokenized_in_a_thread_with_the_same_result(
-    tmp_path: Path, count: int, jobs: int, truncate: bool
+    beside: Beside, tmp_path: Path, count: int, jobs: int, truncate: bool
 ) -> None:
-    executor = Counting()
-    encoder = await texts_on(FakeBackend(DIM), tmp_path, executor)
+    encoder = await texts_on(FakeBackend(DIM), tmp_path)
     texts = [str(n) * (n % 5 + 1) for n in range(count)]
     texts[3] = "12345678901" if truncate else texts[3]
     together = await encoder.encode(texts, truncate=truncate)
-    assert executor.jobs == jobs
+    assert beside.jobs == jobs
     alone = [(await encoder.encode([text], truncate=truncate))[0] for text in texts]
-    assert executor.jobs == jobs
+    assert beside.jobs == jobs
     for one, other in zip(together, alone, strict=True):
         assert np.array_equal(one.vector, other.vector)
         assert (one.tokens, one.truncated) == (other.tokens, other.truncated)

@@ -23,7 +23,8 @@ from clipserve.errors import (
 )
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Counting, inference_of, inference_on, png, served_model, write_toy_artifact
+from tests.conftest import Beside
+from tests.support import DIM, inference_of, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 UNREADABLE = UndecodableImage("it is not base64", index=1)
@@ -55,14 +56,19 @@ async def test_an_unknown_model_is_refused_with_the_names_of_the_known(tmp_path:
         await inference.classify(ClassifyRequest([png()], ["a"], model=""))
 
 
-@pytest.mark.parametrize(("count", "jobs"), [(250, 0), (251, 1)])
-async def test_more_than_1000_scores_are_ranked_in_a_thread(tmp_path: Path, count: int, jobs: int) -> None:
-    backend, executor = FakeBackend(DIM), Counting()
+@pytest.mark.parametrize(("count", "jobs"), [(256, 0), (257, 1)])
+async def test_more_than_1024_scores_are_ranked_in_a_thread(
+    beside: Beside, tmp_path: Path, count: int, jobs: int
+) -> None:
+    backend = FakeBackend(DIM)
     model = served_model(await write_toy_artifact(tmp_path), backend)
     await model.start(tmp_path)
-    inference = inference_of({"toy": model}, executor=executor)
-    answer = await inference.classify(ClassifyRequest([png()] * 4, [str(i) for i in range(count)]))
-    assert executor.jobs == jobs
+    inference = inference_of({"toy": model})
+    request = ClassifyRequest([png()] * 4, [str(i) for i in range(count)])
+    await inference.classify(request)  # the labels are encoded
+    beside.jobs = 0
+    answer = await inference.classify(request)
+    assert beside.jobs == jobs
     for result in answer.results:
         assert not isinstance(result, ClipError)
         (labels,) = result

@@ -8,13 +8,12 @@ from clipserve.application.encoder import TextEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.clip.tokenizer import load_tokenizer
-from clipserve.concurrency import SideThread
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_in_process import Gpu
-from tests.support import Counting, Recording
+from tests.support import Recording
 
 MANIFEST = read_manifest(DEMO)
 
@@ -24,7 +23,7 @@ async def encoder_on(buckets: tuple[int, ...]) -> tuple[TextEncoder, Recording]:
     backend.text_buckets = buckets
     await backend.start()
     tokenizer = load_tokenizer(DEMO, MANIFEST.text)
-    return TextEncoder(MANIFEST, tokenizer, backend, SideThread(Counting()), Metrics()), backend
+    return TextEncoder(MANIFEST, tokenizer, backend, Metrics()), backend
 
 
 @pytest.mark.parametrize(

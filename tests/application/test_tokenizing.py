@@ -12,10 +12,10 @@ import pytest
 from clipserve.application.encoder import TextEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
-from clipserve.concurrency import SideThread
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, TEXT, Counting, eventually, toy_tokenizer, write_toy_artifact
+from tests.conftest import Beside
+from tests.support import DIM, TEXT, eventually, toy_tokenizer, write_toy_artifact
 
 
 class Watched(Tokenizer):
@@ -33,11 +33,11 @@ class Watched(Tokenizer):
         return super().encode(texts, truncate, first)
 
 
-async def watched(folder: Path) -> tuple[TextEncoder, Watched, Counting]:
+async def watched(folder: Path) -> tuple[TextEncoder, Watched]:
     manifest, backend = read_manifest(await write_toy_artifact(folder)), FakeBackend(DIM)
     await backend.start()
-    tokenizer, executor = Watched(), Counting()
-    return TextEncoder(manifest, tokenizer, backend, SideThread(executor), Metrics()), tokenizer, executor
+    tokenizer = Watched()
+    return TextEncoder(manifest, tokenizer, backend, Metrics()), tokenizer
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ async def watched(folder: Path) -> tuple[TextEncoder, Watched, Counting]:
     ],
 )
 async def test_a_call_has_64_texts_or_8192_characters(
-    tmp_path: Path, texts: list[str], calls: list[int]
+    beside: Beside, tmp_path: Path, texts: list[str], calls: list[int]
 ) -> None:
-    encoder, tokenizer, executor = await watched(tmp_path)
+    encoder, tokenizer = await watched(tmp_path)
     encoded = await encoder.encode(texts, truncate=True)
     assert [len(call) for call in tokenizer.calls] == calls
-    assert executor.jobs == len(calls)
+    assert beside.jobs == len(calls)
     assert [text.tokens for text in encoded] == [len(text) + 2 for text in texts]
 
 
 async def test_texts_of_a_request_that_is_cancelled_are_not_tokenized(tmp_path: Path) -> None:
-    encoder, tokenizer, _ = await watched(tmp_path)
+    encoder, tokenizer = await watched(tmp_path)
     tokenizer.go_on.clear()
     task = asyncio.create_task(encoder.encode(["a"] * 6_400))
     await eventually(lambda: len(tokenizer.calls) == 1)
@@ -74,7 +74,7 @@ async def test_texts_of_a_request_that_is_cancelled_are_not_tokenized(tmp_path: 
 
 
 async def test_requests_take_turns(tmp_path: Path) -> None:
-    encoder, tokenizer, _ = await watched(tmp_path)
+    encoder, tokenizer = await watched(tmp_path)
     await asyncio.gather(encoder.encode(["a"] * 256), encoder.encode(["b"] * 256))
     assert "".join(call[0] for call in tokenizer.calls) == "abababab"
 
@@ -90,8 +90,8 @@ async def test_requests_take_turns(tmp_path: Path) -> None:
     ids=["2,048 letters", "2,049 letters", "256 that are dear", "257 that are dear"],
 )
 async def test_short_texts_are_tokenized_at_once_and_those_that_are_dear_to_clean_if_they_are_very_short(
-    tmp_path: Path, texts: list[str], jobs: int
+    beside: Beside, tmp_path: Path, texts: list[str], jobs: int
 ) -> None:
-    encoder, _, executor = await watched(tmp_path)
+    encoder, _ = await watched(tmp_path)
     await encoder.encode(texts, truncate=True)
-    assert executor.jobs == jobs
+    assert beside.jobs == jobs

@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import ByteBudget
+from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.request import Request
@@ -43,7 +43,7 @@ class Slow(Client):
         return start["status"], body["body"]
 
 
-def exchange_of(size: int, budget: ByteBudget) -> Exchange:
+def exchange_of(size: int, budget: Quota) -> Exchange:
     async def app(_: Request, __: Body) -> Response:
         return Response(bytes(size))
 
@@ -51,7 +51,7 @@ def exchange_of(size: int, budget: ByteBudget) -> Exchange:
 
 
 async def test_a_large_answer_is_counted_until_it_is_taken() -> None:
-    exchange = exchange_of(70_000, ByteBudget(100_000, 100_000))
+    exchange = exchange_of(70_000, Quota("bytes", 100_000, 100_000))
     slow, refused, served = Slow(), Slow(), Slow()
     waiting = asyncio.create_task(exchange(scope(), slow.receive, slow.send))
     await slow.offered.wait()
@@ -71,14 +71,14 @@ async def test_a_large_answer_is_counted_until_it_is_taken() -> None:
 async def test_a_small_answer_is_never_refused(size: int, counted: bool) -> None:
     client = Slow()
     client.takes.set()
-    await exchange_of(size, ByteBudget(1_000, 1_000))(scope(), client.receive, client.send)
+    await exchange_of(size, Quota("bytes", 1_000, 1_000))(scope(), client.receive, client.send)
     assert client.answer[0] == (429 if counted else 200)
 
 
 async def test_the_deadline_ends_before_the_answer_is_sent() -> None:
     client = Slow()
     task = asyncio.create_task(
-        exchange_of(10, ByteBudget(1_000, 1_000))(scope(), client.receive, client.send)
+        exchange_of(10, Quota("bytes", 1_000, 1_000))(scope(), client.receive, client.send)
     )
     await client.offered.wait()
     await asyncio.sleep(LIMITS.deadline_seconds * 2)

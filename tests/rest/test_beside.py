@@ -16,68 +16,74 @@ from clipserve.application.answers import Classification, Embedding
 from clipserve.application.body import Body
 from clipserve.application.encoder import EncodedText
 from clipserve.application.ranking import ScoredLabel
-from clipserve.application.shared import is_short
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import size_of
+from clipserve.concurrency import SHORT
 from clipserve.errors import UndecodableImage
 from clipserve.rest.front import Front
 from clipserve.rest.request import Request
 from clipserve.rest.uploads import parse_object
+from tests.conftest import Beside
 from tests.rest.test_uploads import read_json
-from tests.support import Counting
 
 FORM = "multipart/form-data; boundary=b"
 
 
-async def jobs_of(content_type: str, body: bytes, query: bytes = b"", field: str | None = None) -> int:
+async def jobs_of(
+    beside: Beside, content_type: str, body: bytes, query: bytes = b"", field: str | None = None
+) -> int:
     """Calls in the thread that reads this request. `field`: it is JSON of another server, with this field."""
-    executor = Counting()
     inference: Any = SimpleNamespace(limits=RequestLimits())
     nothing: Any = None
-    side = SideThread(executor)
-    front = Front(inference, side, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
+    front = Front(inference, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
     request = Request("", "POST", {b"content-type": content_type.encode()}, query)
     if field:
         fields = await front.parsed(parse_object, lambda read, *_: read.fields, request, Body(body))
         assert len(fields[field]) > 4_000
     else:
         await front.read(EmbedRequest, request, Body(body))
-    return executor.jobs
+    done, beside.jobs = beside.jobs, 0
+    return done
 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
-async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: int) -> None:
+async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(beside: Beside, size: int, jobs: int) -> None:
     empty = json.dumps({"texts": [""]})
     assert (
-        await jobs_of("application/json", empty.replace('""', f'"{"a" * (size - len(empty))}"').encode())
+        await jobs_of(
+            beside, "application/json", empty.replace('""', f'"{"a" * (size - len(empty))}"').encode()
+        )
         == jobs
     )
     head, end = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n', b"\r\n--b--"
-    assert await jobs_of(FORM, head + b"a" * (size - len(head + end)) + end) == jobs
-    assert await jobs_of("image/png", b"an image", b"text=" + b"a" * (size - 5)) == jobs
+    assert await jobs_of(beside, FORM, head + b"a" * (size - len(head + end)) + end) == jobs
+    assert await jobs_of(beside, "image/png", b"an image", b"text=" + b"a" * (size - 5)) == jobs
 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
-async def test_json_of_another_server_s_shape_over_4_kb_is_read_in_a_thread(size: int, jobs: int) -> None:
+async def test_json_of_another_server_s_shape_over_4_kb_is_read_in_a_thread(
+    beside: Beside, size: int, jobs: int
+) -> None:
     body = b'{"input": "' + b"a" * (size - 13) + b'"}'
-    assert await jobs_of("application/json", body, field="input") == jobs
+    assert await jobs_of(beside, "application/json", body, field="input") == jobs
 
 
-async def test_an_image_alone_needs_no_reading() -> None:
-    assert await jobs_of("image/png", bytes(1_000_000), b"text=a") == 0
+async def test_an_image_alone_needs_no_reading(beside: Beside) -> None:
+    assert await jobs_of(beside, "image/png", bytes(1_000_000), b"text=a") == 0
 
 
 @pytest.mark.parametrize(("count", "short"), [(256, True), (257, False)])
 def test_many_labels_are_rendered_in_a_thread(count: int, short: bool) -> None:
     labels = [ScoredLabel("a", 0.5, 0.5, 0.5)]
     broken = UndecodableImage("it is broken")
-    assert is_short(Classification("", "", [(labels * 200,), broken, (labels * (count - 200),)])) == short
+    answer = Classification("", "", [(labels * 200,), broken, (labels * (count - 200),)])
+    assert (size_of(answer) <= SHORT) == short
 
 
 @pytest.mark.parametrize(("count", "short"), [(32, True), (33, False)])
 def test_many_vectors_are_rendered_in_a_thread(count: int, short: bool) -> None:
     vector = np.zeros(4, np.float32)
     texts = [EncodedText(vector, 1, False)] * (count - 20)
-    assert is_short(Embedding("", "", [vector] * 20, texts)) == short
+    assert (size_of(Embedding("", "", [vector] * 20, texts)) <= SHORT) == short
 
 
 @pytest.mark.parametrize("size", [3 << 18, (3 << 18) - 1, (3 << 18) + 1, 3 << 19, 5_000_000])

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from starlette.types import Message
 
-from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
+from clipserve.quota import Lease, Quota
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from tests.virtual_time import virtual_time
 
@@ -42,7 +42,7 @@ async def read(
     seconds: float = 20,
     lease: Lease | None = None,
 ) -> bytes:
-    with ByteBudget(1_000, 1_000).lease("client") as own:
+    with Quota("bytes", 1_000, 1_000).lease("client") as own:
         limits = BodyLimits(limit, seconds, 65_536)
         announced_size(headers or {}, limits)
         return (await read_body(headers or {}, client.receive, limits, lease or own)).take()
@@ -125,7 +125,10 @@ class Dripping:
 
 async def read_dripping(first: int, size: int, *, rate: int, seconds: float = 30) -> BodyTooSlow:
     limits = BodyLimits(10_000_000, seconds, rate, grace_seconds=0.1, longest_pause_seconds=0.3)
-    with ByteBudget(10_000_000, 10_000_000).lease("client") as lease, pytest.raises(BodyTooSlow) as caught:
+    with (
+        Quota("bytes", 10_000_000, 10_000_000).lease("client") as lease,
+        pytest.raises(BodyTooSlow) as caught,
+    ):
         await read_body({}, Dripping(first, size).receive, limits, lease)
     return caught.value
 
@@ -149,14 +152,14 @@ async def test_a_body_that_comes_at_the_rate_has_all_its_time() -> None:
 
 
 async def test_bodies_may_fill_the_shared_budget_and_not_one_byte_more() -> None:
-    budget = ByteBudget(10, 10)
+    budget = Quota("bytes", 10, 10)
     with budget.lease("client") as one:
         assert await read(sends(bytes(2), bytes(4)), lease=one) == bytes(6)
         with budget.lease("client") as other:
             assert await read(sends(bytes(4)), lease=other) == bytes(4)
         with budget.lease("client") as other:
             client = sends(bytes(4), bytes(1), bytes(1))
-            with pytest.raises(Overloaded, match="hold 10 bytes, and 1 more do not fit") as caught:
+            with pytest.raises(Overloaded, match="there are 10 bytes, and 1 more do not fit") as caught:
                 await read(client, lease=other)
             assert client.read == 2
             assert caught.value.retry_after == 1

@@ -17,8 +17,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import Overloaded
+from clipserve.quota import Lease, Quota
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.paths import Endpoint, Paths, Streaming
@@ -108,7 +108,7 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
     async def app(_: Request, __: Body) -> Response:
         return answer()
 
-    await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate())(
+    await Exchange(paths(app), LIMITS, Quota("bytes", 1_000, 1_000), Metrics(), Gate())(
         scope(headers=[(b"x-request-id", b"abc")]), client.receive, client.send
     )
     assert client.sent == [
@@ -174,7 +174,7 @@ async def test_a_body_that_is_read_leaves_the_connection_open(small: Running, co
 
 
 async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_until_the_end() -> None:
-    budget, seen = ByteBudget(7, 7), []
+    budget, seen = Quota("bytes", 7, 7), []
 
     async def app(_: Request, __: Body) -> Response:
         seen.append(remaining(0))
@@ -202,7 +202,7 @@ async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     async def app(_: Request, __: Body) -> Response:
         raise AssertionError("there is no request")
 
-    await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
+    await Exchange(paths(app), LIMITS, Quota("bytes", 1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert client.sent == []
@@ -217,7 +217,7 @@ async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> 
             await send({"type": "http.response.start", "status": 200, "headers": []})
             raise Overloaded("too late", retry_after=1)
 
-    await Exchange(paths(Late()), LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
+    await Exchange(paths(Late()), LIMITS, Quota("bytes", 1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert [message["type"] for message in client.sent] == ["http.response.start"]

@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import ByteBudget
 from clipserve.http1.cycle import ANSWERING, Cycle, scope_of
 from clipserve.http1.requests import IncomingRequest
+from clipserve.quota import Quota
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.paths import Endpoint
 from clipserve.rest.request import Request
@@ -77,7 +77,7 @@ class Hanging:
 
 def exchange_of(work: Endpoint, metrics: Metrics, seconds: float = 20) -> Exchange:
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=seconds)
-    return Exchange(paths(work), limits, ByteBudget(1_000, 1_000), metrics, Gate())
+    return Exchange(paths(work), limits, Quota("bytes", 1_000, 1_000), metrics, Gate())
 
 
 async def test_a_departure_cancels_the_work_before_it_is_counted() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import ByteBudget
+from clipserve.quota import Quota
 from clipserve.rpc.call import Work
 from clipserve.rpc.dropping import know_tasks
 from clipserve.rpc.exchange import RpcExchange
@@ -32,7 +32,7 @@ class Answering:
         self.metrics = Metrics()
         limits = {**LIMITS, **limits}
         budget_bytes = limits.pop("budget_bytes", 10_000_000)
-        self.budget = ByteBudget(budget_bytes, budget_bytes)
+        self.budget = Quota("bytes", budget_bytes, budget_bytes)
         slots = ReadSlots(ReadLimits(4, limits.pop("read_seconds", 20.0)))
         self.exchange = RpcExchange(gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics)
         self.server = grpc.aio.server()

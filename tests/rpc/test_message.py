@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipserve.application.body import SHORT
+from clipserve.concurrency import SHORT
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES, MessageParser, Parts, bytes_to_parse
 from clipserve.v1 import clip_pb2

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from clipserve.application.taking_turns import Turns
 from clipserve.errors import BodyTooSlow, Overloaded
 from clipserve.rpc.reading import ReadLimits, ReadSlots
 
@@ -170,17 +169,6 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind() -> None:
     stays.whole.set()
     await staying
     await at_once(slots)
-
-
-async def test_who_leaves_as_a_slot_is_given_passes_it_on() -> None:
-    turns = Turns(1)
-    assert turns.take()
-    waiting = asyncio.create_task(turns.wait("b", turns.join("b")))
-    await settle()
-    turns.pass_on()  # as at the end of a read, and before whoever waits goes on
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert turns.free == 1
 
 
 async def test_a_reading_that_is_given_up_is_not_cancelled_and_ends_by_itself() -> None:

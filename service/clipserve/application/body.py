@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
-from clipserve.concurrency import SideThread
+from clipserve.concurrency import beside_loop
 from clipserve.errors import ClipError
 
 T = TypeVar("T")
-
-SHORT = 4_096  # bytes, which are parsed in a millisecond or two, whatever they contain
 
 
 class Body:
@@ -28,14 +27,12 @@ class Body:
         data, self._data = self._data, b""
         return data
 
-    async def parsed(
-        self, side: SideThread, parse: Callable[[Body], T], size: Callable[[bytes], int] = len
-    ) -> T:
-        """The result of `parse`, which runs in the side thread unless there is little to parse.
+    async def parsed(self, parse: Callable[[Body], T], size: Callable[[bytes], int] = len) -> T:
+        """The result of `parse`, which runs beside the event loop unless there is little to parse.
 
         `size`: how many of the bytes `parse` looks at.
         """
-        return await side.call(_freed, self, parse, short=size(self._data) <= SHORT)
+        return await beside_loop(partial(_freed, self, parse), size(self._data))
 
 
 def _freed(body: Body, parse: Callable[[Body], T]) -> T:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from clipserve.clip.announced import announced
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
-from clipserve.concurrency import SideThread, together
+from clipserve.concurrency import beside_loop, together
 from clipserve.engine.backend import Backend, Embeddings, Vector
 from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
@@ -27,9 +27,8 @@ from clipserve.telemetry.metrics import Metrics
 VectorOrError = Vector | ClipError
 Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 
-# A few plain texts are tokenized faster than a thread wakes; more would block all other requests.
-_SHORT_TEXTS = 32
-_SHORT_CHARS = 2_048
+# What texts count as for `beside_loop`: tokenizing takes longer than parsing.
+_TEXT_BYTES, _CHAR_BYTES = 128, 2
 _ODD = 8  # a character of a text that is not ASCII counts as so many, because its cleaning is slow
 # The texts of one call: a few milliseconds, after which others have their turn, and a cancelled request ends.
 # Encodings take a hundred bytes a token, the ids that are kept a few.
@@ -124,7 +123,7 @@ class ImageEncoder:
 
     async def _cached(self, cache: BoundedCache[bytes, Vector], image: bytes, header: ImageHeader) -> Vector:
         key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
-        return await cache.get_or_build(key, functools.partial(self._encoded, image, header))
+        return await cache.get_or_build(key, partial(self._encoded, image, header))
 
     async def _encoded(self, image: bytes, header: ImageHeader) -> Vector:
         pixels = await self._decoders.decode(image, header, self._spec, self._limits)  # [S, S, 3]
@@ -159,13 +158,11 @@ class TextEncoder:
         manifest: ModelManifest,
         tokenizer: Tokenizer,
         backend: Backend,
-        side: SideThread,
         metrics: Metrics,
     ) -> None:
         self._manifest = manifest
         self.tokenizer = tokenizer
         self._backend = backend
-        self._side = side
         self._metrics = metrics
 
     async def encode(self, texts: Sequence[str], *, truncate: bool = False) -> list[EncodedText]:
@@ -192,11 +189,11 @@ class TextEncoder:
 
     async def tokenize(self, texts: Sequence[str], *, truncate: bool = False) -> list[TokenizedText]:
         """Each text's tokens, in order. Raises TextTooLong, InvalidInput: see `Tokenizer.encode`."""
-        short = len(texts) <= _SHORT_TEXTS and sum(map(_plain_chars, texts)) <= _SHORT_CHARS
+        size = max(_TEXT_BYTES * len(texts), _CHAR_BYTES * sum(map(_plain_chars, texts)))
         rows: list[TokenizedText] = []
         with self._metrics.stage("tokenize"):
             for part in _parts(texts):
-                rows += await self._side.call(self.tokenizer.encode, part, truncate, len(rows), short=short)
+                rows += await beside_loop(partial(self.tokenizer.encode, part, truncate, len(rows)), size)
         return rows
 
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:

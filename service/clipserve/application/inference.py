@@ -27,10 +27,10 @@ from clipserve.application.models import Models
 from clipserve.application.ranking import Classified, Ranking, ranked, warnings_of
 from clipserve.application.requests import check_dimensions, expanded_templates
 from clipserve.application.served_model import ServedModel
-from clipserve.concurrency import SideThread, loops_are_well
+from clipserve.concurrency import beside_loop, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
 
-_SHORT = 1_000  # scores to rank, or tokens to spell, in a quarter of a millisecond
+_SCORE_BYTES = 4  # to rank; or of a token to spell
 
 
 class Inference:
@@ -41,7 +41,6 @@ class Inference:
         models: Models,
         label_sets: LabelSets,
         limits: RequestLimits,
-        side: SideThread,
         charge: Charge | None = None,
         fetched: FetchedImages | None = None,
     ) -> None:
@@ -49,7 +48,6 @@ class Inference:
         self._models = models
         self.label_sets = label_sets
         self.limits = limits
-        self._side = side
         self._rows = RequestEncoder(limits, charge, fetched or FetchedImages())
         self.draining = False  # shutting down: not ready, but still serving new requests
 
@@ -95,7 +93,8 @@ class Inference:
     ) -> Classification:
         _raise_error_of_all(vectors)
         labels = sum(len(classifier.labels) for classifier, _ in classified)
-        results = await self._side.call(ranked, classified, vectors, short=len(vectors) * labels <= _SHORT)
+        size = _SCORE_BYTES * len(vectors) * labels
+        results = await beside_loop(partial(ranked, classified, vectors), size)
         return Classification(model.name, model.fingerprint, results, warnings=warnings_of(classified))
 
     async def embed(
@@ -141,9 +140,8 @@ class Inference:
         others += [text.vector for text in texts[len(request.texts) :]]
         _raise_first_error(others)
         _raise_error_of_all(own)
-        results = await self._side.call(
-            compared, own, others, model.manifest.scoring, short=len(own) * len(others) <= _SHORT
-        )
+        size = _SCORE_BYTES * len(own) * len(others)
+        results = await beside_loop(partial(compared, own, others, model.manifest.scoring), size)
         return Similarities(model.name, model.fingerprint, results)
 
     def find(self, choice: Choice) -> ModelState:
@@ -186,9 +184,8 @@ class Inference:
         """
         model = self._models.find(request)
         rows = await model.texts.tokenize(request.texts, truncate=True)
-        results = await self._side.call(
-            spelled, rows, model.texts.tokenizer.pieces, short=sum(len(row.ids) for row in rows) <= _SHORT
-        )
+        size = _SCORE_BYTES * sum(len(row.ids) for row in rows)
+        results = await beside_loop(partial(spelled, rows, model.texts.tokenizer.pieces), size)
         return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
 
     async def models(self) -> list[ModelState]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from clipserve.access.gate import Gate
 from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
-from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.stream import BulkPlaces
-from clipserve.concurrency import SideThread
+from clipserve.concurrency import beside_loop
 from clipserve.errors import ClipError
+from clipserve.quota import Quota
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext
@@ -23,10 +24,9 @@ Answer = TypeVar("Answer")
 Rendered = TypeVar("Rendered")
 Options = TypeVarTuple("Options")
 
-# Answers that a front renders in half a millisecond at most.
-_SHORT_LABELS = 256
-_SHORT_LIST = 32
-_SHORT_PROMPTS = 64  # of a label set
+# Bytes that rendering counts as: of a label's scores, of an item of a list, of a label set's prompt.
+_LABEL_BYTES, _ITEM_BYTES, _PROMPT_BYTES = 16, 128, 64
+_WEIGHTS_BYTES = 1_000_000  # of a label set: a digest of them is computed
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Shared:
     """The use cases, and the limits and metrics of the requests of all fronts together."""
 
     inference: Inference
-    side: SideThread
-    budget: ByteBudget
+    budget: Quota
     bulk_places: BulkPlaces
     gate: Gate
     metrics: Metrics
@@ -43,21 +42,21 @@ class Shared:
     async def rendered(
         self, render: Callable[[Answer, *Options], Rendered], answer: Answer, *options: *Options
     ) -> Rendered:
-        """`render` of an answer and options, in the side thread unless the answer is short."""
-        return await self.side.call(render, answer, *options, short=is_short(answer))
+        """`render` of an answer and options, beside the event loop unless the answer is short."""
+        return await beside_loop(partial(render, answer, *options), size_of(answer))
 
 
-def is_short(answer: object) -> bool:
-    """Whether the answer is so small that rendering it takes about as long as waking a thread."""
+def size_of(answer: object) -> int:
+    """About how many bytes rendering the answer reads or writes."""
     if isinstance(answer, Embedding):
-        return len(answer.images) + len(answer.texts) <= _SHORT_LIST
+        return _ITEM_BYTES * (len(answer.images) + len(answer.texts))
     if isinstance(answer, Classification):
         lists = (lists for lists in answer.results if not isinstance(lists, ClipError))
-        return sum(len(labels) for each in lists for labels in each) <= _SHORT_LABELS
-    if isinstance(answer, LabelSet):  # of weights, which may be megabytes, a digest is computed
-        return answer.prompts <= _SHORT_PROMPTS and answer.definition.weights is None
+        return _LABEL_BYTES * sum(len(labels) for each in lists for labels in each)
+    if isinstance(answer, LabelSet):
+        return _PROMPT_BYTES * answer.prompts + (_WEIGHTS_BYTES if answer.definition.weights else 0)
     listed = answer.results if isinstance(answer, Similarities | Tokenization) else answer
-    return not isinstance(listed, Sequence) or len(listed) <= _SHORT_LIST
+    return _ITEM_BYTES * len(listed) if isinstance(listed, Sequence) else 0
 
 
 def known(error: Exception) -> ClipError:

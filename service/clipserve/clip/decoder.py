@@ -27,7 +27,7 @@ from typing import Any
 
 from clipserve.clip.images import ImageHeader, ImageLimits, configure_pillow, decode_rgb, read_header
 from clipserve.errors import ClipError
-from clipserve.turns import yield_to_event_loop
+from clipserve.thread_priority import yield_to_event_loop
 
 QUESTION = struct.Struct("!IQQQ")  # bytes of the task, bytes of the image, its `ImageHeader`
 ANSWER = struct.Struct("!BI")  # kind, bytes

@@ -18,7 +18,7 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.lost import Lost, Search
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
-from clipserve.turns import yield_to_event_loop
+from clipserve.thread_priority import yield_to_event_loop
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on

@@ -58,7 +58,7 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
     add_routes(app, front, operations)
     app.router.routes.append(Route("/bulk", Bulk(shared, options.bulk), methods=["POST"]))
     render = render_for(options.compat)
-    add_docs(app, shared.side, lambda: described(operations, inference.limits, inference.names, render))
+    add_docs(app, lambda: described(operations, inference.limits, inference.names, render))
     if options.page:
         add_page(app)
     exchange = Exchange(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive
 
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import Lease
 from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, check_limit
+from clipserve.quota import Lease
 
 _TOO_LARGE = "the body has {:,} bytes or more"
 

@@ -22,12 +22,13 @@ from starlette.types import Receive, Send
 
 from clipserve.access.gate import when_there_is_room
 from clipserve.api.requests import EmbedRequest, VectorOptions
-from clipserve.application.byte_budget import Lease
 from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.pace import PaceLimits, StreamPace
 from clipserve.application.shared import Shared
 from clipserve.application.stream import InFlightLimit, Total, TotalLimits, in_order
+from clipserve.concurrency import beside_loop
 from clipserve.errors import ClipError, UnsupportedMediaType
+from clipserve.quota import Lease
 from clipserve.rest.body import ClientGone
 from clipserve.rest.errors import fields
 from clipserve.rest.lines import Line, Splitter, parse_line
@@ -62,7 +63,7 @@ class Bulk(Streaming):
         Raises:
             ClipError, ClientGone: see `clipserve.errors`. If the answer had begun, its last line has the error.
         """
-        with self._shared.bulk_places.of_present(lease.address):
+        with self._shared.bulk_places.of_present(lease.caller):
             await self._answer(request, receive, send, lease)
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
@@ -115,8 +116,8 @@ class Bulk(Streaming):
                 total.add(items=1)
                 size = len(data)
                 if data and not data.isspace():
-                    await lease.wait_for_room(size)
-                    yield await self._shared.side.call(parse_line, index - 1, data, short=size <= _SHORT)
+                    await lease.wait(size)
+                    yield await beside_loop(partial(parse_line, index - 1, data), size)
                 del data  # do not hold it while waiting for the next
 
     async def _split(self, receive: Receive, total: Total, pace: StreamPace) -> AsyncGenerator[bytes, None]:

@@ -16,11 +16,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
-from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded
 from clipserve.http1.connections import address_of
 from clipserve.http1.cycle import ANSWERING
+from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
 from clipserve.rest.paths import FoundRoute, Paths, Streaming
@@ -93,7 +93,7 @@ class Exchange:
         self,
         paths: Paths,
         limits: ExchangeLimits,
-        budget: ByteBudget,
+        budget: Quota,
         metrics: Metrics,
         gate: Gate,
         render_for: Callable[[str], Render | None] = lambda _: None,

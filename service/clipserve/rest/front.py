@@ -40,7 +40,7 @@ class Front(Shared):
         """
         content = media_type(request)
         parse = partial(_checked, self, kind, content, request)
-        return await body.parsed(self.side, parse, _of_query(request) if is_image(content) else len)
+        return await body.parsed(parse, _of_query(request) if is_image(content) else len)
 
     async def parsed(
         self,
@@ -49,12 +49,12 @@ class Front(Shared):
         request: Request,
         body: Body,
     ) -> T:
-        """What `read` makes of the parsed body. Both run in the side thread unless the body is short.
+        """What `read` makes of the parsed body. Both run beside the event loop unless the body is short.
 
         Raises:
             ClipError: any error of the two.
         """
-        return await body.parsed(self.side, partial(_parsed, self, parse, read, request))
+        return await body.parsed(partial(_parsed, self, parse, read, request))
 
 
 def _of_query(request: Request) -> Callable[[bytes], int]:

@@ -19,10 +19,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clipserve.application.body import Body
-from clipserve.concurrency import SideThread
+from clipserve.concurrency import beside_loop
 from clipserve.rest.request import Request
 
 INDEX = "index.html"
+_DOCUMENT_BYTES = 1_000_000  # about, of the OpenAPI document
 _OWN = Path(str(files("clipserve.rest")))
 _SWAGGER = "fastapi-swagger"  # only for the files of Swagger UI in it
 _SWAGGER_FILES = Path(str(files("fastapi_swagger"))) / "resources"
@@ -84,7 +85,7 @@ def add_page(app: FastAPI) -> None:
         return kept[request.names["name"]].answer(request)
 
 
-def add_docs(app: FastAPI, side: SideThread, describe: Callable[[], object]) -> None:
+def add_docs(app: FastAPI, describe: Callable[[], object]) -> None:
     """Add Swagger UI at `/docs`, its files, and the OpenAPI document; `describe` makes it when first requested."""
     current = version(_SWAGGER)
     html = (_OWN / "document" / "docs.html").read_text("utf-8").replace("{version}", current)
@@ -101,7 +102,8 @@ def add_docs(app: FastAPI, side: SideThread, describe: Callable[[], object]) -> 
 
     @app.router.route("/openapi.json", include_in_schema=False)
     async def openapi(_: Request, __: Body) -> Response:
-        content = await side.call(document, short=document.cache_info().currsize > 0)
+        known = document.cache_info().currsize > 0
+        content = await beside_loop(document, 0 if known else _DOCUMENT_BYTES)
         return Response(content, 200, _ASK_AGAIN, "application/json")
 
     @app.router.route("/docs", include_in_schema=False)

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Send
 
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import Lease
+from clipserve.quota import Lease
 from clipserve.rest.request import Request
 
 

@@ -23,9 +23,9 @@ from grpc.aio import ServicerContext as Context
 from clipserve.access.gate import Gate
 from clipserve.access.keys import Scope
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded, Overloaded
+from clipserve.quota import Lease, Quota
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import CallLimits
 from clipserve.rpc.reading import ReadSlots
@@ -47,7 +47,7 @@ class RpcExchange:
         self,
         gate: Gate,
         slots: ReadSlots,
-        budget: ByteBudget,
+        budget: Quota,
         limits: CallLimits,
         metrics: Metrics,
     ) -> None:

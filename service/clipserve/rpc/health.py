@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from grpc_health.v1 import health, health_pb2
 
-from clipserve.application.byte_budget import Lease
 from clipserve.application.inference import Inference
 from clipserve.errors import UnknownModel
+from clipserve.quota import Lease
 from clipserve.rpc.call import Call
 from clipserve.rpc.small_calls import SmallCalls
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from clipserve.application.body import SHORT
+from clipserve.concurrency import SHORT
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 
 MAX_IMAGES = 4_096

@@ -34,7 +34,6 @@ class Methods:
         """`max_bytes`: of a message besides its images."""
         self._inference = shared.inference
         self._label_sets = shared.inference.label_sets
-        self._side = shared.side
         self._rendered = shared.rendered
         self._max_bytes = max_bytes
 
@@ -115,6 +114,6 @@ class Methods:
     async def _read(
         self, read: Callable[[Body, MessageParser], T], body: Body, size: Callable[[bytes], int] = len
     ) -> T:
-        """The result of `read`, from the side thread if there is much to parse. `size`: see `Body.parsed`."""
+        """The result of `read`, beside the event loop if there is much to parse. `size`: see `Body.parsed`."""
         parser = MessageParser(self._max_bytes)
-        return await body.parsed(self._side, lambda body: read(body, parser), size)
+        return await body.parsed(lambda body: read(body, parser), size)

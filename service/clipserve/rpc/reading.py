@@ -22,9 +22,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clipserve.application.taking_turns import Turns
 from clipserve.concurrency import clears_frame
 from clipserve.errors import BodyTooSlow, Overloaded
+from clipserve.quota import Lease, Quota
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class ReadSlots:
 
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
-        self._turns = Turns(limits.slots)
+        self._slots = Quota("reads of messages", limits.slots)
         self._reading: dict[asyncio.Timeout, float] = {}  # -> start time, the oldest first
         self._leaving = 0  # reads that were given up and have not ended yet
         self._check: asyncio.TimerHandle | None = None
@@ -61,19 +61,15 @@ class ReadSlots:
             BodyTooSlow: the read took too long.
             Overloaded: no slot became free in time.
         """
-        if not self._turns.take():
-            await self._wait_for_slot(connection)
-        try:
+        with self._slots.lease(connection) as slot:
+            await self._wait_for(slot)
             return await self._timed(receive)
-        finally:
-            self._turns.pass_on()
 
-    async def _wait_for_slot(self, connection: str) -> None:
-        place = self._turns.join(connection)
-        self._make_room()
+    async def _wait_for(self, slot: Lease) -> None:
+        asyncio.get_running_loop().call_soon(self._make_room)
         try:
             async with asyncio.timeout(self._limits.seconds):
-                await self._turns.wait(connection, place)
+                await slot.wait(1)
         except TimeoutError:
             raise Overloaded(
                 "many messages are being read, and this one had no turn. Try again later.", retry_after=1
@@ -85,7 +81,7 @@ class ReadSlots:
         self._reading[timer] = began
         try:
             async with timer:
-                if self._turns.waiting:
+                if self._slots.waiting:
                     self._make_room()
                 return await to_its_end(receive)
         except TimeoutError:
@@ -99,7 +95,7 @@ class ReadSlots:
     def _make_room(self) -> None:
         """Give up the reads that have lasted too long, as many as wait, and look again when the next one has."""
         now = asyncio.get_running_loop().time()
-        wanted = self._turns.waiting - self._leaving
+        wanted = self._slots.waiting - self._leaving
         for timer, began in list(self._reading.items())[: max(0, wanted)]:
             due = began + self._limits.crowded_seconds
             if now < due:

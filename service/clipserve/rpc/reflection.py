@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from clipserve.access.gate import Gate
-from clipserve.application.byte_budget import Lease
+from clipserve.quota import Lease
 from clipserve.rpc.call import Call
 from clipserve.rpc.small_calls import SmallCalls
 

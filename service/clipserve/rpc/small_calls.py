@@ -15,8 +15,8 @@ from typing import TypeVar
 from google.protobuf.message import Message as ProtoMessage
 from grpc.aio import EOF
 
-from clipserve.application.stream import Places
 from clipserve.errors import BodyTooLarge
+from clipserve.quota import Lease, Quota
 from clipserve.rpc.call import Call
 from clipserve.rpc.message import parsed
 from clipserve.rpc.options import SMALL_READS, CallLimits
@@ -36,13 +36,13 @@ class SmallCalls:
         """`limits`: those of all calls."""
         self._slots = ReadSlots(ReadLimits(SMALL_READS, limits.body_timeout_seconds, _CROWDED_SECONDS))
         self._limits = tuple(max(1, limits.grpc_max_calls // share) for share in (_SHARE, _SHARE_OF_ADDRESS))
-        self._places: dict[str, Places] = {}
+        self._calls: dict[str, Quota] = {}
 
-    def place(self, call: Call) -> AbstractContextManager[None]:
-        """Hold a place for calls of this method in the block. See `Places.taken`."""
-        if call.method not in self._places:
-            self._places[call.method] = Places(f"calls of {call.method}", *self._limits)
-        return self._places[call.method].taken(call.address)
+    def place(self, call: Call) -> AbstractContextManager[Lease]:
+        """Hold a place for calls of this method in the block. Raises Overloaded: there is none."""
+        if call.method not in self._calls:
+            self._calls[call.method] = Quota(f"calls of {call.method}", *self._limits)
+        return self._calls[call.method].lease(call.address, 1)
 
     async def read(self, call: Call, kind: type[Message]) -> Message | None:
         """The next message; None: the stream has ended.

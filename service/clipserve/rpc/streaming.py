@@ -16,9 +16,9 @@ from grpc.aio import EOF
 
 from clipserve.access.gate import Gate, when_there_is_room
 from clipserve.application.body import Body
-from clipserve.application.byte_budget import Lease
 from clipserve.application.pace import StreamPace
 from clipserve.application.stream import BulkPlaces, InFlightLimit, Total, in_order
+from clipserve.quota import Lease
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.reading import to_its_end
@@ -64,6 +64,6 @@ class StreamCalls:
             del message  # only `body` holds it
             pace.received(size)
             total.add(items=1, size=size)
-            await lease.wait_for_room(size)
+            await lease.wait(size)
             await when_there_is_room(partial(self._gate.charge, size=size))
             yield body

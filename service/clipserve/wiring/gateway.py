@@ -14,12 +14,12 @@ from clipserve.access.gate import Gate, RateOptions, Rates
 from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
 from clipserve.access.rate_counter import LocalRateCounter, RateCounter
-from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
 from clipserve.engine.cuda import Accelerator
+from clipserve.quota import Quota
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import tracing_to
@@ -118,9 +118,13 @@ async def open_gateway(
         from clipserve.wiring.options import GatewayOptions
 
         options = options or GatewayOptions.of(settings)
-        budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
+        budget = Quota(
+            "bytes of requests in flight",
+            settings.max_in_flight_bytes,
+            settings.max_in_flight_bytes_per_address,
+        )
         places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)
-        shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
+        shared = Shared(use_cases.inference, budget, places, gate, metrics)
         app = build_app(shared, options.rest)
         connections = Connections(options.connections, shares_address=settings.shares_address)
         server = HttpServer(app, settings.drain_seconds, connections, rendered, metrics)

@@ -21,7 +21,7 @@ from clipserve.concurrency import together
 from clipserve.engine.cuda import Accelerator
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
-from clipserve.turns import come_first
+from clipserve.thread_priority import come_first
 from clipserve.wiring.gateway import Gateway, open_gateway
 from clipserve.wiring.listening import (
     CannotListen,

@@ -34,11 +34,10 @@ from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
-from clipserve.application.taking_turns import TurnQueue
 from clipserve.clip.artifact import ArtifactError, verify_files
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
-from clipserve.concurrency import DaemonExecutor, SideThread, in_own_thread, together
+from clipserve.concurrency import DaemonExecutor, in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
@@ -46,7 +45,7 @@ from clipserve.fetching.fetcher import FETCH_SECONDS, Fetcher
 from clipserve.fetching.hosts import Host
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.turns import yield_to_event_loop
+from clipserve.thread_priority import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
 from clipserve.wiring.backends import tokenizer_of
 from clipserve.wiring.model_names import Opened, opened
@@ -64,7 +63,6 @@ class UseCases:
     models: dict[Path, ServedModel]
     verified: dict[Path, Future[None]]
     inference: Inference
-    side: SideThread
 
     async def start_models(self) -> None:
         """Start all models concurrently.
@@ -125,23 +123,22 @@ async def open_use_cases(
     open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
-        side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
         artifacts = opened(settings.models)
         # In threads, while this one opens the backends and loads the fronts.
         verified = {
             each.folder: in_own_thread("verify", verify_files, each.folder, each.manifest)
             for each in artifacts
         }
-        models = _models(settings, artifacts, limits, open_backend, side, stack, metrics)
+        models = _models(settings, artifacts, limits, open_backend, stack, metrics)
         by_name = _by_name(models, settings)
         folder = settings.label_sets_folder
         files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
         catalog = Catalog(by_name, _store(settings, limits.store_seconds), files, metrics, charge)
-        label_sets = LabelSets(by_name, catalog, side, limits.requests, limits.label_sets, metrics)
+        label_sets = LabelSets(by_name, catalog, limits.requests, limits.label_sets, metrics)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
-        inference = Inference(by_name, label_sets, limits.requests, side, charge, fetched)
-        yield UseCases(models, verified, inference, side)
+        inference = Inference(by_name, label_sets, limits.requests, charge, fetched)
+        yield UseCases(models, verified, inference)
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
@@ -156,7 +153,6 @@ def _models(
     artifacts: Sequence[Opened],
     limits: Limits,
     open_backend: OpenBackend,
-    side: SideThread,
     stack: AsyncExitStack,
     metrics: Metrics,
 ) -> dict[Path, ServedModel]:
@@ -180,7 +176,7 @@ def _models(
         stack.push_async_callback(backend.aclose)
         image_limits, cache_bytes = chosen.image_limits(limits.images), chosen.image_cache_bytes
         images = ImageEncoder(manifest, backend, threads, decoders, image_limits, metrics, cache_bytes)
-        texts = TextEncoder(manifest, tokenizer_of(folder, manifest), backend, side, metrics)
+        texts = TextEncoder(manifest, tokenizer_of(folder, manifest), backend, metrics)
         classifiers = Classifiers(texts, manifest.scoring, limits.label_cache_bytes, metrics)
         admission = Admission(chosen.max_queue_seconds, metrics)
         choices = image_limits.choices

@@ -23,7 +23,6 @@ from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.served_set import served_set
 from clipserve.application.label_sets.shelf import Shelf
-from clipserve.application.taking_turns import Turns
 from clipserve.errors import (
     ClipError,
     InvalidInput,
@@ -32,6 +31,7 @@ from clipserve.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from clipserve.quota import Quota
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, caller, task_context
@@ -66,7 +66,7 @@ class Builds:
     metrics: Metrics
     note: Callable[[], None]
     charge: Charge | None
-    _turns: Turns = field(default_factory=partial(Turns, _AT_A_TIME))
+    _running: Quota = field(default_factory=partial(Quota, "builds", _AT_A_TIME))
 
     async def take(self, label_set: LabelSet, contents: Contents, putter: str | None) -> None:
         """Serve a set that is built or has trained weights; else build it, and serve the former one meanwhile.
@@ -158,7 +158,8 @@ class Builds:
         if part not in build.paid:
             await self._pay(part.prompts + part.images)
             build.paid.add(part)
-        async with self._turns.turn(caller()):
+        with self._running.lease(caller()) as turn:
+            await turn.wait(1)
             stored = await self._stored(label_set, label_set.digest, [part])
             if part in stored:  # another gateway has made it meanwhile
                 return stored[part]

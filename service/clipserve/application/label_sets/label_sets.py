@@ -17,13 +17,14 @@ from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.models import Models
-from clipserve.application.taking_turns import Turns
-from clipserve.concurrency import SideThread
+from clipserve.concurrency import beside_loop
 from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet, check_limit
+from clipserve.quota import Quota
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
 _SHOWN_NAMES = 10
+_DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
 _CHANGES = 4  # puts and deletions at a time, until they are stored
 
 
@@ -33,12 +34,11 @@ class LabelSets:
 
     models: Models
     catalog: Catalog
-    side: SideThread
     limits: RequestLimits
     own_limits: LabelSetLimits
     metrics: Metrics
     started: bool = False
-    _turns: Turns = field(default_factory=partial(Turns, _CHANGES))
+    _changes: Quota = field(default_factory=partial(Quota, "changes of label sets", _CHANGES))
 
     async def start(self) -> None:
         """Load the stored label sets. Call it after the models have started.
@@ -96,7 +96,8 @@ class LabelSets:
             LabelSetReadOnly: the name is that of a file.
             StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
-        async with self._turns.turn(caller()):
+        with self._changes.lease(caller()) as change:
+            await change.wait(1)
             await self._put(request)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.own_limits.put_wait_seconds):
@@ -106,7 +107,7 @@ class LabelSets:
     async def _put(self, request: PutRequest) -> None:
         model = self.models.find(request.fields)
         limits = self.limits, self.own_limits
-        contents = await self.side.call(request.contents, model.manifest, *limits, short=False)
+        contents = await beside_loop(partial(request.contents, model.manifest, *limits), _DEFINITION_BYTES)
         self._check_writable(request.name)
         payer = None
         if isinstance(context := current(), RequestContext):
@@ -125,7 +126,8 @@ class LabelSets:
         check_name(name)
         self._check_loaded()
         self._check_writable(name)
-        async with self._turns.turn(caller()):
+        with self._changes.lease(caller()) as change:
+            await change.wait(1)
             if not await self.catalog.delete(name):
                 raise self._unknown(name)
 
