@@ -12,7 +12,7 @@ import clipserve
 from clipserve.client.errors import ClipserveError
 from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.vectors.making import size_of
+from clipserve.commands.vectors.updating import size_of
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from tests.process import ROOT, copy_of_demo

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
+import shutil
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,59 +17,157 @@ from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key
+from clipserve.client.index import Facts, Index
+from clipserve.commands.vectors.places import NAME, index_of
 from tests.commands.files import photos, run, run_here, start
+from tests.commands.hostile import good_but, path_of, serving
 from tests.label_sets import built
 from tests.process import ROOT, Process, waited_until
+
+FACTS = Facts("image", "toy", "toy@1", 2)
 
 
 @pytest.mark.slow
 def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "photos", 6, bad=1), tmp_path / "a.npz"
     (folder / "cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
-    status, _, errors = run("embed", folder, "--out", out)
+    status, output, errors = run("embed", folder, "--npz", out, "--json")
     assert status == 1
-    assert "8 rows; embedded now: 7" in errors
-    assert f"1 have no vector:\n  {folder}/0/00006.jpg: unsupported_format: " in errors
+    assert "8 rows; embedded now: 8" in errors
+    assert "1 images failed:\n  0/00006.jpg: unsupported_format: " in errors
+    said = json.loads(output)
+    assert (said["rows"], said["embedded"], said["failed"]) == (8, 8, 1)
+    assert Path(said["index"]) == folder / ".clipserve.sqlite"
     arrays = np.load(out, allow_pickle=False)
     assert np.linalg.norm(arrays["vector"], axis=1).round(4).tolist() == [1.0] * 6 + [0.0, 1.0]
     assert arrays["size"][0].tolist() == [96, 64]
 
-    # What is there is not embedded again, and the file is the same.
+    # What is there is not embedded again, and the arrays are the same.
     before = out.read_bytes()
-    status, _, errors = run_here("embed", folder, "--out", out)
+    status, _, errors = run_here("embed", folder, "--npz", out)
     assert (status, out.read_bytes() == before) == (1, True)
-    assert "8 rows; embedded now: 0" in errors  # that which has failed is tried again, and fails
+    assert "8 rows; embedded now: 1." in errors, "that which has failed is tried again, and fails"
 
-    page = tmp_path / "found.html"
+    page, stamps = tmp_path / "found.html", state(folder)
     status, output, errors = run_here(
-        "search", out, "--image", ROOT / "docs/cat.jpg", "--top", "2", "--html", page
+        "search", folder, "--image", ROOT / "docs/cat.jpg", "--top", "2", "--html", page
     )
     assert (status, errors) == (0, f"{page}: a page with pictures of what was found.\n")
     assert page.read_text().count('src="data:image/jpeg;base64,') == 2
     first, *others = output.splitlines()
-    assert len(others) == 1
-    assert first == f"1.0000\t{folder}/cat.jpg"
+    assert (first, len(others)) == ("1.0000\tcat.jpg", 1)
+    assert state(folder) == stamps, "a search of an unchanged folder writes nothing"
 
     # Turned or not, the same photo may have another vector.
-    for words in (("embed", folder, "--out", out), ("search", out, "a cat")):
+    for words in (
+        ("embed", folder),
+        ("search", folder, "a cat"),
+        ("search", folder / ".clipserve.sqlite", "a cat"),
+    ):
         status, _, errors = run_here(*words, CLIPSERVE_EXIF_TRANSPOSE="false")
-        assert status == 1
-        assert "demo@fp32-" in errors
-        assert out.read_bytes() == before
+        assert (status, "cannot be compared" in errors) == (1, True), errors
+        assert state(folder) == stamps
+
+
+def state(folder: Path) -> list[tuple[str, int, int]]:
+    """What a write would change of a folder and the files in it."""
+    return sorted(
+        (str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in (folder, *folder.iterdir())
+    )
+
+
+def test_a_folder_and_its_index_follow_each_other(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 4) / "0"
+    with serving(good_but({})) as (url, requests):
+
+        def searched() -> int:
+            """How many images it embeds."""
+            before = len([each for each in requests if path_of(each) == "/embed"])
+            done = run_here("search", folder, "a cat", "--url", url, "--top", "9")
+            assert done[0] == 0, done
+            names = [line.partition("\t")[2] for line in done[1].splitlines()]
+            assert sorted(names) == sorted(path.name for path in folder.glob("*.jpg"))
+            return len([each for each in requests if path_of(each) == "/embed"]) - before - 1  # the sentence
+
+        assert [searched(), searched()] == [4, 0]
+        (folder / "00001.jpg").unlink()
+        os.utime(folder / "00002.jpg", ns=(7, 7))
+        (folder / "new.jpg").write_bytes((folder / "00003.jpg").read_bytes())
+        assert [searched(), searched()] == [2, 0]
+
+
+def test_a_search_beside_an_embed_takes_the_rows_of_now(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 2) / "0"
+    with serving(good_but({})) as (url, _), closing(Index(folder / NAME)) as index:
+        assert run_here("search", folder, "a cat", "--url", url)[0] == 0
+        photos(tmp_path / "photos", 3)
+        index.begin(index.facts or FACTS)
+        status, output, errors = run_here("search", folder, "a cat", "--url", url)
+        assert (status, output.count("\n")) == (0, 2)
+        assert "an `embed` is under way: searched are the 2 rows of now." in errors
+        status, _, errors = run_here("embed", folder, "--url", url)
+        assert (status, "is in use: another command writes it now" in errors) == (1, True)
+
+
+def test_the_index_of_a_folder_that_cannot_be_written_lies_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = photos(tmp_path / "photos", 2) / "0", tmp_path / "cache"
+    cached = {"CLIPSERVE_CACHE_DIR": str(cache)}
+    with serving(good_but({})) as (url, requests):
+        assert run_here("search", folder, "a cat", "--url", url, **cached)[0] == 0
+        assert not cache.exists()
+        (folder / NAME).rename(folder / "kept")
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: mode == os.R_OK or Path(path) != folder
+        )  # as of a mount that is read-only
+        for own in (False, True):
+            if own:
+                (folder / "kept").rename(folder / NAME)
+                shutil.rmtree(cache)
+                requests.clear()
+            status, output, errors = run_here("search", folder, "a cat", "--url", url, **cached)
+            assert (status, output.count("\n")) == (0, 2)
+            (index,) = (cache / "indexes").iterdir()
+            assert f"its index is {index}" in errors
+        assert len([each for each in requests if path_of(each) == "/embed"]) == 1, (
+            "rows of the folder are taken over"
+        )
+
+
+def test_a_file_system_without_locks_has_its_index_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    assert index_of(tmp_path, tmp_path / "cache") == tmp_path / NAME
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    assert index_of(tmp_path, tmp_path / "cache").parent == tmp_path / "cache/indexes"
+
+
+def test_rows_of_an_index_stay_until_they_are_pruned(tmp_path: Path) -> None:
+    one, other = photos(tmp_path / "one", 2), photos(tmp_path / "other", 3)
+    words: list[str | Path] = ["--index", tmp_path / "a.sqlite", "--npz", tmp_path / "a.npz"]
+    with serving(good_but({})) as (url, _):
+        run_here("embed", one, *words, "--url", url)
+        _, _, errors = run_here("embed", other, *words, "--url", url)
+        assert "5 rows, 2 of them from earlier and not named now; embedded now: 3." in errors
+        assert len(np.load(tmp_path / "a.npz")["path"]) == 5
+        run_here("embed", other, *words, "--url", url, "--prune")
+    assert {Path(path).parts[-3] for path in np.load(tmp_path / "a.npz")["path"]} == {"other"}
 
 
 def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
-    (tmp_path / "begun.npz.journal").touch()
     for words, reason in {
-        ("embed", "--out", "a.npz"): "name folders or image files",
-        ("embed", tmp_path, "--text", "b", "--out", "a.npz"): "name folders or image files",
-        ("embed", tmp_path, "--out", "a.csv"): "ends with .npz or .parquet",
-        ("embed", tmp_path, "--out", "/nowhere/a.npz"): "no folder /nowhere",
-        ("embed", tmp_path / "none", "--out", "a.npz"): "no file or folder",
+        ("embed", "--index", "a.sqlite"): "name folders or image files",
+        ("embed", tmp_path, "--text", "b"): "name folders or image files",
+        ("embed", tmp_path, "--npz", "/nowhere/a.npz"): "no folder /nowhere",
+        ("embed", tmp_path / "none", "--index", "a.sqlite"): "no file or folder",
+        ("embed", "a.jpg"): "--index FILE",
         ("search", tmp_path, "a cat", "--html", "/nowhere/page.html"): "no folder /nowhere for --html",
         ("search", tmp_path): "say what to look for",
-        ("search", tmp_path / "a.npz", "a cat"): "no file or folder",
-        ("search", tmp_path / "begun.npz", "a cat"): "begun.npz.journal is of an `embed` that did not end",
+        ("search", tmp_path / "a.sqlite", "a cat"): "no folder or index",
         ("classify", "a.jpg"): "--labels",
     }.items():
         said = CliRunner().invoke(cli, list(map(str, words)))
@@ -84,7 +187,7 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     }
     service = Process(**settings)
     service.wait_ready()
-    process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
+    process = start("embed", folder, "--npz", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
         waited_until(
             lambda: '"rate_limited"' in service.log(), said=service.log
@@ -107,16 +210,17 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
 def test_paths_come_from_standard_input_and_texts_from_a_file(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "photos", 3), tmp_path / "a.npz"
     paths = [*sorted(map(str, folder.rglob("*.jpg"))), str(tmp_path / "none.jpg"), "/dev/zero"]
-    listed = run("embed", "-", "--out", out, given="\n".join(paths))
+    index: list[str | Path] = ["--index", tmp_path / "a.sqlite"]
+    listed = run("embed", "-", *index, "--npz", out, given="\n".join(paths))
     assert listed[0] == 1
     arrays = np.load(out)
     assert arrays["path"].tolist() == paths
     assert arrays["error"].tolist() == ["", "", "", "unreadable_file", "unreadable_file"]
 
     (tmp_path / "lines.txt").write_text("a cat\n\na photo of a dog\na cat\n" + "many words " * 1_000)
-    texts = tmp_path / "texts.npz"
-    assert run_here("embed", "--text", tmp_path / "lines.txt", "--out", texts)[0] == 1
-    arrays = np.load(texts)
+    texts = tmp_path / "texts.sqlite"
+    assert run_here("embed", "--text", tmp_path / "lines.txt", "--index", texts, "--npz", out)[0] == 1
+    arrays = np.load(out)
     assert arrays["text"].tolist()[:4] == ["a cat", "", "a photo of a dog", "a cat"]
     assert (arrays["vector"][0] == arrays["vector"][3]).all()
     assert arrays["error"].tolist() == ["", "", "", "", "text_too_long"]

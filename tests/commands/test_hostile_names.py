@@ -35,17 +35,18 @@ def is_shown(done: Done, lines: int) -> None:
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_a_name_is_shown_and_not_obeyed(name: str, tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "a.npz"
+    index = tmp_path / "photos/.clipserve.sqlite"
     folder.mkdir()
     (folder / name).write_bytes(CAT)
     with serving(good_but({})) as (url, _):
         classified = run("classify", folder, *LABELS, "--url", url)
         assert (classified.status, classified.output.count("\n")) == (0, 1)
-        assert run("embed", folder, "--out", out, "--url", url).status == 0
-        found = run("search", out, "a cat", "--url", url)
+        assert run("embed", folder, "--npz", out, "--url", url).status == 0
+        found = run("search", index, "a cat", "--url", url)
         assert (found.status, found.output.count("\n"), found.output.count("\t")) == (0, 1, 1)
     with serving(good_but({"/classify": refusal(), "/embed": refusal()})) as (url, _):
         is_shown(run("classify", folder, *LABELS, "--url", url), 2)
-        is_shown(run("embed", folder, "--out", out, "--url", url, "--restart"), 3)
+        is_shown(run("embed", folder, "--npz", out, "--url", url, "--restart"), 3)
     with np.load(out) as arrays:  # the file has the name as it is, but for bytes that are not UTF-8
         assert os.path.basename(arrays["path"][0]) == name.encode("utf-8", "surrogateescape").decode(
             "utf-8", "backslashreplace"
@@ -60,10 +61,10 @@ def refusal() -> list[bytes]:
 def test_a_name_that_is_not_there_is_shown_and_not_obeyed(name: str, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere" / name
     asked = (
-        ["embed", nowhere, "--out", tmp_path / "a.npz"],
-        ["embed", tmp_path, "--out", nowhere.with_suffix(".npz")],
-        ["embed", "--text", nowhere, "--out", tmp_path / "a.npz"],
-        ["search", nowhere.with_suffix(".npz"), "a cat"],
+        ["embed", nowhere, "--index", tmp_path / "a.sqlite"],
+        ["embed", tmp_path, "--npz", nowhere.with_suffix(".npz")],
+        ["embed", "--text", nowhere, "--index", tmp_path / "a.sqlite"],
+        ["search", nowhere.with_suffix(".sqlite"), "a cat"],
         ["label-sets", "put", nowhere],
         ["keys", "list", "--file", nowhere],
         ["doctor", "--url", "http://localhost:1", "--ca-file", nowhere],
@@ -83,10 +84,10 @@ def test_a_name_that_is_not_there_is_shown_and_not_obeyed(name: str, tmp_path: P
     "words",
     [
         ["classify", "LONG", *LABELS],
-        ["embed", "LONG", "--out", "a.npz"],
-        ["embed", "--text", "LONG", "--out", "a.npz"],
-        ["embed", str(ROOT / "docs"), "--out", "LONG/a.npz"],
-        ["search", "LONG.npz", "a cat"],
+        ["embed", "LONG", "--index", "a.sqlite"],
+        ["embed", "--text", "LONG", "--index", "a.sqlite"],
+        ["embed", str(ROOT / "docs"), "--npz", "LONG/a.npz"],
+        ["search", "LONG.sqlite", "a cat"],
         ["label-sets", "put", "LONG"],
     ],
 )

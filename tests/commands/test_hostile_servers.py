@@ -10,6 +10,7 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from clipserve.client.errors import OddAnswer
+from clipserve.client.index import Index
 from clipserve_models.errors import ModelsError
 from tests.commands.hostile import (
     CAT,
@@ -111,11 +113,10 @@ def test_the_doctor_takes_no_odd_answer_for_a_fault_of_its_own(content: bytes) -
 def test_an_odd_answer_behind_good_ones_is_a_line(content: bytes, tmp_path: Path) -> None:
     with serving(good_but(dict.fromkeys(["/classify", "/embed"], body(content)))) as (url, _):
         is_a_line(run(*WORDS["classify"], "--url", url))
-        is_a_line(run("embed", CAT, "--out", tmp_path / "a.npz", "--url", url))
+        is_a_line(run("embed", CAT, "--index", tmp_path / "a.sqlite", "--url", url))
         (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
         with pytest.raises(OddAnswer, match="clipserve's"):
             evaluated(url, photos(tmp_path), tmp_path / "classes.tsv")
-    assert not (tmp_path / "a.npz").exists()
 
 
 def photos(folder: Path) -> Path:
@@ -210,6 +211,7 @@ def test_a_vector_that_is_none_is_the_error_of_its_image_and_never_written(
     embedding: str, tmp_path: Path
 ) -> None:
     image, others = tmp_path / "1.jpg", tmp_path / "2.jpg"
+    index = ["--index", tmp_path / "a.sqlite", "--npz", tmp_path / "a.npz"]
     image.write_bytes(CAT.read_bytes())
     others.write_bytes(CAT.read_bytes())
     asked = 0
@@ -222,9 +224,9 @@ def test_a_vector_that_is_none_is_the_error_of_its_image_and_never_written(
         return body({"fingerprint": "toy@1", "results": [{"embedding": embedding}]} if bad else GOOD[path])
 
     with serving(answer) as (url, _):
-        done = run("embed", image, others, "--out", tmp_path / "a.npz", "--url", url, "--in-flight", "1")
+        done = run("embed", image, others, *index, "--url", url, "--in-flight", "1")
     assert done.status == 1
-    assert "2 rows; embedded now: 1." in done.errors
+    assert "2 rows; embedded now: 2." in done.errors
     assert "invalid_vector" in done.errors
     with np.load(tmp_path / "a.npz") as arrays:
         rows = dict(zip(arrays["error"].tolist(), arrays["vector"].tolist(), strict=True))
@@ -243,17 +245,18 @@ def test_a_broken_encoder_ends_the_command_although_the_other_one_works(broken: 
     sources: dict[str, list[str | Path]] = {"image": [CAT], "text": ["--text", tmp_path / "texts"]}
     with serving(answers) as (url, _):
         for kind, words in sources.items():
-            done = run("embed", *words, "--out", tmp_path / f"{kind}.npz", "--url", url)
+            done = run("embed", *words, "--index", tmp_path / f"{kind}.sqlite", "--url", url)
             if kind == broken:
                 is_a_line(done, "the encoders fail, whatever they are given")
             else:
                 assert done.status == 0, done.all
-    assert not (tmp_path / f"{broken}.npz").exists()
+    with closing(Index(tmp_path / f"{broken}.sqlite")) as index:
+        assert index.count() == 0
 
 
 def test_a_file_that_is_no_image_has_no_vector_whatever_the_service_says(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(b"no image")
     with serving(good_but({})) as (url, _):
-        done = run("embed", tmp_path / "1.jpg", "--out", tmp_path / "a.npz", "--url", url)
+        done = run("embed", tmp_path / "1.jpg", "--index", tmp_path / "a.sqlite", "--url", url)
     assert done.status == 1
     assert "1.jpg: undecodable_image: " in done.errors

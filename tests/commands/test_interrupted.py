@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clipserve.client.index import Index
 from tests.commands.files import photos, run_here, start
 from tests.commands.hostile import GOOD, Parts, body, path_of, serving
 from tests.process import ROOT, waited_until
@@ -33,8 +35,8 @@ def test_ctrl_c_while_modules_load_prints_no_traceback(tmp_path: Path, loaded: s
         "clipserve",
         "embed",
         "-",
-        "--out",
-        str(tmp_path / "a.npz"),
+        "--index",
+        str(tmp_path / "a.sqlite"),
     ]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -77,20 +79,20 @@ class Held:
         self._allowed.release(count)
 
 
-def interrupted(out: Path, signum: signal.Signals, folder: Path) -> tuple[int, str]:
-    """`embed` after a signal that comes when its journal has answers, and others are waited for.
+def interrupted(index: Path, signum: signal.Signals, folder: Path) -> tuple[int, str]:
+    """`embed` after a signal that comes when its index has answers, and others are waited for.
 
     Returns its exit status and what it wrote on standard error.
     """
     held = Held()
     with serving(held) as (url, _):
-        process = start("embed", folder, "--out", out, "--url", url, "--in-flight", "4")
+        process = start("embed", folder, "--index", index, "--url", url, "--in-flight", "4")
         try:
             held.is_asked()
-            before = journal(out)
+            before = rows(index)
             time.sleep(2)  # it stores what it has once a second, when it has the vector of the next image
             held.answer(16)  # as many as are under way: the next image is among them
-            waited_until(lambda: journal(out) != before)
+            waited_until(lambda: rows(index) > before)
             process.send_signal(signum)
             _, errors = process.communicate(timeout=HANGS_SECONDS)
         finally:
@@ -99,39 +101,48 @@ def interrupted(out: Path, signum: signal.Signals, folder: Path) -> tuple[int, s
     return process.returncode, errors
 
 
-def journal(out: Path) -> list[tuple[int, int]]:
-    """Sizes and times of its files."""
-    files = [out.with_name(f"{out.name}.journal{suffix}").stat() for suffix in ("", "-wal")]
-    return [(file.st_size, file.st_mtime_ns) for file in files]
+def rows(path: Path) -> int:
+    with closing(Index(path)) as index:
+        return index.count()
 
 
 def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(tmp_path: Path) -> None:
-    folder, parts = photos(tmp_path / "photos", 40, bad=30), tmp_path / "parts.npz"
+    folder, parts = photos(tmp_path / "photos", 40, bad=30), tmp_path / "parts.sqlite"
     held = Held()
     held.allow(1_000)
+
+    def npz(name: str) -> list[str | Path]:
+        return ["--npz", tmp_path / f"{name}.npz"]
+
     with serving(held) as (url, _):
-        assert run_here("embed", folder, "--out", tmp_path / "whole.npz", "--url", url)[0] == 1
+        assert (
+            run_here("embed", folder, "--index", tmp_path / "a.sqlite", *npz("whole"), "--url", url)[0] == 1
+        )
         status, errors = interrupted(parts, signal.SIGINT, folder)
         assert (status, "the same command goes on" in errors) == (130, True), errors
         assert interrupted(parts, signal.SIGKILL, folder)[0] == -signal.SIGKILL
         assert interrupted(parts, signal.SIGTERM, folder)[0] == 143
-        assert not parts.exists()
-        status, _, errors = run_here("embed", folder, "--out", parts, "--url", url)
+        status, _, errors = run_here("embed", folder, "--index", parts, *npz("parts"), "--url", url)
     assert status == 1
     (made,) = re.findall(r"70 rows; embedded now: (\d+)\.", errors)
-    assert int(made) <= 40 - 3, "what was stored before is kept"
-    assert "30 have no vector" in errors
+    assert int(made) <= 70 - 3, "what was stored before is kept"
+    assert "30 images failed" in errors
     assert "and 10 more" in errors
-    assert parts.read_bytes() == (tmp_path / "whole.npz").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.npz", "photos", "whole.npz"]
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert not [*tmp_path.glob("*-journal"), *tmp_path.glob("*.part")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_in_this_process_is_interrupted_too(tmp_path: Path, signum: int, status: int) -> None:
-    process = start("embed", "-", "--out", tmp_path / "a.npz")  # it waits for paths
+    process = start("embed", "-", "--index", tmp_path / "a.sqlite")
     try:
-        waited_until((tmp_path / "a.npz.journal-wal").exists)
+        assert process.stdin is not None
+        process.stdin.write(
+            f"{ROOT / 'docs/cat.jpg'}\n" * 256
+        )  # as many as are listed at a time; then it waits
+        process.stdin.flush()
+        waited_until((tmp_path / "a.sqlite").exists)
         process.send_signal(signum)
         assert process.wait(HANGS_SECONDS) == status
         assert process.stderr is not None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from clipserve.commands.vectors.journal import Journal
+from clipserve.client.index import Facts, Index
 from tests.commands.hostile import CAT, GOOD, WORDS, body, good_but, run, serving
-from tests.commands.vectors.support import MODEL, finish
 
 
 def test_cookies_of_a_server_are_not_sent_back() -> None:
@@ -22,7 +22,7 @@ def test_cookies_of_a_server_are_not_sent_back() -> None:
 KEY = "cs_planted-a5ec12e7"
 WITH_KEY: dict[str, list[str]] = {
     "classify": WORDS["classify"],
-    "embed": ["embed", str(CAT), "--out", "PLACE"],
+    "embed": ["embed", str(CAT), "--index", "PLACE"],
     "search": ["search", "PLACE", "a cat"],
     "label-sets": WORDS["list"],
     "doctor": ["doctor"],
@@ -31,8 +31,9 @@ WITH_KEY: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("words", WITH_KEY.values(), ids=WITH_KEY)
 def test_no_key_goes_over_http_to_another_machine(words: list[str], tmp_path: Path) -> None:
-    finish(Journal(tmp_path / "a.npz", "image", MODEL), tmp_path / "a.npz")
-    words = [str(tmp_path / "a.npz") if each == "PLACE" else each for each in words]
+    with closing(Index(tmp_path / "a.sqlite")) as index:
+        index.begin(Facts("image", "toy", "toy@1", 2))
+    words = [str(tmp_path / "a.sqlite") if each == "PLACE" else each for each in words]
     # Every request of the command comes here, whatever its host.
     with serving(good_but({})) as (proxy, requests):
         done = run(*words, "--url", "http://clip.example.com", CLIPSERVE_KEY=KEY, http_proxy=proxy)

@@ -25,30 +25,31 @@ def raw(tmp_path: Path) -> Path:
 
 def commands(folder: Path, out: Path) -> list[list[str | Path]]:
     return [
-        ["embed", folder, "--out", out],
+        ["embed", folder, "--index", out],
         ["search", folder, "a cat"],
         ["classify", folder, *LABELS],
     ]
 
 
 def test_a_folder_of_raw_photos_fails_and_its_files_are_counted_by_suffix(raw: Path, tmp_path: Path) -> None:
-    for command in commands(raw, tmp_path / "a.npz"):
+    for command in commands(raw, tmp_path / "a.sqlite"):
         status, output, errors = run_here(*command)
         assert (status, output) == (1, ""), command
         assert "no image was found" in errors
-        assert "Left out by suffix: 12 .dng, 1 .mov." in errors
-        assert "take frames of videos with --every" in errors
+        assert (
+            "Skipped 12 .dng, 1 .mov. Name a file to force it. Frames of videos: --every SECONDS." in errors
+        )
     assert list(tmp_path.iterdir()) == [raw]
 
 
 def test_an_empty_folder_fails(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
-    for command in commands(folder, tmp_path / "a.npz"):
+    for command in commands(folder, tmp_path / "a.sqlite"):
         status, _, errors = run_here(*command)
         assert status == 1, command
         assert "no image was found" in errors
-        assert "Left out" not in errors
+        assert "Skipped" not in errors
     assert list(tmp_path.rglob("*")) == [folder]
 
 
@@ -57,20 +58,20 @@ def test_what_is_left_out_beside_images_is_said_and_is_no_failure(tmp_path: Path
     for name in ("a.raw", "notes", "b.x1", "b.x2", "b.x3", "b.x4", "b.x5"):
         (folder / name).write_bytes(b"1")
     (folder / "more.raw").write_bytes(b"1")
-    for command in commands(folder, tmp_path / "a.npz"):
+    for command in commands(folder, tmp_path / "a.sqlite"):
         status, _, errors = run_here(*command)
         assert status == 0, command
-        assert "Left out by suffix: 2 .raw, 1 " in errors
+        assert "Skipped 2 .raw, 1 " in errors
         assert ", and files of 2 more suffixes." in errors
 
 
 def test_where_nothing_is_found_the_rows_of_before_stay(tmp_path: Path) -> None:
-    folder, out = photos(tmp_path / "photos", 2), tmp_path / "a.npz"
-    assert run_here("embed", folder, "--out", out)[0] == 0
+    folder, out = photos(tmp_path / "photos", 2), tmp_path / "a.sqlite"
+    assert run_here("embed", folder, "--index", out)[0] == 0
     before = out.read_bytes()
     for file in folder.rglob("*.jpg"):
         file.unlink()
     for more in ((), ("--prune",), ("--restart",)):
-        assert run_here("embed", folder, "--out", out, *more)[0] == 1
+        assert run_here("embed", folder, "--index", out, *more)[0] == 1
         assert out.read_bytes() == before
         assert sorted(tmp_path.iterdir()) == [out, folder]

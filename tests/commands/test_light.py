@@ -12,7 +12,7 @@ import clipserve
 from tests.process import ROOT, uncovered
 
 # Loaded when a command runs that needs it.
-HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich", "onnxruntime", "clipserve.wiring.use_cases"]
+HEAVY = ["httpx2", "sqlite3", "rich", "onnxruntime", "clipserve.wiring.use_cases"]
 CHECKS = "clipserve.commands.doctor.checks"
 
 

@@ -1,4 +1,4 @@
-"""`clipserve mcp`, asked by the client of the official SDK over both transports."""
+"""`clipserve mcp`, asked by the client of the official SDK."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import base64
 import io
 import os
 import shutil
-import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import BlobResourceContents
 from PIL import Image
 
-from clipserve.access.key_file import add_key
-from tests.commands.files import run_here, start
+from tests.commands.files import photos as photos_of
+from tests.commands.files import run_here
+from tests.commands.hostile import GOOD, Parts, body, path_of, serving
 from tests.process import ROOT
 
 SCENES = {"cat.jpg": None, "red/red.png": "red", "blue.png": "blue"}
@@ -45,10 +44,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def over_stdio(photos: Path) -> AsyncIterator[Client]:
-    words = ["-m", "clipserve", "mcp", "--folder", str(photos)]
+async def over_stdio(photos: Path, url: str | None = None) -> AsyncIterator[Client]:
+    words = ["-m", "clipserve", "mcp", "--folder", str(photos), *(["--url", url] if url else [])]
     sets = photos.parent / "sets"
-    environment = os.environ | {"CLIPSERVE_BACKEND": "onnx", "CLIPSERVE_LABEL_SETS_FOLDER": str(sets)}
+    environment = os.environ | {"CLIPSERVE_BACKEND": "onnx"}
+    if sets.exists():
+        environment["CLIPSERVE_LABEL_SETS_FOLDER"] = str(sets)
     server = StdioServerParameters(command=sys.executable, args=words, cwd=ROOT, env=environment)
     async with Client(server) as client:
         yield client
@@ -58,7 +59,14 @@ async def ask(client: Client, tool: str, **arguments: Any) -> Any:
     answer = await client.call_tool(tool, arguments)
     assert not answer.is_error, answer.content
     assert answer.structured_content is not None
-    return answer.structured_content["result"]
+    return answer.structured_content.get("result", answer.structured_content)
+
+
+async def search(client: Client, tool: str = "search", **arguments: Any) -> Any:
+    """The photos, when all are embedded."""
+    while (found := await ask(client, tool, **arguments))["note"]:
+        pass
+    return found["photos"]
 
 
 async def error_of(client: Client, tool: str, **arguments: Any) -> str:
@@ -69,7 +77,7 @@ async def error_of(client: Client, tool: str, **arguments: Any) -> str:
 
 async def test_an_agent_searches_looks_at_what_it_found_and_classifies_it(photos: Path) -> None:
     async with over_stdio(photos) as client:
-        found = await ask(client, "search", sentence="a cat", top=2)
+        found = await search(client, sentence="a cat", top=2)
         assert (found[0]["path"], len(found)) == ("photos/cat.jpg", 2)
         (picture,) = (await client.read_resource(found[0]["uri"])).contents
         assert isinstance(picture, BlobResourceContents)
@@ -80,7 +88,7 @@ async def test_an_agent_searches_looks_at_what_it_found_and_classifies_it(photos
         assert await ask(client, "label_sets") == ["pets"]
         (pet,) = await ask(client, "classify", path=found[0]["path"], label_set="pets")
         assert pet["label"] == "a cat"
-        (like, *_) = await ask(client, "search_like", path="photos/red/red.png")
+        (like, *_) = await search(client, "search_like", path="photos/red/red.png")
         assert (like["path"], like["cosine"]) == ("photos/red/red.png", pytest.approx(1, abs=1e-5))
         cosines = await ask(client, "similarity", path="photos/cat.jpg", sentences=["a cat", "a car"])
         vectors = [
@@ -99,7 +107,7 @@ async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read
             message = await error_of(client, "classify", path=path, labels=["a", "b"])
             assert "there is no photo" in message
             assert str(photos) not in message, "an agent need not know where the folder is"
-        found = await ask(client, "search", sentence="a plain color", top=10)
+        found = await search(client, sentence="a plain color", top=10)
         assert {each["path"] for each in found} == {f"photos/{name}" for name in SCENES}
         assert "one of the two" in await error_of(client, "embed")
         for labels in ({}, {"labels": ["a", "b"], "label_set": "pets"}, {"label_set": "nowhere"}):
@@ -113,39 +121,28 @@ async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read
             assert tool.input_schema["type"] == "object"
 
 
-async def test_over_http_it_needs_a_key_of_the_service(photos: Path, tmp_path: Path) -> None:
-    key = add_key(tmp_path / "keys", "agent", ["use"])
-    process = start("mcp", "--folder", photos, "--port", "0", CLIPSERVE_KEYS_FILE=str(tmp_path / "keys"))
-    try:
-        assert process.stderr is not None
-        while "/mcp" not in (line := process.stderr.readline()):
-            assert line, "it ended"
-        url = line.split()[-1]
-        headers = {"authorization": f"Bearer {key}"}
-        async with (
-            httpx2.AsyncClient(headers=headers, timeout=60) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
-        ):
-            assert (await ask(client, "search", sentence="a cat"))[0]["path"] == "photos/cat.jpg"
-        async with httpx2.AsyncClient(timeout=60) as http:
-            refused = await http.post(url, json={})
-        assert (refused.status_code, "key" in refused.json()["error"]) == (401, True)
-    finally:
-        process.terminate()
-        process.communicate(timeout=300)
+async def test_a_search_answers_at_once_and_embeds_beside_it_with_progress(tmp_path: Path) -> None:
+    folder, told, images_may = photos_of(tmp_path / "photos", 40), list[float](), threading.Event()
 
+    def answers(request: bytes) -> Parts:
+        if path_of(request) == "/embed" and b'"texts"' not in request:
+            images_may.wait(2)  # three rounds of 16 requests: longer than a search waits
+        return body(GOOD[path_of(request)])
 
-@pytest.mark.parametrize(("host", "family"), [("::1", socket.AF_INET6), ("0.0.0.0", socket.AF_INET)])
-def test_a_taken_port_is_told_with_its_option_and_its_host(
-    host: str, family: socket.AddressFamily, photos: Path
-) -> None:
-    with socket.create_server((host, 0), family=family) as taken:
-        port = taken.getsockname()[1]
-        status, _, errors = run_here("mcp", "--folder", photos, "--port", str(port), CLIPSERVE_HOST=host)
-    assert status == 1
-    assert f"clipserve: --port={port}: cannot listen on {host}: address already in use" in errors
-    assert "doctor" not in errors, "it looks at the settings' ports"
-    assert ("whoever reaches 0.0.0.0 sees these photos" in errors) is (host == "0.0.0.0")
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        told.append(progress)
+
+    with serving(answers) as (url, _):
+        try:
+            async with over_stdio(folder, url) as client:
+                first = await client.call_tool("search", {"sentence": "a cat"}, progress_callback=report)
+                assert first.structured_content is not None
+                assert "still being embedded" in first.structured_content["note"]
+                assert told
+                images_may.set()
+                assert len(await search(client, sentence="a cat", top=100)) == 40
+        finally:
+            images_may.set()
 
 
 def test_folders_that_are_not_there_or_have_one_name_are_wrong_use(tmp_path: Path) -> None:

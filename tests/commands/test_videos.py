@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
+from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from clipserve.commands.vectors import frames
+from clipserve.client.errors import ItemFailed
+from clipserve.client.index import Index
+from clipserve.commands.vectors import frames, listing
+from clipserve.commands.vectors.places import NAME
 from tests.commands.files import run_here
 from tests.process import ROOT
 
@@ -58,10 +66,63 @@ def folder(tmp_path_factory: pytest.TempPathFactory, cat: Image.Image) -> Path:
 def test_a_search_finds_the_scene_and_says_its_second(folder: Path) -> None:
     status, output, errors = run_here("search", folder, "a cat", "--every", "1", "--top", "1")
     assert (status, output.split()[-1]) == (0, "film.mp4#t=40"), errors
-    with np.load(folder / ".clipserve.npz") as rows:
-        names, shape = [str(name) for name in rows["path"]], rows["vector"].shape
-    assert names == [*(f"film.mp4#t={second}" for second in range(60)), "photo.png"]
-    assert shape == (61, 384)
+    expected = [*(f"film.mp4#t={second}" for second in range(60)), "photo.png"]
+    assert names(folder) == expected
+    # Frames stay in the index of a later search that does not ask for any, and go with their video.
+    status, output, _ = run_here("search", folder, "a cat", "--top", "1")
+    assert (status, output.split()[-1]) == (0, "film.mp4#t=40")
+    assert names(folder) == expected
+    (folder / "film.mp4").rename(folder / "kept")
+    assert run_here("search", folder, "a cat", "--top", "1")[0] == 0
+    assert names(folder) == ["photo.png"]
+    (folder / "kept").rename(folder / "film.mp4")
+
+
+def names(folder: Path) -> list[str]:
+    with closing(Index(folder / NAME)) as index:
+        return sorted(index.numbers().values(), key=lambda name: (name[:1], len(name), name))
+
+
+class Claimed(NamedTuple):
+    """What the container of a video says that was asked about."""
+
+    seconds: float = 10.0
+    width: int = 160
+    height: int = 120
+
+
+@pytest.mark.parametrize(
+    ("claimed", "every", "said"),
+    [
+        pytest.param(
+            Claimed(seconds=1e8), 1, "the video has 100,000,000 s. Cut it. The limit is 604,800 s.", id="seconds"
+        ),
+        pytest.param(
+            Claimed(seconds=600_000), 1,
+            "the video has 600,000 frames, one in 1 s of 600,000 s. Take fewer: --every 30. "
+            "The limit is 20,000 frames.",
+            id="frames",
+        ),
+        pytest.param(
+            Claimed(width=8_192, height=8_192), 1,
+            "the video has frames of 8192 x 8192. Make a smaller video of it. The limit is 35,389,440 pixels.",
+            id="pixels",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_video_claims_is_bounded_before_a_frame_is_decoded(
+    claimed: Claimed, every: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"")
+    codec = SimpleNamespace(width=claimed.width, height=claimed.height, options={})
+    container = SimpleNamespace(
+        streams=SimpleNamespace(video=[SimpleNamespace(codec_context=codec)]),
+        duration=int(claimed.seconds * av.time_base),
+    )  # it decodes nothing: it cannot
+    monkeypatch.setattr(av, "open", lambda _: nullcontext(container))
+    (item,) = listing.images([str(tmp_path)], Counter(), every=every)
+    with pytest.raises(ItemFailed, match=re.escape(said)):
+        item.image()
 
 
 def test_a_timeline_has_a_row_for_each_time(folder: Path) -> None:
@@ -95,7 +156,7 @@ def test_a_file_that_is_no_video_fails_alone(tmp_path: Path, cat: Image.Image) -
 
 
 def test_key_frames_are_taken_where_the_interval_is_0(folder: Path) -> None:
-    times = [time or 0.0 for time in frames.times(str(folder / "film.mp4"), 0)]
+    times = frames.times(str(folder / "film.mp4"), 0)
     assert times == sorted(times)
     assert times[0] == 0
     # An encoder sets one at least each 25 frames, 2.5 s.
@@ -114,7 +175,10 @@ def test_a_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, folder: Pa
 MEASURED = """
 import sys
 from pathlib import Path
-from clipserve.commands.vectors import frames
+from clipserve.client.errors import ItemFailed
+from clipserve.client.index import Index
+from clipserve.commands.vectors import frames, listing
+from clipserve.commands.vectors.places import NAME
 
 path, every = sys.argv[1], float(sys.argv[2])
 taken = [len(frames.frame(path, at)) for at in frames.times(path, every)]

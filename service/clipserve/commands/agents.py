@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from socket import socket
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 
-import uvicorn
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clipserve import __version__
-from clipserve.access.key_file import following
-from clipserve.access.keys import Keys
 from clipserve.client.errors import ClipserveError
+from clipserve.client.index import Index, IndexInUse
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.contact_sheet import thumbnail
-from clipserve.commands.embed import make
-from clipserve.commands.search import IN_FOLDER, images_in, nearest_in
-from clipserve.commands.vectors.files import VectorFileError
-from clipserve.errors import PermissionDenied, Unauthenticated
+from clipserve.commands.embed import folder_index, images_in, make
+from clipserve.commands.search import nearest_in
 
 R = TypeVar("R")
 
 _MOST = 100  # photos in an answer, and in a question
 _SIDE = 1_024  # pixels of a picture that an agent looks at
+_WAIT_SECONDS = 3.0  # for new photos, before a search answers with those that it has
+_REPORT_SECONDS = 0.5  # between two notifications of progress
 
 Top = Annotated[int, Field(ge=1, le=_MOST, description="how many photos to return")]
 PhotoPath = Annotated[str, Field(description="path of a photo, as `search` returns it")]
@@ -44,6 +40,13 @@ class Photo(BaseModel):
     path: str
     uri: str
     cosine: float
+
+
+class Search(BaseModel):
+    """The photos that were found, best first. `note`: what is not searched yet; empty: all photos were searched."""
+
+    photos: list[Photo]
+    note: str
 
 
 class Score(BaseModel):
@@ -61,7 +64,8 @@ class Photos:
     def __init__(self, clip: AsyncMethods, folders: Sequence[Path]) -> None:
         self.clip = clip
         self._folders = {folder.name: folder for folder in folders}
-        self._searches = asyncio.Lock()  # two would write the same file of vectors
+        self._indexes = {folder.name: folder_index(folder) for folder in folders}
+        self._updating: asyncio.Task[None] | None = None
 
     def file(self, path: str) -> Path:
         """Raises NoPhoto: the path leads out of its folder, also by a symbolic link, or to no file."""
@@ -80,19 +84,53 @@ class Photos:
         except (OSError, ValueError):  # the system allows no such name: it is too long, or has a NUL
             return None
 
-    async def search(self, sentence: str | None, photo: Path | None, top: int) -> list[Photo]:
-        """The nearest of all folders, whose new photos are embedded first."""
+    async def search(
+        self, sentence: str | None, photo: Path | None, top: int, report: Callable[[int], Awaitable[None]]
+    ) -> Search:
+        """The nearest of all folders. New photos are embedded beside it: it waits some seconds for them.
+
+        `report`: gets the number of photos in the indexes meanwhile.
+        """
+        if self._updating is None or self._updating.done():
+            self._updating = asyncio.create_task(self._update())
+        for _ in range(round(_WAIT_SECONDS / _REPORT_SECONDS)):
+            if (await asyncio.wait({self._updating}, timeout=_REPORT_SECONDS))[0]:
+                break
+            await report(await asyncio.to_thread(self._count))
+        if self._updating.done():
+            self._updating.result()
         found = []
-        async with self._searches:
-            for name, folder in self._folders.items():
-                file = folder / IN_FOLDER
-                await make(self.clip, images_in(folder), file, prune=True)
-                rows = await nearest_in(self.clip, file, sentence, photo, top)
-                found += [(f"{name}/{row.name}", row.cosine) for row in rows]
+        for name, folder in self._indexes.items():
+            with closing(Index(folder)) as index:
+                rows = await nearest_in(self.clip, index, sentence, photo, top)
+            found += [(f"{name}/{row.name}", row.cosine) for row in rows]
         # A folder may have links to photos outside of it, which an agent is not told.
         found = [row for row in found if self._inside(row[0])]
         best = sorted(found, key=lambda row: -row[1])[:top]
-        return [Photo(path=path, uri=f"photo://{quote(path)}", cosine=cosine) for path, cosine in best]
+        photos = [Photo(path=path, uri=f"photo://{quote(path)}", cosine=cosine) for path, cosine in best]
+        if self._updating.done():
+            return Search(photos=photos, note="")
+        count = await asyncio.to_thread(self._count)
+        return Search(
+            photos=photos,
+            note=f"Photos are still being embedded: {count:,} were searched. Ask again for the others.",
+        )
+
+    async def _update(self) -> None:
+        """Bring the index of each folder up to date, unless another process does."""
+        for name, folder in self._folders.items():
+            with closing(Index(self._indexes[name])) as index:
+                try:
+                    await make(self.clip, images_in(folder), index, prune=True, retry=False)
+                except IndexInUse:
+                    continue
+
+    def _count(self) -> int:
+        count = 0
+        for path in self._indexes.values():
+            with closing(Index(path)) as index:
+                count += index.count()
+        return count
 
 
 def tools(photos: Photos) -> MCPServer:
@@ -105,14 +143,14 @@ def tools(photos: Photos) -> MCPServer:
     )
 
     @server.tool()
-    async def search(sentence: str, top: Top = 10) -> list[Photo]:
+    async def search(sentence: str, ctx: Context, top: Top = 10) -> Search:
         """Find the photos that a sentence describes, best first. A phrase such as "a dog on a beach" works best."""
-        return await told(photos.search(sentence, None, top))
+        return await told(photos.search(sentence, None, top, ctx.report_progress))
 
     @server.tool()
-    async def search_like(path: PhotoPath, top: Top = 10) -> list[Photo]:
+    async def search_like(path: PhotoPath, ctx: Context, top: Top = 10) -> Search:
         """Find photos that look like one, best first; the first is the photo itself."""
-        return await told(photos.search(None, photos.file(path), top))
+        return await told(photos.search(None, photos.file(path), top, ctx.report_progress))
 
     @server.tool()
     async def label_sets() -> list[str]:
@@ -156,40 +194,17 @@ def tools(photos: Photos) -> MCPServer:
     return server
 
 
-async def serve_stdio(photos: Photos) -> None:
+async def serve(photos: Photos) -> None:
     """Answer one agent until it closes standard input."""
     await tools(photos).run_stdio_async()
-
-
-async def serve_http(photos: Photos, host: str, listening: socket, keys_file: Path | None) -> None:
-    """Answer agents by streamable HTTP at /mcp until a signal. `keys_file`: None: an agent needs no key."""
-    async with AsyncExitStack() as stack:
-        app: ASGIApp = tools(photos).streamable_http_app(host=host)
-        if keys_file is not None:
-            app = _with_keys(app, await stack.enter_async_context(following(keys_file)))
-        await uvicorn.Server(uvicorn.Config(app, log_level="warning")).serve(sockets=[listening])
 
 
 async def told(result: Awaitable[R]) -> R:
     """The result. Raises ToolError, which an agent reads: the call or one of its items has failed."""
     try:
         done = await result
-    except (ClipserveError, VectorFileError, OSError) as error:
+    except (ClipserveError, OSError) as error:
         raise ToolError(str(error)) from None
     for failed in (*getattr(done, "errors", {}).values(), *getattr(done, "other_errors", {}).values()):
         raise ToolError(f"{failed.detail} ({failed.code})")
     return done
-
-
-def _with_keys(app: ASGIApp, keys: Keys) -> ASGIApp:
-    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            try:
-                keys.check(dict(scope["headers"]).get(b"authorization", b"").decode("latin-1") or None, "use")
-            except (Unauthenticated, PermissionDenied) as error:
-                status = 401 if isinstance(error, Unauthenticated) else 403
-                await JSONResponse({"error": error.detail}, status)(scope, receive, send)
-                return
-        await app(scope, receive, send)
-
-    return checked

@@ -1,4 +1,4 @@
-"""`clipserve embed`: a folder of images, or lines of text, to a file of vectors."""
+"""`clipserve embed`: the vectors of a folder of images, or of lines of text, in an index."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
-from clipserve.commands.printing import say
+from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Model, Url, open_clip
+from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.files import VectorFileError, format_of
 from clipserve.commands.vectors.listing import Item, VectorSource
+from clipserve.settings.environment import read_settings
+
+if TYPE_CHECKING:  # it loads SQLite
+    from clipserve.client.index import Index
 
 _STDIN = "-"
+_SHOWN_FAILURES = 20
 
 
 def embed(
@@ -28,69 +33,132 @@ def embed(
         typer.Argument(metavar="FOLDER|FILES|-", help="Folders and image files; - reads paths, one a line."),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="The file to make: NAME.npz or NAME.parquet.")],
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The index. Default: that of the folder, if one folder alone is named."
+        ),
+    ] = None,
+    npz: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also export the index as arrays of NumPy.")
+    ] = None,
     text: Annotated[
-        Path | None, typer.Option(help="A file of texts, one a line, in place of images.")
+        Path | None, typer.Option(help="A file of texts, one a line, in place of images; - reads them.")
     ] = None,
     truncate: Annotated[bool, typer.Option(help="Cut texts of too many tokens.")] = False,
-    restart: Annotated[bool, typer.Option(help="Discard the vectors of --out and its journal.")] = False,
-    prune: Annotated[bool, typer.Option(help="Drop rows of --out that are not named now.")] = False,
+    restart: Annotated[bool, typer.Option(help="Discard the vectors of the index.")] = False,
+    prune: Annotated[bool, typer.Option(help="Drop rows of --index that are not named now.")] = False,
     every: Every = None,
     url: Url = None,
     key: Key = None,
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
+    json: Json = False,
 ) -> None:
-    """Embed images into a file of vectors. After an interruption, the same command resumes.
+    """Embed images into an index that `search` uses. After an interruption, the same command goes on.
 
-    Folders are searched for images, without hidden files. Exit status: 0 if all have a vector; 1 if some have none,
-    and the file says why, if nothing was found, or the command failed; 2 for wrong usage.
+    Folders are searched for images, without hidden files. The index of a folder is FOLDER/.clipserve.sqlite, or
+    lies in CLIPSERVE_CACHE_DIR if the folder is read-only. Exit status: 0 if all have a vector; 1 if some have
+    none, if nothing was found, or the command failed; 2 for wrong usage.
     """
     if bool(sources) == (text is not None):
         fail("name folders or image files, or - for their paths; or --text FILE alone.", status=WRONG_USE)
-    check_file(out)
-    if not os.path.isdir(out.parent):
-        fail(f"there is no folder {out.parent} for --out.", status=WRONG_USE)
-    source = _texts(text) if text is not None else _images(sources or [], every)
-    prune = prune or source.kind == "text"
+    for path in (index, npz):
+        if path is not None and not os.path.isdir(path.parent):
+            fail(f"there is no folder {path.parent} for {path.name}.", status=WRONG_USE)
+    folder = sources[0] if sources and len(sources) == 1 and os.path.isdir(sources[0]) else None
+    if folder is None and index is None:
+        fail(
+            "say where the vectors go: --index FILE. Only one folder has an index of its own.",
+            status=WRONG_USE,
+        )
+    if text is not None:
+        source = _texts(text)
+    elif index is None:
+        source = images_in(Path(folder or ""), every)
+    else:
+        source = _images(sources or [], every)
+    prune = prune or index is None or source.kind == "text"
+    place = index or folder_index(Path(folder or ""))
 
     async def embedded() -> int:
+        from clipserve.client.index import Index
+
         async with open_clip(url, key, model, in_flight, exact=True) as clip:
-            return await make(clip, source, out, truncate=truncate, restart=restart, prune=prune)
+            with closing(Index(place)) as opened:
+                how = {"truncate": truncate, "restart": restart, "prune": prune}
+                status = await make(clip, source, opened, as_json=json, **how)
+                if npz is not None:
+                    from clipserve.commands.vectors.npz import export
 
-    run(embedded(), interrupted(out))
+                    export(opened, npz)
+                return status
+
+    run(embedded(), interrupted(place))
 
 
-def interrupted(out: Path) -> str:
+def interrupted(index: Path) -> str:
     """The message after an interruption."""
-    return f"interrupted. What is done is in {out}.journal: the same command goes on from there."
+    return f"interrupted. What is embedded is in {index}: the same command goes on from there."
 
 
-def check_file(path: Path) -> None:
-    """End the command if the name is not one of a file of vectors, or its format needs a missing package."""
-    try:
-        format_of(path)
-    except VectorFileError as error:
-        fail(str(error), status=WRONG_USE)
+def folder_index(folder: Path) -> Path:
+    """The path of the index of a folder."""
+    from clipserve.commands.vectors.places import index_of
+
+    return index_of(folder, read_settings().cache_dir)
 
 
-async def make(clip: AsyncMethods, source: VectorSource, out: Path, **how: bool) -> int:
-    """`make_file`, and a summary on standard error; return the exit status."""
-    from clipserve.commands.vectors.making import make_file  # loads SQLite
+def images_in(folder: Path, every: float | None = None) -> VectorSource:
+    """The images of a folder, named by their paths in it. Without `every`, frames of earlier runs stay."""
+    root = str(folder)
+    return VectorSource(
+        "image",
+        lambda left_out: listing.images([root], left_out, root, every),
+        keeps=lambda name: every is None and listing.is_frame_of_a_video(name, root),
+    )
 
-    made = await make_file(clip, source, out, **how)
-    others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
-    say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
+
+async def make(
+    clip: AsyncMethods, source: VectorSource, index: Index, *, as_json: bool = False, **how: bool
+) -> int:
+    """Bring the index up to date, with a summary on standard error; return the exit status."""
+    from clipserve.commands.progress import Shown  # loads rich
+    from clipserve.commands.vectors.updating import update  # loads SQLite
+
+    with Shown(f"{source.kind}s") as shown:
+        done = await update(clip, source, index, shown, **how)
+    failed = index.count("code != ''")
     if left_out := listing.summary(source.left_out):
         say(left_out, err=True)
-    if not made.failed:
-        return 0
-    say(f"{made.failed:,} have no vector:", err=True)
-    for name, code, detail in made.failures:
-        say(f"  {name}: {code}: {detail}", err=True)
-    if rest := made.failed - len(made.failures):
-        say(f"  and {rest:,} more: the file has all of them.", err=True)
-    return 1
+    if not done.embedded and not how.get("retry", True):
+        return 1 if failed else 0  # nothing to tell: a search, and the index is up to date
+    others = f", {done.others:,} of them from earlier and not named now" if done.others else ""
+    say(f"{index.path}: {index.count():,} rows{others}; embedded now: {done.embedded:,}.", err=True)
+    failures = [row for _, row in zip(range(_SHOWN_FAILURES), index.rows("code != ''"), strict=False)]
+    if failures:
+        say(f"{failed:,} {source.kind}s failed:", err=True)
+    for row in failures:
+        name = listing.text_of(row.name) if source.kind == "text" else row.name
+        say(f"  {name}: {row.code}: {row.detail}", err=True)
+    if failed > len(failures):
+        say(f"  and {failed - len(failures):,} more: --npz FILE has all of them.", err=True)
+    if as_json:
+        say_json(_summary(index, done.embedded, failed))
+    return 1 if failed else 0
+
+
+def _summary(index: Index, embedded: int, failed: int) -> dict[str, Any]:
+    facts = index.facts
+    assert facts is not None
+    return {
+        "index": str(index.path),
+        "model": facts.model,
+        "fingerprint": facts.fingerprint,
+        "rows": index.count(),
+        "embedded": embedded,
+        "failed": failed,
+    }
 
 
 def _images(sources: list[str], every: float | None) -> VectorSource:

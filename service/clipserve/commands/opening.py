@@ -40,9 +40,10 @@ Every = Annotated[
     typer.Option(
         min=0,
         metavar="SECONDS",
-        help="Take a frame of videos, and of moving GIF, PNG and WebP, in so many seconds; 0: key frames.",
+        help="Take a frame of videos in so many seconds; 0: key frames.",
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more
 
 

@@ -16,7 +16,6 @@ import uvloop
 from clipserve.access.key_file import KeyFileError
 from clipserve.client.errors import ClipserveError
 from clipserve.commands.printing import say
-from clipserve.commands.vectors.files import VectorFileError
 from clipserve.settings.environment import BadSettings
 from clipserve.wiring.listening import CannotListen
 
@@ -38,7 +37,7 @@ def failing() -> Iterator[None]:
         yield
     except BadSettings as error:
         fail(*error.reasons, status=WRONG_USE)
-    except (CannotListen, ClipserveError, KeyFileError, VectorFileError) as error:
+    except (CannotListen, ClipserveError, KeyFileError) as error:
         fail(str(error))
 
 

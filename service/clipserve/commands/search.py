@@ -1,30 +1,30 @@
-"""`clipserve search`: the images of a folder, or the rows of a file, that are nearest to a sentence or an image."""
+"""`clipserve search`: the images of a folder, or the rows of an index, nearest to a sentence or an image."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.contact_sheet import contact_sheet
-from clipserve.commands.embed import check_file, interrupted, make
-from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
-from clipserve.commands.printing import say
+from clipserve.commands.embed import folder_index, images_in, interrupted, make
+from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Model, Url, open_clip
+from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
-from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.files import Found, VectorFileError, facts_of, nearest
-from clipserve.commands.vectors.listing import VectorSource
+from clipserve.commands.vectors.listing import text_of
 
-IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
+if TYPE_CHECKING:  # it loads SQLite
+    from clipserve.client.index import Found, Index
 
 
 def search(
-    where: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A file of `embed`, or a folder.")],
+    where: Annotated[Path, typer.Argument(metavar="FOLDER|INDEX", help="A folder, or an index of `embed`.")],
     sentence: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
     image: Annotated[Path | None, typer.Option(help="Find images like this one.")] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 10,
@@ -34,65 +34,57 @@ def search(
     key: Key = None,
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
+    json: Json = False,
 ) -> None:
     """Find images by a sentence or by an image.
 
-    A folder is embedded first into FOLDER/.clipserve.npz, later only its changes. Prints cosines and paths.
+    Of a folder, what is new or has changed is embedded first, as `embed FOLDER` does. Prints cosines and paths.
     """
     if (sentence is None) == (image is None):
         fail("say what to look for: a sentence, or --image FILE.", status=WRONG_USE)
     folder = where if os.path.isdir(where) else None
-    file = where / IN_FOLDER if folder else where
-    check_file(file)
-    if not (folder or os.path.isfile(file)):
-        fail(f"there is no file or folder {where}.{_unfinished(file)}", status=WRONG_USE)
+    if not (folder or os.path.isfile(where)):
+        fail(f"there is no folder or index {where}.", status=WRONG_USE)
     if page is not None and not os.path.isdir(page.parent):
         fail(f"there is no folder {page.parent} for --html.", status=WRONG_USE)
+    place = folder_index(folder) if folder else where
 
     async def searched() -> int:
-        name = model or (facts_of(file).model if file.exists() else None)
-        async with open_clip(url, key, name, in_flight, exact=True) as clip:
-            if folder:
-                await make(clip, images_in(folder, every), file, prune=True)
-            found = await nearest_in(clip, file, sentence, image, top)
-        for row in found:
-            say(f"{row.cosine:.4f}", row.name)
-        if page is not None:
-            title = sentence if sentence is not None else f"like {image}"
-            _write(page, title, found, file, folder)
+        from clipserve.client.index import Index, IndexInUse
+
+        with closing(Index(place)) as index:
+            name = model or (index.facts.model if index.facts else None)
+            async with open_clip(url, key, name, in_flight, exact=True) as clip:
+                if folder:
+                    try:
+                        await make(clip, images_in(folder, every), index, prune=True, retry=False)
+                    except IndexInUse:
+                        say(
+                            f"an `embed` is under way: searched are the {index.count():,} rows of now.",
+                            err=True,
+                        )
+                found = await nearest_in(clip, index, sentence, image, top)
+            _show(index, found, as_json=json)
+            if page is not None:
+                _write(page, sentence if sentence is not None else f"like {image}", found, index, folder)
         return 0
 
-    run(searched(), interrupted(file))
-
-
-def _unfinished(file: Path) -> str:
-    """What to do about a missing file that an `embed` has begun; empty if none has."""
-    journal = f"{file}.journal"
-    if not os.path.isfile(journal):
-        return ""
-    return f" {journal} is of an `embed` that did not end: run that again, and it goes on from there."
-
-
-def images_in(folder: Path, every: float | None = None) -> VectorSource:
-    """The images of a folder, named by their paths in it."""
-    return VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder), every))
+    run(searched(), interrupted(place))
 
 
 async def nearest_in(
-    clip: AsyncMethods, file: Path, sentence: str | None, image: Path | None, top: int
+    clip: AsyncMethods, index: Index, sentence: str | None, image: Path | None, top: int
 ) -> list[Found]:
-    """The nearest rows of a file.
+    """The nearest rows of an index.
 
     Raises:
-        VectorFileError: it has vectors of another model.
+        IndexUnusable: it has vectors of another model.
         ClipserveError: the sentence or the image cannot be embedded.
     """
-    kept, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
-    if kept != wanted:
-        raise VectorFileError(
-            f"{file} has vectors of {kept}, and the model makes those of {wanted}. A cosine between two "
-            "fingerprints means nothing. Use the model that made the file, or embed it again."
-        )
+    served = await clip.served_by()
+    if index.facts:
+        facts = index.facts._replace(model=served.model, fingerprint=served.fingerprint)
+        index.check(facts._replace(embed_dim=served.embed_dim))
     try:
         if image is not None:
             query = await clip.embed_image(read_file(image))
@@ -100,18 +92,36 @@ async def nearest_in(
             query = await clip.embed_text(sentence or "", truncate=False)
     except ItemFailed as error:
         raise ClipserveError(f"{image or 'the sentence'}: {error.detail} ({error.code})") from None
-    return nearest(file, query.vector, top)
+    return await asyncio.to_thread(index.nearest, query.vector, top)
 
 
-def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path | None) -> None:
-    facts = facts_of(file)
-    texts = facts.kind == "text"
-    pictured = [(row, None if texts else _file_of(row.name, file, folder)) for row in found]
-    about = f"{folder or file}, {facts.fingerprint}"
+def _show(index: Index, found: list[Found], *, as_json: bool) -> None:
+    for row in found:
+        name = _shown_name(row, index)
+        if as_json:
+            say_json({"name": name, "cosine": row.cosine})
+        else:
+            say(f"{row.cosine:.4f}", name)
+
+
+def _write(page: Path, title: str, found: list[Found], index: Index, folder: Path | None) -> None:
+    from clipserve.commands.contact_sheet import contact_sheet
+
+    facts = index.facts
+    texts = facts is not None and facts.kind == "text"
+    pictured = [
+        (_shown_name(row, index), row.cosine, None if texts else _file_of(row.name, index.path, folder))
+        for row in found
+    ]
+    about = f"{folder or index.path}, {facts.fingerprint if facts else 'no row'}"
     page.write_text(contact_sheet(title, about, pictured), "utf-8", "backslashreplace")
     say(f"{page}: a page with pictures of what was found.", err=True)
 
 
-def _file_of(name: str, file: Path, folder: Path | None) -> Path:
-    """The path of a row's image: relative to the file, if that is a folder's; else as it was given."""
-    return (folder or Path()) / name if folder or os.path.exists(name) else file.parent / name
+def _shown_name(row: Found, index: Index) -> str:
+    return text_of(row.name) if index.facts and index.facts.kind == "text" else row.name
+
+
+def _file_of(name: str, index: Path, folder: Path | None) -> Path:
+    """The path of a row's image: relative to the folder, or to the index; else as it was given."""
+    return (folder or Path()) / name if folder or os.path.exists(name) else index.parent / name

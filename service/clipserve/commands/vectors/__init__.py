@@ -1,1 +1,1 @@
-"""Files of vectors: the list of items, the journal of a run, and the finished file."""
+"""The items to embed, and what makes and exports an index of their vectors."""

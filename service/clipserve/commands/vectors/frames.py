@@ -1,88 +1,124 @@
-"""Frames of videos and of moving images: `clip.mp4#t=12` names the one at 12 seconds, as media fragments do."""
+"""Frames of videos: `clip.mp4#t=12` names the one at 12 seconds, as media fragments do."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipserve.client.errors import ClipserveError, ItemFailed
-from clipserve.commands.vectors import moving
-from clipserve.errors import UndecodableImage
+from clipserve.errors import ImageTooLarge, UndecodableImage
 
 if TYPE_CHECKING:
     import av
     from PIL import Image
 
 VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
+AT = "#t="  # between the path and the second
+# A header may claim anything, and a row is made for each frame that it promises.
+MAX_SECONDS = 604_800  # a week
+MAX_FRAMES = 20_000  # rows of one video: more than five hours of one a second
+MAX_PIXELS = 8_192 * 4_320  # of a frame: 8K. Decoders keep up to 16 of them.
+_QUALITY = 95  # of a JPEG, which loses less than the video has lost
+_BROKEN = (OSError, ValueError, IndexError, StopIteration, ArithmeticError)  # PyAV's errors are subclasses
 
 
-def times(path: str, every: float) -> Iterator[float | None]:
-    """The seconds at which frames are taken: one in `every` seconds. None alone: it is a still image.
+def is_video(path: str) -> bool:
+    return Path(path).suffix.lower() in VIDEOS
 
-    0 takes the key frames of a video, as at most scene changes, and each frame of a moving GIF, PNG or WebP, of
-    which no frame is taken twice, however long it is shown. A file that is no video has the time 0, at which
-    `frame` fails.
+
+def times(path: str, every: float) -> list[float]:
+    """The seconds at which frames of a video are taken: one in `every` seconds; 0: its key frames.
 
     Raises:
-        ClipserveError: it is a video, and the package that reads videos is missing.
+        ItemFailed: it is no video, is broken, or is over a limit.
+        ClipserveError: the package that reads videos is missing.
     """
-    if Path(path).suffix.lower() in VIDEOS:
-        yield from _times_of_video(path, every)
-    elif not moving.is_moving(path):
-        yield None
-    else:
-        yield from moving.times(path, every)
+    if not find_spec("av"):
+        raise ClipserveError(
+            "videos need the package av, which is not installed: pip install 'clipserve-core[video]'"
+        )
+    with _opened(path, "at its beginning") as (container, stream):
+        if not every:
+            return _key_frames(container, stream)
+        seconds = _seconds(container)
+    count = max(1, math.ceil(seconds / every))
+    if count > MAX_FRAMES:
+        raise _too_large(
+            f"{count:,} frames, one in {every:g} s of {seconds:,.0f} s. Take fewer: --every "
+            f"{math.ceil(seconds / MAX_FRAMES)}",
+            f"{MAX_FRAMES:,} frames",
+            MAX_FRAMES,
+        )
+    return [number * every for number in range(count)]
 
 
 def frame(path: str, at: float) -> bytes:
     """The frame that is shown at this second, upright, as a JPEG. It holds few frames at a time in memory.
 
     Raises:
-        ItemFailed: the file is no video, or is broken there, or a moving image is over a limit.
+        ItemFailed: the file is no video, is broken there, or is over a limit.
     """
-    return _frame_of_video(path, at) if Path(path).suffix.lower() in VIDEOS else moving.frame(path, at)
+    with _opened(path, f"at {at:g} s") as (container, stream):
+        return _jpeg(_shown(container, stream, at))
 
 
-def _times_of_video(path: str, every: float) -> Iterator[float]:
-    if not find_spec("av"):
-        raise ClipserveError(
-            "videos need the package av, which is not installed: pip install 'clipserve-core[video]'"
-        )
+@contextmanager
+def _opened(
+    path: str, where: str
+) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
+    """The video and its first stream, within the limits. `where`: in the message about what is broken."""
     import av
 
     try:
         with av.open(path) as container:
             stream = container.streams.video[0]
-            if not every:
-                for packet in container.demux(stream):
-                    if packet.is_keyframe and packet.pts is not None:
-                        yield float((packet.pts - (stream.start_time or 0)) * packet.time_base)
-                return
-            seconds = (container.duration or 0) / av.time_base
-    except (OSError, ValueError, IndexError):  # PyAV's own errors are subclasses of these
-        yield 0.0
-        return
-    yield from (number * every for number in range(max(1, math.ceil(seconds / every))))
-
-
-def _frame_of_video(path: str, at: float) -> bytes:
-    import av
-
-    try:
-        with av.open(path) as container:
-            return _jpeg(_shown(container, at))
-    except (OSError, ValueError, IndexError, StopIteration) as error:
+            codec = stream.codec_context
+            if codec.width * codec.height > MAX_PIXELS:
+                raise _too_large(
+                    f"frames of {codec.width} x {codec.height}. Make a smaller video of it",
+                    f"{MAX_PIXELS:,} pixels",
+                    MAX_PIXELS,
+                )
+            codec.options = {"max_pixels": str(MAX_PIXELS)}  # of later frames, which may have another size
+            yield container, stream
+    except _BROKEN as error:
         raise ItemFailed(
-            f"no frame of the video can be read at {at:g} s: {error}", UndecodableImage.code
+            f"no frame of the video can be read {where}: {error}", UndecodableImage.code
         ) from None
 
 
-def _shown(container: av.container.InputContainer, at: float) -> av.VideoFrame:
-    stream = container.streams.video[0]
+def _seconds(container: av.container.InputContainer) -> float:
+    import av
+
+    seconds = (container.duration or 0) / av.time_base
+    if seconds > MAX_SECONDS:
+        raise _too_large(f"{seconds:,.0f} s. Cut it", f"{MAX_SECONDS:,} s", MAX_SECONDS)
+    return seconds
+
+
+def _key_frames(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> list[float]:
+    found = []
+    for packet in container.demux(stream):
+        if packet.is_keyframe and packet.pts is not None:
+            found.append(float((packet.pts - (stream.start_time or 0)) * packet.time_base))
+        if len(found) > MAX_FRAMES:
+            raise _too_large(
+                "more key frames. Take one in some seconds: --every SECONDS",
+                f"{MAX_FRAMES:,} frames",
+                MAX_FRAMES,
+            )
+    return found or [0.0]
+
+
+def _shown(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, at: float
+) -> av.VideoFrame:
     first, tick = stream.start_time or 0, stream.time_base or Fraction(1, 1_000_000)
     container.seek(first + int(at / tick), stream=stream)  # to a key frame before it
     frames = container.decode(stream)
@@ -96,4 +132,12 @@ def _shown(container: av.container.InputContainer, at: float) -> av.VideoFrame:
 
 def _jpeg(frame: av.VideoFrame) -> bytes:
     image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
-    return moving.jpeg(image.rotate(frame.rotation, expand=True) if frame.rotation else image)
+    file = io.BytesIO()
+    upright = image.rotate(frame.rotation, expand=True) if frame.rotation else image
+    upright.convert("RGB").save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _too_large(what: str, most: str, limit: int) -> ItemFailed:
+    error = ImageTooLarge(f"the video has {what}. The limit is {most}.", limit=limit)
+    return ItemFailed(error.detail, error.code)

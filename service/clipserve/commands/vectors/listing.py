@@ -9,12 +9,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
+from clipserve.client.errors import ItemFailed
 from clipserve.client.images import read_file
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.commands.vectors import frames
-from clipserve.commands.vectors.frames import frame
+
+if TYPE_CHECKING:  # it loads SQLite
+    from clipserve.client.index import Kind
 
 # Every format that a setting can allow here. A file that the service refuses is reported, not skipped.
 _OTHER_SUFFIXES = {
@@ -30,19 +33,18 @@ SUFFIXES = frozenset(
 
 _SHOWN_SUFFIXES = 5
 
-Kind = Literal["image", "text"]
-
 
 @dataclass(frozen=True)
 class Item:
     """An item to embed: a future row.
 
     Attributes:
-        key: its name in the journal; for an image, its path in the file of vectors.
+        key: its name in the index.
         path: of an image file, for the system.
         text: the line of a text.
         size: bytes; `modified`: nanoseconds since 1970. Both 0 for a text, and if the system does not report them.
         at: of a frame: its second in the video.
+        failed: why no frame of the video can be taken.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Item:
     size: int = 0
     modified: int = 0
     at: float | None = None
+    failed: ItemFailed | None = None
 
     @property
     def held(self) -> int:
@@ -59,7 +62,9 @@ class Item:
 
     def image(self) -> bytes:
         """The image file, or the frame as one. Raises ItemFailed: it cannot be read."""
-        return read_file(self.path) if self.at is None else frame(self.path, self.at)
+        if self.failed:
+            raise self.failed
+        return read_file(self.path) if self.at is None else frames.frame(self.path, self.at)
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,14 @@ class VectorSource:
     Attributes:
         items: lists them, again at each call, and counts in its argument what it leaves out, by suffix.
         countable: they can be listed twice.
+        keeps: whether a name that is not among the items stays in an index that follows them.
         left_out: what was left out when they were embedded.
     """
 
     kind: Kind
     items: Callable[[Counter[str]], Iterator[Item]]
     countable: bool = True
+    keeps: Callable[[str], bool] = lambda _: False
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -85,7 +92,7 @@ def images(
 
     A folder that symbolic links reach twice is listed once. An unreadable folder, or a link to itself, becomes an
     item that fails like a file. `left_out`: counts files with another suffix. `root`: keys are relative to it.
-    `every`: take a frame of videos and of moving images in so many seconds; see `frames.times`.
+    `every`: take a frame of videos in so many seconds; see `frames.times`.
 
     Raises:
         ClipserveError: there is a video, and the package that reads videos is missing.
@@ -96,9 +103,16 @@ def images(
         found = _walk(source, seen, left_out, suffixes) if os.path.isdir(source) else iter((source,))
         for path in found:
             item = _item(path, root)
-            for at in (None,) if every is None else frames.times(path, every):
-                frame_key = item.key if at is None else f"{item.key}#t={at:.3f}".rstrip("0").rstrip(".")
-                yield replace(item, key=frame_key, at=at)
+            if every is None or not frames.is_video(path):
+                yield item
+            else:
+                yield from _frames(item, every)
+
+
+def is_frame_of_a_video(name: str, root: str = "") -> bool:
+    """Whether it is the name of a frame whose video is there. `root`: as in `images`."""
+    path, at, _ = name.rpartition(frames.AT)
+    return bool(at) and os.path.isfile(os.path.join(root, path))
 
 
 def texts(lines: Iterable[str]) -> Iterator[Item]:
@@ -122,10 +136,8 @@ def summary(left_out: Counter[str]) -> str:
     ]
     if others := len(left_out) - len(counts):
         counts.append(f"and files of {others:,} more suffixes")
-    return (
-        f"Left out by suffix: {', '.join(counts)}. Convert images of other formats to JPEG, "
-        "and take frames of videos with --every; a file that is named itself is taken whatever its suffix is."
-    )
+    videos = " Frames of videos: --every SECONDS." if frames.VIDEOS & left_out.keys() else ""
+    return f"Skipped {', '.join(counts)}. Name a file to force it.{videos}"
 
 
 def shown(path: str) -> str:
@@ -159,6 +171,17 @@ def _walk(
                 yield path
             else:
                 left_out[suffix] += 1
+
+
+def _frames(item: Item, every: float) -> Iterator[Item]:
+    try:
+        times = frames.times(item.path, every)
+    except ItemFailed as error:
+        yield replace(item, key=f"{item.key}{frames.AT}0", at=0.0, failed=error)
+        return
+    for at in times:
+        second = f"{at:.3f}".rstrip("0").rstrip(".")
+        yield replace(item, key=f"{item.key}{frames.AT}{second}", at=at)
 
 
 def _item(path: str, root: str | None) -> Item:

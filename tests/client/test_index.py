@@ -1,0 +1,192 @@
+"""The index: one SQLite file with vectors of files, which is the journal of a run too."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from clipserve.client.index import Facts, Index, IndexInUse, IndexUnusable, Row
+
+DIM = 4
+FACTS = Facts("image", "toy", "toy@1", DIM)
+
+
+def vector(seed: int) -> npt.NDArray[np.float32]:
+    """Of unit length, another for each seed."""
+    values = np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def row(number: int) -> Row:
+    return Row(f"{number}.jpg", 10 * number, number, 2, 3, vector=vector(number))
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    with closing(Index(tmp_path / "a.sqlite")) as opened:
+        yield opened
+
+
+def filled(index: Index, count: int) -> Index:
+    index.begin(FACTS)
+    index.store(row(number) for number in range(count))
+    return index
+
+
+def test_what_is_stored_is_there_when_it_is_opened_again(index: Index) -> None:
+    filled(index, 3).store([Row("bad.jpg", 7, 8, code="undecodable_image", detail="the image is broken.")])
+    index.close()
+    with closing(Index(index.path)) as again:
+        assert again.facts == FACTS
+        known = again.known(["1.jpg", "bad.jpg", "new.jpg"])
+        assert [each and each[1:] for each in known] == [(10, 1, ""), (7, 8, "undecodable_image"), None]
+        rows = [*again.rows()]
+        assert [each.name for each in rows] == ["0.jpg", "1.jpg", "2.jpg", "bad.jpg"]
+        assert np.array_equal(rows[2].vector, vector(2))  # type: ignore[arg-type] # not None
+        assert (rows[3].vector, rows[3].detail) == (None, "the image is broken.")
+    # Another vector, and an error in place of one.
+    with closing(Index(index.path)) as again:
+        again.begin(FACTS)
+        again.store([row(1)._replace(vector=vector(9)), Row("2.jpg", 0, 0, code="too_large")])
+        assert (again.count(), again.count("code != ''")) == (4, 2)
+        assert again.nearest(vector(9), 1)[0].name == "1.jpg"
+        assert "2.jpg" not in {found.name for found in again.nearest(vector(2), 4)}
+
+
+def test_the_nearest_rows_come_first_and_equal_ones_in_their_order(index: Index) -> None:
+    rows = 10_000  # more than are in memory at a time
+    filled(index, rows).store([row(17)._replace(name="same.jpg")])
+    query = vector(17)
+    cosines = {f"{number}.jpg": float(vector(number) @ query) for number in range(rows)}
+    expected = sorted(cosines, key=lambda name: -cosines[name])[:19]
+    assert [found.name for found in index.nearest(query, 20)] == ["17.jpg", "same.jpg", *expected[1:]]
+    assert index.nearest(query, 1)[0].cosine == pytest.approx(1)
+    assert len(index.nearest(query, 2 * rows)) == rows + 1
+
+
+def test_texts_are_in_the_order_of_their_lines(index: Index) -> None:
+    index.begin(FACTS._replace(kind="text"))
+    index.store(Row(f"{line}:a cat", 0, 0, vector=vector(line)) for line in (2, 10, 1))
+    assert [each.name for each in index.rows()] == ["1:a cat", "2:a cat", "10:a cat"]
+
+
+def store_and_be_killed(path: Path) -> None:
+    index = filled(Index(path), 5)
+    assert index._database is not None
+    index._database.execute("UPDATE items SET code = 'half done'")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_leaves_what_it_had_committed(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(
+        target=store_and_be_killed, args=(tmp_path / "a.sqlite",)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with closing(Index(tmp_path / "a.sqlite")) as index:
+        assert (index.count(), index.count("code = ''")) == (5, 5)
+        index.begin(FACTS)  # nobody holds its lock
+
+
+def test_one_process_writes_and_others_read_meanwhile(index: Index) -> None:
+    filled(index, 3)
+    with closing(Index(index.path)) as other:
+        with pytest.raises(IndexInUse, match="in use: another command writes it"):
+            other.begin(FACTS)
+        assert other.count() == len(other.nearest(vector(0), 9)) == 3
+        index.store([row(3)])
+        assert other.count() == 4
+        index.close()
+        other.begin(FACTS)
+
+
+def test_two_that_begin_one_index_keep_each_other_s_rows(tmp_path: Path) -> None:
+    """Both see no file; the second to write finds one."""
+    with closing(Index(tmp_path / "a.sqlite")) as one, closing(Index(tmp_path / "a.sqlite")) as other:
+        filled(one, 3)
+        one.close()
+        other.begin(FACTS)
+        assert other.count() == 3
+        other.close()
+    with closing(Index(tmp_path / "b.sqlite")) as one, closing(Index(tmp_path / "b.sqlite")) as other:
+        filled(one, 3)
+        one.close()
+        with pytest.raises(IndexUnusable, match="cannot be compared"):
+            other.begin(FACTS._replace(fingerprint="toy@2"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        pytest.param(FACTS._replace(fingerprint="toy@2"), r"toy@1.*toy@2.*--restart", id="fingerprint"),
+        pytest.param(FACTS._replace(kind="text"), "vectors of images, not of texts", id="kind"),
+    ],
+)
+def test_another_model_is_refused_and_a_restart_forgets_the_rows(
+    facts: Facts, said: str, index: Index
+) -> None:
+    filled(index, 3).close()
+    with closing(Index(index.path)) as again:
+        with pytest.raises(IndexUnusable, match=said):
+            again.check(facts)
+        again.begin(facts, restart=True)
+        assert (again.count(), again.facts) == (0, facts)
+
+
+def test_rows_that_are_dropped_are_gone_with_their_vectors(index: Index) -> None:
+    numbers = {name: number for number, name in filled(index, 3).numbers().items()}
+    index.drop([numbers["1.jpg"]])
+    assert {found.name for found in index.nearest(vector(1), 9)} == {"0.jpg", "2.jpg"}
+    assert index.count() == 2
+
+
+def test_reading_writes_nothing(index: Index) -> None:
+    filled(index, 3).close()
+    before = [(file, file.stat()) for file in index.path.parent.iterdir()]
+    with closing(Index(index.path)) as again:
+        assert again.known(["1.jpg"])
+        assert len(again.nearest(vector(0), 1)) == len([*again.rows()]) - 2 == 1
+        assert [(file, file.stat()) for file in index.path.parent.iterdir()] == before
+
+
+def of_another_version(path: Path) -> None:
+    filled(Index(path), 1).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+
+
+def of_another_program(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE photos (id INTEGER)")
+
+
+def cut_short(path: Path) -> None:
+    filled(Index(path), 500).close()
+    path.write_bytes(path.read_bytes()[:-20_000])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        pytest.param(of_another_version, "another version of clipserve. Delete it", id="version"),
+        pytest.param(of_another_program, "no index of clipserve. Choose another --index", id="program"),
+        pytest.param(
+            lambda path: path.write_bytes(b"no database" * 99), "no index, or is damaged", id="none"
+        ),
+        pytest.param(cut_short, "no index, or is damaged", id="cut short"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(make, said: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    make(tmp_path / "a.sqlite")
+    with pytest.raises(IndexUnusable, match=rf"a\.sqlite.*{said}"):
+        Index(tmp_path / "a.sqlite").nearest(vector(0), 1)
