@@ -27,7 +27,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-bounds test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
+.PHONY: help run test test-bounds test-slow test-all dist coverage mutants check check-deploy rendered fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -103,14 +103,16 @@ fmt: .venv/dev.stamp ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, Kubernetes with kustomize and Helm, workflows (needs Debian's docker-compose kustomize nodejs npm)
+check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, the chart, workflows (needs Debian's docker-compose nodejs npm)
 	docker compose config --quiet
-	docker compose -f docker-compose.yml -f deploy/triton/shared-memory.yml --profile gpu config --quiet
 	@for profile in `docker compose config --profiles`; do \
 	  echo "docker compose --profile $$profile config --quiet"; \
 	  docker compose --profile $$profile config --quiet || exit; \
 	done
 	$(BIN)/python -m pytest -n 2 $(SLOWEST) tests/external/deploy
+
+rendered: .deploy-tools/stamp .venv/dev.stamp ## write deploy/k8s/clipserve.yaml: the chart for those without Helm
+	$(BIN)/python -m tests.deploy.renderings
 
 dist: .dist-tools/stamp ## wheels and sdists of the four distributions, checked, in dist/
 	rm -rf dist
@@ -145,12 +147,11 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
-docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC, commands, settings and metrics, pictures, the alerts for the Prometheus operator
+docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC, commands, settings and metrics, pictures
 	$(BIN)/python -m tests.api_reference
 	$(BIN)/python -m tests.command_reference
 	$(BIN)/python -m tests.tables
 	$(BIN)/python -m tests.docs.pictures
-	$(BIN)/python -m tests.deploy.prometheus_rule
 
 site: .site-tools/stamp .venv/dev.stamp ## build the documents as a site, in .site/html; fails at a broken link
 	.site-tools/bin/python -m tests.docs.site

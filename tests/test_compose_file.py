@@ -35,7 +35,7 @@ def test_every_variable_of_the_compose_file_is_explained_and_no_other() -> None:
 
 
 def test_every_variable_has_its_default_shown() -> None:
-    without = {"TRITON_IMAGE", "TENSORRT_IMAGE"}  # the default is a name that no registry has
+    without = {"TRITON_IMAGE"}  # the default is a name that no registry has
     assert {name: SHOWN[name] for name in USED if name not in without} == {
         name: default for name, default in USED.items() if name not in without
     }
@@ -49,7 +49,7 @@ def test_no_variable_is_set_and_none_has_to_be() -> None:
 def test_a_service_of_which_there_can_be_several_has_no_name_and_no_port_of_the_host() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     several = {name: each for name, each in services.items() if "replicas" in each.get("deploy", {})}
-    assert set(several) == {"gateway", "cuda"}
+    assert set(several) == {"gateway"}
     for name, each in several.items():
         assert not {"ports", "container_name", "hostname"} & set(each)
         edge = services[f"{name}-edge"]
@@ -57,18 +57,6 @@ def test_a_service_of_which_there_can_be_several_has_no_name_and_no_port_of_the_
         assert edge["ports"]
         assert edge["profiles"] == each["profiles"]
         assert {"default"} <= set(each["networks"]), "the edge's network"
-
-
-def test_gateways_with_the_model_on_the_gpu_share_it_and_the_cores() -> None:
-    services = yaml.safe_load(COMPOSE)["services"]
-    cuda, triton = services["cuda"], services["triton"]
-    assert "VARIANT=gpu" in cuda["build"]["args"]
-    assert cuda["environment"]["CLIPSERVE_DEVICE"] == "cuda", "it falls back to no CPU"
-    assert "CLIPSERVE_DECODE_THREADS" in cuda["environment"]
-    resources = cuda["deploy"]["resources"]
-    assert resources["reservations"] == triton["deploy"]["resources"]["reservations"]
-    assert resources["limits"] == {"cpus": "${GATEWAY_CORES:-0}"}, "its decoders follow its cores"
-    assert not cuda.get("depends_on"), "it needs no Triton"
 
 
 def test_prometheus_reads_every_gateway() -> None:
@@ -85,7 +73,7 @@ def test_the_log_of_every_container_has_a_bound() -> None:
     assert {name: each.get("logging") for name, each in services.items()} == dict.fromkeys(services, bound)
 
 
-def test_prometheus_reads_every_edge_and_its_certificate() -> None:
+def test_prometheus_reads_every_edge() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     edges = {name for name, each in services.items() if "EDGE_TO" in each.get("environment", {})}
     config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
@@ -115,29 +103,9 @@ def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() ->
     assert set(addresses) == {"127.0.0.1"}
 
 
-def test_plans_are_built_and_compared_before_triton_starts() -> None:
-    services = yaml.safe_load(COMPOSE)["services"]
-    assert services["plans"]["image"] == "${TENSORRT_IMAGE:-tensorrt}"
-    assert services["triton-facts"]["image"] == services["triton"]["image"] == "${TRITON_IMAGE:-tritonserver}"
-    for job, earlier in [
-        ("plan-lines", {"artifact"}),
-        ("plans", {"plan-lines"}),
-        ("triton-facts", {"plan-lines"}),
-        ("repository-of-plans", {"plans", "triton-facts"}),
-    ]:
-        waits = services[job]["depends_on"]
-        assert set(waits) == earlier
-        assert {each["condition"] for each in waits.values()} == {"service_completed_successfully"}
-    assert "repository-of-plans" in services["triton"]["depends_on"]
-
-
-def test_images_of_nvidia_keep_their_entrypoint() -> None:
+def test_triton_keeps_the_entrypoint_of_its_image() -> None:
     """It puts the libraries for older drivers in front."""
-    services = yaml.safe_load(COMPOSE)["services"]
-    images = ("${TENSORRT_IMAGE", "${TRITON_IMAGE")
-    of_nvidia = {name: each for name, each in services.items() if each.get("image", "").startswith(images)}
-    assert set(of_nvidia) == {"triton", "plans", "triton-facts"}
-    assert not [name for name, each in of_nvidia.items() if "entrypoint" in each]
+    assert "entrypoint" not in yaml.safe_load(COMPOSE)["services"]["triton"]
 
 
 def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:

@@ -11,16 +11,12 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-K8S = ROOT / "deploy" / "k8s"
 TOOLS = ROOT / ".deploy-tools"
 
 Object = dict[str, Any]  # one manifest, as YAML has it
 
 # Of operators that a cluster may have or not.
-CUSTOM = (
-    *("PodMonitor", "PrometheusRule", "ScaledObject"),
-    *("Gateway", "HTTPRoute", "GRPCRoute", "BackendTrafficPolicy"),
-)
+CUSTOM = ("PodMonitor", "PrometheusRule", "ScaledObject", "Gateway", "HTTPRoute", "GRPCRoute")
 
 _WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
@@ -56,11 +52,6 @@ class Pods:
     def containers(self) -> list[dict[str, Any]]:
         """Those that stay, without the init containers."""
         return list(self.spec["containers"])
-
-    @property
-    def sidecars(self) -> list[dict[str, Any]]:
-        """Init containers that stay: they start before the others, and end after them."""
-        return [each for each in self.spec.get("initContainers", []) if each.get("restartPolicy") == "Always"]
 
     @property
     def all_containers(self) -> list[dict[str, Any]]:

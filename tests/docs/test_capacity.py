@@ -104,13 +104,6 @@ def test_the_page_states_the_figures_that_the_table_is_calculated_from() -> None
     assert f"{USED} / {loop / 1000:g} = {USED * 1000 / loop:.0f}" in PAGE
 
 
-def test_four_gateways_of_three_cores_serve_what_the_page_on_kubernetes_says() -> None:
-    loop, photo = milliseconds()
-    served = 1000 * min(4 * 3 * USED / photo, 4 * USED / loop)
-    (told,) = re.findall(r"For ([\d,]+) photos a second", (DOCS / "kubernetes-gpu.md").read_text())
-    assert served - 100 < int(told.replace(",", "")) <= served
-
-
 def test_the_example_has_the_rates_of_the_comparison_and_follows_the_formulas() -> None:
     comparison = (DOCS / "performance.md").read_text()
     (bf16,) = re.findall(r"^\| \*\*clipserve\*\* \(bf16.*?\| \*\*([\d.]+)\*\*", comparison, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What lies under deploy/monitoring, read: rules, tests of promtool, the dashboard."""
+"""The rules and the dashboard of deploy/chart/files, and what lies under deploy/monitoring, read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "monitoring"
+RULES = ROOT / "deploy" / "chart" / "files"
 RUNBOOK = ROOT / "deploy" / "README.md"
 CONFIG = FOLDER / "prometheus.yml"
-DASHBOARD = ROOT / "deploy/k8s/components/monitoring/dashboard/clipserve.json"
+DASHBOARD = RULES / "dashboard.json"
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 
 Rule = dict[str, Any]
@@ -26,7 +27,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def rule_files() -> list[Path]:
     """Those that Prometheus reads."""
-    return [FOLDER / name for name in read(CONFIG)["rule_files"]]
+    return [(FOLDER / name).resolve() for name in read(CONFIG)["rule_files"]]
 
 
 def rules() -> list[Rule]:

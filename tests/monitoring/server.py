@@ -93,6 +93,7 @@ def prometheus(folder: Path, *alertmanagers: str) -> Iterator[Prometheus]:
     config = read(CONFIG)
     port = free_port()
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [*alertmanagers]}]}]
+    config["rule_files"] = [path.name for path in rule_files()]
     config["global"] |= {
         "scrape_interval": f"{SCRAPE_MILLISECONDS}ms",
         "evaluation_interval": faster(config["global"]["evaluation_interval"]),

@@ -23,35 +23,22 @@ from tests.monitoring.files import (
 )
 from tests.tables import described
 
-# What kube-state-metrics, the kubelet, HAProxy (its configuration gives edge_...), cert-manager, Triton and the
-# exporter of DCGM give.
+# What kube-state-metrics, HAProxy, Triton and the exporter of DCGM give.
 FOREIGN = {
     "DCGM_FI_DEV_FB_USED",
     "DCGM_FI_DEV_GPU_UTIL",
     "DCGM_FI_DEV_XID_ERRORS",
-    "certmanager_certificate_expiration_timestamp_seconds",
-    "container_cpu_cfs_periods_total",
-    "container_cpu_cfs_throttled_periods_total",
-    "container_memory_working_set_bytes",
-    "container_spec_memory_limit_bytes",
-    "edge_certificate_ends",
-    "haproxy_backend_active_servers",
     "haproxy_backend_http_responses_total",
     "haproxy_server_http_responses_total",
     "kube_endpoint_address",
     "kube_endpoint_info",
     "kube_endpointslice_endpoints",
     "kube_endpointslice_info",
-    "kube_horizontalpodautoscaler_spec_max_replicas",
-    "kube_horizontalpodautoscaler_status_current_replicas",
     "kube_service_info",
-    "nv_gpu_memory_total_bytes",
     "nv_gpu_memory_used_bytes",
     "nv_gpu_utilization",
     "nv_inference_pending_request_count",
-    "nv_inference_queue_duration_us",
     "nv_inference_request_failure",
-    "nv_inference_request_success",
 }
 
 

@@ -83,7 +83,7 @@ FAULTS = {
     ),
     "deploy": Fault(
         "Kubernetes sends requests to what is ready",
-        "deploy/k8s/base/gateway/deployment.yaml",
+        "deploy/chart/templates/gateway.yaml",
         "{path: /readyz, port: operations}",
         "{path: /livez, port: operations}",
         "tests/external/deploy/test_rules.py",  # of `make check-deploy`

@@ -7,7 +7,6 @@ const path = require("node:path");
 
 const [tools, file] = process.argv.slice(2);
 const SCHEMAS = {
-  "gateway.envoyproxy.io/v1alpha1": ["envoy-gateway", "ComGithubEnvoyproxyGatewayApiV1alpha1"],
   "gateway.networking.k8s.io/v1": ["gateway-api", "IoK8sSigsGatewayApiApisV1"],
   "keda.sh/v1alpha1": ["keda", "KedaShV1alpha1"],
   "monitoring.coreos.com/v1": ["prometheus-operator", "ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1"],

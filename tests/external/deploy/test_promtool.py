@@ -10,7 +10,7 @@ import yaml
 
 from tests.deploy.manifests import ROOT, Object, of_kind, run
 
-RECORDED = ROOT / "deploy" / "monitoring" / "recording.yml"
+RECORDED = ROOT / "deploy" / "chart" / "files" / "recording.yml"
 
 _NAMESPACE = 'namespace="clipserve",clipserve_color="blue"'
 # Two pods of a color for ten minutes: series -> its values, a minute apart. Nothing is asked yet.
@@ -64,7 +64,7 @@ def test_a_trigger_asks_for_pods_in_proportion(
     """Of one color: the other does twice as much. None: the query gives nothing, and KEDA falls back."""
     (scaled,) = (
         each
-        for each in of_kind(objects["blue-green around"], "ScaledObject")
+        for each in of_kind(objects["everything"], "ScaledObject")
         if each["metadata"]["name"] == "clipserve-blue"
     )
     queries = {each["name"]: each["metadata"]["query"] for each in scaled["spec"]["triggers"]}

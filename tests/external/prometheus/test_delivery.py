@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Alertmanager, as the profile `observe` has them, tell a receiver of an alert."""
+"""A real Prometheus and a real Alertmanager, as the profile `monitoring` has them, tell a receiver of an alert."""
 
 from __future__ import annotations
 

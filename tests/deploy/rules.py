@@ -1,0 +1,367 @@
+"""Rules that schemas do not know: what a cluster would refuse, or an operator would regret.
+
+Each takes the objects of a release and yields what is wrong with them. Beside it stands a change that breaks it, so
+that a test shows that the rule notices.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from clipserve.settings import Settings
+from tests.deploy.manifests import (
+    Object,
+    environment_needs,
+    gateways,
+    of_kind,
+    pods,
+    quantity,
+    selects,
+    settings_of,
+    title,
+)
+
+Breaks = Callable[[list[Object]], None]
+
+
+class Rule(NamedTuple):
+    """`broken_in`: the rendering that `breaks` changes so that the rule is broken."""
+
+    check: Callable[[list[Object]], Iterator[str]]
+    broken_in: str
+    breaks: Breaks
+
+
+RULES: list[Rule] = []
+
+
+def rule(broken_in: str, breaks: Breaks) -> Callable[[Any], Any]:
+    def register(check: Any) -> Any:
+        RULES.append(Rule(check, broken_in, breaks))
+        return check
+
+    return register
+
+
+def _first(objects: list[Object], kind: str, name: str = "") -> Object:
+    return next(each for each in of_kind(objects, kind) if name in each["metadata"]["name"])
+
+
+def _spec(objects: list[Object], name: str = "", kind: str = "Deployment") -> dict[str, Any]:
+    spec: dict[str, Any] = _first(objects, kind, name)["spec"]["template"]["spec"]
+    return spec
+
+
+@rule("cpu", lambda all_: _first(all_, "ConfigMap")["data"].update(CLIPSERVE_BATCH="1"))
+def settings_exist(objects: list[Object]) -> Iterator[str]:
+    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
+    for each, container in gateways(objects):
+        names = settings_of(container, objects).keys() | {one["name"] for one in container.get("env", [])}
+        yield from (
+            f"{each.name}: {name}" for name in names if name.startswith("CLIPSERVE_") and name not in known
+        )
+
+
+@rule("cpu", lambda all_: _first(all_, "ConfigMap")["data"].update(CLIPSERVE_MAX_BODY_BYTES="4e+07"))
+def numbers_are_written_out(objects: list[Object]) -> Iterator[str]:
+    for each in of_kind(objects, "ConfigMap"):
+        yield from (
+            f"{title(each)}: {name}"
+            for name, value in each["data"].items()
+            if re.fullmatch(r"\d.*e[+-]\d+", value)
+        )
+
+
+@rule("cpu", lambda all_: _spec(all_).update(enableServiceLinks=True))
+def no_service_becomes_a_setting(objects: list[Object]) -> Iterator[str]:
+    yield from (each.name for each in pods(objects) if each.spec.get("enableServiceLinks") is not False)
+
+
+@rule("two colors", lambda all_: _first(all_, "Service")["spec"]["selector"].pop("clipserve/color"))
+def a_service_leads_to_one_workload(objects: list[Object]) -> Iterator[str]:
+    for service in of_kind(objects, "Service"):
+        found = [each.name for each in pods(objects) if selects(service["spec"]["selector"], each.labels)]
+        if len(found) != 1:
+            yield f"{title(service)}: {found}"
+
+
+@rule("triton", lambda all_: _first(all_, "Service", "triton")["spec"]["ports"][0].update(targetPort="rest"))
+def named_ports_exist(objects: list[Object]) -> Iterator[str]:
+    for service in of_kind(objects, "Service"):
+        for each in pods(objects):
+            if selects(service["spec"]["selector"], each.labels):
+                offered = {port["name"] for one in each.containers for port in one.get("ports", [])}
+                yield from (
+                    title(service) for port in service["spec"]["ports"] if port["targetPort"] not in offered
+                )
+
+
+@rule(
+    "cpu", lambda all_: _first(all_, "Deployment")["spec"]["selector"]["matchLabels"].pop("clipserve/color")
+)
+def an_owner_selects_its_own_pods_alone(objects: list[Object]) -> Iterator[str]:
+    for each in pods(objects):
+        if each.owner["kind"] != "Job" and each.owner["spec"]["selector"]["matchLabels"] != each.labels:
+            yield each.name
+
+
+@rule("keys, redis and a load balancer", lambda all_: _spec(all_)["volumes"].pop())
+def what_pods_refer_to_exists(objects: list[Object]) -> Iterator[str]:
+    present = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    for each in pods(objects):
+        volumes = {volume["name"] for volume in each.spec.get("volumes", [])}
+        volumes |= {one["metadata"]["name"] for one in each.owner["spec"].get("volumeClaimTemplates", [])}
+        for container in each.all_containers:
+            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+            yield from (f"{each.name}: volume {name}" for name in mounts - volumes)
+            needs = {need for need in environment_needs(container) if need[0] == "ConfigMap"}
+            yield from (f"{each.name}: {need}" for need in needs - present)
+
+
+@rule("cpu", lambda all_: all_.append(_first(all_, "Service")))
+def objects_are_unique(objects: list[Object]) -> Iterator[str]:
+    yield from (name for name, number in Counter(map(title, objects)).items() if number > 1)
+
+
+@rule("triton", lambda all_: _spec(all_, "triton").update(terminationGracePeriodSeconds=30))
+def the_grace_period_covers_the_end(objects: list[Object]) -> Iterator[str]:
+    """A preStop that sleeps longer is refused by the API server; a drain that takes longer is killed."""
+    for each in pods(objects):
+        for container in each.containers:
+            stop = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [0, 0])
+            drain = {
+                name: float(value)
+                for name, value in settings_of(container, objects).items()
+                if "DRAIN" in name
+            }
+            exit_seconds = [
+                int(one.split("=")[1]) for one in container.get("args", []) if "exit-timeout" in str(one)
+            ]
+            if float(stop[1]) + sum(drain.values()) + sum(exit_seconds) + 3 > each.spec.get(
+                "terminationGracePeriodSeconds", 30
+            ):
+                yield each.name
+
+
+@rule("cpu", lambda all_: _spec(all_)["containers"][0].pop("readinessProbe"))
+def every_server_has_all_probes(objects: list[Object]) -> Iterator[str]:
+    for each in pods(objects):
+        if each.owner["kind"] == "Job":
+            continue
+        for container in each.containers:
+            probes = {
+                name for name in ("startupProbe", "readinessProbe", "livenessProbe") if name in container
+            }
+            if len(probes) < 3:
+                yield f"{each.name}: {sorted(probes)} alone"
+
+
+@rule("cpu", lambda all_: _spec(all_)["containers"][0]["livenessProbe"]["httpGet"].update(port="http"))
+def a_gateway_is_probed_on_its_operations_port(objects: list[Object]) -> Iterator[str]:
+    """Idle connections fill the port of clients, and a probe there restarts a healthy pod."""
+    for each, container in gateways(objects):
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if container[probe]["httpGet"]["port"] != "operations":
+                yield f"{each.name}: {probe}"
+
+
+@rule("hub", lambda all_: _first(all_, "Deployment")["spec"].update(progressDeadlineSeconds=600))
+def who_waits_for_a_job_has_the_time(objects: list[Object]) -> Iterator[str]:
+    ends = [each["spec"]["activeDeadlineSeconds"] for each in of_kind(objects, "Job")]
+    for each in pods(objects):
+        waits = any("wait" in one["name"] for one in each.spec.get("initContainers", []))
+        deadline = each.owner["spec"].get(
+            "progressDeadlineSeconds", 2 * max(ends, default=0)
+        )  # a Job has none
+        if waits and deadline <= max(ends):
+            yield each.name
+
+
+@rule("hub", lambda all_: _first(all_, "Job")["spec"].pop("ttlSecondsAfterFinished"))
+def a_job_ends_and_goes(objects: list[Object]) -> Iterator[str]:
+    """One that stayed could not be changed by an upgrade, and one that failed would never run again."""
+    for each in of_kind(objects, "Job"):
+        if not {"activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimit"} <= each["spec"].keys():
+            yield title(each)
+
+
+@rule("cpu", lambda all_: all_.remove(_first(all_, "NetworkPolicy", "deny")))
+def what_is_not_named_is_denied(objects: list[Object]) -> Iterator[str]:
+    for each in pods(objects):
+        denied = [
+            policy
+            for policy in of_kind(objects, "NetworkPolicy")
+            if selects(policy["spec"]["podSelector"], each.labels)
+            and not policy["spec"].get("ingress")
+            and not policy["spec"].get("egress")
+        ]
+        if not denied:
+            yield each.name
+
+
+@rule(
+    "triton", lambda all_: _first(all_, "NetworkPolicy", "clipserve-triton")["spec"]["ingress"][0].pop("from")
+)
+def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]:
+    """Of the same color, where there are two."""
+    for each in pods(objects):
+        if each.labels["app.kubernetes.io/component"] not in ("triton", "redis"):
+            continue
+        for policy in of_kind(objects, "NetworkPolicy"):
+            if not selects(policy["spec"]["podSelector"], each.labels) or policy["metadata"]["name"].endswith(
+                "-metrics"
+            ):
+                continue
+            for entry in policy["spec"].get("ingress") or []:
+                peers = [one["podSelector"]["matchLabels"] for one in entry.get("from", [])]
+                color = each.labels.get("clipserve/color")
+                if not peers or any(
+                    peer["app.kubernetes.io/component"] != "gateway"
+                    or (color and peer.get("clipserve/color") != color)
+                    for peer in peers
+                ):
+                    yield f"{each.name}: {policy['metadata']['name']}"
+
+
+@rule("cpu", lambda all_: _first(all_, "NetworkPolicy", "gateway")["spec"]["egress"].clear())
+def gateways_reach_name_servers(objects: list[Object]) -> Iterator[str]:
+    for each, _ in gateways(objects):
+        ports = {
+            port["port"]
+            for policy in of_kind(objects, "NetworkPolicy")
+            if selects(policy["spec"]["podSelector"], each.labels)
+            for entry in policy["spec"].get("egress") or []
+            if not entry.get("to")
+            for port in entry["ports"]
+        }
+        if 53 not in ports:
+            yield each.name
+
+
+@rule(
+    "a GPU in each gateway",
+    lambda all_: _spec(all_)["containers"][0]["resources"]["limits"].pop("nvidia.com/gpu"),
+)
+def extended_resources_are_limited(objects: list[Object]) -> Iterator[str]:
+    """The API server wants the limit, equal to the request."""
+    for each in pods(objects):
+        for container in each.all_containers:
+            limits, requests = (container["resources"].get(kind, {}) for kind in ("limits", "requests"))
+            extended = {name for name in limits.keys() | requests.keys() if "/" in name}
+            yield from (f"{each.name}: {name}" for name in extended if limits.get(name) != requests.get(name))
+
+
+@rule("cpu", lambda all_: _spec(all_)["containers"][0]["resources"]["requests"].pop("cpu"))
+def everything_asks_for_cpu_and_memory(objects: list[Object]) -> Iterator[str]:
+    for each in pods(objects):
+        for container in each.all_containers:
+            asked = container["resources"]
+            if not {"cpu", "memory"} <= asked["requests"].keys() or "memory" not in asked["limits"]:
+                yield f"{each.name}: {container['name']}"
+            elif quantity(asked["requests"]["memory"]) > quantity(asked["limits"]["memory"]):
+                yield f"{each.name}: {container['name']} asks for more than its limit"
+
+
+@rule("cpu", lambda all_: _spec(all_)["containers"][0]["env"].clear())
+def threads_follow_the_cpu_request(objects: list[Object]) -> Iterator[str]:
+    for each, container in gateways(objects):
+        follow = {one["name"] for one in container["env"] if "resourceFieldRef" in one.get("valueFrom", {})}
+        if follow != {"CLIPSERVE_THREADS", "CLIPSERVE_DECODE_THREADS"}:
+            yield each.name
+
+
+@rule("cpu", lambda all_: _spec(all_)["volumes"][0].update(emptyDir={}))
+def volumes_are_bounded(objects: list[Object]) -> Iterator[str]:
+    for each in pods(objects):
+        yield from (
+            each.name for one in each.spec.get("volumes", []) if one.get("emptyDir", {"sizeLimit": 1}) == {}
+        )
+
+
+@rule("two colors", lambda all_: all_.remove(_first(all_, "PodDisruptionBudget")))
+def a_deployment_has_one_disruption_budget_and_spreads(objects: list[Object]) -> Iterator[str]:
+    for each in pods(objects):
+        if each.owner["kind"] == "Deployment":
+            budgets = [
+                one
+                for one in of_kind(objects, "PodDisruptionBudget")
+                if selects(one["spec"]["selector"], each.labels)
+            ]
+            if len(budgets) != 1 or "topologySpreadConstraints" not in each.spec:
+                yield each.name
+
+
+@rule("by cpu", lambda all_: _first(all_, "Deployment")["spec"].update(replicas=2))
+def an_autoscaler_rules_alone(objects: list[Object]) -> Iterator[str]:
+    """Its Deployment exists, and has no number of its own."""
+    deployments = {each["metadata"]["name"]: each for each in of_kind(objects, "Deployment")}
+    for each in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"):
+        target = deployments.get(each["spec"]["scaleTargetRef"]["name"])
+        if target is None or "replicas" in target["spec"]:
+            yield title(each)
+
+
+@rule(
+    "by queue", lambda all_: _first(all_, "ScaledObject")["spec"]["triggers"][0]["metadata"].update(query="x")
+)
+def keda_asks_for_the_pods_that_it_scales(objects: list[Object]) -> Iterator[str]:
+    for each in of_kind(objects, "ScaledObject"):
+        color = each["metadata"]["labels"]["clipserve/color"]
+        for trigger in each["spec"]["triggers"]:
+            if f'{{namespace="clipserve",clipserve_color="{color}"}}' not in trigger["metadata"]["query"]:
+                yield title(each)
+
+
+@rule(
+    "cpu", lambda all_: _spec(all_)["containers"][0]["securityContext"].update(readOnlyRootFilesystem=False)
+)
+def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
+    """The Pod Security Standard `restricted`, a read-only root, and no token of the API server."""
+    for each in pods(objects):
+        own = each.spec["securityContext"]
+        if not own.get("runAsNonRoot") or own["seccompProfile"]["type"] != "RuntimeDefault":
+            yield each.name
+        if each.spec["automountServiceAccountToken"] is not False:
+            yield f"{each.name}: a token"
+        for container in each.all_containers:
+            if container["securityContext"] != {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }:
+                yield f"{each.name}: {container['name']}"
+
+
+@rule(
+    "ingress", lambda all_: _first(all_, "ConfigMap")["data"].pop("CLIPSERVE_MAX_IN_FLIGHT_BYTES_PER_ADDRESS")
+)
+def behind_a_proxy_all_clients_have_one_address(objects: list[Object]) -> Iterator[str]:
+    proxies = of_kind(objects, "Ingress", "Gateway")
+    for each, container in gateways(objects):
+        if bool(proxies) != ("CLIPSERVE_MAX_IN_FLIGHT_BYTES_PER_ADDRESS" in settings_of(container, objects)):
+            yield each.name
+
+
+@rule("gateway", lambda all_: _first(all_, "HTTPRoute")["spec"]["rules"][0]["backendRefs"][0].update(port=80))
+def a_route_leads_from_a_listener_to_a_port(objects: list[Object]) -> Iterator[str]:
+    ports = {
+        (one["metadata"]["name"], port["port"])
+        for one in of_kind(objects, "Service")
+        for port in one["spec"]["ports"]
+    }
+    listeners = {
+        (one["metadata"]["name"], listener["name"])
+        for one in of_kind(objects, "Gateway")
+        for listener in one["spec"]["listeners"]
+    }
+    for each in of_kind(objects, "HTTPRoute", "GRPCRoute"):
+        parents = {(one["name"], one["sectionName"]) for one in each["spec"]["parentRefs"]}
+        backends = {
+            (one["name"], one["port"]) for entry in each["spec"]["rules"] for one in entry["backendRefs"]
+        }
+        if parents - listeners or backends - ports:
+            yield f"{title(each)}: {json.dumps([*parents, *backends])}"

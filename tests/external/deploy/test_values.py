@@ -1,0 +1,245 @@
+"""What values make of the chart: what a second day on a cluster found wrong before, a row each."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clipserve import __version__
+from tests.deploy.manifests import ROOT, TOOLS, Object, gpus, of_kind, parsed, pods, run, settings_of, title
+from tests.deploy.renderings import CHART, RENDERED, RENDERINGS, render, rendered
+
+Objects = dict[str, list[Object]]
+
+
+def deployment(objects: list[Object], name: str) -> Any:
+    return next(each for each in of_kind(objects, "Deployment") if each["metadata"]["name"] == name)
+
+
+def settings(objects: list[Object], name: str = "clipserve-blue") -> dict[str, str]:
+    return settings_of(deployment(objects, name)["spec"]["template"]["spec"]["containers"][0], objects)
+
+
+def test_the_file_for_those_without_helm_is_what_the_chart_makes() -> None:
+    """`make rendered` writes it."""
+    assert RENDERED.read_text() == rendered()
+
+
+def test_the_chart_is_of_this_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_helm_finds_nothing_to_say_of(name: str, tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(RENDERINGS[name]))
+    run(TOOLS / "bin" / "helm", "lint", "--strict", CHART, "--values", tmp_path / "values.yaml")
+
+
+def test_every_value_has_a_type_in_the_schema() -> None:
+    """Else a misspelt one would be refused, and a new one of ours too."""
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+
+    def compare(values: dict[str, Any], known: dict[str, Any]) -> None:
+        known = schema["$defs"][known["$ref"].rpartition("/")[2]] if "$ref" in known else known
+        assert known["type"], values
+        if "properties" in known:
+            assert values.keys() <= known["properties"].keys()
+            for name, value in values.items():
+                if isinstance(value, dict):
+                    compare(value, known["properties"][name])
+
+    compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        pytest.param({"gateway": {"replica": 3}}, "'replica' not allowed", id="a misspelt value"),
+        pytest.param({"served": "red"}, 'served is "red"', id="a color that there is not"),
+        pytest.param({"settings": {"MAX": 1}}, "CLIPSERVE_", id="a setting of another program"),
+        pytest.param({"edge": {"type": "loadBalancer"}}, "keys.secret", id="an open load balancer"),
+        pytest.param(
+            {"triton": {"enabled": True, "tensorrt": {"enabled": True}}}, "gpuProduct", id="plans for no GPU"
+        ),
+        pytest.param(
+            {"grpcTlsSecret": "tls", "edge": {"type": "gateway", "className": "eg"}},
+            "grpcTlsSecret",
+            id="TLS twice",
+        ),
+    ],
+)
+def test_what_is_no_value_is_refused_with_a_sentence(
+    values: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        render(values, tmp_path)
+
+
+def test_a_color_has_what_stands_under_its_name_and_else_what_all_have(tmp_path: Path) -> None:
+    """K1, K13: an image, a model, a setting and a number of pods are of one color or of both."""
+    made = render(
+        {
+            "settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 2, "CLIPSERVE_MAX_IN_FLIGHT_BYTES": 256000000},
+            "keys": {"secret": "keys"},
+            "colors": {
+                "green": {
+                    "modelVolume": {"path": "v2"},
+                    "image": {"tag": "9"},
+                    "gateway": {"replicas": 5},
+                    "settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 3},
+                }
+            },
+        },
+        tmp_path,
+    )
+    blue, green = settings(made), settings(made, "clipserve-green")
+    assert (blue["CLIPSERVE_MODELS"], green["CLIPSERVE_MODELS"]) == ("/app/demo", "/models/v2")
+    assert (blue["CLIPSERVE_MAX_QUEUE_SECONDS"], green["CLIPSERVE_MAX_QUEUE_SECONDS"]) == ("2", "3")
+    for each in (blue, green):
+        assert each["CLIPSERVE_MAX_IN_FLIGHT_BYTES"] == "256000000"
+        assert each["CLIPSERVE_KEYS_FILE"] == "/etc/clipserve/keys/keys"
+    assert deployment(made, "clipserve-green")["spec"]["replicas"] == 5
+    image = deployment(made, "clipserve-green")["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == "clipserve:9"
+
+
+def test_a_switch_changes_the_services_alone(tmp_path: Path) -> None:
+    """K1: no pod is started or stopped by it, and nothing of the other color changes."""
+    before, after = (
+        render({"colors": {"green": {}}, "served": color}, tmp_path) for color in ("blue", "green")
+    )
+    changed = [title(one) for one, other in zip(before, after, strict=True) if one != other]
+    assert changed == ["Service/clipserve", "Service/clipserve-pods"]
+
+
+def test_a_color_that_goes_takes_its_own_objects_along_and_no_others(tmp_path: Path) -> None:
+    both = render({"colors": {"green": {}}, "served": "green"}, tmp_path)
+    green = render({"colors": {"blue": None, "green": {}}, "served": "green"}, tmp_path)
+    assert all(each in both for each in green)
+    gone = {title(each) for each in both if each not in green}
+    assert gone == {
+        "ConfigMap/clipserve-blue",
+        "Deployment/clipserve-blue",
+        "PodDisruptionBudget/clipserve-blue",
+    }
+
+
+def test_an_upgrade_of_the_chart_keeps_names_and_selectors(tmp_path: Path) -> None:
+    """K1, K8: the API server refuses another selector, and a budget of another name would be a second one."""
+    values = RENDERINGS["everything"]
+    newer = tmp_path / "chart"
+    shutil.copytree(CHART, newer)
+    text = (newer / "Chart.yaml").read_text().replace(__version__, "9.9.9")
+    (newer / "Chart.yaml").write_text(text)
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    command = (
+        "template",
+        "clipserve",
+        newer,
+        "--namespace",
+        "clipserve",
+        "--values",
+        tmp_path / "values.yaml",
+    )
+    made = parsed(run(TOOLS / "bin" / "helm", *command))
+    before = render(values, tmp_path)
+
+    def kept(objects: list[Object]) -> dict[str, Any]:
+        return {
+            title(each): each["spec"].get("selector")
+            for each in objects
+            if each["kind"] != "Job" and "spec" in each
+        }
+
+    assert kept(made) == kept(before)
+    deployments = of_kind(made, "Deployment")
+    assert deployments != []
+    images = {one["image"] for each in pods(deployments) for one in each.all_containers}
+    assert "clipserve:9.9.9" in images
+
+
+def test_a_job_has_another_name_where_it_would_make_something_else(tmp_path: Path) -> None:
+    """K9: the template of a Job cannot be changed."""
+    values = copy.deepcopy(RENDERINGS["everything"])
+
+    def jobs() -> set[str]:
+        return {each["metadata"]["name"] for each in of_kind(render(values, tmp_path), "Job")}
+
+    first = jobs()
+    values["triton"]["tensorrt"] = values["triton"]["tensorrt"] | {
+        "image": "nvcr.io/nvidia/tensorrt:26.06-py3"
+    }
+    second = jobs()
+    assert {name.rpartition("-")[0] for name in first ^ second} == {
+        "clipserve-plans-blue",
+        "clipserve-plans-green",
+    }
+    values["image"] = {"tag": "9"}
+    assert not jobs() & second
+
+
+def test_a_release_of_another_name_and_namespace_is_about_itself_alone(tmp_path: Path) -> None:
+    """K10, K15: two releases in one cluster share nothing."""
+    one, other = (render(RENDERINGS["everything"], tmp_path, release=name) for name in ("clipserve", "other"))
+    assert not {title(each) for each in one} & {title(each) for each in other}
+    assert all("other" in each["metadata"]["name"] for each in other)
+    recorded = yaml.safe_dump(of_kind(other, "PrometheusRule"))
+    assert "other(-pods|-edge)" in recorded
+    assert "clipserve(-pods|-edge)" not in recorded
+
+
+def test_users_are_fixed_but_on_openshift(objects: Objects) -> None:
+    for name, all_of in objects.items():
+        fixed = {"runAsUser" in each.spec["securityContext"] for each in pods(all_of)}
+        assert fixed == {name != "openshift"}, name
+
+
+def test_a_gateway_reaches_image_hosts_where_that_is_said_and_nothing_inside(objects: Objects) -> None:
+    """K14."""
+    assert "ipBlock" not in yaml.safe_dump(of_kind(objects["cpu"], "NetworkPolicy"))
+    (policy,) = (
+        each
+        for each in of_kind(objects["everything"], "NetworkPolicy")
+        if each["metadata"]["name"] == "clipserve-gateway"
+    )
+    blocks = [
+        peer["ipBlock"]
+        for entry in policy["spec"]["egress"]
+        for peer in entry.get("to", [])
+        if "ipBlock" in peer
+    ]
+    assert {"10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16"} <= set(blocks[0]["except"])
+
+
+def test_gpus_are_asked_for_by_triton_and_its_plans_on_nodes_of_their_kind(objects: Objects) -> None:
+    for each in pods(objects["plans on slices"]):
+        asked = {name for one in each.all_containers for name in one["resources"]["limits"] if "/" in name}
+        if each.labels["app.kubernetes.io/component"] == "gateway":
+            assert asked == set()
+        else:
+            assert asked == {"nvidia.com/mig-1g.10gb"}
+            assert each.spec["nodeSelector"] == {"nvidia.com/mig-1g.10gb.product": "NVIDIA-L4"}
+    assert {gpus(each) for each in pods(objects["cpu"])} == {0}
+
+
+def test_the_image_of_a_digest_is_named_by_it(tmp_path: Path) -> None:
+    digest = "sha256:" + "1" * 64
+    made = render({"image": {"repository": "registry/clipserve", "digest": digest}}, tmp_path)
+    images = {one["image"] for each in pods(made) for one in each.all_containers}
+    assert images == {f"registry/clipserve@{digest}"}
+
+
+def test_the_release_workflow_packages_the_chart_with_its_digest(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "helm").symlink_to(TOOLS / "bin" / "helm")
+    image = "registry/clipserve@sha256:" + "2" * 64
+    run("env", f"PATH={folder}:/usr/bin:/bin", ROOT / ".ci" / "chart", image, cwd=tmp_path)
+    (package,) = tmp_path.glob("clipserve-*.tgz")
+    assert f"image: {image}" in run(TOOLS / "bin" / "helm", "template", "clipserve", package)
