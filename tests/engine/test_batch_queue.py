@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 
-from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, Job, SharedMachine
+from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, SharedMachine
+from clipserve.engine.lanes import Job
 from clipserve.telemetry.request import RequestContext
+
+
+class Left:
+    """Whether a caller has left."""
+
+    def __init__(self) -> None:
+        self.left = False
+
+    def __call__(self) -> bool:
+        return self.left
 
 
 def job(count: int, width: int = 1, arrived: float = 0.0, departed: bool = False, bulk: bool = False) -> Job:
@@ -114,12 +128,54 @@ def test_rows_are_gathered_while_calls_of_other_requests_run_and_not_for_a_reque
 
 def test_rows_of_a_caller_who_left_are_not_dealt_and_do_not_fill_a_batch() -> None:
     queue = BatchQueue[Job](BatchPolicy(2, max_queue_delay=0.5))
-    waiting, gone = job(1, arrived=10.0), job(5, arrived=9.0, departed=True)
+    waiting, gone = job(1, arrived=10.0), job(5, arrived=9.0)
+    gone.departed = left = Left()
     queue.put(gone)
+    assert queue.due(9.0) == 9.0, "it is full"
+    left.left = True
+    queue.discard(gone)
     assert queue.due(10.0) is None
     queue.put(waiting)
     assert queue.due(10.0) == 10.5
     assert queue.take().rows == [(waiting, 0)]
+
+
+def test_rows_whose_caller_leaves_between_two_batches_are_passed_over() -> None:
+    queue, left = BatchQueue[Job](BatchPolicy(2)), Left()
+    leaving, staying = job(9), job(3)
+    leaving.departed = left
+    for each in (leaving, staying):
+        queue.put(each)
+    assert {owner for owner, _ in queue.take().rows} == {leaving, staying}
+    left.left = True
+    queue.discard(leaving)
+    assert queue.take().rows == [(staying, 1), (staying, 2)]
+    assert queue.due(0.0) is None
+
+
+def steps(waiting: int) -> float:
+    """Lines of Python that run for a batch while so many jobs of so many callers wait."""
+    queue, lines = BatchQueue[Job](BatchPolicy(32)), 0
+    for number in range(waiting):
+        queue.put(of(f"{number}", 8))
+
+    def count(*_: Any) -> Any:
+        nonlocal lines
+        lines += 1
+        return count
+
+    sys.settrace(count)
+    try:
+        for _ in range(8):
+            queue.due(0.0)
+            queue.take()
+    finally:
+        sys.settrace(None)
+    return lines
+
+
+def test_a_batch_costs_the_same_however_many_rows_wait() -> None:
+    assert steps(5_000) < 1.2 * steps(50)
 
 
 def test_a_batch_is_abandoned_when_all_of_its_callers_have_left() -> None:

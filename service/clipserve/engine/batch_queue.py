@@ -8,7 +8,6 @@ batches as large as any.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,14 +15,12 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.telemetry.request import Context
+from clipserve.engine.lanes import Arrays, Job, Lane, Shape
 
-Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
 # A call takes so many times fewer rows of bulk requests: it is what a request that arrives has to wait for.
 _BULK_SHARE = 4
 # Calls of bulk rows, after which nobody else is expected: a third of a second or more.
 _CALLS_UNTIL_ALONE = 64
-Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
 
 
 @dataclass(frozen=True)
@@ -65,37 +62,6 @@ class BatchPolicy:
             return most
         (length,) = shape[0]
         return max(1, min(most, self.max_batch_tokens // length))
-
-
-@dataclass(eq=False)
-class Job:
-    """The rows of one caller.
-
-    Attributes:
-        arrived: seconds of the batcher's clock.
-        departed: whether the caller has left, or has been answered.
-        context: the request that the rows belong to.
-        taken: rows that are in some batch, or have been.
-        shape: of a row.
-    """
-
-    arrays: Arrays
-    arrived: float
-    departed: Callable[[], bool] = lambda: False
-    context: Context | None = None
-    taken: int = 0
-
-    def __post_init__(self) -> None:
-        self.rows = len(self.arrays[0])
-        self.shape: Shape = tuple([array.shape[1:] for array in self.arrays])
-
-    @property
-    def bulk(self) -> bool:
-        return self.context is not None and self.context.bulk
-
-    @property
-    def caller(self) -> str:
-        return self.context.caller if self.context else ""
 
 
 @dataclass
@@ -140,12 +106,12 @@ class Batch(Generic[J]):
 
 
 class BatchQueue(Generic[J]):
-    """Waiting jobs, oldest first."""
+    """Waiting jobs: those of requests, and those that give way to them."""
 
     def __init__(self, policy: BatchPolicy, machine: SharedMachine | None = None) -> None:
         self._policy = policy
         self._machine = machine or SharedMachine()
-        self._jobs: list[J] = []
+        self._requests, self._bulk = Lane[J](), Lane[J]()
         self._row_seconds: float | None = None  # of the calls of late
 
     def took(self, rows: int, seconds: float) -> None:
@@ -156,69 +122,49 @@ class BatchQueue(Generic[J]):
     def put(self, job: J) -> None:
         if not job.bulk:
             self._machine.bulk_calls_since_request = 0
-        self._jobs.append(job)
+        self._lane_of(job).put(job)
+
+    def discard(self, job: J) -> None:
+        """The caller of this job has left, or has been answered: its rows do not fill a batch."""
+        self._lane_of(job).discard(job)
 
     def due(self, now: float, running: Collection[Batch[J]] = ()) -> float | None:
         """When the next batch should be taken; None with nothing waiting. A full batch is due at once.
 
         `running`: the calls that have not ended, where they are many.
         """
-        self._jobs = [job for job in self._jobs if not job.departed()]
-        if not self._jobs:
+        first = self._first()
+        if first is None:
             return None
         delay, gather = self._policy.max_queue_delay, self._policy.gather_seconds if running else 0.0
-        if not delay and not gather:
-            return now
-        jobs = self._next_jobs()
-        if gather and any(batch.has_others_than(jobs[0]) for batch in running):
+        if gather and any(batch.has_others_than(first) for batch in running):
             delay = max(delay, gather)
-        if not delay:
+        lane = self._lane_of(first)
+        if not delay or lane.rows(first.shape) >= self._most_rows(first):
             return now
-        waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)
-        if waiting >= self._most_rows(jobs[0]):
-            return now
-        return min(job.arrived for job in jobs) + delay
+        return lane.earliest(first.shape) + delay
 
     def take(self) -> Batch[J]:
-        """As many rows of the first job's shape as one call takes. Of bulk, if it is all.
+        """As many rows of the first job's shape as one call takes, of bulk if it is all. Call it after `due`.
 
-        Callers take turns, and so do the jobs of each. Those who have left since `due` are among them.
+        Callers take turns, and so do the jobs of each.
         """
-        jobs = self._next_jobs()
-        most = self._most_rows(jobs[0])
-        self._machine.bulk_calls_since_request += jobs[0].bulk
-        by_caller: dict[str, deque[J]] = {}
-        for job in jobs:
-            if job.shape == jobs[0].shape:
-                by_caller.setdefault(job.caller, deque()).append(job)
-        turns = deque(by_caller.values())
-        rows: list[tuple[J, int]] = []
-        while turns and len(rows) < most:
-            jobs_of_caller = turns.popleft()
-            job = jobs_of_caller.popleft()
-            rows.append((job, job.taken))
-            job.taken += 1
-            if job.taken < job.rows:
-                jobs_of_caller.append(job)
-            if jobs_of_caller:
-                turns.append(jobs_of_caller)
-        # Who was served goes behind the others, also behind those of another shape: callers, then jobs.
-        self._jobs = [job for job in self._jobs if job.taken < job.rows]
-        if self._jobs:
-            served = {job for job, _ in rows}
-            callers = {job.caller for job in served}
-            self._jobs.sort(key=lambda job: (job.caller in callers, job in served))
-        return Batch(rows)
+        first = self._first()
+        if first is None:
+            return Batch([])
+        most = self._most_rows(first)
+        self._machine.bulk_calls_since_request += first.bulk
+        return Batch(list(self._lane_of(first).take(first.shape, most)))
 
     def drain(self) -> list[J]:
         """Remove and return all that waits."""
-        jobs, self._jobs = self._jobs, []
-        return jobs
+        return [*self._requests.drain(), *self._bulk.drain()]
 
-    def _next_jobs(self) -> Sequence[J]:
-        if len(self._jobs) == 1:
-            return self._jobs
-        return [job for job in self._jobs if not job.bulk] or self._jobs
+    def _lane_of(self, job: J) -> Lane[J]:
+        return self._bulk if job.bulk else self._requests
+
+    def _first(self) -> J | None:
+        return self._requests.first() or self._bulk.first()
 
     def _most_rows(self, first: J) -> int:
         most = self._policy.rows_of(first.shape, self._row_seconds)

@@ -32,7 +32,8 @@ import numpy.typing as npt
 
 from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job, SharedMachine
+from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, SharedMachine
+from clipserve.engine.lanes import Arrays, Job
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -127,6 +128,8 @@ class DynamicBatcher:
         try:
             return await job.answer
         finally:
+            if job.taken < job.rows:  # it was cancelled, or some of its rows failed
+                self._queue.discard(job)
             if job.answer.cancelled():
                 self._let_go()
 
