@@ -57,6 +57,29 @@ def test_the_wait_for_encoders_to_be_loaded_is_no_measure_of_a_row() -> None:
     assert admission.lanes["image"].seconds_per_row == pytest.approx(before, rel=0.01)
 
 
+def test_images_that_are_not_encoded_teach_nothing() -> None:
+    clock = HandClock(100.0)
+    admission = taught(clock, 0.1)
+    before = admission.lanes["image"].seconds_per_row
+    for number in range(100):  # junk is always in flight, and a photo now and then takes as long as ever
+        with admission.admit(10) as junk:
+            clock.now += 0.002
+            junk.failed(10)
+            if number % 20 == 0:
+                with admission.admit(1):
+                    clock.now += 0.1
+    assert admission.lanes["image"].seconds_per_row == pytest.approx(before, rel=0.05)
+
+
+def test_of_a_request_the_images_that_are_encoded_say_what_one_takes() -> None:
+    clock = HandClock(100.0)
+    admission = Admission(1.0, Metrics(), clock)
+    with admission.admit(images=4) as request:
+        clock.now += 0.4
+        request.failed(2)
+    assert admission.lanes["image"].seconds_per_row == pytest.approx(0.2)
+
+
 def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:
     admission = taught(HandClock(100.0), 0.1, text=0.001)
     with a_request_with(seconds=5):

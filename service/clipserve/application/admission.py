@@ -1,8 +1,9 @@
 """Refuses a request at once if it could not be answered in time.
 
 How it works. Work is counted in rows: images, and texts that have to be encoded. Each kind has its own lane,
-because their costs differ. A lane measures seconds per row from the intervals at which rows leave while there is
-work. So the measure holds for any backend, batched or remote, and includes other work on the cores.
+because their costs differ. A lane measures seconds per row from the intervals at which rows are encoded while there
+is work; an image that is refused or broken teaches nothing. So the measure holds for any backend, batched or
+remote, and includes other work on the cores.
 
 Callers (keys, or addresses without keys) take turns in the queues behind this, row by row, and so do the requests
 of a caller. So a request of n rows waits for at most n rows of each other request of its caller: one of a thousand
@@ -28,6 +29,7 @@ size. Other requests do not wait for it: decoders are shared by bytes (`clipserv
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -54,7 +56,9 @@ class _Lane:
         self._clock = clock
         # Caller -> rows of a request -> how many such requests. Without empty ones.
         self._sizes: dict[str, dict[int, int]] = {}
-        self._last_change = 0.0  # when rows last finished, or the first arrived
+        self._entered: dict[int, float] = {}  # when each request in flight came, the earliest first
+        self._numbers = itertools.count()
+        self._last_change = 0.0  # when rows were last encoded, or the first of those in flight arrived
         self._seconds = 0.0  # of work, decaying
         self._rows = 0.0  # done in those seconds
         self.at_start = 0.0  # seconds per row without other work; 0: not measured
@@ -78,14 +82,20 @@ class _Lane:
                     ahead += min(sum(size * n for size, n in list(theirs.items())), own + rows)
         return self.seconds_per_row * ahead
 
-    def enter(self, rows: int, whose: str) -> None:
+    def enter(self, rows: int, whose: str) -> int:
+        """Returns a number for `leave`."""
+        now = self._clock()
         if not self._sizes:
             self._seconds = self.seconds_per_row * self._rows
-            self._last_change = self._clock()
+            self._last_change = now
+        self._entered[number := next(self._numbers)] = now
         own = self._sizes.setdefault(whose, {})
         own[rows] = own.get(rows, 0) + 1
+        return number
 
-    def leave(self, rows: int, whose: str, *, finished: bool) -> None:
+    def leave(self, number: int, rows: int, whose: str, *, done: int) -> None:
+        """`done`: how many of the rows were encoded. Only these say what a row takes."""
+        del self._entered[number]
         own = self._sizes[whose]
         own[rows] -= 1
         if not own[rows]:
@@ -93,10 +103,11 @@ class _Lane:
         if not own:
             del self._sizes[whose]
         now = self._clock()
-        if finished:
-            self._learn(rows, now - self._last_change)
-        if finished or not self._sizes:
+        if done > 0:
+            self._learn(done, now - self._last_change)
             self._last_change = now
+        # Time that passed only with what was not encoded is no measure either.
+        self._last_change = max(self._last_change, next(iter(self._entered.values()), now))
 
     def learn_at_start(self, rows: int, seconds: float) -> None:
         self._learn(rows, seconds)
@@ -115,11 +126,13 @@ class InFlight:
         self.rows = rows
         self._admission = admission
         self._towers = dict(rows)
+        self._failed = 0
+        self._numbers: dict[str, int] = {}  # of lanes
         self._whose = whose
 
     def __enter__(self) -> Self:
         for lane, rows in self.rows.items():
-            self._admission.lanes[lane].enter(rows, self._whose)
+            self._numbers[lane] = self._admission.lanes[lane].enter(rows, self._whose)
         for tower, rows in self._towers.items():
             self._admission.in_flight[tower] += rows
         return self
@@ -128,9 +141,14 @@ class InFlight:
         # What a request waited until encoders were loaded says nothing of the next one.
         measured = error is None and "load" not in getattr(current(), "stages", ())
         for lane, rows in self.rows.items():
-            self._admission.lanes[lane].leave(rows, self._whose, finished=measured)
+            done = rows - (0 if lane == "text" else self._failed) if measured else 0
+            self._admission.lanes[lane].leave(self._numbers[lane], rows, self._whose, done=done)
         for tower, rows in self._towers.items():
             self._admission.in_flight[tower] -= rows
+
+    def failed(self, images: int) -> None:
+        """So many of its images have no vector: they were refused, or are broken. The measure is without them."""
+        self._failed += images
 
     def are_large(self, rows: int, *, refuse: bool = True) -> None:
         """Move the images to the lane of large ones; they are as much work as `rows`. Call it at most once.
@@ -138,10 +156,11 @@ class InFlight:
         Raises:
             Overloaded, TooMany: see `Admission.admit`.
         """
-        self._admission.lanes["image"].leave(self.rows.pop("image"), self._whose, finished=False)
+        number = self._numbers.pop("image")
+        self._admission.lanes["image"].leave(number, self.rows.pop("image"), self._whose, done=0)
         if refuse:
             self._admission.refuse_if_late({"large image": rows}, self._whose)
-        self._admission.lanes["large image"].enter(rows, self._whose)
+        self._numbers["large image"] = self._admission.lanes["large image"].enter(rows, self._whose)
         self.rows["large image"] = rows
 
 

@@ -58,11 +58,13 @@ class RequestEncoder:
             await self.charge(len(images) + texts)
             if not images:
                 return [], await encode_texts()
-            vectors = encode_images(model.images.encode, images, headers)
+            encoding = encode_images(model.images.encode, images, headers)
             if texts:
-                return await both(vectors, encode_texts())
-            # `encode_texts` has nothing to encode, and a task for it is expensive.
-            return await vectors, await encode_texts()
+                vectors, encoded = await both(encoding, encode_texts())
+            else:  # `encode_texts` has nothing to encode, and a task for it is expensive
+                vectors, encoded = await encoding, await encode_texts()
+            in_flight.failed(sum(isinstance(vector, ClipError) for vector in vectors))
+            return vectors, encoded
 
     async def _encode_by_url(
         self,
@@ -85,6 +87,7 @@ class RequestEncoder:
                 with model.admission.admit(images=1, refuse=False) as in_flight:
                     header = await self._read_headers(model, [here], in_flight, headers)
                     (vector,) = await encode_images(model.images.encode, [here], header)
+                    in_flight.failed(isinstance(vector, ClipError))
             return vector.at(index) if isinstance(vector, ClipError) else vector
 
         async def encoded_texts() -> T:
