@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.weights import Tensor
+from clipserve_models.tensors import Tensor
 
 # x * Phi(x); its approximation with tanh; x * sigmoid(1.702 x), which OpenAI's CLIP has.
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]

@@ -43,6 +43,13 @@ def read_catalog(path: Path = CATALOG) -> dict[str, Entry]:
     return {name: Entry(name=name, **table) for name, table in tables.items()}
 
 
+def traced_at(repository: str) -> Entry | None:
+    """The entry of a repository of the hub, ORG/NAME, whose family is not built; it is named as the repository."""
+    found = (entry for entry in read_catalog().values() if entry.repository == repository and entry.traced)
+    entry = next(found, None)
+    return entry and entry.model_copy(update={"name": repository.replace("/", "--")})
+
+
 def base_of(name: str, random_weights: bool = False) -> tuple[str, bool]:
     """The name of a model without `RANDOM`, and whether its weights are random."""
     return name.removesuffix(RANDOM), random_weights or name.endswith(RANDOM)

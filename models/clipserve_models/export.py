@@ -41,7 +41,7 @@ from clipserve_models.layouts.open_clip_folder import (
     text_tower,
 )
 from clipserve_models.layouts.texts import TextGraph, Texts, TextShape, open_clip_texts, spec_of
-from clipserve_models.weights import Tensor
+from clipserve_models.tensors import Tensor
 
 T = TypeVar("T")
 _CLEANING: dict[str, Cleaning] = {

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from clipserve_models.cache import in_cache
-from clipserve_models.catalog import RANDOM, Entry, base_of, read_catalog, resolve
+from clipserve_models.catalog import RANDOM, Entry, base_of, read_catalog, resolve, traced_at
 from clipserve_models.errors import ModelsError, not_installed
 from clipserve_models.exporting import UserModel, plan
 
@@ -101,11 +101,13 @@ def _traced(name: str, pretrained: str | None, *, known: bool) -> tuple[Entry, C
         from clipserve_models import checkpoint
         from clipserve_models.export import export as make
     except ModuleNotFoundError as error:
-        if known:
+        if known and not traced_at(name):
             resolve(name, None, read_catalog(), {})
         raise not_installed(error) from None
 
     logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
+    if (entry := traced_at(name)) and pretrained is None:
+        return entry, make
     return resolve(name, pretrained, read_catalog(), checkpoint.tags()), make
 
 

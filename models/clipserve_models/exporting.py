@@ -10,15 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from clipserve.clip.manifest import Source
 from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
-from clipserve_models.catalog import Entry, read_catalog
+from clipserve_models.catalog import Entry, read_catalog, traced_at
 from clipserve_models.errors import ModelsError, not_installed
 from clipserve_models.model_files import UserFacts
-from clipserve_models.weights import PICKLES
 
 NOT_STATED = "not stated"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")  # as in the manifest
@@ -56,6 +54,8 @@ def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], obj
             return None
         pinned = f"{entry.repository}@{entry.revision or ''}"
         return entry.name, lambda out, say: _from_hub(pinned, out, entry.name, by_user, say, entry)
+    if traced_at(model):
+        return None
     if HUB_NAME.fullmatch(model):
         name = _own_name(by_user.name or folder_name(model), model)
         return name, lambda out, say: _from_hub(model, out, name, by_user, say)
@@ -92,16 +92,8 @@ def _from_files(path: Path, out: Path, name: str, by_user: UserModel, say: Say) 
     elif by_user.architecture and not _is_built(by_user.architecture):
         _trace(path, out, name, by_user, source, say)
         return
-    if path.suffix not in PICKLES:
-        _build(path, by_user, out, name, source, {}, say)
-        return
-    from clipserve_models.pickles import as_safetensors
-
-    with TemporaryDirectory() as folder:
-        say(f"reading {path.name} with PyTorch, weights only")
-        converted = as_safetensors(path, Path(folder) / f"{path.stem}.safetensors")
-        source = source.model_copy(update={"revision": f"sha256:{sha256_of(path)}"})
-        _build(converted, by_user, out, name, source, {}, say)
+    digest = f"sha256:{sha256_of(path)}" if path.is_file() else None
+    _build(path, by_user, out, name, source.model_copy(update={"revision": digest}), {}, say)
 
 
 def _is_built(architecture: str) -> bool:
@@ -126,14 +118,33 @@ def _trace(path: Path, out: Path, name: str, by_user: UserModel, source: Source,
 
 
 def _build(
-    path: Path, by_user: UserFacts, out: Path, name: str, source: Source, digests: Mapping[str, str], say: Say
+    path: Path,
+    by_user: UserFacts,
+    out: Path,
+    name: str,
+    source: Source,
+    digests: Mapping[Path, str],
+    say: Say,
 ) -> None:
     from clipserve_models.build import build  # loads onnx, which most commands do not need
     from clipserve_models.layouts import read
 
-    checkpoint = read(path, by_user)
-    files = {path.name: digests.get(path.name) or sha256_of(path) for path in checkpoint.files}
+    try:
+        checkpoint = read(path, by_user)
+    except ModelsError as error:
+        raise ModelsError(f"{error}{_other_way(path)}") from None
+    files = {path.name: digests.get(path) or sha256_of(path) for path in checkpoint.files}
     build(checkpoint, out, name=name, source=source.model_copy(update={"files": files}), say=say)
+
+
+def _other_way(path: Path) -> str:
+    """How a model of open_clip that is refused here can be served: by its architecture's name, in PyTorch."""
+    if not (path / "open_clip_config.json").is_file():
+        return ""
+    return (
+        " Models of open_clip that are not built are traced by the name of their architecture: pip install "
+        "'clipserve-models[export]', and `clipserve models export ARCHITECTURE --pretrained TAG`."
+    )
 
 
 def _own_name(name: str | None, model: str) -> str:

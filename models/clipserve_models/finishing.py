@@ -19,7 +19,7 @@ from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve_models import verify
 from clipserve_models.artifact import checksums, write_manifest
 from clipserve_models.reference import preprocessed
-from clipserve_models.weights import Floats
+from clipserve_models.tensors import Floats
 
 
 @dataclass(frozen=True)

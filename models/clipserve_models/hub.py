@@ -1,7 +1,7 @@
 """Downloads models from the Hugging Face hub: those of their files that are data, each compared with its digest.
 
 huggingface_hub downloads, into its own cache, so HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE hold. Nothing of
-a repository is run: neither pickles nor code are downloaded.
+a repository is run: its code is not downloaded, and `pickles` knows nothing but tensors.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -27,14 +28,14 @@ from huggingface_hub.errors import (
 
 from clipserve_models.artifact import sha256_of
 from clipserve_models.errors import ModelsError, first_line
-from clipserve_models.weights import PICKLES, STEMS
+from clipserve_models.weights import OPEN_CLIP, TRANSFORMERS
 
 MAIN = constants.DEFAULT_REVISION
 _SECONDS = 30.0  # for the list of files
 _FACTS = (".json", ".txt", ".model")  # configurations, and the files of tokenizers
 # Of its HTTP client: httpx before huggingface_hub 2.0, httpx2 since.
 _CLIENT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-_CONVERTER = "SFconvertbot"  # the hub's account that offers safetensors as pull requests
+_FOLDERS = (".", "0_CLIPModel")  # of a repository, that models are in
 
 
 @dataclass(frozen=True)
@@ -52,103 +53,80 @@ class Repository:
 
 @dataclass(frozen=True)
 class Download:
-    """A folder with the files of one commit. `digests`: the SHA-256 of each, by name."""
+    """A folder with the files of one commit. `digests`: the SHA-256 of each, by its path."""
 
     folder: Path
     commit: str
     licence: str | None
-    digests: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Listing:
-    revision: str  # its name, which the hub's cache keeps for those who are offline
-    commit: str
-    names: list[str]  # of files at the top
-    licence: str | None
+    digests: dict[Path, str]
 
 
 def download(repository: Repository) -> Download:
     """Download what a reader of layouts may need.
 
     Raises:
-        ModelsError: the hub has no such repository, it has no safetensors, or the download failed or differs.
+        ModelsError: the hub has no such repository, it has no weights, or the download failed or differs.
     """
     with _told(repository):
-        listing = _listing(repository)
-        if not (weights := _weights(listing.names)):
-            listing = _converted(repository, listing)
-            weights = _weights(listing.names)
-        names = [*(name for name in listing.names if _is_fact(name)), *weights]
-        if not names or not weights:
-            raise ModelsError(_no_weights(repository, listing.names))
-        paths = [Path(hf_hub_download(repository.name, name, revision=listing.revision)) for name in names]
-    folder = paths[0].parent
-    if wrong := {path.parent.name for path in paths} - {listing.commit}:
-        raise ModelsError(
-            f"{repository.url} changed from {listing.commit} to {wrong.pop()} during the download: try again."
+        offline = constants.is_offline_mode()
+        info = None if offline else _info(repository)
+        # Offline what is there is taken: the files of another library's download may be a part.
+        listed = [] if info is None else [each.rfilename for each in info.siblings or ()]
+        names = [] if info is None else _wanted(repository, listed)
+        folder = Path(
+            snapshot_download(
+                repository.name, revision=repository.revision, allow_patterns=names, local_files_only=offline
+            )
         )
-    return Download(folder, listing.commit, listing.licence, {path.name: _checked(path) for path in paths})
+    if info is not None and folder.name != info.sha:
+        raise ModelsError(
+            f"{repository.url} changed from {info.sha} to {folder.name} during the download: try again."
+        )
+    licence = getattr(info and info.card_data, "license", None)
+    here = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    paths = [folder / name for name in _wanted(repository, here)]  # others have more of it in their cache
+    return Download(
+        folder,
+        folder.name,
+        licence if isinstance(licence, str) else None,
+        {path: _checked(path) for path in paths},
+    )
 
 
 def weights_of(repository: Repository) -> tuple[str, str]:
     """The commit of a repository, and the SHA-256 that the hub has of its weights, or of their first shard.
 
     Raises:
-        ModelsError: it is not there, or has no safetensors.
+        ModelsError: it is not there, or has no weights.
     """
     with _told(repository):
-        info = HfApi().model_info(
-            repository.name, revision=repository.revision, files_metadata=True, timeout=_SECONDS
-        )
+        info = _info(repository, files_metadata=True)
         files = {each.rfilename: each for each in info.siblings or ()}
-        weights = _weights(sorted(files))
-        if not weights or (large := files[weights[0]].lfs) is None:
+        weights = [name for name in _wanted(repository, [*files]) if not _is_fact(name)]
+        if (large := files[weights[0]].lfs) is None:
             raise ModelsError(_no_weights(repository, sorted(files)))
         return str(info.sha), large.sha256
 
 
-def _listing(repository: Repository) -> _Listing:
-    if constants.is_offline_mode():
-        folder = Path(snapshot_download(repository.name, revision=repository.revision, local_files_only=True))
-        names = sorted(path.name for path in folder.iterdir() if path.is_file())
-        return _Listing(repository.revision, folder.name, names, None)
-    info = HfApi().model_info(repository.name, revision=repository.revision, timeout=_SECONDS)
-    names = sorted(each.rfilename for each in info.siblings or () if "/" not in each.rfilename)
-    licence = getattr(info.card_data, "license", None)
-    return _Listing(repository.revision, str(info.sha), names, licence if isinstance(licence, str) else None)
+def _info(repository: Repository, *, files_metadata: bool = False) -> Any:
+    return HfApi().model_info(
+        repository.name, revision=repository.revision, files_metadata=files_metadata, timeout=_SECONDS
+    )
 
 
-def _converted(repository: Repository, listing: _Listing) -> _Listing:
-    """The same in the converter's open pull request on top of this very commit, if it has one."""
-    if constants.is_offline_mode():
-        return listing
-    api = HfApi()
-    for each in api.get_repo_discussions(
-        repository.name, author=_CONVERTER, discussion_type="pull_request", discussion_status="open"
-    ):
-        if not (
-            each.is_pull_request
-            and each.author == _CONVERTER
-            and each.status == "open"
-            and each.git_reference
-        ):
-            continue
-        commits = api.list_repo_commits(repository.name, revision=each.git_reference)
-        if len(commits) > 1 and commits[1].commit_id == listing.commit:
-            found = _listing(Repository(repository.name, each.git_reference))
-            return _Listing(found.revision, found.commit, found.names, listing.licence)
-    return listing
+def _wanted(repository: Repository, listed: Sequence[str]) -> list[str]:
+    """The files to download: of the top, or of sentence-transformers' folder, the facts and one set of weights.
 
-
-def _weights(names: Sequence[str]) -> list[str]:
-    for stem in STEMS:
-        if f"{stem}.safetensors" in names:
-            return [f"{stem}.safetensors"]
-        shards = [name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.safetensors", name)]
-        if shards:  # their index is among the facts
-            return shards
-    return []
+    Raises:
+        ModelsError: there are no weights.
+    """
+    files = sorted(name for name in listed if str(PurePosixPath(name).parent) in _FOLDERS)
+    for name in (*OPEN_CLIP, *TRANSFORMERS):
+        stem, _, suffix = name.partition(".")
+        whole = re.compile(rf"(.*/)?{stem}(-\d+-of-\d+)?\.{suffix}")
+        if weights := [each for each in files if whole.fullmatch(each)]:
+            return [*(each for each in files if _is_fact(each)), *weights]
+    raise ModelsError(_no_weights(repository, sorted(listed)))
 
 
 def _is_fact(name: str) -> bool:
@@ -156,16 +134,9 @@ def _is_fact(name: str) -> bool:
 
 
 def _no_weights(repository: Repository, names: Sequence[str]) -> str:
-    pickles = [name for name in names if PurePosixPath(name).suffix in PICKLES]
-    if pickles:
-        return (
-            f"{repository.url} at {repository.revision!r} has its weights as {pickles[0]} only, a pickle, which "
-            f"may run code. Name a revision with safetensors, {repository.name}@REVISION, or ask its owner."
-        )
-    wanted = " or ".join(f"{stem}.safetensors" for stem in (STEMS[0], STEMS[-1]))
     return (
-        f"{repository.url} at {repository.revision!r} has no {wanted} at its top: it is no CLIP of transformers or "
-        f"open_clip. It has {', '.join(names[:8]) or 'no files'}."
+        f"{repository.url} at {repository.revision!r} has no {OPEN_CLIP[0]} or {TRANSFORMERS[0]} at its top, "
+        f"nor as .bin: it is no CLIP of transformers or open_clip. It has {', '.join(names[:8]) or 'no files'}."
     )
 
 

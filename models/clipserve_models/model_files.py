@@ -10,7 +10,7 @@ import tokenizers
 
 from clipserve.clip.manifest import ImageSpec, ScoringSpec, TextSpec
 from clipserve_models.architecture import Activation, Architecture
-from clipserve_models.weights import Tensor
+from clipserve_models.tensors import Tensor
 
 Triple = tuple[float, float, float]  # of red, green, blue
 

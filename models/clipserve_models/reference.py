@@ -17,7 +17,7 @@ from PIL import Image
 
 from clipserve.clip.manifest import ImageSpec
 from clipserve_models.architecture import Activation, Architecture, Tower
-from clipserve_models.weights import Floats, Tensor
+from clipserve_models.tensors import Floats, Tensor
 
 Weights = Callable[[str], Floats]  # a tensor by its role, read now
 Mask = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ import pytest
 
 from clipserve_models.architecture import Architecture, check_tensors, roles
 from clipserve_models.errors import ModelsError
-from clipserve_models.weights import Tensor, constant
+from clipserve_models.tensors import Tensor, constant
 from tests.models.towers import CLIP, SIGLIP
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -69,10 +68,3 @@ def test_what_nothing_says_must_be_told(
     assert (refused.returncode, refused.stdout) == (1, "")
     assert said in refused.stderr
     assert not cache.exists()
-
-
-def test_a_pickle_needs_pytorch(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "epoch_1.pt").write_bytes(b"no pickle")
-    refused = ask("export", str(tmp_path / "epoch_1.pt"), "--name", "mine", *FILE)
-    assert "pip install 'clipserve-models[export]'" in refused.stderr

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.weights import MAX_HEADER_BYTES, concatenated, constant, open_weights
+from clipserve_models.tensors import concatenated, constant
+from clipserve_models.weights import MAX_HEADER_BYTES, open_weights
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 

@@ -16,7 +16,7 @@ from clipserve_models.architecture import Activation, Architecture, ImageTower, 
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
-from clipserve_models.weights import Floats, Tensor
+from clipserve_models.tensors import Floats, Tensor
 
 CLIP = Architecture(
     image=ImageTower(

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from clipserve.clip.protobuf import head
 from clipserve_models.architecture import ImageTower, TextTower
-from clipserve_models.weights import Tensor, constant
+from clipserve_models.tensors import Tensor, constant
 
 OPSET, IR_VERSION = 18, 8  # onnxruntime reads both from 1.14 on
 FUSED_OPSET, FUSED_IR_VERSION = 23, 10  # the first with Attention

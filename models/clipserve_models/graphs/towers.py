@@ -17,7 +17,7 @@ from onnx import TensorProto, ValueInfoProto, helper
 from clipserve_models.architecture import ImageTower, TextTower, Tower
 from clipserve_models.graphs.attention import attend, attend_with
 from clipserve_models.graphs.file import Graph
-from clipserve_models.weights import Tensor
+from clipserve_models.tensors import Tensor
 
 
 def write_image(

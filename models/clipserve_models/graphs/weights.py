@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from clipserve_models.architecture import ImageTower, TextTower, Tower
-from clipserve_models.weights import Floats, Tensor, constant
+from clipserve_models.tensors import Floats, Tensor, constant
 
 # Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
 # after a score is added to it; exp(-10000) is 0 in every format, as exp(-inf) is.

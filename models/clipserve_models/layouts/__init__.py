@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts import open_clip_folder, transformers_folder
 from clipserve_models.layouts.assigning import weight_files
+from clipserve_models.layouts.facts import read_list
 from clipserve_models.model_files import NOTHING, Checkpoint, UserFacts
+from clipserve_models.weights import OPEN_CLIP, PICKLES
 
 
 def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
-    """The model of a folder, or of a file of safetensors.
+    """The model of a folder, or of a file of weights.
 
     `by_user`: mean and deviation only where the files do not say; of a file its architecture, and its activation if
     that is another one.
@@ -32,10 +34,9 @@ def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
                     f"the files of {path} say what its architecture and activation are: do not give them."
                 )
             return _folder(path, by_user)
-        if path.suffix != ".safetensors" or not path.is_file():
+        if path.suffix not in (".safetensors", *PICKLES) or not path.is_file():
             raise ModelsError(
-                f"{path} is neither a folder nor a file of safetensors. A pickle (.pt, .bin) may run code when it "
-                "is read: save its weights as safetensors."
+                f"{path} is neither a folder nor a file of weights, .safetensors or {', '.join(PICKLES)}."
             )
         if by_user.architecture is None:
             raise ModelsError(
@@ -53,6 +54,7 @@ def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
 
 
 def _folder(folder: Path, by_user: UserFacts) -> Checkpoint:
+    folder = _inside(folder)
     ours, theirs = ((folder / layout.CONFIG).is_file() for layout in (open_clip_folder, transformers_folder))
     if not (ours or theirs):
         raise ModelsError(
@@ -62,9 +64,27 @@ def _folder(folder: Path, by_user: UserFacts) -> Checkpoint:
     # Many repositories have both, and then transformers' may need code of their own.
     if ours and theirs:
         try:
-            weight_files(folder, open_clip_folder.WEIGHTS)
+            weight_files(folder, OPEN_CLIP)
         except ModelsError:
             ours = False
     return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(
         folder, by_user
     )
+
+
+def _inside(folder: Path) -> Path:
+    """The folder of the CLIP that a folder of sentence-transformers (`modules.json`) is of, or the folder itself.
+
+    Raises:
+        ModelsError: it is of another model, or more than a CLIP.
+    """
+    path = folder / "modules.json"
+    if not path.is_file() or (folder / transformers_folder.CONFIG).is_file():
+        return folder
+    kinds = {each.text("type").rpartition(".")[2]: each.text("path") for each in read_list(path)}
+    if others := kinds.keys() - {"CLIPModel", "Normalize"}:
+        raise ModelsError(f"{path} has a module {min(others)}, and only a CLIPModel is built.")
+    name = kinds.get("CLIPModel", "")
+    if Path(name).name != name:
+        raise ModelsError(f"{path}: the path {name!r} of its CLIPModel is no folder in this one.")
+    return folder / name

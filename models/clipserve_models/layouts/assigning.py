@@ -10,38 +10,33 @@ from clipserve.clip.manifest import ScoringSpec
 from clipserve_models.architecture import Shape, Tower, check_tensors
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts.facts import read_facts
-from clipserve_models.weights import PICKLES, Tensor, concatenated, open_weights
+from clipserve_models.tensors import Tensor, concatenated
+from clipserve_models.weights import open_weights
 
-_COMPUTED = ("position_ids", "attn_mask")  # the last word of names of tensors that hold no weights
+# The last word of names of tensors that hold no weights.
+_COMPUTED = ("position_ids", "attn_mask", "num_batches_tracked")
 
 
-def weight_files(folder: Path, stems: Iterable[str]) -> list[Path]:
-    """The safetensors of the first stem that the folder has: a file, or the shards of an index after the index.
+def weight_files(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The first of these files of weights that the folder has, or its shards after their index.
 
     Raises:
         ModelsError: it has none, or lacks a shard.
     """
-    stems = list(stems)
-    for stem in stems:
-        if (whole := folder / f"{stem}.safetensors").is_file():
+    names = list(names)
+    for name in names:
+        if (whole := folder / name).is_file():
             return [whole]
-        if (index := folder / f"{stem}.safetensors.index.json").is_file():
+        if (index := folder / f"{name}.index.json").is_file():
             named = read_facts(index).section("weight_map")
-            shards = [folder / name for name in sorted({named.text(tensor) for tensor in named.values})]
+            shards = [folder / shard for shard in sorted({named.text(tensor) for tensor in named.values})]
             for shard in shards:
                 if shard.parent != folder or not shard.is_file():
                     raise ModelsError(
                         f"{index} names {shard.name}, which is missing from {folder}: download it."
                     )
             return [index, *shards]
-    wanted = " or ".join(f"{stem}.safetensors" for stem in stems)
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-    if pickles:
-        raise ModelsError(
-            f"{folder} has its weights as {pickles[0]}, a pickle, which may run code when it is read, and not as "
-            f"{wanted}. Take a revision with safetensors, or save the model again with its own library."
-        )
-    raise ModelsError(f"{folder} has no weights: {wanted} is missing.")
+    raise ModelsError(f"{folder} has no weights: {' or '.join(names)} is missing.")
 
 
 class Assignment:
@@ -56,7 +51,7 @@ class Assignment:
     @classmethod
     def of_files(cls, files: list[Path]) -> Assignment:
         """Of those of `weight_files`. Raises ModelsError as `open_weights`; or an index names other tensors."""
-        tensors = open_weights(path for path in files if path.suffix == ".safetensors")
+        tensors = open_weights(path for path in files if path.suffix != ".json")
         if files[0].suffix == ".json":
             named = read_facts(files[0]).section("weight_map").values.keys()
             if wrong := named ^ tensors.keys():

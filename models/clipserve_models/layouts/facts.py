@@ -118,14 +118,26 @@ def read_facts(path: Path) -> Facts:
 
 def read_object(path: Path, most: int) -> dict[str, Any]:
     """A JSON object of at most `most` bytes. Raises ModelsError as `read_facts`."""
+    value = _json(path, most)
+    if not isinstance(value, dict):
+        raise ModelsError(f"{path} is no JSON object.")
+    return value
+
+
+def read_list(path: Path) -> list[Facts]:
+    """The objects of a JSON list. Raises ModelsError: it is missing, larger than 10 MB, or no list of objects."""
+    value = _json(path, _MAX_BYTES)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise ModelsError(f"{path} is no JSON list of objects.")
+    return [Facts(path, each, f"{place}.") for place, each in enumerate(value)]
+
+
+def _json(path: Path, most: int) -> Any:
     try:
-        value = json.loads(read_bounded(path, most))
+        return json.loads(read_bounded(path, most))
     except FileNotFoundError:
         raise ModelsError(f"{path} is missing: {path.parent} needs it.") from None
     except OSError as error:
         raise ModelsError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
         raise ModelsError(f"{path} is no JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise ModelsError(f"{path} is no JSON object.")
-    return value

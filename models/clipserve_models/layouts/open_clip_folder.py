@@ -15,10 +15,9 @@ from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
 from clipserve_models.model_files import Checkpoint, UserFacts
-from clipserve_models.weights import STEMS
+from clipserve_models.weights import OPEN_CLIP
 
 CONFIG = "open_clip_config.json"
-WEIGHTS = STEMS[:2]
 # Those of open_clip's own configurations that are read here, as tests/golden/make_architectures.py copies them.
 ARCHITECTURES = Path(__file__).with_name("architectures.json")
 
@@ -43,7 +42,7 @@ def read_open_clip(folder: Path, by_user: UserFacts) -> Checkpoint:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
     config = read_facts(folder / CONFIG)
-    return _read(folder, config, weight_files(folder, WEIGHTS), by_user, (folder / CONFIG,))
+    return _read(folder, config, weight_files(folder, OPEN_CLIP), by_user, (folder / CONFIG,))
 
 
 def read_single(file: Path, name: str, by_user: UserFacts) -> Checkpoint:

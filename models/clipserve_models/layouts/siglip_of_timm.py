@@ -36,13 +36,13 @@ def only(told: Facts, keys: Collection[str]) -> None:
 
 def timm_tower(vision: Facts, dim: int) -> ImageTower:
     """From `vision_cfg`; `dim`: the model's `embed_dim`. Raises ModelsError: timm has no such SigLIP."""
+    name = vision.text("timm_model_name")
+    match = _TIMM.fullmatch(name)
+    if match is None:  # before what else may be odd of another family
+        vision.refuse("timm_model_name", "of timm's models only SigLIP's are built from their weights")
     only(vision, _VISION)
     vision.choice("timm_pool", {"map": "map"})
     vision.choice("timm_proj", {"none": "none"})
-    name = vision.text("timm_model_name")
-    match = _TIMM.fullmatch(name)
-    if match is None:
-        vision.refuse("timm_model_name", "of timm's models only SigLIP's are built from their weights")
     width, layers, heads, ratio = _WIDTHS[match[1]]
     if (size := vision.side("image_size")) != int(match[3]):
         vision.refuse("image_size", f"{name} has {match[3]}")

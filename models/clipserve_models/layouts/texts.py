@@ -7,6 +7,7 @@ and the merges (CLIPTokenizer) or from a SentencePiece model (SiglipTokenizer), 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,14 @@ OPEN_CLIP = Path(__file__).with_name("clip_tokenizer.json.gz")
 _OPEN_CLIP_END = 49407
 _MAX_BYTES = 100_000_000  # the service's own limit for a tokenizer.json
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+_CLIP_END = "<|endoftext|>"
+# The special tokens of transformers' classes, where a folder does not say others.
+_SPECIAL: dict[str, dict[str, str]] = {
+    "CLIPTokenizer": {"bos_token": "<|startoftext|>", "eos_token": _CLIP_END, "pad_token": _CLIP_END},
+    "SiglipTokenizer": {"eos_token": "</s>", "pad_token": "</s>"},
+}
 
 
 class TextShape(Protocol):
@@ -77,16 +86,17 @@ def read_texts(
     Raises:
         ModelsError: files are missing or contradictory, or the tokenizer is of an unknown kind.
     """
-    config = read_facts(folder / "tokenizer_config.json")
+    path = folder / "tokenizer_config.json"
+    config = read_facts(path) if path.is_file() or not default_class else Facts(path, {})
     if "auto_map" in config:
         config.refuse("auto_map", "this is code of the repository's own, which is never run")
     name = config.text("tokenizer_class", default_class).removesuffix("Fast")
-    special = _Special(folder, config)
+    special = _Special(folder, config, _SPECIAL.get(name, {}))
     if name == "CLIPTokenizer":
         tokenizer, files = _clip(folder, config, special)
     elif name == "SiglipTokenizer":
         files = [folder / "spiece.model"]
-        tokenizer = siglip_tokenizer(files[0], config, special.named("eos_token", "</s>"))
+        tokenizer = siglip_tokenizer(files[0], config, special.named("eos_token"))
     else:
         files = [folder / "tokenizer.json"]
         tokenizer = _as_it_stands(files[0])
@@ -109,7 +119,8 @@ def read_texts(
     pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", "eos_token"))
     if tokenizer.encode("").ids[-1:] != [end]:
         raise ModelsError(f"{files[0]} ends no text with the eos_token of {config.file}: the two do not fit.")
-    return Texts(tokenizer, spec_of(tower, pad, end, cleaning), (Path(config.file), *special.files, *files))
+    own = (path,) if path.is_file() else ()
+    return Texts(tokenizer, spec_of(tower, pad, end, cleaning), (*own, *special.files, *files))
 
 
 def spec_of(tower: TextShape, pad: int, end: int | None, cleaning: Cleaning) -> TextSpec:
@@ -126,16 +137,17 @@ def spec_of(tower: TextShape, pad: int, end: int | None, cleaning: Cleaning) -> 
 class _Special:
     """The special tokens by their part, from tokenizer_config.json or special_tokens_map.json."""
 
-    def __init__(self, folder: Path, config: Facts) -> None:
-        self._config = config
+    def __init__(self, folder: Path, config: Facts, defaults: Mapping[str, str]) -> None:
+        """`defaults`: of the tokenizer's class, for what no file says."""
+        self._config, self._defaults = config, defaults
         path = folder / "special_tokens_map.json"
         self._map = read_facts(path) if path.is_file() else Facts(path, {})
         self.files = [path] if path.is_file() else []
 
-    def named(self, key: str, default: str | None = None) -> str:
+    def named(self, key: str) -> str:
         """Its text."""
         told = self._config if key in self._config or key not in self._map else self._map
-        value = told.get(key, default)
+        value = told.get(key, self._defaults.get(key))
         value = value.get("content") if isinstance(value, dict) else value
         if not isinstance(value, str):
             told.refuse(key, "a token is needed")
@@ -174,7 +186,7 @@ def _add_ends(tokenizer: Tokenizer, config: Facts, special: _Special) -> None:
 
 def _clip(folder: Path, config: Facts, special: _Special) -> tuple[Tokenizer, list[Path]]:
     """As transformers' CLIPTokenizer: from tokenizer.json or from vocab.json and merges.txt."""
-    start, end = special.named("bos_token", "<|startoftext|>"), special.named("eos_token", "<|endoftext|>")
+    start, end = special.named("bos_token"), special.named("eos_token")
     files = [folder / "tokenizer.json"]
     added: list[dict[str, Any]] = []
     if files[0].is_file():

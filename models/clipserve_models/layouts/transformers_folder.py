@@ -12,10 +12,9 @@ from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.texts import Texts, read_texts
 from clipserve_models.model_files import NOTHING, Checkpoint, Triple, UserFacts
-from clipserve_models.weights import STEMS
+from clipserve_models.weights import TRANSFORMERS
 
 CONFIG = "config.json"
-WEIGHTS = STEMS[2:]
 # What transformers' classes of configurations take for a key that config.json does not have.
 _CLIP_TEXT = {
     "num_hidden_layers": 12,
@@ -80,7 +79,7 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
     model = described(folder, by_user)
-    weights = weight_files(folder, WEIGHTS)
+    weights = weight_files(folder, TRANSFORMERS)
     _assign(found := Assignment.of_files(weights), model.architecture)
     return Checkpoint(
         architecture=model.architecture,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,7 +77,7 @@ class _Runs:
 
 
 def test_a_pickle_that_runs_code_is_refused_and_not_run(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "epoch_1.pt").write_bytes(pickle.dumps({"state_dict": _Runs(tmp_path / "ran")}))
+    torch.save({"state_dict": _Runs(tmp_path / "ran")}, tmp_path / "epoch_1.pt")
     refused = ask("export", str(tmp_path / "epoch_1.pt"), "--model", "ViT-S-32-alt", *TOLD)
     assert refused.returncode == 1
     assert "is no pickle of weights alone" in refused.stderr

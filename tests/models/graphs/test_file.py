@@ -14,7 +14,7 @@ import pytest
 from clipserve.clip.external import external_files
 from clipserve_models.graphs import file
 from clipserve_models.graphs.file import Graph, stored
-from clipserve_models.weights import Tensor, constant
+from clipserve_models.tensors import Tensor, constant
 from tests.models.towers import CLIP
 
 WEIGHTS = {
@@ -70,7 +70,7 @@ import re, sys
 from pathlib import Path
 import numpy as np, onnx
 from clipserve_models.graphs.file import Graph
-from clipserve_models.weights import Tensor
+from clipserve_models.tensors import Tensor
 from tests.models.towers import CLIP
 weights = {f"w{i}": Tensor((1000, 1000), lambda: np.ones((1000, 1000), np.float32)) for i in range(40)}
 graph, value = Graph(weights, half=False), "rows"

@@ -22,28 +22,12 @@ def commit_of(seed: str) -> str:
 
 
 @dataclass
-class Pull:
-    """A pull request: its files, and the commit that it follows."""
-
-    files: dict[str, bytes]
-    after: str
-    author: str = "SFconvertbot"
-    status: str = "open"
-    number: int = 7
-
-    @property
-    def commit(self) -> str:
-        return commit_of(f"pull {self.number}")
-
-
-@dataclass
 class Repo:
     """One repository, whose branches are all at its one commit; what misbehaves is a file's name, or a status."""
 
     files: dict[str, bytes]
     licence: str | None = "mit"
     branches: tuple[str, ...] = ("main",)
-    pulls: list[Pull] = field(default_factory=list)
     status: int | None = None  # of every answer
     half: str | None = None  # a file of which half is sent, and the connection closed
     nothing: bool = False  # every connection is closed without an answer
@@ -62,9 +46,6 @@ class Repo:
         """The commit and files of a revision."""
         if revision in (*self.branches, self.commit):
             return self.commit, self.files
-        for pull in self.pulls:
-            if revision in (f"refs/pr/{pull.number}", pull.commit):
-                return pull.commit, pull.files
         return None
 
 
@@ -107,68 +88,38 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(repo.status, "GatedRepo" if repo.status == 403 else "")
         rest = "/".join(parts[3:])
         if path.startswith("api/models/"):
-            return self._api(
-                repo, "/".join(parts[:2]), parts[2] if len(parts) > 2 else "revision", rest or "main"
-            )
+            return self._api(repo, "/".join(parts[:2]), rest or "main", tree="tree" in parts[2:3])
         return self._file(repo, rest)
 
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
-    def _api(self, repo: Repo, name: str, what: str, revision: str) -> None:
-        if what == "discussions":
-            found = [
-                {
-                    "title": "Adding `safetensors` variant of this model",
-                    "num": pull.number,
-                    "author": {"name": pull.author},
-                    "createdAt": "2023-03-01T00:00:00.000Z",
-                    "status": pull.status,
-                    "repo": {"name": name, "type": "model"},
-                    "isPullRequest": True,
-                }
-                for pull in repo.pulls
-            ]
-            return self._json({"count": len(found), "start": 0, "discussions": found})
+    def _api(self, repo: Repo, name: str, revision: str, *, tree: bool) -> None:
         if (at := repo.at(revision)) is None:
             return self._refuse(404, "RevisionNotFound")
         commit, files = at
-        if what == "commits":
-            parents = [pull.after for pull in repo.pulls if pull.commit == commit]
-            return self._json(
-                [
-                    {
-                        "id": each,
-                        "authors": [],
-                        "date": "2023-03-01T00:00:00.000Z",
-                        "title": "",
-                        "message": "",
-                    }
-                    for each in (commit, *parents)
-                ]
-            )
-        siblings: list[dict[str, Any]] = [{"rfilename": file} for file in files]
-        for each in siblings:
-            content = files[each["rfilename"]]
-            each["size"] = len(content)
-            if _is_large(each["rfilename"]):
+        listed: list[dict[str, Any]] = []
+        for file, content in files.items():
+            each: dict[str, Any] = {"rfilename": file, "path": file, "type": "file", "size": len(content)}
+            each["oid"] = _git_sha1(content)
+            if _is_large(file):
                 digest = hashlib.sha256(content).hexdigest()
-                each["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
+                lfs = {"sha256": digest, "oid": digest, "size": len(content), "pointerSize": 134}
+                each["lfs"] = lfs
+            listed.append(each)
+        if tree:
+            return self._json(listed)
         card = {"license": repo.licence} if repo.licence else {}
-        return self._json({"id": name, "sha": commit, "siblings": siblings, "cardData": card})
+        return self._json({"id": name, "sha": commit, "siblings": listed, "cardData": card})
 
     def _file(self, repo: Repo, rest: str) -> None:
-        revision, _, file = rest.rpartition("/")
+        revision, _, file = rest.partition("/")
         if (at := repo.at(revision)) is None:
             return self._refuse(404, "RevisionNotFound")
         commit, files = at
         if file not in files:
             return self._refuse(404, "EntryNotFound")
         content = files[file]
-        etag = (
-            hashlib.sha256(content).hexdigest()
-            if _is_large(file)
-            else hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        )
+        etag = hashlib.sha256(content).hexdigest() if _is_large(file) else _git_sha1(content)
         if file == repo.altered:
             content = content[:-1] + bytes([content[-1] ^ 1])
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Content-Length": str(len(content))}
@@ -202,4 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_large(file: str) -> bool:
-    return file.endswith(".safetensors")
+    return file.endswith((".safetensors", ".bin"))
+
+
+def _git_sha1(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,11 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve_models.catalog import read_catalog
 from tests.models.hub.conftest import Export
-from tests.models.hub.local_hub import LocalHub, Pull, Repo, commit_of
-from tests.models.hub.repositories import LAYOUTS, clip
+from tests.models.hub.local_hub import LocalHub, Repo
+from tests.models.hub.repositories import LAYOUTS
+from tests.models.layouts.folders import transformers_folder, without
+from tests.models.torch_files import write_torch
+from tests.models.towers import CLIP
 from tests.process import ROOT
 
 OTHERS = {"pytorch_model.bin": b"pickle", "modeling_own.py": b"raise SystemExit", "README.md": b"#"}
@@ -67,36 +71,30 @@ def test_a_name_and_a_licence_may_be_told(hub: LocalHub, export: Export, tmp_pat
     assert (manifest.name, manifest.source.licence) == ("mine", "CC0-1.0")
 
 
-def converted(tmp_path: Path, **how: object) -> tuple[Repo, Pull]:
-    """A repository with a pickle, and a pull request with safetensors that follows its commit."""
-    clip(tmp_path / "clip")
-    files = {path.name: path.read_bytes() for path in (tmp_path / "clip").iterdir()}
-    old = {name: content for name, content in files.items() if name != "model.safetensors"}
-    pull = Pull(files, **{"after": Repo.commit, **how})  # type: ignore[arg-type]
-    return Repo(old | OTHERS, pulls=[pull]), pull
-
-
-def test_safetensors_are_taken_from_the_converter_s_pull_request(
+def test_a_pickle_is_downloaded_where_there_is_nothing_else(
     hub: LocalHub, export: Export, tmp_path: Path
 ) -> None:
-    hub.repos["openai/clip"], pull = converted(tmp_path)
-    hub.repos["openai/clip"].pulls.insert(0, Pull({}, after=commit_of("older"), number=3))
+    arrays = transformers_folder(tmp_path / "clip", CLIP)
+    without(tmp_path / "clip", "model.safetensors")
+    write_torch(tmp_path / "clip/pytorch_model.bin", arrays)
+    hub.repos["openai/clip"] = Repo.of(tmp_path / "clip")
     done = export("openai/clip")
     assert done.returncode == 0, done.stderr
-    assert read_manifest(tmp_path / "cache/openai--clip").source.revision == pull.commit
+    assert "pytorch_model.bin" in (read_manifest(tmp_path / "cache/openai--clip").source.files or {})
 
 
-@pytest.mark.parametrize(
-    "how", [{"author": "mallory"}, {"status": "closed"}, {"after": commit_of("an older one")}], ids=str
-)
-def test_another_pull_request_is_not_taken(
-    how: dict[str, str], hub: LocalHub, export: Export, tmp_path: Path
+def test_sentence_transformers_repository_is_downloaded_with_its_folder(
+    hub: LocalHub, export: Export, tmp_path: Path
 ) -> None:
-    hub.repos["openai/clip"], _ = converted(tmp_path, **how)
-    done = export("openai/clip")
-    assert done.returncode == 1
-    assert "has its weights as pytorch_model.bin only, a pickle, which may run code" in done.stderr
-    assert not [each for each in hub.repos["openai/clip"].asked if "resolve" in each]
+    inner = repo(tmp_path)
+    modules = [{"path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
+    files = {f"0_CLIPModel/{name}": content for name, content in inner.files.items()}
+    hub.repos["st/clip"] = served = Repo(
+        files | {"modules.json": json.dumps(modules).encode(), "x/y.json": b"{}"}
+    )
+    done = export("st/clip")
+    assert done.returncode == 0, done.stderr
+    assert not [each for each in served.asked if each.endswith(("x/y.json", ".bin", ".py"))]
 
 
 def test_what_was_downloaded_is_enough_offline(hub: LocalHub, export: Export, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 
 from tests.models.hub.conftest import Export
 from tests.models.hub.local_hub import LocalHub, Repo
-from tests.models.hub.repositories import clip
+from tests.models.hub.repositories import clip, open_clip
 from tests.models.layouts.folders import edit, without
+from tests.models.pickle_attacks import ATTACKS, Runs
+from tests.models.torch_files import write
 
 # What a folder may have wrong is in tests/models/layouts/test_refused.py; here are those that would run something.
 _CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -26,9 +29,13 @@ _CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         r"config\.json: auto_map is .*code of the repository's own, which is never run",
     ),
-    "a pickle that runs code": (
-        lambda at: _hostile(at),
-        r"as pytorch_model\.bin only, a pickle, which may run code",
+    "a pickle of 2019": (
+        lambda at: _in_place(at).write_bytes(pickle.dumps(Runs())),
+        r"pytorch_model\.bin is no file that PyTorch 1\.6 or later has saved",
+    ),
+    "a pickle that is a bomb": (
+        lambda at: write(_in_place(at), b"." * 10_000_000, {}, zipfile.ZIP_DEFLATED),
+        "inside is compressed, which PyTorch never does",
     ),
 }
 _HUBS: dict[str, tuple[dict[str, Any], str]] = {
@@ -48,14 +55,10 @@ _HUBS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-class _Runs:
-    def __reduce__(self) -> tuple[Callable[..., int], tuple[str, str]]:
-        return Path.write_text, (Path("ran"), "code")  # type: ignore[return-value]
-
-
-def _hostile(folder: Path) -> None:
+def _in_place(folder: Path) -> Path:
+    """Of the weights, a pickle that is not there yet."""
     without(folder, "model.safetensors")
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Runs()))
+    return folder / "pytorch_model.bin"
 
 
 def check(hub: LocalHub, export: Export, said: str, tmp_path: Path, name: str = "org/name") -> None:
@@ -73,7 +76,6 @@ def check(hub: LocalHub, export: Export, said: str, tmp_path: Path, name: str = 
     assert not (tmp_path / "ran").exists()
     assert not Path("ran").exists()
     assert not list(tmp_path.glob("hf/**/*.py"))
-    assert not list(tmp_path.glob("hf/**/*.bin"))
 
 
 @pytest.mark.parametrize("name", _CHANGES)
@@ -81,6 +83,18 @@ def test_a_sabotaged_repository_is_refused(name: str, hub: LocalHub, export: Exp
     change, said = _CHANGES[name]
     clip(tmp_path / "repository")
     change(tmp_path / "repository")
+    hub.repos["org/name"] = Repo.of(tmp_path / "repository")
+    check(hub, export, said, tmp_path)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_repository_whose_pickle_is_a_program_is_refused(
+    attack: str, hub: LocalHub, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, said = ATTACKS[attack]
+    monkeypatch.chdir(tmp_path)
+    clip(tmp_path / "repository")
+    write(_in_place(tmp_path / "repository"), program, {"0": bytes(24)})
     hub.repos["org/name"] = Repo.of(tmp_path / "repository")
     check(hub, export, said, tmp_path)
 
@@ -114,5 +128,28 @@ def test_what_is_not_there_is_said(
 def test_a_hub_without_weights_is_told_apart(hub: LocalHub, export: Export, tmp_path: Path) -> None:
     hub.repos["org/name"] = Repo({"config.json": json.dumps({}).encode()}, licence=None)
     check(
-        hub, export, r"has no open_clip_model\.safetensors or model\.safetensors at its top.*It has", tmp_path
+        hub,
+        export,
+        r"has no open_clip_model\.safetensors or model\.safetensors at its top, nor as \.bin.*It has",
+        tmp_path,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("timm/PE-Core-B-16", r"open_clip is not installed: pip install 'clipserve-models\[export\]'"),
+        (
+            "org/name",
+            r"fastvit_mci0.*only SigLIP's are built.*traced by the name of their architecture: pip install",
+        ),
+    ],
+)
+def test_a_family_that_is_traced_says_what_to_install(
+    name: str, said: str, hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    open_clip(tmp_path / "repository")
+    vision = {"image_size": 256, "timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_proj": None}
+    edit(tmp_path / "repository/open_clip_config.json", (["model_cfg", "vision_cfg"], vision))
+    hub.repos[name] = Repo.of(tmp_path / "repository")
+    check(hub, export, said, tmp_path, name)

@@ -1,4 +1,4 @@
-"""The scale of an exported model is read from the hub with two ranges of bytes."""
+"""The scale of an exported model is read from its weights on the hub."""
 
 from __future__ import annotations
 
@@ -12,29 +12,12 @@ from clipserve_models.imported.scale import scoring_of
 from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.layouts.folders import write_safetensors
 
-LARGE = 3_000_000  # bytes of weights that nobody needs
 
-
-@pytest.fixture
-def weights(tmp_path: Path) -> bytes:
+def test_the_scale_is_that_of_the_weights(hub: LocalHub, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    logarithm = np.full(1, np.log(50))
-    write_safetensors(
-        path, {"first": np.zeros(LARGE // 4), "logit_scale": logarithm, "last": np.zeros(LARGE // 4)}
-    )
-    return path.read_bytes()
-
-
-def test_a_few_bytes_of_the_weights_are_read(weights: bytes, hub: LocalHub) -> None:
-    hub.repos["org/name"] = repo = Repo({"model.safetensors": weights}, branches=("v2",))
-    assert scoring_of("org/name@v2").logit_scale == pytest.approx(50, rel=1e-6)
-    assert repo.asked[-2:] == ["GET org/name/resolve/v2/model.safetensors"] * 2
-    assert repo.sent < LARGE / 10
-
-
-def test_a_hub_without_ranges_or_without_weights_is_told_so(weights: bytes, hub: LocalHub) -> None:
-    hub.repos["org/name"] = Repo({"open_clip_model.safetensors": weights}, ranges=False)
-    with pytest.raises(ModelsError, match="answers 200 where 206, a part of the file, is needed"):
-        scoring_of("org/name")
-    with pytest.raises(ModelsError, match=r"org/other has no open_clip_model or .*give --logit-scale"):
+    write_safetensors(path, {"logit_scale": np.full(1, np.log(50)), "other": np.zeros(3)})
+    hub.repos["org/name"] = Repo({path.name: path.read_bytes()}, branches=("v2",))
+    for source in ("org/name@v2", str(path)):
+        assert scoring_of(source).logit_scale == pytest.approx(50, rel=1e-6)
+    with pytest.raises(ModelsError, match="org/other at 'main' does not exist"):
         scoring_of("org/other")

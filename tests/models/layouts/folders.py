@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tokenizers import pre_tokenizers
 
 from clipserve_models.architecture import Architecture, Tower
-from clipserve_models.weights import Tensor
+from clipserve_models.tensors import Tensor
 from tests.models.towers import CLIP, random_tensors
 
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -57,7 +57,7 @@ def write_shards(folder: Path, arrays: Arrays, dtype: str = "F32") -> None:
 def transformers_folder(folder: Path, architecture: Architecture, model_type: str = "clip") -> Arrays:
     """CLIPModel's or SiglipModel's. Returns: its tensors by name."""
     image, text = architecture.image, architecture.text
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     vision = _config(image) | {"image_size": image.size, "patch_size": image.patch}
     words = _config(text) | {
         "vocab_size": text.vocabulary,
@@ -88,7 +88,7 @@ def transformers_folder(folder: Path, architecture: Architecture, model_type: st
 def open_clip_folder(folder: Path, architecture: Architecture) -> Arrays:
     """open_clip's, with its own tokenizer. Returns: its tensors by name."""
     image, text = architecture.image, architecture.text
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     both = {"quick_gelu": True} if image.activation == "quick_gelu" else {}
     vision = _open_clip(image) | {
         "image_size": image.size,

@@ -23,6 +23,7 @@ from tests.models.layouts.folders import (
     transformers_folder,
     without,
 )
+from tests.models.torch_files import write_torch
 from tests.models.towers import CLIP, SIGLIP, random_tensors
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -196,6 +197,42 @@ def test_special_tokens_may_be_in_a_file_of_their_own(tmp_path: Path) -> None:
     read_back = read(tmp_path)
     assert read_back.text.eot_id == 599
     assert read_back.text.pad_id == read_back.tokenizer.token_to_id("unused7")
+
+
+def test_sentence_transformers_keep_a_clip_in_a_folder_of_modules(tmp_path: Path) -> None:
+    transformers_folder(tmp_path / "0_CLIPModel", CLIP)
+    modules = [
+        {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
+    ]
+    folders.write_json(tmp_path / "modules.json", modules)
+    check_values(read(tmp_path), CLIP)
+
+
+@pytest.mark.parametrize("model_type", ["clip", "siglip"])
+def test_without_a_configuration_of_the_tokenizer_its_class_says_the_rest(
+    model_type: str, tmp_path: Path
+) -> None:
+    transformers_folder(tmp_path, CLIP if model_type == "clip" else SIGLIP, model_type)
+    told = read(tmp_path)
+    without(tmp_path, "tokenizer_config.json")
+    read_back = read(tmp_path)
+    assert read_back.text == told.text
+    assert ids(read_back, "A cat") == ids(told, "A cat")
+    assert tmp_path / "tokenizer_config.json" not in read_back.files
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "open_clip_pytorch_model.bin"])
+def test_a_pickle_of_weights_is_read_where_there_are_no_safetensors(name: str, tmp_path: Path) -> None:
+    if name == "pytorch_model.bin":
+        arrays, architecture = transformers_folder(tmp_path, CLIP), CLIP
+        without(tmp_path, "model.safetensors")
+    else:
+        arrays, architecture = open_clip_folder(tmp_path, OPEN_CLIP), OPEN_CLIP
+        without(tmp_path, "open_clip_model.safetensors")
+    write_torch(tmp_path / name, arrays)
+    read_back = read(tmp_path)
+    check_values(read_back, architecture)
+    assert tmp_path / name in read_back.files
 
 
 def test_a_folder_with_both_layouts_is_open_clips_if_that_has_weights(tmp_path: Path) -> None:

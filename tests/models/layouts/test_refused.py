@@ -18,6 +18,7 @@ from tests.models.layouts.folders import (
     open_clip_folder,
     transformers_folder,
     without,
+    write_json,
     write_safetensors,
     write_shards,
 )
@@ -112,20 +113,18 @@ OF_TRANSFORMERS: list[tuple[Change, str]] = [
     (told(IMAGES, "do_normalize", value=False), "do_normalize is false"),
     (told(IMAGES, "rescale_factor", value=1), "rescale_factor is 1; 1/255 is needed"),
     (told(IMAGES, "do_pad", value=True), "do_pad is true"),
-    (gone(TOKENS), "tokenizer_config.json is missing"),
     (gone("vocab.json"), "vocab.json is missing"),
     (gone("merges.txt"), "merges.txt is missing"),
     (lambda folder: (folder / "merges.txt").write_text("#version: 0.2\n"), "merges.txt has no merges"),
     (lambda folder: (folder / "merges.txt").write_text("c a t\n"), "not CLIP's vocabulary"),
-    (told(TOKENS, "pad_token"), "tokenizer_config.json has no pad_token"),
     (told(TOKENS, "pad_token", value="[PAD]"), "pad_token .* no token '\\[PAD\\]'"),
     (told(TOKENS, "padding_side", value="left"), "padding_side .* left"),
     (told(TOKENS, "model_max_length", value=64), "model_max_length is 64; .* 77 tokens"),
     (told(TOKENS, "tokenizer_class", value="BertTokenizer"), "tokenizer.json is missing"),
     (told(TOKENS, "tokenizer_class", value="SiglipTokenizer"), "spiece.model is missing"),
     (told("vocab.json", "more", value=600), "the id 600, and the model only 600 tokens"),
-    (pickled, r"pytorch_model.bin, a pickle, .* not as model.safetensors"),
-    (gone("model.safetensors"), "has no weights: model.safetensors is missing"),
+    (pickled, r"pytorch_model.bin is no file that PyTorch 1.6 or later has saved"),
+    (gone("model.safetensors"), "has no weights: model.safetensors or pytorch_model.bin is missing"),
     (cut("model.safetensors"), "model.safetensors .* cut short"),
     (tensors(lambda arrays: arrays.pop("visual_projection.weight")), "no tensor 'visual_projection.weight'"),
     (tensors(lambda arrays: arrays.update(adapter=np.zeros(3))), "'adapter' has no role"),
@@ -165,7 +164,10 @@ OF_OPEN_CLIP: list[tuple[Change, str]] = [
     (told(OPEN, *VISION, "attentional_pool", value=True), "vision_cfg.attentional_pool is true"),
     (told(OPEN, *VISION, "pool_type", value="avg"), "pool_type .* supported: 'tok'"),
     (told(OPEN, *VISION, "layers", value=[3, 4, 6, 3]), "vision_cfg.layers .* whole number"),
-    (told(OPEN, *VISION, "timm_model_name", value="convnext_base"), "vision_cfg.(layers|width) is"),
+    (
+        told(OPEN, *VISION, "timm_model_name", value="convnext_base"),
+        "convnext_base.; of timm's models only SigLIP's are built",
+    ),
     (told(OPEN, *TEXT, "hf_model_name", value="roberta-base"), "text_cfg.hf_model_name is .roberta-base"),
     (told(OPEN, *TEXT, "embed_cls", value=True), "text_cfg.embed_cls"),
     (told(OPEN, *TEXT, "proj_type", value="none"), "proj_type"),
@@ -272,10 +274,25 @@ def test_a_file_is_refused_that_does_not_say_enough(tmp_path: Path) -> None:
         read(file, UserFacts(architecture="ViT-B-32", mean=half, std=half, activation="gelu_tanh"))
     with pytest.raises(ModelsError, match=r"mine.safetensors has no tensor 'visual.conv1.weight'"):
         read(file, UserFacts(architecture="ViT-B-32", mean=half, std=half))
-    pickle = file.rename(tmp_path / "mine.pt")
-    for path in (pickle, tmp_path / "absent.safetensors"):
-        with pytest.raises(ModelsError, match="neither a folder nor a file of safetensors"):
+    for path in (file.rename(tmp_path / "mine.zip"), tmp_path / "absent.safetensors"):
+        with pytest.raises(ModelsError, match="neither a folder nor a file of weights"):
             read(path, UserFacts(architecture="ViT-B-32", mean=half, std=half))
+
+
+@pytest.mark.parametrize(
+    ("modules", "said"),
+    [
+        ([{"type": "models.Transformer", "path": "0_CLIPModel"}], "has a module Transformer"),
+        ([{"type": "models.CLIPModel", "path": "../other"}], "is no folder in this one"),
+        ({"type": "models.CLIPModel"}, "no JSON list of objects"),
+        ([{"path": "0_CLIPModel"}], r"modules.json has no 0\.type"),
+    ],
+)
+def test_modules_that_are_no_clip_are_refused(modules: Any, said: str, tmp_path: Path) -> None:
+    transformers_folder(tmp_path / "0_CLIPModel", CLIP)
+    write_json(tmp_path / "modules.json", modules)
+    with pytest.raises(ModelsError, match=said):
+        read(tmp_path)
 
 
 def test_a_size_that_the_service_cannot_serve_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Pickles of weights are read without PyTorch, and what is more than weights is refused and not run."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipserve_models import pickles
+from clipserve_models.errors import ModelsError
+from clipserve_models.pickles import open_pickle
+from tests.models.pickle_attacks import ATTACKS, Runs
+from tests.models.torch_files import END, START, number, state, tensor, word, write, write_torch
+
+VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
+RAW = {"0": VALUES.tobytes()}
+GOOD = tensor("0", (2, 3))
+
+
+def of_training(program: bytes) -> bytes:
+    """What open_clip's training saves: the weights beside a number, a list and a fact of their own."""
+    inner = program[len(START) : -len(END)] + b"}" + word("_metadata") + b"}sb"
+    facts = word("epoch") + number(3) + word("losses") + b"](G" + bytes(8) + b"Ne"
+    return START + b"}(" + facts + word("state_dict") + inner + b"u" + END
+
+
+@pytest.mark.parametrize("wrapped", [lambda program: program, of_training], ids=["weights", "of training"])
+def test_tensors_are_those_that_were_saved(wrapped: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    arrays = {"a": VALUES, "module.b": VALUES.astype(np.float16), "ids": np.arange(3), "one": np.float32(7)}
+    write_torch(tmp_path / "w.bin", {key: np.asarray(value) for key, value in arrays.items()}, wrapped)
+    found = open_pickle(tmp_path / "w.bin")
+    assert list(found) == ["a", "b", "ids", "one"]
+    assert [each.floating for each in found.values()] == [True, True, False, True]
+    assert np.array_equal(found["a"].read(), VALUES)
+    assert np.array_equal(found["b"].read(), VALUES)
+    assert found["one"].read() == 7
+
+
+def test_two_tensors_may_be_parts_of_one_storage(tmp_path: Path) -> None:
+    parts = {"first": tensor("0", (2,), count=6), "last": tensor("0", (1, 3), count=6, offset=3)}
+    write(tmp_path / "w.pt", state(parts), RAW)
+    found = open_pickle(tmp_path / "w.pt")
+    assert found["first"].read().tolist() == [0, 1]
+    assert found["last"].read().tolist() == [[3, 4, 5]]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_is_more_than_weights_is_refused_and_not_run(
+    attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, said = ATTACKS[attack]
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "w.bin", program, RAW)
+    with pytest.raises(ModelsError, match=said) as told:
+        open_pickle(tmp_path / "w.bin")
+    assert "w.bin is no pickle of weights alone: " in str(told.value)
+    assert "Nothing of it was run" in str(told.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_archives_that_are_no_checkpoint_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.bin"
+
+    def refused(said: str) -> None:
+        with pytest.raises(ModelsError, match=said):
+            open_pickle(path)
+
+    write(path, state({"w": GOOD}), RAW, zipfile.ZIP_DEFLATED)
+    refused("'archive/data.pkl' inside is compressed, which PyTorch never does")
+    write(path, b"(" * 5_000_000, RAW)
+    refused(r"its data\.pkl has 5,000,000 bytes, and 4,000,000 are allowed")
+    write(path, state({"w": GOOD}), RAW | {str(place): b"" for place in range(1, 30)})
+    monkeypatch.setattr(pickles, "_MAX_FILES", 20)
+    refused("it has 33 files inside, and 20 are allowed")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/constants.pkl", b"")
+        archive.writestr("archive/data.pkl", b"")
+    refused("it is a program of TorchScript")
+    path.write_bytes(pickle.dumps(Runs()))  # as PyTorch wrote until 2020
+    refused("is no file that PyTorch 1.6 or later has saved, or was cut short")
+    path.unlink()
+    refused("cannot be read: No such file")
