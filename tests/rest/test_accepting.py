@@ -12,9 +12,8 @@ from functools import partial
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from clipserve.http1.connections import Connections
-from clipserve.http1.server import HttpServer
-from clipserve.rest.errors import rendered
+from clipserve.rest.connections import Connections
+from clipserve.rest.server import Server
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.test_connections import LIMITS
 from tests.support import eventually
@@ -36,9 +35,10 @@ async def nobody(_: Scope, __: Receive, ___: Send) -> None:
     """An application that is not asked."""
 
 
-def server_of(accepted: list[asyncio.BaseTransport]) -> HttpServer:
-    kind = partial(Accepted, accepted)
-    return HttpServer(nobody, 0, Connections(LIMITS), rendered, Metrics(), kind)
+def server_of(accepted: list[asyncio.BaseTransport]) -> Server:
+    server = Server(nobody, Connections(LIMITS, Metrics()), 0)
+    server.connect = partial(Accepted, accepted)
+    return server
 
 
 class Full(socket.socket):

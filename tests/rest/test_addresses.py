@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.http1.connections import address_of
+from clipserve.connections import address_of
 
 
 @pytest.mark.parametrize(

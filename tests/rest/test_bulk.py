@@ -235,17 +235,6 @@ async def test_a_stream_at_work_makes_no_room_for_other_connections(toy: Path) -
         assert (await client.line())["index"] == 1
 
 
-async def test_a_client_of_http_1_0_has_its_answer_up_to_the_end_of_the_connection(running: Running) -> None:
-    request = post(text_lines("a", "b"), path=b"/bulk", kind=b"application/x-ndjson")
-    async with connected(running) as raw:
-        await raw.send(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
-        answer = await raw.answer()
-        assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert "transfer-encoding" not in answer.headers
-        lines = (await raw.rest()).splitlines()
-        assert [json.loads(line)["index"] for line in lines] == [0, 1]
-
-
 SLOW: dict[str, Any] = {"body_timeout_seconds": 0.3, "min_body_bytes_per_second": 512_000}
 
 

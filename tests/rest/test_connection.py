@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from clipserve.http1.answers import refusal
-from clipserve.http1.connection import Connection
-from clipserve.http1.connections import Connections
-from clipserve.rest.errors import rendered
+from clipserve.rest.connections import Connections
+from clipserve.rest.server import Server
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
@@ -27,7 +25,7 @@ GOOD = post(png())
 
 def phases(running: Running) -> list[str]:
     """Of all connections that are open, in the order of the alphabet."""
-    return sorted(member.phase.name for member in running.gateway.connections)
+    return sorted(member.phase.name for member in running.gateway.connections.connections)
 
 
 def outcomes(running: Running) -> dict[str, float]:
@@ -111,7 +109,7 @@ async def test_a_body_that_is_refused_is_let_in_for_a_moment_so_that_the_answer_
         (b"\x16\x03\x01\x02\x00\x01\x00", 400, "malformed_request"),
         (b"CONNECT a:443 HTTP/1.1\r\n\r\n", 400, "malformed_request"),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, 431, "headers_too_large"),
-        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102, 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102 + b"\r\n", 431, "headers_too_large"),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
     ],
 )
@@ -140,24 +138,24 @@ async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_res
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(30_000_000)})  # more than systems keep
 
-    table = Connections(replace(LIMITS, write_timeout_seconds=60))
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: Connection(app, table, partial(refusal, rendered, Metrics())), "127.0.0.1", 0
-    )
-    async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        try:
-            writer.write(post(bytes(100))[:-50])
-            await reader.readuntil(b"\r\n\r\n")
-            for _ in range(10):
-                writer.write(b"x" * 5)
-                await asyncio.sleep(0.02)
-            assert begun == 1
-            async with asyncio.timeout(60):
-                assert len(await reader.read()) > 30_000_000
-        finally:
-            writer.transport.abort()
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    server = Server(app, Connections(replace(LIMITS, write_timeout_seconds=60), Metrics()), 0)
+    serving = asyncio.create_task(server.serve([listener]))
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(post(bytes(100))[:-50])
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(10):
+            writer.write(b"x" * 5)
+            await asyncio.sleep(0.02)
+        assert begun == 1
+        async with asyncio.timeout(60):
+            assert len(await reader.read()) > 30_000_000
+    finally:
+        writer.transport.abort()
+        server.end(at_once=True)
+        await serving
 
 
 # Time.

@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from clipserve.connections import ConnectionLimits
 from clipserve.errors import TooManyConnections
-from clipserve.http1.connections import ConnectionLimits, Connections, Phase
+from clipserve.rest.connections import Connections, Phase
+from clipserve.telemetry.metrics import Metrics
+from tests.rest.wire import Line
 
 LIMITS = ConnectionLimits(
     max_connections=4,
@@ -25,8 +28,12 @@ class Member:
         self.address = address
         self.phase = phase
         self.since = since
-        self.aborted = False
+        self.transport = Line()
         self.checked = 0
+
+    @property
+    def aborted(self) -> bool:
+        return self.transport.aborted
 
     def check(self, now: float) -> None:
         self.checked += 1
@@ -34,12 +41,9 @@ class Member:
     def shutdown(self) -> None:
         pass
 
-    def abort(self) -> None:
-        self.aborted = True
-
 
 def full(*members: Member, shares_address: bool = True) -> Connections:
-    connections = Connections(LIMITS, shares_address=shares_address)
+    connections = Connections(LIMITS, Metrics(), shares_address=shares_address)
     for member in members:
         connections.admit(member)
     return connections
@@ -48,10 +52,10 @@ def full(*members: Member, shares_address: bool = True) -> Connections:
 def closed_for(newcomer: Member, *members: Member) -> list[Member]:
     """Those closed so that the newcomer could come."""
     connections = full(*members)
-    before = len(connections)
+    before = len(connections.connections)
     connections.admit(newcomer)
     gone = [member for member in members if member.aborted]
-    assert len(connections) == before + 1 - len(gone)
+    assert len(connections.connections) == before + 1 - len(gone)
     return gone
 
 
@@ -98,7 +102,7 @@ def test_an_address_that_has_as_many_is_refused(newcomer: str) -> None:
         connections.admit(Member(newcomer))
     assert (caught.value.limit, caught.value.actual) == (4, 4)
     assert not any(member.aborted for member in members)
-    assert len(connections) == 4
+    assert len(connections.connections) == 4
 
 
 def test_a_connection_at_work_is_never_closed_for_another() -> None:
@@ -119,11 +123,11 @@ def test_an_address_leaves_half_of_the_connections_to_others_whatever_its_own_do
             connections.admit(Member("a"))
     connections.admit(Member("b"))
     connections.admit(Member("b"))
-    assert len(connections) == 4
+    assert len(connections.connections) == 4
 
 
 def test_a_connection_is_left_to_an_address_where_there_is_only_one() -> None:
-    Connections(replace(LIMITS, max_connections=1)).admit(Member("a"))
+    Connections(replace(LIMITS, max_connections=1), Metrics()).admit(Member("a"))
 
 
 def test_a_connection_that_has_left_is_not_counted_and_may_leave_twice() -> None:
@@ -131,14 +135,8 @@ def test_a_connection_that_has_left_is_not_counted_and_may_leave_twice() -> None
     connections = full(member)
     for _ in range(2):
         connections.discard(member)
-    assert len(connections) == 0
-    assert connections._by_address == {}
-
-
-def test_at_the_end_all_connections_are_closed() -> None:
-    members = [Member("a", Phase.IDLE), Member("b")]
-    full(*members).abort()
-    assert all(member.aborted for member in members)
+    assert len(connections.connections) == 0
+    assert not connections._by_address
 
 
 async def test_each_connection_is_looked_at_again_and_again() -> None:

@@ -3,59 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
+from typing import Any
 
 import pytest
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
-from clipserve.http1.cycle import ANSWERING, Cycle, scope_of
-from clipserve.http1.requests import IncomingRequest
 from clipserve.quota import Quota
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.paths import Endpoint
+from clipserve.rest.protocol import Protocol
 from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.raw import post
+from tests.rest.test_connections import LIMITS as LINE_LIMITS
 from tests.rest.test_exchange import LIMITS, Client, count, paths, scope
-
-
-class Line:
-    """A connection without a network."""
-
-    gone = full = False
-    keeps_alive = True
-
-    def __init__(self) -> None:
-        self.default_headers: list[tuple[bytes, bytes]] = []
-        self.written = b""
-        self.returned = asyncio.Event()
-
-    def write(self, *parts: bytes) -> None:
-        self.written += b"".join(parts)
-
-    async def writable(self) -> None:
-        pass
-
-    def go_on_reading(self) -> None:
-        pass
-
-    def at_work(self) -> None:
-        pass
-
-    def answered(self) -> None:
-        pass
-
-    def ended(self, cycle: Cycle) -> None:
-        assert cycle.answered == bool(self.written)
-        self.returned.set()
-
-
-def cycle_of(line: Line) -> Cycle:
-    incoming = IncomingRequest(1_000)
-    incoming.feed(post(b"", path=b"/"))
-    return Cycle(line, incoming, scope_of(incoming, ("127.0.0.1", 1), ("127.0.0.1", 2)))
+from tests.rest.wire import Line, fed, protocol_of
 
 
 class Hanging:
@@ -65,7 +32,7 @@ class Hanging:
         self.cancelled = False
         self.started = asyncio.Event()
 
-    async def __call__(self, _: Request, __: Body) -> Response:
+    async def __call__(self, _: object, __: object, ___: object = None) -> Any:
         self.started.set()
         try:
             await asyncio.Event().wait()
@@ -80,49 +47,71 @@ def exchange_of(work: Endpoint, metrics: Metrics, seconds: float = 20) -> Exchan
     return Exchange(paths(work), limits, Quota("bytes", 1_000, 1_000), metrics, Gate())
 
 
+async def asked(app: ASGIApp) -> tuple[Protocol, asyncio.Task[None]]:
+    """A connection on which a request has arrived, and the task that answers it."""
+    protocol = protocol_of(app, LINE_LIMITS)
+    await fed(protocol, post(b"", path=b"/"))
+    (task,) = protocol.tasks
+    return protocol, task
+
+
 async def test_a_departure_cancels_the_work_before_it_is_counted() -> None:
-    line, work, metrics = Line(), Hanging(), Metrics()
-    cycle = cycle_of(line)
-    cycle.start(exchange_of(work.__call__, metrics))
+    work, metrics = Hanging(), Metrics()
+    protocol, task = await asked(exchange_of(work.__call__, metrics))
     async with asyncio.timeout(30):
         await work.started.wait()
-    line.gone = True
-    cycle.wake()
-    async with asyncio.timeout(30):
-        await line.returned.wait()
-    assert (work.cancelled, line.written) == (True, b"")
+        protocol.connection_lost(None)
+        await task
+    assert work.cancelled
     assert count(metrics, "/", "client_gone") == 1
 
 
-@pytest.mark.parametrize("before", [True, False])
-async def test_who_has_left_before_the_work_begins_is_noticed_too(before: bool) -> None:
-    line = Line()
-    cycle = cycle_of(line)
-
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        line.gone = before
-        await send({"type": ANSWERING})
-        line.gone = True
-        cycle.wake()
-        await asyncio.Event().wait()
-
-    cycle.start(app)
-    async with asyncio.timeout(30):
-        await line.returned.wait()
+@pytest.mark.parametrize(
+    "sent", [pytest.param(b"he", id="in the body"), pytest.param(b"hello", id="behind it")]
+)
+async def test_who_leaves_while_nothing_is_read_is_noticed_too(sent: bytes) -> None:
+    reader, writer = socket.socketpair()
+    app = Hanging()
+    protocol = protocol_of(app, LINE_LIMITS)
+    line = await fed(protocol, post(b"hello")[:-5] + sent)
+    line._extra["socket"] = writer  # type: ignore[attr-defined]  # asyncio has no other way
+    protocol.flow.pause_reading()
+    protocol.check(time.monotonic())
+    assert not line.aborted
+    reader.close()
+    protocol.check(time.monotonic())
+    assert line.aborted
+    (task,) = protocol.tasks
+    protocol.connection_lost(None)
+    await task
+    writer.close()
 
 
 async def test_an_answer_that_is_written_is_not_taken_back_by_a_departure() -> None:
-    line, metrics = Line(), Metrics()
+    metrics = Metrics()
 
     async def work(_: Request, __: Body) -> Response:
         return Response(b"answer")
 
-    cycle_of(line).start(exchange_of(work, metrics))
-    async with asyncio.timeout(30):
-        await line.returned.wait()
+    protocol = protocol_of(exchange_of(work, metrics), LINE_LIMITS)
+    line = await fed(protocol, post(b"", path=b"/"))
+    protocol.connection_lost(None)
     assert line.written.endswith(b"answer")
     assert count(metrics, "/", "200") == 1
+
+
+async def test_the_end_of_the_drain_is_no_departure() -> None:
+    work, metrics = Hanging(), Metrics()
+    protocol, task = await asked(exchange_of(work.__call__, metrics))
+    async with asyncio.timeout(30):
+        await work.started.wait()
+        task.cancel("Task cancelled, timeout graceful shutdown exceeded")  # as uvicorn says it
+        await task
+    assert work.cancelled
+    assert count(metrics, "/", "backend_unavailable") == 1
+    line = protocol.transport
+    assert isinstance(line, Line)
+    assert line.written.startswith(b"HTTP/1.1 503 ")
 
 
 async def test_the_deadline_cancels_the_work_before_it_is_told() -> None:

@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.access.keys import Keys
-from clipserve.http1.answers import Render
 from clipserve.operations.pulse import MAX_BLOCKED_SECONDS, Pulse
+from clipserve.rest.errors import rendered
 
 _PROBLEM = "application/problem+json"
 
@@ -27,7 +27,7 @@ _PROBLEM = "application/problem+json"
 class Page:
     """Answers /livez, /readyz and /metrics, in the thread of the operations port.
 
-    `render`: renders errors. `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the
+    `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the
     header Host. `max_blocked_seconds`: /livez is 503 if the service's event loop is blocked for longer.
     `lost_seconds`: for how long a GPU has been lost. /livez says so and stays 200: the process ends by itself, with
     a status of its own.
@@ -35,7 +35,6 @@ class Page:
 
     pulse: Pulse
     registry: CollectorRegistry
-    render: Render
     keys: Keys | None = None
     hosts: Hosts = ANY
     max_blocked_seconds: float = MAX_BLOCKED_SECONDS
@@ -45,7 +44,7 @@ class Page:
         try:
             response = self._answer(scope, dict(scope["headers"]))
         except Exception as error:  # a refusal, a bug of ours, or one of the library that writes the metrics
-            _, response = self.render(error, uuid.uuid4().hex)
+            _, response = rendered(error, uuid.uuid4().hex)
         await response(scope, receive, send)
 
     def _answer(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response:

@@ -17,13 +17,13 @@ from starlette.types import Message, Receive, Scope, Send
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.shared import record
-from clipserve.errors import DeadlineExceeded
-from clipserve.http1.connections import address_of
-from clipserve.http1.cycle import ANSWERING
+from clipserve.connections import address_of
+from clipserve.errors import BackendUnavailable, DeadlineExceeded
 from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
 from clipserve.rest.paths import FoundRoute, Paths, Streaming
+from clipserve.rest.protocol import LEFT
 from clipserve.rest.request import Request
 from clipserve.telemetry import tracing
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
@@ -36,6 +36,9 @@ _DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openap
 _OPEN = _QUIET | _DOCS | {"/", "/page/{name}"}
 # Methods that change the service need a key with this scope.
 _MANAGING = frozenset({("PUT", "/label-sets/{name}"), ("DELETE", "/label-sets/{name}")})
+
+
+_ENDING = BackendUnavailable("the service ends, and has no more time for this request. Send it again.")
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,6 @@ class _Answer:
         self._request = request
         self.status: int | None = None
         self.body_pending = True
-
-    async def begin(self, scope: Scope) -> None:
-        """Cancel this task if the client leaves from now on, where the connection is our own: see `ANSWERING`."""
-        if ANSWERING in scope.get("extensions", ()):
-            await self._send({"type": ANSWERING})
 
     async def __call__(self, message: Message) -> None:
         """A part of it, which is passed on at once."""
@@ -126,10 +124,16 @@ class Exchange:
         asked = Request(request.id, scope["method"], headers, scope["query_string"], found.names)
         answer = _Answer(send, request)
         try:
-            await self._run(found, asked, scope, receive, answer, request)
+            await self._run(found, asked, receive, answer, request)
             outcome = str(answer.status)
-        except (ClientGone, asyncio.CancelledError):  # the latter: see `ANSWERING`
+        except ClientGone:
             outcome = CLIENT_GONE
+        except asyncio.CancelledError as cancelled:
+            outcome = CLIENT_GONE
+            if cancelled.args != (LEFT,):  # the drain has ended
+                outcome, response = rendered(_ENDING, request.id, self._render_for(scope["path"]))
+                if answer.status is None:
+                    await answer.whole(response)
         except Exception as error:  # any error of a route; `rendered` distinguishes them
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
@@ -142,7 +146,6 @@ class Exchange:
         self,
         found: FoundRoute,
         asked: Request,
-        scope: Scope,
         receive: Receive,
         answer: _Answer,
         request: RequestContext,
@@ -152,7 +155,6 @@ class Exchange:
             await self._enter(found, asked)
             if isinstance(stream := found.endpoints.get(asked.method), Streaming):
                 request.bulk = True
-                await answer.begin(scope)
                 await stream(asked, receive, answer, lease)
                 return
             announced = announced_size(asked.headers, self._limits.body)
@@ -163,7 +165,6 @@ class Exchange:
             if len(body) > announced:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
-            await answer.begin(scope)
             try:
                 async with asyncio.timeout(seconds) as timer:
                     response = await found.answer(asked, body)

@@ -12,8 +12,8 @@ from grpc.aio import InternalError
 from grpc.aio import ServicerContext as Context
 
 from clipserve.application.body import Body
+from clipserve.connections import address_of
 from clipserve.errors import ClipError, DeadlineExceeded, MalformedRequest
-from clipserve.http1.connections import address_of
 from clipserve.rpc.dropping import drop
 from clipserve.rpc.errors import Failure, failure_of
 from clipserve.rpc.options import CallLimits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clipserve.application.pace import PaceLimits
 from clipserve.application.stream import TotalLimits
-from clipserve.http1.connections import ConnectionLimits
+from clipserve.connections import ConnectionLimits
 
 MAX_CALLS = 1_000  # at a time: a full message for a few calls, and 128 KB for each
 SMALL_READS = 2  # at a time, of health and reflection

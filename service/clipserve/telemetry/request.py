@@ -37,7 +37,7 @@ class RequestContext:
     Attributes:
         id: unique, or the caller's.
         deadline: in seconds of `time.monotonic()`; None: none.
-        address: of its client; see `http1.connections.address_of`.
+        address: of its client; see `connections.address_of`.
         key: the name of its key.
         digest, scope: its key's SHA-256, and the scope that was checked; None: it has no key.
         bulk: its rows give way to those of other requests.

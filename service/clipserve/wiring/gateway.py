@@ -26,8 +26,8 @@ from clipserve.telemetry.tracing import tracing_to
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 if TYPE_CHECKING:  # loaded in `open_gateway`
-    from clipserve.http1.connections import Connections
-    from clipserve.http1.server import HttpServer
+    from clipserve.rest.connections import Connections
+    from clipserve.rest.server import Server
     from clipserve.rpc.server import RpcServer
     from clipserve.wiring.options import GatewayOptions
 
@@ -40,7 +40,7 @@ class Gateway:
     """
 
     app: ASGIApp
-    server: HttpServer
+    server: Server
     rpc: RpcServer | None
     metrics: Metrics
     use_cases: UseCases
@@ -111,10 +111,9 @@ async def open_gateway(
         opened = open_use_cases(settings, metrics, open_backend, charge, accelerator, limits)
         use_cases = await stack.enter_async_context(opened)
         # They take half a second to load, in which threads verify the models' files.
-        from clipserve.http1.connections import Connections
-        from clipserve.http1.server import HttpServer
         from clipserve.rest.app import build_app
-        from clipserve.rest.errors import rendered
+        from clipserve.rest.connections import Connections
+        from clipserve.rest.server import Server
         from clipserve.wiring.options import GatewayOptions
 
         options = options or GatewayOptions.of(settings)
@@ -126,8 +125,8 @@ async def open_gateway(
         places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)
         shared = Shared(use_cases.inference, budget, places, gate, metrics)
         app = build_app(shared, options.rest)
-        connections = Connections(options.connections, shares_address=settings.shares_address)
-        server = HttpServer(app, settings.drain_seconds, connections, rendered, metrics)
+        connections = Connections(options.connections, metrics, shares_address=settings.shares_address)
+        server = Server(app, connections, settings.drain_seconds)
         rpc = None
         if settings.grpc_enabled:
             from clipserve.rpc.build import build_rpc  # loads gRPC

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipserve.access.gate import RateOptions
 from clipserve.application.stream import MAX_BULK_REQUESTS
-from clipserve.http1.connections import ConnectionLimits
+from clipserve.connections import ConnectionLimits
 from clipserve.rest.app import RestOptions
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.bulk import BulkLimits

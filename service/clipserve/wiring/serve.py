@@ -120,7 +120,6 @@ def _operations(
     from clipserve.operations.page import Page  # loads a server, as the gateway does by now
     from clipserve.operations.port import serving
     from clipserve.operations.pulse import Pulse
-    from clipserve.rest.errors import rendered
 
     pulse = Pulse()
     gateway.metrics.ready.set_function(lambda: pulse.ready)
@@ -128,7 +127,6 @@ def _operations(
     page = Page(
         pulse,
         gateway.metrics.registry,
-        rendered,
         keys,
         hosts_of(settings),
         lost_seconds=lambda: accelerator.lost_seconds,

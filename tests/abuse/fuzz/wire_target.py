@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import zlib
 from random import Random
 
-from clipserve.errors import ClipError
-from clipserve.http1.requests import IncomingRequest
+from clipserve.connections import ConnectionLimits
 from tests.abuse.fuzz.cases import edited
+from tests.rest.wire import Echo, fed, protocol_of
 
 _HEAD = b"POST /embed?a=%61 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 SEEDS = (
@@ -29,7 +31,7 @@ WORDS = (
     b"Expect: 100-continue\r\n|GET |POST |CONNECT |HEAD |PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n|HTTP/1.1|HTTP/1.0|"
     b" HTTP/9.9|f|ffffffff|%00|#|fffffffffffffffff|1\r\na\r\n|1;a\r\n|0\r\n|a: b\r\n| folded\r\n"
 ).split(b"|")
-_MOST_HEADER_BYTES = 8_192
+_LIMITS = ConnectionLimits(max_connections=4, keep_alive_seconds=60, max_header_bytes=8_192)
 Read = tuple[object, ...]
 
 
@@ -58,22 +60,22 @@ class Wire:
 
     @staticmethod
     def _read(pieces: list[bytes]) -> Read:
-        request = IncomingRequest(_MOST_HEADER_BYTES)
-        body, behind = b"", b""
-        try:
-            for piece in pieces:
-                if request.complete:
-                    behind += piece
-                else:
-                    behind += request.feed(piece)
-                    body += request.take()
-        except ClipError as error:
-            return (error.code,)
-        finally:
-            request.close()
-        chunked = any(name == b"transfer-encoding" for name, _ in request.headers)
-        word = "complete" if request.complete else "begun"
-        # What follows a chunked body in the same piece is lost, and the connection is closed then.
-        rest = () if chunked else (request.keep_alive, behind)
-        head = (request.method, request.target, request.http_version, tuple(request.headers))
-        return (word, body, rest, head if request.head_complete else ())
+        """(the code of the refusal or `read`, the requests that the application got, whether it stays open)."""
+        app = Echo()
+
+        async def read() -> Read:
+            protocol = protocol_of(app, _LIMITS)
+            line = await fed(protocol, *pieces)
+            requests = [
+                (scope["method"], scope["raw_path"], scope["query_string"], tuple(scope["headers"]), body)
+                for scope, body in app.asked
+            ]
+            found = re.search(rb'"code":"([a-z_]+)"', line.written)
+            chunked = any(
+                name == b"transfer-encoding" for scope, _ in app.asked for name, _ in scope["headers"]
+            )
+            protocol.connection_lost(None)
+            # What follows a chunked body in the same piece is lost, and the connection is closed then.
+            return ("read", requests[:1]) if chunked else (found[1].decode() if found else "read", requests)
+
+        return asyncio.run(read())

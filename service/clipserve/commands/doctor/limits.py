@@ -18,8 +18,8 @@ from clipserve.application.classifiers import LABEL_CACHE_BYTES
 from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
+from clipserve.connections import ConnectionLimits
 from clipserve.cores import affinity, cpu_quota, usable_cores
-from clipserve.http1.connections import ConnectionLimits
 from clipserve.rpc.options import MAX_CALLS, SMALL_READS
 from clipserve.settings import Settings
 from clipserve.settings.model import ON_CPU

@@ -1,4 +1,4 @@
-"""uvicorn's server with our own connections, and with a listener that accepts all connections that wait."""
+"""uvicorn's server with our protocol, and with a listener that accepts all connections that wait."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from clipserve.concurrency import kept_running
-from clipserve.http1.answers import Refuse, Render, refusal
-from clipserve.http1.connection import Connection
-from clipserve.http1.connections import Connections
+from clipserve.rest.connections import Connections
+from clipserve.rest.protocol import Protocol
 from clipserve.telemetry.log import logger
-from clipserve.telemetry.metrics import Metrics
 
 _AT_ONCE = 64  # connections accepted between two turns of the event loop; each is an open file
 _AGAIN_SECONDS = 1.0  # until the next try, if the process has too many open files
 
 
-class HttpServer(uvicorn.Server):
+class Server(uvicorn.Server):
     """Serves an application: `serve` runs until `end` is called.
 
     It accepts all connections that wait, up to 64 in one turn of the event loop. uvloop's own listener accepts one
@@ -35,33 +33,23 @@ class HttpServer(uvicorn.Server):
         started: it listens.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        drain_seconds: float,
-        connections: Connections,
-        render: Render,
-        metrics: Metrics,
-        kind: Callable[[ASGIApp, Connections, Refuse], asyncio.Protocol] = Connection,
-    ) -> None:
-        """Make a server of this application.
-
-        Args:
-            drain_seconds: what the requests in flight have at the end.
-            render: renders errors.
-            kind: the class of connections.
-        """
+    def __init__(self, app: ASGIApp, connections: Connections, drain_seconds: float) -> None:
+        """Make a server of this application. `drain_seconds`: what the requests in flight have at the end."""
         config = uvicorn.Config(
             app,
+            http=Protocol,
             interface="asgi3",
             ws="none",
             lifespan="off",
             log_config=None,
-            timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # it is a timeout of asyncio
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=connections.limits.keep_alive_seconds,  # type: ignore[arg-type]  # of asyncio
+            timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # of asyncio
         )
         super().__init__(config)
-        self.connect = partial(kind, app, connections, partial(refusal, render, metrics))
         self.server_state = self._connections = connections
+        self.connect: Callable[[], asyncio.Protocol] = partial(Protocol, config, connections, {})
         self._connecting: set[asyncio.Task[Any]] = set()
 
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:
@@ -71,7 +59,8 @@ class HttpServer(uvicorn.Server):
             await super().serve([*(sockets or ())])
         finally:
             watching.cancel()
-            self._connections.abort()
+            for connection in list(self._connections.connections):
+                connection.transport.abort()
 
     def end(self, *, at_once: bool = False) -> None:
         """Accept no more connections; not thread-safe. `at_once`: do not wait for the requests in flight."""
@@ -91,6 +80,10 @@ class HttpServer(uvicorn.Server):
         self._connections.draining = True
         for listener in sockets or ():
             asyncio.get_running_loop().remove_reader(listener)
+            while self._accept(listener):  # those that wait have a request on its way
+                pass
+            listener.close()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
         await super().shutdown(sockets)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -101,18 +94,20 @@ class HttpServer(uvicorn.Server):
         if not self.should_exit:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> bool:
+        """Accept those that wait; return whether there may be more."""
         loop = asyncio.get_running_loop()
         for _ in range(_AT_ONCE):
             try:
                 accepted, _ = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):  # none waits, or it has left
-                return
+                return False
             except OSError as error:  # the process has too many open files
                 logger.warning("cannot_accept", reason=error.strerror, again_in_seconds=_AGAIN_SECONDS)
                 loop.remove_reader(listener)
                 loop.call_later(_AGAIN_SECONDS, self._listen, listener)
-                return
+                return False
             task = loop.create_task(loop.connect_accepted_socket(self.connect, accepted))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
+        return True

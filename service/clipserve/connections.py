@@ -1,0 +1,34 @@
+"""What connections of all fronts have in common: their limits, and whose they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_network
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """The limits of connections, in bytes and seconds.
+
+    Attributes:
+        keep_alive_seconds: idle time between two requests; longer than a proxy's in front.
+        max_header_bytes: of the request line and headers; nginx allows 32 KB, HAProxy 16.
+        first_byte_timeout_seconds: until the first byte of a new connection.
+        header_timeout_seconds: from the first byte of a head to its last.
+        write_timeout_seconds: in which a client must take a part of its answer.
+    """
+
+    max_connections: int
+    keep_alive_seconds: float
+    max_header_bytes: int = 65_536
+    first_byte_timeout_seconds: float = 10.0
+    header_timeout_seconds: float = 5.0
+    write_timeout_seconds: float = 10.0
+
+
+def address_of(host: str) -> str:
+    """The client address of a connection: IPv4, or the first 64 bits of IPv6, which belong to one customer."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
