@@ -8,8 +8,6 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from clipserve.engine.triton.contract import CALL_ROWS
-
 ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -116,21 +114,3 @@ def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:
     # The first check that fails comes within a second, the second one half a second later.
     assert len(re.findall(r" inter 1s fastinter 500ms fall 2 ", HAPROXY)) == 2
     assert delay >= 3 * 1.5
-
-
-def test_with_shared_memory_triton_has_the_same_command_and_one_option_more() -> None:
-    shared = yaml.safe_load((ROOT / "deploy" / "triton" / "shared-memory.yml").read_text())["services"]
-    base = yaml.safe_load(COMPOSE)["services"]["triton"]["command"]
-    assert shared["triton"]["command"] == [*base, "--allow-client-shm=true"]
-
-
-def test_the_shared_memory_holds_the_calls_of_all_gateways_that_the_edge_has_room_for() -> None:
-    text = (ROOT / "deploy" / "triton" / "shared-memory.yml").read_text()
-    gateways = int(re.findall(r"server-template rest (\d+)", HAPROXY)[0])
-    calls, rows = map(int, re.findall(r"(\d+) calls x (\d+) images", text)[0])
-    assert rows == CALL_ROWS["image"]
-    assert f"{calls * rows * 384**2 * 3 / 1e6:.0f} MB each" in text
-    assert f"with 224 x 224 {calls * rows * 224**2 * 3 / 1e6:.0f} MB" in text
-    (size,) = re.findall(r"size=(\d+)g,", text)
-    assert gateways * calls * rows * 384**2 * 3 < int(size) * 2**30
-    assert gateways * calls * rows * 512**2 * 3 < 2 * 2**30

@@ -10,7 +10,6 @@
 #   TRITON_PYTHON=.venv/bin/python             a Python with numpy and onnxruntime; it runs the models
 #   TRITON_ADDRESS=127.0.0.1  TRITON_GRPC_PORT=8001  TRITON_METRICS_PORT=8002
 #   TRITON_HTTP_PORT=                          none: HTTP is off, gRPC and metrics do not need it
-#   TRITON_SHARED_MEMORY=                      1: clients of the same user may share memory with the server
 set -euo pipefail
 
 readonly VERSION=0.7.0 # of nvidia-pytriton
@@ -70,8 +69,7 @@ serve() {
   # is that of the first `python3` of PATH; it does not read PYTHONPATH.
   export LD_LIBRARY_PATH=$site/nvidia_pytriton.libs:${library%/*} PATH=${python%/*}:$PATH
   local http=(--allow-http=false)
-  local closed=model-repository,logging,trace
-  [[ ${TRITON_SHARED_MEMORY:-} == 1 ]] || closed+=,shared-memory
+  local closed=model-repository,logging,trace,shared-memory
   [[ -z ${TRITON_HTTP_PORT:-} ]] || http=(--http-address="${TRITON_ADDRESS:-127.0.0.1}" --http-port="$TRITON_HTTP_PORT")
   # Do not treat a client's pings as an attack (by default the third ping gets GOAWAY). This version cannot turn off
   # client shared memory: a random key protects it, and everything that changes the running server.

@@ -28,7 +28,6 @@ from loadtests.process import PATIENT, started
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _PATIENCE = 60  # timeout of a call in seconds: a server that hangs is a failed line
-_SHARED = "clipserve_triton_shared_memory_bytes"
 _COUNTERS = {
     "nv_inference_count_total": "rows",
     "nv_inference_exec_count_total": "executions",
@@ -111,23 +110,17 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
         before, cpu = counted(served.metrics_url), sum(map(cpu_seconds_of_all, pids))
         with gpu_use() as used:
             load = load_of(urls, call, plan.clients, 4 * plan.seconds)
-        shared = sum(shared_bytes(server.metrics_url or "") for server in servers) / 1e6
         spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
     grown = {what: value - before.get(what, 0.0) for what, value in counted(served.metrics_url).items()}
     executed = grown["rows"] / max(1.0, grown["executions"])
     rate: dict[str, Any] = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent}
-    rate |= {"MB shared": shared, "rows an execution": executed, **used}
+    rate |= {"rows an execution": executed, **used}
     findings.add_speed(encoder=served.name, gateways=number, clients=number * plan.clients, **rate)
     what = f"rows an execution, {number} gateways"
     findings.add(
         Line(served.name, what, f"{executed:.1f}", "> 1", executed > 1),
         keeps_up(served.name, f"JPEG, {number} gateways", load.client_cores / number),
     )
-
-
-def shared_bytes(metrics_url: str) -> float:
-    """Memory that a gateway shares with Triton for pixels; 0: it sends them over gRPC."""
-    return sum(value for (name, _), value in read(metrics_url).items() if name == _SHARED)
 
 
 def counted(metrics_url: str) -> dict[str, float]:

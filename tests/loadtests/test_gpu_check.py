@@ -201,11 +201,9 @@ def test_a_generator_that_is_too_slow_is_told() -> None:
     assert (slow.passed, slow.value) == (False, "97 % of a core")
 
 
-def test_the_document_starts_triton_as_compose_does_with_memory_that_gateways_may_share(
-    tmp_path: Path,
-) -> None:
+def test_the_document_starts_triton_as_compose_does(tmp_path: Path) -> None:
     """Its command is run by a shell, with a docker that only writes down what it is told."""
-    compose = yaml.safe_load((ROOT / "deploy/triton/shared-memory.yml").read_text())
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     _, _, *words = compose["services"]["triton"]["command"]
     document = (ROOT / "docs/triton.md").read_text()
     (line,) = re.findall(r"^docker run .*tritonserver(?:.*\\\n)*.*$", document, re.MULTILINE)
@@ -217,5 +215,4 @@ def test_the_document_starts_triton_as_compose_does_with_memory_that_gateways_ma
     options, _, server = ran.stdout.partition("triton:1\ntritonserver\n")
     assert [word for word in words if word not in server.splitlines()] == []
     told = options.splitlines()
-    assert {"--ipc=host", "--network=host"} <= {*told}
-    assert told[told.index("--user") + 1] == str(os.getuid()), "a region can be opened by its user alone"
+    assert "--network=host" in told

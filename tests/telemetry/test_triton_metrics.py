@@ -16,7 +16,7 @@ A, B = "10.0.0.1:8001", "10.0.0.2:8001"
 def added(
     metrics: TritonMetrics, endpoint: str, model: str = "demo", rows: int = 0
 ) -> Mapping[str, Histogram]:
-    return metrics.add(endpoint, model, lambda: ServerState(True, rows, 0, {}))
+    return metrics.add(endpoint, model, lambda: ServerState(True, rows, {}))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_sums_of_triton_s_time_are_counters_of_each_server(
     registry: CollectorRegistry, metrics: TritonMetrics
 ) -> None:
     for endpoint, seconds in ((A, 2.5), (B, 0.5)):
-        state = ServerState(True, 0, 0, {("demo_image", "queue"): seconds})
+        state = ServerState(True, 0, {("demo_image", "queue"): seconds})
         metrics.add(endpoint, "demo", lambda state=state: state)  # type: ignore[misc]
     families = {family.name: family for family in text_string_to_metric_families(_text(registry))}
     phases = families["clipserve_triton_phase_seconds"]

@@ -11,8 +11,8 @@ import numpy as np
 
 from clipserve.engine.triton.address import look_up
 from clipserve.engine.triton.client import TritonBackend
-from clipserve.engine.triton.endpoints import LookUp
 from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.servers import LookUp
 from clipserve.telemetry.metrics import Metrics
 from tests.constants import with_constants
 from tests.triton.stand_in import MANIFEST, StandIn
@@ -29,7 +29,7 @@ class Backend(TritonBackend):
 
     def __init__(self, urls: Sequence[str], look_up: LookUp, **options: float) -> None:
         self.counted = Metrics()
-        patient = TritonOptions(urls, look_up_seconds=0.05, silent_seconds=60, share_seconds=60)
+        patient = TritonOptions(urls, look_up_seconds=0.05, silent_seconds=60, ask_seconds=0.05)
         super().__init__(MANIFEST, with_constants(patient, options), self.counted, look_up)
 
     def up(self, server: str) -> float | None:

@@ -22,6 +22,8 @@ from clipserve_models.triton_towers import towers
 
 MANIFEST = read_manifest(DEMO)
 OPTIONS = DEFAULTS["tensorrt"]
+# A status, its message, and perhaps the trailing metadata.
+Failure = tuple[grpc.StatusCode, str] | tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]
 
 
 class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # untyped
@@ -55,7 +57,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.shapes: list[tuple[int, ...]] = []
         self.peers: set[tuple[str, str]] = set()
         self.cancelled = 0
-        self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.failure: Failure | None = None
         self.poison: int | None = None
         self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for event in (self.answering, self.watched, self.computing):

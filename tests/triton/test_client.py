@@ -12,7 +12,7 @@ from clipserve.clip.manifest import Precision
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from tests.logs import Log
 from tests.triton.backends import STOPPING, backend_on, sent
-from tests.triton.stand_in import MANIFEST, StandIn, standing_in
+from tests.triton.stand_in import MANIFEST, Failure, StandIn, standing_in
 from tests.triton.wire import Wire
 from tests.waiting import until
 
@@ -60,12 +60,13 @@ async def test_a_call_is_made_again_once(one: StandIn, two: StandIn) -> None:
     ("failure", "error"),
     [
         ((grpc.StatusCode.UNAVAILABLE, "[request id: 1] Exceeds maximum queue size"), Overloaded),
+        ((grpc.StatusCode.UNAVAILABLE, "Überlastet", (("grpc-retry-pushback-ms", "500"),)), Overloaded),
         ((grpc.StatusCode.UNAVAILABLE, "Request timeout expired"), DeadlineExceeded),
         ((grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input"), BackendFailed),
     ],
 )
 async def test_what_is_an_answer_is_not_asked_for_elsewhere(
-    one: StandIn, two: StandIn, failure: tuple[grpc.StatusCode, str], error: type[ClipError]
+    one: StandIn, two: StandIn, failure: Failure, error: type[ClipError]
 ) -> None:
     async with backend_on(one, two) as backend:
         one.failure = two.failure = failure

@@ -124,6 +124,19 @@ async def test_a_call_has_no_more_rows_than_is_set(one: StandIn) -> None:
         assert one.calls == [4, 4, 2]
 
 
+async def test_more_rows_than_usual_are_used_if_they_are_set(one: StandIn) -> None:
+    async with gathering(one, calls=1, texts=300) as backend:
+        await backend.encode_text(np.ones((600, 8), np.int32), np.ones(600, np.int32))
+        assert one.calls == [300, 300]
+
+
+async def test_more_rows_than_the_model_takes_are_refused_if_they_are_set(one: StandIn) -> None:
+    most = one.models["demo_text"].max_batch_size
+    with pytest.raises(BackendUnavailable, match=rf"takes {most} rows a call, and CLIPSERVE_MAX_BATCH_TEXTS"):
+        async with gathering(one, texts=most + 1):
+            pass
+
+
 @asynccontextmanager
 async def on_their_way_together(
     one: StandIn, backend: Backend, *deadlines: float | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 
 import grpc
@@ -139,7 +139,7 @@ async def test_a_call_that_waits_for_a_trial_at_the_end_finds_no_server(one: Sta
         await asking
 
 
-async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, written: Log) -> None:
+async def test_a_server_that_computes_other_vectors_gets_no_calls(one: StandIn, written: Log) -> None:
     async with backend_on(one) as backend:
         await backend.server_of()
         one.failure = INTERNAL
@@ -152,12 +152,29 @@ async def test_a_server_that_computes_other_vectors_is_sick(one: StandIn, writte
         await until(lambda: len(one.calls) > tried)
         await asyncio.sleep(0.3)
         assert not backend.up(one.url)
+        with pytest.raises(BackendUnavailable):
+            await backend.server_of(rows=5)
+        assert 5 not in one.calls, "also if there is no other"
         one.value = 1
         await until(lambda: bool(backend.up(one.url)))
     lines = written.lines
     states = [line["state"] for line in lines if line["event"] == "triton" and line["endpoint"] == one.url]
-    assert states == ["ready", "sick", "ready"], "logged once, however many trials it fails"
+    assert states == ["ready", "sick", "mismatch", "ready"], "logged once, however many probes it fails"
     assert "CUDA failure 700" in next(line["reason"] for line in lines if line.get("state") == "sick")
+
+
+async def test_when_all_are_set_aside_the_one_that_was_first_is_used(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two, first_pause_seconds=3_600) as backend:
+        await backend.server_of()
+        for sick, other in ((one, two), (two, one)):
+            sick.failure = INTERNAL
+            while backend.up(sick.url):
+                with suppress(BackendUnavailable):
+                    await backend.server_of()
+            assert other.failure or await backend.server_of() == other.value
+        assert not await backend.ready()
+        one.failure = two.failure = None
+        assert {await backend.server_of() for _ in range(4)} == {one.value}
 
 
 async def test_the_pauses_between_trials_grow(one: StandIn) -> None:

@@ -22,7 +22,7 @@ from tests.waiting import until
 
 @pytest.fixture
 async def backend(one: StandIn) -> AsyncIterator[TritonBackend]:
-    made = TritonBackend(MANIFEST, TritonOptions([one.url]), Metrics())
+    made = TritonBackend(MANIFEST, TritonOptions([one.url], ask_seconds=0.05), Metrics())
     async with asyncio.timeout(120):
         yield made
     await made.aclose()
@@ -47,11 +47,11 @@ class Faulty(Channel):
 
     failed = False
 
-    async def ask(self, method: str, name: str, seconds: float | None = None, **fields: str | int) -> Any:
+    async def ask(self, method: str, model: str, seconds: float | None = None) -> Any:
         if method == "ModelStatistics" and not self.failed:
             self.failed = True
             raise ValueError("a fault")
-        return await super().ask(method, name, seconds, **fields)
+        return await super().ask(method, model, seconds)
 
 
 async def test_a_fault_of_the_watch_is_not_its_end(one: StandIn) -> None:

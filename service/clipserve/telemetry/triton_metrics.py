@@ -23,13 +23,12 @@ class ServerState(NamedTuple):
     """Of one server of one model.
 
     Attributes:
-        up, rows, shared_bytes: whether it serves the model, its unanswered rows, and the memory shared with it.
+        up, rows: whether it serves the model, and its unanswered rows.
         phases: (Triton's model, phase) -> seconds that the server has counted since it started.
     """
 
     up: bool
     rows: int
-    shared_bytes: int
     phases: Mapping[tuple[str, str], float]
 
 
@@ -62,18 +61,13 @@ class TritonMetrics(Collector):
         """The present state of all servers."""
         up = GaugeMetricFamily(
             "clipserve_triton_endpoint_up",
-            "Whether a Triton server serves the model: it said so when last asked, and has passed its last trial.",
+            "Whether a Triton server serves the model: it said so, and its last probe has not failed.",
             labels=("endpoint", "model"),
         )
         rows = GaugeMetricFamily(
             "clipserve_triton_endpoint_rows",
             "Rows sent to a Triton server and not yet answered.",
             labels=("endpoint",),
-        )
-        shared = GaugeMetricFamily(
-            "clipserve_triton_shared_memory_bytes",
-            "Memory shared with a Triton server, for the pixels of calls; 0: they are sent over gRPC.",
-            labels=("endpoint", "model"),
         )
         phases = CounterMetricFamily(
             "clipserve_triton_phase_seconds",
@@ -86,12 +80,11 @@ class TritonMetrics(Collector):
             state = read()
             rows_of[endpoint] += state.rows
             up.add_metric((endpoint, model), state.up)
-            shared.add_metric((endpoint, model), state.shared_bytes)
             for (triton_model, phase), seconds in list(state.phases.items()):
                 phases.add_metric((endpoint, triton_model, phase), seconds)
         for endpoint, count in rows_of.items():
             rows.add_metric((endpoint,), count)
-        yield from (up, rows, shared, phases)
+        yield from (up, rows, phases)
 
     def add(self, endpoint: str, model: str, state: Callable[[], ServerState]) -> Mapping[str, Histogram]:
         """Add a server of one model; return tower -> the histogram of the durations of its calls."""

@@ -36,9 +36,8 @@ SECONDS = 600  # for a start or an end, of which each takes a few
 class Triton:
     """A server on `repository`. It and the processes of its models are one process group, signalled together."""
 
-    def __init__(self, repository: Path, log: Path, *options: str, shared_memory: bool = False) -> None:
+    def __init__(self, repository: Path, log: Path, *options: str) -> None:
         self._options = options
-        self._shared_memory = str(int(shared_memory))
         self.grpc_port, self.metrics_port = free_port(), free_port()
         self._repository = repository
         self._log = log
@@ -66,9 +65,7 @@ class Triton:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [LOCAL, "serve", self._repository, *self._options],
-                env=os.environ
-                | {"TRITON_PYTHON": sys.executable, "TRITON_SHARED_MEMORY": self._shared_memory}
-                | ports,
+                env=os.environ | {"TRITON_PYTHON": sys.executable} | ports,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -11,16 +11,13 @@ import grpc
 from clipserve.application.served_model import reference_feeds
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.reference import check, reference_pixels
+from clipserve.clip.reference import check
 from clipserve.clip.tokenizer import load_tokenizer
-from clipserve.commands.doctor.findings import Finding, ok, problem, warning
+from clipserve.commands.doctor.findings import Finding, ok, problem
 from clipserve.engine.triton.address import Address, look_up
 from clipserve.engine.triton.client import TritonBackend
-from clipserve.engine.triton.connection import Channel
-from clipserve.engine.triton.contract import CALL_ROWS
-from clipserve.engine.triton.expected import Expected, Served
+from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.options import TritonOptions
-from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.errors import BackendUnavailable, ClipError
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
@@ -68,7 +65,6 @@ async def _asked(
                 found = f"Triton at {server} does not serve {names} now"
                 return [problem(found, f"look at its log; {_REPOSITORY}")]
             served = await expected.served(connection)
-            shared = await _shared(server, connection, manifest, served["image"], options)
     except BackendUnavailable as error:
         found = f"Triton at {server}: {error.detail}"
         return [problem(found, f"serve the same artifact at both: {_REPOSITORY}")]
@@ -84,27 +80,7 @@ async def _asked(
         f"Triton at {server} serves {manifest.fingerprint(precision=expected.precision)} in "
         f"{expected.precision or manifest.precision}, up to {images} images and {texts} texts a call"
     )
-    return [serves, *shared]
-
-
-async def _shared(
-    server: str, connection: Channel, manifest: ModelManifest, served: Served, options: TritonOptions
-) -> list[Finding]:
-    """A warning where pixels go through shared memory and there is not enough; nothing where they do not."""
-    memory = SharedMemory(server, connection, seconds=options.share_seconds)
-    image = reference_pixels(manifest.image.size)[:1]
-    rows = min(served.rows, CALL_ROWS["image"])
-    lent = await memory.lend(image, rows, served.calls)
-    await memory.aclose()
-    if not memory.reason or not (lent or memory.full):
-        return []
-    needed = f"{served.calls} calls x {rows} images x {manifest.image.size}^2 x 3 bytes"
-    return [
-        warning(
-            f"Triton at {server} shares memory, but there is too little for {needed}: {memory.reason}",
-            "enlarge it for each model and gateway (docs/triton.md#shared-memory), or calls go over gRPC",
-        )
-    ]
+    return [serves]
 
 
 async def _self_test(folder: Path, manifest: ModelManifest, options: TritonOptions) -> Finding:

@@ -27,12 +27,12 @@ def connect(
 
     def policy(tower: Tower, max_batch: int | None) -> BatchPolicy:
         return BatchPolicy(
-            min(max_batch or CALL_ROWS[tower], CALL_ROWS[tower]),
+            max_batch or CALL_ROWS[tower],
             delay or 0.0,
-            max_rows_now=lambda: backend.endpoints.max_batch(tower),
-            calls_now=lambda: backend.endpoints.calls(tower),
+            max_rows_now=lambda: backend.servers.max_batch(tower),
+            calls_now=lambda: backend.servers.calls(tower),
             gather_seconds=GATHER_SECONDS if delay is None else 0.0,
-            stack=tower == "text",  # pixels are copied once, into the message or into shared memory
+            stack=tower == "text",  # pixels are copied once, into the message
         )
 
     return Batched(

@@ -2,16 +2,14 @@
 
 An artifact `name` is two Triton models, `name_image` and `name_text` (`clipserve models triton` writes them).
 
-How it works. Each server is an `Endpoint` with its own channel and its own watch, which checks that the server has
-both models, and that they are the artifact that this gateway holds (`Expected`). The gateway may start
-before Triton, and servers may stop and come back: a call is refused at once only if all servers are known to be
-gone. `Endpoints` finds the servers and chooses one for each call.
+`Servers` finds the servers and chooses one for each call; each `Server` has its own channel and state, and is
+compared with the artifact that this gateway holds (`Expected`). The gateway may start before Triton, and servers
+may stop and come back: a call is refused at once only if all servers are known to be gone.
 
 If a server is gone or leaving, computes nothing (INTERNAL), or does not respond while a call waits, the call is
-retried once on another server, within its deadline. The first server gets calls again when it has passed a trial
-(`watch`). Encoding has no side effects, so both may compute it. `failures` has the table. If there is no other, or
-it answers INTERNAL too, its trial decides: if it passes, the call is at fault, and the batcher retries it row by
-row; if not, there is no server.
+retried once on another server, within its deadline. Encoding has no side effects, so both may compute it.
+`failures` has the table. If there is no other, or it answers INTERNAL too, its probe decides: if it passes, the
+call is at fault, and the batcher retries it row by row; if not, there is no server.
 """
 
 from __future__ import annotations
@@ -26,14 +24,14 @@ from tritonclient.grpc import InferResult
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
-from clipserve.engine.triton.canary import Canary
 from clipserve.engine.triton.contract import EMBEDDING, TOWERS, Tower, inputs
-from clipserve.engine.triton.endpoint import Endpoint
-from clipserve.engine.triton.endpoints import Endpoints, LookUp
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere
 from clipserve.engine.triton.message import Rows, TritonCall
 from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.probe import Probe
+from clipserve.engine.triton.server import Server
+from clipserve.engine.triton.servers import LookUp, Servers
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -41,7 +39,7 @@ from clipserve.telemetry.request import remaining
 
 
 class TritonBackend:
-    """Calls the two models of one artifact. `endpoints`: the servers known now."""
+    """Calls the two models of one artifact. `servers`: those known now."""
 
     engine = "triton"
     facts: Mapping[str, Any] = {}
@@ -54,9 +52,10 @@ class TritonBackend:
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
         self._options = options
         self._metrics = metrics
-        self._expected = Expected(manifest)
-        self._canary = Canary(self._expected)
-        self.endpoints = Endpoints(options.addresses, self._connect, look_up, options.look_up_seconds)
+        rows = {"image": options.max_batch_images, "text": options.max_batch_texts}
+        self._expected = Expected(manifest, {tower: rows[tower] for tower in TOWERS})
+        self._probe = Probe(self._expected)
+        self.servers = Servers(options.addresses, self._connect, look_up, options.look_up_seconds)
 
     @property
     def precision(self) -> str | None:
@@ -73,7 +72,7 @@ class TritonBackend:
             BackendUnavailable: all servers have other models under these names, or the certificates cannot be read.
         """
         self._options.check_certificates()
-        await self.endpoints.start()
+        await self.servers.start()
 
     async def encode_image(self, pixels: Pixels | Sequence[Pixels]) -> Embeddings:
         """uint8, N rows [S, S, 3], as one array or as N -> float32 [N, D]."""
@@ -83,14 +82,14 @@ class TritonBackend:
         return await self._infer("text", self._expected.padded(token_ids), lengths)
 
     async def ready(self) -> bool:
-        return self.endpoints.ready
+        return self.servers.ready
 
     async def aclose(self) -> None:
-        await self.endpoints.aclose()
+        await self.servers.aclose()
 
-    def _connect(self, server: str, address: Address) -> Endpoint:
-        connection = self._options.connect(server, address)
-        return Endpoint(server, connection, self._expected, self._canary, self._options, self._metrics.triton)
+    def _connect(self, url: str, address: Address) -> Server:
+        channel = self._options.connect(url, address)
+        return Server(url, channel, self._expected, self._probe, self._options, self._metrics.triton)
 
     async def _infer(self, tower: Tower, *arrays: Rows) -> Embeddings:
         model = self._expected.models[tower]
@@ -105,14 +104,14 @@ class TritonBackend:
             raise BackendFailed("Triton's answer cannot be read.") from None
         if embeddings.shape != (call.rows, self._embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
-        self._canary.learn(call, embeddings)
+        self._probe.learn(call, embeddings)
         return embeddings
 
     async def _asked(self, call: TritonCall) -> InferResult:
         """The answer of one server, or else of one other."""
-        asked: list[Endpoint] = []
+        asked: list[Server] = []
         reason = ""
-        while len(asked) < 2 and (server := self.endpoints.choose(call.tower, call.rows, but=asked)):
+        while len(asked) < 2 and (server := self.servers.choose(call.tower, call.rows, but=asked)):
             if asked:
                 self._metrics.triton.retries(reason).inc()
             asked.append(server)
@@ -120,17 +119,14 @@ class TritonBackend:
                 return await server.infer(call, self._seconds(), movable=len(asked) == 1)
             except TryElsewhere as failure:
                 reason = failure.reason
-        if reason == "internal" and await self._passes(asked[-1]):
-            raise BackendFailed("Triton failed on this request.")
+        if reason == "internal":
+            try:
+                async with asyncio.timeout(self._seconds()):
+                    if await asked[-1].probed():
+                        raise BackendFailed("Triton failed on this request.")
+            except TimeoutError:
+                raise DeadlineExceeded("Triton did not answer in time.") from None
         raise BackendUnavailable("Triton is not reachable, or does not serve this model now.")
-
-    async def _passes(self, server: Endpoint) -> bool:
-        """Whether a server on which a call has failed passes its trial."""
-        try:
-            async with asyncio.timeout(self._seconds()):
-                return await server.watch.passes()
-        except TimeoutError:
-            raise DeadlineExceeded("Triton did not answer in time.") from None
 
     def _seconds(self) -> float:
         """Until the request's deadline."""

@@ -33,19 +33,18 @@ class Channel:
             _INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
         )
 
-    async def ask(self, method: str, name: str, seconds: float | None = None, **fields: str | int) -> Any:
-        """Call a method about a model or a region, such as ModelReady, and return its answer.
-
-        `fields`: more of the request. Raises grpc.aio.AioRpcError.
-        """
-        question = getattr(service_pb2, f"{method}Request")(name=name, **fields)
+    async def ask(self, method: str, model: str, seconds: float | None = None) -> Any:
+        """Call a method about a model, such as ModelReady, and return its answer. Raises grpc.aio.AioRpcError."""
+        question = getattr(service_pb2, f"{method}Request")(name=model)
         return await getattr(self._stub, method)(
             question, timeout=seconds, metadata=tuple(self._headers.items())
         )
 
-    async def infer(self, message: bytes, seconds: float, *, headers: Mapping[str, str]) -> InferResult:
+    async def infer(
+        self, message: bytes, seconds: float, headers: Mapping[str, str] | None = None
+    ) -> InferResult:
         """Send a serialized ModelInferRequest and return its answer. Raises grpc.aio.AioRpcError."""
-        metadata = (*self._headers.items(), *headers.items())
+        metadata = (*self._headers.items(), *(headers or {}).items())
         return InferResult(await self._infer(message, timeout=seconds, metadata=metadata))
 
     async def aclose(self) -> None:

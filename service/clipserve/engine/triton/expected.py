@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +54,10 @@ class Expected:
             with another precision are refused.
     """
 
-    def __init__(self, manifest: ModelManifest) -> None:
+    def __init__(self, manifest: ModelManifest, rows: Mapping[Tower, int | None] | None = None) -> None:
+        """`rows`: of a call, as the operator has set them; None: as many as suit."""
         self._manifest = manifest
+        self._rows = rows or {}
         self.models = {
             tower: triton_model(manifest, tower) for tower in TOWERS
         }  # tower -> its name in Triton
@@ -143,11 +145,17 @@ class Expected:
                 + f"; this gateway has {self._manifest.fingerprint()}. "
                 "Write the repository again from the same artifact."
             )
+        most = max(1, int(config.max_batch_size))
+        if (asked := self._rows.get(tower) or 0) > most:
+            raise BackendUnavailable(
+                f"Triton's model {name} takes {most} rows a call, and CLIPSERVE_MAX_BATCH_{tower.upper()}S asks "
+                f"for {asked}: set {most} or less, or write the repository for more."
+            )
         lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
         # Triton names the GPUs of a group; one on the CPU has none.
         instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
         calls = CALLS_AN_INSTANCE * max(1, instances)
-        return Served(max(1, int(config.max_batch_size)), calls, known[served], lengths)
+        return Served(most, calls, known[served], lengths)
 
     def _lengths(self, model: str, stated: str) -> list[int]:
         """The lengths that a model states; none if it states none. Raises BackendUnavailable."""

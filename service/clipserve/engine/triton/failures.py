@@ -4,13 +4,15 @@
     UNAVAILABLE, its queue is full           Overloaded           is answered       stays in use
     UNAVAILABLE, waited too long in it       DeadlineExceeded     is answered       stays in use
     DEADLINE_EXCEEDED                        DeadlineExceeded     is answered       stays in use
-    UNAVAILABLE, NOT_FOUND: gone             -                    goes elsewhere    is tried (`watch`)
-    INTERNAL, UNKNOWN: it computes nothing   -                    goes elsewhere    is tried (`watch`)
+    UNAVAILABLE, NOT_FOUND: gone             -                    goes elsewhere    is set aside (`server`)
+    INTERNAL, UNKNOWN: it computes nothing   -                    goes elsewhere    is set aside (`server`)
     any other: the request is at fault       BackendFailed        is answered       stays in use
 
-UNAVAILABLE means that the server is gone, or that its queue is full, or that a row waited too long in the queue;
-only the message tells these apart. INTERNAL comes from a GPU that is lost, and from a row that cannot be computed:
-only a trial of the server tells these apart.
+UNAVAILABLE means that the server is gone, or that its queue is full, or that a row waited too long in the queue.
+Triton tells these apart in its message alone (`QUEUE_FULL`, `WAITED`, which docs/triton.md names); a proxy tells
+with gRPC's own `grpc-retry-pushback-ms` that it is overloaded. Where neither is known, the call goes elsewhere, and
+the probe of the server decides. INTERNAL comes from a GPU that is lost, and from a row that cannot be computed:
+only a probe tells.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ from clipserve.errors import BackendFailed, ClipError, DeadlineExceeded, Overloa
 from clipserve.telemetry.log import logger
 
 Reason = Literal["unavailable", "not_found", "silent", "internal"]
+
+# Triton's own tests of its queue expect the first; tests/external/triton has a real server say both.
+QUEUE_FULL, WAITED = "Exceeds maximum queue size", "Request timeout expired"
+PUSHBACK = "grpc-retry-pushback-ms"  # https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 
 _ELSEWHERE: dict[grpc.StatusCode, Reason] = {
     grpc.StatusCode.UNAVAILABLE: "unavailable",
@@ -42,10 +48,11 @@ class TryElsewhere(Exception):
 
 def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
     """The exception to raise for the failure of a call."""
-    status, message = error.code(), str(error.details()).lower()
-    if "maximum queue size" in message:
+    status, message = error.code(), str(error.details())
+    unavailable = status is grpc.StatusCode.UNAVAILABLE
+    if unavailable and (QUEUE_FULL in message or PUSHBACK in dict(error.trailing_metadata() or ())):
         return Overloaded("Triton's queue is full.", retry_after=1)
-    if "timeout expired" in message:
+    if unavailable and WAITED in message:
         return DeadlineExceeded("the request waited in Triton's queue until its deadline.")
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("Triton did not answer in time.")

@@ -1,9 +1,9 @@
 """Serializes a call as Triton's ModelInferRequest, copying the tensors once.
 
 tritonclient copies each tensor into a bytes object, protobuf copies that into the message, and writing the message
-copies it once more. In protobuf's encoding fields may stand in any order, and a message is the bytes of its fields
-one after the other. So protobuf writes everything but the tensors, and these are put behind it. A tensor that lies
-in shared memory is only named.
+copies it once more: for calls of 8 and of 64 images this takes 0.4 ms of CPU time an image more. In protobuf's
+encoding fields may stand in any order, and a message is the bytes of its fields one after the other. So protobuf
+writes everything but the tensors, and these are put behind it.
 """
 
 from __future__ import annotations
@@ -44,33 +44,20 @@ class TritonCall:
     def rows(self) -> int:
         return len(self.arrays[0])
 
-    def message(self, seconds: float, region: str | None = None) -> bytes:
-        """A serialized ModelInferRequest.
-
-        `seconds`: how long it may wait in Triton's queue. `region`: of shared memory, which has the only tensor at
-        its beginning.
-        """
+    def message(self, seconds: float) -> bytes:
+        """A serialized ModelInferRequest. `seconds`: how long it may wait in Triton's queue."""
         request = service_pb2.ModelInferRequest(model_name=self.model)
         for tensor, array in zip(self.inputs, self.arrays, strict=True):
             dims = array[0].shape if tensor.graph_dims is None else tensor.dims
             datatype = tensor.data_type.removeprefix("TYPE_")
-            message = request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
-            if region is not None:
-                message.parameters["shared_memory_region"].string_param = region
-                message.parameters["shared_memory_byte_size"].int64_param = len(array) * array[0].nbytes
+            request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
         request.outputs.add(name=EMBEDDING)
         request.parameters["timeout"].int64_param = max(1, int(seconds * 1e6))
-        contents = _contents(self.arrays) if region is None else ()
-        return b"".join((request.SerializeToString(), *contents))
+        return b"".join((request.SerializeToString(), *self._contents()))
 
-
-def buffers(rows: Rows) -> list[memoryview]:
-    """The bytes of the rows, in order, without a copy where they are contiguous."""
-    arrays = [rows] if isinstance(rows, np.ndarray) else rows
-    return [np.ascontiguousarray(array).data.cast("B") for array in arrays]
-
-
-def _contents(arrays: Sequence[Rows]) -> Iterator[bytes | memoryview]:
-    for array in arrays:
-        yield head(_FIELD, len(array) * array[0].nbytes)
-        yield from buffers(array)
+    def _contents(self) -> Iterator[bytes | memoryview]:
+        """The bytes of the rows, in order, without a copy where they are contiguous."""
+        for rows in self.arrays:
+            yield head(_FIELD, len(rows) * rows[0].nbytes)
+            for array in [rows] if isinstance(rows, np.ndarray) else rows:
+                yield np.ascontiguousarray(array).data.cast("B")

@@ -46,8 +46,8 @@ class TritonOptions:
         look_up_seconds: between two look-ups of a name.
         silent_seconds: without a sign of life, after which a server counts as silent. A busy server on few cores
             may need a good part of it to answer; a stopped one gives none.
-        first_pause_seconds: between the first two trials of a sick server.
-        share_seconds: for an answer about shared memory.
+        ask_seconds: between two questions whether a server is ready.
+        first_pause_seconds: between the first two probes of a sick server.
         max_batch_images, max_batch_texts, max_queue_delay_seconds: of the settings; None: what suits Triton.
     """
 
@@ -57,9 +57,9 @@ class TritonOptions:
     triton_token: SecretStr | None = None
     deadline_seconds: float = 10.0
     look_up_seconds: float = 3.0
-    silent_seconds: float = 0.5
+    silent_seconds: float = 1.0
+    ask_seconds: float = 1.0
     first_pause_seconds: float = 1.0
-    share_seconds: float = 1.0
     max_batch_images: int | None = None
     max_batch_texts: int | None = None
     max_queue_delay_seconds: float | None = None

@@ -1,8 +1,7 @@
-"""The trial of a server: one row for each encoder, whose vector is known.
+"""The probe of a server that was set aside: one row for each encoder, whose vector is known.
 
-A server whose GPU is lost says that its models are ready, and answers each call with an error within milliseconds.
-Only a call tells. The rows are the first that a server has answered: those of the service's self-test, which
-compares their vectors with the artifact's before it serves.
+The rows are the first that a server has answered: those of the service's self-test, which compares their vectors
+with the artifact's before it serves.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from clipserve.engine.triton.contract import EMBEDDING, Tower
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, translated
 from clipserve.engine.triton.message import TritonCall
-from clipserve.errors import Overloaded
+from clipserve.errors import BackendUnavailable, Overloaded
 
 _SECONDS = 10.0  # for an answer: a busy server may have a queue
 
 
 class Sick(Exception):
-    """The server computes nothing, or other vectors."""
+    """The server computes nothing."""
 
 
-class Canary:
+class Probe:
     """The rows, shared by all servers. Before the first answers there are none, and every server passes."""
 
     def __init__(self, expected: Expected) -> None:
@@ -48,14 +47,15 @@ class Canary:
             whether it passes; False if it is leaving, or a proxy does not reach it now.
 
         Raises:
-            Sick: it fails, does not answer in time, or gives another vector; the message says which.
+            Sick: it fails, or does not answer in time.
+            BackendUnavailable: it gives another vector.
         """
         for tower, (call, known) in list(self._known.items()):
             if tower == "text":  # a server that came later may take other lengths
                 token_ids, lengths = call.arrays
                 call = replace(call, arrays=[self._expected.padded(np.asarray(token_ids)), lengths])
             try:
-                answer = await server.infer(call.message(_SECONDS), _SECONDS, headers={})
+                answer = await server.infer(call.message(_SECONDS), _SECONDS)
             except grpc.aio.AioRpcError as error:
                 failure = translated(error)
                 if isinstance(failure, Overloaded):
@@ -66,5 +66,5 @@ class Canary:
             vector = np.asarray(answer.as_numpy(EMBEDDING), np.float32)
             cosine = lowest_cosine(vector, known) if vector.shape == known.shape else np.nan
             if not cosine >= MIN_COSINE[self._expected.served_precision]:  # also true of NaN
-                raise Sick(f"{tower}: a vector is at cosine {cosine:.6f} to the one before")
+                raise BackendUnavailable(f"{tower}: a vector is at cosine {cosine:.6f} to the one before")
         return True

@@ -5,10 +5,8 @@ itself would stay on one of them, or send calls to one that is leaving. When one
 ready, servers that the name has lost get no new calls, and are closed when their last call is answered. While the
 look-up fails, the known servers stay.
 
-A call goes to the ready server with the fewest unanswered rows, among equals to the one chosen longest ago.
-If none is ready, a call goes to a server that does not respond, or has just failed and is on trial: on few cores a
-busy server answers its watch slowly, and refusing calls would turn load into an outage. A server that has failed
-its trial gets none.
+A call goes to the server in use with the fewest unanswered rows, among equals to the one chosen longest ago. If all
+are set aside, it goes to the one that has been for the longest: to refuse all calls would turn load into an outage.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from functools import partial
 from clipserve.concurrency import kept_running
 from clipserve.engine.triton.address import Address
 from clipserve.engine.triton.contract import Tower
-from clipserve.engine.triton.endpoint import Endpoint
+from clipserve.engine.triton.server import Server
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -29,31 +27,29 @@ LookUp = Callable[[Address], Awaitable[list[str]]]
 _START_SECONDS = 0.05  # between two looks at whether one has become ready
 
 
-class Endpoints:
+class Servers:
     """The servers that are known now."""
 
     def __init__(
         self,
         addresses: Sequence[Address],
-        open_endpoint: Callable[[str, Address], Endpoint],
+        connect: Callable[[str, Address], Server],
         look_up: LookUp,
         look_up_seconds: float,
     ) -> None:
-        """`open_endpoint` connects to one of the servers behind an address; it may raise OSError."""
-        self._addresses = addresses
-        self._open_endpoint = open_endpoint
-        self._look_up = look_up
-        self._look_up_seconds = look_up_seconds
+        """`connect`: to one of the servers behind an address; it may raise OSError."""
+        self._addresses, self._connect = addresses, connect
+        self._look_up, self._look_up_seconds = look_up, look_up_seconds
         self._found: dict[Address, list[str]] = {}
         self._failed: set[Address] = set()  # at the last look-up
-        self._endpoints: dict[str, Endpoint] = {}  # by server
+        self._servers: dict[str, Server] = {}  # by IP address and port
         self._following: asyncio.Task[None] | None = None
         self._turn = 0
 
     @property
     def ready(self) -> bool:
         """Whether at least one server can serve the artifact now."""
-        return any(endpoint.watch.ready for endpoint in self._endpoints.values())
+        return any(server.ready for server in self._servers.values())
 
     async def start(self) -> None:
         """Find the servers, and keep looking their names up. Returns when one server is ready.
@@ -63,29 +59,28 @@ class Endpoints:
         """
         self._following = kept_running("triton_names", self._follow)
         while not self.ready:
-            watches = [endpoint.watch for endpoint in self._endpoints.values()]
-            refused = [watch.refused for watch in watches if watch.refused]
-            if refused and len(refused) == len(watches) and len(self._found) == len({*self._addresses}):
+            servers = self._servers.values()
+            refused = [server.refused for server in servers if server.refused]
+            if refused and len(refused) == len(servers) and len(self._found) == len({*self._addresses}):
                 raise BackendUnavailable(refused[0])
             await asyncio.sleep(_START_SECONDS)
 
     def calls(self, tower: Tower) -> int:
         """Calls at a time that keep all servers busy; 0: no server is known."""
-        return sum([endpoint.watch.calls(tower) for endpoint in self._endpoints.values()])
+        served = [server.served[tower].calls for server in self._usable() if tower in server.served]
+        return sum(served)
 
     def max_batch(self, tower: Tower) -> int:
         """The most rows that every server takes in one call; 0: no server is known."""
-        limits = [endpoint.watch.max_rows(tower) for endpoint in self._endpoints.values()]
-        return min(filter(None, limits), default=0)
+        return min(filter(None, [server.max_rows(tower) for server in self._servers.values()]), default=0)
 
-    def choose(self, tower: Tower, rows: int, but: Collection[Endpoint] = ()) -> Endpoint | None:
+    def choose(self, tower: Tower, rows: int, but: Collection[Server] = ()) -> Server | None:
         """The server for a call of so many rows; None: there is none except `but`."""
-        fit = (
-            each
-            for each in self._endpoints.values()
-            if each not in but and not each.leaving and each.watch.max_rows(tower) >= rows
-        )
-        chosen = min(fit, key=lambda each: (not each.watch.trusted, each.rows, each.turn), default=None)
+        fit = [each for each in self._servers.values() if each not in but and not each.leaving]
+        fit = [each for each in fit if each.max_rows(tower) >= rows]
+        used = [each for each in fit if each.in_use]
+        aside = min(fit, key=lambda each: each.aside_since, default=None)
+        chosen = min(used, key=lambda each: (each.rows, each.turn), default=aside)
         if chosen is not None:
             self._turn += 1
             chosen.turn = self._turn
@@ -96,9 +91,13 @@ class Endpoints:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        closing, self._endpoints = self._endpoints, {}
-        for endpoint in closing.values():
-            await endpoint.aclose()
+        closing, self._servers = self._servers, {}
+        for server in closing.values():
+            await server.aclose()
+
+    def _usable(self) -> Collection[Server]:
+        """The ready servers, or else all."""
+        return [each for each in self._servers.values() if each.ready] or self._servers.values()
 
     async def _follow(self) -> None:
         while True:
@@ -122,27 +121,27 @@ class Endpoints:
         self._found[address] = found
 
     async def _come_and_go(self) -> None:
-        """Open the servers that are new; let go of those that no name stands for."""
+        """Connect to the servers that are new; let go of those that no name stands for."""
         named = {server: address for address, found in self._found.items() for server in found}
-        for server in named.keys() - self._endpoints.keys():
-            self._open(server, named[server])
-        ready = any(self._endpoints[each].watch.ready for each in named if each in self._endpoints)
-        for server, endpoint in list(self._endpoints.items()):
-            endpoint.leaving = ready and server not in named
-            if endpoint.leaving and not endpoint.rows:
-                del self._endpoints[server]
-                await endpoint.aclose()
+        for url in named.keys() - self._servers.keys():
+            self._open(url, named[url])
+        ready = any(self._servers[each].ready for each in named if each in self._servers)
+        for url, server in list(self._servers.items()):
+            server.leaving = ready and url not in named
+            if server.leaving and not server.rows:
+                del self._servers[url]
+                await server.aclose()
 
-    def _open(self, server: str, address: Address) -> None:
+    def _open(self, url: str, address: Address) -> None:
         try:
-            endpoint = self._open_endpoint(server, address)
+            server = self._connect(url, address)
         except OSError as error:  # tried again at the next look-up
-            logger.error("triton_certificates", endpoint=server, reason=error.strerror)
+            logger.error("triton_certificates", endpoint=url, reason=error.strerror)
             return
-        self._endpoints[server] = endpoint
-        endpoint.start(partial(self._lost, endpoint))
+        self._servers[url] = server
+        server.start(partial(self._lost, server))
 
-    def _lost(self, endpoint: Endpoint) -> None:
-        """Move what it owes, if there is a server that is ready."""
-        if any(each.watch.trusted and not each.leaving for each in self._endpoints.values()):
-            endpoint.move_calls()
+    def _lost(self, server: Server) -> None:
+        """Move what it owes, if another server is in use."""
+        if any(each.in_use and not each.leaving for each in self._servers.values()):
+            server.move_calls()

@@ -1,0 +1,267 @@
+"""One Triton server: its state, and the calls that it owes.
+
+Each second the server is asked whether both models are ready (ModelReady). When they have just become so, their
+configurations are compared with the artifact. A server that says no, or refuses the connection, is gone; one that
+answers neither that question nor a call for a second is silent.
+
+A call that fails (`TryElsewhere`) sets the server aside, for a Triton whose GPU is lost says that its models are
+ready, and fails fastest. A probe ends that (`Probe`). The first is made at once, so that a request that is at fault
+sets nobody aside for long; if it fails the server is sick, and the next follows after 1 s, then after twice the
+pause, up to 30 s, or at once if the server was gone meanwhile.
+
+If a server is silent, or leaves without answering, its calls are cancelled here and made again on another server.
+Each call waits inside an `asyncio.timeout` without a time, which costs no task; to move a call, that timeout
+expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Literal
+
+import grpc
+from opentelemetry.trace import SpanKind
+from tritonclient.grpc import InferResult
+
+from clipserve.concurrency import clears_frame, kept_running
+from clipserve.engine.triton.connection import Channel
+from clipserve.engine.triton.contract import Tower
+from clipserve.engine.triton.expected import Expected, Served
+from clipserve.engine.triton.failures import TryElsewhere, translated
+from clipserve.engine.triton.message import TritonCall
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.probe import Probe, Sick
+from clipserve.errors import BackendUnavailable
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.tracing import headers, span
+from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
+
+_WAITS = 4  # for a sign of life: time in which this process stands still is one of them, however long
+_LONGEST_PAUSE = 30.0  # seconds between two probes
+_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+State = Literal["connecting", "ready", "silent", "gone", "mismatch", "sick"]
+
+
+class Server:
+    """One server.
+
+    Attributes:
+        served: encoder -> what its model takes; empty while the server must get no calls.
+        refused: why it must not be used; None: it has the right artifact, or was not compared yet.
+        aside_since: of time.monotonic: when it was last set aside.
+        rows: sent to the server and not yet answered.
+        turn: the number of the last choice that took this server.
+        leaving: the look-up of its name no longer gives its address; it gets no new calls.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        channel: Channel,
+        expected: Expected,
+        probe: Probe,
+        options: TritonOptions,
+        metrics: TritonMetrics,
+    ) -> None:
+        self._url, self._channel = url, channel
+        self._expected, self._probe, self._options = expected, probe, options
+        self._metrics = metrics
+        self._seconds = metrics.add(url, expected.name, self._shown)
+        self.served: dict[Tower, Served] = {}
+        self.refused: str | None = None
+        self.aside_since = 0.0
+        self.rows = self.turn = 0
+        self.leaving = False
+        self._state: State = "connecting"
+        self._phases: dict[tuple[str, str], float] = {}
+        self._question: asyncio.Task[tuple[State, str]] | None = None
+        self._waits = 0  # without a sign of life, since the question was put
+        self._heard_at = 0.0  # when it last answered a call, or was found not ready
+        self._failures = self._cleared = (
+            0  # failed calls; how many of them are older than the last good probe
+        )
+        self._failed, self._looked = asyncio.Event(), asyncio.Event()
+        self._pause = self._probe_at = 0.0
+        self._sick = ""  # why the last probe failed
+        self._waiting: dict[asyncio.Timeout, bool] = {}  # each call that it owes -> whether it may be moved
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether both models were ready when it was last asked, and the last probe has not failed."""
+        return self._state == "ready"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it is ready and not set aside."""
+        return self.ready and self._failures == self._cleared
+
+    def max_rows(self, tower: Tower) -> int:
+        """The most rows of a call; 0: the server gets none now."""
+        return self.served[tower].rows if tower in self.served else 0
+
+    def start(self, on_lost: Callable[[], None]) -> None:
+        """Begin to ask. `on_lost` is called again and again while its calls cannot be expected to end."""
+        self._watching = kept_running("triton_watch", partial(self._watch, on_lost))
+
+    @clears_frame
+    async def infer(self, call: TritonCall, seconds: float, *, movable: bool) -> InferResult:
+        """The server's answer to a call. `seconds`: the timeout. `movable`: `move_calls` may cancel it.
+
+        Raises:
+            TryElsewhere: the server is gone or leaving, does not respond, or computes nothing.
+            ClipError: see `failures`.
+        """
+        self.rows += call.rows
+        waiting = asyncio.timeout(None)
+        started = time.perf_counter()
+        try:
+            async with waiting:
+                self._waiting[waiting] = movable
+                with span("triton", kind=SpanKind.CLIENT):
+                    answer = await self._channel.infer(call.message(seconds), seconds, headers())
+        except TimeoutError as error:
+            raise TryElsewhere("silent") if waiting.expired() else error from None
+        except grpc.aio.AioRpcError as error:
+            failure = translated(error)
+            if isinstance(failure, TryElsewhere):
+                self._set_aside()
+                self._failures += 1
+                self._failed.set()
+            raise failure from None
+        finally:
+            self.rows -= call.rows
+            self._waiting.pop(waiting, None)
+        self._heard_at, self._waits = time.monotonic(), 0
+        self._seconds[call.tower].observe(time.perf_counter() - started)
+        return answer
+
+    async def probed(self) -> bool:
+        """Wait for the probe that follows a failure; whether the server has passed it."""
+        failures = self._failures
+        while self.ready and self._cleared < failures and not self._pause:
+            await self._looked.wait()
+        return self._cleared >= failures
+
+    def move_calls(self) -> None:
+        """Cancel every unanswered call that is `movable`: each raises TryElsewhere."""
+        self._end([waiting for waiting, movable in self._waiting.items() if movable])
+
+    async def aclose(self) -> None:
+        """End the questions, cancel the unanswered calls, and close the channel."""
+        self._metrics.remove(self._url, self._expected.name)
+        self._end([*self._waiting])  # or gRPC would end them, as if their callers had left
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._state = "gone"
+        self._looked.set()  # no probe will come
+        await self._channel.aclose()
+
+    def _shown(self) -> ServerState:
+        return ServerState(self.ready, self.rows, self._phases)
+
+    def _set_aside(self) -> None:
+        if self.in_use:
+            self.aside_since = time.monotonic()
+
+    def _end(self, calls: list[asyncio.Timeout]) -> None:
+        for waiting in calls:
+            del self._waiting[waiting]
+            waiting.reschedule(0)
+
+    async def _watch(self, on_lost: Callable[[], None]) -> None:
+        try:
+            while True:
+                await self._look()
+                if self.ready:
+                    await self._read_statistics()
+                elif time.monotonic() - self._heard_at >= self._options.silent_seconds:
+                    on_lost()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._options.ask_seconds):
+                        await self._failed.wait()
+                self._failed.clear()
+        finally:
+            if self._question is not None:
+                self._question.cancel()
+                self._question = None
+
+    async def _look(self) -> None:
+        """Wait for the answer to a question, at most until the server is silent."""
+        # One question at a time: a server that does not answer is not asked again, it only owes the answer.
+        if self._question is None:
+            self._question, self._waits = asyncio.create_task(self._ask()), 0
+        seconds = self._options.silent_seconds
+        while not self._question.done():
+            if self._waits == _WAITS:
+                self._enter("silent", f"no sign of life for {seconds} s")
+                return
+            self._waits += 1
+            await asyncio.wait({self._question}, timeout=seconds / _WAITS)
+        question, self._question = self._question, None
+        try:
+            self._enter(*question.result())
+        except grpc.aio.AioRpcError as error:
+            self._enter("gone", str(error.details()))
+        except Sick as error:
+            self._sick = str(error)
+            self._back_off()
+            self._enter("sick", self._sick)
+        except BackendUnavailable as error:
+            self._enter("mismatch", error.detail)
+        except Exception:  # an answer that is none: no common base
+            logger.exception("triton_answer")
+            self._enter("gone", "its answer cannot be read")
+
+    async def _ask(self) -> tuple[State, str]:
+        """The state; raises Sick, BackendUnavailable (other models or vectors), grpc.aio.AioRpcError."""
+        failures = self._failures
+        if not await self._expected.ready(self._channel):
+            return "gone", "it does not serve both models"
+        served = self.served or await self._expected.served(self._channel)
+        if failures != self._cleared and time.monotonic() >= self._probe_at:
+            if await self._probe.check(self._channel):
+                self._cleared = failures
+                self._pause, self._probe_at, self._sick = 0.0, 0.0, ""
+            else:
+                self._back_off()
+        self.served = served
+        return ("sick" if self._sick else "ready"), self._sick
+
+    def _back_off(self) -> None:
+        self._pause = min(2 * self._pause or self._options.first_pause_seconds, _LONGEST_PAUSE)
+        self._probe_at = time.monotonic() + self._pause
+
+    def _enter(self, state: State, reason: str) -> None:
+        """Remember what the server is like; log it when it has changed."""
+        if self.ready and state == "gone":
+            self._heard_at = time.monotonic()  # what it has begun, it may still end
+        if state != "ready":
+            self._set_aside()
+        self.refused = reason if state == "mismatch" else None
+        if state in ("gone", "mismatch"):
+            self.served = {}
+            self._pause, self._probe_at, self._sick = 0.0, 0.0, ""
+        if state != self._state:
+            logger.warning(
+                "triton", state=state, reason=reason, model=self._expected.name, endpoint=self._url
+            )
+        self._state = state
+        self._looked.set()  # for those who wait now
+        self._looked.clear()
+
+    async def _read_statistics(self) -> None:
+        for model in self._expected.models.values():
+            try:
+                answer = await self._channel.ask("ModelStatistics", model, self._options.silent_seconds)
+            except grpc.aio.AioRpcError:
+                return  # the next question tells what is wrong
+            for each in answer.model_stats:
+                for phase in _PHASES:
+                    self._phases[each.name, phase] = getattr(each.inference_stats, phase).ns / 1e9
