@@ -17,8 +17,8 @@ import clipserve
 import clipserve_models
 from clipserve import errors
 from clipserve.clip.template_sets import TEMPLATE_SETS
-from clipserve.errors import ClipError
-from clipserve.rest.errors import STATUS, kinds
+from clipserve.errors import ClipError, kinds
+from clipserve.rest.errors import STATUS
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import Settings
 from loadtests.__main__ import cli

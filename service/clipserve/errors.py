@@ -261,6 +261,11 @@ class BackendFailed(ClipError):
     code = "backend_failed"
 
 
+def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
+    """All error classes, in the order of the source."""
+    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
+
+
 # Codes of refusals: neither the request nor the service is at fault, and a retry may succeed.
 REFUSALS = frozenset(kind.code for kind in (TooManyConnections, Overloaded, RateLimited, LabelSetNotReady))
 # Codes of failures: the request was valid, and the service could not answer it.

@@ -44,11 +44,11 @@ class Quota:
         """
         if not self._fits(caller, amount):
             raise self._refusal(caller, amount)
-        self._add(caller, amount)
+        self.add(caller, amount)
 
     def give(self, caller: str, amount: int = 1) -> None:
         """Give so much back."""
-        self._add(caller, -amount)
+        self.add(caller, -amount)
         self._grant()
 
     async def wait(self, caller: str, amount: int = 1, owner: Hashable = None) -> None:
@@ -63,7 +63,7 @@ class Quota:
         if amount > self.per_caller:
             raise self._refusal(caller, amount)
         if not self._waiting and self._fits(caller, amount):
-            self._add(caller, amount)
+            self.add(caller, amount)
             return
         granted = asyncio.get_running_loop().create_future()
         self._waiting.put((amount, granted), caller, owner)
@@ -91,7 +91,8 @@ class Quota:
     def _fits(self, caller: str, amount: int) -> bool:
         return self.used + amount <= self.limit and self._is_own(caller, amount)
 
-    def _add(self, caller: str, amount: int) -> None:
+    def add(self, caller: str, amount: int) -> None:
+        """Take so much whether it fits or not."""
         self.used += amount
         self.by_caller[caller] += amount
         if not self.by_caller[caller]:
@@ -101,7 +102,7 @@ class Quota:
         while (caller := self._next()) is not None:
             amount, granted = self._waiting.pop(caller)
             if not granted.done():  # else it was cancelled
-                self._add(caller, amount)
+                self.add(caller, amount)
                 granted.set_result(None)
 
     def _next(self) -> str | None:
@@ -141,6 +142,11 @@ class Lease:
     def grow(self, amount: int) -> None:
         """Take so much more. Raises Overloaded: it does not fit now."""
         self._quota.take(self.caller, amount)
+        self.size += amount
+
+    def add(self, amount: int) -> None:
+        """Take so much more whether it fits or not: what is there already, and counts against the next."""
+        self._quota.add(self.caller, amount)
         self.size += amount
 
     async def wait(self, amount: int, owner: Hashable = None) -> None:

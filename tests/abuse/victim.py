@@ -102,7 +102,8 @@ class Victim:
         return play(self.address, [wire], 1, 60)
 
     def send_bulk(self) -> Played:
-        return play(self.address, [request("/bulk", b'{"text": "a"}\n', "application/x-ndjson")], 1, 60)
+        bulk = request("/embed", b'{"texts": ["a"]}', "application/json", "X-Priority: bulk")
+        return play(self.address, [bulk], 1, 60)
 
     def alive(self) -> bool:
         """Whether it still runs; a dead one is counted, and another started."""

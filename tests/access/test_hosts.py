@@ -83,8 +83,8 @@ async def test_a_page_whose_name_leads_here_reads_and_changes_nothing(tmp_path: 
         assert (put.status_code, put.json()["code"]) == (421, "misdirected_request")
         for path in ("/", "/v1/models", "/livez", "/nowhere"):
             assert (await client.get(path, headers=rebound)).status_code == 421
-        bulk = await client.post("/bulk", content=b"{}", headers=rebound)
-        assert bulk.json()["code"] == "misdirected_request"
+        posted = await client.post("/embed", content=b"{}", headers=rebound)
+        assert posted.json()["code"] == "misdirected_request"
         assert (await client.get("/label-sets")).json()["label_sets"] == []
     async with serving(FakeBackend(DIM), toy, allowed_hosts=("evil.example",)) as running:
         assert (await running.client.get("/v1/models", headers=rebound)).status_code == 200

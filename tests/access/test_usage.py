@@ -52,25 +52,24 @@ async def test_each_front_counts_rows_and_bytes_for_the_key_that_came(
     running: Running, keys: dict[str, str]
 ) -> None:
     sent = json_of(texts=["a", "b", "c"])
-    lines = b'{"text": "d"}\n' * 5
+    bulk = json_of(texts=["d"] * 5)
     message = request("Embed", texts=["e", "f"])
     with logged() as log:
         await running.client.post("/embed", content=sent, headers=bearer(keys["camera"]) | JSON)
-        await running.client.post(
-            "/bulk", content=lines, headers=bearer(keys["camera"]) | {"content-type": "application/x-ndjson"}
-        )
+        headers = bearer(keys["camera"]) | JSON | {"x-priority": "bulk"}
+        await running.client.post("/embed", content=bulk, headers=headers)
         async with client_of(running.rpc_address) as client:
             await client.stub.Embed(message, metadata=[("authorization", f"Bearer {keys['slow']}")])
         # A call of gRPC ends when its answer has been taken.
         await eventually(lambda: log.events.count("request") == 3)
     assert used(running.gateway.metrics) == {
-        "camera": (8, len(sent) + len(lines)),
+        "camera": (8, len(sent) + len(bulk)),
         "slow": (2, message.ByteSize()),
     }
     told = [(line["key"], line["rows"], line["bytes"]) for line in log.lines if line["event"] == "request"]
     assert sorted(told) == [
         ("camera", 3, len(sent)),
-        ("camera", 5, len(lines)),
+        ("camera", 5, len(bulk)),
         ("slow", 2, message.ByteSize()),
     ]
 

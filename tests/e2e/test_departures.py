@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 _LINE = b'{"text": "a cat on a mat"}\n'
 _MANY = 1_000_000 // len(_LINE)
 _ROWS = 'clipserve_batch_rows_sum{tower="text"}'
-FRONTS = ("/bulk", "grpc EmbedStream")
+FRONT = "grpc EmbedStream"
 _GONE = 'clipserve_requests_total{endpoint="%s",outcome="client_gone"}'
 
 
@@ -51,14 +51,6 @@ def until_it_stays(process: Process, series: str) -> float:
     return value
 
 
-def bulk(authorization: str) -> bytes:
-    head = (
-        f"POST /bulk HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n"
-        f"Content-Type: application/x-ndjson\r\nContent-Length: {len(_LINE) * _MANY}\r\n\r\n"
-    )
-    return head.encode() + _LINE * _MANY
-
-
 def stream(authorization: str) -> bytes:
     message = clip_pb2.EmbedStreamRequest(text="a cat on a mat").SerializeToString()
     call = raw.call(1, "EmbedStream", authorization=authorization)
@@ -81,29 +73,26 @@ def leave(plug: socket.socket, *, reset: bool) -> None:
     plug.close()
 
 
-# By day each pair of values: a rate, a front and a way to leave.
+# By day each value: a rate, and a way to leave.
 @pytest.mark.parametrize(
-    ("served", "front", "reset"),
+    ("served", "reset"),
     [
         pytest.param(
             rate,
-            front,
             reset,
-            id=f"{front}, {'reset' if reset else 'closed'}, {rate} rows a second",
-            marks=[pytest.mark.nightly] * ((rate + FRONTS.index(front) + reset) % 2),
+            id=f"{'reset' if reset else 'closed'}, {rate} rows a second",
+            marks=[pytest.mark.nightly] * ((rate + reset) % 2),
         )
         for rate in (0, 1)
-        for front in FRONTS
         for reset in (True, False)
     ],
     indirect=["served"],
 )
-def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: str, reset: bool) -> None:
+def test_who_leaves_gives_back_the_places_and_the_work(served: Served, reset: bool) -> None:
     process, keys = served
-    gone, rows = _GONE % front, metric(process, _ROWS)
+    gone, rows = _GONE % FRONT, metric(process, _ROWS)
     before = metric(process, gone)
-    url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
-    plugs = [begun(url, wire(next(keys))) for _ in range(2)]
+    plugs = [begun(process.rpc_address, stream(next(keys))) for _ in range(2)]
     waited_until(lambda: metric(process, _ROWS) >= rows + 2)
     for plug in plugs:
         leave(plug, reset=reset)
@@ -113,15 +102,13 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
     waited_until(lambda: metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0)
 
 
-@pytest.mark.parametrize("front", FRONTS)
-def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -> None:
+def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path) -> None:
     key = f"Bearer {add_key(tmp_path / 'keys', 'bulk', ['use'])}"
     process = Process(
         keys_file=str(tmp_path / "keys"), rows_per_second=1, drain_seconds=60, **LIGHT, **PATIENT
     )
     process.wait_ready()
-    url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
-    plug = begun(url, wire(key))
+    plug = begun(process.rpc_address, stream(key))
     waited_until(lambda: metric(process, _ROWS) >= 1)
     leave(plug, reset=True)
     started = time.monotonic()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from clipserve.rest.errors import kinds
+from clipserve.errors import kinds
 from clipserve.v1 import clip_pb2
 from tests.application.label_sets.making import put_of
 from tests.fronts.asking import METHODS, by_rest, by_rpc, close

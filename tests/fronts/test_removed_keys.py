@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from tests.rpc.client import client_of, refused, request
 from tests.support import DIM, Running, serving
 
 ITEMS = 60  # three times what there is of the rate, and no more than are under way at a time
-
-Stream = Callable[[Running, str, Callable[[], None]], Awaitable[tuple[int, str]]]
 
 
 @pytest.fixture
@@ -39,21 +36,6 @@ async def running(toy: Path, tmp_path: Path, keys: dict[str, str]) -> AsyncItera
             yield running
 
 
-async def bulk(running: Running, key: str, first_came: Callable[[], None]) -> tuple[int, str]:
-    headers = bearer(key) | {"content-type": "application/x-ndjson"}
-    lines = []
-    async with running.client.stream(
-        "POST", "/bulk", content=b'{"text": "a"}\n' * ITEMS, headers=headers
-    ) as answer:
-        async for line in answer.aiter_lines():
-            lines.append(json.loads(line))
-            if len(lines) == 1:
-                first_came()
-    error = lines[-1].get("error", {})
-    assert "index" not in error, "it is of the whole request"
-    return sum("embedding" in line for line in lines), error.get("code", "")
-
-
 async def embed_stream(running: Running, key: str, first_came: Callable[[], None]) -> tuple[int, str]:
     answered = 0
     async with client_of(running.rpc_address) as client:
@@ -71,15 +53,14 @@ async def embed_stream(running: Running, key: str, first_came: Callable[[], None
     return answered, ""
 
 
-@pytest.mark.parametrize("stream", [bulk, embed_stream])
 @pytest.mark.parametrize("others", [[], [made("camera")[1]]], ids=["removed", "replaced under its name"])
 async def test_a_stream_ends_when_its_key_does(
-    running: Running, keys: dict[str, str], stream: Stream, others: list[Key]
+    running: Running, keys: dict[str, str], others: list[Key]
 ) -> None:
     known = running.gateway.keys
     assert known is not None
     async with asyncio.timeout(100):
-        answered, code = await stream(running, keys["camera"], lambda: known.replace(others))
+        answered, code = await embed_stream(running, keys["camera"], lambda: known.replace(others))
     assert code == "unauthenticated"
     assert 1 <= answered < ITEMS
 

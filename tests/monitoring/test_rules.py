@@ -6,8 +6,8 @@ import re
 from itertools import groupby
 
 from clipserve import errors
-from clipserve.errors import REFUSALS, ClipError
-from clipserve.rest.errors import kinds, status_of
+from clipserve.errors import REFUSALS, ClipError, kinds
+from clipserve.rest.errors import status_of
 from clipserve.telemetry.metrics import Metrics
 from tests.monitoring.files import (
     ROOT,

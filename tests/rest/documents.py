@@ -38,3 +38,18 @@ def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
     """A schema with what it refers to."""
     name = schema.get("$ref", "").rpartition("/")[2]
     return {**document["components"]["schemas"].get(name, {}), **schema}
+
+
+def names_in(document: dict[str, Any], schema: Any, seen: frozenset[str] = frozenset()) -> set[str]:
+    """The names of all fields in a schema, and in what it refers to."""
+    if isinstance(schema, list):
+        return {name for each in schema for name in names_in(document, each, seen)}
+    if not isinstance(schema, dict):
+        return set()
+    found: set[str] = set(schema.get("properties", ()))
+    reference = schema.get("$ref", "")
+    if reference and reference not in seen:
+        found |= names_in(document, resolved(document, {"$ref": reference}), seen | {reference})
+    values = {"example", "examples", "default", "enum", "const", "not", "$ref"}
+    inner = [each for key, each in schema.items() if key not in values and key != "properties"]
+    return found | names_in(document, [*inner, *schema.get("properties", {}).values()], seen)

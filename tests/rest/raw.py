@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from clipserve.rest.exchange import Exchange
 from tests.support import Running
 
 
@@ -104,6 +103,5 @@ def get(path: bytes = b"/livez", *headers: bytes, method: bytes = b"GET") -> byt
 
 def hold(running: Running, size: int) -> None:
     """Let another client have so many bytes in flight, to the end of the service."""
-    exchange = running.gateway.app
-    assert isinstance(exchange, Exchange)
-    exchange._budget.lease("another").grow(size)
+    app: Any = running.gateway.app
+    app.state.service.budget.lease("another").grow(size)

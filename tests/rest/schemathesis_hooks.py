@@ -32,7 +32,7 @@ schemathesis.openapi.media_type("image/png", strategies.sampled_from(_FILES))
 _BESIDE = {"/classify": {"labels": ["cat", "dog"]}, "/similarity": {"to_texts": ["cat"]}}
 
 
-_TEXT_ONLY = ("multipart/form-data", "application/x-ndjson")
+_TEXT_ONLY = ("multipart/form-data",)
 
 
 @schemathesis.hook
@@ -56,12 +56,6 @@ def _resolved(document: dict[str, Any], value: Any) -> Any:
     return _resolved(document, document["components"]["schemas"][value["$ref"].rpartition("/")[2]]) | own
 
 
-@schemathesis.serializer("application/x-ndjson")
-def lines(context: schemathesis.SerializationContext, value: Any) -> bytes:
-    """A line that is none has its error in the answer."""
-    return str(value).encode(errors="replace")
-
-
 @schemathesis.hook
 def before_call(
     context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
@@ -79,7 +73,7 @@ def filter_failure(
 ) -> bool:
     """False: no failure. A form knows text only: 5 for a text is the text "5", and one text is a list of one.
 
-    What is no line has its error in the answer. A schema knows no arithmetic: the number of dimensions is the
+    A schema knows no arithmetic: the number of dimensions is the
     model's, of many items some may be images, what immich asks for must be what it sends, and a text is no base64;
     the digest of an example, which it has learned from a GET, is base64 and no image.
     Labels may be names or objects, and background labels are a list of their own: no two of all may be equal. Nor

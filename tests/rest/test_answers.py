@@ -7,16 +7,13 @@ import json
 
 import pytest
 from starlette.responses import Response
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
-from clipserve.access.gate import Gate
-from clipserve.application.body import Body
 from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.request import Request
-from clipserve.telemetry.metrics import Metrics
-from tests.rest.test_exchange import Client, paths, scope
+from clipserve.telemetry.request import describe
+from tests.rest.test_exchange import Client, exchange, scope
 
 LIMITS = ExchangeLimits(
     BodyLimits(max_body_bytes=1_000, body_timeout_seconds=20, min_body_bytes_per_second=1),
@@ -43,27 +40,30 @@ class Slow(Client):
         return start["status"], body["body"]
 
 
-def exchange_of(size: int, budget: Quota) -> Exchange:
-    async def app(_: Request, __: Body) -> Response:
-        return Response(bytes(size))
+def exchange_of(size: int, budget: Quota, rows: int = 0) -> Exchange:
+    """`rows`: that the answer was computed from."""
 
-    return Exchange(paths(app), LIMITS, budget, Metrics(), Gate())
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        describe(rows=rows)
+        await Response(bytes(size))(scope, receive, send)
+
+    return exchange(app, LIMITS, budget)
 
 
 async def test_a_large_answer_is_counted_until_it_is_taken() -> None:
-    exchange = exchange_of(70_000, Quota("bytes", 100_000, 100_000))
+    served_by = exchange_of(70_000, Quota("bytes", 100_000))
     slow, refused, served = Slow(), Slow(), Slow()
-    waiting = asyncio.create_task(exchange(scope(), slow.receive, slow.send))
+    waiting = asyncio.create_task(served_by(scope(), slow.receive, slow.send))
     await slow.offered.wait()
     refused.takes.set()
-    await exchange(scope(), refused.receive, refused.send)
+    await served_by(scope(), refused.receive, refused.send)
     status, body = refused.answer
     assert (status, json.loads(body)["code"]) == (429, "overloaded")
     slow.takes.set()
     await waiting
     assert slow.answer == (200, bytes(70_000))
     served.takes.set()
-    await exchange(scope(), served.receive, served.send)
+    await served_by(scope(), served.receive, served.send)
     assert served.answer == (200, bytes(70_000))
 
 
@@ -71,15 +71,27 @@ async def test_a_large_answer_is_counted_until_it_is_taken() -> None:
 async def test_a_small_answer_is_never_refused(size: int, counted: bool) -> None:
     client = Slow()
     client.takes.set()
-    await exchange_of(size, Quota("bytes", 1_000, 1_000))(scope(), client.receive, client.send)
+    await exchange_of(size, Quota("bytes", 1_000))(scope(), client.receive, client.send)
     assert client.answer[0] == (429 if counted else 200)
+
+
+async def test_an_answer_that_was_computed_is_never_refused_and_counts_against_the_next() -> None:
+    """Its rows were charged: a refusal would have the caller pay twice."""
+    budget, client, next_client = Quota("bytes", 1_000), Slow(), Slow()
+    task = asyncio.create_task(exchange_of(70_000, budget, rows=2)(scope(), client.receive, client.send))
+    await client.offered.wait()
+    next_client.takes.set()
+    await exchange_of(10, budget)(scope(), next_client.receive, next_client.send)
+    assert next_client.answer[0] == 429, "there is no room for its body"
+    client.takes.set()
+    await task
+    assert client.answer == (200, bytes(70_000))
+    assert budget.used == 0
 
 
 async def test_the_deadline_ends_before_the_answer_is_sent() -> None:
     client = Slow()
-    task = asyncio.create_task(
-        exchange_of(10, Quota("bytes", 1_000, 1_000))(scope(), client.receive, client.send)
-    )
+    task = asyncio.create_task(exchange_of(10, Quota("bytes", 1_000))(scope(), client.receive, client.send))
     await client.offered.wait()
     await asyncio.sleep(LIMITS.deadline_seconds * 2)
     client.takes.set()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.requests import Request
 
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
@@ -19,9 +20,7 @@ from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shared import size_of
 from clipserve.concurrency import SHORT
 from clipserve.errors import UndecodableImage
-from clipserve.rest.front import Front
-from clipserve.rest.request import Request
-from clipserve.rest.uploads import parse_object
+from clipserve.rest.reading import Service, reads, reads_json
 from tests.conftest import Beside
 from tests.rest.test_uploads import read_json
 
@@ -34,13 +33,19 @@ async def jobs_of(
     """Calls in the thread that reads this request. `field`: it is JSON of another server, with this field."""
     inference: Any = SimpleNamespace(limits=RequestLimits())
     nothing: Any = None
-    front = Front(inference, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
-    request = Request("", "POST", {b"content-type": content_type.encode()}, query)
+    service = Service(inference, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
+    scope = {
+        "type": "http",
+        "headers": [(b"content-type", content_type.encode())],
+        "query_string": query,
+        "app": SimpleNamespace(state=SimpleNamespace(service=service)),
+        "state": {"body": Body(body)},
+    }
     if field:
-        fields = await front.parsed(parse_object, lambda read, *_: read.fields, request, Body(body))
+        fields = await reads_json(lambda read, *_: read.fields)(Request(scope))
         assert len(fields[field]) > 4_000
     else:
-        await front.read(EmbedRequest, request, Body(body))
+        await reads(EmbedRequest)(Request(scope))
     done, beside.jobs = beside.jobs, 0
     return done
 

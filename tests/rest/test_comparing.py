@@ -91,7 +91,6 @@ async def test_a_type_of_vectors_is_the_same_as_numbers_base64_and_an_array(
         ("POST", "/tokenize", {"texts": ["a"]}, "application/json"),
         ("POST", "/similarity", {"texts": ["a"], "to_texts": ["b"]}, "application/json"),
         ("POST", "/classify", {"images": [IMAGE], "labels": ["a"]}, "application/json"),
-        ("POST", "/bulk", {"text": "a"}, "application/x-ndjson"),
         ("POST", "/v1/embeddings", {"input": "a"}, "application/json"),
         ("PUT", "/label-sets/pets", {"labels": ["a"]}, "application/json"),
     ],

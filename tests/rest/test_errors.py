@@ -16,10 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clipserve import errors
-from clipserve.errors import ClipError, Overloaded
+from clipserve.errors import ClipError, Overloaded, kinds
 from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.compat.shared import error_alone
-from clipserve.rest.errors import STATUS, Failure, Render, fields, kinds, problem, rendered, status_of
+from clipserve.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
 from clipserve.rpc.errors import failure_of
 from clipserve.telemetry import log
 from tests.support import Running

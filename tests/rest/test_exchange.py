@@ -12,17 +12,15 @@ from typing import Any
 import httpx
 import pytest
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
-from clipserve.application.body import Body
+from clipserve.application.shared import Shared
+from clipserve.application.stream import BulkPlaces
 from clipserve.errors import Overloaded
-from clipserve.quota import Lease, Quota
+from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.paths import Endpoint, Paths, Streaming
-from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
@@ -67,12 +65,19 @@ class Client:
         self.sent.append(message)
 
 
-def answer() -> Response:
-    return Response(b"answer", headers={"own": "header"})
+def exchange(
+    app: ASGIApp,
+    limits: ExchangeLimits = LIMITS,
+    budget: Quota | None = None,
+    metrics: Metrics | None = None,
+) -> Exchange:
+    """Around an application that is not FastAPI's."""
+    nothing: Any = None
+    budget, metrics = budget or Quota("bytes", 1_000), metrics or Metrics()
+    return Exchange(app, Shared(nothing, budget, BulkPlaces(), Gate(), metrics), limits)
 
 
-def paths(endpoint: Endpoint) -> Paths:
-    return Paths([Route("/", endpoint, methods=["POST"])])
+ANSWER = Response(b"answer", headers={"own": "header"})
 
 
 def scope(**changes: Any) -> Scope:
@@ -104,13 +109,8 @@ async def test_a_request_id_that_is_a_plain_word_is_kept_and_another_is_replaced
 
 async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None:
     client = Client()
-
-    async def app(_: Request, __: Body) -> Response:
-        return answer()
-
-    await Exchange(paths(app), LIMITS, Quota("bytes", 1_000, 1_000), Metrics(), Gate())(
-        scope(headers=[(b"x-request-id", b"abc")]), client.receive, client.send
-    )
+    headers = [(b"x-request-id", b"abc")]
+    await exchange(ANSWER)(scope(headers=headers), client.receive, client.send)
     assert client.sent == [
         {
             "type": "http.response.start",
@@ -174,17 +174,17 @@ async def test_a_body_that_is_read_leaves_the_connection_open(small: Running, co
 
 
 async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_until_the_end() -> None:
-    budget, seen = Quota("bytes", 7, 7), []
+    budget, seen = Quota("bytes", 7), []
 
-    async def app(_: Request, __: Body) -> Response:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(remaining(0))
         with budget.lease("client") as lease:
             lease.grow(3)
             with pytest.raises(Overloaded):
                 lease.grow(1)
-        return answer()
+        await ANSWER(scope, receive, send)
 
-    served = Exchange(paths(app), LIMITS, budget, Metrics(), Gate())
+    served = exchange(app, budget=budget)
     for _ in range(2):
         client = Client()
         await served(scope(), client.receive, client.send)
@@ -199,26 +199,21 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
 async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     client, metrics = Client({"type": "http.disconnect"}), Metrics()
 
-    async def app(_: Request, __: Body) -> Response:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("there is no request")
 
-    await Exchange(paths(app), LIMITS, Quota("bytes", 1_000, 1_000), metrics, Gate())(
-        scope(), client.receive, client.send
-    )
+    await exchange(app, metrics=metrics)(scope(), client.receive, client.send)
     assert client.sent == []
-    assert count(metrics, "/", "client_gone") == 1
+    assert count(metrics, "other", "client_gone") == 1
 
 
 async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> None:
     client, metrics = Client(), Metrics()
 
-    class Late(Streaming):
-        async def __call__(self, _: Request, receive: Receive, send: Send, lease: Lease) -> None:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            raise Overloaded("too late", retry_after=1)
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise Overloaded("too late", retry_after=1)
 
-    await Exchange(paths(Late()), LIMITS, Quota("bytes", 1_000, 1_000), metrics, Gate())(
-        scope(), client.receive, client.send
-    )
+    await exchange(late, metrics=metrics)(scope(), client.receive, client.send)
     assert [message["type"] for message in client.sent] == ["http.response.start"]
-    assert count(metrics, "/", "overloaded") == 1
+    assert count(metrics, "other", "overloaded") == 1

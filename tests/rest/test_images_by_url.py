@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import json
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -80,7 +79,7 @@ async def test_an_image_by_its_url_has_the_vector_of_its_bytes(running: Running,
     assert len((await post(running, "/similarity", {"texts": ["a"], "to_images": [url]}))["results"]) == 1
 
 
-async def test_adapters_and_bulk_lines_take_urls_too(running: Running, address: str) -> None:
+async def test_adapters_take_urls_too(running: Running, address: str) -> None:
     url = f"https://{address}/cat.png"
     (sent,) = (await running.embed(PHOTO)).json()["results"]
     part = {"type": "image_url", "image_url": {"url": url}}
@@ -91,11 +90,8 @@ async def test_adapters_and_bulk_lines_take_urls_too(running: Running, address: 
     cohere = await post(
         running, "/v2/embed", {"model": "toy", "embedding_types": ["float"], "inputs": [{"content": [part]}]}
     )
-    lines = await running.client.post(
-        "/bulk", content=json.dumps({"image": url}), headers={"Content-Type": "application/x-ndjson"}
-    )
     vectors = [openai["data"][0]["embedding"], chat["data"][0]["embedding"], cohere["embeddings"]["float"][0]]
-    assert [*vectors, lines.json()["embedding"]] == [sent["embedding"]] * 4
+    assert vectors == [sent["embedding"]] * 3
 
 
 async def test_the_certificate_of_a_stranger_is_not_accepted(
@@ -132,24 +128,3 @@ async def test_a_refused_request_fetches_nothing(toy: Path, tmp_path: Path) -> N
     assert [answer.status_code for answer in answers] == [200, 429, 429, 200]
     assert answers[1].json()["code"] == "rate_limited"
     assert host.connections == 64
-
-
-# At night more than all places for images, too.
-@pytest.mark.parametrize(
-    ("number", "delay"), [(36, 1.0), pytest.param(200, 0.5, marks=[pytest.mark.slow, pytest.mark.nightly])]
-)
-async def test_no_line_of_a_bulk_request_is_refused_because_of_those_before_it(
-    toy: Path, number: int, delay: float
-) -> None:
-    """Of images that take more memory together than all fetched images may."""
-    photo = PHOTO + bytes(4_000_000)
-    async with listening() as host:
-        host.answers = {b"/large": HEAD + b"Content-Length: %d\r\n\r\n" % len(photo) + photo}
-        at = f"http://127.0.0.1:{host.port}"
-        async with serving(FakeBackend(DIM, delay=delay), toy, image_hosts=(f"{at}=127.0.0.0/8",)) as running:
-            lines = json.dumps({"image": f"{at}/large"}) + "\n"
-            headers = {"Content-Type": "application/x-ndjson"}
-            answer = await running.client.post("/bulk", content=lines * number, headers=headers, timeout=300)
-    results = [json.loads(line) for line in answer.text.splitlines()]
-    assert [each for each in results if "error" in each] == []
-    assert len(results) == number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ async def unsent(running: Running, line: bytes, key: str) -> Answer:
     [
         "/embed",
         "/classify",
-        "/bulk",
         "/vectorize",
         "/v1/models",
         "/template-sets",
@@ -205,19 +203,17 @@ async def test_a_client_that_sends_no_body_is_charged_no_bytes(keyed: Running, k
             assert (await raw.answer()).status == 200
 
 
+@pytest.mark.parametrize("rates", [{"rows_per_second": 20}, {"bytes_per_second": 500}], ids=str)
 async def test_bulk_waits_for_its_rates_instead_of_being_refused(
-    toy: Path, tmp_path: Path, keys: dict[str, str]
+    toy: Path, tmp_path: Path, keys: dict[str, str], rates: dict[str, Any]
 ) -> None:
-    body = b'{"text": "a"}\n' * 60  # 840 bytes
-    headers = bearer(keys["camera-kitchen"]) | {"content-type": "application/x-ndjson"}
+    body = {"texts": ["a"] * 20}  # 120 bytes and more
+    headers = bearer(keys["camera-kitchen"])
     settings: dict[str, Any] = {"keys_file": tmp_path / "keys", "rate_window_seconds": 1}
-    choices: list[dict[str, Any]] = [{"rows_per_second": 20}, {"bytes_per_second": 840}]
-    for rates in choices:
-        async with serving(FakeBackend(DIM), toy, **settings, **rates) as running:
-            begun = time.monotonic()
-            for _ in range(3 if "bytes_per_second" in rates else 1):
-                answer = await running.client.post("/bulk", content=body, headers=headers)
-                lines = answer.text.splitlines()
-                assert (answer.status_code, len(lines)) == (200, 60)
-                assert all("embedding" in line for line in lines)
-            assert time.monotonic() - begun >= 1, "three windows, the first of which may be nearly over"
+    async with serving(FakeBackend(DIM), toy, **settings, **rates) as running:
+        answers = [
+            await running.client.post("/embed", json=body, headers=headers | {"x-priority": priority})
+            for priority in ["bulk"] * 8 + ["none"] * 8
+        ]
+    assert {answer.status_code for answer in answers[:8]} == {200}
+    assert 429 in {answer.status_code for answer in answers[8:]}

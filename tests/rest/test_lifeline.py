@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import Any
 
 import pytest
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clipserve.access.gate import Gate
-from clipserve.application.body import Body
-from clipserve.quota import Quota
 from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.paths import Endpoint
 from clipserve.rest.protocol import Protocol
-from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.raw import post
 from tests.rest.test_connections import LIMITS as LINE_LIMITS
-from tests.rest.test_exchange import LIMITS, Client, count, paths, scope
+from tests.rest.test_exchange import LIMITS, Client, count, exchange, scope
 from tests.rest.wire import Line, fed, protocol_of
 
 
@@ -32,19 +26,17 @@ class Hanging:
         self.cancelled = False
         self.started = asyncio.Event()
 
-    async def __call__(self, _: object, __: object, ___: object = None) -> Any:
+    async def __call__(self, _: Scope, __: Receive, ___: Send) -> None:
         self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             self.cancelled = True
-        return Response()
 
 
-def exchange_of(work: Endpoint, metrics: Metrics, seconds: float = 20) -> Exchange:
-    limits = ExchangeLimits(LIMITS.body, deadline_seconds=seconds)
-    return Exchange(paths(work), limits, Quota("bytes", 1_000, 1_000), metrics, Gate())
+def exchange_of(work: ASGIApp, metrics: Metrics, seconds: float = 20) -> Exchange:
+    return exchange(work, ExchangeLimits(LIMITS.body, deadline_seconds=seconds), metrics=metrics)
 
 
 async def asked(app: ASGIApp) -> tuple[Protocol, asyncio.Task[None]]:
@@ -57,13 +49,13 @@ async def asked(app: ASGIApp) -> tuple[Protocol, asyncio.Task[None]]:
 
 async def test_a_departure_cancels_the_work_before_it_is_counted() -> None:
     work, metrics = Hanging(), Metrics()
-    protocol, task = await asked(exchange_of(work.__call__, metrics))
+    protocol, task = await asked(exchange_of(work, metrics))
     async with asyncio.timeout(30):
         await work.started.wait()
         protocol.connection_lost(None)
         await task
     assert work.cancelled
-    assert count(metrics, "/", "client_gone") == 1
+    assert count(metrics, "other", "client_gone") == 1
 
 
 @pytest.mark.parametrize(
@@ -89,26 +81,22 @@ async def test_who_leaves_while_nothing_is_read_is_noticed_too(sent: bytes) -> N
 
 async def test_an_answer_that_is_written_is_not_taken_back_by_a_departure() -> None:
     metrics = Metrics()
-
-    async def work(_: Request, __: Body) -> Response:
-        return Response(b"answer")
-
-    protocol = protocol_of(exchange_of(work, metrics), LINE_LIMITS)
+    protocol = protocol_of(exchange_of(Response(b"answer"), metrics), LINE_LIMITS)
     line = await fed(protocol, post(b"", path=b"/"))
     protocol.connection_lost(None)
     assert line.written.endswith(b"answer")
-    assert count(metrics, "/", "200") == 1
+    assert count(metrics, "other", "200") == 1
 
 
 async def test_the_end_of_the_drain_is_no_departure() -> None:
     work, metrics = Hanging(), Metrics()
-    protocol, task = await asked(exchange_of(work.__call__, metrics))
+    protocol, task = await asked(exchange_of(work, metrics))
     async with asyncio.timeout(30):
         await work.started.wait()
         task.cancel("Task cancelled, timeout graceful shutdown exceeded")  # as uvicorn says it
         await task
     assert work.cancelled
-    assert count(metrics, "/", "backend_unavailable") == 1
+    assert count(metrics, "other", "backend_unavailable") == 1
     line = protocol.transport
     assert isinstance(line, Line)
     assert line.written.startswith(b"HTTP/1.1 503 ")
@@ -116,8 +104,8 @@ async def test_the_end_of_the_drain_is_no_departure() -> None:
 
 async def test_the_deadline_cancels_the_work_before_it_is_told() -> None:
     client, work, metrics = Client(), Hanging(), Metrics()
-    await exchange_of(work.__call__, metrics, 0.05)(scope(), client.receive, client.send)
+    await exchange_of(work, metrics, 0.05)(scope(), client.receive, client.send)
     assert work.cancelled
     assert client.sent[0]["status"] == 504
     assert b"no answer within 0.05 s" in client.sent[1]["body"]
-    assert count(metrics, "/", "deadline_exceeded") == 1
+    assert count(metrics, "other", "deadline_exceeded") == 1

@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
-from clipserve.rest.uploads import Upload
+from clipserve.rest.reading import Upload
 from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 
 KNOWN = (

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, TokenizeRequest
 from clipserve.application.body import Body
@@ -16,8 +17,7 @@ from clipserve.errors import (
     TooMany,
     UnsupportedMediaType,
 )
-from clipserve.rest.request import Request
-from clipserve.rest.uploads import Upload, media_type, parse
+from clipserve.rest.reading import Upload, media_type, parse_upload, read_fields
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
 B64 = base64.b64encode(IMAGE).decode()
@@ -25,12 +25,13 @@ FORM = "multipart/form-data; boundary=b"
 
 
 def request(content_type: str, query: bytes = b"") -> Request:
-    return Request("", "POST", {b"content-type": content_type.encode("latin-1")}, query)
+    headers = [(b"content-type", content_type.encode("latin-1"))]
+    return Request({"type": "http", "headers": headers, "query_string": query})
 
 
 def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
     whole, asked = Body(body), request(content_type or "", query.encode())
-    upload = parse(media_type(asked), asked, whole, max_json_bytes)
+    upload = parse_upload(media_type(asked), asked, whole, max_json_bytes)
     assert len(whole) == 0, "it holds the body longer than it needs it"
     return upload
 
@@ -187,7 +188,7 @@ def test_another_content_type_is_named_in_the_refusal(content_type: str | None, 
 
 def refusal(upload: Upload, kind: type[Any]) -> str:
     with pytest.raises(ClipError) as caught:
-        upload.read(kind, request(""))
+        read_fields(kind, upload, request(""))
     assert type(caught.value) is InvalidInput
     return caught.value.detail
 
@@ -203,7 +204,9 @@ def test_a_wrong_type_in_json_is_refused_by_name(fields: dict[str, Any]) -> None
 
 def test_in_a_form_numbers_and_switches_are_text() -> None:
     upload = read_form(text("label", "a"), text("top_k", "5"), text("truncate", "true"))
-    assert upload.read(ClassifyRequest, request("")) == ClassifyRequest((), ["a"], top_k=5, truncate=True)
+    assert read_fields(ClassifyRequest, upload, request("")) == ClassifyRequest(
+        (), ["a"], top_k=5, truncate=True
+    )
     wrong = read_form(text("label", "a"), text("top_k", "five"))
     assert refusal(wrong, ClassifyRequest).startswith("top_k: ")
 

@@ -11,8 +11,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from clipserve import errors
-from clipserve.errors import ClipError, Overloaded, RateLimited, TextTooLong
-from clipserve.rest.errors import kinds
+from clipserve.errors import ClipError, Overloaded, RateLimited, TextTooLong, kinds
 from clipserve.rpc.errors import STATUS, failure_of, status_of
 from tests.rest.test_garbage import Failing
 from tests.rpc.client import Refused, client_of

@@ -246,10 +246,7 @@ async def test_only_so_many_streams_run_at_a_time_with_bulk_requests_of_rest(
     await eventually(lambda: backend.running == 1)
     failed = await status_of(client.stub.EmbedStream())
     assert (failed.fields["code"], failed.retry_after) == ("overloaded", 10)
-    lines: dict[str, Any] = {
-        "content": b'{"text": "a"}\n',
-        "headers": {"content-type": "application/x-ndjson"},
-    }
-    assert (await running.client.post("/bulk", **lines)).status_code == 429
+    bulk: dict[str, Any] = {"json": {"texts": ["a"]}, "headers": {"x-priority": "bulk"}}
+    assert (await running.client.post("/embed", **bulk)).status_code == 429
     backend.gate.set()
     assert [each async for each in first]

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat, JsonValue
+
+from clipserve.errors import kinds
 
 T = TypeVar("T")
+
+_CODES: list[JsonValue] = [kind.code for kind in kinds()]
 
 # An error of a list is its first item's: those of all items would take a hundred times the answer's memory.
 List = Annotated[list[T], FailFast()]
@@ -35,7 +39,7 @@ class ItemErrorJson(JsonAnswer):
 
     code: Annotated[
         str,
-        Field(description="stable: clients may branch on it", json_schema_extra={"enum": "$codes_of_items"}),
+        Field(description="stable: clients may branch on it", json_schema_extra={"enum": [*_CODES]}),
     ]
     detail: Annotated[str, Field(description="one sentence for people")]
     limit: Annotated[
@@ -54,7 +58,11 @@ class ProblemJson(ItemErrorJson):
     """An error of the whole request (RFC 9457, application/problem+json)."""
 
     code: Annotated[
-        str, Field(description="stable: clients may branch on it", json_schema_extra={"enum": "$codes"})
+        str,
+        Field(
+            description="stable: clients may branch on it",
+            json_schema_extra={"enum": [*_CODES, "not_found", "method_not_allowed"]},
+        ),
     ]
     type: Annotated[str, Field(pattern="^urn:clipserve:error:[a-z_]+$", description="the code as a URN")]
     title: Annotated[str, Field(description="the status in words")]

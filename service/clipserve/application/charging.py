@@ -19,7 +19,7 @@ from clipserve.clip.images import ImageHeader
 from clipserve.concurrency import both, together
 from clipserve.engine.backend import Vector
 from clipserve.errors import ClipError
-from clipserve.telemetry.request import describe
+from clipserve.telemetry.request import describe, is_bulk
 
 T = TypeVar("T")
 
@@ -53,9 +53,10 @@ class RequestEncoder:
         """
         if not are_here(images):
             return await self._encode_by_url(model, images, texts, encode_texts)
-        with model.admission.admit(len(images), texts) as in_flight:
+        bulk = is_bulk()
+        with model.admission.admit(len(images), texts, refuse=not bulk) as in_flight:
             headers = await self._read_headers(model, images, in_flight) if images else []
-            await self.charge(len(images) + texts)
+            await self.charge(len(images) + texts, wait=bulk)
             if not images:
                 return [], await encode_texts()
             encoding = encode_images(model.images.encode, images, headers)
@@ -95,8 +96,9 @@ class RequestEncoder:
                 return await encode_texts()
 
         with self._fetched.queued(images):
-            model.admission.check(len(images), texts)
-            await self.charge(len(images) + texts)
+            if not (bulk := is_bulk()):
+                model.admission.check(len(images), texts)
+            await self.charge(len(images) + texts, wait=bulk)
             return await both(together(starmap(encoded, enumerate(images))), encoded_texts())
 
     async def encode_item(self, model: ServedModel, image: ImageSource) -> Vector:
@@ -143,5 +145,7 @@ class RequestEncoder:
         check_pixels(headers if fetched is None else fetched, self._limits)
         sizes = [0 if isinstance(header, ClipError) else header.decode_bytes for header in headers]
         if max(sizes) > _LARGE_BYTES:
-            in_flight.are_large(sum(1 + size // _ROW_BYTES for size in sizes), refuse=fetched is None)
+            in_flight.are_large(
+                sum(1 + size // _ROW_BYTES for size in sizes), refuse=fetched is None and not is_bulk()
+            )
         return headers

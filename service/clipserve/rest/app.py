@@ -1,9 +1,4 @@
-"""The ASGI application of the REST front.
-
-FastAPI is the table of routes, and no more: its own way from a request to a handler (parameters by types,
-validation, responses) took a third more CPU for a text request (docs/decisions/24-rest-exchange.md). Requests are
-validated by the types of `clipserve.api` here, long ones beside the event loop, which FastAPI does not do.
-"""
+"""The FastAPI application of the REST front."""
 
 from __future__ import annotations
 
@@ -11,21 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
-from starlette.types import ASGIApp
 
+from clipserve import __version__
 from clipserve.access.hosts import Hosts
 from clipserve.application.shared import Shared
-from clipserve.rest.bulk import Bulk, BulkLimits
-from clipserve.rest.compat.adapters import operations_of, render_for
+from clipserve.errors import ClipError
+from clipserve.rest import label_sets, pages, routes
+from clipserve.rest.compat.adapters import ADAPTERS, render_for
 from clipserve.rest.compat.names import Compat
+from clipserve.rest.document import Json, custom_openapi
+from clipserve.rest.errors import answers_errors
 from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.front import Front
-from clipserve.rest.openapi import described
-from clipserve.rest.pages import add_docs, add_page
-from clipserve.rest.paths import Paths
-from clipserve.rest.routes import OPERATIONS, add_routes
+from clipserve.rest.reading import Service
+
+_TAGS: list[Json] = [
+    {"name": "images and texts", "description": "Labels, vectors and similarities."},
+    {
+        "name": "label sets",
+        "description": "Labels with their prompts, examples and thresholds, stored under a name.",
+    },
+    {"name": "template sets", "description": "Prompt templates, stored under a name."},
+    {"name": "operations", "description": "Models, and whether the service is alive and ready."},
+    {"name": "clients of other servers", "description": "The APIs of other servers, for their clients."},
+]
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,6 @@ class RestOptions:
     """
 
     exchange: ExchangeLimits
-    bulk: BulkLimits
     max_json_bytes: int
     compat: Sequence[Compat]
     page: bool
@@ -49,42 +53,42 @@ class RestOptions:
     hosts: Hosts
 
 
-def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
-    """The application: all routes, inside the exchange that renders their errors."""
-    app = FastAPI(openapi_url=None)
-    inference = shared.inference
-    front = Front(**vars(shared), max_json_bytes=options.max_json_bytes)
-    operations = [*OPERATIONS, *operations_of(options.compat)]
-    add_routes(app, front, operations)
-    app.router.routes.append(Route("/bulk", Bulk(shared, options.bulk), methods=["POST"]))
+def build_app(shared: Shared, options: RestOptions) -> FastAPI:
+    """The application: all routes, their errors, and the middleware around them."""
+    app = FastAPI(
+        title="clipserve",
+        version=__version__,
+        description="Zero-shot image classification and CLIP embeddings.",
+        openapi_url=None,  # `pages` has it, with /docs
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.service = Service(**vars(shared), max_json_bytes=options.max_json_bytes)
+    own = [routes.router, label_sets.router, routes.template_sets, routes.operations]
+    others = [ADAPTERS[name].router for name in options.compat]
+    for router in (*own, *others, pages.docs, *([pages.page] if options.page else [])):
+        app.include_router(router)
+    app.openapi = custom_openapi(app, shared.inference.limits, shared.inference.names, _TAGS)  # type: ignore[method-assign]
     render = render_for(options.compat)
-    add_docs(app, lambda: described(operations, inference.limits, inference.names, render))
-    if options.page:
-        add_page(app)
-    exchange = Exchange(
-        Paths(app.routes),
-        options.exchange,
-        shared.budget,
-        shared.metrics,
-        shared.gate,
-        render_for=render,
-        hosts=options.hosts,
+    for kind in (ClipError, HTTPException):
+        app.add_exception_handler(kind, answers_errors(render))
+    app.add_middleware(
+        Exchange, shared=shared, limits=options.exchange, render_for=render, hosts=options.hosts
     )
-    return _with_cors(exchange, options.cors_origins)
-
-
-def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Without origins `app` as it is.
-
-    It is the outermost, because a browser's preflight comes without the key, and an error without these headers
-    would be hidden from the script.
-    """
-    if not origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=origins,
-        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Fingerprint"],
-    )
+    if options.cors_origins:
+        # The outermost: a browser's preflight comes without the key, and an error without these headers would be
+        # hidden from the script.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=options.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=[
+                "X-Request-Id",
+                "Server-Timing",
+                "Retry-After",
+                "X-Model-Fingerprint",
+                "X-Warning",
+            ],
+        )
+    return app

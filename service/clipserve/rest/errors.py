@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 import orjson
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve import errors
@@ -68,9 +70,30 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
         return failure.code, problem(failure, request_id)
 
 
-def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
-    """All error classes, in the order of the source."""
-    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
+def answers_errors(
+    render_for: Callable[[str], Render | None],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """An exception handler of FastAPI. `render_for`: path -> renders its errors; None: as problem+json."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            error = _with_methods(request)
+        outcome, response = rendered(error, request.state.id, render_for(request.scope["path"]))
+        error.__traceback__ = None  # `clears_frame` says why
+        request.state.outcome = outcome
+        return response
+
+    return answer
+
+
+def _with_methods(request: Request) -> HTTPException:
+    """405 with the methods of all routes of the path: Starlette tells those of the first."""
+    path = request.scope["route"].path
+    routes = (each for each in iter_route_contexts(request.app.routes) if each.path == path)
+    methods = {method for route in routes for method in route.methods or ()}
+    allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    detail = f"{path} takes {allowed}. See /docs."
+    return HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed})
 
 
 def status_of(kind: type[ClipError]) -> HTTPStatus:

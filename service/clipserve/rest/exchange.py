@@ -1,44 +1,44 @@
-"""The ASGI application around all routes: one request and its answer.
+"""The ASGI middleware around all routes: one request and its answer.
 
-It gives the request its id and its deadline, checks its key, reads the body, runs the route, and turns any error
-into the answer. Errors of whole requests are rendered only here.
+It gives the request its id and its deadline, checks its key, and reads the body with its limits, before FastAPI
+looks for a route. It counts and logs the answer. Errors of routes are rendered by FastAPI's exception handlers,
+those of this middleware here, both by `clipserve.rest.errors`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clipserve.access.gate import Gate
+from clipserve.access.gate import Gate, when_there_is_room
 from clipserve.access.hosts import ANY, Hosts
-from clipserve.application.shared import record
+from clipserve.application.body import Body
+from clipserve.application.shared import Shared, record
 from clipserve.connections import address_of
-from clipserve.errors import BackendUnavailable, DeadlineExceeded
-from clipserve.quota import Quota
+from clipserve.errors import BackendUnavailable, DeadlineExceeded, Overloaded
+from clipserve.quota import Lease
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
-from clipserve.rest.paths import FoundRoute, Paths, Streaming
 from clipserve.rest.protocol import LEFT
-from clipserve.rest.request import Request
 from clipserve.telemetry import tracing
-from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
+from clipserve.telemetry.metrics import CLIENT_GONE
 from clipserve.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 _QUIET = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
-# Routes that need no key: probes, and pages that hold no secret.
-_DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openapi.json"})
-_OPEN = _QUIET | _DOCS | {"/", "/page/{name}"}
-# Methods that change the service need a key with this scope.
-_MANAGING = frozenset({("PUT", "/label-sets/{name}"), ("DELETE", "/label-sets/{name}")})
-
-
+# Paths that need no key: probes, and pages that hold no secret.
+_OPEN = _QUIET | {"/docs", "/openapi.json", "/"}
+_OPEN_FOLDERS = ("/docs/", "/page/")
 _ENDING = BackendUnavailable("the service ends, and has no more time for this request. Send it again.")
+_BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
 
 
 @dataclass(frozen=True)
@@ -55,33 +55,48 @@ class _Answer:
     Attributes:
         status: of the answer, once its head is passed on.
         body_pending: part of the request's body may still be on its way, so that the connection must be closed.
+        refusal: there was no room for the answer, and it was dropped.
     """
 
-    def __init__(self, send: Send, request: RequestContext) -> None:
+    def __init__(self, send: Send, request: RequestContext, lease: Lease) -> None:
         self._send = send
         self._request = request
+        self._lease = lease
         self.status: int | None = None
         self.body_pending = True
+        self.refusal: Overloaded | None = None
+        self.timer: asyncio.Timeout | None = None  # of the deadline, which ends as the answer begins
 
     async def __call__(self, message: Message) -> None:
-        """A part of it, which is passed on at once."""
         if message["type"] == "http.response.start":
-            message = self._start(message["status"], message["headers"])
-        await self._send(message)
+            headers = [*message["headers"], (b"x-request-id", self._request.id.encode())]
+            if not self._has_room(
+                next((int(value) for name, value in headers if name == b"content-length"), 0)
+            ):
+                return
+            self.status = message["status"]
+            if self.timer:
+                self.timer.reschedule(None)
+            if timing := self._request.server_timing:
+                headers.append((b"server-timing", timing.encode()))
+            if self.body_pending:
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
+        if self.refusal is None:
+            await self._send(message)
 
-    async def whole(self, response: Response) -> None:
-        """All of it, until the client has taken it."""
-        await self._send(self._start(response.status_code, response.raw_headers))
-        await self._send({"type": "http.response.body", "body": response.body})
-
-    def _start(self, status: int, given: Iterable[tuple[bytes, bytes]]) -> Message:
-        self.status = status
-        headers = [*given, (b"x-request-id", self._request.id.encode())]
-        if timing := self._request.server_timing:
-            headers.append((b"server-timing", timing.encode()))
-        if self.body_pending:
-            headers.append((b"connection", b"close"))
-        return {"type": "http.response.start", "status": status, "headers": headers}
+    def _has_room(self, size: int) -> bool:
+        """Count a large answer, until the client has taken it. What was computed and charged is never refused."""
+        if size > _SMALL and self._request.rows:
+            self._lease.add(size)
+        elif size > _SMALL:
+            try:
+                self._lease.grow(size)
+            except Overloaded as error:
+                self.refusal = error
+                return False
+        self.refusal = None
+        return True
 
 
 class Exchange:
@@ -89,31 +104,30 @@ class Exchange:
 
     def __init__(
         self,
-        paths: Paths,
+        app: ASGIApp,
+        shared: Shared,
         limits: ExchangeLimits,
-        budget: Quota,
-        metrics: Metrics,
-        gate: Gate,
         render_for: Callable[[str], Render | None] = lambda _: None,
         hosts: Hosts = ANY,
     ) -> None:
-        """Make the application.
+        """Make the middleware.
 
         Args:
             render_for: path -> the function that renders its errors; None: as problem+json.
             hosts: the accepted values of the header Host.
         """
-        self._paths = paths
+        self._app = app
+        self._shared = shared
+        self._gate: Gate = shared.gate
         self._limits = limits
-        self._budget = budget
-        self._metrics = metrics
         self._render_for = render_for
         self._hosts = hosts
-        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         headers = dict(scope["headers"])
-        found = self._paths.find(scope["path"])
         given = headers.get(b"x-request-id")
         request = RequestContext(
             request_id(given.decode("latin-1") if given else None),
@@ -121,66 +135,101 @@ class Exchange:
             span=tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
-        asked = Request(request.id, scope["method"], headers, scope["query_string"], found.names)
-        answer = _Answer(send, request)
-        try:
-            await self._run(found, asked, receive, answer, request)
-            outcome = str(answer.status)
-        except ClientGone:
-            outcome = CLIENT_GONE
-        except asyncio.CancelledError as cancelled:
-            outcome = CLIENT_GONE
-            if cancelled.args != (LEFT,):  # the drain has ended
-                outcome, response = rendered(_ENDING, request.id, self._render_for(scope["path"]))
-                if answer.status is None:
-                    await answer.whole(response)
-        except Exception as error:  # any error of a route; `rendered` distinguishes them
-            outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
-            error.__traceback__ = None  # `clears_frame` says why
-            if answer.status is None:
-                await answer.whole(response)
-        endpoint = found.template or "other"
-        record(self._metrics, request, endpoint, outcome, quiet=endpoint in _QUIET)
+        # Of its own: HEAD is GET, and the server leaves out the body.
+        scope = {**scope, "state": {"id": request.id}}
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"
+        with self._shared.budget.lease(request.address) as lease:
+            answer = _Answer(send, request, lease)
+            try:
+                await self._run(scope, headers, receive, answer, request, lease)
+                outcome = scope["state"].get("outcome") or str(answer.status)
+            except ClientGone:
+                outcome = CLIENT_GONE
+            except asyncio.CancelledError as cancelled:
+                outcome = CLIENT_GONE
+                if cancelled.args != (LEFT,):  # the drain has ended
+                    outcome = await self._fail(_ENDING, scope, receive, answer)
+            except Exception as error:  # of this middleware, or what no exception handler knows
+                outcome = await self._fail(error, scope, receive, answer)
+        endpoint = _endpoint(scope)
+        record(self._shared.metrics, request, endpoint, outcome, quiet=endpoint in _QUIET)
+
+    async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> str:
+        """Answer with the error, unless an answer has begun. Its word in metrics."""
+        outcome, response = rendered(error, scope["state"]["id"], self._render_for(scope["path"]))
+        error.__traceback__ = None  # `clears_frame` says why
+        if answer.status is None:
+            await response(scope, receive, answer)
+        return outcome
 
     async def _run(
         self,
-        found: FoundRoute,
-        asked: Request,
+        scope: Scope,
+        headers: dict[bytes, bytes],
         receive: Receive,
         answer: _Answer,
         request: RequestContext,
+        lease: Lease,
     ) -> None:
-        seconds = self._limits.deadline_seconds
-        with self._budget.lease(request.address) as lease:
-            await self._enter(found, asked)
-            if isinstance(stream := found.endpoints.get(asked.method), Streaming):
-                request.bulk = True
-                await stream(asked, receive, answer, lease)
-                return
-            announced = announced_size(asked.headers, self._limits.body)
-            if announced:
-                await self._gate.charge(size=announced)
-            body = await read_body(asked.headers, receive, self._limits.body, lease)
+        request.bulk = headers.get(b"x-priority") == b"bulk" and scope["path"] == "/embed"
+        await self._enter(scope, headers, request)
+        places = self._shared.bulk_places
+        with places.of_present(request.address) if request.bulk else nullcontext():
+            body = await self._read(headers, receive, request, lease)
             answer.body_pending = False
-            if len(body) > announced:
-                await self._gate.charge(size=len(body) - announced)
+            scope["state"]["body"] = body
+            seconds = self._limits.deadline_seconds * (_BULK_PATIENCE if request.bulk else 1)
             request.deadline = time.monotonic() + seconds
             try:
                 async with asyncio.timeout(seconds) as timer:
-                    response = await found.answer(asked, body)
+                    answer.timer = timer
+                    await self._app(scope, receive, answer)
             except TimeoutError:
                 if not timer.expired():
                     raise
                 raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
-            if len(response.body) > _SMALL:
-                lease.grow(len(response.body))
-            await answer.whole(response)
+            finally:
+                answer.timer = None
+        if answer.refusal:
+            raise answer.refusal
 
-    async def _enter(self, found: FoundRoute, asked: Request) -> None:
-        self._hosts.check(asked.headers.get(b"host"))
-        if found.template not in _OPEN:
-            authorization = asked.headers.get(b"authorization")
-            await self._gate.enter(
+    async def _enter(self, scope: Scope, headers: dict[bytes, bytes], request: RequestContext) -> None:
+        """Check the host, and the key for all but probes and pages."""
+        self._hosts.check(headers.get(b"host"))
+        path: str = scope["path"]
+        if path.endswith("\n"):  # the patterns of routes would ignore it
+            raise HTTPException(404)
+        if path not in _OPEN and not path.startswith(_OPEN_FOLDERS):
+            authorization = headers.get(b"authorization")
+            manages = scope["method"] in ("PUT", "DELETE") and path.startswith("/label-sets/")
+            enter = partial(
+                self._gate.enter,
                 authorization.decode("latin-1") if authorization else None,
-                "manage" if (asked.method, found.template) in _MANAGING else "use",
+                "manage" if manages else "use",
             )
+            await (when_there_is_room(enter) if request.bulk else enter())
+
+    async def _read(
+        self, headers: dict[bytes, bytes], receive: Receive, request: RequestContext, lease: Lease
+    ) -> Body:
+        """The body, whose bytes are charged: those that are announced before they are read."""
+        announced = announced_size(headers, self._limits.body)
+        if announced:
+            await self._charge(request, announced)
+        body = await read_body(headers, receive, self._limits.body, lease)
+        if len(body) > announced:
+            await self._charge(request, len(body) - announced)
+        return body
+
+    async def _charge(self, request: RequestContext, size: int) -> None:
+        charge = partial(self._gate.charge, size=size)
+        await (when_there_is_room(charge) if request.bulk else charge())
+
+
+def _endpoint(scope: Scope) -> str:
+    """The path of the route, such as /label-sets/{name}, for metrics and the log."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    routes = iter_route_contexts(scope["app"].routes) if "app" in scope else ()  # it was refused before
+    return next((str(each.path) for each in routes if each.path_regex.fullmatch(scope["path"])), "other")

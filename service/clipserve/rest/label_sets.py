@@ -4,42 +4,51 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from clipserve.api import sets
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.limits import RequestLimits, at_most
-from clipserve.application.body import Body
-from clipserve.application.label_sets.request import PutRequest, put_request
-from clipserve.rest import examples
-from clipserve.rest.front import Front
+from clipserve.application.label_sets.request import NAME, PutRequest, put_request
+from clipserve.rest.document import body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.operation import Answered, Operation
+from clipserve.rest.reading import expected, reads_json, service_of
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
-from clipserve.rest.request import Request
-from clipserve.rest.uploads import expected, parse_object, unknown, validated
+from clipserve.rest.validating import unknown, validated
 
-_NAME = {"$ref": "#/components/parameters/LabelSetName"}
+router = APIRouter(tags=["label sets"])
 
-
-async def list_label_sets(front: Front, _: Request, __: Body) -> Response:
-    return await front.rendered(label_set_list_json, front.inference.label_sets.all())
-
-
-async def get_label_set(front: Front, request: Request, _: Body) -> Response:
-    return await front.rendered(label_set_json, front.inference.label_sets.get(request.names["name"]))
+Name = Annotated[
+    str, Path(description="name of the label set", json_schema_extra={"pattern": f"^{NAME.pattern}$"})
+]
+_CAT = {"label": "cat", "id": "c1", "prompts": ["a small animal with whiskers"]}
+_EXAMPLE = {"labels": ["dog", _CAT], "background": ["something else"], "threshold": 0.2}
+_LATER = {"description": "seconds after which it may be built", "schema": {"type": "integer", "minimum": 1}}
 
 
-async def put_label_set(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _put, request, body)
-    return await front.rendered(put_json, await front.inference.label_sets.put(asked))
+@router.get(
+    "/label-sets",
+    summary="List all label sets.",
+    response_model=sets.LabelSetListJson,
+    responses=failures("store_unavailable"),
+)
+async def list_label_sets(request: Request) -> Response:
+    service = service_of(request)
+    return await service.rendered(label_set_list_json, service.inference.label_sets.all())
 
 
-async def delete_label_set(front: Front, request: Request, _: Body) -> Response:
-    await front.inference.label_sets.delete(request.names["name"])
-    return Response(status_code=204)
+@router.get(
+    "/label-sets/{name}",
+    summary="Return one label set: its labels, its scoring, and the progress of its build.",
+    response_model=sets.LabelSetJson,
+    responses=failures("unknown_label_set store_unavailable"),
+)
+async def get_label_set(request: Request, name: Name) -> Response:
+    service = service_of(request)
+    return await service.rendered(label_set_json, service.inference.label_sets.get(name))
 
 
 def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutRequest:
@@ -50,7 +59,42 @@ def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutReques
     fields = validated(LabelSetFields.model_validate, body.fields, _strange(body.fields), hint)
     fingerprint = fields.expect_fingerprint or expected(request)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
-    return put_request(request.names["name"], fields, functools.partial(decode_base64, None))
+    return put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))
+
+
+@router.put(
+    "/label-sets/{name}",
+    summary="Create or replace a label set. The former version is served until the new one is built.",
+    description="The answer is 200 once it is built, or 202 if the build takes longer than two seconds.",
+    response_model=sets.LabelSetJson,
+    responses=failures("bad_prompt_template label_set_read_only store_unavailable", images=True)
+    | {
+        202: {
+            "model": sets.LabelSetJson,
+            "description": "It is stored but not built yet: ask again.",
+            "headers": {"Retry-After": _LATER},
+        }
+    },
+    openapi_extra=body_of(LabelSetFields, _EXAMPLE),
+)
+async def put_label_set(
+    request: Request,
+    name: Name,  # noqa: ARG001 - `_put` takes it
+    asked: Annotated[PutRequest, Depends(reads_json(_put))],
+) -> Response:
+    service = service_of(request)
+    return await service.rendered(put_json, await service.inference.label_sets.put(asked))
+
+
+@router.delete(
+    "/label-sets/{name}",
+    summary="Delete a label set with its examples and embeddings.",
+    status_code=204,
+    responses=failures("unknown_label_set label_set_read_only store_unavailable"),
+)
+async def delete_label_set(request: Request, name: Name) -> Response:
+    await service_of(request).inference.label_sets.delete(name)
+    return Response(status_code=204)
 
 
 def _strange(fields: dict[str, Any]) -> Iterator[str]:
@@ -72,53 +116,3 @@ def _encoded(fields: dict[str, Any]) -> list[str]:
 
 def _items(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-OPERATIONS = [
-    Operation(
-        "GET /label-sets",
-        list_label_sets,
-        "List all label sets.",
-        Answered("All label sets.", sets.LabelSetListJson, {"label_sets": [examples.LISTED_LABEL_SET]}),
-        errors=["store_unavailable"],
-        tag="label sets",
-    ),
-    Operation(
-        "GET /label-sets/{name}",
-        get_label_set,
-        "Return one label set: its labels, its scoring, and the progress of its build.",
-        Answered("The label set.", sets.LabelSetJson, examples.LABEL_SET),
-        parameters=[_NAME],
-        errors=["unknown_label_set", "store_unavailable"],
-        tag="label sets",
-    ),
-    Operation(
-        "PUT /label-sets/{name}",
-        put_label_set,
-        "Create or replace a label set. The former version is served until the new one is built.",
-        {
-            200: Answered("It is built.", sets.LabelSetJson, examples.LABEL_SET),
-            202: Answered(
-                "It is stored but not built yet: ask again.",
-                sets.LabelSetJson,
-                examples.BUILDING_LABEL_SET,
-                headers=["Retry-After-If-Known"],
-            ),
-        },
-        description="The answer is 200 once it is built, or 202 if the build takes longer than two seconds.",
-        parameters=[_NAME],
-        kind=LabelSetFields,
-        example=examples.NEW_LABEL_SET,
-        errors=["bad_prompt_template", "label_set_read_only", "store_unavailable"],
-        tag="label sets",
-    ),
-    Operation(
-        "DELETE /label-sets/{name}",
-        delete_label_set,
-        "Delete a label set with its examples and embeddings.",
-        {204: Answered("It is deleted.")},
-        parameters=[_NAME],
-        errors=["unknown_label_set", "label_set_read_only", "store_unavailable"],
-        tag="label sets",
-    ),
-]

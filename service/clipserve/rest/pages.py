@@ -6,117 +6,93 @@ they work behind a proxy that adds a prefix.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from collections.abc import Callable
+import os
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
 
-from clipserve.application.body import Body
-from clipserve.concurrency import beside_loop
-from clipserve.rest.request import Request
+from clipserve.concurrency import SHORT, beside_loop
 
 INDEX = "index.html"
-_DOCUMENT_BYTES = 1_000_000  # about, of the OpenAPI document
 _OWN = Path(str(files("clipserve.rest")))
 _SWAGGER = "fastapi-swagger"  # only for the files of Swagger UI in it
-_SWAGGER_FILES = Path(str(files("fastapi_swagger"))) / "resources"
-_SERVED = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
-_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".jpg": "image/jpeg",
-    ".js": "text/javascript",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-}
+_VERSION = version(_SWAGGER)
 # Besides files of their own, the page shows thumbnails of chosen pictures before they are sent, and Swagger UI has
 # small pictures in its style sheet.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' {pictures}; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
 _FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}  # the version is in the address
+_PAGE = _ASK_AGAIN | {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
-class _File:
-    """A file for which a browser asks each time whether it has changed: its ETag is a part of its SHA-256."""
+class _Files(StaticFiles):
+    """The files of a folder, with headers of ours. A browser asks each time whether a file has changed."""
 
-    def __init__(self, content: bytes, suffix: str, pictures: str) -> None:
-        self._content = content
-        self._type = _TYPES[suffix]
-        self._tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
-        self._headers = _ASK_AGAIN | {
-            "Content-Security-Policy": _POLICY.format(pictures=pictures),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "ETag": self._tag,
-        }
+    def __init__(self, directory: Path, headers: dict[str, str]) -> None:
+        super().__init__(directory=directory)
+        self._headers = headers
 
-    def answer(self, request: Request) -> Response:
-        """200 with the file; 304 if the caller has it."""
-        had = request.header(b"if-none-match")
-        if self._tag in (tag.strip().removeprefix("W/") for tag in had.split(",")):
-            return Response(None, 304, self._headers)
-        return Response(self._content, 200, self._headers, self._type)
+    def file_response(self, full_path: Any, stat_result: os.stat_result, *arguments: Any) -> Response:
+        response = super().file_response(full_path, stat_result, *arguments)
+        response.headers.update(self._headers)
+        return response
 
 
-def add_page(app: FastAPI) -> None:
-    """Add the page at `/`, and its files below `/page/`, which are read at the start."""
-    static = (path for path in (_OWN / "page" / "static").iterdir() if path.suffix in _TYPES)
-    kept = {path.name: _File(path.read_bytes(), path.suffix, "blob:") for path in static}
-    index = kept.pop(INDEX)
+_static = _Files(_OWN / "page" / "static", _PAGE)
+_swagger = _Files(Path(str(files("fastapi_swagger"))) / "resources", _FOR_A_YEAR)
+_docs = _Files(_OWN, _PAGE)
 
-    @app.router.route("/", include_in_schema=False)
-    async def page(request: Request, _: Body) -> Response:
-        return index.answer(request)
-
-    @app.router.route("/page/{name}", include_in_schema=False)
-    async def file(request: Request, _: Body) -> Response:
-        if request.names["name"] not in kept:
-            raise HTTPException(404)
-        return kept[request.names["name"]].answer(request)
+page = APIRouter(include_in_schema=False)
+docs = APIRouter(include_in_schema=False)
 
 
-def add_docs(app: FastAPI, describe: Callable[[], object]) -> None:
-    """Add Swagger UI at `/docs`, its files, and the OpenAPI document; `describe` makes it when first requested."""
-    current = version(_SWAGGER)
-    html = (_OWN / "document" / "docs.html").read_text("utf-8").replace("{version}", current)
-    page = _File(html.encode(), ".html", "data:")
-    script = _File((_OWN / "document" / "docs.js").read_bytes(), ".js", "data:")
+@page.get("/")
+async def index(request: Request) -> Response:
+    return await _static.get_response(INDEX, request.scope)
 
-    @functools.cache
-    def document() -> bytes:
-        return orjson.dumps(describe())
 
-    @functools.cache
-    def swagger(name: str) -> bytes:
-        return (_SWAGGER_FILES / name).read_bytes()
+@page.get("/page/{name}")
+async def file(request: Request, name: str) -> Response:
+    if name == INDEX:
+        raise HTTPException(404)
+    return await _static.get_response(name, request.scope)
 
-    @app.router.route("/openapi.json", include_in_schema=False)
-    async def openapi(_: Request, __: Body) -> Response:
-        known = document.cache_info().currsize > 0
-        content = await beside_loop(document, 0 if known else _DOCUMENT_BYTES)
-        return Response(content, 200, _ASK_AGAIN, "application/json")
 
-    @app.router.route("/docs", include_in_schema=False)
-    async def docs(request: Request, _: Body) -> Response:
-        return page.answer(request)
+@docs.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """It is made when it is first asked for, beside the event loop."""
+    app = request.app
+    document = await beside_loop(app.openapi, 0 if app.openapi_schema else SHORT + 1)
+    return Response(orjson.dumps(document), 200, _ASK_AGAIN, "application/json")
 
-    @app.router.route("/docs/start.js", include_in_schema=False)
-    async def start(request: Request, _: Body) -> Response:
-        return script.answer(request)
 
-    @app.router.route("/docs/{version}/{name}", include_in_schema=False)
-    async def file(request: Request, _: Body) -> Response:
-        name = request.names["name"]
-        if request.names["version"] != current or name not in _SERVED:
-            raise HTTPException(404)
-        return Response(swagger(name), 200, _FOR_A_YEAR, _TYPES[Path(name).suffix])
+@docs.get("/docs")
+async def swagger() -> Response:
+    html = (_OWN / "docs.html").read_text("utf-8").replace("{version}", _VERSION)
+    return HTMLResponse(html, headers=_PAGE)
+
+
+@docs.get("/docs/start.js")
+async def start(request: Request) -> Response:
+    return await _docs.get_response("docs.js", request.scope)
+
+
+@docs.get("/docs/{version}/{name}")
+async def swagger_file(request: Request, version: str, name: str) -> Response:
+    if version != _VERSION or name.endswith(".py"):
+        raise HTTPException(404)
+    return await _swagger.get_response(name, request.scope)

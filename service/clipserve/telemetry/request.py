@@ -130,6 +130,12 @@ def caller() -> str:
     return context.caller if context else ""
 
 
+def is_bulk() -> bool:
+    """Whether the current task works for a bulk request."""
+    context = _current.get()
+    return context is not None and context.bulk
+
+
 def of_batch(contexts: Iterable[Context | None]) -> SharedContext:
     """The context of a call that computes rows of all these. Its deadline is the latest of theirs."""
     known = list({id(context): context for context in contexts}.values())

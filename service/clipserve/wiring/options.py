@@ -9,7 +9,6 @@ from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.connections import ConnectionLimits
 from clipserve.rest.app import RestOptions
 from clipserve.rest.body import BodyLimits
-from clipserve.rest.bulk import BulkLimits
 from clipserve.rest.exchange import ExchangeLimits
 from clipserve.rpc.options import RpcOptions
 from clipserve.settings import Settings
@@ -36,7 +35,6 @@ class GatewayOptions:
         rest = chosen(
             RestOptions,
             exchange=chosen(ExchangeLimits, body=chosen(BodyLimits)),
-            bulk=chosen(BulkLimits),
             max_json_bytes=json_bytes,
             hosts=hosts_of(settings),
         )

@@ -73,12 +73,6 @@ JSON: dict[str, Callable[[], bytes]] = {
     "Hugging Face: a megabyte of labels": lambda: request(
         "/models/demo", b'{"inputs": "", "parameters": {"candidate_labels": [' + b'"",' * 330_000 + b'""]}}'
     ),
-    "clip-as-service: a megabyte of matches": lambda: request(
-        "/post",
-        b'{"execEndpoint": "/rank", "data": ['
-        + (b'{"text":"a","matches":[' + b'{"text":"a"},' * 4_000 + b'{"text":"a"}]},') * 18
-        + b"{}]}",
-    ),
     "90,000 equal keys": lambda: request("/embed", b"{" + b'"texts":[],' * 90_000 + b'"texts": 1}'),
     "60,000 unknown keys": lambda: request(
         "/embed", json.dumps({f"key{n}": n for n in range(60_000)}).encode()

@@ -1,18 +1,17 @@
-"""Clients of /bulk and EmbedStream that leave with their work undone: it is nobody's any more."""
+"""Bulk clients that leave with their work undone: it is nobody's any more."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 
 from clipserve.v1 import clip_pb2
-from tests.abuse.attack import Act, Attack, Piece, head, request
+from tests.abuse.attack import Act, Attack, Piece, request
 from tests.rpc import raw
 
 _KIND = "departures"
-_LINE = b'{"text": "a cat"}\n'
-_SHORT = b'{"text":"a"}\n'
-_OPEN = head("/bulk", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked")
-_MEGABYTE = request("/bulk", _LINE * (1_000_000 // len(_LINE)), "application/x-ndjson")
+_TEXTS = json.dumps({"texts": [f"a cat on mat {n}" for n in range(256)]}).encode()
+_BULK = request("/embed", _TEXTS, "application/json", "X-Priority: bulk")
 
 
 def _stream() -> bytes:
@@ -22,24 +21,9 @@ def _stream() -> bytes:
 
 
 REST: dict[str, Callable[[], Iterable[Piece]]] = {
-    "a megabyte of lines, then a reset": lambda: [_MEGABYTE, 0.2, Act.RESET],
-    "a megabyte of lines, unread, then a reset": lambda: [Act.DEAF, _MEGABYTE, 0.2, Act.RESET],
-    "a megabyte of lines, then end of sending": lambda: [_MEGABYTE, Act.HALF_CLOSE, 0.2, Act.RESET],
-    "half a megabyte of lines, then a reset": lambda: [_MEGABYTE[:500_000], 0.2, Act.RESET],
-    "HTTP/1.0, then a reset": lambda: [_MEGABYTE.replace(b"HTTP/1.1", b"HTTP/1.0"), 0.2, Act.RESET],
-}
-
-
-def _dripping(lines: int) -> Iterator[Piece]:
-    yield _OPEN
-    for _ in range(lines):
-        yield b"%x\r\n%b\r\n" % (len(_SHORT), _SHORT)
-        yield 5.0
-
-
-# Slow ones, which would rather not leave.
-SLOW: dict[str, Callable[[], Iterable[Piece]]] = {
-    "a line of 13 bytes each 5 s": lambda: _dripping(40),
+    "256 texts, then a reset": lambda: [_BULK, 0.2, Act.RESET],
+    "256 texts, then end of sending": lambda: [_BULK, Act.HALF_CLOSE, 0.2, Act.RESET],
+    "HTTP/1.0, then a reset": lambda: [_BULK.replace(b"HTTP/1.1", b"HTTP/1.0"), 0.2, Act.RESET],
 }
 RPC: dict[str, Callable[[], Iterable[Piece]]] = {
     "3,000 messages of EmbedStream, then a reset": lambda: [_stream(), 0.2, Act.RESET],
@@ -51,5 +35,3 @@ def attacks() -> Iterator[Attack]:
     for rpc, table in ((False, REST), (True, RPC)):
         for name, make in table.items():
             yield Attack(_KIND, name, make, legal=True, silent=True, rpc=rpc, slow=True)
-    for name, make in SLOW.items():
-        yield Attack(_KIND, name, make, legal=True, patience=200.0, slow=True)

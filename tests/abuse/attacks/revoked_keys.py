@@ -6,21 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from tests.abuse import keys
-from tests.abuse.attack import Attack, Piece, head
+from tests.abuse.attack import Attack, Piece
 from tests.abuse.attacks.rpc import HELLO, message_of
 from tests.rpc import raw
-
-_TEXTS = 5_000  # at five a second, and fifty at once
-
-
-def _bulk(change: Callable[[], None]) -> Iterator[Piece]:
-    lines = b'{"text": "a b c d e f g h"}\n' * _TEXTS
-    more = (f"Content-Length: {len(lines)}", f"Authorization: Bearer {keys.REVOKED}")
-    yield keys.both
-    yield keys.SECONDS
-    yield head("/bulk", "Content-Type: application/x-ndjson", *more) + lines
-    yield 0.5
-    yield change
 
 
 def _stream(change: Callable[[], None]) -> Iterator[Piece]:
@@ -35,16 +23,5 @@ def _stream(change: Callable[[], None]) -> Iterator[Piece]:
 
 def attacks() -> Iterator[Attack]:
     for how, change in {"removed": keys.removed, "replaced under its name": keys.replaced}.items():
-        for what, make in {"a bulk request": _bulk, "a stream": _stream}.items():
-            rpc = make is _stream
-            name = f"{what} whose key is {how}"
-            yield Attack(
-                "revoked keys",
-                name,
-                partial(make, change),
-                True,
-                patience=30.0,
-                rpc=rpc,
-                slow=True,
-                keyed=True,
-            )
+        name, make = f"a stream whose key is {how}", partial(_stream, change)
+        yield Attack("revoked keys", name, make, True, patience=30.0, rpc=True, slow=True, keyed=True)

@@ -1,4 +1,4 @@
-"""What only /similarity, /bulk and /label-sets take: two sides, lines without end, definitions that are kept.
+"""What only /similarity and /label-sets take: two sides, and definitions that are kept.
 
 A definition that is right is no attack: it is kept, and built behind all requests. So all of these are refused.
 """
@@ -6,15 +6,11 @@ A definition that is right is no attack: it is kept, and built behind all reques
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.abuse.attack import Act, Attack, Piece, form, head, part, request, whole
-from tests.abuse.attacks.bodies import MB
+from tests.abuse.attack import Attack, form, part, request, whole
 from tests.abuse.attacks.files import SIDE, png_of_zeros, small
-
-_BULK = head("/bulk", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked")
-_NONE = b"0\r\n\r\n"
 
 
 def _similarity(**fields: Any) -> bytes:
@@ -41,31 +37,6 @@ SIMILARITY: dict[str, Callable[[], bytes]] = {
     "20 MB of to_images": lambda: request(
         "/similarity", b'{"texts": ["a"], "to_images": ["' + b"A" * 19_900_000 + b'"]}'
     ),
-}
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _lines(*lines: bytes) -> list[Piece]:
-    return [_BULK, *map(_chunk, lines), _NONE]
-
-
-BULK: dict[str, Callable[[], Iterable[Piece]]] = {
-    "a line of 20 MB": lambda: _lines(*[b"a" * MB] * 20, b"\n"),
-    "100,000 empty lines": lambda: _lines(b"\n" * 100_000),
-    "10,000 lines that are no JSON": lambda: _lines(b"{\n" * 10_000),
-    "10,000 lines of nothing to do": lambda: _lines(b"{}\n" * 10_000),
-    "lines of deep JSON": lambda: _lines(*[b'{"text":' + b"[" * 100_000 + b"\n"] * 9),
-    "lines of 30,000 fields": lambda: _lines(
-        *[b"{" + b",".join(b'"k%d":1' % n for n in range(30_000)) + b"}\n"] * 9
-    ),
-    "bombs in base64": lambda: _lines(*[b'{"image": "' + b"A" * 400_000 + b'"}\n'] * 20),
-    "2,000 lines, unread": lambda: [Act.DEAF, _BULK, *[_chunk(b'{"text": "a"}\n' * 100)] * 20, _NONE, 5.0],
-    "half a line, then nothing": lambda: [_BULK, _chunk(b'{"text": "a'), 5.0],
-    "half a line, then a reset": lambda: [_BULK, _chunk(b'{"text": "a"}\n{"te'), 0.1, Act.RESET],
-    "chunks of one byte": lambda: [_BULK, b"".join(_chunk(bytes([b])) for b in b"{}\n" * 20_000), _NONE],
 }
 
 
@@ -120,8 +91,5 @@ def attacks() -> Iterator[Attack]:
     for name, make in SIMILARITY.items():
         most = name.startswith("128")  # texts on each side, as many as a request may have
         yield Attack("similarity", name, whole(make), most, requests=8 if most else 1, slow="20 MB" in name)
-    for name, pieces in BULK.items():
-        silent = "half" in name or "unread" in name
-        yield Attack("bulk", name, pieces, legal=True, silent=silent, patience=10, slow=True)
     for name, make in LABEL_SETS.items():
         yield Attack("label sets", name, whole(make), slow="20 MB" in name)

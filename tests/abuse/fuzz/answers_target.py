@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from clipserve.rest.exchange import Exchange
 from clipserve.settings import Settings
 from clipserve.telemetry import log
 from clipserve.wiring.gateway import open_gateway
@@ -91,7 +90,6 @@ class Answers:
         log.configure("CRITICAL")
         gateway = await self._stack.enter_async_context(open_gateway(settings, lambda *_: FakeBackend(DIM)))
         await gateway.warm_up()
-        assert isinstance(gateway.app, Exchange)
         log.configure("INFO", self._log)
         self._connect: Callable[[], asyncio.Protocol] = gateway.server.connect
         self._requests = gateway.connections.tasks

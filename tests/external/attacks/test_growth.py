@@ -32,11 +32,6 @@ def _many(make: Callable[[int], bytes]) -> Callable[[int], Iterable[Piece]]:
 FLOODS: dict[str, tuple[Callable[[int], Iterable[Piece]], int]] = {
     "label sets": (_puts, 100),
     "requests": (_many(lambda count: GET * count), 400),  # as many as are kept behind one
-    "empty lines": (_many(lambda count: request("/bulk", b"\n" * count, "application/x-ndjson")), 100_000),
-    "lines of nothing": (
-        _many(lambda count: request("/bulk", b"{}\n" * count, "application/x-ndjson")),
-        2_000,
-    ),
     "parts": (_many(lambda count: form("/embed", [part("texts", b"a")] * count)), 1_000),
     "line ends in a part": (
         _many(lambda count: form("/embed", [part("texts", b"\r\n--" * count)])),

@@ -19,7 +19,7 @@ def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: 
     paths = visit.page.locator(".opblock-summary-path")
     described = get(f"{url}/openapi.json").json()["paths"]
     served = [path for path, operations in described.items() for _ in operations]
-    assert {"/classify", "/bulk", "/v1/embeddings"} <= set(served)
+    assert {"/classify", "/embed", "/v1/embeddings"} <= set(served)
     expect(paths).to_have_text(served)
     body = visit.page.locator(".opblock-body")
     for summary in visit.page.locator(".opblock-summary-control").all()[::step]:

@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from clipserve.clip.artifact import ArtifactError
-from clipserve.errors import ClipError
+from clipserve.errors import ClipError, kinds
 from clipserve.rest.compat.openai import openai_error
-from clipserve.rest.errors import kinds, problem
+from clipserve.rest.errors import problem
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
 from tests.rest.raw import ask, hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -12,16 +13,27 @@ from clipserve.api.fields import Number
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Embedding
-from clipserve.application.body import Body
+from clipserve.application.encoder import EncodedText
 from clipserve.errors import InvalidInput
-from clipserve.rest.compat.items import Item, Mixed, Result, item, items_of, message, mixed
-from clipserve.rest.compat.shared import OF_FINGERPRINT, Dimensions, Ignored, Options, one_of, shaped
-from clipserve.rest.front import Front
+from clipserve.rest.compat.items import Item, Mixed, item, items_of, message, mixed
+from clipserve.rest.compat.shared import (
+    IMAGE,
+    MESSAGE,
+    TAGS,
+    TEXT,
+    Dimensions,
+    Ignored,
+    Options,
+    list_of,
+    one_of,
+    shaped,
+)
+from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.operation import Answered, Operation
+from clipserve.rest.reading import reads_json, service_of
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.request import Request
-from clipserve.rest.uploads import parse_object
+
+router = APIRouter(tags=[*TAGS])
 
 _Type = Literal["float", "int8", "binary", "ubinary", "base64"]
 _ENCODINGS: dict[_Type, EmbeddingType] = {
@@ -31,12 +43,17 @@ _ENCODINGS: dict[_Type, EmbeddingType] = {
     "binary": "binary",
     "ubinary": "ubinary",
 }
+_URI = "data:image/png;base64,$png"
 
 
-class _Options(Options):
+class CohereEmbedRequest(Options):
     """All but what to embed. Other fields are ignored, `input_type` too: CLIP has one space for all inputs."""
 
-    model_config = one_of(texts="CohereTexts", images="CohereImages", inputs="Inputs")
+    model_config = one_of(
+        texts=list_of(TEXT, "$max_texts"),
+        images=list_of(IMAGE, "$max_images"),
+        inputs=list_of(MESSAGE, "$max_images"),
+    )
 
     input_type: Ignored = None
     embedding_types: Annotated[
@@ -74,21 +91,46 @@ class CohereEmbeddings(JsonAnswer):
     response_type: Literal["embeddings_by_type"]
 
 
-async def cohere_embed(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _read, request, body)
-    answer = await asked.embed(front.inference, asked.options.output_dimension)
-    return await front.rendered(_rendered, answer, asked, request.id)
-
-
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[_Options]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[CohereEmbedRequest]:
     name, items = _items(body.fields)
     if body.fields.get("truncate") == "START":
         raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
-    options = _Options.of(body.fields)
+    options = CohereEmbedRequest.of(body.fields)
     return mixed(body, request, limits, name, items, options, truncate=options.truncate == "END")
 
 
-def _rendered(answer: Embedding, asked: Mixed[_Options], request_id: str) -> Response:
+def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
+    given = {name: fields.pop(name) for name in ("texts", "images", "inputs") if fields.get(name) is not None}
+    if len(given) != 1:
+        raise InvalidInput("send one of `texts`, `images` and `inputs`.")
+    ((name, value),) = given.items()
+    if name == "inputs":
+        return name, items_of(value, name, message)
+    key = name.removesuffix("s")
+    return name, items_of(value, name, lambda each, place: item({key: each}, place))
+
+
+@router.post(
+    "/v2/embed",
+    summary="Return vectors of texts and images in several types at once, as Cohere's clients expect.",
+    response_model=CohereEmbeddings,
+    responses=failures(images=True) | OF_FINGERPRINT,
+    openapi_extra=body_of(
+        CohereEmbedRequest,
+        {"texts": ["a photo of a cat"], "input_type": "search_query", "embedding_types": ["float"]},
+        {"images": [_URI], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
+        {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
+    ),
+)
+async def cohere_embed(
+    request: Request, asked: Annotated[Mixed[CohereEmbedRequest], Depends(reads_json(_read))]
+) -> Response:
+    service = service_of(request)
+    answer = await asked.embed(service.inference, asked.options.output_dimension)
+    return await service.rendered(_rendered, answer, asked, request.state.id)
+
+
+def _rendered(answer: Embedding, asked: Mixed[CohereEmbedRequest], request_id: str) -> Response:
     results = asked.results(answer)
     units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
@@ -105,49 +147,6 @@ def _rendered(answer: Embedding, asked: Mixed[_Options], request_id: str) -> Res
     return shaped(shown, answer, asked.warning())
 
 
-def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
-    given = {name: fields.pop(name) for name in ("texts", "images", "inputs") if fields.get(name) is not None}
-    if len(given) != 1:
-        raise InvalidInput("send one of `texts`, `images` and `inputs`.")
-    ((name, value),) = given.items()
-    if name == "inputs":
-        return name, items_of(value, name, message)
-    key = name.removesuffix("s")
-    return name, items_of(value, name, lambda each, place: item({key: each}, place))
-
-
-def _shown(result: Result, kind: _Type) -> Any:
+def _shown(result: EncodedText, kind: _Type) -> Any:
     encoding_format = "base64" if kind == "base64" else "float"
     return vector_fields(result.vector, encoding_format, _ENCODINGS[kind])["embedding"]
-
-
-_URI = "data:image/png;base64,$png"
-OPERATIONS = [
-    Operation(
-        "POST /v2/embed",
-        cohere_embed,
-        "Return vectors of texts and images in several types at once, as Cohere's clients expect.",
-        Answered(
-            "Vectors.",
-            CohereEmbeddings,
-            {
-                "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
-                "embeddings": {"float": [[0.8, 0.6]]},
-                "texts": ["a photo of a cat"],
-                "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "images": 0}},
-                "response_type": "embeddings_by_type",
-            },
-            OF_FINGERPRINT,
-        ),
-        kind=_Options,
-        examples={
-            "texts": {
-                "texts": ["a photo of a cat"],
-                "input_type": "search_query",
-                "embedding_types": ["float"],
-            },
-            "images": {"images": [_URI], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
-            "inputs": {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
-        },
-    )
-]

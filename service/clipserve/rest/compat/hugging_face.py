@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
-from clipserve.api.fields import Labels
+from clipserve.api.fields import TEMPLATE, Labels
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Classification
-from clipserve.application.body import Body
 from clipserve.errors import ClipError
 from clipserve.rest.compat.items import listed
-from clipserve.rest.compat.shared import OF_FINGERPRINT, EncodedImage, ErrorAlone, chosen, shaped
-from clipserve.rest.front import Front
+from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, chosen, shaped
+from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.operation import Answered, Operation
-from clipserve.rest.request import Request
-from clipserve.rest.schemas import named
-from clipserve.rest.uploads import parse_object, validated
+from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.validating import validated
+
+router = APIRouter(tags=[*TAGS])
 
 # The template of the pipeline in `transformers`, so that its users get the same scores.
-Template = Annotated[str, WithJsonSchema(named("Template"))]
 _TEMPLATE = "This is a photo of {}."
 
 
@@ -35,11 +34,12 @@ class HuggingFaceParameters(BaseModel):
 
     candidate_labels: Annotated[Labels, Field(json_schema_extra={"minItems": 1})]
     hypothesis_template: Annotated[
-        Template | None, Field(description=f"a template with one or two slots {{}}; default: `{_TEMPLATE}`")
+        Annotated[str, WithJsonSchema(TEMPLATE | {"maxLength": "$max_label_chars"})] | None,
+        Field(description=f"a template with one or two slots {{}}; default: `{_TEMPLATE}`"),
     ] = None
 
 
-class _Options(BaseModel):
+class HuggingFaceRequest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     inputs: EncodedImage
@@ -55,25 +55,37 @@ class HuggingFaceLabels(RootModel[list[HuggingFaceLabel]]):
     """Best label first."""
 
 
-async def hugging_face(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _read, request, body)
-    answer = await front.inference.classify(asked)
-    return await front.rendered(_rendered, answer)
-
-
 def _read(body: JsonObject, request: Request, limits: RequestLimits) -> ClassifyRequest:
     parameters = body.fields.get("parameters")
     if isinstance(parameters, dict) and isinstance(labels := parameters.get("candidate_labels"), list):
         listed(labels, "parameters.candidate_labels")
-    options = validated(_Options.model_validate, body.fields)
+    options = validated(HuggingFaceRequest.model_validate, body.fields)
     body.check_images([options.inputs])
     template = options.parameters.hypothesis_template
     return ClassifyRequest(
         [decode_base64(0, options.inputs)],
         options.parameters.candidate_labels,
         [_TEMPLATE if template is None else template],
-        **chosen(request, request.names["model"]),
+        **chosen(request, request.path_params["model"]),
     ).check(limits)
+
+
+@router.post(
+    "/models/{model}",
+    summary="Score the labels of one image, best first, as Hugging Face's clients expect.",
+    response_model=HuggingFaceLabels,
+    responses=failures("bad_prompt_template", images=True, error=ErrorAlone) | OF_FINGERPRINT,
+    openapi_extra=body_of(
+        HuggingFaceRequest, {"inputs": "$png", "parameters": {"candidate_labels": ["cat", "dog"]}}
+    ),
+)
+async def hugging_face(
+    request: Request,
+    model: Annotated[str, Path(json_schema_extra={"enum": ["$models"]})],  # noqa: ARG001 - `_read` takes it
+    asked: Annotated[ClassifyRequest, Depends(reads_json(_read))],
+) -> Response:
+    service = service_of(request)
+    return await service.rendered(_rendered, await service.inference.classify(asked))
 
 
 def _rendered(scored: Classification) -> Response:
@@ -82,25 +94,3 @@ def _rendered(scored: Classification) -> Response:
         raise result
     labels = [{"label": each.label, "score": each.score} for each in result[0]]
     return shaped(labels, scored)
-
-
-OPERATIONS = [
-    Operation(
-        "POST /models/{model}",
-        hugging_face,
-        "Score the labels of one image, best first, as Hugging Face's clients expect.",
-        Answered(
-            "Labels.",
-            HuggingFaceLabels,
-            [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}],
-            OF_FINGERPRINT,
-        ),
-        kind=_Options,
-        examples={"labels": {"inputs": "$png", "parameters": {"candidate_labels": ["cat", "dog"]}}},
-        parameters=[
-            {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": "$models"}}
-        ],
-        errors=["bad_prompt_template"],
-        error=ErrorAlone,
-    )
-]

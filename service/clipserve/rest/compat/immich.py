@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import orjson
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
@@ -12,27 +13,30 @@ from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
-from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.shared import OF_FINGERPRINT, chosen, shaped
-from clipserve.rest.front import Front
-from clipserve.rest.operation import Answered, Operation
-from clipserve.rest.request import Request
-from clipserve.rest.schemas import refer
-from clipserve.rest.uploads import Upload, parse
+from clipserve.rest.compat.shared import TAGS, chosen, shaped
+from clipserve.rest.document import OF_FINGERPRINT, failures
+from clipserve.rest.reading import FORM, Upload, reads_upload, service_of
+
+router = APIRouter(tags=[*TAGS])
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
 _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
+        "image": {"type": "string", "format": "binary", "description": "for `visual`, without `text`"},
+        "text": {"type": "string", "description": "for `textual`, without `image`"},
+    },
+    "required": ["entries"],
+    "additionalProperties": {"type": "string"},
+}
+_EXAMPLE = {"entries": '{"clip": {"textual": {"modelName": "$first_model"}}}', "text": "a photo of a cat"}
 
 
-async def immich_predict(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse, _read, request, body)
-    answer = await front.inference.embed(asked)
-    return await front.rendered(_rendered, answer)
-
-
-async def immich_ping(_: Front, __: Request, ___: Body) -> Response:
-    return PlainTextResponse("pong")
+class ImmichVector(JsonAnswer):
+    clip: Annotated[str, Field(description="the vector as a JSON list, in a string")]
 
 
 def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedRequest:
@@ -69,6 +73,22 @@ def _entry(entries: object) -> tuple[str, str]:
     raise InvalidInput(f"{_FORM}, with `visual` or `textual`.")
 
 
+@router.post(
+    "/predict",
+    summary="Return the vector of one image or text, as immich expects of its machine-learning server.",
+    response_model=ImmichVector,
+    responses=failures(images=True) | OF_FINGERPRINT,
+    openapi_extra={
+        "requestBody": {"required": True, "content": {FORM: {"schema": _SCHEMA, "example": _EXAMPLE}}}
+    },
+)
+async def immich_predict(
+    request: Request, asked: Annotated[EmbedRequest, Depends(reads_upload(_read))]
+) -> Response:
+    service = service_of(request)
+    return await service.rendered(_rendered, await service.inference.embed(asked))
+
+
 def _rendered(answer: Embedding) -> Response:
     vector = answer.images[0] if answer.images else answer.texts[0].vector
     if isinstance(vector, ClipError):  # the only one of its request: `Inference.embed` has raised it
@@ -77,44 +97,12 @@ def _rendered(answer: Embedding) -> Response:
     return shaped({"clip": shown}, answer)
 
 
-class ImmichVector(JsonAnswer):
-    clip: Annotated[str, Field(description="the vector as a JSON list, in a string")]
-
-
-OPERATIONS = [
-    Operation(
-        "POST /predict",
-        immich_predict,
-        "Return the vector of one image or text, as immich expects of its machine-learning server.",
-        Answered("The vector.", ImmichVector, {"clip": "[0.6,0.8]"}, OF_FINGERPRINT),
-        body={
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
-                        "image": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "for `visual`, without `text`",
-                        },
-                        "text": refer("schemas", "Text") | {"description": "for `textual`, without `image`"},
-                    },
-                    "required": ["entries"],
-                    "additionalProperties": {"type": "string"},
-                },
-                "example": {
-                    "entries": '{"clip": {"textual": {"modelName": "$first_model"}}}',
-                    "text": "a photo of a cat",
-                },
-            }
-        },
-    ),
-    Operation(
-        "GET /ping",
-        immich_ping,
-        "200 while the process is alive, as immich expects.",
-        Answered("Alive.", others={"text/plain": {"schema": {"type": "string"}, "example": "pong"}}),
-        open=True,
-    ),
-]
+@router.get(
+    "/ping",
+    summary="200 while the process is alive, as immich expects.",
+    response_class=PlainTextResponse,
+    responses=failures(open_=True),
+    openapi_extra={"security": []},
+)
+async def immich_ping() -> Response:
+    return PlainTextResponse("pong")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, Self, TypeVar
 
+from starlette.requests import Request
+
 from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest, SimilarityRequest
@@ -26,7 +28,6 @@ from clipserve.errors import (
 )
 from clipserve.rest.compat.shared import Options, chosen
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
-from clipserve.rest.request import Request
 
 R = TypeVar("R", EmbedRequest, SimilarityRequest)
 T = TypeVar("T", bound=Options)

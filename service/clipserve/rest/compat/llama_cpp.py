@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
-from clipserve.application.body import Body
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.items import EncodedItem, Item, Mixed, listed, mixed
 from clipserve.rest.compat.openai import OpenAIError
-from clipserve.rest.compat.shared import OF_FINGERPRINT, EncodedImage, Options, Text, shaped
-from clipserve.rest.front import Front
+from clipserve.rest.compat.shared import TAGS, EncodedImage, Options, Text, shaped
+from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.operation import Answered, Operation
+from clipserve.rest.reading import reads_json, service_of
 from clipserve.rest.rendering import json_response
-from clipserve.rest.request import Request
-from clipserve.rest.uploads import parse_object
+
+router = APIRouter(tags=[*TAGS])
 
 # It stands in a prompt where an image belongs. llama.cpp makes a new one at each start; ours stays, so that no
 # client has an old one.
 MARKER = "<__media__>"
-_PROPS = {"model_alias": "demo", "modalities": {"vision": True, "audio": False}, "media_marker": MARKER}
-
 _IMAGES = {"multimodal_data": {"type": "array", "minItems": 1}}
 _BESIDE_IMAGE: Any = {
     "if": {"required": [*_IMAGES], "properties": _IMAGES},
@@ -43,7 +41,7 @@ class LlamaPrompt(BaseModel):
     multimodal_data: Annotated[list[EncodedImage], Field(max_length=1)] | None = None
 
 
-class _Options(Options):
+class LlamaEmbedRequest(Options):
     """Other fields are ignored."""
 
     content: Annotated[Text | list[Text | LlamaPrompt], Field(json_schema_extra={"minItems": 1})]
@@ -67,23 +65,12 @@ class LlamaProps(JsonAnswer):
     media_marker: str
 
 
-async def llama_embeddings(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _read, request, body)
-    answer = await asked.embed(front.inference)
-    return await front.rendered(_rendered, answer, asked)
-
-
-async def llama_props(front: Front, _: Request, __: Body) -> Response:
-    first, *_others = await front.inference.models()
-    return json_response(_PROPS | {"model_alias": first.manifest.name})
-
-
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[_Options]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[LlamaEmbedRequest]:
     content = body.fields.get("content")
     if content is None:
         raise InvalidInput("send `content`. `input` belongs to OpenAI's API: send it to /v1/embeddings.")
     listed(content if isinstance(content, list) else [content], "content")
-    options = _Options.of(body.fields)
+    options = LlamaEmbedRequest.of(body.fields)
     prompts = options.content if isinstance(options.content, list) else [options.content]
     items = [_item(prompt, f"content[{i}]") for i, prompt in enumerate(prompts)]
     # llama.cpp refuses a text that is too long too.
@@ -103,26 +90,36 @@ def _item(prompt: str | LlamaPrompt, name: str) -> Item:
     return EncodedItem(prompt.multimodal_data[0])
 
 
-def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
+@router.post(
+    "/embeddings",
+    summary="Return vectors of texts and images in the order of `content`, as llama.cpp's clients expect.",
+    response_model=LlamaEmbeddings,
+    responses=failures(images=True, error=OpenAIError) | OF_FINGERPRINT,
+    openapi_extra=body_of(
+        LlamaEmbedRequest,
+        {"content": ["a photo of a cat", {"prompt_string": MARKER, "multimodal_data": ["$png"]}]},
+    ),
+)
+async def llama_embeddings(
+    request: Request, asked: Annotated[Mixed[LlamaEmbedRequest], Depends(reads_json(_read))]
+) -> Response:
+    service = service_of(request)
+    return await service.rendered(_rendered, await asked.embed(service.inference), asked)
+
+
+def _rendered(answer: Embedding, asked: Mixed[LlamaEmbedRequest]) -> Response:
     results = asked.results(answer)
     shown = [{"index": i, "embedding": [result.vector]} for i, result in enumerate(results)]
     return shaped(shown, answer, asked.warning())
 
 
-OPERATIONS = [
-    Operation(
-        "POST /embeddings",
-        llama_embeddings,
-        "Return vectors of texts and images in the order of `content`, as clients of llama.cpp's server expect.",
-        Answered("Vectors.", LlamaEmbeddings, [{"index": 0, "embedding": [[0.8, 0.6]]}], OF_FINGERPRINT),
-        kind=_Options,
-        example={"content": ["a photo of a cat", {"prompt_string": MARKER, "multimodal_data": ["$png"]}]},
-        error=OpenAIError,
-    ),
-    Operation(
-        "GET /props",
-        llama_props,
-        "Return the first model, and the marker that stands for an image in a prompt.",
-        Answered("The model.", LlamaProps, _PROPS),
-    ),
-]
+@router.get(
+    "/props",
+    summary="Return the first model, and the marker that stands for an image in a prompt.",
+    response_model=LlamaProps,
+    responses=failures(),
+)
+async def llama_props(request: Request) -> Response:
+    first = service_of(request).inference.names[0]
+    modalities = {"vision": True, "audio": False}
+    return json_response({"model_alias": first, "modalities": modalities, "media_marker": MARKER})

@@ -9,7 +9,6 @@ Compat = Literal[
     "cohere",
     "hugging-face",
     "immich",
-    "clip-as-service",
     "weaviate",
     "voyage",
     "rerank",

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
+from fastapi import APIRouter, Depends, Request
 from pydantic import AliasChoices, ConfigDict, Field
 from starlette.responses import Response
 
@@ -15,7 +16,6 @@ from clipserve import errors
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
-from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     MAX_ITEMS,
@@ -28,16 +28,26 @@ from clipserve.rest.compat.items import (
     mixed,
     only_item,
 )
-from clipserve.rest.compat.shared import OF_FINGERPRINT, Dimensions, Ignored, Options, shaped
+from clipserve.rest.compat.shared import (
+    CHAT_MESSAGE,
+    IMAGE_ITEM,
+    ITEM,
+    TAGS,
+    Dimensions,
+    Ignored,
+    Options,
+    list_of,
+    shaped,
+)
+from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
 from clipserve.rest.errors import Failure, told
-from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.operation import Answered, Json, Operation
+from clipserve.rest.reading import reads_json, service_of
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.request import Request
-from clipserve.rest.schemas import named
-from clipserve.rest.uploads import parse_object
 
+router = APIRouter(tags=[*TAGS])
+
+_URI = "data:image/png;base64,$png"
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
@@ -45,24 +55,39 @@ _TYPES = {
 }
 
 
-def _given(field: str, schema: str, modality: list[str | None]) -> dict[str, Any]:
+def _given(field: str, schema: Json, modality: list[str | None]) -> Json:
     """A JSON schema: one of `input` and `messages` is given, and the other is not."""
     absent = "messages" if field == "input" else "input"
     return {
-        "properties": {"modality": {"enum": modality}, field: named(schema), absent: {"type": "null"}},
+        "properties": {"modality": {"enum": modality}, field: schema, absent: {"type": "null"}},
         "required": [field] if None in modality else [field, "modality"],
     }
 
 
-class _Options(Options):
+_MOST = "At most $max_texts texts and $max_images images."
+_INPUT: Json = {
+    "description": "a text or an image, or a list of them. A string is a text, or an image if it is a data URI. "
+    + _MOST,
+    "anyOf": [ITEM, list_of(ITEM)],
+}
+_IMAGES: Json = {
+    "description": "with modality `image`, strings are base64. " + _MOST,
+    "anyOf": [IMAGE_ITEM, list_of(IMAGE_ITEM)],
+}
+_MESSAGES = list_of(CHAT_MESSAGE, 1) | {
+    "description": "in place of `input`: one message with one text or one image; gives one vector"
+}
+
+
+class OpenAIEmbedRequest(Options):
     """All but what to embed. Fields of other names are ignored: gateways and frameworks add their own."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                _given("input", "OpenAIInput", ["text", None]),
-                _given("input", "OpenAIImages", ["image"]),
-                _given("messages", "OpenAIMessages", ["text", "image", None]),
+                _given("input", _INPUT, ["text", None]),
+                _given("input", _IMAGES, ["image"]),
+                _given("messages", _MESSAGES, ["text", "image", None]),
             ]
         },
     )
@@ -122,19 +147,36 @@ class OpenAIError(JsonAnswer):
     error: OpenAIErrorFields
 
 
-async def openai_embeddings(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _read, request, body)
-    answer = await asked.embed(front.inference, asked.options.dimensions)
-    return await front.rendered(_rendered, answer, asked)
-
-
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[_Options]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[OpenAIEmbedRequest]:
     name, items = _items(body.fields)
-    options = _Options.of(body.fields)
+    options = OpenAIEmbedRequest.of(body.fields)
     return mixed(body, request, limits, name, items, options, truncate=bool(options.truncate))
 
 
-def _rendered(answer: Embedding, asked: Mixed[_Options]) -> Response:
+@router.post(
+    "/v1/embeddings",
+    summary="Return vectors of texts and images in the order of `input`, as OpenAI's clients expect.",
+    description="Strings are texts, data URIs are images. One bad item fails the whole request, because this API "
+    "has no place for the error of an item.",
+    response_model=OpenAIEmbeddings,
+    responses=failures(images=True, error=OpenAIError) | OF_FINGERPRINT,
+    openapi_extra=body_of(
+        OpenAIEmbedRequest,
+        {"input": ["a photo of a cat", _URI], "encoding_format": "float"},
+        {"input": ["$png"], "modality": "image"},
+        {"input": [{"text": "a photo of a cat"}, {"image": "$png"}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
+    ),
+)
+async def openai_embeddings(
+    request: Request, asked: Annotated[Mixed[OpenAIEmbedRequest], Depends(reads_json(_read))]
+) -> Response:
+    service = service_of(request)
+    answer = await asked.embed(service.inference, asked.options.dimensions)
+    return await service.rendered(_rendered, answer, asked)
+
+
+def _rendered(answer: Embedding, asked: Mixed[OpenAIEmbedRequest]) -> Response:
     encoding_format = asked.options.encoding_format or asked.options.embedding_type or "float"
     results = asked.results(answer)
     data = openai_vectors(results, encoding_format)
@@ -198,39 +240,3 @@ def _of_messages(messages: object) -> Item:
         else:
             parts += [(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))]
     return only_item(parts, "messages")
-
-
-_URI = "data:image/png;base64,$png"
-OPERATIONS = [
-    Operation(
-        "POST /v1/embeddings",
-        openai_embeddings,
-        "Return vectors of texts and images in the order of `input`, as OpenAI's clients expect.",
-        Answered(
-            "Vectors.",
-            OpenAIEmbeddings,
-            {
-                "object": "list",
-                "data": [
-                    {"object": "embedding", "index": 0, "embedding": [0.8, 0.6]},
-                    {"object": "embedding", "index": 1, "embedding": [0.6, 0.8]},
-                ],
-                "model": "demo",
-                "usage": {"prompt_tokens": 7, "total_tokens": 7},
-            },
-            OF_FINGERPRINT,
-        ),
-        description="Strings are texts, data URIs are images. One bad item fails the whole request, because this "
-        "API has no place for the error of an item.",
-        kind=_Options,
-        examples={
-            "a text and an image": {"input": ["a photo of a cat", _URI], "encoding_format": "float"},
-            "images": {"input": ["$png"], "modality": "image"},
-            "typed items": {"input": [{"text": "a photo of a cat"}, {"image": "$png"}]},
-            "a message": {
-                "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": _URI}}]}]
-            },
-        },
-        error=OpenAIError,
-    )
-]

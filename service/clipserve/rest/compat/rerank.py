@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
@@ -13,24 +14,22 @@ from clipserve.api.fields import CutTexts, whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Similarities
-from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import Placed, are_images, decoded, encoded, item, items_of, rows_of
-from clipserve.rest.compat.shared import OF_FINGERPRINT, Options, chosen, one_of, shaped
-from clipserve.rest.front import Front
+from clipserve.rest.compat.shared import ITEM, TAGS, Options, chosen, list_of, one_of, shaped
+from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.operation import Answered, Operation
-from clipserve.rest.request import Request
-from clipserve.rest.schemas import named
-from clipserve.rest.uploads import parse_object
+from clipserve.rest.reading import reads_json, service_of
+
+router = APIRouter(tags=[*TAGS])
 
 
-class _Options(Options):
+class RerankRequest(Options):
     """Scores are cosines. `texts` ask for the answer of Text Embeddings Inference. Other fields are ignored."""
 
-    model_config = one_of(documents="OpenAIItems", texts="OpenAIItems")
+    model_config = one_of(documents=list_of(ITEM), texts=list_of(ITEM))
 
-    query: Annotated[Any, WithJsonSchema(named("OpenAIItem"))]
+    query: Annotated[Any, WithJsonSchema(ITEM)]
     top_n: Annotated[int, Field(ge=1), BeforeValidator(whole)] | None = None
     return_documents: bool | None = None
     return_text: bool | None = None
@@ -62,18 +61,13 @@ class Reranked(RootModel[RerankedDocuments | list[RerankedText]]):
     """Best first; a list of `RerankedText` if the request has `texts`."""
 
 
-async def rerank(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _read, request, body)
-    with asked.places():
-        answer = await front.inference.similarity(asked.asked)
-    return await front.rendered(_rendered, answer, asked, request.id)
-
-
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Placed[SimilarityRequest, _Options]:
+def _read(
+    body: JsonObject, request: Request, limits: RequestLimits
+) -> Placed[SimilarityRequest, RerankRequest]:
     name = "documents" if body.fields.get("texts") is None else "texts"
     documents = items_of(body.fields.pop(name, None), name)
     query = item(body.fields.get("query"), "query")
-    options = _Options.of(body.fields)
+    options = RerankRequest.of(body.fields)
     if options.raw_scores:
         raise InvalidInput("raw_scores: scores are cosines here; POST /similarity has the model's logits.")
     body.check_images(encoded([query, *documents]))
@@ -82,7 +76,36 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Placed[S
     return Placed(are_images([query, *documents]), name, asked, options, before="query").checked(limits)
 
 
-def _rendered(answer: Similarities, asked: Placed[SimilarityRequest, _Options], request_id: str) -> Response:
+async def rerank(
+    request: Request,
+    asked: Annotated[Placed[SimilarityRequest, RerankRequest], Depends(reads_json(_read))],
+) -> Response:
+    service = service_of(request)
+    with asked.places():
+        answer = await service.inference.similarity(asked.asked)
+    return await service.rendered(_rendered, answer, asked, request.state.id)
+
+
+for _path, _name in (("/rerank", "rerank"), ("/v1/rerank", "rerank_v1"), ("/v2/rerank", "rerank_v2")):
+    router.add_api_route(
+        _path,
+        rerank,
+        methods=["POST"],
+        name=_name,
+        summary="Sort texts and images by how well they fit a query, which is a text or an image.",
+        response_model=Reranked,
+        responses=failures(images=True) | OF_FINGERPRINT,
+        openapi_extra=body_of(
+            RerankRequest,
+            {"query": "a cat", "documents": [{"image": "$png"}, {"text": "a dog"}]},
+            {"query": "a cat", "texts": ["a kitten", "a car"], "return_text": True},
+        ),
+    )
+
+
+def _rendered(
+    answer: Similarities, asked: Placed[SimilarityRequest, RerankRequest], request_id: str
+) -> Response:
     (scores,) = answer.results
     if isinstance(scores, ClipError):  # the only one of its request: `Inference.similarity` has raised it
         raise scores
@@ -98,21 +121,3 @@ def _rendered(answer: Similarities, asked: Placed[SimilarityRequest, _Options], 
     return shaped(
         results if of_texts else {"id": request_id, "model": answer.model, "results": results}, answer
     )
-
-
-_EXAMPLE = {"id": "4b0f6d6d3f1c4f0e", "model": "demo", "results": [{"index": 1, "relevance_score": 0.31}]}
-OPERATIONS = [
-    Operation(
-        f"POST {path}",
-        rerank,
-        "Sort texts and images by how well they fit a query, which is a text or an image.",
-        Answered("The documents, best first.", Reranked, _EXAMPLE, OF_FINGERPRINT),
-        kind=_Options,
-        examples={
-            "images by a text": {"query": "a cat", "documents": [{"image": "$png"}, {"text": "a dog"}]},
-            "texts": {"query": "a cat", "texts": ["a kitten", "a car"], "return_text": True},
-        },
-        id=name,
-    )
-    for path, name in (("/rerank", "rerank"), ("/v1/rerank", "rerank_v1"), ("/v2/rerank", "rerank_v2"))
-]

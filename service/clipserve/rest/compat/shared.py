@@ -1,4 +1,4 @@
-"""What adapters share: fields of requests, and answers that have no field for the model's fingerprint."""
+"""What adapters share: fields and schemas of requests, and answers without a field for the fingerprint."""
 
 from __future__ import annotations
 
@@ -7,16 +7,52 @@ from typing import Annotated, Any, Self
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.fields import ModelName, whole
 from clipserve.application.answers import Classification, Embedding, Similarities
+from clipserve.rest.document import Json
 from clipserve.rest.errors import Failure, told
+from clipserve.rest.reading import expected
 from clipserve.rest.rendering import json_response
-from clipserve.rest.request import Request
-from clipserve.rest.schemas import named
-from clipserve.rest.uploads import expected, validated
+from clipserve.rest.validating import validated
+
+TAGS: list[str] = ["clients of other servers"]
+
+# JSON schemas of items. `$max_texts` is filled in by `clipserve.rest.document`.
+TEXT: Json = {"type": "string", "maxLength": "$max_text_chars"}
+IMAGE: Json = {"type": "string", "format": "image", "description": "an image as base64 or as a data URI"}
+IMAGE_URI: Json = {
+    "type": "string",
+    "format": "image-uri",
+    "description": "an image as a data URI: data:image/jpeg;base64,...",
+}
+
+
+def having(name: str, schema: Json) -> Json:
+    """A JSON schema: an object with this field."""
+    return {"type": "object", "properties": {name: schema}, "required": [name]}
+
+
+def list_of(schema: Json, most: object = "$max_items", least: int = 1) -> Json:
+    """A JSON schema: a list of so many."""
+    return {"type": "array", "items": schema, "minItems": least, "maxItems": most}
+
+
+_PART: Json = {
+    "anyOf": [
+        having("text", TEXT),
+        having("image_url", having("url", IMAGE_URI)),
+        having("image_base64", IMAGE),
+    ]
+}
+ITEM: Json = {"anyOf": [TEXT, IMAGE_URI, having("image", IMAGE), _PART]}
+IMAGE_ITEM: Json = {"anyOf": [IMAGE, having("image", IMAGE), _PART]}
+MESSAGE = having("content", list_of(_PART, 1))
+CHAT_MESSAGE = having("content", {"anyOf": [TEXT, list_of(_PART, 1)]})
+CHAT_MESSAGE["properties"]["role"] = {"description": "any"}
 
 Dimensions = Annotated[
     int,
@@ -24,9 +60,8 @@ Dimensions = Annotated[
     BeforeValidator(whole),
 ]
 Ignored = Annotated[object, Field(description="ignored, as is every field that is not listed")]
-Text = Annotated[str, WithJsonSchema(named("Text"))]
-EncodedImage = Annotated[str, WithJsonSchema(named("EncodedImage"))]
-OF_FINGERPRINT = ["X-Model-Fingerprint"]  # the headers of an answer
+Text = Annotated[str, WithJsonSchema(TEXT)]
+EncodedImage = Annotated[str, WithJsonSchema(IMAGE)]
 
 
 class Options(BaseModel):
@@ -42,12 +77,11 @@ class Options(BaseModel):
         return validated(cls.model_validate, fields)
 
 
-def one_of(**schemas: str) -> ConfigDict:
-    """One of these fields is given, by a schema of `document/common.json`, and the others are not."""
+def one_of(**schemas: Json) -> ConfigDict:
+    """One of these fields is given, by this schema, and the others are not."""
     absent = {field: {"type": "null"} for field in schemas}
     given: list[Any] = [
-        {"properties": {**absent, field: named(schema)}, "required": [field]}
-        for field, schema in schemas.items()
+        {"properties": {**absent, field: schema}, "required": [field]} for field, schema in schemas.items()
     ]
     return ConfigDict(json_schema_extra={"oneOf": given})
 

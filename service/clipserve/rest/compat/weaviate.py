@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -11,18 +12,18 @@ from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
-from clipserve.application.body import Body
 from clipserve.rest.compat.items import listed
-from clipserve.rest.compat.shared import OF_FINGERPRINT, EncodedImage, ErrorAlone, Text, chosen, shaped
-from clipserve.rest.front import Front
+from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, Text, chosen, shaped
+from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.operation import Answered, Operation
+from clipserve.rest.reading import reads_json, service_of
 from clipserve.rest.rendering import json_response
-from clipserve.rest.request import Request
-from clipserve.rest.uploads import parse_object, validated
+from clipserve.rest.validating import validated
+
+router = APIRouter(tags=[*TAGS])
 
 
-class _Items(BaseModel):
+class WeaviateRequest(BaseModel):
     """The module sends null for a list that it does not fill. Other fields are ignored."""
 
     model_config = ConfigDict(
@@ -50,34 +51,10 @@ class WeaviateModel(JsonAnswer):
     dimensions: int
 
 
-async def weaviate_vectorize(front: Front, request: Request, body: Body) -> Response:
-    asked = await front.parsed(parse_object, _read, request, body)
-    answer = await front.inference.embed(asked, all_or_nothing=True)
-    return await front.rendered(_rendered, answer)
-
-
-async def weaviate_meta(front: Front, _: Request, __: Body) -> Response:
-    first, *_others = await front.inference.models()
-    fields = {
-        "model": first.manifest.name,
-        "fingerprint": first.fingerprint,
-        "dimensions": first.manifest.embed_dim,
-    }
-    return json_response(fields)
-
-
-async def weaviate_live(_: Front, __: Request, ___: Body) -> Response:
-    return Response(status_code=204)
-
-
-async def weaviate_ready(front: Front, _: Request, __: Body) -> Response:
-    return Response(status_code=204 if await front.inference.ready() else 503)
-
-
 def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedRequest:
     for name in ("texts", "images"):
         listed(body.fields.get(name) or [], name)
-    items = validated(_Items.model_validate, body.fields)
+    items = validated(WeaviateRequest.model_validate, body.fields)
     images = items.images or []
     body.check_images(images)
     return EmbedRequest(
@@ -88,51 +65,62 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedReq
     ).check(limits)
 
 
+@router.post(
+    "/vectorize",
+    summary="Return vectors of texts and images, as Weaviate's module multi2vec-clip expects.",
+    response_model=WeaviateVectors,
+    responses=failures(images=True, error=ErrorAlone) | OF_FINGERPRINT,
+    openapi_extra=body_of(
+        WeaviateRequest,
+        {"texts": ["a photo of a cat"], "images": ["$png"]},
+        {"texts": ["a photo of a cat"], "images": None},
+    ),
+)
+async def weaviate_vectorize(
+    request: Request, asked: Annotated[EmbedRequest, Depends(reads_json(_read))]
+) -> Response:
+    service = service_of(request)
+    return await service.rendered(_rendered, await service.inference.embed(asked, all_or_nothing=True))
+
+
 def _rendered(embedded: Embedding) -> Response:
     vectors = {"textVectors": [text.vector for text in embedded.texts], "imageVectors": embedded.images}
     return shaped(vectors, embedded)
 
 
-OPERATIONS = [
-    Operation(
-        "POST /vectorize",
-        weaviate_vectorize,
-        "Return vectors of texts and images, as Weaviate's module multi2vec-clip expects.",
-        Answered(
-            "The vectors, each list in the order of its items.",
-            WeaviateVectors,
-            {"textVectors": [[0.6, 0.8]], "imageVectors": [[0.8, 0.6]]},
-            OF_FINGERPRINT,
-        ),
-        kind=_Items,
-        examples={
-            "both": {"texts": ["a photo of a cat"], "images": ["$png"]},
-            "texts": {"texts": ["a photo of a cat"], "images": None},
-        },
-        error=ErrorAlone,
-    ),
-    Operation(
-        "GET /meta",
-        weaviate_meta,
-        "Return the first model, which Weaviate shows among its modules.",
-        Answered(
-            "The model.",
-            WeaviateModel,
-            {"model": "$first_model", "fingerprint": "$first_model@fp32-0123456789ab", "dimensions": 2},
-        ),
-    ),
-    Operation(
-        "GET /.well-known/live",
-        weaviate_live,
-        "204 while the process is alive, as Weaviate expects.",
-        {204: Answered("Alive.")},
-        open=True,
-    ),
-    Operation(
-        "GET /.well-known/ready",
-        weaviate_ready,
-        "204 if every model is ready; Weaviate waits for this at its start.",
-        {204: Answered("Ready."), 503: Answered("Not ready.")},
-        open=True,
-    ),
-]
+@router.get(
+    "/meta",
+    summary="Return the first model, which Weaviate shows among its modules.",
+    response_model=WeaviateModel,
+    responses=failures(),
+)
+async def weaviate_meta(request: Request) -> Response:
+    first, *_others = await service_of(request).inference.models()
+    fields = {
+        "model": first.manifest.name,
+        "fingerprint": first.fingerprint,
+        "dimensions": first.manifest.embed_dim,
+    }
+    return json_response(fields)
+
+
+@router.get(
+    "/.well-known/live",
+    summary="204 while the process is alive, as Weaviate expects.",
+    status_code=204,
+    responses=failures(open_=True),
+    openapi_extra={"security": []},
+)
+async def weaviate_live() -> Response:
+    return Response(status_code=204)
+
+
+@router.get(
+    "/.well-known/ready",
+    summary="204 if every model is ready; Weaviate waits for this at its start.",
+    status_code=204,
+    responses=failures(open_=True) | {503: {"description": "Not ready."}},
+    openapi_extra={"security": []},
+)
+async def weaviate_ready(request: Request) -> Response:
+    return Response(status_code=204 if await service_of(request).inference.ready() else 503)

@@ -1,41 +1,60 @@
-"""Reads the three forms of a request: multipart, the bytes of one image, JSON with base64."""
+"""What handlers get of a request: `Depends(reads(ClassifyRequest))`.
+
+`Exchange` has read the body. It is a form, the bytes of one image with all other fields in the query, or JSON with
+images in base64; long ones are parsed in the side thread. FastAPI's own parameters would parse on the event loop,
+and write the files of a form to a disk.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import unquote_plus
 
 from multipart import parse_options_header
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ArgsKwargs
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 from clipserve.api.fields import ImageSource, in_form
+from clipserve.api.limits import RequestLimits, marks_of
 from clipserve.application.body import Body
+from clipserve.application.shared import Shared
 from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
-from clipserve.rest.request import Request
+from clipserve.rest.validating import Reader, reader_of, unknown, validated
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-class Validate(Protocol[T_co]):
-    """Makes a validated value of fields. `strict`: as in JSON. Raises ValidationError."""
-
-    def __call__(self, fields: dict[str, Any], /, *, strict: bool) -> T_co: ...
-
+Parsed = TypeVar("Parsed")
 
 _LISTS = ("texts", "to_texts", "labels", "label_sets", "templates", "background")
 _NAMES = {in_form(name): name for name in (*IMAGE_FIELDS, *_LISTS)}
-_MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
 _MAX_CONTENT_TYPE = 1_024  # characters
+FORM, JSON = "multipart/form-data", "application/json"
+
+
+@dataclass(frozen=True)
+class Service(Shared):
+    """What all handlers use: `request.app.state.service`. `max_json_bytes`: of a body besides its images."""
+
+    max_json_bytes: int = field(kw_only=True)
+
+
+def service_of(request: Request) -> Service:
+    """What the application was built with."""
+    service: Service = request.app.state.service
+    return service
+
+
+class Checked(Protocol):
+    """A request of `clipserve.api.requests`."""
+
+    def check(self, limits: RequestLimits) -> Self: ...
+
+
+C = TypeVar("C", bound=Checked)
 
 
 class Upload(NamedTuple):
@@ -45,85 +64,62 @@ class Upload(NamedTuple):
     fields: dict[str, Any]
     typed: bool
 
-    def read(self, kind: type[T], request: Request) -> T:
-        """The request of this kind, validated by its type. The expected fingerprint may be in a header.
 
-        Raises:
-            InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
-        """
-        reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]
-        fields = {**self.images, **self.fields}
-        strange = () if fields.keys() <= reader.known else unknown("", tuple(fields), reader.known)
-        if fields.get("expect_fingerprint") in (None, ""):
-            fields["expect_fingerprint"] = expected(request)
-        return validated(reader.validate, fields, strange, reader.hint, strict=self.typed)
+def reads(kind: type[C]) -> Callable[[Request], Awaitable[C]]:
+    """A dependency: the checked request of this kind. See `parse_upload`, `read_fields` and the kind's `check`."""
+    reader_of(kind), marks_of(kind)  # once, at the start
+    return reads_upload(lambda upload, request, limits: read_fields(kind, upload, request).check(limits))
 
 
-class Reader(NamedTuple, Generic[T]):
-    """What reads requests of one kind. `hint`: what an error tells of the known fields."""
-
-    validate: Validate[T]
-    known: frozenset[str]
-    hint: str
+def reads_upload(read: Callable[[Upload, Request, RequestLimits], T]) -> Callable[[Request], Awaitable[T]]:
+    """A dependency: what `read` makes of a form, of an image with its query, or of JSON."""
+    return _reads(parse_upload, read)
 
 
-@functools.cache
-def reader_of(kind: Any) -> Reader[Any]:
-    """Make it, once for each kind; the application does so at its start."""
-    validator = TypeAdapter(kind).validator
-    names = [field.name for field in sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))]
-
-    def validate(fields: dict[str, Any], *, strict: bool) -> Any:
-        # Into a new object, because a dataclass is not strictly a dictionary.
-        made = kind.__new__(kind)
-        return validator.validate_python(ArgsKwargs((), fields), strict=strict, self_instance=made)
-
-    return Reader(validate, frozenset(names), f" Known fields: {', '.join(names)}.")
+def reads_json(read: Callable[[JsonObject, Request, RequestLimits], T]) -> Callable[[Request], Awaitable[T]]:
+    """A dependency: what `read` makes of a JSON object."""
+    return _reads(parse_object, read)
 
 
-def unknown(place: str, names: Iterable[str], known: Container[str]) -> Iterator[str]:
-    """The errors of unknown fields, made lazily: a request can have any number of them."""
-    return (f"{place}{name[:64]}: no such field" for name in names if name not in known)
+def _reads(
+    parse: Callable[[str, Request, Body, int], Parsed], read: Callable[[Parsed, Request, RequestLimits], T]
+) -> Callable[[Request], Awaitable[T]]:
+    async def parsed(request: Request) -> T:
+        service, body, content = service_of(request), request.state.body, media_type(request)
+
+        def work(body: Body) -> T:
+            return read(
+                parse(content, request, body, service.max_json_bytes), request, service.inference.limits
+            )
+
+        # Of an image nothing is parsed but the query.
+        size = len(request.scope["query_string"]) if is_image(content) else len(body)
+        result: T = await body.parsed(work, lambda _: size)
+        return result
+
+    return parsed
 
 
-def validated(
-    validate: Validate[T],
-    fields: dict[str, Any],
-    strange: Iterable[str] = (),
-    hint: str = "",
-    *,
-    strict: bool = True,
-) -> T:
-    """The fields of a request, validated. `strange`: errors found before. `hint`: ends the message.
+def read_fields(kind: type[T], upload: Upload, request: Request) -> T:
+    """The request of this kind, validated by its type. The expected fingerprint may be in a header.
 
     Raises:
-        InvalidInput: a field is invalid; the message names five at most.
+        InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
     """
-    faults = list(islice(strange, _MAX_FAULTS))
-    if not faults:
-        try:
-            return validate(fields, strict=strict)
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)
-            faults = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in found[:_MAX_FAULTS]]
-    raise InvalidInput(f"{'; '.join(faults)}.{hint}")
+    reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]
+    fields = {**upload.images, **upload.fields}
+    strange = () if fields.keys() <= reader.known else unknown("", tuple(fields), reader.known)
+    if fields.get("expect_fingerprint") in (None, ""):
+        fields["expect_fingerprint"] = expected(request)
+    return validated(reader.validate, fields, strange, reader.hint, strict=upload.typed)
 
 
 def expected(request: Request) -> str | None:
     """The fingerprint that the caller expects by a header; None: any."""
-    return request.header(b"x-expect-fingerprint") or None
+    return request.headers.get("x-expect-fingerprint") or None
 
 
-def in_query(request: Request, kind: type[T]) -> T:
-    """The request in the query, where the body holds none of its fields.
-
-    Raises:
-        InvalidInput: a field is unknown or of the wrong type; the message names it.
-    """
-    return _gathered(_query_items(request)).read(kind, request)
-
-
-def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
+def parse_upload(kind: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
     """Take the body and parse it by its media type, `kind`.
 
     Raises:
@@ -133,22 +129,23 @@ def parse(kind: str, request: Request, body: Body, max_json_bytes: int) -> Uploa
         BodyTooLarge: the JSON has more than `max_json_bytes` besides its images.
         TooMany: a form has too many parts, or JSON has too many images.
     """
+    query: bytes = request.scope["query_string"]
     if is_image(kind):
-        upload = _gathered(_query_items(request))
+        upload = _gathered(QueryParams(query).multi_items() if query else ())
         return upload._replace(images={"images": [body.take()]})
-    if kind not in ("multipart/form-data", "application/json"):
+    if kind not in (FORM, JSON):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
             "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
             "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
         )
     options = _options(kind, request)
-    if name := request.query.partition(b"&")[0].partition(b"=")[0]:
+    if name := query.partition(b"&")[0].partition(b"=")[0]:
         shown = unquote_plus(name[:256].decode("latin-1"))[:64]
         raise InvalidInput(
             f"the query has the field `{shown}`; beside a form or JSON all fields go into the body."
         )
-    if kind == "application/json":
+    if kind == JSON:
         images, fields = parse_json(body, max_json_bytes)
         return Upload(images, fields, typed=True)
     return _gathered(parse_form(body.take(), options.get("boundary", "")))
@@ -161,7 +158,7 @@ def parse_object(kind: str, request: Request, body: Body, max_json_bytes: int) -
         UnsupportedMediaType: the Content-Type is not JSON.
         InvalidInput, BodyTooLarge: see `load_object`.
     """
-    if kind != "application/json":
+    if kind != JSON:
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
         )
@@ -171,7 +168,7 @@ def parse_object(kind: str, request: Request, body: Body, max_json_bytes: int) -
 
 def media_type(request: Request) -> str:
     """The Content-Type without its options, in lower case."""
-    return request.header(b"content-type")[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
+    return request.headers.get("content-type", "")[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
 
 
 def is_image(kind: str) -> bool:
@@ -181,7 +178,7 @@ def is_image(kind: str) -> bool:
 
 def _options(kind: str, request: Request) -> dict[str, str]:
     """What the Content-Type says besides the media type, `kind`; its charset is checked."""
-    content_type = request.header(b"content-type")
+    content_type = request.headers.get("content-type", "")
     if content_type == kind:
         return {}
     has = "the Content-Type has {:,} characters"
@@ -194,10 +191,6 @@ def _options(kind: str, request: Request) -> dict[str, str]:
             f"the charset {charset[:32]} is not accepted: send {' or '.join(_CHARSETS)}."
         )
     return options
-
-
-def _query_items(request: Request) -> Sequence[tuple[str, str]]:
-    return QueryParams(request.query).multi_items() if request.query else ()
 
 
 def _gathered(items: Iterable[tuple[str, str | bytes]]) -> Upload:

@@ -1,0 +1,216 @@
+"""What /openapi.json says of bodies and errors, which FastAPI does not see in the handlers' signatures.
+
+`$name` in the schema or the example of a request stands for a value of this service: a limit, or its models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from clipserve.api.answers import ProblemJson
+from clipserve.api.fields import in_form
+from clipserve.api.limits import RequestLimits
+from clipserve.clip.template_sets import TEMPLATE_SETS
+from clipserve.errors import BackendUnavailable, ClipError, LabelSetNotReady, Overloaded, kinds
+from clipserve.rest.errors import status_of
+from clipserve.rest.json_body import IMAGE_FIELDS
+
+Json = dict[str, Any]
+
+_KINDS = {kind.code: kind for kind in kinds()}
+# The codes of errors that operations have in common.
+_ANY = "internal_error invalid_input misdirected_request body_too_large body_too_slow overloaded deadline_exceeded"
+_KEYED = "unauthenticated permission_denied rate_limited"
+_BODY = (
+    "malformed_request headers_too_large headers_too_slow unsupported_media_type text_too_long too_many "
+    "unknown_model wrong_fingerprint too_many_connections backend_unavailable backend_failed"
+)
+_IMAGES = "undecodable_image image_not_fetched unsupported_format image_too_large"
+# Of two by two pixels, so that the service accepts the examples as they are.
+_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
+_IN_FORMS = {name: in_form(name) for name in (*IMAGE_FIELDS, "texts", "to_texts")}
+_REF = "#/components/schemas/{model}"
+_REQUEST_ID = {
+    "description": "the id of the request, also in the log",
+    "schema": {"type": "string"},
+    "required": True,
+}
+_EXPECTED = {
+    "name": "X-Expect-Fingerprint",
+    "in": "header",
+    "description": "the same as the field expect_fingerprint; if both are given, the field counts",
+    "schema": {"type": "string"},
+}
+# For `responses=` of a route whose answer has no field for the fingerprint.
+OF_FINGERPRINT: dict[int | str, Json] = {
+    200: {
+        "headers": {
+            "X-Model-Fingerprint": {"description": "the model's fingerprint", "schema": {"type": "string"}}
+        }
+    }
+}
+
+_described: dict[str, Any] = {}  # the types of requests and errors, by the names of their components
+_forms: set[str] = set()  # those of requests that may be forms
+
+
+def body_of(kind: Any, *examples: object, form: bool = False, beside_image: str = "") -> Json:
+    """The `openapi_extra` of a route that reads its body itself, as JSON of this type.
+
+    `form`: or as a form. `beside_image`: or as the bytes of an image, with the other fields in a query like this.
+    """
+    named = {f"example {number}": {"value": example} for number, example in enumerate(examples, 1)}
+    content: Json = {"application/json": {"schema": _refer(kind), "examples": named}}
+    if form:
+        _forms.add(kind.__name__)
+        content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=f"{kind.__name__}Form")}}
+    if beside_image:
+        said = f"The bytes of one image file. The other fields go into the query: ?{beside_image}"
+        content["image/*"] = {"schema": {"type": "string", "format": "binary", "description": said}}
+    return {"parameters": [_EXPECTED], "requestBody": {"required": True, "content": content}}
+
+
+def failures(
+    *codes: str, body: bool = False, images: bool = False, open_: bool = False, error: type[Any] = ProblemJson
+) -> dict[int | str, Json]:
+    """The `responses` of a route: its errors by status. `codes`: besides those that many routes have in common."""
+    words = [
+        _ANY,
+        "" if open_ else _KEYED,
+        _BODY if body or images else "",
+        _IMAGES if images else "",
+        *codes,
+    ]
+    by_status: dict[HTTPStatus, list[type[ClipError]]] = {}
+    for code in sorted(" ".join(words).split(), key=[*_KINDS].index):
+        by_status.setdefault(status_of(_KINDS[code]), []).append(_KINDS[code])
+    media_type = "application/problem+json" if error is ProblemJson else "application/json"
+    return {
+        int(status): {
+            "description": f"{status.phrase}. Codes: {', '.join(kind.code for kind in raised)}.",
+            "content": {media_type: {"schema": _refer(error)}},
+            "headers": _headers(raised),
+        }
+        for status, raised in sorted(by_status.items())
+    }
+
+
+def _headers(raised: Sequence[type[ClipError]]) -> Json:
+    if {Overloaded, LabelSetNotReady, BackendUnavailable}.isdisjoint(raised):
+        return {}
+    schema = {"type": "integer", "minimum": 1}
+    said = "seconds after which a retry may succeed"
+    return {"Retry-After": {"description": said, "schema": schema, "required": Overloaded in raised}}
+
+
+def _refer(kind: Any) -> Json:
+    _described[kind.__name__] = kind
+    return {"$ref": _REF.format(model=kind.__name__)}
+
+
+def custom_openapi(
+    app: FastAPI, limits: RequestLimits, models: Sequence[str], tags: list[Json]
+) -> Callable[[], Json]:
+    """The `openapi` of the application: FastAPI's own, with the types of bodies and the values of this service."""
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=tags,
+            )
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}, {}]
+            for operation in (each for methods in document["paths"].values() for each in methods.values()):
+                if operation["responses"].get("422", {}).get("description") == "Validation Error":
+                    del operation["responses"]["422"]  # handlers check what they read themselves
+                for answer in operation["responses"].values():
+                    answer.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID
+            components["schemas"] = _needed(document["paths"], components.get("schemas", {}) | _schemas())
+            app.openapi_schema = _filled(document, _values(limits, models))
+        return app.openapi_schema
+
+    return openapi
+
+
+def _schemas() -> Json:
+    adapters = [(name, "validation", TypeAdapter(kind)) for name, kind in _described.items()]
+    shown, together = TypeAdapter.json_schemas(adapters, ref_template=_REF)  # type: ignore[arg-type]
+    own = {name: schema for (name, _), schema in shown.items() if "$ref" not in schema}
+    schemas: Json = together.get("$defs", {}) | own
+    for name in _forms:
+        form = _in_form(schemas[name])
+        for field in {"image", "to_image"} & form["properties"].keys():
+            form["properties"][field] |= {
+                "items": {"type": "string", "format": "binary"},
+                "description": "image files",
+            }
+        schemas[f"{name}Form"] = form
+    return schemas
+
+
+def _needed(paths: Json, schemas: Json) -> Json:
+    """Those to which these paths refer: not those of adapters that are off."""
+    names, found = set[str](), _referred(paths)
+    while found - names:
+        names |= found
+        found = {each for name in names for each in _referred(schemas[name])}
+    return {name: schemas[name] for name in sorted(names)}
+
+
+def _referred(value: Any) -> set[str]:
+    return set(re.findall(r'"#/components/schemas/(\w+)"', orjson.dumps(value).decode()))
+
+
+def _in_form(value: Any) -> Any:
+    """A schema with the names that fields have in forms, and without null."""
+    if isinstance(value, list):
+        return [_in_form(each) for each in value if each != {"type": "null"}]
+    if isinstance(value, dict):
+        return {
+            _IN_FORMS.get(key, key): _in_form(each)
+            for key, each in value.items()
+            if key != "default" or each not in (None, [])
+        }
+    return _IN_FORMS.get(value, value) if isinstance(value, str) else value
+
+
+def _values(limits: RequestLimits, models: Sequence[str]) -> Json:
+    return asdict(limits) | {
+        "png": _PNG,
+        "models": [*models],
+        "first_model": models[0],
+        "max_items": limits.max_texts + limits.max_images,
+        "template_sets": list(TEMPLATE_SETS),
+    }
+
+
+def _filled(document: Json, values: Mapping[str, Any]) -> Json:
+    """With values in place of "$name" and of ["$name"], and their text in place of $name in a longer text."""
+
+    def whole(place: re.Match[str]) -> str:
+        name = place[1] or place[2]
+        if name not in values or (place[1] and not isinstance(values[name], list)):
+            return place[0]
+        return orjson.dumps(values[name]).decode()
+
+    def part(place: re.Match[str]) -> str:
+        value = values.get(place[1], place[0])
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    text = re.sub(r'\["\$(\w+)"\]|"\$(\w+)"', whole, orjson.dumps(document).decode())
+    filled: Json = orjson.loads(re.sub(r"\$(\w+)", part, text))
+    return filled
