@@ -9,7 +9,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -64,7 +64,6 @@ async def running(
     registry: CollectorRegistry | None = None,
     max_blocked_seconds: float = 60,
     hosts: Hosts = ANY,
-    lost_seconds: Callable[[], float] = float,
     seconds: float = 60,
 ) -> AsyncIterator[Operations]:
     port = Operations()
@@ -79,18 +78,11 @@ async def running(
         registry or metrics.registry,
         hosts=hosts,
         max_blocked_seconds=max_blocked_seconds,
-        lost_seconds=lost_seconds,
     )
     async with operations_port.serving(port.listener, page, ready, seconds):
         while not pulse.ready:
             await asyncio.sleep(0.01)
         yield port
-
-
-async def test_a_lost_gpu_is_told_by_a_process_that_is_alive() -> None:
-    async with running(lost_seconds=lambda: 12.5) as port:
-        alive = await port.get("/livez")
-    assert (alive.status_code, alive.json()) == (200, {"status": "alive", "gpu_lost_seconds": 12.5})
 
 
 async def test_the_port_of_operations_answers_probes_and_metrics() -> None:

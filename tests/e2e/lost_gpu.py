@@ -1,7 +1,4 @@
-"""`python -m tests.e2e.lost_gpu`: the service on a stand-in for a GPU, which is lost while the file LOST is there.
-
-LOST_SECONDS: after which the process ends.
-"""
+"""`python -m tests.e2e.lost_gpu`: the service on a stand-in for a GPU, lost while the file LOST is there."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ import clipserve.__main__
 from clipserve.engine import backends
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import EngineCall, Feeds
-from clipserve.wiring import serve
 
 
 class Gpu(OnnxEngine):
@@ -40,5 +36,4 @@ class _Fails:
 if __name__ == "__main__":
     kind = replace(backends.BACKENDS["onnx"], open_engine=lambda folder, _, options, __: Gpu(folder, options))
     backends.BACKENDS["onnx"] = kind  # type: ignore[index]
-    serve.LOST_SECONDS = float(os.environ["LOST_SECONDS"])
     clipserve.__main__.main()

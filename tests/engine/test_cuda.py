@@ -107,17 +107,6 @@ def test_a_gpu_that_works_is_taken_after_one_look(written: Log) -> None:
     assert written.getvalue() == ""
 
 
-def test_a_gpu_may_be_found_while_another_thread_asks_for_how_long_it_is_lost() -> None:
-    class FoundMeanwhile(dict[object, float]):
-        def __bool__(self) -> bool:
-            self.clear()
-            return True
-
-    accelerator = Accelerator(lambda: WORKS)
-    accelerator.lost = FoundMeanwhile({"engine": 1.0})
-    assert accelerator.lost_seconds >= 0.0
-
-
 @pytest.mark.parametrize("facts", REASONS.values(), ids=list(REASONS))
 def test_cuda_refuses_with_the_same_reason(facts: CudaFacts) -> None:
     reason = why_not(facts)

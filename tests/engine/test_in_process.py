@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
-from clipserve.clip.artifact import TEXT_GRAPH
-from clipserve.engine import lost as searching
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.engine import lost as losing
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import EngineCall, Feeds, InProcess
-from clipserve.engine.lost import Lost
 from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.logs import Log
 from tests.support import eventually
@@ -79,9 +77,13 @@ class Run:
 ILLEGAL = "CUDA error 700: an illegal memory access"
 
 
-async def backend_of(gpu: Gpu, again_seconds: float = 100, lost: Lost | None = None) -> InProcess:
-    """Started, and its first call has failed."""
-    backend = InProcess(gpu, again_seconds=again_seconds, lost=lost)
+MEMORY = "Failed to allocate memory for requested buffer of size 9633792"
+
+
+async def backend_of(gpu: Gpu, lost: list[str] | None = None) -> InProcess:
+    """Started, and its first call has failed. `lost` gets an entry when it is lost."""
+    told = [] if lost is None else lost
+    backend = InProcess(gpu, on_lost=lambda: told.append("lost"))
     await backend.start()
     with pytest.raises(BackendFailed):
         await backend.encode_image(PIXELS)
@@ -93,7 +95,7 @@ async def not_ready(backend: InProcess) -> bool:
 
 
 async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
-    gpu = Gpu("CUDA error 2: out of memory")
+    gpu = Gpu("CUDA error 9: invalid configuration argument")
     backend = await backend_of(gpu)
     assert await backend.ready()
     gpu.fault = ""
@@ -101,41 +103,34 @@ async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
     await backend.aclose()
 
 
-async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: Log) -> None:
-    gpu = Gpu(ILLEGAL, gone=True)
-    accelerator = Accelerator()
-    backend = await backend_of(gpu, again_seconds=0.01, lost=accelerator.lost)
+async def test_a_gpu_on_which_a_small_graph_fails_too_is_lost_once_and_for_good(written: Log) -> None:
+    gpu, lost = Gpu(ILLEGAL, gone=True), list[str]()
+    backend = await backend_of(gpu, lost)
+    gpu.fault, gpu.gone = "", False
     assert not await backend.ready()
-    await eventually(lambda: bool(accelerator.lost_seconds))
     with pytest.raises(BackendUnavailable, match="the GPU has failed"):
         await backend.encode_image(PIXELS)
-    gpu.fault, gpu.gone = "", False
-    await until(backend.ready)
-    assert (await backend.encode_image(PIXELS)).shape == (1, 4)
     await backend.aclose()
-    assert written.events == ["engine_failed", "engine_lost", "engine_found"]
-    assert accelerator.lost_seconds == 0.0
+    assert (lost, written.events) == (["lost"], ["engine_failed", "engine_lost"])
 
 
 async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "TRIAL_SECONDS", 0.01)
-    gpu = Gpu(ILLEGAL, gone=True)
+    monkeypatch.setattr(losing, "TRIAL_SECONDS", 0.01)
+    gpu = Gpu(ILLEGAL)
     gpu.may_try.clear()
-    backend = await backend_of(gpu, again_seconds=0.01)
+    backend = await backend_of(gpu)
     assert not await backend.ready()
-    gpu.gone = False
     gpu.may_try.set()
-    await until(backend.ready)
     await backend.aclose()
 
 
-async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_looked_for(
+async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(searching, "TRIAL_SECONDS", 0.01)
-    gpu = Gpu("")
+    monkeypatch.setattr(losing, "TRIAL_SECONDS", 0.01)
+    gpu = Gpu("", gone=True)
     gpu.may_run.clear()
-    backend = InProcess(gpu, again_seconds=0.01)
+    backend = InProcess(gpu)
     await backend.start()
     call = asyncio.create_task(backend.encode_image(PIXELS))
     await eventually(gpu.runs.is_set)
@@ -144,7 +139,80 @@ async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_looked_for(
     await until(lambda: not_ready(backend))
     gpu.may_run.set()
     gpu.may_try.set()
-    await until(backend.ready)
+    await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MEMORY,
+        "CUDA failure 2: out of memory ; GPU=0",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "Available memory of 0 is smaller than requested bytes of 9633792",
+    ],
+)
+async def test_a_lack_of_memory_is_503_with_a_smaller_call_next_time_and_not_a_lost_gpu(error: str) -> None:
+    gpu, lost = Gpu(error, gone=True), list[str]()
+    backend = InProcess(gpu, on_lost=lambda: lost.append("lost"))
+    await backend.start()
+    for most in (4, 2, 1, 1):
+        with pytest.raises(BackendUnavailable, match="too little memory for a call of"):
+            await backend.encode_image(np.concatenate([PIXELS] * 2 * most))
+        assert backend.most_rows(IMAGE_GRAPH) == most
+    assert (backend.most_rows(TEXT_GRAPH), gpu.trials, lost, await backend.ready()) == (0, 0, [], True)
+    await backend.aclose()
+
+
+async def test_a_trial_that_lacks_memory_does_not_make_the_gpu_lost() -> None:
+    gpu = Gpu("CUDA error 9: invalid configuration argument", gone=True)
+    gpu.lost = lambda: MEMORY  # type: ignore[method-assign]
+    backend = await backend_of(gpu)
+    assert await backend.ready()
+    await backend.aclose()
+
+
+class Small(Gpu):
+    """A GPU whose memory is enough for `most` rows. `sizes`: those of the calls that it was given."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__("")
+        self.most, self.sizes = most, list[int]()
+
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
+        rows = len(next(iter(feeds.values())))
+        self.sizes.append(rows)
+        self.fault = MEMORY if rows > self.most else ""
+        return super().call(graph, feeds)
+
+
+def sizes(*rows: int) -> Callable[[], Iterable[tuple[str, Feeds]]]:
+    return lambda: [(IMAGE_GRAPH, {"pixels": np.concatenate([PIXELS] * each)}) for each in rows]
+
+
+async def test_calls_of_each_size_run_on_a_gpu_before_it_is_ready() -> None:
+    gpu = Small(64)
+    backend = InProcess(gpu, first_calls=sizes(8, 4, 1))
+    await backend.start()
+    assert (gpu.sizes, backend.most_rows(IMAGE_GRAPH)) == ([8, 4, 1], 0)
+    await backend.aclose()
+
+
+async def test_usual_sizes_shrink_to_what_the_memory_suffices_for() -> None:
+    gpu = Small(3)
+    backend = InProcess(gpu, first_calls=sizes(16, 8, 4, 2, 1))
+    await backend.start()
+    assert (gpu.sizes, backend.most_rows(IMAGE_GRAPH)) == ([16, 8, 4, 2, 1], 2)
+    await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    ("most", "fixed"),
+    [pytest.param(3, [IMAGE_GRAPH], id="the operator's"), pytest.param(0, [], id="one row")],
+)
+async def test_a_size_that_must_fit_and_does_not_is_refused_at_the_start(most: int, fixed: list[str]) -> None:
+    backend = InProcess(Small(most), first_calls=sizes(4, 1), fixed=fixed)
+    with pytest.raises(BackendUnavailable, match="Set CLIPSERVE_MAX_BATCH_IMAGES"):
+        await backend.start()
     await backend.aclose()
 
 
@@ -174,18 +242,6 @@ async def test_a_text_does_not_wait_for_images_on_a_gpu() -> None:
     gpu.may_run.set()
     await asyncio.gather(*images)
     await backend.aclose()
-
-
-async def test_the_end_does_not_wait_for_a_lost_gpu_and_ends_the_search() -> None:
-    gpu, lost = Gpu(ILLEGAL, gone=True), dict[object, float]()
-    backend = await backend_of(gpu, lost=lost)
-    await eventually(lambda: bool(lost))
-    await asyncio.sleep(0.05)
-    assert gpu.trials == 1, "the next is a hundred seconds later"
-    async with asyncio.timeout(60):
-        await backend.aclose()
-    assert not await backend.ready()
-    await eventually(lambda: not lost)
 
 
 async def test_a_call_that_fails_during_the_end_fails_as_any_other() -> None:

@@ -7,10 +7,10 @@ the GPU before it is used.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import io
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,11 +141,11 @@ def _of_driver(driver: Driver, built_for: str, major: int) -> Reason | None:
 class Accelerator:
     """Decides whether encoders run on the GPU of this machine: once, when first needed, for all models.
 
-    `look`: gives the facts about the machine. `lost`: see `clipserve.engine.lost.Search`.
+    `look`: gives the facts about the machine. `lost`: set when the GPU has failed, and does not come back.
     """
 
     def __init__(self, look: Callable[[], CudaFacts] = _seen) -> None:
-        self.lost: dict[object, float] = {}
+        self.lost = asyncio.Event()
         self._look = look
         self._facts: CudaFacts | None = None
         self._told = False
@@ -180,15 +180,6 @@ class Accelerator:
                 do=f"{reason.do}; or set CLIPSERVE_DEVICE=cpu, if the CPU is what you want",
             )
         return False
-
-    @property
-    def lost_seconds(self) -> float:
-        """How long the encoders' GPU has been lost, that of the first where there are several; 0.0: it is not.
-
-        Any thread may ask: an engine may be found or lost meanwhile.
-        """
-        first = min(list(self.lost.values()), default=None)
-        return 0.0 if first is None else time.monotonic() - first
 
     @property
     def unused(self) -> Reason | None:

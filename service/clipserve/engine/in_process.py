@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.lost import Lost, Search
+from clipserve.engine.lost import LostGpu, lacks_memory
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.thread_priority import yield_to_event_loop
@@ -104,19 +104,31 @@ class Engine(ToLoad, Protocol):
 class InProcess:
     """One call is one run of the engine; put `Batched` around it.
 
-    An engine that is lost, which only a GPU's can be, is not ready and is given no calls, until it is found again.
+    On a GPU: a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other
+    failure, and where a call goes on that nobody waits for any more, a small graph is run. If that fails too, or
+    does not end, the GPU is lost, all calls are refused, and the process should end: CUDA recovers in a new one
+    alone.
 
     `workers`: how many calls run at a time; on a GPU so many of each graph, because a text must not wait behind
-    images there. `again_seconds`, `lost`: see `Search`.
+    images there. `on_lost` is called once. `first_calls`: those to run on a GPU before `start` returns, because the
+    first of a size looks for kernels and allocates memory. `fixed`: graphs whose size of calls the operator has
+    set: it fits, or the start is refused.
     """
 
     def __init__(
-        self, to_load: ToLoad, workers: int = 1, again_seconds: float = 5.0, lost: Lost | None = None
+        self,
+        to_load: ToLoad,
+        workers: int = 1,
+        on_lost: Callable[[], object] = lambda: None,
+        first_calls: Callable[[], Iterable[tuple[str, Feeds]]] = tuple,
+        fixed: Collection[str] = (),
     ) -> None:
         self._to_load = to_load
         self._loaded: Engine | None = None
-        self._again_seconds = again_seconds
-        self._lost: Lost = {} if lost is None else lost
+        self._on_lost = on_lost
+        self._first_calls, self._fixed = first_calls, fixed
+        self._gpu: LostGpu | None = None
+        self._most_rows: dict[str, int] = {}  # of a graph that lacked memory
         self._workers = workers
         self._executor = self._texts = self._threads("engine")
 
@@ -142,12 +154,17 @@ class InProcess:
             raise BackendUnavailable("the encoders are not loaded yet.")
         return self._loaded
 
+    def most_rows(self, graph: str) -> int:
+        """The rows of a call that the memory of the GPU suffices for; 0: it has sufficed for all."""
+        return self._most_rows.get(graph, 0)
+
     async def start(self) -> None:
         engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
-        if engine.on_gpu:
-            self._texts = self._threads("engine_texts")
-        self._search = Search(engine.name, engine.lost, self._again_seconds, self._lost)
         self._loaded = engine
+        if engine.on_gpu:
+            self._gpu = LostGpu(engine.name, engine.lost, self._on_lost)
+            self._texts = self._threads("engine_texts")
+            await self._make_first_calls()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         return await self._run(self._executor, IMAGE_GRAPH, {"pixels": pixels})
@@ -156,42 +173,63 @@ class InProcess:
         return await self._run(self._texts, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
-        return self._loaded is not None and not self._search.lost
+        return self._loaded is not None and not (self._gpu and self._gpu.lost)
 
     async def aclose(self) -> None:
         loaded, self._loaded = self._loaded, None
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
         self._executor = self._texts = self._threads("engine")  # it may be started again
+        if self._gpu:
+            self._gpu.close()
         if loaded:
-            self._search.close()
             loaded.close()
 
     def _threads(self, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._workers, name, yield_to_event_loop)
 
     async def _run(self, threads: ThreadPoolExecutor, graph: str, feeds: Feeds) -> Embeddings:
-        engine, search = self._engine, self._search
-        if search.lost:
-            raise BackendUnavailable(
-                "the GPU has failed. If it stays so, the service ends, to be started again."
-            )
+        engine, gpu = self._engine, self._gpu
+        if gpu and gpu.lost:
+            raise BackendUnavailable("the GPU has failed, and the process ends, to be started again.")
         call = engine.call(graph, feeds)
         running = threads.submit(call.run)
         try:
             embeddings = await asyncio.wrap_future(running)
-            if engine.on_gpu:
+            if gpu:
                 _check_length(embeddings)
             return embeddings
         except asyncio.CancelledError:
             call.cancel()
-            if engine.on_gpu:
-                search.doubt(running)
+            if gpu:
+                gpu.doubt(running)
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))
-            await search.ask()
+            if gpu and lacks_memory(str(error)):
+                raise self._smaller(graph, len(next(iter(feeds.values())))) from error
+            if gpu:
+                await gpu.look()
             raise BackendFailed(f"{engine.name} failed on {graph}.") from error
+
+    async def _make_first_calls(self) -> None:
+        for graph, feeds in self._first_calls():
+            rows = len(next(iter(feeds.values())))
+            if rows > (self.most_rows(graph) or rows):
+                continue
+            try:
+                await self._run(self._executor, graph, feeds)
+            except BackendUnavailable as error:
+                if graph in self._fixed or rows == 1:
+                    raise BackendUnavailable(
+                        f"{error.detail} Set CLIPSERVE_MAX_BATCH_IMAGES or CLIPSERVE_MAX_BATCH_TEXTS lower, or "
+                        "take a smaller model, or a GPU with more memory."
+                    ) from error
+
+    def _smaller(self, graph: str, rows: int) -> BackendUnavailable:
+        self._most_rows[graph] = min(max(1, rows // 2), self.most_rows(graph) or rows)
+        logger.warning("gpu_lacks_memory", graph=graph, rows=rows, most_rows=self._most_rows[graph])
+        return BackendUnavailable(f"the GPU has too little memory for a call of {rows} rows.")
 
 
 def _check_length(embeddings: Embeddings) -> None:

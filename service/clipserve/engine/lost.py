@@ -1,90 +1,73 @@
-"""Finds out whether the engine of this process is lost, and looks for it then. Only a GPU's can be."""
+"""Finds out whether the GPU of this process is lost: then all calls fail, and only a new process gets it back."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, MutableMapping
+import re
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from clipserve.concurrency import in_own_thread, kept_running
+from clipserve.concurrency import in_own_thread
 from clipserve.telemetry.log import logger
 
-Lost = MutableMapping[object, float]  # what is lost -> since when, in seconds of time.monotonic
-
 TRIAL_SECONDS = 10.0  # a GPU that has not answered a small graph by then is lost
+# What CUDA, cuBLAS and onnxruntime's arena call it.
+_LACKS_MEMORY = re.compile(
+    r"out of memory|ALLOC_FAILED|allocate memory|smaller than requested bytes", re.IGNORECASE
+)
 
 
-class Search:
-    """Tries an engine when something speaks against it, and again and again while it is lost.
+def lacks_memory(error: str) -> bool:
+    """Whether an error of onnxruntime on CUDA, in its words, is of memory: another call may have enough."""
+    return _LACKS_MEMORY.search(error) is not None
 
-    `trial`: why all calls fail now, or None; it blocks, and may hang. `again_seconds`: between two trials. `lost`:
-    has this as a key while the engine is lost.
+
+class LostGpu:
+    """Runs a small graph when something speaks against the GPU. `lost`: it failed too, or did not end.
+
+    `trial`: why the small graph fails, or None; it blocks, and may hang. `on_lost` is called once.
     """
 
-    def __init__(
-        self, engine: str, trial: Callable[[], str | None], again_seconds: float, lost: Lost
-    ) -> None:
-        self._engine = engine
-        self._trial = trial
-        self._again_seconds = again_seconds
-        self._lost = lost
+    def __init__(self, engine: str, trial: Callable[[], str | None], on_lost: Callable[[], object]) -> None:
+        self._engine, self._trial, self._on_lost = engine, trial, on_lost
+        self.lost = False
         self._trying: asyncio.Future[str | None] | None = None
         self._doubts: set[asyncio.Task[None]] = set()
-        self._looking: asyncio.Task[None] | None = None
         self._closed = False
 
-    @property
-    def lost(self) -> bool:
-        return self._looking is not None
-
     def doubt(self, running: Future[Any]) -> None:
-        """Nobody waits for this call any more. If it does not end, the GPU may hang, and is tried."""
+        """Nobody waits for this call any more. If it does not end, the GPU may hang."""
         doubt = asyncio.create_task(self._doubt(running))
         self._doubts.add(doubt)
         doubt.add_done_callback(self._doubts.discard)
 
-    async def ask(self) -> None:
-        """A call has failed: try the engine, and look for it if it is lost."""
-        reason = None if self._closed else await self._tried()
-        if reason and not self._looking and not self._closed:
-            self._looking = kept_running("engine_lost", lambda: self._look(reason))
+    async def look(self) -> None:
+        """A call has failed: try the GPU, once for all who ask, in a thread that nobody needs if it hangs."""
+        if self._closed or self.lost:
+            return
+        trying = self._trying = self._trying or asyncio.wrap_future(
+            in_own_thread("engine_trial", self._trial)
+        )
+        await asyncio.wait({trying}, timeout=TRIAL_SECONDS)
+        reason: str | None = f"a small graph has not ended on it within {TRIAL_SECONDS:g} s"
+        if trying.done():
+            self._trying, reason = None, trying.result()
+        if reason and not lacks_memory(reason) and not self.lost and not self._closed:
+            self.lost = True
+            logger.error("engine_lost", engine=self._engine, reason=reason)
+            self._on_lost()
 
     def close(self) -> None:
         """End all of it."""
         self._closed = True
-        for task in filter(None, (self._looking, *self._doubts)):
-            task.cancel()
+        for doubt in self._doubts:
+            doubt.cancel()
 
     async def _doubt(self, running: Future[Any]) -> None:
         end = asyncio.wrap_future(running)
         await asyncio.wait({end}, timeout=TRIAL_SECONDS)
         if not end.done():
-            await self.ask()
+            await self.look()
         elif not end.cancelled():
             end.exception()  # retrieve it: the one who waited has left
-
-    async def _tried(self) -> str | None:
-        """Why all calls fail now, or None. One trial at a time, in a thread that nobody needs if it hangs."""
-        trying = self._trying = self._trying or asyncio.wrap_future(
-            in_own_thread("engine_trial", self._trial)
-        )
-        await asyncio.wait({trying}, timeout=TRIAL_SECONDS)
-        if not trying.done():
-            return f"a small graph has not ended on it within {TRIAL_SECONDS:g} s"
-        self._trying = None
-        return trying.result()
-
-    async def _look(self, reason: str | None) -> None:
-        do = "start the service again, if engine_found does not follow: CUDA recovers from few errors by itself"
-        logger.error("engine_lost", engine=self._engine, reason=reason, do=do)
-        self._lost[self] = time.monotonic()
-        try:
-            while reason:
-                await asyncio.sleep(self._again_seconds)
-                reason = await self._tried()
-        finally:
-            del self._lost[self]
-        self._looking = None
-        logger.info("engine_found", engine=self._engine)

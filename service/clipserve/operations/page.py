@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -29,8 +29,6 @@ class Page:
 
     `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the
     header Host. `max_blocked_seconds`: /livez is 503 if the service's event loop is blocked for longer.
-    `lost_seconds`: for how long a GPU has been lost. /livez says so and stays 200: the process ends by itself, with
-    a status of its own.
     """
 
     pulse: Pulse
@@ -38,7 +36,6 @@ class Page:
     keys: Keys | None = None
     hosts: Hosts = ANY
     max_blocked_seconds: float = MAX_BLOCKED_SECONDS
-    lost_seconds: Callable[[], float] = float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -66,8 +63,7 @@ class Page:
     def _livez(self) -> Response:
         seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds
         if seconds <= limit:
-            lost = self.lost_seconds()
-            return _json(HTTPStatus.OK, {"status": "alive"} | ({"gpu_lost_seconds": lost} if lost else {}))
+            return _json(HTTPStatus.OK, {"status": "alive"})
         status = HTTPStatus.SERVICE_UNAVAILABLE
         problem = {
             "type": "urn:clipserve:error:event_loop_blocked",

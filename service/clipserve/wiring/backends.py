@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 from clipserve.application.served_model import reference_feeds
-from clipserve.clip.artifact import verify_files
-from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, verify_files
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, ModelManifest
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
@@ -17,10 +20,10 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.idle import Unloading
-from clipserve.engine.in_process import EngineOptions, InProcess, ToLoad, TrialInputs
-from clipserve.engine.lost import Lost
+from clipserve.engine.in_process import EngineOptions, Feeds, InProcess, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
+from clipserve.settings.model import Calls
 from clipserve.telemetry.metrics import Metrics
 
 # A call has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait for it.
@@ -46,8 +49,8 @@ def open_backend(
     if connect := settings.backend_kind.connect:
         return connect(manifest, settings.options, metrics)
     on_gpu = uses_gpu(settings, accelerator)
-    inner = in_process(folder, manifest, settings, accelerator.lost, on_gpu=on_gpu)
-    backend = batched(inner, settings, metrics, on_gpu=on_gpu)
+    inner = in_process(folder, manifest, settings, accelerator.lost.set, on_gpu=on_gpu)
+    backend = batched(inner, settings, metrics, on_gpu=on_gpu, most_rows=inner.most_rows)
     if not settings.unload_after_seconds:
         return backend
     return Unloading(backend, settings.unload_after_seconds, partial(verify_files, folder, manifest), metrics)
@@ -57,17 +60,36 @@ def in_process(
     folder: Path,
     manifest: ModelManifest,
     settings: ModelSettings,
-    lost: Lost | None = None,
+    on_lost: Callable[[], object] = lambda: None,
     *,
     on_gpu: bool,
 ) -> InProcess:
-    """Encoders in this process, without a batcher. `lost`: see `InProcess`.
+    """Encoders in this process, without a batcher. `on_lost`: see `InProcess`.
 
     Raises:
         BackendUnavailable: the engine is not installed.
     """
-    engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
-    return InProcess(engine, settings.calls(on_gpu=on_gpu).workers, lost=lost)
+    engine, calls = open_engine(folder, manifest, settings, on_gpu=on_gpu), settings.calls(on_gpu=on_gpu)
+    chosen = {IMAGE_GRAPH: settings.max_batch_images, TEXT_GRAPH: settings.max_batch_texts}
+    fixed = [graph for graph, rows in chosen.items() if rows]
+    return InProcess(engine, calls.workers, on_lost, partial(first_calls, manifest, calls), fixed)
+
+
+def first_calls(manifest: ModelManifest, calls: Calls) -> Iterator[tuple[str, Feeds]]:
+    """A call of each size that a GPU will be given: the largest, and powers of two below; the largest first."""
+    size = manifest.image.size
+    for rows in _sizes(calls.max_batch_images):
+        yield IMAGE_GRAPH, {"pixels": np.zeros((rows, size, size, 3), np.uint8)}
+    for length in manifest.text.lengths_of(GPU_TEXT_BUCKETS):
+        for rows in _sizes(min(calls.max_batch_texts, calls.max_batch_tokens // length)):
+            yield (
+                TEXT_GRAPH,
+                {"token_ids": np.ones((rows, length), np.int32), "lengths": np.ones(rows, np.int32)},
+            )
+
+
+def _sizes(most: int) -> list[int]:
+    return [most, *(2**power for power in reversed(range(most.bit_length())) if 2**power < most)]
 
 
 def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
@@ -119,14 +141,23 @@ def tokenizer_of(folder: Path, manifest: ModelManifest) -> Tokenizer:
     return tokenizer
 
 
-def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu: bool = False) -> Batched:
-    """The batcher around encoders in this process."""
+def batched(
+    inner: Backend,
+    settings: ModelSettings,
+    metrics: Metrics,
+    *,
+    on_gpu: bool = False,
+    most_rows: Callable[[str], int] = lambda _: 0,
+) -> Batched:
+    """The batcher around encoders in this process. `most_rows`: see `InProcess.most_rows`."""
     calls = settings.calls(on_gpu=on_gpu)
     delay = settings.max_queue_delay_seconds or 0.0
+    text = BatchPolicy(calls.max_batch_texts, delay, calls.workers, calls.max_batch_tokens)
+    image = image_policy(settings, on_gpu=on_gpu)
     return Batched(
         inner,
-        image=image_policy(settings, on_gpu=on_gpu),
-        text=BatchPolicy(calls.max_batch_texts, delay, calls.workers, calls.max_batch_tokens),
+        image=replace(image, max_rows_now=partial(most_rows, IMAGE_GRAPH)),
+        text=replace(text, max_rows_now=partial(most_rows, TEXT_GRAPH)),
         metrics=metrics,
     )
 

@@ -40,11 +40,8 @@ if TYPE_CHECKING:  # it loads gRPC
 CLOSED_SECONDS = 5.0
 # After the drain, time for cancelled requests and backends to end. Then the process ends whatever still runs.
 _MARGIN_SECONDS = 3.0
-# A GPU that has been lost for so long comes back to a new process alone: this one ends with a status of its own,
-# which is EX_TEMPFAIL of sysexits.h.
-LOST_SECONDS = 60.0
+# A GPU that is lost comes back to a new process alone: this one ends with EX_TEMPFAIL of sysexits.h.
 GPU_LOST = 75
-_LOOK_SECONDS = 1.0
 
 
 def serve(settings: Settings, open_backend: OpenBackend | None = None) -> int:
@@ -68,7 +65,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
     accelerator = Accelerator()
     async with (
         open_gateway(settings, open_backend, accelerator=accelerator) as gateway,
-        _operations(settings, gateway, accelerator) as operations_port,
+        _operations(settings, gateway) as operations_port,
     ):
         listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
         _listen_grpc(settings, gateway.rpc)
@@ -106,16 +103,13 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
 
 
 async def _give_up(accelerator: Accelerator, end: Callable[[], None]) -> None:
-    """End the service when a GPU has been lost for long; /readyz has been false since then."""
-    while accelerator.lost_seconds < LOST_SECONDS:
-        await asyncio.sleep(_LOOK_SECONDS)
-    logger.critical("gpu_lost", seconds=round(accelerator.lost_seconds, 1), exit_status=GPU_LOST)
+    """End the service when a GPU is lost; /readyz has been false since then."""
+    await accelerator.lost.wait()
+    logger.critical("gpu_lost", exit_status=GPU_LOST)
     end()
 
 
-def _operations(
-    settings: Settings, gateway: Gateway, accelerator: Accelerator
-) -> AbstractAsyncContextManager[int]:
+def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[int]:
     """Serve probes and metrics on their own port; gives it."""
     from clipserve.operations.page import Page  # loads a server, as the gateway does by now
     from clipserve.operations.port import serving
@@ -124,13 +118,7 @@ def _operations(
     pulse = Pulse()
     gateway.metrics.ready.set_function(lambda: pulse.ready)
     keys = None if settings.metrics_open else gateway.keys
-    page = Page(
-        pulse,
-        gateway.metrics.registry,
-        keys,
-        hosts_of(settings),
-        lost_seconds=lambda: accelerator.lost_seconds,
-    )
+    page = Page(pulse, gateway.metrics.registry, keys, hosts_of(settings))
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     return serving(listener, page, gateway.inference.ready)
 

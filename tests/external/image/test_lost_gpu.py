@@ -16,7 +16,7 @@ STAND_IN = """\
 services:
   clipserve:
     entrypoint: [python, /lost_gpu.py]
-    environment: {CLIPSERVE_BACKEND: onnx, LOST: /tmp/lost, LOST_SECONDS: "1"}
+    environment: {CLIPSERVE_BACKEND: onnx, LOST: /tmp/lost}
     volumes: ["%s:/lost_gpu.py:ro"]
 """
 
