@@ -28,6 +28,7 @@ class Member:
         self.address = address
         self.phase = phase
         self.since = since
+        self.proxied = False
         self.transport = Line()
         self.checked = 0
 

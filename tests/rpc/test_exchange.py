@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from clipserve.access.gate import Gate
 from clipserve.access.key_file import add_key
 from clipserve.access.keys import Scope
+from clipserve.connections import Proxies
 from clipserve.errors import RateLimited, Unauthenticated
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import RequestContext, current
@@ -115,17 +117,29 @@ async def test_no_more_calls_are_answered_at_a_time_than_may_be() -> None:
     assert counted("clipserve_cancelled_total", {"endpoint": "grpc Embed"}) == 1
 
 
-@pytest.mark.parametrize(("shares_address", "most"), [(False, 2), (True, 4)])
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        pytest.param({}, 2, id="a client"),
+        pytest.param({"shares_address": True}, 4, id="a proxy of all clients"),
+        pytest.param(
+            {"proxies": Proxies(("127.0.0.0/8", "::1"))}, 4, id="two clients behind a trusted proxy"
+        ),
+    ],
+)
 async def test_an_address_has_half_of_the_calls_unless_it_is_a_proxy_s(
-    shares_address: bool, most: int
+    options: dict[str, Any], most: int
 ) -> None:
     work = Hanging()
     async with (
-        answering(work, grpc_max_calls=4, shares_address=shares_address) as running,
+        answering(work, grpc_max_calls=4, **options) as running,
         client_of(running.address) as client,
     ):
         method = client.channel.unary_unary(f"/{SERVICE}/Embed")
-        calls = [asyncio.ensure_future(method(b"")) for _ in range(most)]
+        calls = [
+            asyncio.ensure_future(method(b"", metadata=[("x-forwarded-for", f"192.0.2.{number % 2}")]))
+            for number in range(most)
+        ]
         await eventually(lambda: running.exchange.calls == most)
         failed = await status_of(method(b""))
         assert failed.fields["code"] == "overloaded"

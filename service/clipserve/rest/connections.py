@@ -13,7 +13,7 @@ from typing import Protocol as Interface
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from clipserve.connections import ConnectionLimits
+from clipserve.connections import NO_PROXIES, ConnectionLimits, Proxies
 from clipserve.errors import ClipError, TooManyConnections
 from clipserve.rest.errors import rendered
 from clipserve.telemetry.log import logger
@@ -32,9 +32,13 @@ class Phase(IntEnum):
 
 
 class Member(Interface):
-    """A connection, as seen here; see `rest.protocol`. `since`: when its phase began, of `time.monotonic()`."""
+    """A connection, as seen here; see `rest.protocol`.
+
+    `proxied`: it is a trusted proxy's. `since`: when its phase began, of `time.monotonic()`.
+    """
 
     address: str
+    proxied: bool
     since: float
 
     @property
@@ -58,10 +62,23 @@ class Connections(ServerState):
     If no address has one, it is an idle one of the same address.
     """
 
-    def __init__(self, limits: ConnectionLimits, metrics: Metrics, *, shares_address: bool = False) -> None:
-        """`shares_address`: all clients have the address of a proxy, which may have all connections."""
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        metrics: Metrics,
+        proxies: Proxies = NO_PROXIES,
+        *,
+        shares_address: bool = False,
+    ) -> None:
+        """Make a table.
+
+        Args:
+            proxies: those trusted, each of which may have all connections.
+            shares_address: all clients have the address of a proxy, which may have all connections.
+        """
         super().__init__()
         self.limits = limits
+        self.proxies = proxies
         self.draining = False  # each answer is the last of its connection
         self.connections: set[Member] = set()  # type: ignore[assignment]
         self._metrics = metrics
@@ -78,8 +95,9 @@ class Connections(ServerState):
         self.connections.discard(newcomer)  # uvicorn has added it
         address, limit, count = newcomer.address, self.limits.max_connections, self._by_address
         own = count[address]
-        if own >= self._limit_of_address and not self._close_one((address,), Phase.IDLE):
-            raise _too_many("your address has", own, self._limit_of_address)
+        limit_of_address = limit if newcomer.proxied else self._limit_of_address
+        if own >= limit_of_address and not self._close_one((address,), Phase.IDLE):
+            raise _too_many("your address has", own, limit_of_address)
         if len(self.connections) >= limit:
             larger = [each for each, number in count.most_common() if number > own]
             if not (self._close_one(larger, Phase.READING) or self._close_one((address,), Phase.IDLE)):

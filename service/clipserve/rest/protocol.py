@@ -57,7 +57,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.address = ""
+        self.address, self.proxied = "", False
         self.since, self._expires = 0.0, math.inf
         self._limits = self.server_state.limits
         self._ahead = b""  # bytes of an incomplete head, or of the requests after this one
@@ -88,7 +88,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.address = address_of(self.client[0] if self.client else "")
+        host = self.client[0] if self.client else ""
+        self.address, self.proxied = address_of(host), host in self.server_state.proxies
         self._wait(self._limits.first_byte_timeout_seconds)
         try:
             self.server_state.admit(self)

@@ -43,7 +43,8 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
-            proxy_headers=False,
+            proxy_headers=bool(connections.proxies.names),  # by default uvicorn would trust 127.0.0.1
+            forwarded_allow_ips=[*connections.proxies.names],
             timeout_keep_alive=connections.limits.keep_alive_seconds,  # type: ignore[arg-type]  # of asyncio
             timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # of asyncio
         )

@@ -48,7 +48,8 @@ class Call:
         self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
         self.traceparent = _text(metadata.get("traceparent"))
         self.connection = context.peer()
-        self.address = address_of(_host(self.connection))
+        forwarded = str(metadata.get("x-forwarded-for", ""))
+        self.address = address_of(limits.proxies.client_of(_host(self.connection), forwarded))
         self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))), address=self.address)
         self.outcome = "OK"
         task = asyncio.current_task()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clipserve.application.pace import PaceLimits
 from clipserve.application.stream import TotalLimits
-from clipserve.connections import ConnectionLimits
+from clipserve.connections import NO_PROXIES, ConnectionLimits, Proxies
 
 MAX_CALLS = 1_000  # at a time: a full message for a few calls, and 128 KB for each
 SMALL_READS = 2  # at a time, of health and reflection
@@ -18,11 +18,13 @@ class CallLimits(PaceLimits):
     """The number of concurrent calls, the seconds from a message to its answer, and the rate of taking answers.
 
     `shares_address`: all clients have the address of a proxy, which may have all calls; else an address has half.
+    `proxies`: whose `x-forwarded-for` counts.
     """
 
     deadline_seconds: float
     grpc_max_calls: int = MAX_CALLS
     shares_address: bool = False
+    proxies: Proxies = NO_PROXIES
     write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
@@ -39,6 +40,12 @@ class AccessSettings(BaseModel):
         "all",
     )
 
+    trusted_proxies: Several[str] = Field(
+        (),
+        description="addresses and ranges, comma-separated, of the proxies in front: `10.0.0.7`, `172.16.0.0/12`; "
+        "what they write into `X-Forwarded-For` is the client's address, for limits, turns and logs; empty: none",
+    )
+
     @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
     @classmethod
     def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
@@ -68,6 +75,13 @@ class AccessSettings(BaseModel):
         for name in value:
             if name_of(name) != name:
                 raise ValueError(f"{name[:200]} is not a host: write its name in lower case, without a port")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            ip_network(name)  # raises ValueError, which says what is wrong
         return value
 
     @field_validator("cors_origins")

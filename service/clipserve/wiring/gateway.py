@@ -111,6 +111,7 @@ async def open_gateway(
         opened = open_use_cases(settings, metrics, open_backend, charge, accelerator, limits)
         use_cases = await stack.enter_async_context(opened)
         # They take half a second to load, in which threads verify the models' files.
+        from clipserve.connections import Proxies
         from clipserve.rest.app import build_app
         from clipserve.rest.connections import Connections
         from clipserve.rest.server import Server
@@ -125,7 +126,9 @@ async def open_gateway(
         places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)
         shared = Shared(use_cases.inference, budget, places, gate, metrics)
         app = build_app(shared, options.rest)
-        connections = Connections(options.connections, metrics, shares_address=settings.shares_address)
+        proxies = Proxies(settings.trusted_proxies)
+        shares = settings.shares_address
+        connections = Connections(options.connections, metrics, proxies, shares_address=shares)
         server = Server(app, connections, settings.drain_seconds)
         rpc = None
         if settings.grpc_enabled:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipserve.access.gate import RateOptions
 from clipserve.application.stream import MAX_BULK_REQUESTS
-from clipserve.connections import ConnectionLimits
+from clipserve.connections import ConnectionLimits, Proxies
 from clipserve.rest.app import RestOptions
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import ExchangeLimits
@@ -38,7 +38,8 @@ class GatewayOptions:
             max_json_bytes=json_bytes,
             hosts=hosts_of(settings),
         )
-        rpc = chosen(RpcOptions, max_json_bytes=json_bytes, shares_address=settings.shares_address)
+        proxies, shares = Proxies(settings.trusted_proxies), settings.shares_address
+        rpc = chosen(RpcOptions, max_json_bytes=json_bytes, shares_address=shares, proxies=proxies)
         return cls(Limits.of(settings), chosen(RateOptions), chosen(ConnectionLimits), rest, rpc)
 
 
