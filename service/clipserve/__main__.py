@@ -46,8 +46,6 @@ if "rich" not in sys.modules:
 
     del sys.modules["rich"]
 
-from clipserve.access.key_file import KeyFileError
-from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.classify import classify
 from clipserve.commands.doctor.command import doctor
 from clipserve.commands.embed import embed
@@ -55,19 +53,13 @@ from clipserve.commands.keys import keys
 from clipserve.commands.label_sets import label_sets
 from clipserve.commands.mcp import mcp
 from clipserve.commands.printing import visible
-from clipserve.commands.running import failing
+from clipserve.commands.running import START_FAULTS, failing
 from clipserve.commands.search import search
-from clipserve.errors import ClipError
 from clipserve.settings.environment import BadSettings, read_settings
 from clipserve.settings.table import as_markdown
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
-from clipserve.telemetry.tracing import TracingUnavailable
-from clipserve.wiring.listening import CannotListen
 from clipserve.wiring.model_names import with_folders
-
-# Reasons why a start fails, each shown as one line.
-_START_FAULTS = (ArtifactError, CannotListen, ClipError, KeyFileError, TracingUnavailable)
 
 
 class _Commands(TyperGroup):
@@ -143,7 +135,7 @@ def serve(model: Model = None) -> None:
 
     try:
         status = run(with_folders(chosen))
-    except _START_FAULTS as error:
+    except START_FAULTS as error:
         logger.critical("cannot_start", reason=str(error))
         raise typer.Exit(1) from None
     raise typer.Exit(status)

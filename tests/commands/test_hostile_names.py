@@ -68,7 +68,6 @@ def test_a_name_that_is_not_there_is_shown_and_not_obeyed(name: str, tmp_path: P
         ["label-sets", "put", nowhere],
         ["keys", "list", "--file", nowhere],
         ["doctor", "--url", "http://localhost:1", "--ca-file", nowhere],
-        ["doctor", "--only", name],
         ["classify", name, *LABELS],
         ["classify", name, *LABELS, "--model", name],
         [name],

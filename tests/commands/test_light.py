@@ -13,7 +13,7 @@ from tests.process import ROOT, uncovered
 
 # Loaded when a command runs that needs it.
 HEAVY = ["httpx2", "sqlite3", "rich", "onnxruntime", "clipserve.wiring.use_cases"]
-CHECKS = "clipserve.commands.doctor.checks"
+CHECKS = "clipserve.commands.doctor.findings"
 
 
 def loaded(program: str, names: list[str]) -> str:
@@ -26,7 +26,7 @@ def loaded(program: str, names: list[str]) -> str:
 
 
 def test_the_commands_load_what_they_need_when_they_run() -> None:
-    command = CHECKS.replace("checks", "command")
+    command = CHECKS.replace("findings", "command")
     assert loaded("import clipserve.__main__", [*HEAVY, CHECKS, command]) == f"['{command}']"
 
 

@@ -15,10 +15,15 @@ import uvloop
 
 from clipserve.access.key_file import KeyFileError
 from clipserve.client.errors import ClipserveError
+from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.printing import say
+from clipserve.errors import ClipError
 from clipserve.settings.environment import BadSettings
+from clipserve.telemetry.tracing import TracingUnavailable
 from clipserve.wiring.listening import CannotListen
 
+# Reasons why a start fails, each shown as one line.
+START_FAULTS = (ArtifactError, CannotListen, ClipError, KeyFileError, TracingUnavailable)
 WRONG_USE = 2
 _INTERRUPTED = 128  # plus the signal's number, as in shells
 

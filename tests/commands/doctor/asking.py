@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +10,6 @@ from typing import Any
 from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
-from tests.process import ROOT
 
 
 @dataclass(frozen=True)
@@ -26,12 +22,7 @@ class Told:
 
     def lines(self, level: str | None = None) -> list[dict[str, Any]]:
         """Those of this level, or all."""
-        return [
-            {"check": check["name"], **line}
-            for check in self.report["checks"]
-            for line in check["lines"]
-            if level in (None, line["level"])
-        ]
+        return [each for each in self.report["findings"] if level in (None, each["level"])]
 
     def only(self, level: str) -> dict[str, Any]:
         """The one line that is not ok."""
@@ -46,21 +37,6 @@ def doctor(*words: str, **settings: object) -> Told:
     told = CliRunner().invoke(cli, ["doctor", "--json", *words], env=variables(settings))
     assert told.exit_code in (0, 1), told.output
     return Told(told.exit_code, json.loads(told.stdout), told.output)
-
-
-def doctor_process(*words: str, prefix: tuple[str, ...] = (), **settings: object) -> Told:
-    """A process of its own, which `prefix` starts."""
-    ended = subprocess.run(
-        [*prefix, sys.executable, "-m", "clipserve", "doctor", "--json", *words],
-        cwd=ROOT,
-        env=os.environ | variables(settings),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert ended.returncode in (0, 1), ended.stderr
-    return Told(ended.returncode, json.loads(ended.stdout), ended.stdout + ended.stderr)
 
 
 def variables(settings: Mapping[str, object]) -> dict[str, str]:

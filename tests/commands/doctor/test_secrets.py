@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key, read_keys
-from clipserve.commands.doctor.checks import HERE
 from clipserve.commands.doctor.secrets import HIDDEN, Secrets
 from clipserve.settings import Settings
 from loadtests.process import free_port
@@ -35,7 +34,6 @@ def planted(tmp_path: Path) -> dict[str, str]:
         "CLIPSERVE_KEYS_FILE": str(tmp_path / "keys"),
         "CLIPSERVE_LABEL_SET_STORE": "redis",
         "CLIPSERVE_CORS_ORIGINS": f"https://somebody:{ORIGIN}@app.example.com",
-        "CLIPSERVE_TRITON_TOKN": MISSPELT,
         "CLIPSERVE_KEY": API,
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{HEADER}",
         "HTTPS_PROXY": f"http://somebody:{PROXY}@127.0.0.1:{port}",
@@ -45,23 +43,18 @@ def planted(tmp_path: Path) -> dict[str, str]:
 def every_secret(folder: Path) -> list[str]:
     key = add_key(folder / "keys", "a-camera", ["use"])
     (kept,) = read_keys(folder / "keys")
-    planted = [TOKEN, PASSWORD, COLLECTOR, NESTED, HEADER, PROXY, API, MISSPELT, ORIGIN, TOKEN_OF_URL]
+    planted = [TOKEN, PASSWORD, COLLECTOR, NESTED, HEADER, PROXY, API, ORIGIN, TOKEN_OF_URL]
     return [*planted, key, kept.sha256, "a-camera"]
 
 
-SLOW = ("engines", "gpu")
-CHEAP = [word for check in HERE if check.name not in SLOW for word in ("--only", check.name)]
-
-
+@pytest.mark.slow  # two starts wait for a Triton that is not there
 def test_no_secret_is_in_an_output(tmp_path: Path, planted: dict[str, str]) -> None:
     secrets = every_secret(tmp_path)
-    outputs = [
-        CliRunner().invoke(cli, ["doctor", *CHEAP, *words], env=planted).output for words in ([], ["--json"])
-    ]
+    outputs = [CliRunner().invoke(cli, ["doctor", *words], env=planted).output for words in ([], ["--json"])]
     assert json.loads(outputs[1])["settings"]["otlp_endpoint"] == f"http://{HIDDEN}"
     for secret in secrets:
         assert not [text for text in outputs if secret in text], secret
-    assert "the check itself failed" not in outputs[0]
+    assert "problem\tstart" in outputs[0], "the start has said something"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +68,7 @@ def test_no_secret_is_in_an_output(tmp_path: Path, planted: dict[str, str]) -> N
         {"CLIPSERVE_OTLP_ENDPOINT": f"http://somebody:{COLLECTOR}@localhost"},
         {"CLIPSERVE_OTLP_ENDPOINT": f"localhost?key={COLLECTOR}"},
         {"CLIPSERVE_TRITON_TOKEN": f"{TOKEN}\nmore"},
+        {"CLIPSERVE_TRITON_TOKN": MISSPELT},
         {"CLIPSERVE_CORS_ORIGINS": f"https://somebody:{ORIGIN}@app.example.com/path"},
     ],
 )
@@ -82,9 +76,9 @@ def test_no_secret_is_in_what_is_said_of_a_setting_that_is_wrong(
     spoilt: dict[str, str],
 ) -> None:
     for words in ([], ["--json"]):
-        told = CliRunner().invoke(cli, ["doctor", "--only", "settings", *words], env=spoilt)
+        told = CliRunner().invoke(cli, ["doctor", *words], env=spoilt)
         assert told.exit_code == 1
-        for secret in (TOKEN, PASSWORD, COLLECTOR, NESTED, ORIGIN):
+        for secret in (TOKEN, PASSWORD, COLLECTOR, NESTED, ORIGIN, MISSPELT):
             assert secret not in told.output
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from clipserve.clip.artifact import ArtifactError
-from clipserve.commands.doctor.trial import tried
+from clipserve.commands.doctor.start import started
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.errors import ClipError
-from clipserve.settings import ModelSettings
+from clipserve.settings import Settings
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import Job, Largest
 from clipserve_models.variants.making import make_variant, plan_of
@@ -147,7 +147,7 @@ def start(folder: Path) -> None:
 def doctor(folder: Path) -> None:
     """As its program does, which takes whatever an engine raises for an answer."""
     try:
-        tried(folder, ModelSettings(backend="onnx"))
+        asyncio.run(started(Settings(models=(folder,), backend="onnx")))
     except Exception as error:
         raise ModelsError(str(error)) from error
 

@@ -1,12 +1,9 @@
-"""The command `clipserve doctor`, which imports the checks when it is called."""
+"""The command `clipserve doctor`: a start without serving, and what a start cannot say."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,28 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipserve import __version__
-from clipserve.commands.doctor.context import Context, context_here
-from clipserve.commands.doctor.findings import LEVELS, Check, Level, Outcome, worst
 from clipserve.commands.doctor.secrets import Secrets
-from clipserve.commands.doctor.software import installed
 from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.running import WRONG_USE, fail
-from clipserve.telemetry import log
 
-if TYPE_CHECKING:  # it loads an HTTP client
+if TYPE_CHECKING:  # they load what serves, and an HTTP client
     from clipserve.client.server import Server
+    from clipserve.commands.doctor.findings import Finding
+    from clipserve.settings import Settings
 
-FORMAT = 1  # version of the JSON; a new field does not change it
+FORMAT = 2  # version of the JSON; a new field does not change it
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
-_WIDTHS = (len("problem"), len("settings"))
 
 
 def doctor(
     json: Annotated[
         bool,
-        typer.Option(
-            "--json", help="One object of JSON, for programs and bug reports: no secrets, no images."
-        ),
+        typer.Option("--json", help="One object of JSON, for programs and bug reports, without secrets."),
     ] = False,
     url: Annotated[str | None, typer.Option(help="Check a running server, not this machine.")] = None,
     key: Annotated[
@@ -44,85 +36,90 @@ def doctor(
     ca_file: Annotated[
         Path | None, typer.Option(help="With --url: certificates to trust, PEM.", exists=True, dir_okay=False)
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run only this check; repeatable.")] = None,
 ) -> None:
-    """Find problems, and say what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong usage."""
-    from clipserve.commands.doctor import checks  # loads an HTTP client
+    """Start without serving, find problems, and say what to do.
 
-    log.configure("CRITICAL")  # the checks report what engines log
+    Exit status: 0 without a problem, 1 with one, 2 for wrong usage.
+    """
+    from clipserve.settings.environment import BadSettings, read_settings
+
     secrets = Secrets(os.environ, *([key] if key else []))
-    if url is not None:
-        table, beyond = checks.THERE, checks.BEYOND_THERE
-    elif ca_file is None:
-        table, beyond = checks.HERE, checks.BEYOND_HERE
-    else:
+    if ca_file is not None and url is None:
         fail("--ca-file is for --url", status=WRONG_USE)
-    chosen = _chosen(table, only)
-    left_out = ", ".join(check.name for check in table if check not in chosen)
-    not_checked = [left_out, *beyond] if left_out else [*beyond]
-    context = context_here() if url is None else _server(url, key, ca_file)
-    outcomes = _run(chosen, context, secrets, quiet=json)
-    counts = Counter(line.level for outcome in outcomes for line in outcome.lines)
-    if json:
-        report = _report(context, outcomes, counts)
-        say_json(secrets.hide(report | {"not_checked": not_checked}), indent=2)
+    report: dict[str, Any] = {"format": FORMAT, "clipserve": __version__}
+    report |= {"examined": "this machine", "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    if url is not None:
+        server = _server(url, key, ca_file)
+        report["examined"], found = server.shown, _there(server)
     else:
-        for subject in not_checked:
-            say(f"not checked: {subject}")
-        say(f"problems: {counts['problem']}, warnings: {counts['warning']}")
-    status = int(counts["problem"] > 0)
-    if not all(outcome.ended for outcome in outcomes):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # libraries would wait for the threads of a check that hangs
-    raise typer.Exit(status)
+        from clipserve.commands.doctor.findings import Finding, installed
+
+        try:
+            settings = read_settings()
+        except BadSettings as error:
+            do = "correct it: the service does not start"
+            found = (Finding("settings", "problem", reason, do) for reason in error.reasons)
+        else:
+            report["settings"], found = settings.model_dump(mode="json"), _here(settings)
+        report["packages"] = installed()
+    shown = []
+    for finding in found:
+        shown.append(finding)
+        if not json:
+            _say(finding, secrets)
+    problems, warnings = (sum(each.level == level for each in shown) for level in ("problem", "warning"))
+    if json:
+        report |= {"level": "problem" if problems else "warning" if warnings else "ok"}
+        say_json(secrets.hide(report | {"findings": [each._asdict() for each in shown]}), indent=2)
+    else:
+        say(f"problems: {problems}, warnings: {warnings}")
+    raise typer.Exit(int(problems > 0))
 
 
-def _chosen(checks: Sequence[Check], only: list[str] | None) -> list[Check]:
-    names = [check.name for check in checks]
-    if unknown := set(only or ()) - set(names):
-        fail(f"--only {min(unknown)}: no such check. There are: {', '.join(names)}", status=WRONG_USE)
-    return [check for check in checks if not only or check.name in only]
+def _say(finding: Finding, secrets: Secrets) -> None:
+    rows = [[finding.level, finding.name, secrets.hide(finding.found)]]
+    rows += [["", "", f"-> {secrets.hide(finding.do)}"]] if finding.do else []
+    say_table(rows, widths=(len("problem"), len("versions")), styles=_STYLES)
+
+
+def _here(settings: Settings) -> Iterator[Finding]:
+    from clipserve.commands.doctor import findings
+
+    for check in findings.CHECKS:
+        yield from check(settings)
+    said, status = findings.start()
+    yield from findings.of_start(said, status)
+    yield from findings.memory(settings, said)
 
 
 def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
-    from clipserve.client.address import check_address
-    from clipserve.client.errors import BadAddress
     from clipserve.client.server import Server
 
-    try:
-        check_address(url)
-    except BadAddress:
+    if not url.lower().startswith(("http://", "https://")):
         fail("--url: write http://host:port, or https://", status=WRONG_USE)
     return Server(url, key, ca_file, seconds=5.0)
 
 
-def _run(checks: Sequence[Check], context: object, secrets: Secrets, *, quiet: bool) -> list[Outcome]:
-    """Run checks one after the other, because the self-test is timed; print each result, unless `quiet`."""
-    outcomes = []
-    for check in checks:
-        outcome = check.run(context)
-        outcomes.append(outcome)
-        rows = []
-        for line in outcome.lines:
-            rows.append([line.level, check.name, secrets.hide(line.found)])
-            rows += [["", "", f"-> {secrets.hide(line.do)}"]] if line.do else []
-        if not quiet:
-            say_table(rows, widths=_WIDTHS, styles=_STYLES)
-    return outcomes
+def _there(server: Server) -> Iterator[Finding]:
+    """Whether a clipserve answers there and is ready, and its models."""
+    from clipserve.client.errors import ClipserveError, Refused
+    from clipserve.client.shapes import ModelsShape, StatusShape
+    from clipserve.commands.doctor.findings import Finding
 
-
-def _report(context: Context | Server, outcomes: list[Outcome], counts: Counter[Level]) -> dict[str, Any]:
-    """See docs/doctor.md."""
-    report = {
-        "format": FORMAT,
-        "clipserve": __version__,
-        "examined": "this machine" if isinstance(context, Context) else context.shown,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "level": worst(line for outcome in outcomes for line in outcome.lines),
-        "counts": {level: counts[level] for level in LEVELS},
-        "checks": [asdict(outcome) for outcome in outcomes],
-    }
-    if isinstance(context, Context):
-        report |= {"settings": context.settings.model_dump(mode="json"), "packages": installed()}
-    return report
+    try:
+        server.result("GET", "/readyz").shaped(StatusShape)
+        yield Finding("ready", "ok", f"{server.shown}/readyz says yes")
+    except Refused as error:
+        yield Finding("ready", "problem", f"{server.shown}/readyz: {error}", "its log says what it waits for")
+    except ClipserveError as error:
+        do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
+        yield Finding("ready", "problem", str(error), do)
+    try:
+        for model in server.result("GET", "/v1/models").shaped(ModelsShape).data:
+            found = f"{model.id}: {model.fingerprint}"
+            unready = Finding("models", "problem", f"{found} is not ready", "its log says why")
+            yield Finding("models", "ok", found) if model.ready else unready
+    except ClipserveError as error:
+        yield Finding(
+            "models", "problem", f"{server.shown}/v1/models: {error}", "look at its log, and see `ready`"
+        )

@@ -1,84 +1,233 @@
-"""Findings of checks, and their run: a check that hangs or raises becomes a line of the report, not its end."""
+"""What the doctor finds on this machine: what a start says, and what a start cannot say."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import wait
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+import glob
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from clipserve.concurrency import in_own_thread
+from clipserve import __version__
+from clipserve.access.key_file import KeyFileError, read_keys
+from clipserve.clip import resampling
+from clipserve.cores import affinity, cpu_quota, processor
+from clipserve.settings import Settings
+from clipserve.telemetry.versions import vector_libraries
+from clipserve.wiring.listening import CannotListen, listen
+from clipserve.wiring.model_names import NoSuchModel, find
 
 Level = Literal["ok", "warning", "problem"]
-LEVELS: tuple[Level, ...] = ("ok", "warning", "problem")  # from best to worst
+SECONDS = 240.0  # for a start: a large model on two engines
+_HUB = "https://huggingface.co"
+_LISTENING = "0A"  # in /proc/net/tcp
+_CGROUP = Path("/sys/fs/cgroup")
+_DETAILS = ("reason", "error", "hint", "gpu", "engine", "name")  # fields of a log line that are shown
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of a report. `do`: what to do about it; None if it is ok."""
+class Finding(NamedTuple):
+    """One line of the report. `do`: what to do about it; empty if it is ok."""
 
+    name: str
     level: Level
     found: str
-    do: str | None = None
+    do: str = ""
 
 
-ok = partial(Finding, "ok")  # as it should be
-warning = partial(Finding, "warning")  # it serves, but not as well as it could, or not under every load
-problem = partial(Finding, "problem")  # it does not serve, or not as set
-
-
-def worst(lines: Iterable[Finding]) -> Level:
-    """The worst level of these lines."""
-    return max((line.level for line in lines), key=LEVELS.index, default="ok")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The findings of one check. `ended`: False if it did not end in time."""
-
-    name: str
-    level: Level
-    seconds: float
-    ended: bool
-    lines: list[Finding]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A row of a table of checks.
-
-    Attributes:
-        name: one word, for `--only`.
-        find: yields findings; may raise anything. Its argument is a `Context` or a `Server`.
-        seconds: its timeout.
-    """
-
-    name: str
-    find: Callable[[Any], Iterable[Finding]]
-    seconds: float = 30.0
-
-    def run(self, context: object) -> Outcome:
-        """Run a check in a thread, and abandon the thread if it hangs: one in a system call cannot be ended."""
-        lines: list[Finding] = []
-        began = time.monotonic()
-        work = in_own_thread(f"check_{self.name}", self._collect, context, lines)
-        wait([work], self.seconds)
-        ended, found = work.done(), [*lines]
-        if not ended:
-            what = f"the check did not end within {self.seconds:g} s, and was left behind"
-            found.append(problem(what, "look at what it asks (docs/doctor.md); the other checks go on"))
-        elif error := work.exception():  # also a library's SystemExit: a line, not the end
-            reason = " ".join(str(error).split())[:500]
-            what = f"the check itself failed: {type(error).__name__}: {reason}".removesuffix(": ")
-            do = (
-                "this is a bug of clipserve, or a case that it does not know: report it with the output of "
-                "`clipserve doctor --json`"
+def of_start(said: str, status: int) -> Iterator[Finding]:
+    """What a start logged, and how it ended. `status`: of its process; negative: of a signal."""
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    for event in events:
+        about = "; ".join(
+            [event["event"], *(f"{name}: {event[name]}" for name in _DETAILS if event.get(name))]
+        )
+        if event["event"] == "model_ready":
+            yield Finding(
+                "start",
+                "ok",
+                f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {event['ms_per_call']} ms a "
+                f"call, self-test at cosine {event['self_test_cosine']:.6f}",
             )
-            found.append(problem(what, do))
-        return Outcome(self.name, worst(found), round(time.monotonic() - began, 3), ended, found)
+        elif event["level"] == "warning":
+            yield Finding(
+                "start", "warning", about, event.get("do") or "docs/troubleshooting.md has this line"
+            )
+        elif event["level"] in ("error", "critical"):
+            yield Finding(
+                "start", "problem", event.get("reason") or about, "the service ends with this: correct it"
+            )
+    if status < 0:
+        reason = f"the start was ended by {signal.Signals(-status).name}"
+        yield Finding("start", "problem", reason, "if it was SIGKILL, give it more memory; `dmesg` tells")
+    elif status and not any(event["level"] == "critical" for event in events):
+        reason = (said.strip().splitlines() or ["it said nothing"])[-1]
+        yield Finding("start", "problem", f"the start ended with status {status}: {reason}", "report this")
 
-    def _collect(self, context: object, lines: list[Finding]) -> None:
-        for line in self.find(context):
-            lines.append(line)  # one by one, to report findings from before it hangs
+
+def start() -> tuple[str, int]:
+    """What a start of these settings logs, and its exit status."""
+    command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.start"]
+    reading, held = os.pipe()  # it ends with this process, whose end closes the pipe
+    try:
+        ended = subprocess.run(  # noqa: S603 - this Python
+            command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        said = (error.stderr or b"").decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        reason = f"the start did not end within {SECONDS:g} s; last: {said[-1]}"
+        return json.dumps({"event": "slow", "level": "critical", "reason": reason}), 1
+    finally:
+        os.close(reading)
+        os.close(held)
+    return ended.stderr, ended.returncode
+
+
+def memory(
+    settings: Settings, said: str, proc: Path = Path("/proc"), cgroup: Path = _CGROUP
+) -> Iterator[Finding]:
+    """The memory that a start took beside the lowest quota. `said`: what it logged."""
+    if not (peaks := re.findall(r'"peak_bytes": ?(\d+)', said)):
+        return
+    limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has")]
+    files = [folder / "memory.max" for folder in _groups(proc, cgroup)]
+    for file in (*files, cgroup / "memory" / "memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # ValueError: `max`
+            limits.append((int(file.read_text("utf-8")), f"the limit of {file} is"))
+    (have, whose), took = min(limits), int(peaks[-1])
+    more = settings.max_in_flight_bytes * (1 + settings.grpc_enabled) + settings.decode_memory_bytes
+    have_mb, took_mb, more_mb = (f"{each / 1e6:,.0f} MB" for each in (have, took, more))
+    found = f"{whose} {have_mb}; the start took {took_mb}, and bodies and decoders may take {more_mb} more"
+    do = (
+        "give it more, or lower CLIPSERVE_MAX_IN_FLIGHT_BYTES, CLIPSERVE_DECODE_MEMORY_BYTES (docs/memory.md)"
+    )
+    yield Finding("memory", "warning", found, do) if have < took + more else Finding("memory", "ok", found)
+
+
+def ports(settings: Settings) -> Iterator[Finding]:
+    """Whether each port is free; if not, who has it."""
+    wanted = {"CLIPSERVE_PORT": settings.port, "CLIPSERVE_OPERATIONS_PORT": settings.operations_port}
+    if settings.grpc_enabled:
+        wanted["CLIPSERVE_GRPC_PORT"] = settings.grpc_port
+    numbers = [port for port in wanted.values() if port]
+    if len({*numbers}) < len(numbers):
+        yield Finding(
+            "ports", "problem", f"two of {', '.join(wanted)} are the same", "give each a port of its own"
+        )
+    for name, port in wanted.items():
+        try:
+            listen(name, settings.host, port).close()
+        except CannotListen as error:
+            who = _listener(port)
+            reason = f"{str(error).partition('. Choose')[0]}: {who or 'a process of another user'} has it"
+            yield Finding("ports", "problem", reason, f"end it, or set {name} to another port")
+        else:
+            yield Finding("ports", "ok", f"{name}={port}: free on {settings.host}")
+
+
+def _listener(port: int) -> str:
+    """The process that listens there, as far as /proc shows it; its arguments may be secrets."""
+    sockets = set[str]()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            rows = (line.split() for line in Path(table).read_text("utf-8").splitlines()[1:])
+            sockets |= {
+                f"socket:[{row[9]}]"
+                for row in rows
+                if row[3] == _LISTENING and row[1].endswith(f":{port:04X}")
+            }
+    for file in glob.iglob("/proc/[0-9]*/fd/*"):
+        with suppress(OSError):  # closed meanwhile, or another user's
+            if os.readlink(file) in sockets:
+                process = Path(file).parents[1]
+                return f"process {process.name} ({(process / 'comm').read_text('utf-8').strip()})"
+    return ""
+
+
+def versions(_: Settings) -> Iterator[Finding]:
+    """Python, the libraries that vectors depend on, and what resizes images."""
+    shown = ", ".join(f"{name} {version}" for name, version in vector_libraries().items() if version)
+    about = f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}, {shown}"
+    yield Finding("versions", "ok", f"{about}; images are resized by {resampling.RESIZED_BY}")
+    if resampling.RESIZED_BY == "Pillow":
+        reason = "Pillow resizes images, several times slower than clipserve's own code, which was not built"
+        yield Finding("versions", "warning", reason, "install gcc and Python's headers, then clipserve again")
+    if {"onnxruntime", "onnxruntime-gpu"} <= installed().keys():
+        do = "uninstall both, then install clipserve, or clipserve-gpu, again"
+        yield Finding(
+            "versions", "problem", "onnxruntime and onnxruntime-gpu overwrite each other's files", do
+        )
+
+
+def installed() -> dict[str, str]:
+    """The packages of this Python's environment: name -> version."""
+    found = importlib.metadata.distributions()
+    return dict(sorted((package.name.lower().replace("_", "-"), package.version) for package in found))
+
+
+def cpu(_: Settings, proc: Path = Path("/proc"), cgroup: Path = _CGROUP) -> Iterator[Finding]:
+    """The CPU, and the lowest quota of its cgroup and the parents."""
+    quota, folder = min((cpu_quota(folder) or math.inf, folder) for folder in _groups(proc, cgroup))
+    name = re.search(r"model name\s*: (.*)", processor(proc / "cpuinfo"))
+    yield Finding(
+        "cpu", "ok", f"{name[1] if name else platform.machine()}, {affinity()} cores, quota {quota:g}"
+    )
+    if quota < 1:
+        reason = f"the quota of {folder} is {quota:g} cores: the kernel stops the process, probes too, for the rest"
+        yield Finding("cpu", "warning", reason, "give it a core or more: resources.limits.cpu, docker --cpus")
+
+
+def _groups(proc: Path, cgroup: Path) -> Iterator[Path]:
+    """The folders of the process's cgroup v2, then of its parents."""
+    with suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text("utf-8").splitlines():
+            if line.startswith("0::/") and ".." not in line:  # else it belongs to another namespace
+                group = Path(line.removeprefix("0::/"))
+                yield from (cgroup / path for path in (group, *group.parents) if path != Path())
+    yield cgroup
+
+
+def hub(settings: Settings) -> Iterator[Finding]:
+    """Whether the hub is reached, if a model must be exported first."""
+    from clipserve.client.errors import ClipserveError
+    from clipserve.client.server import Server
+
+    for model in settings.models:
+        try:
+            find(model, settings)
+        except NoSuchModel as error:
+            reason, _, do = str(error).partition(": ")
+            yield Finding("hub", "warning", f"{reason}, and the doctor exports nothing", do)
+            try:
+                Server(_HUB, seconds=5.0).result("GET", "/api/models?limit=1")
+            except ClipserveError as failed:
+                do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
+                yield Finding("hub", "problem", str(failed), do)
+
+
+def keys(settings: Settings) -> Iterator[Finding]:
+    """Who else can write the file of keys. Shows only the number of keys."""
+    if (path := settings.keys_file) is None:
+        return
+    with suppress(KeyFileError, OSError):  # the start says it
+        count = len(read_keys(path))
+        yield Finding("keys", "ok", f"{path}: {count} keys")
+        if not count:
+            yield Finding(
+                "keys", "warning", f"{path} has no key: every request is refused", "clipserve keys add NAME"
+            )
+        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            reason = f"{path} can be written by others than its owner, who could add a key"
+            yield Finding("keys", "warning", reason, f"chmod go-w {path}")
+
+
+CHECKS = (versions, cpu, ports, keys, hub)

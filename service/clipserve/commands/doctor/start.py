@@ -1,0 +1,73 @@
+"""`python -m clipserve.commands.doctor.start`: a start without serving, in a process of its own.
+
+It prints the log lines of a start on standard error, and exports no model. An engine that crashes, hangs or takes
+all memory ends this process, not the doctor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+from clipserve.clip.images import configure_pillow
+from clipserve.commands.running import START_FAULTS
+from clipserve.engine.cuda import Accelerator
+from clipserve.errors import BackendUnavailable
+from clipserve.settings import Settings
+from clipserve.settings.environment import read_settings
+from clipserve.telemetry import log
+from clipserve.telemetry.log import logger
+from clipserve.wiring.gateway import open_gateway
+from clipserve.wiring.listening import allow_open_files, warn_if_open
+from clipserve.wiring.model_names import find, opened
+
+# A service waits for its Triton for as long as that takes.
+_TRITON_SECONDS = 20.0
+
+
+async def started(settings: Settings) -> None:
+    """Open all that a service opens but its ports, until the models are ready. Raises what a start raises."""
+    served = [settings.of_model(each.name) for each in opened(settings.models)]
+    on_triton = any(not model.backend_kind.in_process for model in served)
+    async with open_gateway(settings, accelerator=Accelerator()) as gateway:
+        try:
+            async with asyncio.timeout(_TRITON_SECONDS if on_triton else None):
+                await gateway.warm_up()
+        except TimeoutError:
+            raise BackendUnavailable(
+                f"Triton does not serve the models within {_TRITON_SECONDS:g} s. Start it, or correct "
+                "CLIPSERVE_TRITON_URL; `clipserve models triton` writes its repository (docs/triton.md)"
+            ) from None
+
+
+def main() -> int:
+    """The exit status. The last line has the most memory that it took."""
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    log.start()
+    settings = read_settings()
+    try:
+        folders = tuple(find(model, settings) for model in settings.models)
+        configure_pillow()
+        warn_if_open(settings)
+        allow_open_files(settings)
+        asyncio.run(started(settings.model_copy(update={"models": folders})))
+    except START_FAULTS as error:
+        logger.critical("cannot_start", reason=str(error))
+        return 1
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
+    logger.info("started", peak_bytes=int(peak[1]) * 1_024 if peak else 0)
+    return 0
+
+
+def _end_with_the_input() -> None:
+    """End if the doctor ends. Not by sys.stdin, whose lock would be held at the program's end."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
