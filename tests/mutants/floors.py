@@ -69,7 +69,7 @@ FAULTS = {
     ),
     "rpc": Fault(
         "who may only use label sets may not delete them",
-        f"{SERVICE}/rpc/exchange.py",
+        f"{SERVICE}/rpc/calls.py",
         '"DeleteLabelSet": "manage"',
         '"DeleteLabelSet": "use"',
         "tests/rpc tests/fronts",

@@ -12,31 +12,44 @@ import pytest
 
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
+from clipserve.application.shared import Shared
+from clipserve.application.stream import BulkPlaces
 from clipserve.quota import Quota
-from clipserve.rpc.call import Work
-from clipserve.rpc.dropping import know_tasks
-from clipserve.rpc.exchange import RpcExchange
-from clipserve.rpc.options import CallLimits
-from clipserve.rpc.reading import ReadLimits, ReadSlots
+from clipserve.rpc.calls import Calls, Work
+from clipserve.rpc.memory import know_tasks
+from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.metrics import Metrics
 from tests.rpc.client import Client, Refused, refused
 
-LIMITS = {"grpc_max_calls": 100, "deadline_seconds": 20.0, "body_timeout_seconds": 20.0}
+LIMITS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "grpc_port": 0,
+    **dict.fromkeys(("grpc_tls_cert_file", "grpc_tls_key_file", "grpc_tls_client_ca_file")),
+    "deadline_seconds": 20.0,
+    "body_timeout_seconds": 20.0,
+    "keep_alive_seconds": 60.0,
+    "drain_seconds": 1,
+    "max_body_bytes": 1_000_000,
+    "max_json_bytes": 1_000_000,
+    "max_in_flight_bytes": 8_000_000,
+    "grpc_max_calls": 100,
+    "max_connections": 100,
+}
 
 
 class Answering:
-    """The exchange alone, in front of one method, `Embed`, and on a port."""
+    """The door alone, in front of one method, `Embed`, and on a port."""
 
-    def __init__(self, work: Work, gate: Gate | None = None, **limits: Any) -> None:
-        self.metrics = Metrics()
-        limits = {**LIMITS, **limits}
-        budget_bytes = limits.pop("budget_bytes", 10_000_000)
-        self.budget = Quota("bytes", budget_bytes, budget_bytes)
-        slots = ReadSlots(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = RpcExchange(gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics)
+    def __init__(
+        self, work: Work, gate: Gate | None = None, budget_bytes: int = 10_000_000, **limits: Any
+    ) -> None:
+        self.metrics, self.budget = Metrics(), Quota("bytes", budget_bytes)
+        inference: Any = None  # nothing asks it
+        shared = Shared(inference, self.budget, BulkPlaces(), gate or Gate(), self.metrics)
+        self.calls = Calls(shared, RpcOptions(**LIMITS | limits))
         self.server = grpc.aio.server()
-        handlers = {"Embed": self.exchange.unary("Embed", work)}
+        handlers = {"Embed": self.calls.unary("Embed", work)}
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
 

@@ -8,10 +8,9 @@ from typing import Any, cast
 import pytest
 from grpc.aio import InternalError, ServicerContext
 
-from clipserve.rpc.call import Call, _host
-from clipserve.rpc.dropping import drop
-from clipserve.rpc.options import CallLimits
-from tests.logs import logged
+from clipserve.quota import Quota
+from clipserve.rpc.calls import Call, host_of
+from clipserve.rpc.options import RpcOptions
 from tests.rpc.answering import LIMITS
 
 
@@ -26,7 +25,7 @@ from tests.rpc.answering import LIMITS
     ],
 )
 def test_the_host_of_a_peer_is_known_however_grpc_writes_it(peer: str, host: str) -> None:
-    assert _host(peer) == host
+    assert host_of(peer) == host
 
 
 class Gone:
@@ -43,15 +42,7 @@ class Gone:
 
 
 async def test_a_write_to_a_client_that_leaves_ends_the_call_and_is_no_error_of_ours() -> None:
-    call = Call("EmbedStream", cast(ServicerContext[Any, Any], Gone()), CallLimits(**cast(Any, LIMITS)))
+    context = cast(ServicerContext[Any, Any], Gone())
+    call = Call("EmbedStream", context, Quota("bytes", 1_000), RpcOptions(**LIMITS))
     with pytest.raises(asyncio.CancelledError):
         await call.write(b"answer")
-
-
-async def test_a_call_of_a_grpc_whose_tasks_are_not_known_is_ended_and_that_is_logged() -> None:
-    unknown = asyncio.create_task(asyncio.Event().wait())
-    with logged() as log:
-        drop(unknown)
-    await asyncio.wait([unknown])
-    assert unknown.cancelled()
-    assert log.events == ["grpc_calls_kept"]

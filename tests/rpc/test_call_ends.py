@@ -11,7 +11,7 @@ import pytest
 from clipserve.application.body import Body
 from clipserve.errors import Overloaded
 from clipserve.rpc.server import SERVICE
-from clipserve.telemetry.request import remaining
+from clipserve.telemetry.request import describe, remaining
 from clipserve.v1 import clip_pb2
 from tests.rest.gated import Gated
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
@@ -21,7 +21,7 @@ from tests.support import eventually, serving
 
 
 async def test_a_client_that_sends_no_message_is_too_slow() -> None:
-    async with answering(echo, read_seconds=0.2) as running, client_of(running.address) as client:
+    async with answering(echo, body_timeout_seconds=0.2) as running, client_of(running.address) as client:
         failed = await status_of(raw(client))
     assert (failed.status, failed.fields["code"]) == (
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -39,7 +39,7 @@ async def test_a_call_whose_deadline_is_over_before_its_message_has_come_is_late
 
 
 async def test_a_message_whose_end_is_withheld_is_given_up_and_its_place_is_free_again() -> None:
-    async with answering(echo, read_seconds=1.0) as running:
+    async with answering(echo, body_timeout_seconds=1.0) as running:
         async with connected(running.address) as connection:
             for number in range(8):  # twice the places
                 connection.call(2 * number + 1)
@@ -93,6 +93,32 @@ async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path) 
         await eventually(lambda: backend.running == 1, 60)
         task.cancel()
         await eventually(lambda: backend.running == 0, 60)  # usually 2 ms
+
+
+async def test_a_call_that_the_end_of_a_drain_cuts_off_is_no_departure_of_its_client(toy: Path) -> None:
+    backend = Gated()
+    async with (
+        serving(backend, toy, grpc_enabled=True, drain_seconds=1) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        backend.gate.clear()
+        call = asyncio.ensure_future(client.call("Embed", texts=["b"]))
+        await eventually(lambda: backend.running == 1, 60)
+        running.gateway.end()
+        with pytest.raises(Refused):
+            await call
+        labels = {"endpoint": "grpc Embed", "outcome": "backend_unavailable"}
+        count = running.gateway.metrics.registry.get_sample_value
+        await eventually(lambda: count("clipserve_requests_total", labels) == 1)
+
+
+async def test_an_answer_that_was_computed_is_not_refused_for_its_bytes() -> None:
+    async def large(body: Body) -> bytes:
+        describe(rows=1)
+        return bytes(1_000_000)
+
+    async with answering(large, budget_bytes=10_000) as running, client_of(running.address) as client:
+        assert len(await client.channel.unary_unary(f"/{SERVICE}/Embed")(b"a")) == 1_000_000
 
 
 async def test_messages_and_large_answers_are_part_of_the_budget_until_they_are_taken() -> None:

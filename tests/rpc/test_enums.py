@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.application.label_sets.entry import State
 from clipserve.errors import InvalidInput
-from clipserve.rpc.enums import SCORINGS, STATES, word_of, words
+from clipserve.rpc.requests import SCORINGS, STATES, word_of, words
 from clipserve.v1 import clip_pb2
 
 

@@ -105,9 +105,7 @@ async def test_watchers_have_a_tenth_of_the_calls_an_address_a_quarter_of_it_and
         for watch in watches:
             await watch.read()
         for _ in range(200):
-            with pytest.raises(
-                grpc.aio.AioRpcError, match=r"your address has 2 calls of health\.Watch"
-            ) as caught:
+            with pytest.raises(grpc.aio.AioRpcError, match="you have 2 calls of Watch") as caught:
                 await stub.Watch(asked("")).read()
             assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         await status(stub, "")

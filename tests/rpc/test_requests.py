@@ -13,7 +13,7 @@ from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import LabelSetVersion, Tokenization, Tokens
 from clipserve.application.ranking import IdentifiedLabel
-from clipserve.rpc.enums import words
+from clipserve.rpc.requests import words
 from clipserve.v1 import clip_pb2
 
 TYPES = {

@@ -1,24 +1,36 @@
-"""grpc.health.v1: the service as a whole (""), the service of clip.proto, and each model by its name.
+"""grpc.health.v1 and grpc.reflection.v1alpha.
 
-The package's servicer is not used: it forgets all watchers of a service when one of them leaves.
+Health is of the service as a whole (""), of the service of clip.proto, and of each model by its name. The package's
+servicer is not used: it forgets all watchers of a service when one of them leaves. Reflection describes the methods
+to clients such as grpcurl, with the package's servicer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, suppress
+from typing import TypeVar
 
+import grpc
+from google.protobuf.message import Message as ProtoMessage
+from grpc.aio import EOF
 from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from clipserve.access.gate import Gate
 from clipserve.application.inference import Inference
-from clipserve.errors import UnknownModel
-from clipserve.quota import Lease
-from clipserve.rpc.call import Call
-from clipserve.rpc.small_calls import SmallCalls
+from clipserve.errors import BodyTooLarge, UnknownModel
+from clipserve.rpc.calls import Call, Calls
+from clipserve.rpc.message import parsed
 
-SERVICE = health.SERVICE_NAME
+HEALTH = health.SERVICE_NAME
+REFLECTION = reflection.SERVICE_NAME
 
+Message = TypeVar("Message", bound=ProtoMessage)
+
+_MAX_BYTES = 1_024  # of a message
 _SECONDS_BETWEEN_LOOKS = 0.25
 
 _Response = health_pb2.HealthCheckResponse
@@ -27,9 +39,7 @@ _Response = health_pb2.HealthCheckResponse
 class Health:
     """Answers calls of health. The readiness is updated while `follow` runs."""
 
-    def __init__(
-        self, inference: Inference, calls: SmallCalls, service: str, seconds_between_news: float
-    ) -> None:
+    def __init__(self, inference: Inference, calls: Calls, service: str, seconds_between_news: float) -> None:
         """`service`: the full name of the service of clip.proto. `seconds_between_news`: see `RpcOptions`."""
         self._inference = inference
         self._calls = calls
@@ -50,31 +60,34 @@ class Health:
             self._ended = True
             self._tell(dict.fromkeys(self._ready, False))
 
-    async def check(self, call: Call, _: Lease) -> bytes:
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """The methods of the service."""
+        stream = self._calls.stream
+        return {"Check": stream("health.Check", self.check), "Watch": stream("health.Watch", self.watch)}
+
+    async def check(self, call: Call) -> bytes:
         """Answer with the present state of one service or model."""
-        with self._calls.place(call):
-            service = await self._service(call)
-            if service not in self._ready:
-                raise UnknownModel("there is no such service or model.")
-            await call.write(self._answer(service))
+        service = await self._service(call)
+        if service not in self._ready:
+            raise UnknownModel("there is no such service or model.")
+        await call.write(self._answer(service))
         return b""
 
-    async def watch(self, call: Call, _: Lease) -> bytes:
+    async def watch(self, call: Call) -> bytes:
         """Answer with the present state, and again after each change, and after a while without one."""
-        with self._calls.place(call):
-            service = await self._service(call)
-            while True:
-                ended, status = self._ended, self._status(service)
-                await call.write(self._answer(service))
-                if ended:
-                    return b""
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._seconds_between_news):
-                        await self._other_status(service, status)
+        service = await self._service(call)
+        while True:
+            ended, status = self._ended, self._status(service)
+            await call.write(self._answer(service))
+            if ended:
+                return b""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_between_news):
+                    await self._other_status(service, status)
 
     async def _service(self, call: Call) -> str:
         """The name that the message has."""
-        message = await self._calls.read(call, health_pb2.HealthCheckRequest)
+        message = await small_message(self._calls, call, health_pb2.HealthCheckRequest)
         if message is None:
             raise await call.without_message()
         service: str = message.service
@@ -104,3 +117,53 @@ class Health:
             self._ready = ready
             self._changed.set()
             self._changed = asyncio.Event()
+
+
+class Reflection:
+    """Answers calls of reflection. A call is a stream of requests, and ends when none comes for a while."""
+
+    def __init__(self, gate: Gate, calls: Calls, services: Iterable[str]) -> None:
+        """`services`: the full names of the other services."""
+        self._gate = gate
+        self._calls = calls
+        self._servicer = reflection.aio.ReflectionServicer((*services, REFLECTION))
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """The methods of the service."""
+        name = "ServerReflectionInfo"
+        return {name: self._calls.stream(f"reflection.{name}", self.info)}
+
+    async def info(self, call: Call) -> bytes:
+        """Answer all requests of a call.
+
+        Raises:
+            Overloaded, BodyTooLarge, BodyTooSlow: see `clipserve.errors`; after the answers to the requests before.
+        """
+        async with aclosing(self._servicer.ServerReflectionInfo(self._messages(call), None)) as answers:
+            async for answer in answers:
+                await call.write(answer.SerializeToString())
+        return b""
+
+    async def _messages(self, call: Call) -> AsyncIterator[ServerReflectionRequest]:
+        while message := await small_message(self._calls, call, ServerReflectionRequest):
+            await self._gate.charge(size=message.ByteSize())
+            yield message
+
+
+async def small_message(calls: Calls, call: Call, kind: type[Message]) -> Message | None:
+    """The next message of a call; None: the stream has ended.
+
+    Raises:
+        BodyTooLarge, BodyTooSlow, MalformedRequest, Overloaded: see `clipserve.errors`.
+    """
+    data = await calls.reads.receive(call.request.address, call.context.read)
+    if data is EOF:
+        return None
+    if (size := len(data)) > _MAX_BYTES:
+        del data  # the error's traceback would hold it
+        raise BodyTooLarge(
+            f"the message has {size:,} bytes; the limit of {call.method} is {_MAX_BYTES:,}. Send fewer.",
+            limit=_MAX_BYTES,
+            actual=size,
+        )
+    return parsed(kind, data, _MAX_BYTES)

@@ -1,14 +1,11 @@
-"""Takes a protobuf message apart and checks its limits before it is parsed.
+"""Counts the fields and bytes of a protobuf message before it is parsed.
 
-The parser would build an object for each field of as little as two bytes, and copy every image. So the outermost
-fields are split first: images, weights and inner messages are cut out of the bytes, and all other fields are
-counted and limited. Only the labels of a label set are inner messages: each is taken apart in its turn, and counted
-with the others.
+The parser would build an object for each field of as little as two bytes. So fields are counted in the bytes first,
+those of inner messages too, and images apart: they may be many bytes, but are not many objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
@@ -26,45 +23,55 @@ _MAX_VARINT = 10  # bytes
 
 M = TypeVar("M", bound=Message)
 
-Parts = dict[str, list[bytes]]  # field -> images, or inner messages
+
+def parsed(kind: type[M], data: bytes, max_bytes: int) -> M:
+    """A message. `max_bytes`: besides its images.
+
+    Raises:
+        MalformedRequest: the bytes are not a message of this kind.
+        BodyTooLarge: there are more than `max_bytes` besides images.
+        TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
+    """
+    _Count(max_bytes).add(kind.DESCRIPTOR, data, 0, len(data))
+    try:
+        message: M = kind.FromString(data)
+    except DecodeError:
+        raise _malformed() from None
+    return message
 
 
-class MessageParser:
-    """Parses a message and its inner messages. The limits are for all of them together."""
+def size_to_parse(kind: type[Message], data: bytes) -> int:
+    """About how many bytes `parsed` looks at: none of images, which are only copied, if the rest is short."""
+    with suppress(ClipError):
+        _Count(SHORT).add(kind.DESCRIPTOR, data, 0, len(data))
+        return 0
+    return len(data)
+
+
+class _Count:
+    """Of a message and its inner messages together."""
 
     def __init__(self, max_bytes: int) -> None:
-        """`max_bytes`: besides images."""
         self._max_bytes = max_bytes
         self._images = self._fields = self._bytes = 0
 
-    def parse(self, kind: type[M], data: bytes) -> tuple[M, Parts]:
-        """A message without its images and inner messages, and these by the names of their fields.
-
-        Raises:
-            MalformedRequest: the bytes are not a message of this kind.
-            BodyTooLarge: there are more than `max_bytes` besides images.
-            TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
-        """
-        cut = _cut_fields(kind.DESCRIPTOR)
-        parts: Parts = {name: [] for name, _ in cut.values()}
-        rest: list[bytes] = []
-        for number, wire_type, at, start, end in _fields(data):
-            if wire_type != _BYTES or number not in cut:
-                self._count(end - at)
-                rest.append(data[at:end])
-                continue
-            name, is_message = cut[number]
-            if is_message:  # its content is counted when it is taken apart
-                self._count(start - at)
+    def add(self, descriptor: Any, data: bytes, begin: int, end: int) -> None:
+        inner = _inner(descriptor)
+        at = begin
+        while at < end:
+            tag, start = _varint(data, at)
+            start, after = _value(data, start, end, tag & 7)
+            kind = inner.get(tag >> 3) if tag & 7 == _BYTES else None
+            if kind is bytes:
+                self._images += 1
+                if self._images > MAX_IMAGES:
+                    raise _too_many("images", MAX_IMAGES)
+            elif kind is None:
+                self._count(after - at)
             else:
-                self._count_image()
-            parts[name].append(data[start:end])
-        return parsed(kind, b"".join(rest)), parts
-
-    def _count_image(self) -> None:
-        self._images += 1
-        if self._images > MAX_IMAGES:
-            raise _too_many("images", MAX_IMAGES)
+                self._count(start - at)
+                self.add(kind, data, start, after)
+            at = after
 
     def _count(self, size: int) -> None:
         self._bytes += size
@@ -80,51 +87,18 @@ class MessageParser:
             raise _too_many("fields besides its images", MAX_FIELDS)
 
 
-def bytes_to_parse(kind: type[Message], data: bytes) -> int:
-    """The number of bytes besides images, which are only cut out. Not all are counted above `SHORT`."""
-    if len(data) <= SHORT:
-        return len(data)
-    cut, size = _cut_fields(kind.DESCRIPTOR), 0
-    with suppress(MalformedRequest):
-        for number, wire_type, at, start, end in _fields(data):
-            is_image = wire_type == _BYTES and number in cut and not cut[number][1]
-            size += (start if is_image else end) - at
-            if size > SHORT:
-                break
-    return size
-
-
-def parsed(kind: type[M], data: bytes) -> M:
-    """Parse a message. Raises MalformedRequest: the bytes are not a message of this kind."""
-    try:
-        message: M = kind.FromString(data)
-    except DecodeError:
-        raise _malformed() from None
-    return message
-
-
 @cache
-def _cut_fields(descriptor: Any) -> dict[int, tuple[str, bool]]:
-    """A message's fields of bytes and of messages: number -> name, and whether it is of messages."""
+def _inner(descriptor: Any) -> dict[int, Any]:
+    """A message's fields of images and of messages: number -> bytes, or the descriptor of the message."""
     return {
-        field.number: (field.name, field.type == field.TYPE_MESSAGE)
+        field.number: field.message_type or bytes
         for field in descriptor.fields
         if field.type in (field.TYPE_BYTES, field.TYPE_MESSAGE)
     }
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, int, int, int]]:
-    """Of each field its number and its wire type, and where it, its value and the next field begin."""
-    at = 0
-    while at < len(message):
-        tag, start = _varint(message, at)
-        start, end = _value(message, start, tag & 7)
-        yield tag >> 3, tag & 7, at, start, end
-        at = end
-
-
-def _value(message: bytes, at: int, wire_type: int) -> tuple[int, int]:
-    """Where the value of a field begins and ends."""
+def _value(message: bytes, at: int, most: int, wire_type: int) -> tuple[int, int]:
+    """Where the value of a field begins and ends, which is at `most` where its message ends."""
     if wire_type == _BYTES:
         size, at = _varint(message, at)
         end = at + size
@@ -134,7 +108,7 @@ def _value(message: bytes, at: int, wire_type: int) -> tuple[int, int]:
         end = at + (4 if wire_type == _FIXED32 else 8)
     else:
         raise _malformed()
-    if end > len(message):
+    if end > most:
         raise _malformed()
     return at, end
 

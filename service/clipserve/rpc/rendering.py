@@ -16,7 +16,7 @@ from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TemplateSet
 from clipserve.errors import ClipError
-from clipserve.rpc.enums import SCORINGS, STATES
+from clipserve.rpc.requests import SCORINGS, STATES
 from clipserve.v1 import clip_pb2
 
 WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse

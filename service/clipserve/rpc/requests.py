@@ -1,33 +1,53 @@
-"""Makes requests of messages: the fields of both have the same names."""
+"""Makes requests of messages: the fields of both have the same names, and enums the application's words."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.message import Message
 
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.body import Body
 from clipserve.application.label_sets.request import PutRequest, put_request
 from clipserve.errors import InvalidInput
-from clipserve.rpc.enums import word_of
-from clipserve.rpc.message import MessageParser, Parts
 from clipserve.v1 import clip_pb2
 
-T = TypeVar("T")
+# What 0 stands for, which is the same as no value.
+_UNSPECIFIED = {"EmbeddingType": "float32", "Scoring": "that of the label set or the model"}
 
 
-def from_message(kind: type[T], message: Message, images: Parts) -> T:
-    """A request of this kind. A field that the message does not have has its default.
+@cache
+def words(enum: Any) -> Mapping[int, str]:
+    """Number -> word: the name in clip.proto behind that of the enum, in lower case. 0 has none.
 
-    Raises:
-        InvalidInput: the number of an enum is unknown.
+    `enum`: its descriptor.
     """
-    return kind(**fields_of(message) | images)
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {value.number: value.name.removeprefix(prefix).lower() for value in enum.values if value.number}
+
+
+def _numbers(enum: Any) -> Mapping[str, Any]:
+    return {word: number for number, word in words(enum.DESCRIPTOR).items()}
+
+
+SCORINGS = _numbers(clip_pb2.Scoring)
+STATES = _numbers(clip_pb2.LabelSetState)
+
+
+def word_of(field: Any, number: int) -> str:
+    """The word of a number in a field. Raises InvalidInput: the number is unknown."""
+    known = words(field.enum_type)
+    if number not in known:
+        raise InvalidInput(
+            f"{field.name} is {number}; known are 1 to {max(known)}, and 0 for "
+            f"{_UNSPECIFIED[field.enum_type.name]}.",
+            limit=max(known),
+            actual=number,
+        )
+    return known[number]
 
 
 def fields_of(message: Message) -> dict[str, Any]:
@@ -58,43 +78,33 @@ def _types(descriptor: Any) -> dict[str, type]:
     }
 
 
-def embed_item(body: Body, parser: MessageParser) -> EmbedRequest:
+def embed_item(message: clip_pb2.EmbedRequest) -> EmbedRequest:
     """The request for one item. A message of EmbedStream has the bytes of an EmbedRequest with one image or text.
 
     Raises:
-        MalformedRequest, BodyTooLarge, TooMany: see `MessageParser.parse`.
         InvalidInput: there is no item, or more than one, or the number of `embedding_type` is unknown.
     """
-    request = from_message(EmbedRequest, *parser.parse(clip_pb2.EmbedRequest, body.take()))
+    request = EmbedRequest(**fields_of(message))
     if len(request.images) + len(request.texts) != 1:
         raise InvalidInput("each message has one item: an image or a text.")
     return request
 
 
-def put_label_set(body: Body, parser: MessageParser) -> PutRequest:
+def put_label_set(message: clip_pb2.PutLabelSetRequest) -> PutRequest:
     """The request to put a label set, whose labels are messages with example images.
 
     Raises:
-        MalformedRequest, BodyTooLarge, TooMany: see `MessageParser.parse`.
         InvalidInput: the number of `scoring` is unknown.
     """
-    message, parts = parser.parse(clip_pb2.PutLabelSetRequest, body.take())
     images: list[bytes] = []
-    fields = fields_of(message) | {"labels": [*_labels(parts["labels"], parser, images)]}
-    if weights := parts["weights"]:
-        fields["weights"] = base64.b64encode(weights[-1]).decode()  # as in any message the last one counts
+    labels = []
+    for label in message.labels:
+        positions = [f"{len(images) + position}" for position in range(len(label.examples))]
+        images += label.examples
+        labels.append(LabelFields.model_construct(**fields_of(label) | {"examples": positions}))
+    fields = fields_of(message) | {"labels": labels}
+    if message.HasField("weights"):
+        fields["weights"] = base64.b64encode(message.weights).decode()
     # Not validated once more: a message has its types, and the check of the request refuses NaN.
     label_set = LabelSetFields.model_construct(**fields)
     return put_request(message.name, label_set, lambda position: images[int(position)])
-
-
-def _labels(messages: list[bytes], parser: MessageParser, images: list[bytes]) -> Iterator[LabelFields]:
-    """Each label; its example images are added to `images`, and in the label their positions stand for them."""
-    messages.reverse()
-    while messages:
-        # Popped, so that no image is in memory twice.
-        message, parts = parser.parse(clip_pb2.NewLabel, messages.pop())
-        start = len(images)
-        images += parts["examples"]
-        positions = [*map(str, range(start, len(images)))]
-        yield LabelFields.model_construct(**fields_of(message) | {"examples": positions})

@@ -1,16 +1,19 @@
-"""The gRPC server: gRPC's own limits, its port, its start and its end."""
+"""The gRPC server: its methods, gRPC's own limits, its port, its start and its end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import grpc
 import grpc.aio
 
+from clipserve.application.shared import Shared
 from clipserve.concurrency import kept_running
-from clipserve.rpc.dropping import know_tasks
-from clipserve.rpc.health import Health
+from clipserve.rpc.calls import Calls
+from clipserve.rpc.health import HEALTH, REFLECTION, Health, Reflection
+from clipserve.rpc.memory import know_tasks
+from clipserve.rpc.methods import Methods
 from clipserve.rpc.options import RpcOptions
 from clipserve.v1 import clip_pb2
 
@@ -20,6 +23,8 @@ SERVICE = CLIP.full_name
 _MAX_STREAMS = 100  # calls at a time on one connection, as RFC 9113 recommends
 _STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads
 _KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # to detect a client that has vanished
+# After the first a connection takes no new calls, so clients spread over instances; after the second its calls end.
+_AGE_SECONDS, _GRACE_SECONDS = 3_600.0, 3_600.0
 
 
 class RpcServer:
@@ -29,22 +34,33 @@ class RpcServer:
         port: the port after `listen`; before, that of the options.
     """
 
-    def __init__(
-        self,
-        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
-        health: Health,
-        options: RpcOptions,
-    ) -> None:
-        """`services`: the handlers by full name, then by method. It needs a running event loop."""
+    def __init__(self, shared: Shared, options: RpcOptions) -> None:
+        """It needs a running event loop."""
         self._options = options
-        self._health = health
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
         self.port = options.grpc_port
+        self.calls = Calls(shared, options)
+        self._health = Health(shared.inference, self.calls, SERVICE, options.seconds_between_news)
         self._server = grpc.aio.server(options=list(_arguments(options)))
         self._server.add_generic_rpc_handlers(
-            tuple(grpc.method_handlers_generic_handler(*service) for service in services.items())
+            (
+                grpc.method_handlers_generic_handler(SERVICE, self._methods(shared)),
+                grpc.method_handlers_generic_handler(HEALTH, self._health.handlers()),
+                grpc.method_handlers_generic_handler(
+                    REFLECTION, Reflection(shared.gate, self.calls, (SERVICE, HEALTH)).handlers()
+                ),
+            )
         )
+
+    def _methods(self, shared: Shared) -> dict[str, grpc.RpcMethodHandler]:
+        methods = Methods(shared, self._options)
+        return {
+            method.name: (self.calls.stream if method.client_streaming else self.calls.unary)(
+                method.name, getattr(methods, method.name)
+            )
+            for method in CLIP.methods
+        }
 
     def listen(self) -> None:
         """Take the port.
@@ -69,19 +85,19 @@ class RpcServer:
             await self._ending.wait()
         finally:
             following.cancel()
-            stopping = asyncio.create_task(self._stop_at_once())
-            await self._server.stop(self._options.drain_seconds)
-            stopping.cancel()
+            stopping = asyncio.create_task(self._server.stop(_GRACE_SECONDS))  # no new calls from now on
+            at_once = asyncio.create_task(self._at_once.wait())
+            seconds = self._options.drain_seconds
+            await asyncio.wait({stopping, at_once}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            self.calls.cut_off = True
+            at_once.cancel()
+            await self._server.stop(None)
 
     def end(self, *, at_once: bool = False) -> None:
         """Refuse new calls and drain. `at_once`: do not wait for calls in flight."""
         if at_once:
             self._at_once.set()
         self._ending.set()
-
-    async def _stop_at_once(self) -> None:
-        await self._at_once.wait()
-        await self._server.stop(None)
 
 
 def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
@@ -106,6 +122,8 @@ def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
     yield "grpc.keepalive_permit_without_calls", 1
     yield "grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE_SECONDS)
     yield "grpc.keepalive_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS)
+    yield "grpc.max_connection_age_ms", _milliseconds(_AGE_SECONDS)
+    yield "grpc.max_connection_age_grace_ms", _milliseconds(_GRACE_SECONDS)
     yield "grpc.max_connection_idle_ms", _milliseconds(options.keep_alive_seconds)
     yield "grpc.server_handshake_timeout_ms", _milliseconds(options.first_byte_timeout_seconds)
 

@@ -132,9 +132,9 @@ async def open_gateway(
         server = Server(app, connections, settings.drain_seconds)
         rpc = None
         if settings.grpc_enabled:
-            from clipserve.rpc.build import build_rpc  # loads gRPC
+            from clipserve.rpc.server import RpcServer  # loads gRPC
 
-            rpc = build_rpc(shared, options.rpc)
+            rpc = RpcServer(shared, options.rpc)
         yield Gateway(app, server, rpc, metrics, use_cases, connections, keys)
 
 

@@ -140,10 +140,10 @@ async def test_an_address_has_half_of_the_calls_unless_it_is_a_proxy_s(
             asyncio.ensure_future(method(b"", metadata=[("x-forwarded-for", f"192.0.2.{number % 2}")]))
             for number in range(most)
         ]
-        await eventually(lambda: running.exchange.calls == most)
+        await eventually(lambda: running.calls.quota.used == most)
         failed = await status_of(method(b""))
         assert failed.fields["code"] == "overloaded"
-        assert f"{most + 1} calls in flight; the limit is {most}" in failed.fields["detail"]
+        assert f"{most} calls, and 1 more do not fit into the limit" in failed.fields["detail"]
         for call in calls:
             call.cancel()
 

@@ -1,0 +1,257 @@
+"""Runs the calls of all methods.
+
+It gives a call its id and its deadline, checks its key and the quota of calls before a byte of a message is read,
+runs the method, and turns any error into the status. A method takes and returns bytes, and is registered as a
+streaming one: on the wire this is the same, and this module decides when a message is read, and whether it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+from grpc.aio import EOF, InternalError
+from grpc.aio import ServicerContext as Context
+
+from clipserve.access.gate import when_there_is_room
+from clipserve.access.keys import Scope
+from clipserve.application.body import Body
+from clipserve.application.shared import Shared, record
+from clipserve.connections import address_of
+from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, MalformedRequest
+from clipserve.quota import Lease, Quota
+from clipserve.rpc.errors import Failure, failure_of
+from clipserve.rpc.memory import Reads, drop
+from clipserve.rpc.options import RpcOptions
+from clipserve.telemetry import tracing
+from clipserve.telemetry.metrics import CLIENT_GONE
+from clipserve.telemetry.request import RequestContext, enter, request_id
+
+Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # message -> bytes of the answer
+Answer = Callable[["Call"], Awaitable[bytes]]  # returns the rest to send
+
+_SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
+_PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and are not logged
+_BULK = frozenset({"Embed", "EmbedStream"})  # methods that can be bulk requests; the second always is
+_BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
+_SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
+_UNTIL_CANCELLED_SECONDS = 0.05
+
+
+class Call:
+    """The state of a call.
+
+    Attributes:
+        method: its name in clip.proto; for another service "SERVICE.METHOD".
+        request: the context of the work for the call, with its id.
+        authorization: the metadata of this name.
+        bytes: what it holds of the quota of bytes, until its client has taken the answer.
+        outcome: a word for metrics and logs.
+        task: gRPC's task of the call, which runs until the client has taken the answer or left.
+    """
+
+    def __init__(self, method: str, context: Context, quota: Quota, limits: RpcOptions) -> None:
+        self.method = method
+        self.context = context
+        pairs = tuple(context.invocation_metadata() or ())
+        metadata = {name: value for name, value in pairs if isinstance(value, str)}
+        # Several values are ambiguous: joined, they match no key.
+        self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
+        client = limits.proxies.client_of(host_of(context.peer()), metadata.get("x-forwarded-for", ""))
+        address = address_of(client)
+        self.request = RequestContext(request_id(metadata.get("x-request-id")), address=address)
+        self.request.span = tracing.begin(metadata.get("traceparent"))
+        asked = method == "EmbedStream" or metadata.get("x-priority") == "bulk"
+        self.request.bulk = asked and method in _BULK
+        self.bytes = Lease(quota, address)
+        self.outcome = "OK"
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self._limits = limits
+        self._expiry: asyncio.TimerHandle | None = None
+        self._failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The seconds left: the caller's deadline, and at most `deadline_seconds`."""
+        most = self._limits.deadline_seconds * (_BULK_PATIENCE if self.request.bulk else 1)
+        remaining = self.context.time_remaining()
+        return most if remaining is None else min(most, remaining)
+
+    async def without_message(self) -> ClipError:
+        """The error of a call that ended without a message.
+
+        A cancelled call, or one whose deadline is over, looks the same; gRPC cancels its task a moment later.
+        """
+        await asyncio.sleep(_UNTIL_CANCELLED_SECONDS)
+        if self.context.time_remaining() == 0:
+            return DeadlineExceeded("the deadline was over before a message had come.")
+        return MalformedRequest("the call ended without a message.")
+
+    def failed(self, error: Exception) -> None:
+        """Answer the call with this error."""
+        self._failure = failure_of(error, self.request.id)
+        self.outcome = self._failure.word
+        error.__traceback__ = None  # `clears_frame` says why
+
+    async def write(self, answer: bytes) -> None:
+        """Send one of several answers. The call is dropped if the client does not take it in time.
+
+        Raises:
+            CancelledError: the client has left.
+        """
+        self._must_be_taken(len(answer))
+        try:
+            await self.context.write(answer)
+        except InternalError:  # so gRPC ends a write whose client leaves, unless it cancels the task first
+            raise asyncio.CancelledError from None
+        self.taken()
+
+    def answer(self, size: int) -> Coroutine[Any, Any, None] | None:
+        """Set the metadata, which gRPC sends when the method returns. For a failed call, return what to await.
+
+        `size`: the bytes that are still to be sent. The call is dropped if the client does not take them.
+        """
+        self._must_be_taken(size)
+        metadata: list[tuple[str, str | bytes]] = [("x-request-id", self.request.id)]
+        if timing := self.request.server_timing:
+            metadata.append(("server-timing", timing))
+        failure = self._failure
+        if not failure:
+            self.context.set_trailing_metadata(tuple(metadata))
+            return None
+        metadata.append(("grpc-status-details-bin", failure.details))
+        aborting: Coroutine[Any, Any, None] = self.context.abort(
+            failure.code, failure.message, tuple(metadata)
+        )
+        return aborting
+
+    def taken(self) -> None:
+        """Record that the client has taken the answer, or is gone."""
+        if self._expiry:
+            self._expiry.cancel()
+
+    def _must_be_taken(self, size: int) -> None:
+        seconds = self._limits.write_timeout_seconds + size / self._limits.min_body_bytes_per_second
+        self._expiry = asyncio.get_running_loop().call_later(seconds, drop, self.task)
+
+
+class Calls:
+    """Runs calls; see the module.
+
+    `cut_off`: the time to drain is over, and gRPC cancels the calls that are left.
+    """
+
+    def __init__(self, shared: Shared, limits: RpcOptions) -> None:
+        self._shared = shared
+        self._limits = limits
+        self.cut_off = False
+        most, shares = limits.grpc_max_calls, limits.shares_address
+        self.quota = Quota("calls", most, None if shares else (most + 1) // 2)
+        # They need no key and last, so they leave room for others.
+        self._watchers = Quota("calls of Watch", max(1, most // 10), max(1, most // (10 if shares else 40)))
+        places = max(1, limits.max_in_flight_bytes // limits.max_body_bytes)
+        self.reads = Reads(places, limits.body_timeout_seconds, shares_address=shares)
+
+    def unary(self, method: str, work: Work) -> grpc.RpcMethodHandler:
+        """The handler of a method with one message and one answer."""
+        return grpc.stream_unary_rpc_method_handler(self._handler(method, partial(self._answer, work)))
+
+    def stream(self, method: str, answer: Answer) -> grpc.RpcMethodHandler:
+        """The handler of a method with many messages and answers, which `answer` reads and writes."""
+        return grpc.stream_stream_rpc_method_handler(self._handler(method, answer))
+
+    def _handler(self, method: str, answer: Answer) -> Callable[[object, Context], Awaitable[bytes]]:
+        async def run(messages: object, context: Context) -> bytes:
+            call = Call(method, context, self._shared.budget, self._limits)
+            answered = await self._run(call, answer)
+            aborting = call.answer(len(answered))
+            # gRPC holds the error of `abort`, whose traceback holds this frame: clear its reference to the call.
+            del messages, context, call
+            if aborting:
+                await aborting
+            return answered
+
+        return run
+
+    async def _run(self, call: Call, answer: Answer) -> bytes:
+        enter(call.request)
+        call.task.add_done_callback(lambda _: self._close(call))
+        try:
+            await self._enter(call)
+            bulk = call.request.bulk
+            with self._shared.bulk_places.of_present(call.request.address) if bulk else nullcontext():
+                return await answer(call)
+        except asyncio.CancelledError:
+            late = call.context.time_remaining() == 0
+            left = BackendUnavailable.code if self.cut_off else CLIENT_GONE
+            call.outcome = DeadlineExceeded.code if late else left  # no answer is sent
+            raise
+        except Exception as error:  # any error of a method; `failure_of` distinguishes them
+            call.failed(error)
+            call.bytes.shrink(call.bytes.size)
+            return b""
+
+    async def _enter(self, call: Call) -> None:
+        """Take a place among the calls, which is held until gRPC's task ends, and check the key."""
+        watches = call.method == "health.Watch"
+        for quota in (self.quota, self._watchers) if watches else (self.quota,):
+            lease = quota.lease(call.request.address, 1)
+            call.task.add_done_callback(lease.__exit__)
+        if call.method not in _PROBES:
+            scope = _SCOPES.get(call.method, "use")
+            await in_turn(call, partial(self._shared.gate.enter, call.authorization, scope))
+
+    def _close(self, call: Call) -> None:
+        call.bytes.shrink(call.bytes.size)
+        call.taken()
+        quiet = call.method in _PROBES
+        record(self._shared.metrics, call.request, f"grpc {call.method}", call.outcome, quiet=quiet)
+
+    async def _answer(self, work: Work, call: Call) -> bytes:
+        body = await self.reads.receive(call.request.address, lambda: _first_message(call))
+        call.bytes.grow(len(body))
+        await in_turn(call, partial(self._shared.gate.charge, size=len(body)))
+        seconds = call.seconds
+        call.request.deadline = time.monotonic() + seconds
+        answered = await _within(seconds, work(body))
+        if len(answered) > _SMALL:
+            # What was computed and charged is not refused.
+            (call.bytes.add if call.request.rows else call.bytes.grow)(len(answered))
+        return answered
+
+
+async def in_turn(call: Call, check: Callable[[], Awaitable[None]]) -> None:
+    """Await a check of the gate. A bulk request waits for the rate of its key."""
+    await (when_there_is_room(check) if call.request.bulk else check())
+
+
+async def _first_message(call: Call) -> Body:
+    """The message of a call. As in gRPC's own unary methods, the client need not end its side: each read costs."""
+    message = await call.context.read()
+    if message is EOF:
+        raise await call.without_message()
+    return Body(message)
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, bytes]) -> bytes:
+    """A client that leaves cancels the task of gRPC that runs this, and so the work, and so does the deadline."""
+    try:
+        async with asyncio.timeout(seconds) as timer:
+            return await work
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded(f"there was no answer within {seconds:.3g} s.", limit=seconds) from None
+
+
+def host_of(peer: str) -> str:
+    """Of what gRPC calls a peer: ipv4:127.0.0.1:1234, ipv6:%5B::1%5D:1234."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
