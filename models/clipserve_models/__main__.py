@@ -83,12 +83,6 @@ def variant(
     out: Annotated[Path | None, typer.Option(help="Default: NAME@PRECISION beside FOLDER.")] = None,
     image: Annotated[bool, typer.Option("--image/--no-image", help="Convert the image encoder.")] = True,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Convert the text encoder.")] = True,
-    fused: Annotated[
-        bool,
-        typer.Option(
-            "--fused", help="Of fp16: attention in one node, for onnxruntime on a GPU, not TensorRT."
-        ),
-    ] = False,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Measure speed on this CPU, 8 s.")
     ] = True,
@@ -108,7 +102,6 @@ def variant(
         method=method,
         towers=towers,
         weights=weights,
-        fused=fused,
     )
     made = make_variant(plan, say=typer.echo)
     typer.echo(table(precision, folder, plan.out, made, timing=timing))

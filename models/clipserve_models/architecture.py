@@ -1,4 +1,4 @@
-"""What a CLIP of two transformers is: the record between the readers of layouts and the writers of graphs.
+"""What a CLIP is: the record between the readers of layouts and the writers of graphs.
 
 `roles` names every tensor that the two encoders compute with. Weights of linear layers are [out, in], as PyTorch
 has them.
@@ -60,6 +60,88 @@ class ImageTower(Tower):
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """A convolution without bias and its batch norm. `kernel`, `stride`: of both sides, pixels."""
+
+    role: str
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """OpenAI's ResNet on images of `size` pixels.
+
+    It begins with three convolutions, has average pools in place of strides, and ends with an attention whose query
+    is the mean of the states.
+
+    `stem`: channels before the first stage; `layers`: blocks of each stage; `heads`: of the attention.
+    """
+
+    size: int
+    stem: int
+    layers: tuple[int, ...]
+    heads: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Raises ModelsError: no such network can be."""
+        object.__setattr__(self, "layers", tuple(self.layers))
+        stages = len(self.layers) == 4 and min(self.layers) > 0 and self.stem % 2 == 0
+        if not stages or self.heads < 1 or self.width % self.heads:
+            raise ModelsError(
+                f"{list(self.layers)} blocks, {self.heads} heads and a width of {self.stem} are no ResNet: it "
+                "needs four stages, and a width that its heads divide. Correct the model's configuration."
+            )
+
+    @property
+    def width(self) -> int:
+        """Channels after the last stage."""
+        return 32 * self.stem
+
+    @property
+    def grid(self) -> int:
+        """States in a row after the last stage."""
+        return self.size // 32
+
+    def stages(self) -> Iterator[tuple[str, int, list[Convolution]]]:
+        """The blocks: role, step of the pool between its convolutions, and these; a fourth is beside them."""
+        before = self.stem
+        for stage, count in enumerate(self.layers):
+            inner = self.stem * 2**stage
+            for index in range(count):
+                role, step = f"stage{stage}.{index}", 2 if stage and not index else 1
+                convolutions = [
+                    Convolution(f"{role}.1", before, inner, 1),
+                    Convolution(f"{role}.2", inner, inner, 3),
+                    Convolution(f"{role}.3", inner, 4 * inner, 1),
+                ]
+                if not index:
+                    convolutions.append(Convolution(f"{role}.beside", before, 4 * inner, 1))
+                yield role, step, convolutions
+                before = 4 * inner
+
+    @property
+    def first(self) -> list[Convolution]:
+        """Those before the first stage."""
+        half = self.stem // 2
+        return [
+            Convolution("stem.1", 3, half, 3, 2),
+            Convolution("stem.2", half, half, 3),
+            Convolution("stem.3", half, self.stem, 3),
+        ]
+
+    @property
+    def convolutions(self) -> list[Convolution]:
+        return [*self.first, *(each for _, _, convolutions in self.stages() for each in convolutions)]
+
+
+AnyImageTower = ImageTower | ResNet
+
+
+@dataclass(frozen=True)
 class TextTower(Tower):
     """A transformer on tokens. `pooling`: the state where the text ends, or the last, padding included."""
 
@@ -79,13 +161,17 @@ class TextTower(Tower):
 class Architecture:
     """The two encoders, whose embeddings have `embed_dim` numbers."""
 
-    image: ImageTower
+    image: AnyImageTower
     text: TextTower
     embed_dim: int
 
     def __post_init__(self) -> None:
         """Raises ModelsError: the two do not meet in one space."""
-        if not self.image.projection and self.image.width != self.embed_dim:
+        if (
+            isinstance(self.image, ImageTower)
+            and not self.image.projection
+            and self.image.width != self.embed_dim
+        ):
             raise ModelsError(
                 f"an image encoder of width {self.image.width} without a projection gives no embedding of "
                 f"{self.embed_dim} numbers, as that of texts has. Correct the model's configuration."
@@ -98,7 +184,7 @@ def roles(architecture: Architecture) -> dict[str, Shape]:
     return tower_roles(architecture.image, dim) | tower_roles(architecture.text, dim)
 
 
-def tower_roles(tower: ImageTower | TextTower, embed_dim: int) -> dict[str, Shape]:
+def tower_roles(tower: AnyImageTower | TextTower, embed_dim: int) -> dict[str, Shape]:
     """The shape of every tensor of one encoder, by role.
 
     Roles of an encoder begin with `image.` or `text.`, those of a block with `image.blocks.0.`; a layer has
@@ -106,6 +192,8 @@ def tower_roles(tower: ImageTower | TextTower, embed_dim: int) -> dict[str, Shap
     """
     if isinstance(tower, ImageTower):
         return {f"image.{role}": shape for role, shape in _image(tower, embed_dim)}
+    if isinstance(tower, ResNet):
+        return {f"image.{role}": shape for role, shape in _resnet(tower, embed_dim)}
     return {f"text.{role}": shape for role, shape in _text(tower, embed_dim)}
 
 
@@ -151,6 +239,18 @@ def _image(tower: ImageTower, dim: int) -> Iterator[tuple[str, Shape]]:
         yield from _mlp("pool", tower)
     if tower.projection:
         yield "projection.weight", (dim, width)
+
+
+def _resnet(tower: ResNet, dim: int) -> Iterator[tuple[str, Shape]]:
+    width = tower.width
+    for each in tower.convolutions:
+        yield f"{each.role}.weight", (each.outputs, each.inputs, each.kernel, each.kernel)
+        for part in ("weight", "bias", "mean", "variance"):
+            yield f"{each.role}.norm.{part}", (each.outputs,)
+    yield "positions", (tower.grid**2 + 1, width)
+    for role in ("q", "k", "v"):
+        yield from _linear(role, width, width)
+    yield from _linear("projection", dim, width)
 
 
 def _text(tower: TextTower, dim: int) -> Iterator[tuple[str, Shape]]:

@@ -24,7 +24,7 @@ from clipserve.clip.manifest import Cleaning, ModelManifest, TextSpec
 from clipserve.clip.reference_inputs import TOKEN_TEXTS, reference_photo
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve_models import checkpoint, traced
-from clipserve_models.architecture import ImageTower, TextTower, tower_roles
+from clipserve_models.architecture import AnyImageTower, TextTower, tower_roles
 from clipserve_models.artifact import replacing
 from clipserve_models.catalog import RANDOM, Entry
 from clipserve_models.errors import ModelsError
@@ -150,7 +150,7 @@ def _expected(model: Any, size: int, original: Any) -> Expected:
     )
 
 
-def _write_image(model: Any, tower: ImageTower | None, size: int, dim: int, path: Path) -> str:
+def _write_image(model: Any, tower: AnyImageTower | None, size: int, dim: int, path: Path) -> str:
     """Returns how the graph was made."""
     if tower is None:
         traced.trace_image(model, size, path, dim)

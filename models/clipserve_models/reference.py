@@ -1,4 +1,4 @@
-"""What CLIP computes, in numpy: two transformers whose vectors meet in one space.
+"""What CLIP computes, in numpy: two encoders whose vectors meet in one space.
 
 This is the second computation of every model that `build` makes: it takes the weights by their roles, and shares
 nothing with the graphs but these and the architecture. It is written to be read, not to be fast.
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipserve.clip.manifest import ImageSpec
-from clipserve_models.architecture import Activation, Architecture, Tower
+from clipserve_models.architecture import Activation, Architecture, Convolution, ResNet, Tower
 from clipserve_models.tensors import Floats, Tensor
 
 Weights = Callable[[str], Floats]  # a tensor by its role, read now
@@ -32,8 +32,10 @@ def encode_images(
 ) -> Floats:
     """The embeddings [N, D], unit length."""
     tower, w = architecture.image, _reader(tensors, "image.")
-    side, patch, n = tower.grid, tower.patch, len(pixels)
     x = ((pixels / 255 - np.array(mean)) / np.array(std)).astype(np.float32)  # [N, S, S, 3]
+    if isinstance(tower, ResNet):
+        return _unit(_resnet(x, w, tower))
+    side, patch, n = tower.grid, tower.patch, len(pixels)
     x = x[:, : side * patch, : side * patch]  # what is left over is dropped
     x = x.reshape(n, side, patch, side, patch, 3).transpose(0, 1, 3, 5, 2, 4)  # [N, side, side, 3, P, P]
     x = x.reshape(n, side * side, -1) @ w("patch.weight").reshape(tower.width, -1).T  # [N, L, W]
@@ -109,6 +111,48 @@ def _attention_pool(x: Floats, w: Weights, tower: Tower) -> Floats:
     k, v = np.split(_linear(x, w, "pool.kv"), 2, axis=-1)
     x = _linear(_attention(q, k, v, tower.heads), w, "pool.out")
     return (x + _mlp(_norm(x, w, "pool.norm", tower), w, "pool", tower))[:, 0]
+
+
+def _resnet(x: Floats, w: Weights, tower: ResNet) -> Floats:
+    """[N, S, S, 3] -> [N, D]: convolutions, then a question of the mean state to all states."""
+    for each in tower.first:
+        x = np.maximum(_convolved(x, w, each, tower), 0)
+    x = _pooled(x, 2)
+    for _, step, (one, two, three, *beside) in tower.stages():
+        inner = np.maximum(_convolved(x, w, one, tower), 0)
+        inner = _pooled(np.maximum(_convolved(inner, w, two, tower), 0), step)
+        for each in beside:
+            x = _convolved(_pooled(x, step), w, each, tower)
+        x = np.maximum(_convolved(inner, w, three, tower) + x, 0)
+    x = x.reshape(len(x), -1, tower.width)  # [N, H * W, C]
+    x = np.concatenate([x.mean(axis=1, keepdims=True), x], axis=1) + w("positions")
+    q, k, v = (_linear(part, w, role) for part, role in ((x[:, :1], "q"), (x, "k"), (x, "v")))
+    mixed = _attention(q, k, v, tower.heads)
+    return _linear(mixed[:, 0], w, "projection")
+
+
+def _convolved(x: Floats, w: Weights, convolution: Convolution, tower: ResNet) -> Floats:
+    """[N, H, W, C] -> [N, H, W, outputs], and the batch norm behind it: each channel as in training on average."""
+    side, step = convolution.kernel, convolution.stride
+    edge = (side // 2, side // 2)
+    padded = np.pad(x, ((0, 0), edge, edge, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), (1, 2))
+    windows = windows[:, ::step, ::step]  # [N, H, W, C, side, side]
+    kernel = w(f"{convolution.role}.weight").reshape(convolution.outputs, -1)
+    x = windows.reshape(*windows.shape[:3], -1) @ kernel.T
+    mean, variance, weight, bias = (
+        w(f"{convolution.role}.norm.{part}") for part in ("mean", "variance", "weight", "bias")
+    )
+    result: Floats = (x - mean) / np.sqrt(variance + np.float32(tower.epsilon)) * weight + bias
+    return result
+
+
+def _pooled(x: Floats, step: int) -> Floats:
+    """[N, H, W, C] -> the means of squares of `step` states; what is left over is dropped."""
+    n, high, wide, channels = x.shape
+    x = x[:, : high // step * step, : wide // step * step]
+    pooled: Floats = x.reshape(n, high // step, step, wide // step, step, channels).mean(axis=(2, 4))
+    return pooled
 
 
 def _mlp(x: Floats, w: Weights, where: str, tower: Tower) -> Floats:

@@ -12,27 +12,28 @@ import numpy as np
 import tokenizers
 
 from clipserve.clip.manifest import ImageSpec, ScoringSpec, TextSpec
-from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
+from clipserve_models.architecture import Activation, Architecture, ImageTower, ResNet, TextTower, roles
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
 from clipserve_models.tensors import Floats, Tensor
 
+CLIP_IMAGE = ImageTower(
+    width=64,
+    layers=2,
+    heads=4,
+    mlp=128,
+    activation="quick_gelu",
+    epsilon=1e-5,
+    size=32,
+    patch=8,
+    pooling="class",
+    pre_norm=True,
+    patch_bias=False,
+    projection=True,
+)
 CLIP = Architecture(
-    image=ImageTower(
-        width=64,
-        layers=2,
-        heads=4,
-        mlp=128,
-        activation="quick_gelu",
-        epsilon=1e-5,
-        size=32,
-        patch=8,
-        pooling="class",
-        pre_norm=True,
-        patch_bias=False,
-        projection=True,
-    ),
+    image=CLIP_IMAGE,
     text=TextTower(
         width=32,
         layers=2,
@@ -51,7 +52,7 @@ CLIP = Architecture(
 
 SIGLIP = Architecture(
     image=replace(
-        CLIP.image,
+        CLIP_IMAGE,
         size=50,
         patch=16,
         activation="gelu_tanh",
@@ -75,6 +76,15 @@ SIGLIP = Architecture(
 )
 
 
+RESNET = Architecture(ResNet(64, 8, (1, 2, 1, 1), heads=4), CLIP.text, 48)
+
+
+def vit(architecture: Architecture) -> ImageTower:
+    """Its image encoder, which is a transformer."""
+    assert isinstance(architecture.image, ImageTower)
+    return architecture.image
+
+
 def random_tensors(architecture: Architecture, seed: int = 0) -> dict[str, Tensor]:
     """Every role, drawn when it is read, with values that make each layer matter: no norm is one, no bias zero."""
 
@@ -83,6 +93,8 @@ def random_tensors(architecture: Architecture, seed: int = 0) -> dict[str, Tenso
         drawn = np.random.default_rng([seed, crc32(role.encode())]).standard_normal(shape, np.float32)
         if "norm" in role and role.endswith("weight"):
             return 1 + 0.2 * drawn
+        if role.endswith("variance"):
+            return drawn**2 + np.float32(0.5)
         return drawn / np.float32(np.sqrt(np.prod(shape[1:]))) if role.endswith("weight") else 0.2 * drawn
 
     return {role: Tensor(shape, partial(draw, role, shape)) for role, shape in roles(architecture).items()}
@@ -94,7 +106,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 def with_activation(architecture: Architecture, activation: Activation) -> Architecture:
     return replace(
         architecture,
-        image=replace(architecture.image, activation=activation),
+        image=replace(vit(architecture), activation=activation),
         text=replace(architecture.text, activation=activation),
     )
 

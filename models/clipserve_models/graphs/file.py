@@ -19,28 +19,27 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from clipserve.clip.protobuf import head
-from clipserve_models.architecture import ImageTower, TextTower
+from clipserve_models.architecture import AnyImageTower, ImageTower, ResNet, TextTower
 from clipserve_models.tensors import Tensor, constant
 
 OPSET, IR_VERSION = 18, 8  # onnxruntime reads both from 1.14 on
-FUSED_OPSET, FUSED_IR_VERSION = 23, 10  # the first with Attention
 # A protobuf message cannot be larger than 2 GiB. Weights larger than this are written to a file beside the graph.
 INLINE_BYTES = 1_800_000_000
 _SMALL_BYTES = 1_024  # the sizes that a runtime must know before it opens that file
-_TOWERS = {"clipserve.image": ImageTower, "clipserve.text": TextTower}  # keys of metadata
+# Keys of metadata.
+_TOWERS = {"clipserve.image": ImageTower, "clipserve.resnet": ResNet, "clipserve.text": TextTower}
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # numbers of onnx.proto's fields
 
 
 @dataclass
 class Graph:
-    """A graph that grows node by node. `half`: it computes in fp16, but for what is `full`. `fused`: see `towers`.
+    """A graph that grows node by node. `half`: it computes in fp16, but for what is `full`.
 
     Its methods give names of values, which other nodes take.
     """
 
     weights: Mapping[str, Tensor]
     half: bool
-    fused: bool = False
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, tuple[Tensor, int]] = field(default_factory=dict)  # with their types
     scope: str = ""
@@ -90,7 +89,7 @@ class Graph:
         self,
         path: Path,
         inputs: list[onnx.ValueInfoProto],
-        tower: ImageTower | TextTower,
+        tower: AnyImageTower | TextTower,
         embed_dim: int,
         inline_bytes: int = INLINE_BYTES,
     ) -> None:
@@ -98,9 +97,8 @@ class Graph:
         output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", embed_dim])
         graph = helper.make_graph(self.nodes, path.stem, inputs, [output])
         body = graph.SerializeToString(deterministic=True)
-        opset, ir_version = (FUSED_OPSET, FUSED_IR_VERSION) if self.fused else (OPSET, IR_VERSION)
-        model = onnx.ModelProto(ir_version=ir_version, producer_name="clipserve")
-        model.opset_import.append(helper.make_opsetid("", opset))
+        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="clipserve")
+        model.opset_import.append(helper.make_opsetid("", OPSET))
         (key,) = (key for key, kind in _TOWERS.items() if isinstance(tower, kind))
         fields = json.dumps([asdict(tower), embed_dim], separators=(",", ":"))
         model.metadata_props.add(key=key, value=fields)

@@ -2,8 +2,6 @@
 
 N rows, L states of width W, D the embedding's width. The last block computes only the pooled state, because nothing
 reads the others. In half precision the norms, the tables of a text and the lengths of vectors stay fp32.
-
-`fused`: attention in one node (`graphs.attention`), and patches as rows of a matrix in place of a convolution.
 """
 
 from __future__ import annotations
@@ -14,23 +12,27 @@ from pathlib import Path
 
 from onnx import TensorProto, ValueInfoProto, helper
 
-from clipserve_models.architecture import ImageTower, TextTower, Tower
+from clipserve_models.architecture import AnyImageTower, ImageTower, ResNet, TextTower, Tower
 from clipserve_models.graphs.attention import attend, attend_with
 from clipserve_models.graphs.file import Graph
+from clipserve_models.graphs.parts import embedding, linear, normalized, pixels_of
+from clipserve_models.graphs.resnet import write_resnet
 from clipserve_models.tensors import Tensor
 
 
 def write_image(
     path: Path,
-    tower: ImageTower,
+    tower: AnyImageTower,
     embed_dim: int,
     weights: Mapping[str, Tensor],
     *,
     half: bool = False,
-    fused: bool = False,
 ) -> None:
     """Write the graph of an image encoder, of the weights that `graphs.weights.image_weights` gives."""
-    graph = Graph(weights, half, fused)
+    if isinstance(tower, ResNet):
+        write_resnet(path, tower, embed_dim, weights, half=half)
+        return
+    graph = Graph(weights, half)
     states = _patches(graph, tower)  # [N, L, W]
     if tower.pooling == "class":
         states = _blocks(graph, states, tower, tower.layers - 1)
@@ -39,9 +41,8 @@ def write_image(
     else:
         states = _norm(graph, _blocks(graph, states, tower, tower.layers), "norm", tower)
         pooled = _attention_pool(graph, states, tower)
-    _embedding(graph, pooled, tower.width)
-    pixels = _input("pixels", TensorProto.UINT8, "N", tower.size, tower.size, 3)
-    graph.save(path, [pixels], tower, embed_dim)
+    embedding(graph, pooled, tower.width)
+    graph.save(path, [pixels_of(tower.size)], tower, embed_dim)
 
 
 def write_text(
@@ -51,10 +52,9 @@ def write_text(
     weights: Mapping[str, Tensor],
     *,
     half: bool = False,
-    fused: bool = False,
 ) -> None:
     """Write the graph of a text encoder, of the weights that `graphs.weights.text_weights` gives."""
-    graph = Graph(weights, half, fused)
+    graph = Graph(weights, half)
     states, mask = _tokens(graph, tower)  # [N, L, W], [L, L]
     states = _blocks(graph, states, tower, tower.layers - 1, mask)
     if tower.pooling == "last":
@@ -69,7 +69,7 @@ def write_text(
         if mask:
             seen = graph.node("Unsqueeze", graph.node("Gather", mask, ends), graph.integers(1, 2))
         pooled = _last(graph, states, own, tower, seen)
-    _embedding(graph, _norm(graph, pooled, "norm", tower), tower.width)
+    embedding(graph, _norm(graph, pooled, "norm", tower), tower.width)
     length = "L" if tower.trims else tower.context_length
     token_ids = _input("token_ids", TensorProto.INT32, "N", length)
     lengths = _input("lengths", TensorProto.INT32, "N")
@@ -82,11 +82,8 @@ def _input(name: str, kind: int, *shape: int | str) -> ValueInfoProto:
 
 def _patches(graph: Graph, tower: ImageTower) -> str:
     """pixels uint8 [N, S, S, 3] -> states [N, L, W]."""
-    # The cast comes first: TensorRT takes uint8 as a graph's input only.
-    image = graph.node("Cast", "pixels", to=TensorProto.FLOAT)
-    image = graph.node("Mul", image, graph.weight("scale", full=True))
-    image = graph.node("Sub", image, graph.weight("shift", full=True))
-    states = _products_of_patches(graph, image, tower) if graph.fused else _convolution(graph, image, tower)
+    image = normalized(graph)
+    states = _convolution(graph, image, tower)
     if tower.pooling == "class":  # the class token is in the positions
         states = graph.node("Pad", states, graph.integers(0, 1, 0, 0, 0, 0))
     states = graph.node("Add", states, graph.weight("positions"))
@@ -100,21 +97,6 @@ def _convolution(graph: Graph, image: str, tower: ImageTower) -> str:
     grid = graph.node("Conv", image, *kernel, strides=[tower.patch] * 2, kernel_shape=[tower.patch] * 2)
     rows = graph.node("Reshape", grid, graph.integers(0, tower.width, -1))  # [N, W, patches]
     return graph.node("Transpose", rows, perm=[0, 2, 1])
-
-
-def _products_of_patches(graph: Graph, image: str, tower: ImageTower) -> str:
-    """fp32 [N, S, S, 3] -> [N, patches, W]."""
-    grid, patch = tower.grid, tower.patch
-    if (side := grid * patch) != tower.size:
-        ends, axes = graph.integers(side, side), graph.integers(1, 2)
-        image = graph.node("Slice", image, graph.integers(0, 0), ends, axes)
-    apart = graph.node("Reshape", graph.to_half(image), graph.integers(0, grid, patch, grid, 3 * patch))
-    patches = graph.node("Transpose", apart, perm=[0, 1, 3, 2, 4])
-    rows = graph.node("Reshape", patches, graph.integers(0, grid**2, 3 * patch**2))
-    # Runtimes compute the matrix once: the weight stays as the fp32 graph has it, with which it is compared.
-    turned = graph.node("Transpose", graph.weight("patch.weight"), perm=[2, 3, 1, 0])
-    states = graph.node("MatMul", rows, graph.node("Reshape", turned, graph.integers(-1, tower.width)))
-    return graph.node("Add", states, graph.weight("patch.bias")) if tower.patch_bias else states
 
 
 def _tokens(graph: Graph, tower: TextTower) -> tuple[str, str | None]:
@@ -136,10 +118,10 @@ def _blocks(graph: Graph, states: str, tower: Tower, count: int, mask: str | Non
     """The first blocks: [N, L, W] -> [N, L, W]."""
     for block in (f"blocks.{index}" for index in range(count)):
         graph.scope = f"{block}/"
-        joint = _linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.qkv")
+        joint = linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.qkv")
         query, key, value = graph.split(joint, 3)
-        mixed = attend(graph, query, key, value, tower, mask, square=True)
-        states = graph.node("Add", states, _linear(graph, mixed, f"{block}.out"))
+        mixed = attend(graph, query, key, value, tower, mask)
+        states = graph.node("Add", states, linear(graph, mixed, f"{block}.out"))
         states = _mlp(graph, states, block, "norm2", tower)
     graph.scope = ""
     return states
@@ -152,11 +134,11 @@ def _last(graph: Graph, states: str, own: str, tower: Tower, mask: str | None = 
     """
     block = f"blocks.{tower.layers - 1}"
     graph.scope = f"{block}/"
-    query = _linear(graph, _norm(graph, own, f"{block}.norm1", tower), f"{block}.q")
-    both = _linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.kv")
+    query = linear(graph, _norm(graph, own, f"{block}.norm1", tower), f"{block}.q")
+    both = linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.kv")
     key, value = graph.split(both, 2)
     mixed = attend(graph, query, key, value, tower, mask)
-    own = graph.node("Add", own, _linear(graph, mixed, f"{block}.out"))
+    own = graph.node("Add", own, linear(graph, mixed, f"{block}.out"))
     own = _mlp(graph, own, block, "norm2", tower)
     graph.scope = ""
     return own
@@ -165,17 +147,17 @@ def _last(graph: Graph, states: str, own: str, tower: Tower, mask: str | None = 
 def _attention_pool(graph: Graph, states: str, tower: Tower) -> str:
     """[N, L, W] -> [N, 1, W]: what the learned query asks of the states, then an MLP."""
     graph.scope = "pool/"
-    key, value = graph.split(_linear(graph, states, "pool.kv"), 2)
+    key, value = graph.split(linear(graph, states, "pool.kv"), 2)
     mixed = attend_with(graph, graph.weight("pool.query"), key, value, tower)
-    pooled = _mlp(graph, _linear(graph, mixed, "pool.out"), "pool", "norm", tower)
+    pooled = _mlp(graph, linear(graph, mixed, "pool.out"), "pool", "norm", tower)
     graph.scope = ""
     return pooled
 
 
 def _mlp(graph: Graph, states: str, where: str, norm: str, tower: Tower) -> str:
     """[N, L, W] -> [N, L, W], the states themselves added."""
-    inner = _linear(graph, _norm(graph, states, f"{where}.{norm}", tower), f"{where}.up")  # [N, L, mlp]
-    return graph.node("Add", states, _linear(graph, _activation(graph, inner, tower), f"{where}.down"))
+    inner = linear(graph, _norm(graph, states, f"{where}.{norm}", tower), f"{where}.up")  # [N, L, mlp]
+    return graph.node("Add", states, linear(graph, _activation(graph, inner, tower), f"{where}.down"))
 
 
 def _activation(graph: Graph, x: str, tower: Tower) -> str:
@@ -193,23 +175,7 @@ def _activation(graph: Graph, x: str, tower: Tower) -> str:
     return graph.node("Mul", graph.node("Mul", x, half), graph.node("Add", bent, one))
 
 
-def _linear(graph: Graph, states: str, name: str) -> str:
-    product = graph.node("MatMul", states, graph.weight(f"{name}.weight"))
-    bias = f"{name}.bias"
-    return graph.node("Add", product, graph.weight(bias)) if bias in graph.weights else product
-
-
 def _norm(graph: Graph, states: str, name: str, tower: Tower) -> str:
     affine = (graph.weight(f"{name}.{part}", full=True) for part in ("weight", "bias"))
     full = graph.to_full(states)
     return graph.to_half(graph.node("LayerNormalization", full, *affine, axis=-1, epsilon=tower.epsilon))
-
-
-def _embedding(graph: Graph, pooled: str, width: int) -> None:
-    """[N, 1, W] -> embedding fp32 [N, D], of unit length."""
-    pooled = graph.node("Reshape", pooled, graph.integers(-1, width))
-    if "projection.weight" in graph.weights:
-        pooled = _linear(graph, pooled, "projection")
-    pooled = graph.to_full(pooled)
-    norm = graph.node("ReduceL2", pooled, graph.integers(-1), keepdims=1)  # [N, 1]
-    graph.node("Div", pooled, graph.node("Max", norm, graph.number(1e-12, full=True)), name="embedding")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from clipserve_models.architecture import ImageTower, TextTower, Tower
+from clipserve_models.architecture import AnyImageTower, ResNet, TextTower, Tower
+from clipserve_models.graphs.resnet import resnet_weights
 from clipserve_models.tensors import Floats, Tensor, constant
 
 # Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
@@ -20,13 +21,14 @@ MASKED = -1e4
 
 
 def image_weights(
-    tower: ImageTower, tensors: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
+    tower: AnyImageTower, tensors: Mapping[str, Tensor], mean: Sequence[float], std: Sequence[float]
 ) -> dict[str, Tensor]:
     """Of the image graph: the tensors `image.*`, and the normalization, (pixels / 255 - mean) / std."""
     own = _of("image.", tensors)
-    weights = dict(_layers(own, tower, cut=tower.pooling == "class"))
-    weights["scale"] = constant(1 / (255 * np.array(std)))
-    weights["shift"] = constant(np.array(mean) / np.array(std))
+    pixels = {"scale": constant(1 / (255 * np.array(std))), "shift": constant(np.array(mean) / np.array(std))}
+    if isinstance(tower, ResNet):
+        return pixels | resnet_weights(tower, own)
+    weights = dict(_layers(own, tower, cut=tower.pooling == "class")) | pixels
     if tower.pooling == "class":
         positions, token = own["positions"], own["class"]
         del weights["class"]

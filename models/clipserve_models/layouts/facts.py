@@ -50,6 +50,13 @@ class Facts:
             self.refuse(key, "a number is needed")
         return float(value)
 
+    def integers(self, key: str) -> list[int]:
+        """A list of numbers of 0 or more."""
+        value = self.get(key)
+        if not isinstance(value, list) or any(type(each) is not int or each < 0 for each in value):
+            self.refuse(key, "whole numbers of 0 or more are needed")
+        return list(value)
+
     def text(self, key: str, default: str | None = None) -> str:
         """A string."""
         value = self.get(key, default)

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.clip.manifest import Cleaning, ImageSpec
-from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
+from clipserve_models.architecture import (
+    Activation,
+    AnyImageTower,
+    Architecture,
+    ImageTower,
+    ResNet,
+    TextTower,
+    roles,
+)
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
@@ -114,7 +122,7 @@ def architecture_of(model: Facts) -> Architecture:
     return Architecture(image_tower(model), text_tower(model), model.integer("embed_dim"))
 
 
-def image_tower(model: Facts) -> ImageTower:
+def image_tower(model: Facts) -> AnyImageTower:
     """From `model_cfg`. Raises ModelsError: it is of a kind that is not built here."""
     vision = model.section("vision_cfg")
     if "timm_model_name" in vision:
@@ -122,10 +130,14 @@ def image_tower(model: Facts) -> ImageTower:
     only(vision, _VISION)
     for key, value in (("pool_type", "tok"), ("pos_embed_type", "learnable")):
         vision.choice(key, {value: value}, value)
-    width, head = vision.integer("width", 768), vision.integer("head_width", 64)
+    head = max(vision.integer("head_width", 64), 1)
+    if isinstance(vision.get("layers", 12), list):
+        stem, size = vision.integer("width", 64), vision.side("image_size", 224)
+        return ResNet(size, stem, tuple(vision.integers("layers")), heads=32 * stem // head)
+    width = vision.integer("width", 768)
     return ImageTower(
         **_tower(vision, width, model.flag("quick_gelu", False)),
-        heads=width // max(head, 1),
+        heads=width // head,
         size=vision.side("image_size", 224),
         patch=vision.side("patch_size", 16),
         pooling="class",
@@ -188,8 +200,11 @@ def texts_of(folder: Path, facts: Facts, tower: TextShape) -> Texts:
     return texts
 
 
-def assign_image(found: Assignment, tower: ImageTower) -> None:
+def assign_image(found: Assignment, tower: AnyImageTower) -> None:
     """Give the tensors of the image encoder their roles. Raises ModelsError: one is missing."""
+    if isinstance(tower, ResNet):
+        _assign_resnet(found, tower)
+        return
     if tower.pooling == "attention":
         assign_timm(found, tower)
         return
@@ -201,6 +216,22 @@ def assign_image(found: Assignment, tower: ImageTower) -> None:
     found.give_blocks("image", "visual.transformer.resblocks", tower, _BLOCK)
     found.give("image.norm", "visual.ln_post")
     found.roles["image.projection.weight"] = found.take("visual.proj").transposed
+
+
+def _assign_resnet(found: Assignment, tower: ResNet) -> None:
+    parts = {"weight": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
+    for each in tower.convolutions:
+        place, _, which = each.role.removeprefix("stem.").rpartition(".")
+        block = f"visual.layer{int(place[5]) + 1}{place[6:]}." if place else "visual."  # stage0.1 -> layer1.1
+        convolution, norm = (
+            ("downsample.0", "downsample.1") if which == "beside" else (f"conv{which}", f"bn{which}")
+        )
+        found.give(f"image.{each.role}", f"{block}{convolution}", bias=False)
+        for part, name in parts.items():
+            found.roles[f"image.{each.role}.norm.{part}"] = found.take(f"{block}{norm}.{name}")
+    pool = "visual.attnpool"
+    found.roles["image.positions"] = found.take(f"{pool}.positional_embedding")
+    found.give_all("image", pool, {"q": "q_proj", "k": "k_proj", "v": "v_proj", "projection": "c_proj"})
 
 
 def assign_text(found: Assignment, tower: TextTower) -> None:

@@ -70,6 +70,7 @@ class Described:
     std: Triple
     texts: Texts
     files: tuple[Path, ...]
+    sigmoid: bool
 
 
 def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
@@ -83,7 +84,7 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
     _assign(found := Assignment.of_files(weights), model.architecture)
     return Checkpoint(
         architecture=model.architecture,
-        scoring=found.scoring(sigmoid=model.architecture.image.pooling == "attention"),
+        scoring=found.scoring(sigmoid=model.sigmoid),
         tensors=found.finished(roles(model.architecture)),
         image=model.image,
         mean=model.mean,
@@ -103,7 +104,8 @@ def described(folder: Path, by_user: UserFacts = NOTHING) -> Described:
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, _told(config, "text", text), texts, architecture)
     files = (folder / CONFIG, preprocessor, *texts.files)
-    return Described(architecture, image, mean, std, texts, files)
+    sigmoid = architecture.text.pooling == "last"
+    return Described(architecture, image, mean, std, texts, files, sigmoid)
 
 
 def _kind(config: Facts) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -214,6 +216,7 @@ def _check_lengths(config: Facts, text: Facts, texts: Texts, architecture: Archi
 
 def _assign(found: Assignment, architecture: Architecture) -> None:
     image, text = architecture.image, architecture.text
+    assert isinstance(image, ImageTower)  # transformers has no other
     vision, words = "vision_model.embeddings", "text_model.embeddings"
     found.give("image.patch", f"{vision}.patch_embedding", bias=image.patch_bias)
     found.roles["image.positions"] = found.take(f"{vision}.position_embedding.weight")

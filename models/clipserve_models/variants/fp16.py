@@ -23,16 +23,10 @@ def write_fp16(job: Job) -> Largest:
 
     Raises:
         ModelsError: the text encoder must stay fp32, a value of the fp32 graphs is too large, the checkpoint of a
-            traced encoder is missing or not the artifact's, or --weights is given where nothing is traced; or the
-            nodes of a traced encoder are to be fused.
+            traced encoder is missing or not the artifact's, or --weights is given where nothing is traced.
     """
     found = {tower: stored(job.source / GRAPHS[tower]) for tower in job.towers}
     if None in found.values():
-        if job.fused:
-            raise ModelsError(
-                f"an encoder of {job.manifest.name} is traced, and only the nodes of encoders that were built from "
-                "their weights can be fused: leave --fused out, or give --no-image or --no-text with it."
-            )
         try:
             from clipserve_models.variants import halved
         except ModuleNotFoundError as error:
@@ -48,5 +42,5 @@ def write_fp16(job: Job) -> Largest:
         if graph is None:
             halved.write_image(job)
         else:
-            WRITERS[tower](job.target / GRAPHS[tower], *graph, half=True, fused=job.fused)
+            WRITERS[tower](job.target / GRAPHS[tower], *graph, half=True)
     return largest

@@ -33,7 +33,6 @@ class Job:
         photos: photos that the writer may use.
         method: how int8 finds the ranges of activations.
         weights: a file with the artifact's weights, in place of a download.
-        fused: whether fp16 has attention in one node (`graphs.towers`).
         say: gets each stage.
     """
 
@@ -45,7 +44,6 @@ class Job:
     method: Method
     weights: Path | None
     say: Callable[[str], None]
-    fused: bool = False
 
     def feeds(self, tower: Tower) -> list[Feeds]:
         """Inputs of an encoder that the writer may use, one photo a batch. The gate uses other prompts."""

@@ -38,7 +38,7 @@ class Plan:
     fp32.
 
     `method`: only for int8, else None; `weights`: a file with the artifact's weights, for precisions that load
-    them; `fused`: as `Job.fused`.
+    them.
     """
 
     folder: Path
@@ -49,7 +49,6 @@ class Plan:
     method: Method | None = None
     towers: tuple[Tower, ...] = TOWERS
     weights: Path | None = None
-    fused: bool = False
 
 
 def plan_of(
@@ -62,7 +61,6 @@ def plan_of(
     method: Method | None = None,
     towers: tuple[Tower, ...] = TOWERS,
     weights: Path | None = None,
-    fused: bool = False,
 ) -> Plan:
     """The plan with its defaults: the folder NAME@PRECISION beside the artifact, and static int8.
 
@@ -83,8 +81,6 @@ def plan_of(
         raise ModelsError(f"--method is of int8; {precision} has none.")
     if weights and precision == "int8":
         raise ModelsError("--weights is of fp16: int8 is made from the graphs.")
-    if fused and precision != "fp16":
-        raise ModelsError(f"--fused is of fp16; {precision} runs on CPUs, where no form is faster.")
     if not towers:
         raise ModelsError("--no-image with --no-text leaves nothing to do.")
     out = out or folder.resolve().with_name(f"{manifest.name}@{precision}")
@@ -92,7 +88,7 @@ def plan_of(
         raise ModelsError(f"{out} exists. Remove it, or choose another folder with --out.")
     if precision == "int8":
         method = method or "static"
-    return Plan(folder, photos, out, precision, classes, method, towers, weights, fused)
+    return Plan(folder, photos, out, precision, classes, method, towers, weights)
 
 
 def make_variant(
@@ -118,7 +114,7 @@ def make_variant(
     )
     with replacing(plan.out) as variant, _emptied_on_failure(variant):
         method = plan.method or "static"
-        job = Job(plan.folder, manifest, variant, plan.towers, seen, method, plan.weights, say, plan.fused)
+        job = Job(plan.folder, manifest, variant, plan.towers, seen, method, plan.weights, say)
         largest = write(job)
         for tower in set(TOWERS) - set(plan.towers):
             _copy_graph(plan.folder / GRAPHS[tower], variant)

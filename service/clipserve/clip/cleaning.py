@@ -12,6 +12,7 @@ from itertools import groupby
 import ftfy
 from ftfy.badness import is_bad
 from ftfy.fixes import remove_control_chars, remove_terminal_escapes
+from tokenizers import normalizers
 
 
 def _of_any_width(pattern: str) -> str:
@@ -112,7 +113,7 @@ CLEANING: dict[str, Callable[[str], str]] = {
     "lower": lambda text: _squeeze(_basic(text)).lower(),
     "whitespace": lambda text: _squeeze(_basic(text)),
     "canonicalize": lambda text: _squeeze(_basic(text).replace("_", " ").translate(_NO_PUNCTUATION).lower()),
-    # Letter by letter, as the tokenizers library lowers them: a sigma at a word's end stays an ordinary one.
-    "lowercase": lambda text: text.lower() if text.isascii() else "".join(map(str.lower, text)),
+    # Not `str.lower`: it looks at a sigma's neighbours, and older Pythons know fewer capitals.
+    "lowercase": normalizers.Lowercase().normalize_str,
     "none": lambda text: text,
 }

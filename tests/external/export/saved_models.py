@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,19 +51,29 @@ def randomize(model: torch.nn.Module, scale: float = 2.5) -> None:
             elif name == "logit_bias":
                 weight.fill_(-7.5)
             elif weight.ndim < 2:
-                one = 1.0 if "norm" in name or "ln_" in name else 0.0
+                one = 1.0 if re.search(r"norm|ln_|bn\d|downsample", name) else 0.0
                 weight.normal_(one if name.endswith("weight") else 0.0, 0.2)
             else:
                 weight.normal_(0, weight[0].numel() ** -0.5)
+        for name, value in model.named_buffers():
+            if name.endswith("running_mean"):
+                value.normal_(0, 0.2)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 1)
 
 
 def of_transformers(folder: Path) -> Reference:
     """The folder in transformers."""
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Siglip2Tokenizer
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     images = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    kind = (
+        Siglip2Tokenizer
+        if model.config.model_type == "siglip" and (folder / "tokenizer.json").is_file()
+        else AutoTokenizer
+    )
+    tokenizer = kind.from_pretrained(folder)
     length = model.config.text_config.max_position_embeddings
 
     def ids(texts: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -90,10 +101,13 @@ def of_open_clip(folder: Path) -> Reference:
     import open_clip
 
     model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    model.eval()  # batch norms
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     text = getattr(model, "text", model)
     trunk = getattr(model.visual, "trunk", None)
-    if trunk is None:
+    if hasattr(model.visual, "attnpool"):
+        facts = {"image": (model.visual.attnpool.num_heads, model.visual.bn1.eps, "relu")}
+    elif trunk is None:
         image = model.visual.transformer.resblocks[-1]
         facts = {"image": (image.attn.num_heads, image.ln_1.eps, activation_of(image.mlp.gelu))}
     else:
@@ -276,6 +290,17 @@ def plain(folder: Path) -> None:
     open_clip_folder(folder, {"embed_dim": 40, "vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT})
 
 
+def resnet(folder: Path) -> None:
+    """Of OpenAI's kind, whose weights are a pickle."""
+    vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "head_width": 64, "patch_size": None}
+    text = {**OPEN_CLIP_TEXT}
+    open_clip_folder(folder, {"embed_dim": 40, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text})
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "open_clip_model.safetensors"), folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_model.safetensors").unlink()
+
+
 def quick(folder: Path) -> None:
     model = {"embed_dim": 40, "quick_gelu": True, "vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}
     open_clip_folder(folder, model, torch.float16)
@@ -322,6 +347,7 @@ SAVED: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Reference]]] = {
     "a fine-tune": (fine_tune, of_transformers),
     "open_clip": (plain, of_open_clip),
     "open_clip, quick-gelu, fp16": (quick, of_open_clip),
+    "open_clip, ResNet, a pickle": (resnet, of_open_clip),
     "open_clip, eos": (eos, of_open_clip),
     "open_clip, SigLIP of timm": (timm_siglip, of_open_clip),
 }

@@ -20,6 +20,7 @@ from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve.clip.reference import gradient_and_noise, lowest_cosine
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve_models.architecture import ResNet
 from clipserve_models.build import build
 from clipserve_models.layouts import read
 from clipserve_models.layouts.open_clip_folder import ARCHITECTURES, architecture_of
@@ -28,6 +29,7 @@ from clipserve_models.verify import Graph
 from tests.external.export.saved_models import SAVED, Reference, activation_of
 from tests.golden.make_architectures import architectures
 from tests.golden.make_tokens import hurting_strings
+from tests.models.towers import vit
 
 SOURCE = Source(checkpoint="a test's", licence="none", random_weights=True)
 MIN_COSINE, MAX_DIFFERENCE = 0.999999, 1e-5
@@ -76,8 +78,11 @@ def photos(size: int) -> list[bytes]:
 
 
 def test_heads_epsilon_activation_scale_and_bias_are_those_of_the_library(built: Built) -> None:
-    towers = {"image": built.checkpoint.architecture.image, "text": built.checkpoint.architecture.text}
-    own = {name: (tower.heads, tower.epsilon, tower.activation) for name, tower in towers.items()}
+    architecture = built.checkpoint.architecture
+    towers = {"image": architecture.image, "text": architecture.text}
+    own = {
+        name: (each.heads, each.epsilon, getattr(each, "activation", "relu")) for name, each in towers.items()
+    }
     assert own == built.reference.facts
     assert built.manifest.scoring.logit_scale == pytest.approx(built.reference.scale, rel=1e-6)
     bias = built.manifest.scoring.logit_bias if built.manifest.scoring.function == "sigmoid" else None
@@ -151,10 +156,18 @@ def test_every_architecture_has_the_facts_that_open_clip_gives_its_modules(name:
     with torch.device("meta"):
         kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
         model = kind(**config)
+    if isinstance(own.image, ResNet):
+        shapes = {name: tuple(value.shape) for name, value in model.visual.state_dict().items()}
+        kernels = {shapes[f"{name}.weight"] for name in ("conv1", "conv2", "conv3", "layer4.0.conv2")}
+        assert {
+            (each.outputs, each.inputs, each.kernel, each.kernel) for each in own.image.convolutions
+        } >= kernels
+        assert model.visual.attnpool.num_heads == own.image.heads
+        return
     trunk = getattr(model.visual, "trunk", None)
     image = model.visual.transformer.resblocks if trunk is None else trunk.blocks
     text = getattr(model, "text", model).transformer.resblocks
-    for tower, blocks in ((own.image, image), (own.text, text)):
+    for tower, blocks in ((vit(own), image), (own.text, text)):
         norm, act = (getattr(blocks[0], "ln_1", None) or blocks[0].norm1), blocks[0].mlp
         found = (
             len(blocks),

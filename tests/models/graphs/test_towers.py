@@ -26,14 +26,25 @@ from clipserve_models import reference, tensorrt_types
 from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.graphs.file import stored
 from clipserve_models.graphs.towers import write_image, write_text
-from tests.models.towers import CLIP, MEAN, SIGLIP, STD, random_tensors, with_activation, write_graphs
+from tests.models.towers import (
+    CLIP,
+    MEAN,
+    RESNET,
+    SIGLIP,
+    STD,
+    random_tensors,
+    vit,
+    with_activation,
+    write_graphs,
+)
 
 CASES = {
     "CLIP": CLIP,
     "CLIP with GELU": with_activation(CLIP, "gelu"),
     "CLIP of one layer, without a norm before": replace(
-        CLIP, image=replace(CLIP.image, layers=1, pre_norm=False), text=replace(CLIP.text, layers=1)
+        CLIP, image=replace(vit(CLIP), layers=1, pre_norm=False), text=replace(CLIP.text, layers=1)
     ),
+    "ResNet": RESNET,
     "SigLIP": SIGLIP,
     "SigLIP with GELU": with_activation(SIGLIP, "gelu"),
     "CLIPA: pools the last state, padding included": replace(
@@ -128,38 +139,6 @@ def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
                 assert onnx.TensorProto.FLOAT not in [types.get(name) for name in node.input]
         assert types.get("tokens", onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
         assert tensorrt_types.violations(graph) == []
-
-
-@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-@pytest.mark.parametrize(
-    "architecture",
-    [*CASES.values(), replace(SIGLIP, image=replace(SIGLIP.image, size=50))],
-    ids=[*CASES, "patches that leave pixels over"],
-)
-def test_fused_nodes_compute_the_same(architecture: Architecture, half: bool, tmp_path: Path) -> None:
-    tensors, dim = random_tensors(architecture), architecture.embed_dim
-    plain = write_graphs(tmp_path, architecture, tensors)
-    ids, lengths = texts_of(architecture)
-    feeds: tuple[dict[str, Any], ...] = (
-        {"pixels": pixels_of(architecture)},
-        {"token_ids": ids, "lengths": lengths},
-    )
-    writers: tuple[Callable[..., None], ...] = (write_image, write_text)
-    for path, write, feed in zip(plain, writers, feeds, strict=True):
-        found = stored(path)
-        assert found is not None
-        tower, _, weights = found
-        fused = tmp_path / "fused.onnx"
-        write(fused, tower, dim, weights, half=half, fused=True)
-        onnx.checker.check_model(fused, full_check=True)
-        if half:
-            assert_near_in_fp16(fused, run(path, **feed), feed)
-        else:
-            assert np.abs(run(fused, **feed) - run(path, **feed)).max() < 2e-6
-        kinds = Counter(node.op_type for node in onnx.load(fused).graph.node)
-        assert kinds["Attention"] == tower.layers + (getattr(tower, "pooling", "") == "attention")
-        assert not kinds.keys() & {"Softmax", "Conv"}
-        assert "it has Attention" in tensorrt_types.violations(onnx.load(fused).graph)
 
 
 @pytest.mark.parametrize("activation", OPERATORS)

@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 
 from clipserve_models.architecture import Architecture, Tower
 from clipserve_models.tensors import Tensor
-from tests.models.towers import CLIP, random_tensors
+from tests.models.towers import CLIP, random_tensors, vit
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 SCALE = 2.5  # the logarithm of logit_scale
@@ -56,7 +56,7 @@ def write_shards(folder: Path, arrays: Arrays, dtype: str = "F32") -> None:
 
 def transformers_folder(folder: Path, architecture: Architecture, model_type: str = "clip") -> Arrays:
     """CLIPModel's or SiglipModel's. Returns: its tensors by name."""
-    image, text = architecture.image, architecture.text
+    image, text = vit(architecture), architecture.text
     folder.mkdir(parents=True, exist_ok=True)
     vision = _config(image) | {"image_size": image.size, "patch_size": image.patch}
     words = _config(text) | {
@@ -87,7 +87,7 @@ def transformers_folder(folder: Path, architecture: Architecture, model_type: st
 
 def open_clip_folder(folder: Path, architecture: Architecture) -> Arrays:
     """open_clip's, with its own tokenizer. Returns: its tensors by name."""
-    image, text = architecture.image, architecture.text
+    image, text = vit(architecture), architecture.text
     folder.mkdir(parents=True, exist_ok=True)
     both = {"quick_gelu": True} if image.activation == "quick_gelu" else {}
     vision = _open_clip(image) | {
@@ -113,7 +113,7 @@ def open_clip_folder(folder: Path, architecture: Architecture) -> Arrays:
 def named(architecture: Architecture, tensors: Mapping[str, Tensor], name_of: Any) -> Arrays:
     """The values by a layout's names. `name_of`: those of a role; of q, k and v there may be three."""
     arrays: Arrays = {"logit_scale": np.array(SCALE, np.float32)}
-    if architecture.image.pooling == "attention":
+    if vit(architecture).pooling == "attention":
         arrays = {"logit_scale": np.array([SCALE], np.float32), "logit_bias": np.array([-3.0], np.float32)}
         for part in ("weight", "bias"):
             joint = [tensors[f"image.pool.{each}.{part}"].read() for each in ("q", "kv")]

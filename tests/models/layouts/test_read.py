@@ -24,7 +24,7 @@ from tests.models.layouts.folders import (
     without,
 )
 from tests.models.torch_files import write_torch
-from tests.models.towers import CLIP, SIGLIP, random_tensors
+from tests.models.towers import CLIP, SIGLIP, random_tensors, vit
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
@@ -244,7 +244,7 @@ def test_a_folder_with_both_layouts_is_open_clips_if_that_has_weights(tmp_path: 
 
 
 def test_open_clips_options_reach_the_record(tmp_path: Path) -> None:
-    heads = replace(OPEN_CLIP.image, heads=2, activation="gelu", epsilon=1e-6, pre_norm=False)
+    heads = replace(vit(OPEN_CLIP), heads=2, activation="gelu", epsilon=1e-6, pre_norm=False)
     other = replace(
         OPEN_CLIP, image=heads, text=replace(OPEN_CLIP.text, activation="gelu_tanh", causal=False)
     )
@@ -275,9 +275,7 @@ def test_mean_and_deviation_are_told_only_where_the_files_do_not_say(tmp_path: P
 
 
 def test_a_file_of_weights_is_read_with_the_name_of_its_architecture(tmp_path: Path) -> None:
-    small = replace(
-        CLIP.image, width=384, heads=6, layers=12, mlp=1536, size=224, patch=32, activation="gelu"
-    )
+    small = replace(vit(CLIP), width=384, heads=6, layers=12, mlp=1536, size=224, patch=32, activation="gelu")
     text = replace(OPEN_CLIP.text, width=384, heads=6, layers=12, mlp=1536, activation="gelu")
     architecture = Architecture(small, text, 384)
     open_clip_folder(tmp_path, architecture)
@@ -288,4 +286,4 @@ def test_a_file_of_weights_is_read_with_the_name_of_its_architecture(tmp_path: P
     quick = read(
         file, UserFacts(architecture="ViT-S-32", mean=MEAN, std=STD, activation="quick_gelu")
     ).architecture
-    assert (quick.image.activation, quick.text.activation) == ("quick_gelu", "quick_gelu")
+    assert (vit(quick).activation, quick.text.activation) == ("quick_gelu", "quick_gelu")

@@ -163,7 +163,8 @@ OF_OPEN_CLIP: list[tuple[Change, str]] = [
     (told(OPEN, "model_cfg", "multimodal_cfg", value={"layers": 2}), "multimodal_cfg"),
     (told(OPEN, *VISION, "attentional_pool", value=True), "vision_cfg.attentional_pool is true"),
     (told(OPEN, *VISION, "pool_type", value="avg"), "pool_type .* supported: 'tok'"),
-    (told(OPEN, *VISION, "layers", value=[3, 4, 6, 3]), "vision_cfg.layers .* whole number"),
+    (told(OPEN, *VISION, "layers", value=[3, 4, 6]), "no ResNet: it needs four stages"),
+    (told(OPEN, *VISION, "layers", value=[3, "4", 6, 3]), "vision_cfg.layers .* whole numbers"),
     (
         told(OPEN, *VISION, "timm_model_name", value="convnext_base"),
         "convnext_base.; of timm's models only SigLIP's are built",

@@ -9,12 +9,10 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import Source
-from clipserve.demo import FOLDER as DEMO
 from clipserve_models.build import build
 from clipserve_models.errors import ModelsError
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
-from clipserve_models.tensorrt_types import check_graph
 from clipserve_models.variants.making import make_variant, plan_of
 from tests.models.towers import CLIP, MEAN, STD, checkpoint_of
 
@@ -42,25 +40,6 @@ def test_the_fp16_variant_has_the_bytes_of_graphs_that_are_written_in_fp16(
     for name in ("image.onnx", "text.onnx"):
         assert (tmp_path / "half" / name).read_bytes() == (tmp_path / name).read_bytes()
         assert (tmp_path / name).stat().st_size < 0.9 * (artifact / name).stat().st_size
-
-
-def test_a_fused_variant_passes_the_same_gate_and_is_not_for_tensorrt(
-    artifact: Path, photos: Path, tmp_path: Path
-) -> None:
-    plan = plan_of(artifact, photos, "fp16", out=tmp_path / "fused", fused=True)
-    made = make_variant(plan, say=lambda _: None)
-    record = made.variant
-    assert record
-    assert min(record.p1_cosine, record.text_p1_cosine) > 0.9999
-    with pytest.raises(ModelsError, match=r"could not read .*: it has Attention.*its fp16 variant"):
-        check_graph(tmp_path / "fused" / "image.onnx")
-
-
-def test_what_is_traced_or_int8_is_not_fused(artifact: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelsError, match="--fused is of fp16; int8 runs on CPUs"):
-        plan_of(artifact, photos, "int8", out=tmp_path / "out", fused=True)
-    with pytest.raises(ModelsError, match=r"an encoder of demo is traced, .* leave --fused out"):
-        make_variant(plan_of(DEMO, photos, "fp16", out=tmp_path / "out", fused=True), say=lambda _: None)
 
 
 def test_a_model_that_was_built_from_its_weights_is_not_given_them(
