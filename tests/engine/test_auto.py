@@ -172,13 +172,12 @@ from clipserve.engine import cuda
 from clipserve.engine.backends import auto, openvino
 from clipserve.engine.in_process import EngineOptions
 openvino.computes_bf16 = lambda: True
-cuda.ask_driver = cuda.Driver
 options = EngineOptions(cuda=False, threads=1, workers=1, cache_dir=Path({str(tmp_path)!r}))
 manifest = read_manifest(FOLDER)
 kept = auto.file_of_trial(manifest, options)
 kept.parent.mkdir()
 kept.write_text('{{"engine": "openvino", "ms_per_call": {{}}}}')
-assert not cuda.Accelerator().chosen("auto")
+assert not cuda.Accelerator(lambda: cuda.why_not(Path("nowhere"))).chosen("auto")
 engine = auto.open_fastest(Path(FOLDER), manifest, options, dict).load()
 print(engine.name, "onnxruntime" in sys.modules)
 """

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, PrivateAttr, Secret
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
-from clipserve.engine.nvidia import Device
+from clipserve.engine.cuda import Device
 from clipserve.engine.triton.address import parse_address
 from clipserve.settings.values import Names
 

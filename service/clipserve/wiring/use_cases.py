@@ -144,7 +144,7 @@ async def open_use_cases(
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
     if any(model.backend_kind.cuda and model.device != "cpu" for model in settings.of_models):
         # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
-        await asyncio.to_thread(accelerator.facts)
+        await asyncio.to_thread(accelerator.tried)
     return functools.partial(open_chosen, accelerator)
 
 
