@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,6 @@ from tests.process import uncovered
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as other users")
 OWNER, STRANGER = 4242, 4343
-# As linux/posix_acl_xattr.h has it: a version, then tag, permissions and id of each entry. The owner may read and
-# write, one more user may read, others nothing.
-NO_ID = 0xFFFFFFFF
-ENTRIES = [(1, 6, NO_ID), (2, 4, 4444), (4, 0, NO_ID), (16, 4, NO_ID), (32, 0, NO_ID)]
-ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in ENTRIES)
 
 # Imports before it becomes the user, who may not be able to read this checkout.
 PROGRAM = """
@@ -119,30 +113,3 @@ def test_the_owner_of_a_file_of_keys_changes_it_without_root(folder: Path) -> No
     os.chown(path, OWNER, OWNER)
     assert changing(path, me="a", user=OWNER).communicate("\n")[1] == ""
     assert names(path) == {"b"}
-
-
-def test_the_access_control_list_stays(folder: Path) -> None:
-    path = folder / "keys"
-    write_keys(path, a={}, b={})
-    _set_or_skip(path, "system.posix_acl_access")
-    before = path.stat().st_mode
-    assert changing(path, me="a").communicate("\n")[1] == ""
-    assert os.getxattr(path, "system.posix_acl_access") == ACL
-    assert path.stat().st_mode == before
-
-
-def test_a_list_that_the_folder_gives_to_new_files_is_not_taken(folder: Path) -> None:
-    path = folder / "keys"
-    write_keys(path, a={}, b={})
-    path.chmod(0o640)
-    _set_or_skip(folder, "system.posix_acl_default")
-    assert changing(path, me="a").communicate("\n")[1] == ""
-    assert os.listxattr(path) == []
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-def _set_or_skip(path: Path, name: str) -> None:
-    try:
-        os.setxattr(path, name, ACL)
-    except OSError as error:
-        pytest.skip(f"no access control lists in {path.parent}: {error.strerror}")

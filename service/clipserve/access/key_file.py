@@ -21,7 +21,7 @@ from clipserve.files import read_bounded, replacing
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
-_MAX_KEYS = 1_000  # each is compared with a presented key: a tenth of a millisecond for so many
+_MAX_KEYS = 1_000
 _LOOK_SECONDS = 0.5  # a change counts within two
 _HEADER = (
     "# Keys of clipserve, a line of JSON for each: `clipserve keys add NAME` adds one, `keys remove NAME` takes\n"
@@ -189,29 +189,20 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _give_access(file: int, path: Path) -> None:
-    """Give the open file the owner, group, mode and access control list of the one at the path, if there is one."""
+    """Give the open file the owner, group and mode of the one at the path, if there is one."""
     if not path.exists():
         os.fchmod(file, 0o644)
         return
     old = path.stat()
     try:
         os.fchown(file, old.st_uid, old.st_gid)
-        for name in _access_lists(file):
-            os.removexattr(file, name)  # it comes from the folder
-        for name in _access_lists(path):
-            os.setxattr(file, name, os.getxattr(path, name))
         os.fchmod(file, stat.S_IMODE(old.st_mode))
     except PermissionError:
         raise KeyFileError(
             f"{path}: the file belongs to user {old.st_uid} and group {old.st_gid}, and user {os.geteuid()} cannot "
-            "make a new one with the same owner, group and access list. Nothing was changed; run this command as "
+            "make a new one with the same owner and group. Nothing was changed; run this command as "
             "the owner or as root."
         ) from None
-
-
-def _access_lists(file: int | Path) -> list[str]:
-    """The attributes with access control lists: POSIX's, or those of NFS."""
-    return [name for name in os.listxattr(file) if name.startswith("system.")]
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:

@@ -1,9 +1,9 @@
-"""The ASGI application of the operations port."""
+"""The ASGI application of the operations port: /livez, /readyz and /metrics."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -20,15 +20,13 @@ from clipserve.access.keys import Keys
 from clipserve.operations.pulse import MAX_BLOCKED_SECONDS, Pulse
 from clipserve.rest.errors import rendered
 
-_PROBLEM = "application/problem+json"
-
 
 @dataclass(frozen=True)
 class Page:
-    """Answers /livez, /readyz and /metrics, in the thread of the operations port.
+    """Answers in the thread of the operations port.
 
-    `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the
-    header Host. `max_blocked_seconds`: /livez is 503 if the service's event loop is blocked for longer.
+    `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the header Host. `lost_seconds`:
+    for how long a GPU has been lost. /livez says so and stays 200: the process ends by itself, with its own status.
     """
 
     pulse: Pulse
@@ -36,6 +34,7 @@ class Page:
     keys: Keys | None = None
     hosts: Hosts = ANY
     max_blocked_seconds: float = MAX_BLOCKED_SECONDS
+    lost_seconds: Callable[[], float] = float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -53,46 +52,39 @@ class Page:
             case "/livez":
                 return self._livez()
             case "/readyz":
-                return self._readyz()
+                return _json({"status": "ready"}) if self.pulse.ready else _json({"status": "not ready"}, 503)
             case "/metrics":
                 return self._metrics(headers)
-        raise HTTPException(
-            HTTPStatus.NOT_FOUND, "This is the operations port: it has /livez, /readyz and /metrics."
-        )
+        said = "This is the operations port: it has /livez, /readyz and /metrics."
+        raise HTTPException(HTTPStatus.NOT_FOUND, said)
 
     def _livez(self) -> Response:
         seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds
         if seconds <= limit:
-            return _json(HTTPStatus.OK, {"status": "alive"})
-        status = HTTPStatus.SERVICE_UNAVAILABLE
+            lost = self.lost_seconds()
+            return _json({"status": "alive"} | ({"gpu_lost_seconds": lost} if lost else {}))
         problem = {
             "type": "urn:clipserve:error:event_loop_blocked",
-            "title": status.phrase,
-            "status": status,
+            "title": HTTPStatus.SERVICE_UNAVAILABLE.phrase,
+            "status": 503,
             "code": "event_loop_blocked",
             "detail": f"the event loop has been blocked for {seconds:.1f} s; the limit is {limit:g}.",
             "limit": limit,
             "actual": seconds,
             "request_id": uuid.uuid4().hex,
         }
-        return _json(status, problem, _PROBLEM)
-
-    def _readyz(self) -> Response:
-        if self.pulse.ready:
-            return _json(HTTPStatus.OK, {"status": "ready"})
-        return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready"})
+        return _json(problem, 503, "application/problem+json")
 
     def _metrics(self, headers: Mapping[bytes, bytes]) -> Response:
-        """The metrics in the requested format. A malformed `Accept` counts as none."""
-        authorization = headers.get(b"authorization")
         if self.keys is not None:
-            self.keys.check(authorization.decode("latin-1") if authorization else None, "manage")
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            self.keys.check(authorization or None, "manage")
         try:
             encode, media_type = choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError):  # a malformed `Accept` counts as none
             encode, media_type = choose_encoder("")
         return Response(encode(self.registry), media_type=media_type)
 
 
-def _json(status: HTTPStatus, said: Mapping[str, Any], media_type: str = "application/json") -> Response:
+def _json(said: Mapping[str, Any], status: int = 200, media_type: str = "application/json") -> Response:
     return Response(orjson.dumps(said), status, media_type=media_type)

@@ -19,7 +19,7 @@ from clipserve.rest.connections import Connections
 from clipserve.rest.server import Server
 from clipserve.telemetry.metrics import Metrics
 
-_CONNECTIONS = 64  # another one replaces one of these
+_CONNECTIONS = 64  # another one replaces an idle one
 _MAX_HEADER_BYTES = 8_192
 
 
@@ -29,12 +29,10 @@ async def serving(
 ) -> AsyncIterator[int]:
     """Answer on `listener` about the event loop that runs this. Gives its port; the block's end closes it.
 
-    `ready` is called on this loop and must not block. `seconds`: of each phase of a connection, which has
-    one request.
+    `ready` is called on this loop and must not block. `seconds`: of each phase of a connection.
     """
     limits = ConnectionLimits(_CONNECTIONS, seconds, _MAX_HEADER_BYTES, seconds, seconds, seconds)
-    # Separate metrics, which nobody reads: requests refused here are not requests to the service.
-    connections = Connections(limits, Metrics(), shares_address=True)
+    connections = Connections(limits, Metrics(), shares_address=True)  # with metrics that nobody reads
     connections.draining = True  # one request for each connection
     server = Server(page, connections, 1)
     loop = asyncio.new_event_loop()

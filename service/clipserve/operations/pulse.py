@@ -1,8 +1,4 @@
-"""Detects whether an event loop is blocked, from a second loop in another thread.
-
-The second loop answers if the first cannot. Both share Python's global interpreter lock (GIL): C code that holds it
-blocks both.
-"""
+"""Detects whether an event loop is blocked, from a second loop in another thread."""
 
 from __future__ import annotations
 
@@ -18,10 +14,7 @@ class Pulse:
     """The first loop beats, and the second counts the time since the last beat.
 
     The second counts only time in which it ran itself. So a process that was stopped as a whole, or that waited for
-    the GIL, does not count as blocked when it continues.
-
-    Attributes:
-        blocked_seconds: time since the last beat of the first loop.
+    Python's lock, does not count as blocked when it continues.
     """
 
     def __init__(self) -> None:
@@ -35,15 +28,13 @@ class Pulse:
         return self._ready and self.blocked_seconds < _READY_SECONDS
 
     async def beat(self, ready: Callable[[], Awaitable[bool]]) -> None:
-        """Beat on the first loop until cancelled."""
-        while True:
+        while True:  # on the first loop
             self._ready = await ready()
             self._beats += 1
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def watch(self) -> None:
-        """Count on the second loop until cancelled."""
-        while True:
+        while True:  # on the second loop
             seen = self._beats
             await asyncio.sleep(_BEAT_SECONDS)
             self.blocked_seconds = 0.0 if self._beats != seen else self.blocked_seconds + _BEAT_SECONDS
