@@ -46,6 +46,7 @@ if "rich" not in sys.modules:
 
     del sys.modules["rich"]
 
+from clipserve import __version__
 from clipserve.commands.classify import classify
 from clipserve.commands.doctor.command import doctor
 from clipserve.commands.embed import embed
@@ -86,7 +87,6 @@ def _visible_errors() -> Iterator[None]:
 
 cli = typer.Typer(
     cls=_Commands,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Serve CLIP over HTTP and gRPC, or use it here. Settings come from CLIPSERVE_* variables.",
 )
@@ -109,8 +109,19 @@ cli.add_typer(label_sets, name="label-sets")
 cli.command()(doctor)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clipserve {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+]
+
+
 @cli.callback(invoke_without_command=True)
-def _without_command(context: typer.Context, model: Model = None) -> None:
+def _without_command(context: typer.Context, model: Model = None, _: Version = False) -> None:
     """Without a command: serve."""
     if context.invoked_subcommand is None:
         serve(model)

@@ -26,7 +26,12 @@ Outcome = tuple[str, Labelled | ItemFailed]
 
 
 def classify(
-    files: Annotated[list[str], typer.Argument(metavar="FILES", help="Images, or folders of them.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FOLDER|FILES|-", help="Images, or folders of them; - reads paths, one a line."
+        ),
+    ],
     labels: Annotated[str | None, typer.Option(help='The candidate labels: "cat,dog".')] = None,
     label_set: Annotated[
         str | None, typer.Option(help="The name of a label set, in place of labels.")
@@ -65,7 +70,7 @@ def classify(
     async def classified() -> int:
         async with open_clip(url, key, model, in_flight) as clip:
             left_out = Counter[str]()
-            outcomes = _outcomes(clip, question, listing.images(files, left_out, every=every))
+            outcomes = _outcomes(clip, question, listing.images(listing.named(files), left_out, every=every))
             status = await _write(outcomes, await clip.served_by(), as_json=json or not sys.stdout.isatty())
             if summary := listing.summary(left_out):
                 say(summary, err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -162,18 +161,15 @@ def _summary(index: Index, embedded: int, failed: int) -> dict[str, Any]:
 
 
 def _images(sources: list[str], every: float | None) -> VectorSource:
-    if sources == [_STDIN]:
-
-        def listed(left_out: Counter[str]) -> Iterator[Item]:
-            lines = open(0, encoding=sys.getfilesystemencoding(), errors="surrogateescape", closefd=False)  # noqa: SIM115
-            paths = (path for line in lines if (path := line.removesuffix("\n")))
-            return listing.images(paths, left_out, every=every)
-
-        return VectorSource("image", listed, countable=False)
-    for source in sources:
+    is_stdin = sources == [_STDIN]
+    for source in () if is_stdin else sources:
         if not os.path.exists(source):  # Path.exists raises if a name is too long
             fail(f"there is no file or folder {listing.shown(source)}.", status=WRONG_USE)
-    return VectorSource("image", lambda left_out: listing.images(sources, left_out, every=every))
+    return VectorSource(
+        "image",
+        lambda left_out: listing.images(listing.named(sources), left_out, every=every),
+        countable=not is_stdin,
+    )
 
 
 def _texts(file: Path) -> VectorSource:

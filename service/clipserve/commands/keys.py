@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from clipserve.access.key_file import add_key, read_keys, remove_key
-from clipserve.commands.printing import say, say_table
+from clipserve.commands.opening import Json
+from clipserve.commands.printing import say, say_json, say_table
 
 keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
 
@@ -36,10 +37,14 @@ def add(
 
 
 @keys.command("list")
-def show(file: File) -> None:
+def show(file: File, json: Json = False) -> None:
     """List names, scopes and dates of creation."""
+    known = read_keys(file)
+    if json:
+        say_json([key.model_dump(mode="json", exclude={"sha256"}) for key in known], indent=2)
+        return
     rows = []
-    for key in read_keys(file):
+    for key in known:
         limits = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
         rates = [f"{rate} {unit}" for unit, rate in limits.items() if rate is not None]
         rows.append([key.name, ",".join(key.scopes), str(key.created or "-"), *rates])

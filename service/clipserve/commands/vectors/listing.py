@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,6 +84,16 @@ class VectorSource:
     countable: bool = True
     keeps: Callable[[str], bool] = lambda _: False
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+def named(sources: Sequence[str]) -> Iterator[str]:
+    """The sources, or the lines of standard input for `-` alone."""
+    if list(sources) != ["-"]:
+        yield from sources
+        return
+    encoding = sys.getfilesystemencoding()
+    with open(0, encoding=encoding, errors="surrogateescape", closefd=False) as lines:
+        yield from (path for line in lines if (path := line.removesuffix("\n")))
 
 
 def images(

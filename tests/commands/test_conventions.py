@@ -1,0 +1,62 @@
+"""What commands have in common: the version, completion, JSON, standard input."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clipserve import __version__
+from clipserve.__main__ import cli
+from clipserve.access.key_file import add_key, read_keys
+from tests.commands.hostile import CAT, good_but, run, serving
+
+
+def test_the_version_is_told() -> None:
+    done = run("--version")
+    assert (done.status, done.output) == (0, f"clipserve {__version__}\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(shell: str) -> None:
+    done = CliRunner().invoke(cli, ["--show-completion", shell], prog_name="clipserve")
+    assert (done.exit_code, "_CLIPSERVE_COMPLETE" in done.output) == (0, True)
+    words = {"_CLIPSERVE_COMPLETE": "complete_bash", "COMP_WORDS": "clipserve la", "COMP_CWORD": "1"}
+    completed = CliRunner().invoke(cli, [], prog_name="clipserve", env=words)
+    assert completed.output.split() == ["label-sets"]
+
+
+def test_keys_are_listed_as_json_without_their_digests(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys", "a-camera", ["use", "manage"], rows_per_second=5)
+    (kept,) = read_keys(tmp_path / "keys")
+    done = run("keys", "list", "--file", tmp_path / "keys", "--json")
+    (key,) = json.loads(done.output)
+    assert (key["name"], key["scopes"], key["rows_per_second"]) == ("a-camera", ["use", "manage"], 5)
+    assert (key["bytes_per_second"], key["created"]) == (None, str(kept.created))
+    assert kept.sha256 not in done.all
+
+
+def test_results_of_a_search_are_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(CAT.read_bytes())
+    with serving(good_but({})) as (url, _):
+        done = run("search", tmp_path, "a cat", "--url", url, "--json")
+    assert [json.loads(line) for line in done.output.splitlines()] == [{"name": "a.jpg", "cosine": 1.0}]
+
+
+def test_paths_to_classify_come_from_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda file, *args, **how: (
+            io.StringIO(f"{CAT}\n{tmp_path / 'none'}\n") if file == 0 else opened(file, *args, **how)
+        ),
+    )
+    with serving(good_but({})) as (url, _):
+        done = run("classify", "-", "--labels", "a,b", "--json", "--url", url)
+    assert [json.loads(line)["path"] for line in done.output.splitlines()] == [
+        str(CAT),
+        str(tmp_path / "none"),
+    ]
