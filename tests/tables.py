@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from clipserve.settings.table import as_markdown
+from clipserve.settings import as_markdown
 from clipserve.telemetry.metrics import Metrics
 from tests.api_reference import ROOT, made, tell
 

@@ -74,7 +74,7 @@ def test_openvino_is_for_the_cpu() -> None:
 
 
 async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
-    own = {read_manifest(DEMO).name: ModelSettings(workers=2)}
+    own = {read_manifest(DEMO).name: ModelSettings(threads=2)}
     settings = Settings(
         models=(DEMO,), device="cpu", backend="onnx", decode_processes=False, model_settings=own
     )

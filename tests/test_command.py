@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import clipserve.__main__
-from clipserve.settings.table import as_markdown
+from clipserve.settings import as_markdown
 from loadtests.process import free_port
 from tests.process import waited_until
 

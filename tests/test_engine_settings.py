@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.settings import ModelSettings, Settings
-from clipserve.settings.model import Calls
-from clipserve.settings.table import as_markdown
+from clipserve.settings import Calls, ModelSettings, Settings, as_markdown
 
 
 def test_a_cpu_has_small_calls_and_a_gpu_large_ones() -> None:
@@ -18,11 +16,9 @@ def test_a_cpu_has_small_calls_and_a_gpu_large_ones() -> None:
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_what_is_set_counts_on_both(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPSERVE_MAX_BATCH_IMAGES", "12")
-    monkeypatch.setenv(
-        "CLIPSERVE_MODEL_SETTINGS", '{"a": {"workers": 3, "threads": 5, "max_batch_texts": 64}}'
-    )
+    monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", '{"a": {"threads": 5, "max_batch_texts": 64}}')
     own = Settings().of_model("a").calls(on_gpu=on_gpu)
-    assert (own.workers, own.threads, own.max_batch_images, own.max_batch_texts) == (3, 5, 12, 64)
+    assert (own.threads, own.max_batch_images, own.max_batch_texts) == (5, 12, 64)
     assert own.max_batch_tokens == (4_096 if on_gpu else 192), "in proportion to the texts"
 
 
@@ -34,5 +30,4 @@ def test_with_fewer_texts_in_a_call_it_takes_no_fewer_tokens() -> None:
 def test_the_table_has_both_defaults() -> None:
     rows = dict(row.split(" | ")[:2] for row in as_markdown().splitlines()[2:])
     assert rows["| `CLIPSERVE_MAX_BATCH_IMAGES`"] == "`16, on a GPU 64`"
-    assert rows["| `CLIPSERVE_WORKERS`"] == "`1, on a GPU 2`"
     assert rows["| `CLIPSERVE_THREADS`"] == "`0`"

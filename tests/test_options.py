@@ -14,11 +14,11 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.wiring.options import GatewayOptions
 
 
-def test_with_more_labels_as_much_more_text_may_come_and_with_fewer_no_less() -> None:
+def test_with_more_texts_as_many_more_labels_may_come_and_with_fewer_no_fewer() -> None:
     usual = RequestLimits()
-    for labels, times in ((10, 1), (1_000, 1), (5_000, 5)):
-        limits = GatewayOptions.of(Settings(max_labels=labels)).limits.requests
-        assert limits.max_labels == labels
+    for texts, times in ((10, 1), (256, 1), (1_280, 5)):
+        limits = GatewayOptions.of(Settings(max_texts=texts)).limits.requests
+        assert limits.max_labels == times * usual.max_labels
         assert limits.max_label_bytes == times * usual.max_label_bytes
         assert limits.max_prompts_chars == times * usual.max_prompts_chars
 
@@ -39,8 +39,6 @@ def test_a_twentieth_of_a_body_may_be_json(body: int, json: int) -> None:
     ("more", "times"),
     [
         ({"max_texts": 1_024}, 4),
-        ({"max_labels": 5_000, "max_texts": 1}, 5),
-        ({"max_label_set_bytes": 24_000_000}, 3),
         ({"max_texts": 100_000}, 20),  # all of a body
     ],
 )
@@ -77,5 +75,5 @@ def test_threads_spin_where_no_core_is_left_to_others(
 
 def test_in_another_program_they_do_not_spin() -> None:
     settings = ModelSettings(backend="onnx", device="cpu")
-    for may_spin, chosen in ((True, settings), (False, settings.without_spinning())):
+    for may_spin, chosen in ((True, settings), (False, settings.in_a_program())):
         assert chosen.options(EngineOptions, may_spin=chosen.may_spin).may_spin == may_spin

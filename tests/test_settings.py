@@ -12,11 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from clipserve.rest.compat.adapters import ADAPTERS
-from clipserve.settings import ModelSettings, Settings
-from clipserve.settings.environment import BadSettings, read_settings
-from clipserve.settings.table import as_markdown
+from clipserve.settings import GONE, BadSettings, ModelSettings, Settings, as_markdown, read_settings
+from clipserve.wiring.options import GatewayOptions
 from tests.application.label_sets.making import Counted
-from tests.process import failed_start
+from tests.process import ROOT, failed_start
 from tests.support import Recording, png, serving, write_toy_artifact
 
 
@@ -27,7 +26,7 @@ def with_models(**own: dict[str, Any]) -> Settings:
 MISSPELT = """
     KEY_FILE: KEYS_FILE             KEYS: KEYS_FILE                  MODEL: MODELS
     PROT: PORT                      HOSTS: HOST                      GRPCPORT: GRPC_PORT
-    OPERATION_PORT: OPERATIONS_PORT LOGLEVEL: LOG_LEVEL              OTLP_ENDPONT: OTLP_ENDPOINT
+    OPERATION_PORT: OPERATIONS_PORT LOGLEVEL: LOG_LEVEL              COMPATIBILITY: COMPAT
     THREAD: THREADS                 DEADLINE: DEADLINE_SECONDS       MAX_BODY_SIZE: MAX_BODY_BYTES
     BODY_MAX_BYTES: MAX_BODY_BYTES  MAX_BATCH_IMAGE: MAX_BATCH_IMAGES IMAGE_HOST: IMAGE_HOSTS
     ALLOWED_HOST: ALLOWED_HOSTS     CORS_ORIGIN: CORS_ORIGINS        REDIS: REDIS_URL
@@ -48,6 +47,26 @@ def test_a_misspelt_variable_is_refused_with_the_name_that_was_meant(
         read_settings()
     said = f"CLIPSERVE_{written} is not a setting: did you mean CLIPSERVE_{meant}? `clipserve settings` lists all"
     assert refused.value.reasons == (said,)
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_a_setting_that_is_gone_is_refused_with_what_there_is_instead(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert name.lower() not in Settings.model_fields
+    monkeypatch.setenv(f"CLIPSERVE_{name}", "1")
+    with pytest.raises(BadSettings) as refused:
+        read_settings()
+    said = f"CLIPSERVE_{name} is not a setting: it is no longer one: {GONE[name]}"
+    assert refused.value.reasons == (said,)
+    assert f"| `CLIPSERVE_{name}` | {GONE[name]} |" in (ROOT / "docs/settings.md").read_text()
+
+
+def test_a_body_and_a_label_set_have_more_room_where_bodies_may_be_larger() -> None:
+    for size, times in ((20_000_000, 1), (100_000_000, 5)):
+        options = GatewayOptions.of(Settings(max_body_bytes=size))
+        assert options.rest.exchange.body.body_timeout_seconds == 15 * times
+        assert options.limits.label_sets.max_label_set_bytes == 8_000_000 * times
 
 
 def test_a_service_does_not_start_with_a_misspelt_file_of_keys() -> None:
@@ -105,18 +124,20 @@ def test_an_unknown_setting_of_a_model_is_refused_with_those_that_there_are(
 def test_there_are_no_more_settings_than_somebody_can_read() -> None:
     """Those of single models are among them. What nobody tunes is a constant beside its use."""
     assert set(ModelSettings.model_fields) <= set(Settings.model_fields)
-    assert len(Settings.model_fields) <= 64
+    assert len(Settings.model_fields) <= 54
 
 
 def test_a_model_has_its_own_settings_and_the_common_ones_for_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLIPSERVE_THREADS", "3")
-    monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {"workers": 2, "max_pixels": 100}}))
+    monkeypatch.setenv(
+        "CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {"max_batch_images": 2, "max_pixels": 100}})
+    )
     settings = Settings()
-    assert (settings.of_model("a").threads, settings.of_model("a").workers) == (3, 2)
+    assert (settings.of_model("a").threads, settings.of_model("a").max_batch_images) == (3, 2)
     assert settings.of_model("a").max_pixels == 100
-    assert settings.of_model("b").workers is Settings().workers is None
+    assert settings.of_model("b").max_batch_images is Settings().max_batch_images is None
 
 
 @pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - set(ModelSettings.model_fields)))

@@ -7,8 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from clipserve.settings import Settings
-from clipserve.settings.environment import BadSettings, read_settings
+from clipserve.settings import BadSettings, Settings, read_settings
 
 
 def test_endpoints_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

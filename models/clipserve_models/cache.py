@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from clipserve.settings.cache import CacheEnvironment
+from clipserve.settings import BadSettings, Settings, read_settings
 from clipserve.wiring.model_names import find
 from clipserve_models.errors import ModelsError
 
@@ -42,12 +41,8 @@ Artifacts = Annotated[
 ]
 
 
-def _settings() -> CacheEnvironment:
+def _settings() -> Settings:
     try:
-        return CacheEnvironment()
-    except ValidationError as error:
-        (fault, *_) = error.errors(include_url=False, include_context=False)
-        name = f"CLIPSERVE_{str(fault['loc'][0]).upper()}"
-        raise ModelsError(
-            f"{name}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}."
-        ) from None
+        return read_settings()
+    except BadSettings as error:
+        raise ModelsError(str(error)) from None

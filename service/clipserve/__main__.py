@@ -56,8 +56,7 @@ from clipserve.commands.mcp import mcp
 from clipserve.commands.printing import visible
 from clipserve.commands.running import START_FAULTS, failing
 from clipserve.commands.search import search
-from clipserve.settings.environment import BadSettings, read_settings
-from clipserve.settings.table import as_markdown
+from clipserve.settings import BadSettings, as_markdown, read_settings
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
 from clipserve.wiring.model_names import with_folders

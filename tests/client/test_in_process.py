@@ -45,7 +45,7 @@ def test_a_model_is_named_by_its_folder_or_its_name(tmp_path: Path, monkeypatch:
         with clipserve.Clip(model, backend="onnx") as clip:
             assert clip.served_by().model == name
     with pytest.raises(ClipserveError, match=r"nowhere is neither.*has demo, other"):
-        clipserve.Clip("nowhere", export=False)
+        clipserve.Clip("nowhere")
     manifest.write_text("{}", "utf-8")
     with pytest.raises(ClipserveError, match=r"model\.json"):
         clipserve.Clip(other)

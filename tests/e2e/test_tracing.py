@@ -18,7 +18,8 @@ def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # milliseconds, until spans are sent
     with collecting() as collector:
-        process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false", **PATIENT)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        process = Process(backend="onnx", decode_processes="false", **PATIENT)
         process.wait_ready()
         for headers in ({"traceparent": SAMPLED, "x-request-id": "mine"}, {"x-request-id": "other"}):
             answer = post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)

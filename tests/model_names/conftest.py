@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.settings.cache import CacheSettings
+from clipserve.settings import Settings
 from tests.model_names.exporter import Exporter
 
 
@@ -18,8 +18,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def settings(cache: Path) -> CacheSettings:
-    return CacheSettings(cache_dir=cache)
+def settings(cache: Path) -> Settings:
+    return Settings(cache_dir=cache)
 
 
 @pytest.fixture

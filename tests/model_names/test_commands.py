@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
-from clipserve.clip.artifact import ArtifactError
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.wiring.model_names import with_folders
@@ -36,16 +35,6 @@ def test_the_first_start_exports_before_it_listens_and_the_second_finds_it(
     assert exporter.runs == ["export ViT-B-32"]
 
 
-def test_a_name_may_be_forbidden_to_be_exported(cache: Path, exporter: Exporter) -> None:
-    with pytest.raises(ArtifactError) as refused:
-        with_folders(Settings(models=(Path("ViT-B-32"),), export=False))
-    assert str(refused.value) == (
-        f"ViT-B-32 is neither a folder nor a model in {cache}: CLIPSERVE_EXPORT=false forbids an export here; "
-        "`clipserve models export ViT-B-32` does it"
-    )
-    assert exporter.runs == []
-
-
 def test_a_failed_export_ends_the_start_with_the_exporter_s_last_lines(
     cache: Path, exporter: Exporter
 ) -> None:
@@ -60,8 +49,7 @@ def test_a_failed_export_ends_the_start_with_the_exporter_s_last_lines(
 
 @pytest.mark.parametrize("command", [[], ["serve"]])
 def test_the_option_stands_in_place_of_the_variable(cache: Path, command: list[str]) -> None:
-    chosen = {"CLIPSERVE_MODELS": str(DEMO), "CLIPSERVE_EXPORT": "false"}
-    done = clipserve(*command, "--model", "demo,absent", **chosen)
+    done = clipserve(*command, "--model", "demo,absent", CLIPSERVE_MODELS=str(DEMO))
     assert done.returncode == 1
     assert "absent is neither a folder nor a model in" in done.stderr
 

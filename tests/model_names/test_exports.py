@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.clip.artifact import read_manifest
-from clipserve.settings.cache import CacheSettings
+from clipserve.settings import Settings
 from clipserve.wiring.model_names import NoSuchModel, find
 from tests.model_names.exporter import Exporter, left_in
 from tests.process import UNPRIVILEGED, waited_until
@@ -21,11 +21,11 @@ NAME = Path("ViT-B-32")
 _PROVIDE = """
 import sys
 from pathlib import Path
-from clipserve.settings.cache import CacheEnvironment
+from clipserve.settings import Settings
 from clipserve.wiring.model_names import provide
 from clipserve.telemetry import log
 log.configure("INFO", sys.stderr)
-print(provide(Path(sys.argv[1]), CacheEnvironment()))
+print(provide(Path(sys.argv[1]), Settings()))
 """
 SECONDS = 300  # to notice a hang
 
@@ -84,7 +84,7 @@ def test_what_was_killed_half_way_is_exported_again_by_the_next(
     result(killed)
     waiting_exporter.go_on()  # it ends at its next word
     with pytest.raises(NoSuchModel):
-        find(NAME, CacheSettings(cache_dir=cache))
+        find(NAME, Settings(cache_dir=cache))
 
     folder, log = result(providing())
     assert folder == f"{cache}/ViT-B-32", log

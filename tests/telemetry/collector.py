@@ -32,7 +32,7 @@ class Sent:
 
 class Collector:
     """Attributes:
-    url: for CLIPSERVE_OTLP_ENDPOINT.
+    url: for OTEL_EXPORTER_OTLP_ENDPOINT.
     status: what is answered.
     """
 

@@ -74,7 +74,7 @@ def test_spans_reach_a_collector_with_the_name_of_the_service_when_it_ends(
         for name in ("clipserve", "photos"):
             if name != "clipserve":
                 monkeypatch.setenv("OTEL_SERVICE_NAME", name)
-            with tracing_to(collector.url, 0.0, counted, close_seconds=60):
+            with tracing_to(collector.url, counted, close_seconds=60):
                 request = begin(SAMPLED)
                 assert request
                 with contextlib.suppress(Overloaded), span("part", rows=2):
@@ -92,11 +92,11 @@ def test_a_collector_that_refuses_is_counted_and_one_that_hangs_does_not_hold_up
     counted = Counted()
     with collecting() as collector:
         collector.status = 400
-        with tracing_to(collector.url, 1.0, counted, close_seconds=60):
+        with tracing_to(collector.url, counted, close_seconds=60):
             ended_request()
     assert counted == {"failed": 1}
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        with tracing_to(f"http://127.0.0.1:{silent.getsockname()[1]}", 1.0, counted):
+        with tracing_to(f"http://127.0.0.1:{silent.getsockname()[1]}", counted):
             ended_request()
             began = time.monotonic()
         assert time.monotonic() - began < 30  # it has one second
@@ -106,7 +106,7 @@ def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> No
     counted = Counted()
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        tracing_to(f"http://127.0.0.1:{silent.getsockname()[1]}", 1.0, counted, close_seconds=0.1),
+        tracing_to(f"http://127.0.0.1:{silent.getsockname()[1]}", counted, close_seconds=0.1),
     ):
         began = time.monotonic()
         for _ in range(10_000):
@@ -117,7 +117,7 @@ def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> No
 
 
 def ended_request() -> None:
-    request = begin(None)
+    request = begin(SAMPLED)
     assert request
     request.end()
 
@@ -144,6 +144,6 @@ def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
     monkeypatch.setitem(sys.modules, "clipserve.telemetry.otlp", None)
     with (
         pytest.raises(TracingUnavailable, match=r"clipserve-core\[tracing\]"),
-        tracing_to("http://127.0.0.1:1", 0.0, lambda *_: None),
+        tracing_to("http://127.0.0.1:1", lambda *_: None),
     ):
         pass

@@ -33,7 +33,7 @@ def batched(inner: Backend, images: BatchPolicy) -> Batched:
 async def traced_service(
     folder: Path,
     backend: Backend | None = None,
-    ratio: float = 0.0,
+    ratio: float | None = None,
     images: BatchPolicy = _FOUR,
     **settings: Any,
 ) -> AsyncIterator[tuple[Running, Traced]]:

@@ -55,13 +55,16 @@ class Ended:
 
 
 @contextmanager
-def tracing(ratio: float = 0.0) -> Iterator[Traced]:
+def tracing(ratio: float | None = None) -> Iterator[Traced]:
     """`ratio`: the share of the requests without a header that are traced. All spans are sent at the end."""
     traced = Traced()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(otlp, "exporter_to", lambda _: traced.exporter)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")  # milliseconds, until spans are sent
-        with tracing_to("memory", ratio, traced.count, close_seconds=60):
+        if ratio is not None:
+            patch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+            patch.setenv("OTEL_TRACES_SAMPLER_ARG", str(ratio))
+        with tracing_to("memory", traced.count, close_seconds=60):
             context.attach(context.Context())
             yield traced
     context.attach(context.Context())  # `begin` leaves its span in that of the test

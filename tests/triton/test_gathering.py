@@ -32,14 +32,11 @@ async def gathering(
     *servers: StandIn,
     metrics: Metrics | None = None,
     calls: int = 2,
-    delay: float | None = None,
     texts: int | None = None,
 ) -> AsyncIterator[Backend]:
     """The backend that settings ask for, on servers that stand in for Triton, for `calls` at a time each."""
     urls = tuple(server.url for server in servers)
-    settings = ModelSettings(
-        backend="triton", triton_url=urls, max_queue_delay_seconds=delay, max_batch_texts=texts
-    )
+    settings = ModelSettings(backend="triton", triton_url=urls, max_batch_texts=texts)
     for model in (model for server in servers for model in server.models.values()):
         model.instance_group[0].count = calls
     with pytest.MonkeyPatch.context() as patch:
@@ -76,15 +73,6 @@ async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one:
         one.computing.set()
         assert len(await asyncio.gather(*asking)) == 62
         assert one.calls == [1, 1, 60]
-
-
-async def test_the_delay_that_is_set_is_waited_for_by_a_text_alone_too(one: StandIn) -> None:
-    async with gathering(one, delay=1, texts=2) as backend:
-        began = time.monotonic()
-        await text(backend)
-        assert one.times[0] - began >= 0.99  # a timer may be early by a tick
-        await asyncio.gather(*started(backend, 2))
-        assert one.calls == [1, 2], "a call that is full waits for nobody"
 
 
 async def test_rows_are_gathered_while_half_of_the_calls_run_for_others(one: StandIn) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipserve.client.blocking import Blocking
 from clipserve.client.in_process import open_in_process
-from clipserve.settings.environment import read_settings
+from clipserve.settings import read_settings
 
 
 class Clip(Blocking):

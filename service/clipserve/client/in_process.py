@@ -21,8 +21,7 @@ from clipserve.cores import usable_cores
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
-from clipserve.settings import ModelSettings, Settings, as_model
-from clipserve.settings.model import Calls
+from clipserve.settings import Calls, ModelSettings, Settings, as_model
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
@@ -73,7 +72,7 @@ def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:
     alone = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
     (artifact,) = opened([folder])
     chosen = settings.of_model(artifact.name).model_copy(update=alone)
-    return chosen.without_spinning()  # type: ignore[return-value] # a copy of Settings
+    return chosen.in_a_program()  # type: ignore[return-value] # a copy of Settings
 
 
 def _folder(settings: Settings, model: str | Path | None) -> Path:
@@ -95,10 +94,9 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
 def _a_call_on_each_core(settings: Settings) -> Settings:
     """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
     # A call has one row: the size limits the images in flight.
-    alone = {"workers": usable_cores(), "threads": 1, "max_batch_images": 4}
-    return settings.model_copy(
-        update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
-    )
+    alone = {"threads": 1, "max_batch_images": 4}
+    free = {name: value for name, value in alone.items() if name not in settings.model_fields_set}
+    return settings.model_copy(update=free).in_a_program(workers=usable_cores())
 
 
 def _one_row_a_call(folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics) -> InProcess:

@@ -17,7 +17,7 @@ from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
 from clipserve.commands.vectors.listing import Item, VectorSource
-from clipserve.settings.environment import read_settings
+from clipserve.settings import read_settings
 
 if TYPE_CHECKING:  # it loads SQLite
     from clipserve.client.index import Index

@@ -14,7 +14,7 @@ import typer
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.images import configure_pillow
 from clipserve.commands.printing import say
-from clipserve.settings.environment import read_settings
+from clipserve.settings import read_settings
 from clipserve.telemetry import log
 
 Url = Annotated[

@@ -18,7 +18,7 @@ from clipserve.client.errors import ClipserveError
 from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.printing import say
 from clipserve.errors import ClipError
-from clipserve.settings.environment import BadSettings
+from clipserve.settings import BadSettings
 from clipserve.telemetry.tracing import TracingUnavailable
 from clipserve.wiring.listening import CannotListen
 

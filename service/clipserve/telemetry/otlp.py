@@ -5,6 +5,7 @@ Nothing waits for the collector: spans that it does not take in time are dropped
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import Tracer
 
 from clipserve import __version__
@@ -27,14 +28,14 @@ def exporter_to(endpoint: str) -> SpanExporter:
 
 
 @contextmanager
-def sending(exporter: SpanExporter, ratio: float, count: Count, close_seconds: float) -> Iterator[Tracer]:
+def sending(exporter: SpanExporter, count: Count, close_seconds: float) -> Iterator[Tracer]:
     """A tracer. The block's end sends the spans that still wait, for so many seconds at most.
 
-    `ratio`: the share of requests without `traceparent` that are traced.
+    Which requests without `traceparent` are traced, OTEL_TRACES_SAMPLER says; without it none.
     """
     service = Resource.create({SERVICE_NAME: "clipserve", SERVICE_VERSION: __version__})
     resource = service.merge(OTELResourceDetector().detect())  # the operator's attributes have priority
-    sampler = ParentBased(TraceIdRatioBased(ratio))
+    sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ParentBased(ALWAYS_OFF)
     provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_Counting(exporter, count)))
     try:

@@ -29,11 +29,11 @@ class TracingUnavailable(Exception):
 
 @contextmanager
 def tracing_to(
-    endpoint: str | None, ratio: float, count: Callable[[str, int], None], close_seconds: float = 1.0
+    endpoint: str | None, count: Callable[[str, int], None], close_seconds: float = 1.0
 ) -> Iterator[None]:
     """Send spans to a collector. The block's end sends those that still wait, for `close_seconds` at most.
 
-    `endpoint`: its URL; None: no traces. `ratio`: the share of requests without `traceparent` that are traced.
+    `endpoint`: its URL; None: no traces.
     `count` is called in a thread, with sent or failed, and the number of spans.
 
     Raises:
@@ -46,11 +46,11 @@ def tracing_to(
         from clipserve.telemetry.otlp import exporter_to, sending  # loads the SDK
     except ImportError:
         raise TracingUnavailable(
-            "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
             "pip install 'clipserve-core[tracing]'"
         ) from None
     global _tracer
-    with sending(exporter_to(endpoint), ratio, count, close_seconds) as _tracer:
+    with sending(exporter_to(endpoint), count, close_seconds) as _tracer:
         try:
             yield
         finally:

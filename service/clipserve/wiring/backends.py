@@ -22,8 +22,7 @@ from clipserve.engine.cuda import Accelerator
 from clipserve.engine.idle import Unloading
 from clipserve.engine.in_process import EngineOptions, Feeds, InProcess, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
-from clipserve.settings import ModelSettings
-from clipserve.settings.model import Calls
+from clipserve.settings import Calls, ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
 # A call has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait for it.
@@ -151,8 +150,7 @@ def batched(
 ) -> Batched:
     """The batcher around encoders in this process. `most_rows`: see `InProcess.most_rows`."""
     calls = settings.calls(on_gpu=on_gpu)
-    delay = settings.max_queue_delay_seconds or 0.0
-    text = BatchPolicy(calls.max_batch_texts, delay, calls.workers, calls.max_batch_tokens)
+    text = BatchPolicy(calls.max_batch_texts, 0.0, calls.workers, calls.max_batch_tokens)
     image = image_policy(settings, on_gpu=on_gpu)
     return Batched(
         inner,
@@ -165,8 +163,7 @@ def batched(
 def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     """The batching of images. A size in the settings is used whatever its call takes."""
     calls = settings.calls(on_gpu=on_gpu)
-    delay = settings.max_queue_delay_seconds or 0.0
-    policy = BatchPolicy(calls.max_batch_images, delay, calls.workers)
+    policy = BatchPolicy(calls.max_batch_images, 0.0, calls.workers)
     if settings.max_batch_images is not None:
         return policy
     return replace(policy, call_seconds=_CALL_SECONDS, least_rows=_LEAST_IMAGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ async def open_gateway(
     """
     metrics, rates = Metrics(), options.rates if options else settings.options(RateOptions)
     async with AsyncExitStack() as stack:
-        stack.enter_context(tracing_to(settings.otlp_endpoint, settings.trace_ratio, metrics.spans))
+        stack.enter_context(tracing_to(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"), metrics.spans))
         keys, gate = await _keys_and_gate(settings, rates, stack, metrics)
         charge = (lambda rows: gate.charge(rows=rows)) if keys else None
         limits = options.limits if options else None

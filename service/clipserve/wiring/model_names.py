@@ -13,7 +13,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +21,6 @@ from clipserve import demo
 from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest, Precision
 from clipserve.settings import Settings
-from clipserve.settings.cache import CacheSettings
 from clipserve.wiring.model_export import EXPORTER, export_into
 
 # A name of the catalog or of a variant; or a repository of the hub, at a branch, tag, commit or pull request.
@@ -38,11 +37,12 @@ class NoSuchModel(ArtifactError):
 
 @dataclass(frozen=True)
 class Opened:
-    """An artifact that is to be served. `name` is that of requests, `manifest.name` the artifact's own."""
+    """An artifact that is to be served. Requests name it by `name` or an alias; its own is `manifest.name`."""
 
     name: str
     folder: Path
     manifest: ModelManifest
+    aliases: tuple[str, ...] = ()
 
     @property
     def served(self) -> ModelManifest:
@@ -51,29 +51,28 @@ class Opened:
 
 
 def opened(models: Iterable[Path]) -> list[Opened]:
-    """The artifacts of folders, each as `provide` returns it.
+    """The artifacts of folders, each as `provide` returns it. A folder that is there twice has an alias.
 
     Raises:
-        ArtifactError: one cannot be read, or two have the same name or folder.
+        ArtifactError: one cannot be read, or two have the same name.
     """
-    found: list[Opened] = []
+    found: dict[Path, Opened] = {}
+    names: dict[str, Path] = {}
     for model in models:
         name, folder = _named(model)
         manifest = read_manifest(folder)
-        this = Opened(name or manifest.name, folder, manifest)
-        for other in found:
-            if folder == other.folder:
-                raise ArtifactError(
-                    f"{folder} is in CLIPSERVE_MODELS twice: leave it out once. Another name of a model is one of "
-                    "CLIPSERVE_MODEL_ALIASES."
-                )
-            if this.name == other.name:
-                raise ArtifactError(
-                    f"{other.folder} and {folder} in CLIPSERVE_MODELS are both named {this.name}. Give one of them "
-                    f"another name: CLIPSERVE_MODELS={other.folder},OTHER={folder}"
-                )
-        found.append(this)
-    return found
+        name = name or manifest.name
+        if name in names:
+            raise ArtifactError(
+                f"{names[name]} and {folder} in CLIPSERVE_MODELS are both named {name}. Give one of them another "
+                f"name: CLIPSERVE_MODELS={names[name]},OTHER={folder}"
+            )
+        names[name] = folder
+        first = found.get(folder)
+        found[folder] = (
+            replace(first, aliases=(*first.aliases, name)) if first else Opened(name, folder, manifest)
+        )
+    return list(found.values())
 
 
 def with_folders(settings: Settings) -> Settings:
@@ -86,7 +85,7 @@ def with_folders(settings: Settings) -> Settings:
     return settings.model_copy(update={"models": folders})
 
 
-def find(model: Path, settings: CacheSettings) -> Path:
+def find(model: Path, settings: Settings) -> Path:
     """`model` itself if it is an artifact or another path, else its folder: `demo`, or one in the cache.
 
     A name before it, `NAME=`, stays there.
@@ -97,24 +96,24 @@ def find(model: Path, settings: CacheSettings) -> Path:
     name, source = _named(model)
     folder = _folder(source, settings.cache_dir)
     if folder not in (source, demo.FOLDER) and not is_artifact(folder):
-        raise NoSuchModel(f"{_absent(source, settings)}: {_remedy(str(source), settings)}")
+        raise NoSuchModel(f"{_absent(source, settings)}: {_remedy(str(source))}")
     return Path(f"{name}={folder}") if name else folder
 
 
-def provide(model: Path, settings: CacheSettings) -> Path:
+def provide(model: Path, settings: Settings) -> Path:
     """Like `find`, but export a missing model into the cache, which takes seconds or minutes.
 
     Processes that need the same model wait for the first of them.
 
     Raises:
-        NoSuchModel: the settings forbid the export, or it is not possible here.
+        NoSuchModel: an export is not possible here.
         ArtifactError: the export failed; the message has what the exporter said.
     """
     try:
         return find(model, settings)
     except NoSuchModel:
         _, source = _named(model)
-        if _is_variant(str(source)) or not settings.export or not _can_export():
+        if _is_variant(str(source)) or not _can_export():
             raise
     folder = _folder(source, settings.cache_dir)
     try:
@@ -166,18 +165,16 @@ def _state(weights: Path) -> str:
     return hashlib.sha256("\n".join([str(weights.resolve()), *facts]).encode()).hexdigest()[:8]
 
 
-def _absent(model: Path, settings: CacheSettings) -> str:
+def _absent(model: Path, settings: Settings) -> str:
     if os.path.isdir(model):
         return f"{model} is a folder of weights, of which {settings.cache_dir} has no artifact"
     return f"{model} is neither a folder nor a model in {settings.cache_dir}"
 
 
-def _remedy(name: str, settings: CacheSettings) -> str:
+def _remedy(name: str) -> str:
     if _is_variant(name):
         base, _, precision = name.partition("@")
         return f"make it with `clipserve models variant {base} --precision {precision} --photos PHOTOS`"
-    if not settings.export:
-        return f"CLIPSERVE_EXPORT=false forbids an export here; `clipserve models export {name}` does it"
     if not _can_export():
         return "install what exports it: pip install clipserve, or clipserve-gpu"
     makes = f"`clipserve models export {name}` makes it, as does a start of the service"

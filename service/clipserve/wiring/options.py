@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clipserve.access.gate import RateOptions
+from clipserve.api.limits import RequestLimits
 from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.connections import ConnectionLimits, Proxies
 from clipserve.rest.app import RestOptions
@@ -44,8 +45,6 @@ class GatewayOptions:
 
 
 def _json_bytes(settings: Settings) -> int:
-    """A share of a body, and up to all of it for more texts and labels or larger label sets than by default."""
-    usual, size = Settings.model_fields, settings.max_body_bytes
-    names = ("max_texts", "max_labels", "max_label_set_bytes")
-    more: float = max(getattr(settings, name) / usual[name].default for name in names)
+    """A share of a body, and up to all of it for more texts than by default."""
+    size, more = settings.max_body_bytes, settings.max_texts / RequestLimits.max_texts
     return max(_LEAST_JSON_BYTES, size // _JSON_PART, min(size, round(_LEAST_JSON_BYTES * more)))

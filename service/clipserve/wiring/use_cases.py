@@ -83,6 +83,7 @@ class Limits:
     requests: RequestLimits
     label_sets: LabelSetLimits
     images: ImageLimits = field(default_factory=ImageLimits)
+    decode_memory_bytes: int = 512_000_000  # of all images that are being decoded
     decode_seconds: float = DECODE_SECONDS
     fetch_seconds: float = FETCH_SECONDS
     label_cache_bytes: int = LABEL_CACHE_BYTES
@@ -130,7 +131,7 @@ async def open_use_cases(
             for each in artifacts
         }
         models = _models(settings, artifacts, limits, open_backend, stack, metrics)
-        by_name = _by_name(models, settings)
+        by_name = _by_name(models, artifacts, settings)
         folder = settings.label_sets_folder
         files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
         catalog = Catalog(by_name, _store(settings, limits.store_seconds), files, metrics, charge)
@@ -162,7 +163,7 @@ def _models(
     threads = DaemonExecutor(1 if settings.decode_processes else places, "decode", yield_to_event_loop)
     stack.enter_context(threads)
     place: DecodePlace = DecodeThreads(threads)
-    most = DecodeLimits(places, settings.decode_memory_bytes, limits.decode_seconds)
+    most = DecodeLimits(places, limits.decode_memory_bytes, limits.decode_seconds)
     if settings.decode_processes:  # which have a timeout of their own
         image_bytes = max(DecoderOptions.image_bytes, settings.max_body_bytes)
         options = DecoderOptions(most.memory_bytes, limits.decode_seconds, image_bytes)
@@ -199,27 +200,12 @@ def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | 
     return Fetcher(hosts, settings.max_body_bytes, metrics, seconds=seconds)
 
 
-def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
+def _by_name(models: dict[Path, ServedModel], artifacts: Sequence[Opened], settings: Settings) -> Models:
     by_name = Models({model.name: model for model in models.values()})
     if strangers := settings.model_settings.keys() - by_name:
         raise ArtifactError(
             f"CLIPSERVE_MODEL_SETTINGS is about {', '.join(sorted(strangers))}, but what is served is "
             f"{', '.join(by_name)}."
         )
-    by_name.aliases = _aliases(by_name, settings.model_aliases)
+    by_name.aliases = {alias: each.name for each in artifacts for alias in each.aliases}
     return by_name
-
-
-def _aliases(models: Models, written: Sequence[str]) -> dict[str, str]:
-    """Other names -> names of models. `written`: each as `NAME`, for the first model, or as `NAME=MODEL`."""
-    aliases = {}
-    for each in written:
-        alias, _, name = each.partition("=")
-        model = name or next(iter(models))
-        if not alias or alias in models or alias in aliases or model not in models:
-            raise ArtifactError(
-                f"CLIPSERVE_MODEL_ALIASES has {each!r}: write NAME, or NAME=MODEL, where NAME is not used yet and "
-                f"MODEL is one of {', '.join(models)}."
-            )
-        aliases[alias] = model
-    return aliases

@@ -16,14 +16,14 @@ from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import ClipError
-from clipserve.settings import Settings
+from clipserve.wiring.use_cases import Limits
 from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.cases import CORPUS, edited, images, texts
 from tests.abuse.fuzz.wire_target import Wire
 from tests.abuse.fuzz.words import FORM_SEEDS, FORM_WORDS, IMAGE_WORDS, JSON_SEEDS, JSON_WORDS, TEXT_WORDS
 
 _LONGEST_TEXT = 8_192  # characters, the limit of a request
-_BUDGET = Settings.model_fields["decode_memory_bytes"].default
+_BUDGET = Limits.decode_memory_bytes
 _SPARE_BYTES = 32_000_000  # malloc's
 
 

@@ -66,6 +66,7 @@ async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # ms, of the gateway's; by default five seconds
     with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         triton = triton_of(None, *traced_by(collector))
         async with (
             serving(
@@ -73,7 +74,6 @@ async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
                 DEMO,
                 backend="triton",
                 triton_url=triton.url,
-                otlp_endpoint=collector.url,
                 grpc_enabled=True,
             ) as running,
             client_of(running.rpc_address) as client,

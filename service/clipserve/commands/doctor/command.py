@@ -41,7 +41,7 @@ def doctor(
 
     Exit status: 0 without a problem, 1 with one, 2 for wrong usage.
     """
-    from clipserve.settings.environment import BadSettings, read_settings
+    from clipserve.settings import BadSettings, read_settings
 
     secrets = Secrets(os.environ, *([key] if key else []))
     if ca_file is not None and url is None:

@@ -26,6 +26,7 @@ from clipserve.settings import Settings
 from clipserve.telemetry.versions import vector_libraries
 from clipserve.wiring.listening import CannotListen, listen
 from clipserve.wiring.model_names import NoSuchModel, find
+from clipserve.wiring.use_cases import Limits
 
 Level = Literal["ok", "warning", "problem"]
 SECONDS = 240.0  # for a start: a large model on two engines
@@ -104,12 +105,10 @@ def memory(
         with suppress(OSError, ValueError):  # ValueError: `max`
             limits.append((int(file.read_text("utf-8")), f"the limit of {file} is"))
     (have, whose), took = min(limits), int(peaks[-1])
-    more = settings.max_in_flight_bytes * (1 + settings.grpc_enabled) + settings.decode_memory_bytes
+    more = settings.max_in_flight_bytes * (1 + settings.grpc_enabled) + Limits.decode_memory_bytes
     have_mb, took_mb, more_mb = (f"{each / 1e6:,.0f} MB" for each in (have, took, more))
     found = f"{whose} {have_mb}; the start took {took_mb}, and bodies and decoders may take {more_mb} more"
-    do = (
-        "give it more, or lower CLIPSERVE_MAX_IN_FLIGHT_BYTES, CLIPSERVE_DECODE_MEMORY_BYTES (docs/memory.md)"
-    )
+    do = "give it more, or lower CLIPSERVE_MAX_IN_FLIGHT_BYTES (docs/memory.md)"
     yield Finding("memory", "warning", found, do) if have < took + more else Finding("memory", "ok", found)
 
 

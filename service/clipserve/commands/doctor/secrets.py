@@ -44,7 +44,7 @@ def _of(environment: Mapping[str, str]) -> Iterator[str]:
         if _NAME.search(name):
             yield from (value, value.strip())
         yield from _NESTED.findall(value)
-        if name.upper() == "CLIPSERVE_OTLP_ENDPOINT":  # some have a token in the path
+        if name.upper() == "OTEL_EXPORTER_OTLP_ENDPOINT":  # some have a token in the path
             yield value.partition("://")[2]
         if "://" in value:
             yield from _of_url(value)

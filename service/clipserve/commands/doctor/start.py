@@ -17,8 +17,7 @@ from clipserve.clip.images import configure_pillow
 from clipserve.commands.running import START_FAULTS
 from clipserve.engine.cuda import Accelerator
 from clipserve.errors import BackendUnavailable
-from clipserve.settings import Settings
-from clipserve.settings.environment import read_settings
+from clipserve.settings import Settings, read_settings
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
 from clipserve.wiring.gateway import open_gateway

@@ -23,15 +23,14 @@ def connect(
     """The encoders of an artifact on the servers of the options, not started."""
     options = options_of(TritonOptions)
     backend = TritonBackend(manifest, options, metrics)
-    delay = options.max_queue_delay_seconds
 
     def policy(tower: Tower, max_batch: int | None) -> BatchPolicy:
         return BatchPolicy(
             max_batch or CALL_ROWS[tower],
-            delay or 0.0,
+            0.0,
             max_rows_now=lambda: backend.servers.max_batch(tower),
             calls_now=lambda: backend.servers.calls(tower),
-            gather_seconds=GATHER_SECONDS if delay is None else 0.0,
+            gather_seconds=GATHER_SECONDS,
             stack=tower == "text",  # pixels are copied once, into the message
         )
 

@@ -48,7 +48,7 @@ class TritonOptions:
             may need a good part of it to answer; a stopped one gives none.
         ask_seconds: between two questions whether a server is ready.
         first_pause_seconds: between the first two probes of a sick server.
-        max_batch_images, max_batch_texts, max_queue_delay_seconds: of the settings; None: what suits Triton.
+        max_batch_images, max_batch_texts: of the settings; None: what suits Triton.
     """
 
     triton_url: Sequence[str]
@@ -62,7 +62,6 @@ class TritonOptions:
     first_pause_seconds: float = 1.0
     max_batch_images: int | None = None
     max_batch_texts: int | None = None
-    max_queue_delay_seconds: float | None = None
 
     @property
     def addresses(self) -> list[Address]:
