@@ -18,7 +18,6 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.external.browser.page.classify import Classify
 from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.page.search import Search, fifty_pictures
-from tests.external.browser.page.tabs import compared
 from tests.external.browser.visit import CHROMIUM, FLAGS, Visit, visit_in
 from tests.process import ROOT, Process
 
@@ -64,13 +63,6 @@ def take_search(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
     return _kept(visit, folder / "search-light.png")
 
 
-def take_compare(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
-    """The tab "compare", dark, as PNG with a palette."""
-    visit = visit_in(browser, viewport={"width": 1120, "height": 1080}, color_scheme="dark")
-    compared(visit, url)
-    return _kept(visit, folder / "compare-dark.png")
-
-
 def take_label_sets(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
     """The tab "label sets", light, as PNG with a palette."""
     visit = visit_in(browser, viewport={"width": 1120, "height": 880}, color_scheme="light")
@@ -102,8 +94,7 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         takes = [partial(take, browser, process.url, name) for name in SHOTS]
-        takes += [partial(take_search, browser, process.url), partial(take_compare, browser, process.url)]
-        takes.append(partial(take_label_sets, browser, process.url))
+        takes += [partial(take_search, browser, process.url), partial(take_label_sets, browser, process.url)]
         for each in takes:
             path = each()
             if path.stat().st_size > MOST_BYTES:

@@ -26,12 +26,6 @@ def searched(visit: Visit, url: str) -> None:
     search.look_for("a cat that looks at you")
 
 
-def compared(visit: Visit, url: str) -> None:
-    visit.page.goto(f"{url}/#compare")
-    visit.page.get_by_role("button", name="Try an example").click()
-    expect(visit.page.locator(".heat")).to_be_visible()
-
-
 def mended(visit: Visit, url: str) -> None:
     sets = LabelSets(visit, url).open()
     sets.make("access", "cat", "rocket", background="a wall")
@@ -52,6 +46,5 @@ def mended(visit: Visit, url: str) -> None:
 TABS: dict[str, Callable[[Visit, str], None]] = {
     "classify": classified,
     "search": searched,
-    "compare": compared,
     "label-sets": mended,
 }

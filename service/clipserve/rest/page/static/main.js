@@ -11,14 +11,13 @@
 // dom.js makes elements and shows errors; pictures.js chooses pictures.
 import * as api from "./api.js";
 import * as classify from "./classify.js";
-import * as compare from "./compare.js";
 import { element, errorBox } from "./dom.js";
 import * as search from "./search.js";
 
 // Large, and seldom the first tab: fetched when it is shown.
 const labelSets = (panel, shared) =>
   import("./label_sets.js").then(({ start }) => start(panel, shared)).catch((error) => panel.append(errorBox(error)));
-const STARTS = { classify: classify.start, search: search.start, compare: compare.start, "label-sets": labelSets };
+const STARTS = { classify: classify.start, search: search.start, "label-sets": labelSets };
 const started = new Set();
 const byId = (id) => document.getElementById(id);
 
