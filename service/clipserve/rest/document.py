@@ -154,10 +154,9 @@ def _schemas() -> Json:
     for name in _forms:
         form = _in_form(schemas[name])
         for field in {"image", "to_image"} & form["properties"].keys():
-            form["properties"][field] |= {
-                "items": {"type": "string", "format": "binary"},
-                "description": "image files",
-            }
+            file = {"type": "string", "format": "binary"}
+            form["properties"][field] |= {"items": file, "description": "image files"}
+            del form["properties"][field]["default"]  # with it, /docs would offer no file to choose
         schemas[f"{name}Form"] = form
     return schemas
 
@@ -179,13 +178,14 @@ def _in_form(value: Any) -> Any:
     """A schema with the names that fields have in forms, and without null."""
     if isinstance(value, list):
         return [_in_form(each) for each in value if each != {"type": "null"}]
-    if isinstance(value, dict):
-        return {
-            _IN_FORMS.get(key, key): _in_form(each)
-            for key, each in value.items()
-            if key != "default" or each not in (None, [])
-        }
-    return _IN_FORMS.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return _IN_FORMS.get(value, value) if isinstance(value, str) else value
+    shown = {_IN_FORMS.get(key, key): _in_form(each) for key, each in value.items()}
+    if shown.get("default", ...) is None:
+        del shown["default"]
+    if len(shown.get("anyOf", ())) == 1:
+        shown |= shown.pop("anyOf")[0]
+    return shown
 
 
 def _values(limits: RequestLimits, models: Sequence[str]) -> Json:

@@ -41,7 +41,7 @@ _PRIORITY = {
     "in": "header",
     "description": "`bulk`: all other requests come first, and the request waits for the rate of its key "
     "instead of being refused",
-    "schema": {"type": "string", "enum": ["bulk"]},
+    "schema": {"type": "string", "examples": ["bulk"]},
 }
 _EMBED = body_of(
     EmbedRequest,
