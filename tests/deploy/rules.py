@@ -336,13 +336,11 @@ def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
                 yield f"{each.name}: {container['name']}"
 
 
-@rule(
-    "ingress", lambda all_: _first(all_, "ConfigMap")["data"].pop("CLIPSERVE_MAX_IN_FLIGHT_BYTES_PER_ADDRESS")
-)
-def behind_a_proxy_all_clients_have_one_address(objects: list[Object]) -> Iterator[str]:
+@rule("ingress", lambda all_: _first(all_, "ConfigMap")["data"].pop("CLIPSERVE_TRUSTED_PROXIES"))
+def behind_a_proxy_clients_are_told_apart(objects: list[Object]) -> Iterator[str]:
     proxies = of_kind(objects, "Ingress", "Gateway")
     for each, container in gateways(objects):
-        if bool(proxies) != ("CLIPSERVE_MAX_IN_FLIGHT_BYTES_PER_ADDRESS" in settings_of(container, objects)):
+        if bool(proxies) != ("CLIPSERVE_TRUSTED_PROXIES" in settings_of(container, objects)):
             yield each.name
 
 
