@@ -8,6 +8,8 @@ from ipaddress import IPv6Address, ip_network
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+# Half a megabit a second: the least rate of a body, and of reading an answer.
+MIN_BODY_BYTES_PER_SECOND = 65_536
 _MOST_CHARS = 64  # of what a proxy calls an address
 
 

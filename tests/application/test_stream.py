@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from clipserve.application.stream import BulkPlaces, InFlightLimit, Total, TotalLimits, in_order
-from clipserve.errors import BodyTooLarge, InvalidInput, Overloaded, TooMany
+from clipserve.application.stream import InFlightLimit, in_order
+from clipserve.errors import InvalidInput
 from tests.virtual_time import virtual_time
 
 
@@ -118,32 +118,3 @@ async def test_an_error_of_the_work_ends_it() -> None:
         await collect(in_order(Items(50).__aiter__(), fail, InFlightLimit(8)), answers)
     assert answers == [0, 1]
     assert len(asyncio.all_tasks()) == 1
-
-
-def test_a_request_may_send_its_limits_and_not_one_more() -> None:
-    total = Total(TotalLimits(max_bulk_lines=3, max_bulk_bytes=100))
-    total.add(items=3, size=100)
-    with pytest.raises(BodyTooLarge) as large:
-        total.add(size=1)
-    assert (large.value.limit, large.value.actual) == (100, 101)
-    with pytest.raises(TooMany) as many:
-        total.add(items=1)
-    assert (many.value.limit, many.value.actual) == (3, 4)
-
-
-def test_one_caller_has_half_of_the_places_and_all_callers_together_have_them_all() -> None:
-    places = BulkPlaces(3)
-    with places.taken("a"), places.taken("a"):
-        with (
-            pytest.raises(Overloaded, match=r"^your address has 2 bulk .* the limit is 2, of 3"),
-            places.taken("a"),
-        ):
-            pass
-        with (
-            places.taken("b"),
-            pytest.raises(Overloaded, match=r"^there are 3 bulk .* the limit is 3, of 3"),
-            places.taken("c"),
-        ):
-            pass
-        with places.taken("c"):
-            pass

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.application.shared import Shared
-from clipserve.application.stream import BulkPlaces
 from clipserve.errors import Overloaded
 from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits
@@ -74,7 +73,7 @@ def exchange(
     """Around an application that is not FastAPI's."""
     nothing: Any = None
     budget, metrics = budget or Quota("bytes", 1_000), metrics or Metrics()
-    return Exchange(app, Shared(nothing, budget, BulkPlaces(), Gate(), metrics), limits)
+    return Exchange(app, Shared(nothing, budget, Quota("bulk requests", 4), Gate(), metrics), limits)
 
 
 ANSWER = Response(b"answer", headers={"own": "header"})

@@ -13,7 +13,6 @@ import pytest
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
-from clipserve.application.stream import BulkPlaces
 from clipserve.quota import Quota
 from clipserve.rpc.calls import Calls, Work
 from clipserve.rpc.memory import know_tasks
@@ -46,7 +45,7 @@ class Answering:
     ) -> None:
         self.metrics, self.budget = Metrics(), Quota("bytes", budget_bytes)
         inference: Any = None  # nothing asks it
-        shared = Shared(inference, self.budget, BulkPlaces(), gate or Gate(), self.metrics)
+        shared = Shared(inference, self.budget, Quota("bulk requests", 4), gate or Gate(), self.metrics)
         self.calls = Calls(shared, RpcOptions(**LIMITS | limits))
         self.server = grpc.aio.server()
         handlers = {"Embed": self.calls.unary("Embed", work)}

@@ -12,7 +12,6 @@ from clipserve.access.gate import Gate
 from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import beside_loop
 from clipserve.errors import ClipError
 from clipserve.quota import Quota
@@ -27,15 +26,19 @@ Options = TypeVarTuple("Options")
 # Bytes that rendering counts as: of a label's scores, of an item of a list, of a label set's prompt.
 _LABEL_BYTES, _ITEM_BYTES, _PROMPT_BYTES = 16, 128, 64
 _WEIGHTS_BYTES = 1_000_000  # of a label set: a digest of them is computed
+MAX_BULK_REQUESTS = 4
 
 
 @dataclass(frozen=True)
 class Shared:
-    """The use cases, and the limits and metrics of the requests of all fronts together."""
+    """The use cases, and the limits and metrics of the requests of all fronts together.
+
+    `budget`: bytes. `bulk`: bulk requests, of which one caller has half.
+    """
 
     inference: Inference
     budget: Quota
-    bulk_places: BulkPlaces
+    bulk: Quota
     gate: Gate
     metrics: Metrics
 

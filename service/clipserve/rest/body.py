@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive
 
 from clipserve.application.body import Body
-from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
+from clipserve.connections import MIN_BODY_BYTES_PER_SECOND
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, check_limit
 from clipserve.quota import Lease
 

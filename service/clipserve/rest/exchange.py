@@ -174,8 +174,7 @@ class Exchange:
     ) -> None:
         request.bulk = headers.get(b"x-priority") == b"bulk" and scope["path"] == "/embed"
         await self._enter(scope, headers, request)
-        places = self._shared.bulk_places
-        with places.of_present(request.address) if request.bulk else nullcontext():
+        with self._shared.bulk.lease(request.caller, 1) if request.bulk else nullcontext():
             body = await self._read(headers, receive, request, lease)
             answer.body_pending = False
             scope["state"]["body"] = body

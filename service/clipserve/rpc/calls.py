@@ -187,7 +187,7 @@ class Calls:
         try:
             await self._enter(call)
             bulk = call.request.bulk
-            with self._shared.bulk_places.of_present(call.request.address) if bulk else nullcontext():
+            with self._shared.bulk.lease(call.request.caller, 1) if bulk else nullcontext():
                 return await answer(call)
         except asyncio.CancelledError:
             late = call.context.time_remaining() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipserve.connections import NO_PROXIES, ConnectionLimits, Proxies
+from clipserve.connections import MIN_BODY_BYTES_PER_SECOND, NO_PROXIES, ConnectionLimits, Proxies
 
 MAX_CALLS = 1_000  # at a time: a full message for a few calls, and 128 KB for each
 
@@ -44,7 +44,7 @@ class RpcOptions:
     proxies: Proxies = NO_PROXIES
     grpc_max_calls: int = MAX_CALLS
     write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds
-    min_body_bytes_per_second: int = 65_536
+    min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
     max_header_bytes: int = ConnectionLimits.max_header_bytes
     first_byte_timeout_seconds: float = ConnectionLimits.first_byte_timeout_seconds
     seconds_between_news: float = 60.0

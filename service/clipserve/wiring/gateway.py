@@ -18,7 +18,6 @@ from clipserve.access.rate_counter import LocalRateCounter, RateCounter
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
-from clipserve.application.stream import BulkPlaces
 from clipserve.engine.cuda import Accelerator
 from clipserve.quota import Quota
 from clipserve.settings import Settings
@@ -124,8 +123,10 @@ async def open_gateway(
             settings.max_in_flight_bytes,
             settings.max_in_flight_bytes_per_address,
         )
-        places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)
-        shared = Shared(use_cases.inference, budget, places, gate, metrics)
+        most = options.max_bulk_requests
+        one_caller = settings.shares_address and keys is None  # all have the address of a proxy
+        bulk = Quota("bulk requests", most, most if one_caller else (most + 1) // 2, retry_after=10)
+        shared = Shared(use_cases.inference, budget, bulk, gate, metrics)
         app = build_app(shared, options.rest)
         proxies = Proxies(settings.trusted_proxies)
         shares = settings.shares_address

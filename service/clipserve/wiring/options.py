@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipserve.access.gate import RateOptions
 from clipserve.api.limits import RequestLimits
-from clipserve.application.stream import MAX_BULK_REQUESTS
+from clipserve.application.shared import MAX_BULK_REQUESTS
 from clipserve.connections import ConnectionLimits, Proxies
 from clipserve.rest.app import RestOptions
 from clipserve.rest.body import BodyLimits
