@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,33 @@ async def test_a_batcher_outlives_a_fault_of_its_own(monkeypatch: pytest.MonkeyP
         monkeypatch.undo()
         assert await batcher.submit(_ROW) is not None
     await batcher.aclose()
+
+
+def test_in_a_program_that_embeds_it_nothing_is_written_to_its_outputs() -> None:
+    """Neither of a loop nor of an image that is not fetched: lines are for its `logging`."""
+    code = """
+import asyncio
+from clipserve.concurrency import kept_running
+from clipserve.errors import ImageNotFetched
+from clipserve.fetching.fetcher import Fetcher
+from clipserve.telemetry.metrics import Metrics
+
+async def loop():
+    raise ValueError("fault")
+
+async def main():
+    task = kept_running("a loop", loop)
+    try:
+        async with Fetcher([], 1_000, Metrics()).fetched("https://a.test/", "a"):
+            pass
+    except ImageNotFetched:
+        print("not fetched")
+    await asyncio.sleep(0.1)
+    task.cancel()
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert (done.stdout, done.stderr) == ("not fetched\n", "")

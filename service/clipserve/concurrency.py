@@ -12,8 +12,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
-import structlog
-
+from clipserve.telemetry.log import logger
 from clipserve.telemetry.request import caller
 from clipserve.turns import Turns
 
@@ -21,8 +20,6 @@ T = TypeVar("T")
 U = TypeVar("U")
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
-
-_logger: Any = structlog.get_logger("clipserve")
 
 _AGAIN_SECONDS = 1.0  # pause after a loop has failed
 _WELL_SECONDS = 5.0  # a loop that has run for so long after a failure counts as well
@@ -77,7 +74,7 @@ async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]
                 return
             except Exception:  # any error: nobody awaits its task, so the loop would end silently
                 _failed.add(this)
-                _logger.exception("loop_failed", loop=name, again_in_seconds=_AGAIN_SECONDS)
+                logger.exception("loop_failed", loop=name, again_in_seconds=_AGAIN_SECONDS)
             finally:
                 well.cancel()
             await asyncio.sleep(_AGAIN_SECONDS)

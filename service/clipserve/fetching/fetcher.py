@@ -19,13 +19,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-import structlog
-
 from clipserve.concurrency import in_own_thread
 from clipserve.errors import ImageNotFetched, Overloaded
 from clipserve.fetching.hosts import Host, Target, target_of
 from clipserve.fetching.response import NotAnImage, Response
 from clipserve.fetching.shares import Held, Shares
+from clipserve.telemetry.log import logger
 
 if TYPE_CHECKING:
     from clipserve.telemetry.metrics import Metrics
@@ -41,8 +40,6 @@ _HEADERS = "User-Agent: clipserve\r\nAccept: image/*\r\nAccept-Encoding: identit
 
 Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
 Reserve = Callable[[int], Awaitable[None]]  # waits for so many bytes
-
-log = structlog.get_logger()
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -108,7 +105,7 @@ class Fetcher:
         self._metrics.images_fetched("failed").inc()
         target = target_of(url)  # only the host is logged: path and query may hold secrets
         reason = str(error)[:200] or type(error).__name__
-        log.warning("image_not_fetched", host=target.host if target else None, reason=reason)
+        logger.warning("image_not_fetched", host=target.host if target else None, reason=reason)
         return ImageNotFetched(
             "the image could not be fetched from its URL. The host must be one that this service fetches from "
             f"(CLIPSERVE_IMAGE_HOSTS), and answer with an image of at most {self._max_bytes:,} bytes within "
