@@ -27,6 +27,7 @@ Options = TypeVarTuple("Options")
 _LABEL_BYTES, _ITEM_BYTES, _PROMPT_BYTES = 16, 128, 64
 _WEIGHTS_BYTES = 1_000_000  # of a label set: a digest of them is computed
 MAX_BULK_REQUESTS = 4
+_MAY_BE_BULK = frozenset({"/embed", "grpc Embed"})  # "grpc EmbedStream" always is
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def known(error: Exception) -> ClipError:
 
 
 def record(metrics: Metrics, request: RequestContext, endpoint: str, outcome: str, *, quiet: bool) -> None:
-    """Count an ended request, and log it unless `quiet`."""
+    """Count an ended request, and log it unless `quiet`. A bulk request waits: it is an endpoint of its own."""
+    if request.bulk and endpoint in _MAY_BE_BULK:
+        endpoint = f"{endpoint} bulk"
     seconds = time.perf_counter() - request.began
     metrics.request(endpoint, outcome, seconds)
     if not quiet:

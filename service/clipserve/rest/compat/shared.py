@@ -41,15 +41,10 @@ def list_of(schema: Json, most: object = "$max_items", least: int = 1) -> Json:
     return {"type": "array", "items": schema, "minItems": least, "maxItems": most}
 
 
-_PART: Json = {
-    "anyOf": [
-        having("text", TEXT),
-        having("image_url", having("url", IMAGE_URI)),
-        having("image_base64", IMAGE),
-    ]
-}
-ITEM: Json = {"anyOf": [TEXT, IMAGE_URI, having("image", IMAGE), _PART]}
-IMAGE_ITEM: Json = {"anyOf": [IMAGE, having("image", IMAGE), _PART]}
+_PARTS = [having("text", TEXT), having("image_url", having("url", IMAGE_URI)), having("image_base64", IMAGE)]
+_PART: Json = {"anyOf": _PARTS}
+ITEM: Json = {"anyOf": [TEXT, IMAGE_URI, having("image", IMAGE), *_PARTS]}
+IMAGE_ITEM: Json = {"anyOf": [IMAGE, having("image", IMAGE), *_PARTS]}
 MESSAGE = having("content", list_of(_PART, 1))
 CHAT_MESSAGE = having("content", {"anyOf": [TEXT, list_of(_PART, 1)]})
 CHAT_MESSAGE["properties"]["role"] = {"description": "any"}
