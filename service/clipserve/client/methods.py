@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import aclosing
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -72,12 +73,36 @@ class AsyncMethods(ABC):
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
         """The tokens of at most as many texts as one request may have."""
 
-    async def embed_images(self, images: Iterable[ImageLike]) -> Embeddings:
+    async def embed_images(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        index: str | Path | None = None,
+        progress: Callable[[int, int], object] = lambda *_: None,
+    ) -> Embeddings:
         """The vector of each image: float32 [N, D], of unit length.
 
-        `images`: paths, bytes of files, PIL images, or arrays, uint8 [H, W, 3] in RGB.
+        Args:
+            images: paths, bytes of files, PIL images, or arrays, uint8 [H, W, 3] in RGB.
+            index: a file that keeps the vectors, as `clipserve embed --index` does, for paths alone. Images that
+                are in it and have not changed are not embedded again, so a program that was ended goes on.
+            progress: gets the number of images that are done, and of all: with an index after each 256.
+
+        Raises:
+            IndexUnusable: the index has vectors of another model, or another process writes it.
         """
-        return await self._embeddings([partial(self._image, image) for image in listed(images)])
+        items = listed(images)
+        if index is None:
+            made = await self._embeddings([partial(self._image, image) for image in items])
+            progress(len(items), len(items))
+            return made
+        from clipserve.client.resuming import resumed  # loads SQLite
+
+        if wrong := next((image for image in items if not isinstance(image, str | Path)), None):
+            raise TypeError(f"with an index an image is a path, not {type(wrong).__name__}.")
+        return await resumed(
+            cast("Sequence[str | Path]", items), index, await self.served_by(), self.embed_images, progress
+        )
 
     async def embed_texts(self, texts: Iterable[str], *, truncate: bool = False) -> Embeddings:
         """The vector of each text: float32 [N, D], of unit length, in the space of the images.
