@@ -25,7 +25,6 @@ from clipserve_models.variants.fp16 import write_fp16
 from clipserve_models.variants.int8 import write_int8
 from clipserve_models.variants.job import GRAPHS, Job, Largest, Method, Tower, VariantPrecision, Writer
 from clipserve_models.variants.samples import MAX_CALIBRATION_PHOTOS, Photos, read_photos, split, spread
-from clipserve_models.variants.weights import check_weights
 from clipserve_models.verify import session_of, verify
 
 WRITERS: dict[VariantPrecision, Writer] = {"fp16": write_fp16, "int8": write_int8}
@@ -141,9 +140,6 @@ def _judged(
     The reference vectors stay those of fp32, so that the service's self-test checks the distance to fp32 again.
     """
     _check_contract(plan.folder, variant)
-    if plan.precision == "fp16":
-        for tower in plan.towers:
-            check_weights(plan.folder / GRAPHS[tower], variant / GRAPHS[tower])
     before, after = (gate.encode(folder, fp32, judges) for folder in (plan.folder, variant))
     measured = gate.measure(
         before,

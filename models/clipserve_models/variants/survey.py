@@ -1,10 +1,8 @@
 """Measures the largest absolute value of each tensor of an fp32 graph, to see whether it fits half precision.
 
-The survey runs the fp32 graph, not the fp16 one: on a CPU onnxruntime computes most operators of fp16 in fp32, so a
-value that is infinite on a GPU would be finite.
-
-The graph runs unoptimized, with a maximum added for each tensor. Weights count too. A causal mask (-10,000, and its
-sums with attention scores) does not count, because it cannot overflow: the scores are measured before the sum.
+It runs the fp32 graph, not the fp16 one: on a CPU onnxruntime computes most operators of fp16 in fp32, so a value
+that is infinite on a GPU would be finite. A causal mask (-10,000, and its sums with attention scores) does not
+count, because it cannot overflow: the scores are measured before the sum.
 """
 
 from __future__ import annotations
@@ -17,22 +15,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from clipserve.clip.external import external_files
 from clipserve_models.errors import ModelsError
-from clipserve_models.graphs.weights import MASKED
-from clipserve_models.tensorrt_types import PIXELS
 from clipserve_models.variants.gate import BOUNDS
 from clipserve_models.variants.job import GRAPHS, Job, Largest
 from clipserve_models.verify import Feeds, session_of
 
 LIMIT = BOUNDS["fp16"].largest_value or 0.0
-_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
-_MOVES = frozenset(
-    {"Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand", "Identity", "Cast"}
-)
-_PREFIX = "largest of "
+_CUTS = ("Slice", "Gather", "Unsqueeze")  # what only cuts a mask
 
 
 def survey_all(job: Job) -> Largest:
@@ -50,28 +42,25 @@ def survey_all(job: Job) -> Largest:
 
 
 def survey(graph: Path, feeds: Iterable[Feeds]) -> Largest:
-    """Run the fp32 graph on all feeds and find the largest value.
-
-    Raises:
-        ModelsError: onnxruntime does not run it.
-    """
+    """Run the fp32 graph on all feeds and find the largest value. Raises ModelsError: it does not run."""
     model = onnx.load(graph, load_external_data=False)
-    found = _of_weights(model.graph, graph.parent)
-    names = _probe(model, graph.parent)
+    known = onnx.shape_inference.infer_shapes(model).graph
+    values = {each.name: each for each in (*known.value_info, *known.output)}
+    names = [name for name in _measured(model.graph) if _is_float(values.get(name))]
+    outputs = {each.name for each in model.graph.output}
+    model.graph.output.extend(values[name] for name in names if name not in outputs)
+    found = dict.fromkeys(names, 0.0)
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / graph.name
         for name in external_files(graph):
-            shutil.copyfile(graph.parent / name, path.with_name(name))
-        onnx.save(model, path)
-        session = session_of(path, optimized=False)
+            shutil.copyfile(graph.parent / name, Path(scratch) / name)
+        onnx.save(model, Path(scratch) / graph.name)
+        session = session_of(Path(scratch) / graph.name, optimized=False)
         for feed in feeds:
-            for name, value in zip(
-                names, session.run([_PREFIX + name for name in names], dict(feed)), strict=True
-            ):
-                largest = float(value)
-                found[name] = max(found.get(name, 0.0), largest if np.isfinite(largest) else np.inf)
-    tensor = max(found, key=found.__getitem__)
-    return Largest(graph.name, tensor, found[tensor])
+            for name, tensor in zip(names, session.run(names, dict(feed)), strict=True):
+                largest = float(np.abs(tensor).max())
+                found[name] = max(found[name], largest if np.isfinite(largest) else np.inf)
+    most = max(found, key=found.__getitem__)
+    return Largest(graph.name, most, found[most])
 
 
 def refuse_overflow(largest: Largest) -> None:
@@ -89,53 +78,16 @@ def refuse_overflow(largest: Largest) -> None:
         )
 
 
-def _probe(model: Any, folder: Path) -> list[str]:
-    """Add to the graph the largest absolute value of each tensor that its nodes compute in floating point.
-
-    Returns:
-        the tensors' names; the output for each has _PREFIX before the name.
-    """
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
-    masks = _masks(graph, folder)
-    names = [
-        name
-        for node in graph.node
-        if PIXELS not in node.input  # a former uint8 is at most 255
-        for name in node.output
-        if types.get(name) in _FLOATS and name not in masks
-    ]
-    for name in names:
-        absolute, largest = f"{_PREFIX}{name}/abs", _PREFIX + name
-        model.graph.node.append(helper.make_node("Abs", [name], [absolute]))
-        model.graph.node.append(helper.make_node("ReduceMax", [absolute], [largest], keepdims=0))
-        model.graph.output.append(helper.make_tensor_value_info(largest, types[name], []))
+def _measured(graph: Any) -> list[str]:
+    """What nodes give, but for pixels as they are, masks, and the sums of scores and masks."""
+    masks, names = {"mask"}, []  # as `graphs.weights` calls it
+    for node in graph.node:
+        if masks.isdisjoint(node.input) and "pixels" not in node.input:
+            names += node.output
+        elif node.op_type in _CUTS:
+            masks |= {*node.output}
     return names
 
 
-def _masks(graph: Any, folder: Path) -> set[str]:
-    """Causal masks, nodes that only reshape them, and the sums of scores and masks."""
-    moved = {weights.name for weights in graph.initializer if _is_mask(weights, folder)}
-    sums: set[str] = set()
-    for node in graph.node:
-        if node.op_type in _MOVES and node.input[0] in moved:
-            moved.update(node.output)
-        elif node.op_type == "Add" and moved.intersection(node.input):
-            sums.update(node.output)
-    return moved | sums
-
-
-def _is_mask(weights: Any, folder: Path) -> bool:
-    if weights.data_type not in _FLOATS or len(weights.dims) != 2 or weights.dims[0] != weights.dims[1]:
-        return False
-    values = numpy_helper.to_array(weights, str(folder))
-    return bool(values.size and values.min() == MASKED and values.max() == 0)
-
-
-def _of_weights(graph: Any, folder: Path) -> dict[str, float]:
-    found = {}
-    for weights in graph.initializer:
-        if weights.data_type in _FLOATS and not _is_mask(weights, folder):
-            values = numpy_helper.to_array(weights, str(folder))
-            found[weights.name] = float(np.abs(values).max(initial=0.0))
-    return found
+def _is_float(value: Any) -> bool:
+    return value is not None and value.type.tensor_type.elem_type == TensorProto.FLOAT

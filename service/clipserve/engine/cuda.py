@@ -31,7 +31,7 @@ PROVIDER_OPTIONS = {
     "do_copy_in_default_stream": "1",  # with 0 some models have data races, says onnxruntime
 }
 
-_TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # clipserve_models.cuda_trial makes it
+_TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # tools.cuda_trial makes it
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 
 def test_the_graph_of_the_trial_is_what_its_program_makes() -> None:
-    from clipserve_models.cuda_trial import FILE, build
+    from tools.cuda_trial import FILE, build
 
     assert build().SerializeToString(deterministic=True) == FILE.read_bytes()

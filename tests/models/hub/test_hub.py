@@ -127,13 +127,13 @@ def test_pins_are_written_into_the_catalog_and_other_weights_are_refused(
     own = Path(shutil.copytree(ROOT / "models/clipserve_models", tmp_path / "own/clipserve_models"))
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        variables = {"PYTHONPATH": os.pathsep.join(map(str, (own.parent, ROOT / "service")))}
+        variables = {"PYTHONPATH": os.pathsep.join(map(str, (own.parent, ROOT / "service", ROOT / "models")))}
         command = [sys.executable, "-P", "-m", *words]
         return subprocess.run(
             command, env=os.environ | variables, capture_output=True, text=True, timeout=300, check=False
         )
 
-    assert run("clipserve_models.pin").returncode == 0
+    assert run("tools.pin").returncode == 0
     digest = hashlib.sha256(served.files["open_clip_model.safetensors"]).hexdigest()
     for entry in read_catalog(own / "catalog.toml").values():
         assert (entry.revision, entry.digest) == (served.commit, digest)

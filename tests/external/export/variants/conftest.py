@@ -13,11 +13,10 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve_models.variants.making import Plan, make_variant, plan_of
-from tests.external.export.test_export import TINY, add_model, entry
+from tests.external.export.test_export import TINY, TINY_SIGLIP, add_model, entry
 from tests.models.variants.conftest import photos, write_photos  # noqa: F401
 
 Planner = Callable[..., Plan]
-RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}  # which is traced
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +54,12 @@ def _plan(judged_on: Path, classes: Path, folder: Path, out: Path, **options: An
 
 @pytest.fixture(scope="session")
 def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with weights of two tiny ResNets."""
+    """A folder with weights of two tiny models that are traced."""
     import open_clip
     import torch
 
     folder = tmp_path_factory.mktemp("weights")
-    add_model(folder, "tiny-file", {**TINY, "vision_cfg": RESNET})
+    add_model(folder, "tiny-file", {**TINY, "vision_cfg": TINY_SIGLIP["vision_cfg"]})
     for seed, name in enumerate(("own", "other")):
         torch.manual_seed(seed)
         model: Any = open_clip.create_model("tiny-file")

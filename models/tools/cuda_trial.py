@@ -1,4 +1,4 @@
-"""Builds the small graph that the service uses to try CUDA: `python -m clipserve_models.cuda_trial`.
+"""Builds the small graph that the service uses to try CUDA: `python -m tools.cuda_trial`.
 
 A convolution needs cuDNN, a product cuBLAS, and both need kernels for the present GPU. All weights are positive, so
 that nothing cancels, and two correct results differ by a few bits at most.
