@@ -1,0 +1,251 @@
+"""Repositories that many people load, by name: which are built, which are traced, and why others are refused.
+
+Each is written as its owner lays it out, with its own configuration and the shapes of its tensors. Weights are
+holes in a file: to read a layout looks at names and shapes, and at one value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from clipserve_models.architecture import Architecture, roles
+from clipserve_models.catalog import traced_at
+from clipserve_models.errors import ModelsError
+from clipserve_models.layouts import read
+from clipserve_models.layouts.facts import Facts
+from clipserve_models.layouts.open_clip_folder import ARCHITECTURES, architecture_of
+from clipserve_models.layouts.transformers_folder import _architecture, _kind, _told
+from tests.models import torch_files
+from tests.models.layouts.folders import (
+    _open_clip_name,
+    _transformers_name,
+    clip_tokenizer,
+    siglip_tokenizer,
+    write_json,
+)
+from tests.process import ROOT
+
+Shapes = dict[str, tuple[int, ...]]
+HALVES = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+CROPPED = {"resample": 3, "do_center_crop": True, **HALVES}
+B32 = {"projection_dim": 512, "text_config": {}, "vision_config": {}}
+TINY: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4}
+L14: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+L14 |= {"num_attention_heads": 16, "patch_size": 14}
+TEXT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+
+
+def shapes_of(architecture: Architecture, name_of: Callable[[str], list[str]]) -> Shapes:
+    """The tensors of a layout. `name_of`: those of a role; of q, k and v there may be three."""
+    shapes: Shapes = {"logit_scale": ()}
+    if architecture.text.pooling == "last":
+        shapes |= {"logit_scale": (1,), "logit_bias": (1,)}
+    for role, shape in roles(architecture).items():
+        if names := name_of(role):
+            shapes |= dict.fromkeys(names, (shape[0] // len(names), *shape[1:]))
+    return shapes
+
+
+def holes(path: Path, shapes: Shapes) -> None:
+    """A file of safetensors whose values are all zero, and take no room."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
+def pickled(path: Path, shapes: Shapes) -> None:
+    """A pickle of tensors that all are the first values of one storage."""
+    most = max(map(math.prod, shapes.values()))
+    tensors = {
+        name: torch_files.tensor("0", shape, kind="HalfStorage", count=most) for name, shape in shapes.items()
+    }
+    torch_files.write(path, torch_files.state(tensors), {"0": bytes(2 * most)})
+
+
+def transformers(
+    folder: Path,
+    config: dict[str, Any],
+    images: dict[str, Any],
+    *,
+    weights: str = "model.safetensors",
+    told: dict[str, Any] | None = None,
+    kind: str = "clip",
+) -> None:
+    """`told`: tokenizer_config.json; None: there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", {"model_type": kind, **config})
+    write_json(folder / "preprocessor_config.json", images)
+    if kind == "siglip" and told and told["tokenizer_class"] == "GemmaTokenizer":
+        gemma_tokenizer(folder)
+    elif kind == "siglip":
+        siglip_tokenizer(folder)
+    else:
+        clip_tokenizer(folder, 49408, 77)
+    if told is None:
+        (folder / "tokenizer_config.json").unlink()
+    elif told:
+        write_json(folder / "tokenizer_config.json", told)
+    facts = Facts("config.json", {"model_type": kind, **config})
+    try:
+        _, text, vision = _kind(facts)
+    except ModelsError:
+        return
+    architecture = _architecture(facts, _told(facts, "text", text), _told(facts, "vision", vision))
+    shapes = shapes_of(architecture, _transformers_name)
+    if kind == "siglip":
+        width = architecture.embed_dim
+        for part in ("weight", "bias"):
+            shapes[f"text_model.head.{part}"] = shapes.pop(f"text_projection.{part}")
+        shapes["vision_model.head.probe"] = (1, 1, width)
+        shapes["vision_model.head.attention.in_proj_weight"] = (3 * width, width)
+        shapes["vision_model.head.attention.in_proj_bias"] = (3 * width,)
+    (pickled if weights.endswith(".bin") else holes)(folder / weights, shapes)
+
+
+def gemma_tokenizer(folder: Path) -> None:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({"<pad>": 0, "<eos>": 1, "a": 2}, []))
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def open_clip(folder: Path, config: dict[str, Any], weights: str = "open_clip_model.safetensors") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    write_json(folder / "open_clip_config.json", told)
+    holes(folder / "open_clip_model.safetensors", {})
+    try:
+        architecture = architecture_of(Facts("open_clip_config.json", config).section("", config))
+    except ModelsError:
+        return
+    shapes = shapes_of(architecture, _open_clip_name)
+    for name in ("visual.proj", "text_projection"):
+        shapes[name] = shapes[name][::-1]
+    (folder / "open_clip_model.safetensors").unlink()
+    (pickled if weights.endswith(".bin") else holes)(folder / weights, shapes)
+
+
+def named(name: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture."""
+    config: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))[name]["model_cfg"]
+    return config
+
+
+def siglip(size: int, patch: int, words: int, told: dict[str, Any], **widths: Any) -> Callable[[Path], None]:
+    config = {
+        "text_config": {"vocab_size": words, **widths},
+        "vision_config": {"image_size": size, "patch_size": patch, **widths},
+    }
+    images = {"size": {"height": size, "width": size}, "resample": 3, **HALVES}
+    return lambda folder: transformers(folder, config, images, told=told, kind="siglip")
+
+
+def sentence_transformers(folder: Path) -> None:
+    images = {"size": 224, "crop_size": 224, **CROPPED}
+    transformers(folder / "0_CLIPModel", B32, images, weights="pytorch_model.bin", told={})
+    modules = [
+        {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
+    ]
+    write_json(folder / "modules.json", modules)
+
+
+GEMMA = {
+    "tokenizer_class": "GemmaTokenizer",
+    "eos_token": "<eos>",
+    "pad_token": "<pad>",
+    "add_eos_token": True,
+}
+SIZES = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, **CROPPED}
+BERT = {"hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "context_length": 256}
+SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
+POPULAR: dict[str, Callable[[Path], None]] = {
+    "openai/clip-vit-base-patch32": lambda at: transformers(at, B32, SIZES, told={}),
+    "openai/clip-vit-large-patch14-336": lambda at: transformers(
+        at,
+        {"projection_dim": 768, "text_config": TEXT_L, "vision_config": L14 | {"image_size": 336}},
+        {"size": 336, "crop_size": 336, **CROPPED},
+        told={},
+    ),
+    "sentence-transformers/clip-ViT-B-32": sentence_transformers,
+    "patrickjohncyh/fashion-clip": lambda at: transformers(at, B32, SIZES, told={}),
+    "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M": lambda at: transformers(
+        at,
+        {
+            "projection_dim": 512,
+            "text_config": TINY | {"num_hidden_layers": 3},
+            "vision_config": TINY | {"num_hidden_layers": 10, "patch_size": 16},
+        },
+        SIZES,
+    ),
+    "google/siglip-base-patch16-224": siglip(224, 16, 32_000, {"tokenizer_class": "SiglipTokenizer"}),
+    "google/medsiglip-448": siglip(448, 14, 32_000, {"tokenizer_class": "SiglipTokenizer"}, **SO400M),
+    "google/siglip2-base-patch16-224": siglip(
+        224,
+        16,
+        256_000,
+        GEMMA,
+    ),
+    "google/siglip2-base-patch16-naflex": lambda at: transformers(
+        at, {"text_config": {}, "vision_config": {}}, SIZES, told={}, kind="siglip2"
+    ),
+    "OFA-Sys/chinese-clip-vit-base-patch16": lambda at: transformers(
+        at, {"text_config": {}, "vision_config": {}}, SIZES, told={}, kind="chinese_clip"
+    ),
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": lambda at: open_clip(at, named("ViT-B-32")),
+    "imageomics/bioclip-2": lambda at: open_clip(at, named("ViT-L-14")),
+    "apple/DFN2B-CLIP-ViT-B-16": lambda at: open_clip(
+        at, named("ViT-B-16-quickgelu"), "open_clip_pytorch_model.bin"
+    ),
+    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": lambda at: open_clip(
+        at,
+        {
+            "embed_dim": 512,
+            "vision_cfg": {
+                "timm_model_name": "vit_base_patch16_224",
+                "timm_proj": "linear",
+                "image_size": 224,
+            },
+            "text_cfg": BERT,
+        },
+    ),
+    "timm/PE-Core-B-16": lambda at: open_clip(
+        at,
+        {
+            "embed_dim": 1024,
+            "vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"},
+            "text_cfg": {},
+        },
+    ),
+    "timm/MobileCLIP2-S0-OpenCLIP": lambda at: open_clip(
+        at, {"embed_dim": 512, "vision_cfg": {"timm_model_name": "fastvit_mci0"}, "text_cfg": {}}
+    ),
+}
+
+
+def answer(name: str, folder: Path) -> str:
+    """What becomes of a repository."""
+    if traced_at(name):
+        return "traced, with PyTorch"
+    POPULAR[name](folder)
+    try:
+        read(folder)
+    except ModelsError as error:
+        file, _, why = str(error).removeprefix(f"{folder}/").partition(": ")
+        return f"refused: {file}: {why.split('. ')[0].rstrip('.')}"
+    return "built"
+
+
+def test_the_table_of_popular_repositories_says_what_becomes_of_each(tmp_path: Path) -> None:
+    rows = [f"| `{name}` | {answer(name, tmp_path / str(place))} |" for place, name in enumerate(POPULAR)]
+    table = "\n".join(["| repository | |", "| --- | --- |", *rows])
+    assert table in (ROOT / "docs/models.md").read_text("utf-8"), table
