@@ -46,7 +46,7 @@ class EngineOptions:
 
 
 class EngineCall(Protocol):
-    """One run of a graph, in a thread."""
+    """One run of a graph."""
 
     def run(self) -> Embeddings:
         """Block until the vectors are there; float32 [N, D]. May raise anything."""
@@ -109,10 +109,9 @@ class InProcess:
     does not end, the GPU is lost, all calls are refused, and the process should end: CUDA recovers in a new one
     alone.
 
-    `workers`: how many calls run at a time; on a GPU so many of each graph, because a text must not wait behind
-    images there. `on_lost` is called once. `first_calls`: those to run on a GPU before `start` returns, because the
-    first of a size looks for kernels and allocates memory. `fixed`: graphs whose size of calls the operator has
-    set: it fits, or the start is refused.
+    `workers`: calls at a time; on a GPU so many of each graph, because a text must not wait behind images there.
+    `on_lost` is called once. `first_calls`: to run on a GPU before `start` returns: the first of a size looks for
+    kernels and allocates memory. `fixed`: graphs whose size of calls is set: it fits, or the start is refused.
     """
 
     def __init__(

@@ -116,7 +116,7 @@ class TritonBackend:
                 self._metrics.triton.retries(reason).inc()
             asked.append(server)
             try:
-                return await server.infer(call, self._seconds(), movable=len(asked) == 1)
+                return await server.infer(call, self._seconds())
             except TryElsewhere as failure:
                 reason = failure.reason
         if reason == "internal":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 
+_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 _INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
 
 
@@ -39,6 +40,12 @@ class Channel:
         return await getattr(self._stub, method)(
             question, timeout=seconds, metadata=tuple(self._headers.items())
         )
+
+    async def phases(self, models: Iterable[str], seconds: float) -> dict[tuple[str, str], float]:
+        """(model, phase of its work) -> seconds that the server has counted. Raises grpc.aio.AioRpcError."""
+        answers = [await self.ask("ModelStatistics", model, seconds) for model in models]
+        counted = [(each.name, each.inference_stats) for answer in answers for each in answer.model_stats]
+        return {(name, phase): getattr(stats, phase).ns / 1e9 for name, stats in counted for phase in _PHASES}
 
     async def infer(
         self, message: bytes, seconds: float, headers: Mapping[str, str] | None = None

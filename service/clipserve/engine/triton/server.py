@@ -9,9 +9,8 @@ ready, and fails fastest. A probe ends that (`Probe`). The first is made at once
 sets nobody aside for long; if it fails the server is sick, and the next follows after 1 s, then after twice the
 pause, up to 30 s, or at once if the server was gone meanwhile.
 
-If a server is silent, or leaves without answering, its calls are cancelled here and made again on another server.
-Each call waits inside an `asyncio.timeout` without a time, which costs no task; to move a call, that timeout
-expires.
+The calls of a server that is silent, or leaves without answering, are made again on another one. Each waits inside
+an `asyncio.timeout` without a time, which costs no task; to move a call, that timeout expires.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
 
 _WAITS = 4  # for a sign of life: time in which this process stands still is one of them, however long
 _LONGEST_PAUSE = 30.0  # seconds between two probes
-_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 State = Literal["connecting", "ready", "silent", "gone", "mismatch", "sick"]
 
@@ -68,10 +66,11 @@ class Server:
         options: TritonOptions,
         metrics: TritonMetrics,
     ) -> None:
-        self._url, self._channel = url, channel
+        self._url, self._channel, self._metrics = url, channel, metrics
         self._expected, self._probe, self._options = expected, probe, options
-        self._metrics = metrics
-        self._seconds = metrics.add(url, expected.name, self._shown)
+        self._seconds = metrics.add(
+            url, expected.name, lambda: ServerState(self.ready, self.rows, self._phases)
+        )
         self.served: dict[Tower, Served] = {}
         self.refused: str | None = None
         self.aside_since = 0.0
@@ -86,9 +85,8 @@ class Server:
             0  # failed calls; how many of them are older than the last good probe
         )
         self._failed, self._looked = asyncio.Event(), asyncio.Event()
-        self._pause = self._probe_at = 0.0
-        self._sick = ""  # why the last probe failed
-        self._waiting: dict[asyncio.Timeout, bool] = {}  # each call that it owes -> whether it may be moved
+        self._pause, self._probe_at, self._sick = 0.0, 0.0, ""  # why the last probe failed
+        self._waiting: set[asyncio.Timeout] = set()  # of each call that it owes
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -110,8 +108,8 @@ class Server:
         self._watching = kept_running("triton_watch", partial(self._watch, on_lost))
 
     @clears_frame
-    async def infer(self, call: TritonCall, seconds: float, *, movable: bool) -> InferResult:
-        """The server's answer to a call. `seconds`: the timeout. `movable`: `move_calls` may cancel it.
+    async def infer(self, call: TritonCall, seconds: float) -> InferResult:
+        """The server's answer to a call. `seconds`: the timeout.
 
         Raises:
             TryElsewhere: the server is gone or leaving, does not respond, or computes nothing.
@@ -122,7 +120,7 @@ class Server:
         started = time.perf_counter()
         try:
             async with waiting:
-                self._waiting[waiting] = movable
+                self._waiting.add(waiting)
                 with span("triton", kind=SpanKind.CLIENT):
                     answer = await self._channel.infer(call.message(seconds), seconds, headers())
         except TimeoutError as error:
@@ -136,7 +134,7 @@ class Server:
             raise failure from None
         finally:
             self.rows -= call.rows
-            self._waiting.pop(waiting, None)
+            self._waiting.discard(waiting)
         self._heard_at, self._waits = time.monotonic(), 0
         self._seconds[call.tower].observe(time.perf_counter() - started)
         return answer
@@ -149,13 +147,14 @@ class Server:
         return self._cleared >= failures
 
     def move_calls(self) -> None:
-        """Cancel every unanswered call that is `movable`: each raises TryElsewhere."""
-        self._end([waiting for waiting, movable in self._waiting.items() if movable])
+        """Cancel every unanswered call: each raises TryElsewhere."""
+        while self._waiting:
+            self._waiting.pop().reschedule(0)
 
     async def aclose(self) -> None:
         """End the questions, cancel the unanswered calls, and close the channel."""
         self._metrics.remove(self._url, self._expected.name)
-        self._end([*self._waiting])  # or gRPC would end them, as if their callers had left
+        self.move_calls()  # or gRPC would end them, as if their callers had left
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -163,24 +162,18 @@ class Server:
         self._looked.set()  # no probe will come
         await self._channel.aclose()
 
-    def _shown(self) -> ServerState:
-        return ServerState(self.ready, self.rows, self._phases)
-
     def _set_aside(self) -> None:
         if self.in_use:
             self.aside_since = time.monotonic()
-
-    def _end(self, calls: list[asyncio.Timeout]) -> None:
-        for waiting in calls:
-            del self._waiting[waiting]
-            waiting.reschedule(0)
 
     async def _watch(self, on_lost: Callable[[], None]) -> None:
         try:
             while True:
                 await self._look()
                 if self.ready:
-                    await self._read_statistics()
+                    models = self._expected.models.values()
+                    with suppress(grpc.aio.AioRpcError):  # the next question tells what is wrong
+                        self._phases |= await self._channel.phases(models, self._options.silent_seconds)
                 elif time.monotonic() - self._heard_at >= self._options.silent_seconds:
                     on_lost()
                 with suppress(TimeoutError):
@@ -190,7 +183,7 @@ class Server:
         finally:
             if self._question is not None:
                 self._question.cancel()
-                self._question = None
+            self._question = None
 
     async def _look(self) -> None:
         """Wait for the answer to a question, at most until the server is silent."""
@@ -255,13 +248,3 @@ class Server:
         self._state = state
         self._looked.set()  # for those who wait now
         self._looked.clear()
-
-    async def _read_statistics(self) -> None:
-        for model in self._expected.models.values():
-            try:
-                answer = await self._channel.ask("ModelStatistics", model, self._options.silent_seconds)
-            except grpc.aio.AioRpcError:
-                return  # the next question tells what is wrong
-            for each in answer.model_stats:
-                for phase in _PHASES:
-                    self._phases[each.name, phase] = getattr(each.inference_stats, phase).ns / 1e9
