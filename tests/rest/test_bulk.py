@@ -68,7 +68,7 @@ async def test_one_address_has_half_of_the_four_bulk_requests(running: Running, 
     await eventually(lambda: backend.running == 2)
     refused = await embed(running, bulk=True)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
-    assert "2 bulk requests at work; the limit is 2, of 4 in all" in refused.json()["detail"]
+    assert "you have 2 bulk requests, and 1 more do not fit" in refused.json()["detail"]
     backend.gate.set()
     await asyncio.gather(*held)
     assert (await embed(running, bulk=True)).status_code == 200, "places are given back"
