@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from threading import Event, Semaphore, Thread
 
 import pytest
 
 from clipserve.errors import ImageNotFetched, Overloaded
 from clipserve.fetching.fetcher import AT_ONCE, MAX_BYTES
+from clipserve.telemetry.request import RequestContext, enter
 from tests.fetching.support import HEAD, IMAGE, Answer, fetched, fetching, listening
 from tests.logs import logged
+from tests.virtual_time import virtual_time
 
 
 async def test_a_listed_host_of_a_listed_network_gives_its_image_and_learns_nothing() -> None:
@@ -144,7 +147,7 @@ async def test_a_fetch_waits_for_memory_and_that_is_not_the_hosts_time() -> None
         at = f"http://a.test:{server.port}"
         server.answers = {b"/": HEAD + b"\r\n" + IMAGE}  # of no length: as long as images may be
         async with fetching(f"{at}=127.0.0.0/8", seconds=2.0, max_bytes=MAX_BYTES) as fetcher:
-            async with fetcher.fetched(at, "a"):
+            async with fetcher.fetched(at, "a"), fetcher.fetched(at, "c"):
                 waiting = asyncio.create_task(fetched(fetcher, at, "b"))
                 await asyncio.sleep(2.5)  # longer than a fetch may take
                 assert not waiting.done()
@@ -159,3 +162,19 @@ async def test_a_service_without_a_thread_for_a_name_is_overloaded(monkeypatch: 
         monkeypatch.setattr(Thread, "start", no_thread)
         with pytest.raises(Overloaded):
             await fetched(fetcher, "https://a.test/")
+
+
+@virtual_time
+async def test_a_request_waits_for_a_third_of_its_time_and_is_refused() -> None:
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        server.answers = {b"/": silent}
+        async with fetching(f"{at}=127.0.0.0/8", seconds=3_600) as fetcher:
+            tasks = [asyncio.create_task(fetched(fetcher, at, "a")) for _ in range(AT_ONCE // 2)]
+            await asyncio.sleep(0)
+            enter(RequestContext("id", deadline=time.monotonic() + 0.4))
+            with pytest.raises(Overloaded, match="there were no places for fetched images for"):
+                await fetched(fetcher, at, "a")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

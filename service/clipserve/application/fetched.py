@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeGuard
 
 from clipserve.api.fields import ImageInput, ImageSource, ImageUrl
 from clipserve.errors import ClipError, ImageNotFetched
 from clipserve.fetching.fetcher import Fetcher
-from clipserve.fetching.shares import Shares
+from clipserve.quota import Lease, Quota
 from clipserve.telemetry.request import caller, current
 
 QUEUED = (
@@ -22,14 +22,15 @@ class FetchedImages:
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
         self._fetcher = fetcher
-        self._queue = Shares("images by URL", QUEUED)
+        self._queue = Quota("images by URL", QUEUED, QUEUED // 2)
 
-    def queued(self, images: Sequence[ImageSource]) -> AbstractContextManager[None]:
+    def queued(self, images: Sequence[ImageSource]) -> Lease:
         """The URLs among the images of a request count in this block.
 
-        Entering it raises Overloaded: there are too many already, of this caller or of all.
+        Raises:
+            Overloaded: there are too many already, of this caller or of all.
         """
-        return self._queue.taken(_caller(), sum(isinstance(image, ImageUrl) for image in images))
+        return self._queue.lease(_caller(), sum(isinstance(image, ImageUrl) for image in images))
 
     @asynccontextmanager
     async def held(self, image: ImageSource, index: int) -> AsyncIterator[ImageInput]:

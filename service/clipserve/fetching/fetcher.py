@@ -11,32 +11,44 @@ reason is in the log.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from clipserve.concurrency import in_own_thread
 from clipserve.errors import ImageNotFetched, Overloaded
 from clipserve.fetching.hosts import Host, Target, target_of
 from clipserve.fetching.response import NotAnImage, Response
-from clipserve.fetching.shares import Held, Shares
+from clipserve.quota import Quota
 from clipserve.telemetry.log import logger
+from clipserve.telemetry.request import remaining
 
 if TYPE_CHECKING:
     from clipserve.telemetry.metrics import Metrics
 
 AT_ONCE = 64  # images that are being fetched, or are here and not yet encoded
-MAX_BYTES = 128_000_000  # of fetched images in memory
+MAX_BYTES = 128_000_000  # of fetched images in memory; one caller has half of this, and of the places
 REDIRECTS = 3
 FETCH_SECONDS = 5.0  # with its redirects
+_PART = 1 / 3  # of the time to its deadline that a request waits: with a fetch of 5 s it ends in its 10 s
 _READ_BYTES = 16_384  # which are parsed in two milliseconds at most
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # object stores send the last two
 _HEADERS = "User-Agent: clipserve\r\nAccept: image/*\r\nAccept-Encoding: identity\r\n\r\n"
+
+
+@dataclass
+class _Slot:
+    """A place for a fetched image. `until`: it is given back only when this is done too."""
+
+    until: asyncio.Future[Any] | None = None
+
 
 Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
 Reserve = Callable[[int], Awaitable[None]]  # waits for so many bytes
@@ -50,8 +62,8 @@ def resolve(host: str, port: int) -> list[str]:
 class Fetcher:
     """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections.
 
-    Callers share its slots and its bytes: see `Shares`. The time of a fetch begins when it has a slot, and stands
-    still while it waits for bytes: a busy service must not look like a slow host.
+    A caller has at most half of its places and bytes, and waits for them (`Quota`). The time of a fetch begins when
+    it has a place, and stands still while it waits for bytes: a busy service must not look like a slow host.
     """
 
     def __init__(
@@ -69,8 +81,9 @@ class Fetcher:
         self._metrics = metrics
         self._seconds = seconds
         self._resolve = resolve
-        self._slots = Shares("places for fetched images", AT_ONCE)
-        self._bytes = Shares("bytes for fetched images", max(MAX_BYTES, max_bytes))
+        most = max(MAX_BYTES, 2 * max_bytes)
+        self._slots = Quota("places for fetched images", AT_ONCE, AT_ONCE // 2)
+        self._bytes = Quota("bytes for fetched images", most, most // 2)
         self._tls = ssl.create_default_context()
 
     @asynccontextmanager
@@ -81,25 +94,33 @@ class Fetcher:
             ImageNotFetched: the host is not listed, resolves to a forbidden address, or does not return an image.
             Overloaded: other images took too much of the request's time.
         """
-        async with AsyncExitStack() as stack:
-            held = await stack.enter_async_context(self._slots.awaited(caller, 1))
-            clock = asyncio.timeout(self._seconds)
+        await _waited(self._slots, caller, 1)
+        slot, clock, kept = _Slot(), asyncio.timeout(self._seconds), 0
 
-            async def reserve(size: int) -> None:
-                began = asyncio.get_running_loop().time()
-                until = clock.when() or began
-                clock.reschedule(None)
-                await stack.enter_async_context(self._bytes.awaited(caller, size))
-                clock.reschedule(until + asyncio.get_running_loop().time() - began)
+        async def reserve(size: int) -> None:
+            nonlocal kept
+            began = asyncio.get_running_loop().time()
+            until = clock.when() or began
+            clock.reschedule(None)
+            await _waited(self._bytes, caller, size)
+            kept = size
+            clock.reschedule(until + asyncio.get_running_loop().time() - began)
 
+        try:
             try:
                 async with clock:
-                    data = await self._followed(url, held, reserve)
+                    data = await self._followed(url, slot, reserve)
             # ValueError: a name that no DNS query can hold, or an invalid URL of a redirect.
             except (NotAnImage, OSError, ValueError) as error:
                 raise self._failed(url, error) from None
             self._metrics.images_fetched("fetched").inc()
             yield data
+        finally:
+            self._bytes.give(caller, kept)
+            if slot.until and not slot.until.done():
+                slot.until.add_done_callback(lambda _: self._slots.give(caller))
+            else:
+                self._slots.give(caller)
 
     def _failed(self, url: str, error: Exception) -> ImageNotFetched:
         self._metrics.images_fetched("failed").inc()
@@ -112,12 +133,12 @@ class Fetcher:
             f"{self._seconds:g} s. The log of the service has the reason."
         )
 
-    async def _followed(self, url: str, held: Held, reserve: Reserve) -> bytes:
+    async def _followed(self, url: str, slot: _Slot, reserve: Reserve) -> bytes:
         for _ in range(1 + REDIRECTS):
             target = target_of(url)
             if target is None:
                 raise NotAnImage("not a URL that is fetched from any host")
-            address = await self._address(target, held)
+            address = await self._address(target, slot)
             async with self._asked(target, address) as (response, reader):
                 while not response.status:
                     await _read(response, reader)
@@ -128,7 +149,7 @@ class Fetcher:
             url = urljoin(url, response.headers[b"location"])
         raise NotAnImage(f"more than {REDIRECTS} redirects")
 
-    async def _address(self, target: Target, held: Held) -> str:
+    async def _address(self, target: Target, slot: _Slot) -> str:
         """One address of the name, if all its addresses are allowed."""
         host = next((host for host in self._hosts if host.matches(target)), None)
         if host is None:
@@ -138,8 +159,8 @@ class Fetcher:
             job = in_own_thread("resolve", self._resolve, target.host, target.port)
         except RuntimeError:
             raise Overloaded("no thread is left to resolve the name of a host.", retry_after=1) from None
-        held.until = asyncio.wrap_future(job)
-        addresses: list[str] = await asyncio.shield(held.until)
+        slot.until = asyncio.wrap_future(job)
+        addresses: list[str] = await asyncio.shield(slot.until)
         for address in addresses:
             if not host.admits(ip_address(address)):
                 raise NotAnImage(f"the host has the address {address}, which is not allowed")
@@ -178,3 +199,21 @@ class Fetcher:
 async def _read(response: Response, reader: asyncio.StreamReader) -> None:
     response.feed(await reader.read(_READ_BYTES))
     await asyncio.sleep(0)  # the reader does not wait where it has more: others have their turn
+
+
+async def _waited(quota: Quota, caller: str, amount: int) -> None:
+    """Take so much when it fits.
+
+    Raises:
+        Overloaded: waiting took a third of the time that was left to the request's deadline.
+    """
+    seconds = remaining(math.inf) * _PART
+    try:
+        async with asyncio.timeout(seconds if seconds < math.inf else None):
+            await quota.wait(caller, amount)
+    except TimeoutError:
+        raise Overloaded(
+            f"there were no {quota.what} for {seconds:.1f} s, a third of the time that this request had; other "
+            "images have them. Try again later.",
+            retry_after=1,
+        ) from None
