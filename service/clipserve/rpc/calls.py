@@ -41,7 +41,6 @@ _PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and a
 _BULK = frozenset({"Embed", "EmbedStream"})  # methods that can be bulk requests; the second always is
 _BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
 _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
-_UNTIL_CANCELLED_SECONDS = 0.05
 
 
 class Call:
@@ -86,11 +85,8 @@ class Call:
         return most if remaining is None else min(most, remaining)
 
     async def without_message(self) -> ClipError:
-        """The error of a call that ended without a message.
-
-        A cancelled call, or one whose deadline is over, looks the same; gRPC cancels its task a moment later.
-        """
-        await asyncio.sleep(_UNTIL_CANCELLED_SECONDS)
+        """The error of a call that ended without a message."""
+        await asyncio.sleep(0.05)  # a cancelled call looks the same: gRPC cancels its task a moment later
         if self.context.time_remaining() == 0:
             return DeadlineExceeded("the deadline was over before a message had come.")
         return MalformedRequest("the call ended without a message.")
@@ -115,10 +111,7 @@ class Call:
         self.taken()
 
     def answer(self, size: int) -> Coroutine[Any, Any, None] | None:
-        """Set the metadata, which gRPC sends when the method returns. For a failed call, return what to await.
-
-        `size`: the bytes that are still to be sent. The call is dropped if the client does not take them.
-        """
+        """Set the metadata, which gRPC sends with the last `size` bytes. Of a failed call: return what to await."""
         self._must_be_taken(size)
         metadata: list[tuple[str, str | bytes]] = [("x-request-id", self.request.id)]
         if timing := self.request.server_timing:
@@ -144,10 +137,7 @@ class Call:
 
 
 class Calls:
-    """Runs calls; see the module.
-
-    `cut_off`: the time to drain is over, and gRPC cancels the calls that are left.
-    """
+    """See the module. `cut_off`: the time to drain is over, and gRPC cancels the calls that are left."""
 
     def __init__(self, shared: Shared, limits: RpcOptions) -> None:
         self._shared = shared

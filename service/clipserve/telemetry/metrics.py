@@ -87,23 +87,13 @@ class Metrics:
 
     def _about_requests(self) -> None:
         self._requests = self._labelled(
-            Counter,
-            "requests_total",
-            "Requests answered, by endpoint and status or error code.",
-            "endpoint",
-            "outcome",
+            Counter, "requests_total", "Requests answered, by endpoint and outcome.", "endpoint", "outcome"
         )
         self._request_seconds = self._labelled(
-            Histogram,
-            "request_seconds",
-            "Time from the first byte read to the answer, without the requests that were refused for now.",
-            "endpoint",
+            Histogram, "request_seconds", "Time from the first byte to the answer, of no refusal.", "endpoint"
         )
         self._refused = self._labelled(
-            Counter,
-            "refused_total",
-            "Requests and connections refused for now, by error code: a retry may succeed.",
-            "reason",
+            Counter, "refused_total", "Requests and connections refused for now, by error code.", "reason"
         )
         self._cancelled = self._labelled(
             Counter, "cancelled_total", "Requests whose client left before the answer.", "endpoint"
@@ -115,16 +105,10 @@ class Metrics:
             Counter, "key_bytes_total", "Bytes of bodies charged to a key, by the key's name.", "key"
         )
         self._stage_seconds = self._labelled(
-            Histogram,
-            "stage_seconds",
-            "Time in one stage of a request: decode, tokenize, encode_image, encode_text, load.",
-            "stage",
+            Histogram, "stage_seconds", "Time in decode, tokenize, encode_image, encode_text, load.", "stage"
         )
         self._spans = self._labelled(
-            Counter,
-            "spans_total",
-            "Spans of traces: sent; failed: the collector did not take them.",
-            "outcome",
+            Counter, "spans_total", "Spans of traces: sent, or failed to be sent.", "outcome"
         )
 
     def _about_encoders(self) -> None:
@@ -135,10 +119,7 @@ class Metrics:
             Histogram, "batch_seconds", "Duration of one call of an encoder.", "tower"
         )
         self.queue_seconds = self._labelled(
-            Histogram,
-            "queue_seconds",
-            "Time from the submission of rows to the start of their batch, for each request in it.",
-            "tower",
+            Histogram, "queue_seconds", "Time from the submission of rows to their batch.", "tower"
         )
         self.workers = self._metric(Gauge, "workers", "Batches that can run at once.", "tower")
         in_flight = self._metric(
@@ -161,11 +142,7 @@ class Metrics:
             Counter, "images_fetched_total", "Images given by URL, by the outcome of the fetch.", "outcome"
         )
         self.cache = self._labelled(
-            Counter,
-            "cache_total",
-            "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
-            "cache",
-            "outcome",
+            Counter, "cache_total", "Look-ups in caches, by outcome.", "cache", "outcome"
         )
 
     def _about_label_sets(self) -> None:
