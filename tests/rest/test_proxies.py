@@ -44,9 +44,10 @@ async def status_of(raw: Raw, *headers: bytes) -> int:
 
 async def holding(running: Running, raw: Raw, *headers: bytes) -> None:
     """Let a body stay on its way until the test ends."""
+    app: Any = running.gateway.app
     await raw.send(texts(*headers)[:-1])
     async with asyncio.timeout(60):
-        while not running.gateway.app._budget.used:  # type: ignore[attr-defined]
+        while not app.state.service.budget.used:
             await asyncio.sleep(0.01)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 import uuid
 from collections import Counter
@@ -155,3 +156,10 @@ def _too_many(who: str, actual: int, limit: int) -> TooManyConnections:
         limit=limit,
         actual=actual,
     )
+
+
+def has_left(transport: asyncio.Transport) -> bool:
+    """Whether the client has closed or reset its connection. Without a read, no event reports that."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-import select
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -30,19 +27,10 @@ from clipserve.errors import (
     TooManyConnections,
     check_limit,
 )
-from clipserve.rest.connections import Connections, Phase
+from clipserve.rest.connections import Connections, Phase, has_left
+from clipserve.rest.heads import check_number, end_of_head, size_of_body, without_upgrade
 
 LEFT = "the client has left"  # or what it sends is no request: why a task is cancelled
-_HEAD_END = b"\r\n\r\n"
-# RFC 9110 (7.8) allows to ignore `Upgrade`; the parser would take the end of the head for the end of HTTP.
-_UPGRADE, _IGNORED = re.compile(rb"\r\nupgrade:", re.IGNORECASE), b"\r\nx-upgrade:"
-_ONCE = (
-    b"authorization",
-    b"host",
-    b"transfer-encoding",
-)  # of duplicates, a proxy may have read the other one
-_MAX_HEADERS = 100  # as in Apache (LimitRequestFields)
-_MAX_LENGTH_DIGITS = 19  # of a Content-Length; the parser reads any number of leading zeros
 _PIECE = 16_384  # bytes of a chunked body that are parsed at once
 _ALLOWED = 9 / 8  # bytes between chunks and in them, for each of the body, besides those that a head may have
 _LINGER_SECONDS = 2.0
@@ -67,10 +55,8 @@ class Protocol(HttpToolsProtocol):
         self._persistent = False  # the client wants to send another request
         self._deaf = False  # received bytes are dropped
         self._task: asyncio.Task[None] | None = None
-        self._untaken, self._taken_at = (
-            0,
-            math.inf,
-        )  # bytes of answers that wait for the client, and since when
+        # Bytes of answers that wait for the client, and since when.
+        self._untaken, self._taken_at = 0, math.inf
 
     @property
     def phase(self) -> Phase:
@@ -164,10 +150,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._begun = False
         self._wait(math.inf)  # uvicorn has set its timer for an idle connection
-        try:
-            self._go_on()
-        except ClipError as error:
-            self._refuse(error)
+        self.data_received(b"")  # what has arrived behind
 
     # Callbacks of the parser.
 
@@ -180,14 +163,10 @@ class Protocol(HttpToolsProtocol):
         if self._missing:  # a trailer
             return
         super().on_header(name, value)
-        if len(self.headers) > _MAX_HEADERS:
-            message = f"the request has more than {_MAX_HEADERS} headers."
-            raise HeadersTooLarge(message, limit=_MAX_HEADERS, actual=len(self.headers))
+        check_number(self.headers)
 
     def on_headers_complete(self) -> None:
-        if self.parser.get_method() == b"CONNECT":
-            raise MalformedRequest("CONNECT is for proxies.")
-        self._missing = _size_of_body(self.headers, self.parser.get_http_version())
+        self._missing = size_of_body(self.parser, self.headers)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -232,21 +211,11 @@ class Protocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self._begun, self._complete, self._between = True, False, 0.0
             self._wait(self._limits.header_timeout_seconds)
-        found = self._ahead.find(_HEAD_END)
-        end = found + len(_HEAD_END) if found >= 0 else len(self._ahead)
-        check_limit(HeadersTooLarge, "the request line and the headers have {:,} bytes or more", end, limit)
-        if found >= 0:
-            self._begin(self._ahead[:end], memoryview(self._ahead)[end:])
-        elif not self._ahead[:1].isalpha():  # TLS, say
-            raise MalformedRequest("the request is not HTTP/1.1: it begins with no method.")
-
-    def _begin(self, head: bytes, behind: memoryview) -> None:
-        self._ahead = b""
-        if b"\r\nupgrade:" in head.lower():
-            head = _UPGRADE.sub(_IGNORED, head)
-        self._parse(head)
-        self._expires = math.inf  # the application limits the time of the body
-        self._feed_body(behind)
+        if end := end_of_head(self._ahead, limit):
+            head, behind, self._ahead = self._ahead[:end], memoryview(self._ahead)[end:], b""
+            self._parse(without_upgrade(head))
+            self._expires = math.inf  # the application limits the time of the body
+            self._feed_body(behind)
 
     def _feed_body(self, data: memoryview) -> None:
         """Parse bytes of a body, and store those behind it."""
@@ -285,37 +254,3 @@ class Protocol(HttpToolsProtocol):
         if not (cycle and cycle.response_started):
             self.transport.write(self.server_state.refusal(error, time.monotonic() - self.since))
         self.close()
-
-
-def _size_of_body(headers: Sequence[tuple[bytes, bytes]], version: str) -> float:
-    """The bytes of the body of a request with these headers; infinity: it comes in chunks.
-
-    Raises:
-        MalformedRequest: the headers leave room for two readings, one of them a proxy's.
-    """
-    if version not in ("1.0", "1.1"):
-        raise MalformedRequest(f"HTTP/{version} is not supported: use HTTP/1.1.")
-    fields = dict(headers)
-    if len(fields) < len(headers):
-        names = [name for name, _ in headers]
-        for name in _ONCE:
-            if (count := names.count(name)) > 1:
-                raise MalformedRequest(f"the request has {count} {name.decode().title()} headers; send one.")
-    if b"host" not in fields and version == "1.1":
-        raise MalformedRequest("the request has no Host header; send one.")
-    if (encoding := fields.get(b"transfer-encoding")) is not None:
-        if encoding.strip().lower() != b"chunked":
-            raise MalformedRequest("Transfer-Encoding must be chunked.")
-        return math.inf
-    length = fields.get(b"content-length", b"0")  # digits: the parser has checked
-    if len(length) > _MAX_LENGTH_DIGITS:
-        limit, actual = _MAX_LENGTH_DIGITS, len(length)
-        raise MalformedRequest(f"Content-Length has {actual:,} digits; the limit is {limit}.")
-    return int(length)
-
-
-def has_left(transport: asyncio.Transport) -> bool:
-    """Whether the client has closed or reset its connection. Without a read, no event reports that."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
-    return bool(poll.poll(0))
