@@ -134,7 +134,7 @@ async def test_one_caller_has_half_of_the_queue_and_holds_up_nobody(tmp_path: Pa
         crowd = [running.asked("a", *[running.url("/silent")] * 32) for _ in range(40)]
         refused = [task for task in crowd if task in await refused_of(crowd, 40 - QUEUED // 2 // 32)]
         assert {type(task.exception()) for task in refused} == {Overloaded}
-        assert all("images by URL do not fit" in str(task.exception()) for task in refused)
+        assert all("images by URL, and 32 more do not fit" in str(task.exception()) for task in refused)
         assert isinstance(await running.asked("b", running.url()), Embedding)
         assert isinstance(await running.asked("a", running.url(), bulk=True), Embedding)
         assert running.host.connections <= 32 + 2
