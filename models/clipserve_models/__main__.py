@@ -128,9 +128,6 @@ def triton(
         float | None, typer.Option(min=1, help="The longest wait of a request.")
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
-    cuda_graphs: Annotated[
-        bool, typer.Option("--cuda-graphs", help="For plans: capture calls of some sizes as CUDA graphs.")
-    ] = False,
     gpu: Annotated[str | None, typer.Option(help="For plans: Triton's GPU, as nvidia-smi names it.")] = None,
     tensorrt_version: Annotated[
         str | None, typer.Option(help="For plans: the TensorRT of Triton's image.")
@@ -150,7 +147,6 @@ def triton(
         max_batch_texts,
         instances=instances,
         queue_delay=None if queue_delay_ms is None else queue_delay_ms / 1000,
-        cuda_graphs=cuda_graphs,
         threads=threads,
         queue_timeout=None if queue_timeout_ms is None else queue_timeout_ms / 1000,
         max_queue_size=max_queue_size,

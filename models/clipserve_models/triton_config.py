@@ -28,8 +28,6 @@ from clipserve.engine.triton.contract import (
 from clipserve_models.triton_options import BackendName, RepositoryOptions
 from clipserve_models.triton_towers import Tower
 
-# Where a GPU computes so little that starting its kernels takes much of the time.
-_GRAPH_ROWS = (1, 2, 4, 8, 16, 32)
 MODEL_FILES: dict[BackendName, str] = {
     "python": "model.py",
     "onnxruntime": "model.onnx",
@@ -61,7 +59,7 @@ def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) ->
             )
         ],
         model_warmup=_warm_up(tower),
-        optimization=_optimization(tower, options),
+        optimization=_optimization(options),
     )
     identity = {FINGERPRINT: manifest.fingerprint(), PRECISION: manifest.precision}
     if tower.graph == TEXT_GRAPH:
@@ -133,12 +131,8 @@ def _parameters(options: RepositoryOptions) -> dict[str, str]:
             return {}
 
 
-def _optimization(tower: Tower, options: RepositoryOptions) -> pb.ModelOptimizationPolicy | None:
-    """CUDA graphs, or CUDA as onnxruntime's provider, without TF32, which is on by default and less precise."""
-    if options.cuda_graphs:
-        return pb.ModelOptimizationPolicy(
-            cuda=pb.ModelOptimizationPolicy.Cuda(graphs=True, graph_spec=_graphs(tower))
-        )
+def _optimization(options: RepositoryOptions) -> pb.ModelOptimizationPolicy | None:
+    """CUDA as onnxruntime's provider, without TF32, which is on by default and less precise."""
     if (options.backend, options.device) != ("onnxruntime", "gpu"):
         return None
     accelerator = pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
@@ -148,24 +142,6 @@ def _optimization(tower: Tower, options: RepositoryOptions) -> pb.ModelOptimizat
             gpu_execution_accelerator=[cuda]
         )
     )
-
-
-def _graphs(tower: Tower) -> Iterator[pb.ModelOptimizationPolicy.Cuda.GraphSpec]:
-    """A graph for each shape and some numbers of rows: few, a gateway's full call, a full batch.
-
-    Without a lower bound, which would run a call with the graph of more rows: Triton leaves the other rows as they
-    are, and a length that was never written may lie outside of its text. Calls of other sizes run without a graph.
-    Triton tries each graph in each profile of a plan, and logs an error where it does not fit.
-    """
-    spec = pb.ModelOptimizationPolicy.Cuda.GraphSpec
-    most = tower.policy.max_batch_size
-    for shape in tower.shapes:
-        for rows in sorted({each for each in (*_GRAPH_ROWS, tower.full_call, most) if each <= most}):
-            made = spec(batch_size=rows)
-            for tensor, dims in zip(tower.inputs, shape, strict=True):
-                own = dims if tensor.graph_dims is None else tensor.graph_dims
-                made.input[tensor.name].dim.extend(own)
-            yield made
 
 
 def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:

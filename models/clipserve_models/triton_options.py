@@ -25,7 +25,6 @@ class RepositoryOptions:
         threads: of one call on the CPU; 0: all cores of the server.
         queue_timeout: seconds that a request may wait; a request may set less, not more.
         max_queue_size: requests that may wait; further ones are refused.
-        cuda_graphs: whether a plan's executions with some numbers of rows are captured as CUDA graphs.
     """
 
     backend: BackendName
@@ -35,7 +34,6 @@ class RepositoryOptions:
     threads: int = 0
     queue_timeout: float = 10.0
     max_queue_size: int = 128
-    cuda_graphs: bool = False
 
 
 # Two instances everywhere, so that one computes while the other receives its input: on two CPU cores they reach 0.9
@@ -60,17 +58,14 @@ def options_of(
     *,
     instances: int | None = None,
     queue_delay: float | None = None,
-    cuda_graphs: bool = False,
     **others: float | None,
 ) -> RepositoryOptions:
     """The defaults of `backend`, overridden by the given arguments. `others`: fields of the options.
 
     Raises:
-        ModelsError: the backend does not run on `device`, or has no CUDA graphs.
+        ModelsError: the backend does not run on `device`.
     """
     default = DEFAULTS[backend]
-    if cuda_graphs and backend != "tensorrt":
-        raise ModelsError(f"Triton's backend {backend} captures no CUDA graphs, tensorrt does.")
     if backend != "onnxruntime" and device not in (None, default.device):
         raise ModelsError(f"the backend {backend} runs on the {default.device} only.")
 
@@ -83,7 +78,6 @@ def options_of(
         device=device or default.device,
         image=policy(default.image, max_batch_images),
         text=policy(default.text, max_batch_texts),
-        cuda_graphs=cuda_graphs,
         **_given(**others),
     )
 

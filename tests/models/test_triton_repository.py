@@ -24,12 +24,11 @@ from clipserve.engine.triton.contract import triton_model
 from clipserve_models import trtexec
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, profiles
-from clipserve_models.triton_config import config
 from clipserve_models.triton_options import DEFAULTS, BackendName, RepositoryOptions, options_of
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from tests.models.asking import ask
-from tests.models.tensorrt import GPU, demo_with_plans
+from tests.models.tensorrt import demo_with_plans
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = read_manifest(DEMO)
@@ -278,41 +277,6 @@ def test_a_plan_has_a_profile_for_each_length_up_to_a_full_batch() -> None:
     assert command[-3:] == ["--stronglyTyped", "--noTF32", "--skipInference"]
     single = trtexec.command("trtexec", Path("image.onnx"), Path("image.plan"), image)
     assert not [word for word in single if word.startswith("--profile")]
-
-
-def test_plans_have_cuda_graphs_only_where_they_are_asked_for(tmp_path: Path) -> None:
-    folder = demo_with_plans(tmp_path / "artifact")
-    command = ("triton", str(folder), "--backend", "tensorrt", "--gpu", GPU, "--out", str(tmp_path))
-    assert ask(*command).returncode == 0
-    assert not read(tmp_path, "demo_text").HasField("optimization")
-    assert ask(*command, "--cuda-graphs").returncode == 0
-    written = (tmp_path / "demo_text" / "config.pbtxt").read_text()
-    assert "optimization {\n  cuda {\n    graphs: true\n    graph_spec {\n      batch_size: 1\n" in written
-    rows = {
-        "demo_image": [1, 2, 4, 8, 16, 32, 64, 128],
-        "demo_text": [1, 2, 4, 8, 16, 32, 256, 512] * 3,
-    }
-    for model, expected in rows.items():
-        cuda = read(tmp_path, model).optimization.cuda
-        assert cuda.graphs
-        assert [spec.batch_size for spec in cuda.graph_spec] == expected
-        assert not [spec for spec in cuda.graph_spec if spec.HasField("graph_lower_bound")], "no unset rows"
-    (image, *_), text = (read(tmp_path, model).optimization.cuda.graph_spec for model in rows)
-    assert {name: list(shape.dim) for name, shape in image.input.items()} == {"pixels": [256, 256, 3]}
-    shapes = [{name: list(shape.dim) for name, shape in spec.input.items()} for spec in text[::8]]
-    assert shapes == [{"token_ids": [length], "lengths": []} for length in (16, 32, 77)], (
-        "as the plan has them"
-    )
-
-
-def test_no_other_backend_of_triton_captures_cuda_graphs() -> None:
-    for backend in ("python", "onnxruntime"):
-        with pytest.raises(ModelsError, match=f"{backend} captures no CUDA graphs, tensorrt does"):
-            options_of(backend, cuda_graphs=True)
-    few = options_of("tensorrt", max_batch_images=3, cuda_graphs=True)
-    image, _ = towers(MANIFEST, few)
-    specs = config(MANIFEST, image, few).optimization.cuda.graph_spec
-    assert [spec.batch_size for spec in specs] == [1, 2, 3]
 
 
 def test_a_context_below_those_lengths_is_a_length_too() -> None:
