@@ -23,7 +23,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
-from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
+from clipserve.application.decoding.decoders import Decoders, DecodeThreads
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -124,8 +124,8 @@ def served_model(
     metrics: Metrics | None = None,
 ) -> ServedModel:
     """The artifact in `folder` on `backend`, without a front; not started."""
-    manifest, executor, metrics = read_manifest(folder), ThreadPoolExecutor(1), metrics or Metrics()
-    images = ImageEncoder(manifest, backend, executor, decoders(metrics), ImageLimits(), metrics)
+    manifest, metrics = read_manifest(folder), metrics or Metrics()
+    images = ImageEncoder(manifest, backend, decoders(metrics), ImageLimits(), metrics)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, metrics)
     classifiers = Classifiers(texts, manifest.scoring, cache_bytes, metrics)
     return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))
@@ -133,7 +133,7 @@ def served_model(
 
 def decoders(metrics: Metrics, executor: Executor | None = None, memory_bytes: int = 10**9) -> Decoders:
     """One thread, or those of `executor`."""
-    return Decoders(DecodeThreads(executor or ThreadPoolExecutor(1)), DecodeLimits(1, memory_bytes), metrics)
+    return Decoders(DecodeThreads(executor or ThreadPoolExecutor(1)), 1, memory_bytes, metrics)
 
 
 async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:

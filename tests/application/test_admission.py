@@ -123,29 +123,24 @@ def test_a_slow_minute_is_not_held_against_requests_that_come_long_after_it() ->
         pass
 
 
-@pytest.mark.parametrize("lane", ["image", "large image"])
-def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_large(lane: str) -> None:
+def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_large() -> None:
     clock = HandClock(100.0)
     admission = Admission(1.0, Metrics(), clock)
     admission.learn_at_start("image", 10, 0.1)
-
-    @contextmanager
-    def admitted(rows: int) -> Iterator[None]:
-        with admission.admit(images=1 if lane == "large image" else rows) as counted:
-            if lane == "large image":
-                counted.are_large(rows)
-            yield
-
     for _ in range(3):
-        with admitted(1):
+        with admission.admit(1):
             clock.now += 20.0
-    with a_request_with(seconds=5), pytest.raises(Overloaded, match="usually takes") as caught, admitted(32):
+    with (
+        a_request_with(seconds=5),
+        pytest.raises(Overloaded, match="usually takes") as caught,
+        admission.admit(32),
+    ):
         pass
     assert 1 <= caught.value.retry_after <= 30
     clock.now += 300.0
-    with a_request_with(seconds=5), admitted(32):
+    with a_request_with(seconds=5), admission.admit(32):
         clock.now += 0.32
-    with a_request_with(seconds=5), pytest.raises(TooMany), admitted(5_000):
+    with a_request_with(seconds=5), pytest.raises(TooMany), admission.admit(5_000):
         pass
 
 
@@ -281,59 +276,6 @@ def test_nothing_to_do_is_free() -> None:
         pass
 
 
-def test_large_images_do_not_make_the_others_seem_slow() -> None:
-    clock = HandClock(100.0)
-    admission = taught(clock, 0.1)
-    with ExitStack() as others:
-        for _ in range(3):
-            others.enter_context(admission.admit(images=4)).are_large(80)
-        clock.now += 8.0
-        for _ in range(5):
-            with admission.admit(images=1):
-                clock.now += 0.1
-    with admission.admit(images=1), admission.admit(images=1):  # 0.1 s ahead
-        pass
-
-
-def test_large_images_wait_for_large_images_and_are_refused_by_their_size() -> None:
-    clock = HandClock(100.0)
-    admission = taught(clock, 0.1)
-    for _ in range(5):
-        with admission.admit(images=4) as counted:
-            counted.are_large(80)
-            clock.now += 2.0  # 0.025 s a row
-    with admission.admit(images=4) as ahead:
-        ahead.are_large(80)
-        with admission.admit(images=1) as counted:
-            counted.are_large(20)  # 0.5 s ahead
-            clock.now += 0.5
-        with pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=2) as counted:
-            counted.are_large(44)
-        with admission.admit(images=4), admission.admit(images=4):
-            pass
-    with admission.admit(images=4) as counted:
-        counted.are_large(80)
-
-
-def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
-    clock, metrics = HandClock(100.0), Metrics()
-    admission = Admission(1.0, metrics, clock)
-    for _ in range(5):
-        with admission.admit(images=1) as counted:
-            counted.are_large(1)
-            clock.now += 1.0
-    with admission.admit(images=2) as ahead:
-        ahead.are_large(2)
-        with pytest.raises(Overloaded), admission.admit(images=2, texts=3) as counted:
-            counted.are_large(2)
-        value = metrics.registry.get_sample_value
-        assert value("clipserve_rows_in_flight", {"tower": "image"}) == 2
-        assert value("clipserve_rows_in_flight", {"tower": "text"}) == 0
-    assert value("clipserve_rows_in_flight", {"tower": "image"}) == 0
-    with admission.admit(images=2) as counted:
-        counted.are_large(2)
-
-
 def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -> None:
     admission = taught(HandClock(100.0), 0.1)
     with a_request_with(seconds=0.02):
@@ -343,7 +285,7 @@ def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -
             pass
 
 
-def test_the_work_ahead_is_that_of_all_rows_in_flight_large_images_among_the_images() -> None:
+def test_the_work_ahead_is_that_of_all_rows_in_flight() -> None:
     clock, metrics = HandClock(100.0), Metrics()
     admissions = [Admission(100.0, metrics, clock) for _ in range(2)]  # of two models
 
@@ -352,12 +294,10 @@ def test_the_work_ahead_is_that_of_all_rows_in_flight_large_images_among_the_ima
 
     for admission in admissions:
         admission.learn_at_start("image", 10, 2.0)
-        admission.learn_at_start("large image", 10, 5.0)
         admission.learn_at_start("text", 10, 0.1)
     assert (ahead("image"), ahead("text")) == (0, 0)
     first, second = admissions
-    with first.admit(images=3, texts=5), first.admit(images=1), second.admit(images=2) as large:
-        large.are_large(4)
-        assert ahead("image") == pytest.approx(4 * 0.2 + 4 * 0.5)
+    with first.admit(images=3, texts=5), first.admit(images=1), second.admit(images=2):
+        assert ahead("image") == pytest.approx(6 * 0.2)
         assert ahead("text") == pytest.approx(5 * 0.01)
     assert (ahead("image"), ahead("text")) == (0, 0)

@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipserve.application.decoder_process import DecoderOptions
-from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.application.decoding import Result, Task
-from clipserve.application.shared_file import shared_file
-from clipserve.clip.images import ANY_SIZE, ImageHeader, ImageLimits, decode_pixels, read_header
+from clipserve.application.decoding.decoders import Look, Result, Task
+from clipserve.application.decoding.pool import DecoderProcesses
+from clipserve.application.decoding.process import DecoderOptions
+from clipserve.application.decoding.shared_file import shared_file
+from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import (
     BackendUnavailable,
@@ -61,20 +61,24 @@ class Group:
             most, DecoderOptions(memory_bytes, seconds, **options), self.metrics
         )
 
-    async def result(
+    async def look(
         self,
         image: bytes = SMALL,
         spec: ImageSpec = SPEC,
         limits: ImageLimits = LIMITS,
-        header: ImageHeader | None = ANY_SIZE,
-    ) -> Any:
-        """Pixels, or the header without one; raises errors."""
+        room: int = 10**12,
+    ) -> Look:
+        """What a process found; raises errors."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.processes.start(Task(image, spec, limits, header), answer.set_result)
+        self.processes.start(Task(image, spec, limits, room), answer.set_result)
         result = await answer
         if isinstance(result, BaseException):
             raise result
         return result
+
+    async def result(self, image: bytes = SMALL, spec: ImageSpec = SPEC, limits: ImageLimits = LIMITS) -> Any:
+        """The pixels; raises errors."""
+        return (await self.look(image, spec, limits)).pixels
 
     async def decode(self, image: bytes = SMALL) -> None:
         np.testing.assert_array_equal(await self.result(image), decode_pixels(image, SPEC, LIMITS))
@@ -122,9 +126,6 @@ async def test_pixels_are_those_of_a_thread(group: Group, spec: str) -> None:
             pixels = await group.result(data, SPECS[spec])
             assert pixels.dtype == np.uint8
             np.testing.assert_array_equal(pixels, decode_pixels(data, SPECS[spec], LIMITS))
-            header = read_header(data, SPECS[spec], LIMITS)
-            assert await group.result(data, SPECS[spec], header=None) == header
-            assert np.array_equal(await group.result(data, SPECS[spec], header=header), pixels)
 
 
 async def test_pixels_stay_as_they_are_when_the_next_image_is_decoded(group: Group) -> None:
@@ -146,22 +147,20 @@ async def test_pixels_stay_as_they_are_when_the_next_image_is_decoded(group: Gro
 async def test_errors_are_those_of_a_thread(group: Group, image: bytes, kind: type[ClipError]) -> None:
     with pytest.raises(kind) as expected:
         decode_pixels(image, SPEC, LIMITS)
-    for header in (ANY_SIZE, None):
+    for room in (0, 10**12):
         with pytest.raises(kind) as caught:
-            await group.result(image, header=header)
+            await group.look(image, room=room)
         assert vars(caught.value) == vars(expected.value)
     await group.decode()
     assert (group.replaced("died"), group.replaced("late")) == (0, 0)
 
 
-async def test_an_image_that_is_larger_than_announced_is_not_decoded(group: Group) -> None:
+async def test_an_image_that_takes_more_than_its_room_is_not_decoded_but_measured(group: Group) -> None:
     header = read_header(SMALL, SPEC, LIMITS)
-    for less in (
-        header._replace(pixels=header.pixels - 1),
-        header._replace(decode_bytes=header.decode_bytes - 1),
-    ):
-        with pytest.raises(UndecodableImage, match="begins as PNG but is broken"):
-            await group.result(header=less)
+    assert await group.look(room=header.decode_bytes - 1) == Look(header, None)
+    decoded = await group.look(room=header.decode_bytes)
+    assert decoded.header == header
+    np.testing.assert_array_equal(decoded.pixels, decode_pixels(SMALL, SPEC, LIMITS))
 
 
 async def test_limits_and_choices_are_kept_there_too(group: Group) -> None:
@@ -258,7 +257,7 @@ with socket.socket(fileno=os.dup(0)) as connection:
     connection.sendall(ready)
     connection.recv(65536)
     memory[:1] = b'7'
-    connection.sendall(struct.pack('!BI', 0, {3 * SPEC.size**2}))
+    connection.sendall(struct.pack('!BIQQ', 0, {3 * SPEC.size**2}, 0, 0))
     {then}
     open({str(at_its_end)!r}, "w")
     time.sleep(60)
@@ -317,7 +316,7 @@ async def test_nothing_keeps_the_memory_of_a_process_that_has_ended(group: Group
 
 async def test_pillow_s_own_limit_of_pixels_is_none_there(group: Group) -> None:
     limits = ImageLimits(max_pixels=10**9, max_pixels_per_byte=10**9)
-    assert (await group.result(png_header(13_400, 13_400), limits=limits, header=None)).pixels == 13_400**2
+    assert (await group.look(png_header(13_400, 13_400), limits=limits, room=0)).header.pixels == 13_400**2
 
 
 async def test_signals_of_the_terminal_and_of_a_supervisor_do_not_end_it(group: Group) -> None:
@@ -374,8 +373,8 @@ async def test_the_end_waits_for_none_of_them(group: Group) -> None:
 def test_decoders_end_with_the_service_even_if_that_is_killed() -> None:
     script = """
 import asyncio, os, signal
-from clipserve.application.decoder_process import DecoderOptions
-from clipserve.application.decoder_processes import DecoderProcesses
+from clipserve.application.decoding.process import DecoderOptions
+from clipserve.application.decoding.pool import DecoderProcesses
 from clipserve.telemetry.metrics import Metrics
 async def main():
     processes = DecoderProcesses(2, DecoderOptions(10**9, 60), Metrics())
@@ -406,14 +405,14 @@ async def test_a_decoder_that_cannot_be_started_is_told(start: Callable[..., Gro
     [
         ("pass", BackendUnavailable),
         ("answer(b'?')", BackendUnavailable),
-        ("answer(struct.pack('!BI', 0, 3072))", BackendUnavailable),
-        ("answer(ready + struct.pack('!BI', 0, 7))", UndecodableImage),
-        ("answer(ready + struct.pack('!BI', 0, 10**9))", UndecodableImage),
-        ("answer(ready + struct.pack('!BI', 7, 3072))", UndecodableImage),
-        ("answer(ready + struct.pack('!BI', 1, 10**9))", UndecodableImage),
-        ("answer(ready + struct.pack('!BI', 2, 16))", UndecodableImage),
-        ("answer(ready + struct.pack('!BI', 1, 2))", UndecodableImage),
-        ("answer(ready + struct.pack('!BI', 1, 16), b'{\"code\": \"evil\"}')", UndecodableImage),
+        ("answer(struct.pack('!BIQQ', 0, 3072, 0, 0))", BackendUnavailable),
+        ("answer(ready + struct.pack('!BIQQ', 0, 7, 0, 0))", UndecodableImage),
+        ("answer(ready + struct.pack('!BIQQ', 0, 10**9, 0, 0))", UndecodableImage),
+        ("answer(ready + struct.pack('!BIQQ', 7, 3072, 0, 0))", UndecodableImage),
+        ("answer(ready + struct.pack('!BIQQ', 1, 10**9, 0, 0))", UndecodableImage),
+        ("answer(ready + struct.pack('!BIQQ', 2, 16, 0, 0))", UndecodableImage),
+        ("answer(ready + struct.pack('!BIQQ', 1, 2, 0, 0))", UndecodableImage),
+        ("answer(ready + struct.pack('!BIQQ', 1, 16, 0, 0), b'{\"code\": \"evil\"}')", UndecodableImage),
         ("answer(ready + ready)", UndecodableImage),
     ],
 )
@@ -436,7 +435,7 @@ for size in (0, 10**9):
     except PermissionError:
         continue
     raise SystemExit("the size changed")
-answer(ready + struct.pack('!BI', 0, {3 * SPEC.size**2}), b'7')
+answer(ready + struct.pack('!BIQQ', 0, {3 * SPEC.size**2}, 0, 0), b'7')
 """
     pixels = await taken_over(start, program).result()
     assert pixels[0, 0].tolist() == [ord("7"), 0, 0]
@@ -456,7 +455,7 @@ def taken_over(start: Callable[..., Group], program: str) -> Group:
     """A process that answers in the channel, and writes into the shared memory, what the program says."""
     script = f"""
 import mmap, os, socket, struct, sys, time
-ready = struct.pack('!BI', 3, 0)
+ready = struct.pack('!BIQQ', 3, 0, 0, 0)
 def answer(data, shared=b''):
     memory = mmap.mmap(int(sys.argv[2]), 0)
     memory[:] = shared.ljust(len(memory), b'\\0')

@@ -11,32 +11,33 @@ from PIL import Image
 
 from clipserve.api.fields import ImageInput
 from clipserve.application.encoder import (
+    EncodedImage,
     ImageEncoder,
+    PixelSum,
     TextEncoder,
     check_embeddings,
     encode_images,
 )
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
+from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
 from clipserve.errors import (
     BackendFailed,
     BackendUnavailable,
-    ClipError,
     TextTooLong,
+    TooMany,
     UndecodableImage,
 )
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
-from tests.clip.test_images import encoded, png_header
+from tests.clip.test_images import encoded
 from tests.conftest import Beside
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 from tests.virtual_time import virtual_time
 
-HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 UNREAD = UndecodableImage("base64", index=7)
 
 
@@ -48,7 +49,7 @@ class Waiting:
         self._asked = 0
         self._all = asyncio.Event()
 
-    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+    async def encode(self, image: bytes) -> EncodedImage:
         self._asked += 1
         place = self._asked
         if place == self._expected:
@@ -57,36 +58,50 @@ class Waiting:
         await asyncio.sleep(0.002 * (self._expected - place))
         if image == b"bad":
             raise UndecodableImage("bad")
-        return np.full(4, len(image), np.float32)
+        return EncodedImage(np.full(4, len(image), np.float32), 100)
 
 
 @virtual_time
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
-    results = await encode_images(Waiting(3).encode, [b"a", b"bb", b"ccc"], [HEADER] * 3)
+    results = await encode_images(Waiting(3).encode, [b"a", b"bb", b"ccc"], PixelSum(3, 300))
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
 async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
-    results = await encode_images(Waiting(4).encode, [b"a", b"bad", b"ccc", b"bad"], [HEADER] * 4)
+    results = await encode_images(Waiting(4).encode, [b"a", b"bad", b"ccc", b"bad"], PixelSum(4, 200))
     assert [isinstance(result, np.ndarray) for result in results] == [True, False, True, False]
     errors = [result for result in results if isinstance(result, UndecodableImage)]
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
 
 
-@pytest.mark.parametrize("image", [UNREAD, b"cut"], ids=["by the front", "by its header"])
-async def test_an_image_that_could_not_be_read_is_not_encoded(image: ImageInput) -> None:
-    first, second = await encode_images(Waiting(1).encode, [image, b"bb"], [UNREAD, HEADER])
-    assert first is UNREAD
-    assert UNREAD.index == 7
+async def test_an_image_that_could_not_be_read_is_not_encoded() -> None:
+    first, second = await encode_images(Waiting(1).encode, [UNREAD, b"bb"], PixelSum(2, 100))
+    assert (first, UNREAD.index) == (UNREAD, 7)
     assert np.array_equal(np.asarray(second), [2] * 4)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(count: int) -> None:
+    images: list[ImageInput] = [b"bad", *[b"a"] * count] if count > 1 else [b"a"]
+    assert len(await encode_images(Waiting(len(images)).encode, images, PixelSum(len(images), 100 * count)))
+    less = PixelSum(len(images), 100 * count - 1)
+    if count == 1:
+        await encode_images(Waiting(1).encode, images, less)
+        return
+    with pytest.raises(TooMany) as caught:
+        await encode_images(Waiting(len(images)).encode, images, less)
+    assert (caught.value.limit, caught.value.actual) == (100 * count - 1, 100 * count)
+    assert caught.value.detail == (
+        f"the request has {100 * count} pixels in its {count + 1} images; the limit is {100 * count - 1}."
+    )
+
+
 async def test_a_fault_of_ours_is_nobody_s_result() -> None:
-    async def broken(image: bytes, header: ImageHeader) -> Vector:
+    async def broken(image: bytes) -> EncodedImage:
         raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        await encode_images(broken, [b"a"], [HEADER])
+        await encode_images(broken, [b"a"], PixelSum(1, 1))
 
 
 async def images_on(
@@ -99,17 +114,12 @@ async def images_on(
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
     metrics = Metrics()
-    return ImageEncoder(
-        manifest, backend, executor, decoders(metrics, executor, memory_bytes), limits, metrics
-    )
+    return ImageEncoder(manifest, backend, decoders(metrics, executor, memory_bytes), limits, metrics)
 
 
 async def encoded_alone(encoder: ImageEncoder, image: bytes) -> Vector:
     """The vector of one image, or its error raised."""
-    (result,) = await encode_images(encoder.encode, [image], await encoder.read_headers([image]))
-    if isinstance(result, ClipError):
-        raise result
-    return result
+    return (await encoder.encode(image)).vector
 
 
 async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path: Path) -> None:
@@ -136,43 +146,6 @@ async def test_an_image_is_decoded_as_the_options_say(tmp_path: Path) -> None:
     assert not np.array_equal(pixels, decode_pixels(photo, spec, ImageLimits()))
     expected = (await backend.encode_image(pixels[np.newaxis]))[0]
     assert np.array_equal(await encoded_alone(encoder, photo), expected)
-
-
-async def test_headers_are_in_order_with_errors_in_their_places(tmp_path: Path) -> None:
-    given = UndecodableImage("base64", index=1)
-    executor = Counting()
-    encoder = await images_on(FakeBackend(DIM), tmp_path, executor, ImageLimits(max_pixels=7_000_000))
-    headers = await encoder.read_headers([png(1), given, b"", png_header(4_000, 4_000)])
-    assert executor.jobs == 1, "what is too large is read by a decoder, because it may be broken instead"
-    assert headers[0] == read_header(png(1), ImageSpec(size=SIZE), ImageLimits())
-    assert headers[1] is given
-    errors = [header for header in headers if isinstance(header, ClipError)]
-    assert [(error.code, error.index) for error in errors[1:]] == [
-        ("unsupported_format", 2),
-        ("image_too_large", 3),
-    ]
-
-
-async def test_a_decoder_reads_the_header_of_what_announces_nothing_or_too_much(tmp_path: Path) -> None:
-    """A WebP in the lossless layout may have alpha, and takes more memory then."""
-    strange, cut = png(2).replace(b"IHDR", b"abcd"), b"\xff\xd8\xff"
-    webp = encoded(Image.new("RGB", (3_000, 2_000)), "WEBP", lossless=True) + bytes(100_000)
-    executor, spec = Counting(), ImageSpec(size=SIZE)
-    encoder = await images_on(FakeBackend(DIM), tmp_path, executor, ImageLimits(), memory_bytes=110_000_000)
-    assert await encoder.read_headers([png(1), webp]) == [
-        read_header(each, spec, ImageLimits()) for each in (png(1), webp)
-    ]
-    assert executor.jobs == 1
-    errors = await encoder.read_headers([strange, cut])
-    assert executor.jobs == 3
-    assert [error.index for error in errors if isinstance(error, UndecodableImage)] == [0, 1]
-
-
-async def test_no_images_are_no_job(tmp_path: Path) -> None:
-    executor = Counting()
-    encoder = await images_on(FakeBackend(DIM), tmp_path, executor)
-    assert await encoder.read_headers([]) == []
-    assert executor.jobs == 0
 
 
 class Strange(FakeBackend):

@@ -8,18 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clipserve.application.decoding import DecodeLimits, Decoders, DecodeThreads
+from clipserve.application.decoding.decoders import Decoders, DecodeThreads, Look, Task
 from clipserve.application.encoder import ImageEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader, ImageLimits
-from clipserve.clip.manifest import ImageSpec
-from clipserve.engine.backend import Pixels, Vector
+from clipserve.engine.backend import Vector
 from clipserve.errors import UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Recording, png, serving, write_toy_artifact
-
-HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
 
 class Counted:
@@ -28,21 +25,23 @@ class Counted:
     def __init__(self, folder: Path, cache_bytes: int) -> None:
         self.seen: list[bytes] = []
         executor, metrics, backend = ThreadPoolExecutor(1), Metrics(), FakeBackend(DIM, delay=0.01)
-        decoders = Decoders(DecodeThreads(executor, self._decode), DecodeLimits(1, 10**9), metrics)
+        decoders = Decoders(DecodeThreads(executor, self._decode), 1, 10**9, metrics)
         self.backend = backend
         self._encoder = ImageEncoder(
-            read_manifest(folder), backend, executor, decoders, ImageLimits(), metrics, cache_bytes
+            read_manifest(folder), backend, decoders, ImageLimits(), metrics, cache_bytes
         )
 
-    def _decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits, _: ImageHeader) -> Pixels:
-        self.seen.append(image)
-        if image == b"bad":
+    def _decode(self, task: Task) -> Look:
+        self.seen.append(task.image)
+        if task.image == b"bad":
             raise UndecodableImage("bad")
-        return np.full((spec.size, spec.size, 3), len(image), np.uint8)
+        side = task.spec.size
+        return Look(ImageHeader(100, 1_000), np.full((side, side, 3), len(task.image), np.uint8))
 
     async def encode(self, *images: bytes) -> list[Vector]:
         await self.backend.start()
-        return await asyncio.gather(*(self._encoder.encode(image, HEADER) for image in images))
+        encoded = await asyncio.gather(*(self._encoder.encode(image) for image in images))
+        return [each.vector for each in encoded]
 
 
 async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(toy: Path) -> None:

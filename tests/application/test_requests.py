@@ -10,16 +10,14 @@ import pytest
 
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
-from clipserve.application.requests import check_dimensions, check_pixels, expanded_templates
+from clipserve.application.requests import check_dimensions, expanded_templates
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.images import ImageHeader
 from clipserve.clip.manifest import ModelManifest
 from clipserve.errors import (
     ClipError,
     InvalidInput,
     TextTooLong,
     TooMany,
-    UndecodableImage,
 )
 from tests.support import DIM, write_toy_artifact
 
@@ -160,26 +158,6 @@ async def test_a_thousand_labels_of_64_kb_fit_the_80_templates_of_imagenet(manif
     request = ClassifyRequest([b"image"], labels, ["imagenet-80"])
     request.check(RequestLimits())
     assert len(expanded_templates(request.templates, labels, manifest, RequestLimits())) == 80
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(count: int) -> None:
-    headers: list[ImageHeader | ClipError] = [
-        ImageHeader(100, 1),
-        UndecodableImage("cut"),
-        *[ImageHeader(100, 1)] * (count - 1),
-    ]
-    check_pixels(headers, RequestLimits(max_request_pixels=100 * count))
-    less = RequestLimits(max_request_pixels=100 * count - 1)
-    if count == 1:
-        check_pixels(headers, less)
-        return
-    with pytest.raises(TooMany) as caught:
-        check_pixels(headers, less)
-    assert (caught.value.limit, caught.value.actual) == (100 * count - 1, 100 * count)
-    assert caught.value.detail == (
-        f"the request has {100 * count} pixels in its {count} images; the limit is {100 * count - 1}."
-    )
 
 
 async def test_dimensions_are_the_model_s_own_or_none(tmp_path: Path) -> None:

@@ -124,6 +124,14 @@ def test_a_file_that_is_cut_short_or_changed_is_undecodable_or_a_picture() -> No
     assert refused >= 11
 
 
+@pytest.mark.parametrize("percent", [35, 60, 90, 99])
+def test_a_grid_that_is_cut_short_is_undecodable_and_not_green(percent: int) -> None:
+    data = (ROOT / "tests/abuse/corpus/formats/tiles.heic").read_bytes()
+    assert decode_pixels(data + bytes(9), SPEC, LIMITS).shape == (224, 224, 3)
+    with pytest.raises(UndecodableImage, match="broken or cut short"):
+        decode_pixels(data[: len(data) * percent // 100], SPEC, LIMITS)
+
+
 def claiming(data: bytes, width: int, height: int) -> bytes:
     """The file with another size in its container; the coded picture keeps its own."""
     at = data.index(b"ispe") + 8

@@ -111,7 +111,7 @@ def test_a_photo_that_lies_gives_the_pixels_of_the_upright_one(
     data = encoded(lying, "JPEG", exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert upright.mode == mode
-    assert decode_rgb(data, SPEC, LIMITS) == fitted(upright, SPEC)
+    assert decode_rgb(data, SPEC, LIMITS).rgb == fitted(upright, SPEC)
 
 
 def test_scaled_decode_changes_large_jpegs_alone_and_those_by_less_than_half_a_level() -> None:

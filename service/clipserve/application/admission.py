@@ -21,10 +21,6 @@ rest of its deadline, it is refused instead of computing for nothing until then.
 While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused for ever. So the
 measure of an empty lane decays to that of the start, when there was no other work. A request is too large only if
 it would be so by that measure, too; until then the service is overloaded, and a retry may succeed.
-
-An image that takes ten times as long to decode would make all images seem slow. So a request of large images
-moves to a separate lane when their headers are read, and may still be refused there; its rows are counted by their
-size. Other requests do not wait for it: decoders are shared by bytes (`clipserve.application.decode_queue`).
 """
 
 from __future__ import annotations
@@ -125,7 +121,6 @@ class InFlight:
     def __init__(self, admission: Admission, rows: dict[str, int], whose: str) -> None:
         self.rows = rows
         self._admission = admission
-        self._towers = dict(rows)
         self._failed = 0
         self._numbers: dict[str, int] = {}  # of lanes
         self._whose = whose
@@ -133,8 +128,7 @@ class InFlight:
     def __enter__(self) -> Self:
         for lane, rows in self.rows.items():
             self._numbers[lane] = self._admission.lanes[lane].enter(rows, self._whose)
-        for tower, rows in self._towers.items():
-            self._admission.in_flight[tower] += rows
+            self._admission.in_flight[lane] += rows
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
@@ -143,25 +137,11 @@ class InFlight:
         for lane, rows in self.rows.items():
             done = rows - (0 if lane == "text" else self._failed) if measured else 0
             self._admission.lanes[lane].leave(self._numbers[lane], rows, self._whose, done=done)
-        for tower, rows in self._towers.items():
-            self._admission.in_flight[tower] -= rows
+            self._admission.in_flight[lane] -= rows
 
     def failed(self, images: int) -> None:
         """So many of its images have no vector: they were refused, or are broken. The measure is without them."""
         self._failed += images
-
-    def are_large(self, rows: int, *, refuse: bool = True) -> None:
-        """Move the images to the lane of large ones; they are as much work as `rows`. Call it at most once.
-
-        Raises:
-            Overloaded, TooMany: see `Admission.admit`.
-        """
-        number = self._numbers.pop("image")
-        self._admission.lanes["image"].leave(number, self.rows.pop("image"), self._whose, done=0)
-        if refuse:
-            self._admission.refuse_if_late({"large image": rows}, self._whose)
-        self._numbers["large image"] = self._admission.lanes["large image"].enter(rows, self._whose)
-        self.rows["large image"] = rows
 
 
 class Admission:
@@ -171,7 +151,7 @@ class Admission:
         self, max_queue_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._max_queue_seconds = max_queue_seconds
-        self.lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
+        self.lanes = {lane: _Lane(clock) for lane in ("image", "text")}
         self.in_flight = {"image": 0, "text": 0}  # rows
         metrics.rows_in_flight.append(lambda: self.in_flight)
         metrics.work_ahead.append(self._seconds_ahead)
@@ -201,14 +181,10 @@ class Admission:
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """Record that `rows` took `seconds` without other work."""
         self.lanes[lane].learn_at_start(rows, seconds)
-        if lane == "image":  # rows of large images are counted so that they take about as long
-            self.lanes["large image"].at_start = seconds / rows
 
     def _seconds_ahead(self) -> dict[str, float]:
         """Of everything in flight, by tower; called in another thread."""
-        lanes = self.lanes
-        images = lanes["image"].ahead(sys.maxsize) + lanes["large image"].ahead(sys.maxsize)
-        return {"image": images, "text": lanes["text"].ahead(sys.maxsize)}
+        return {name: lane.ahead(sys.maxsize) for name, lane in self.lanes.items()}
 
     def refuse_if_late(self, needs: Mapping[str, int], whose: str) -> None:
         """Raise the errors of `admit`. `needs`: rows by lane."""

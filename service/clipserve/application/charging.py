@@ -8,14 +8,11 @@ from itertools import starmap
 from typing import Any, TypeVar
 
 from clipserve.access.gate import when_there_is_room
-from clipserve.api.fields import ImageInput, ImageSource
+from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
-from clipserve.application.admission import InFlight
-from clipserve.application.encoder import VectorOrError, encode_images
+from clipserve.application.encoder import PixelSum, VectorOrError, encode_images
 from clipserve.application.fetched import FetchedImages, are_here
-from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
-from clipserve.clip.images import ImageHeader
 from clipserve.concurrency import both, together
 from clipserve.engine.backend import Vector
 from clipserve.errors import ClipError
@@ -24,9 +21,6 @@ from clipserve.telemetry.request import describe, is_bulk
 T = TypeVar("T")
 
 Charge = Callable[[int], Awaitable[None]]
-
-# Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
-_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
 
 class RequestEncoder:
@@ -55,11 +49,10 @@ class RequestEncoder:
             return await self._encode_by_url(model, images, texts, encode_texts)
         bulk = is_bulk()
         with model.admission.admit(len(images), texts, refuse=not bulk) as in_flight:
-            headers = await self._read_headers(model, images, in_flight) if images else []
             await self.charge(len(images) + texts, wait=bulk)
             if not images:
                 return [], await encode_texts()
-            encoding = encode_images(model.images.encode, images, headers)
+            encoding = encode_images(model.images.encode, images, self._pixels(images))
             if texts:
                 vectors, encoded = await both(encoding, encode_texts())
             else:  # `encode_texts` has nothing to encode, and a task for it is expensive
@@ -79,15 +72,14 @@ class RequestEncoder:
         Each image is fetched and encoded by itself, so a request never holds the bytes of all. It counts as work
         once it is here: a slow host would look like slow encoders.
         """
-        headers: list[ImageHeader | ClipError] = []
+        pixels = self._pixels(images)
 
         async def encoded(index: int, image: ImageSource) -> VectorOrError:
             async with self._fetched.held(image, index) as here:
                 if isinstance(here, ClipError):
                     return here
                 with model.admission.admit(images=1, refuse=False) as in_flight:
-                    header = await self._read_headers(model, [here], in_flight, headers)
-                    (vector,) = await encode_images(model.images.encode, [here], header)
+                    (vector,) = await encode_images(model.images.encode, [here], pixels)
                     in_flight.failed(isinstance(vector, ClipError))
             return vector.at(index) if isinstance(vector, ClipError) else vector
 
@@ -109,9 +101,7 @@ class RequestEncoder:
             BackendUnavailable, BackendFailed: see `Backend`.
         """
         async with self._fetched.held(image, 0) as here:
-            (vector,) = await encode_images(
-                model.images.encode, [here], await model.images.read_headers([here])
-            )
+            (vector,) = await encode_images(model.images.encode, [here], self._pixels([here]))
         if isinstance(vector, ClipError):
             raise vector
         return vector
@@ -124,28 +114,5 @@ class RequestEncoder:
         elif self._charge:
             await self._charge(rows)
 
-    async def _read_headers(
-        self,
-        model: ServedModel,
-        images: Sequence[ImageInput],
-        in_flight: InFlight,
-        fetched: list[ImageHeader | ClipError] | None = None,
-    ) -> list[ImageHeader | ClipError]:
-        """What the images are, before anything is decoded.
-
-        `fetched`: if they come one by one, those of their request so far, which was admitted; they are added.
-
-        Raises:
-            TooMany: they have too many pixels together.
-            Overloaded: they are large, and too many such images are ahead.
-        """
-        headers = await model.images.read_headers(images)
-        if fetched is not None:
-            fetched += headers
-        check_pixels(headers if fetched is None else fetched, self._limits)
-        sizes = [0 if isinstance(header, ClipError) else header.decode_bytes for header in headers]
-        if max(sizes) > _LARGE_BYTES:
-            in_flight.are_large(
-                sum(1 + size // _ROW_BYTES for size in sizes), refuse=fetched is None and not is_bulk()
-            )
-        return headers
+    def _pixels(self, images: Sequence[ImageSource]) -> PixelSum:
+        return PixelSum(len(images), self._limits.max_request_pixels)

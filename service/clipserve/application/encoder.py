@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Executor
 from functools import partial
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from clipserve.api.fields import ImageInput
+from clipserve.api.limits import at_most
 from clipserve.application.cache import BoundedCache
-from clipserve.application.decoding import Decoders
-from clipserve.clip.announced import announced
-from clipserve.clip.images import ImageHeader, ImageLimits
+from clipserve.application.decoding.decoders import Decoders
+from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
 from clipserve.concurrency import beside_loop, together
@@ -25,7 +24,7 @@ from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
 
 VectorOrError = Vector | ClipError
-Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
+Encode = Callable[[bytes], Awaitable["EncodedImage"]]
 
 # What texts count as for `beside_loop`: tokenizing takes longer than parsing.
 _TEXT_BYTES, _CHAR_BYTES = 128, 2
@@ -36,24 +35,54 @@ _CALL_TEXTS = 64
 _CALL_CHARS = 8_192
 
 
-async def encode_images(
-    encode: Encode, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
-) -> list[VectorOrError]:
-    """The vector of each image, in order, or its error. `headers`: from `read_headers`."""
+class EncodedImage(NamedTuple):
+    """The vector of an image. `pixels`: of its file."""
 
-    async def encoded(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
+    vector: Vector
+    pixels: int
+
+
+class PixelSum:
+    """The pixels of the images of a request, as decoders report them. A single image has its own limit."""
+
+    def __init__(self, images: int, limit: int) -> None:
+        self._images = images
+        self._limit = limit
+        self._pixels = 0
+
+    def add(self, pixels: int) -> None:
+        """Count an image.
+
+        Raises:
+            TooMany: the images have too many pixels together.
+        """
+        self._pixels += pixels
+        if self._images > 1:
+            at_most(f"pixels in its {self._images} images", self._pixels, self._limit)
+
+
+async def encode_images(
+    encode: Encode, images: Sequence[ImageInput], pixels: PixelSum
+) -> list[VectorOrError]:
+    """The vector of each image, in order, or its error.
+
+    Raises:
+        TooMany: the images have too many pixels together.
+    """
+
+    async def encoded(index: int, image: ImageInput) -> VectorOrError:
         if isinstance(image, ClipError):
             return image
-        if isinstance(header, ClipError):
-            return header
         try:
-            return await encode(image, header)
+            result = await encode(image)
         except ClipError as error:
             return error.at(index)
+        pixels.add(result.pixels)
+        return result.vector
 
     if len(images) == 1:
-        return [await encoded(0, images[0], headers[0])]
-    return await together(map(encoded, range(len(images)), images, headers)) if images else []
+        return [await encoded(0, images[0])]
+    return await together(starmap(encoded, enumerate(images))) if images else []
 
 
 class ImageEncoder:
@@ -67,70 +96,38 @@ class ImageEncoder:
         self,
         manifest: ModelManifest,
         backend: Backend,
-        executor: Executor,
         decoders: Decoders,
         limits: ImageLimits,
         metrics: Metrics,
         cache_bytes: int = 0,
     ) -> None:
-        """`executor`: threads that compute keys of the cache. `cache_bytes`: its size; 0: no cache."""
+        """`cache_bytes`: the size of the cache; 0: none."""
         self._spec, self._embed_dim = manifest.image, manifest.embed_dim
         self._backend = backend
-        self._executor = executor
         self._decoders = decoders
         self._limits = limits
         self._metrics = metrics
-        cache = BoundedCache[bytes, Vector]("image", cache_bytes, _size_of, metrics)
+        cache = BoundedCache[bytes, EncodedImage]("image", cache_bytes, _size_of, metrics)
         self._cache = cache if cache_bytes else None
 
-    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-        """The header of each image, in order, or its error.
-
-        It is what the image announces. A decoder reads the header of one that announces nothing, or more than is
-        allowed, because an announcement may be too high, and the file broken.
-        """
-        headers: list[ImageHeader | ClipError | None] = []
-        for index, image in enumerate(images):
-            try:
-                header = image if isinstance(image, ClipError) else announced(image, self._spec, self._limits)
-            except ClipError as error:
-                header = error.at(index)
-            too_much = isinstance(header, ImageHeader) and header.decode_bytes > self._decoders.memory_bytes
-            headers.append(None if too_much else header)
-        if None in headers:
-            headers = await together(map(self._read, images, headers, range(len(images))))
-        return [header for header in headers if header]
-
-    async def _read(
-        self, image: ImageInput, header: ImageHeader | ClipError | None, index: int
-    ) -> ImageHeader | ClipError | None:
-        if header is not None or isinstance(image, ClipError):
-            return header
-        try:
-            return await self._decoders.read_header(image, self._spec, self._limits)
-        except ClipError as error:
-            return error.at(index)
-
-    async def check(self, image: bytes, header: ImageHeader) -> None:
+    async def check(self, image: bytes) -> None:
         """Decode an image without encoding it. Raises the errors of `Decoders.decode`."""
-        await self._decoders.decode(image, header, self._spec, self._limits)
+        await self._decoders.decode(image, self._spec, self._limits)
 
-    def encode(self, image: bytes, header: ImageHeader) -> Coroutine[Any, Any, Vector]:
+    def encode(self, image: bytes) -> Coroutine[Any, Any, EncodedImage]:
         """The image's vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
-        return (
-            self._encoded(image, header) if self._cache is None else self._cached(self._cache, image, header)
-        )
+        return self._encoded(image) if self._cache is None else self._cached(self._cache, image)
 
-    async def _cached(self, cache: BoundedCache[bytes, Vector], image: bytes, header: ImageHeader) -> Vector:
-        key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
-        return await cache.get_or_build(key, partial(self._encoded, image, header))
+    async def _cached(self, cache: BoundedCache[bytes, EncodedImage], image: bytes) -> EncodedImage:
+        key = await beside_loop(partial(_digest, image), len(image))
+        return await cache.get_or_build(key, partial(self._encoded, image))
 
-    async def _encoded(self, image: bytes, header: ImageHeader) -> Vector:
-        pixels = await self._decoders.decode(image, header, self._spec, self._limits)  # [S, S, 3]
+    async def _encoded(self, image: bytes) -> EncodedImage:
+        pixels, of_file = await self._decoders.decode(image, self._spec, self._limits)  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]
         check_embeddings(embeddings, 1, self._embed_dim)
-        return np.asarray(embeddings[0])
+        return EncodedImage(np.asarray(embeddings[0]), of_file)
 
 
 def _digest(image: bytes) -> bytes:
@@ -138,8 +135,8 @@ def _digest(image: bytes) -> bytes:
     return hashlib.sha256(image).digest()
 
 
-def _size_of(key: bytes, vector: Vector) -> int:
-    return len(key) + int(vector.nbytes)
+def _size_of(key: bytes, encoded: EncodedImage) -> int:
+    return len(key) + int(encoded.vector.nbytes)
 
 
 class EncodedText(NamedTuple):

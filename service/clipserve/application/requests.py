@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clipserve.api.limits import RequestLimits, at_most, each_at_most, prompts_at_most
-from clipserve.clip.images import ImageHeader
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import expand
-from clipserve.errors import ClipError, InvalidInput
+from clipserve.errors import InvalidInput
 
 
 def expanded_templates(
@@ -41,14 +40,3 @@ def check_dimensions(dimensions: int, manifest: ModelManifest) -> None:
             limit=manifest.embed_dim,
             actual=dimensions,
         )
-
-
-def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
-    """Check the pixels of several images together. A single image has its own limit.
-
-    Raises:
-        TooMany: the images have too many pixels together.
-    """
-    pixels = [header.pixels for header in headers if not isinstance(header, ClipError)]
-    if len(pixels) > 1:
-        at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)

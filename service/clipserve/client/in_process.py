@@ -131,10 +131,7 @@ class MethodsInProcess(AsyncMethods):
 
     async def embed_image(self, image: bytes) -> Embedded:
         with _refusing(OF_IMAGE):
-            (header,) = await self._model.images.read_headers([image])
-            if isinstance(header, ClipError):
-                raise header
-            return Embedded(await self._model.images.encode(image, header), self._model.fingerprint)
+            return Embedded((await self._model.images.encode(image)).vector, self._model.fingerprint)
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
         with _refusing(OF_TEXT):

@@ -5,9 +5,9 @@ Pillow and code for images, holds no setting and no secret, and answers in bytes
 
 Standard input is a socket for messages of a fixed size; what they are about lies in a file in memory that the
 service shares with this process alone. An answer of the kind READY comes first. A question says how many bytes of a
-task and of an image, one behind the other, lie in the memory, and what was announced of the image
-(`clipserve.clip.announced`); a task is JSON. An answer says what lies there in their place, and how many bytes of
-it: pixels, an error as JSON, or the header if nothing was announced.
+task and of an image, one behind the other, lie in the memory, and how much memory decoding may take; a task is
+JSON. An answer says what lies there in their place, how many bytes of it, and the image's size: pixels, an error as
+JSON, or nothing if decoding takes more.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from clipserve.clip.images import ImageHeader, ImageLimits, configure_pillow, decode_rgb, read_header
+from clipserve.clip.images import ImageHeader, ImageLimits, configure_pillow, decode_rgb
 from clipserve.errors import ClipError
 from clipserve.thread_priority import yield_to_event_loop
 
-QUESTION = struct.Struct("!IQQQ")  # bytes of the task, bytes of the image, its `ImageHeader`
-ANSWER = struct.Struct("!BI")  # kind, bytes
-HEADER = struct.Struct("!QQ")  # an `ImageHeader`
-PIXELS, ERROR, READ, READY = range(4)
-NOTHING = ImageHeader(0, 0)  # announced: only read the header
+QUESTION = struct.Struct("!IQQ")  # bytes of the task, of the image, and that decoding it may take
+ANSWER = struct.Struct("!BIQQ")  # kind, bytes, the `ImageHeader`
+PIXELS, ERROR, SIZE, READY = range(4)
+_NO_HEADER = ImageHeader(0, 0)
 # In addition to the memory of images: Python, and memory that malloc keeps between images.
 _SPARE_BYTES = 128_000_000
 KEPT_BYTES = 1 << 20  # of the shared memory, from image to image
@@ -53,17 +52,16 @@ def _read_task(task: bytes) -> tuple[Any, ImageLimits, float]:
     return SimpleNamespace(**fields["spec"]), ImageLimits(**limits), fields["seconds"]
 
 
-def _answer(task: bytes, image: bytes, announced: ImageHeader) -> tuple[int, bytes]:
+def _answer(task: bytes, image: bytes, room: int) -> tuple[int, bytes, ImageHeader]:
     """Decode and answer. SIGPROF ends the process if decoding takes too much CPU time, on a busy machine too."""
     spec, limits, seconds = _read_task(task)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
-        if announced == NOTHING:
-            return READ, HEADER.pack(*read_header(image, spec, limits))
-        return PIXELS, decode_rgb(image, spec, limits, announced)
+        header, rgb = decode_rgb(image, spec, limits, room)
+        return PIXELS if rgb else SIZE, rgb, header
     except ClipError as error:
         fields = {"code": error.code, "detail": error.detail, "limit": error.limit, "actual": error.actual}
-        return ERROR, json.dumps(fields).encode()
+        return ERROR, json.dumps(fields).encode(), _NO_HEADER
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -91,16 +89,16 @@ def main(memory_bytes: int, shared: int) -> None:
     with mmap.mmap(shared, 0) as memory, socket.socket(fileno=os.dup(0)) as connection:
         _confine(memory_bytes)
         with suppress(ConnectionError):
-            connection.sendall(ANSWER.pack(READY, 0))
+            connection.sendall(ANSWER.pack(READY, 0, *_NO_HEADER))
             while question := connection.recv(QUESTION.size, socket.MSG_WAITALL):
-                task_bytes, image_bytes, *announced = QUESTION.unpack(question)
+                task_bytes, image_bytes, room = QUESTION.unpack(question)
                 end = task_bytes + image_bytes
                 task, image = memory[:task_bytes], memory[task_bytes:end]
                 give_back(memory, end)
-                kind, content = _answer(task, image, ImageHeader(*announced))
+                kind, content, header = _answer(task, image, room)
                 del image
                 memory[: len(content)] = content
-                connection.sendall(ANSWER.pack(kind, len(content)))
+                connection.sendall(ANSWER.pack(kind, len(content), *header))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ _SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))  # frames that one scan may hold com
 # Markers without a length, in Pillow: TEM and JPG, restarts, start and end of image, JPG0 to JPG13.
 _BARE_MARKERS = frozenset((0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
 _WINDOW = 1 << 18
+_BOX_HEAD = 8  # bytes: size and kind
 _PNG_KIND = re.compile(rb"\w{4}")
 _PNG_PIXELS = frozenset((b"IDAT", b"fdAT", b"fcTL"))
 _WEBP_PIXELS = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ANMF"))
@@ -74,6 +75,20 @@ def walk(name: str, data: bytes, parts: Parts) -> Parts:
     if name in _WALKS:
         _WALKS[name](data, parts)
     return parts
+
+
+def check_whole(name: str, data: bytes) -> None:
+    """Raises ValueError: a HEIC is cut short. Its decoder would make the tiles that are missing green."""
+    at = 0 if name == "HEIC" else len(data)
+    while at + _BOX_HEAD <= len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if size == 1:  # it stands behind the kind
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if kind == b"mdat" and at + size > len(data):
+            raise ValueError("the pixels are not whole")
+        if size < _BOX_HEAD:  # 0: up to the end; else broken, which the decoder tells
+            return
+        at += size
 
 
 def _walk_jpeg(data: bytes, parts: Parts) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from PIL import Image
 from clipserve.clip.decode_cost import SCALED_ABOVE, SCALED_MARGIN, Frame, decode_bytes
 from clipserve.clip.fitting import fitted, upright
 from clipserve.clip.formats import sniff
-from clipserve.clip.headers import SCANS, Parts, walk
+from clipserve.clip.headers import SCANS, Parts, check_whole, walk
 from clipserve.clip.resampling import allocate_in_one_block
 from clipserve.errors import ImageTooLarge, UndecodableImage, check_limit
 
@@ -98,7 +99,11 @@ class ImageHeader(NamedTuple):
         return cls(frame.size[0] * frame.size[1], decode_bytes(frame, file_bytes, spec, **options))
 
 
-ANY_SIZE = ImageHeader(2**63, 2**63)  # for an image of which nothing was announced
+class Decoded(NamedTuple):
+    """What a look at an image gave. `rgb`: empty if decoding it takes more memory than it may."""
+
+    header: ImageHeader
+    rgb: bytes
 
 
 def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
@@ -115,10 +120,8 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
     return header
 
 
-def decode_pixels(
-    data: bytes, spec: ImageSpec, limits: ImageLimits, announced: ImageHeader = ANY_SIZE
-) -> npt.NDArray[np.uint8]:
-    """`decode_rgb` as an array.
+def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    """The pixels of `decode_rgb` as an array.
 
     Returns:
         uint8 [size, size, 3], RGB.
@@ -128,25 +131,26 @@ def decode_pixels(
     """
     import numpy as np  # a decoder process does not need it
 
-    rgb = decode_rgb(data, spec, limits, announced)
+    rgb = decode_rgb(data, spec, limits).rgb
     return np.frombuffer(rgb, np.uint8).reshape(spec.size, spec.size, 3)
 
 
-def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, announced: ImageHeader = ANY_SIZE) -> bytes:
-    """Decode the first frame and fit it to the encoder's size. `announced`: what the service has counted it as.
+def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, room: int = sys.maxsize) -> Decoded:
+    """Decode the first frame and fit it to the encoder's size, if that takes at most `room` bytes of memory.
 
     Returns:
-        Rows of RGB, size x size x 3 bytes: the reference transform before scaling and normalisation.
+        The header, and rows of RGB, size x size x 3 bytes: the reference transform before scaling and
+        normalisation.
 
     Raises:
         UnsupportedFormat, ImageTooLarge: see `read_header`.
-        UndecodableImage: broken, truncated, larger than announced, or of another format than its first bytes claim.
+        UndecodableImage: broken, truncated, or of another format than its first bytes claim.
     """
     name = sniff(data, limits.image_formats)
     with _broken_is_undecodable(name):
         image, header = _open(name, data, spec, limits)
-        if header.pixels > announced.pixels or header.decode_bytes > announced.decode_bytes:
-            raise ValueError  # two frames of different sizes: no encoder writes that
+        if header.decode_bytes > room:
+            return Decoded(header, b"")
         if limits.scaled_decode and header.pixels > SCALED_ABOVE:
             image.draft(None, (SCALED_MARGIN * spec.size, SCALED_MARGIN * spec.size))  # only of a JPEG
         size = image.size
@@ -156,7 +160,7 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, announced: Ima
         turn = None
         if limits.exif_transpose:
             image, turn = upright(image, spec)
-        return fitted(image, spec, turn)
+        return Decoded(header, fitted(image, spec, turn))
 
 
 @contextmanager
@@ -179,6 +183,7 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
 
 def _open(name: str, data: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple[Image.Image, ImageHeader]:
     """Open an image without loading it. A file of too many parts is refused before Pillow reads it."""
+    check_whole(name, data)
     parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
     scans = walk(name, data, parts)[SCANS]
     image = opened(name, data)

@@ -7,22 +7,21 @@ import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import LABEL_CACHE_BYTES, Classifiers
-from clipserve.application.decoder_process import DecoderOptions
-from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.application.decoding import (
+from clipserve.application.decoding.decoders import (
     DECODE_SECONDS,
-    DecodeLimits,
     DecodePlace,
     Decoders,
     DecodeThreads,
 )
+from clipserve.application.decoding.pool import DecoderProcesses
+from clipserve.application.decoding.process import DecoderOptions
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -159,24 +158,21 @@ def _models(
 ) -> dict[Path, ServedModel]:
     """The models by folder, not started. They share the decoders."""
     places = settings.decode_threads or usable_cores()
-    # With processes, one thread computes the keys of caches.
-    threads = DaemonExecutor(1 if settings.decode_processes else places, "decode", yield_to_event_loop)
-    stack.enter_context(threads)
-    place: DecodePlace = DecodeThreads(threads)
-    most = DecodeLimits(places, limits.decode_memory_bytes, limits.decode_seconds)
-    if settings.decode_processes:  # which have a timeout of their own
+    memory_bytes = limits.decode_memory_bytes
+    if settings.decode_processes:
         image_bytes = max(DecoderOptions.image_bytes, settings.max_body_bytes)
-        options = DecoderOptions(most.memory_bytes, limits.decode_seconds, image_bytes)
-        place = stack.enter_context(closing(DecoderProcesses(places, options, metrics)))
-        most = replace(most, seconds=None)
-    decoders = Decoders(place, most, metrics)
+        options = DecoderOptions(memory_bytes, limits.decode_seconds, image_bytes)
+        place: DecodePlace = stack.enter_context(closing(DecoderProcesses(places, options, metrics)))
+    else:
+        place = DecodeThreads(stack.enter_context(DaemonExecutor(places, "decode", yield_to_event_loop)))
+    decoders = Decoders(place, places, memory_bytes, metrics)
     models: dict[Path, ServedModel] = {}
     for artifact in artifacts:
         chosen, folder, manifest = settings.of_model(artifact.name), artifact.folder, artifact.served
         backend = open_backend(folder, artifact.manifest, chosen, metrics)
         stack.push_async_callback(backend.aclose)
         image_limits, cache_bytes = chosen.image_limits(limits.images), chosen.image_cache_bytes
-        images = ImageEncoder(manifest, backend, threads, decoders, image_limits, metrics, cache_bytes)
+        images = ImageEncoder(manifest, backend, decoders, image_limits, metrics, cache_bytes)
         texts = TextEncoder(manifest, tokenizer_of(folder, manifest), backend, metrics)
         classifiers = Classifiers(texts, manifest.scoring, limits.label_cache_bytes, metrics)
         admission = Admission(chosen.max_queue_seconds, metrics)

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from clipserve.clip.announced import announced
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
@@ -58,11 +57,11 @@ class Images:
 
     def run(self, case: bytes) -> str:
         try:
-            header = announced(case, self._spec, self._limits) or read_header(case, self._spec, self._limits)
+            header = read_header(case, self._spec, self._limits)
             if (promised := header.decode_bytes) > _BUDGET:
                 return "over the budget"
             before = most_resident()
-            shape = decode_pixels(case, self._spec, self._limits, header).shape
+            shape = decode_pixels(case, self._spec, self._limits).shape
         except ClipError as error:
             return error.code
         if (taken := most_resident() - before) > promised + _SPARE_BYTES:

@@ -12,9 +12,8 @@ from clipserve.application.label_sets.definition import Contents, Definition
 from clipserve.application.label_sets.parts import Part, PartEmbeddings, parts_of
 from clipserve.application.label_sets.request import of_example
 from clipserve.application.served_model import ServedModel
-from clipserve.clip.images import ImageHeader
 from clipserve.concurrency import together
-from clipserve.errors import ClipError, InvalidInput
+from clipserve.errors import InvalidInput
 
 T = TypeVar("T")
 
@@ -28,7 +27,7 @@ async def check(model: ServedModel, contents: Contents) -> None:
     """
     for part in parts_of(contents.definition):
         if part.images:
-            await _of_examples(model, contents, part, model.images.check)
+            await _of_examples(contents, part, model.images.check)
             continue
         prompts = _prompts(contents.definition, part)
         with tell_label(prompts):
@@ -45,7 +44,8 @@ async def encode(model: ServedModel, contents: Contents, part: Part) -> PartEmbe
     """
     definition = contents.definition
     if part.images:
-        vectors = await _of_examples(model, contents, part, model.images.encode)
+        encoded = await _of_examples(contents, part, model.images.encode)
+        vectors = [image.vector for image in encoded]
         return PartEmbeddings(np.array(vectors, np.float32), np.zeros(len(vectors), np.bool_))
     labels = await embed_labels(model.texts, _prompts(definition, part), truncate=definition.truncate)
     return PartEmbeddings(
@@ -58,18 +58,15 @@ def _prompts(definition: Definition, part: Part) -> Prompts:
 
 
 async def _of_examples(
-    model: ServedModel,
     contents: Contents,
     part: Part,
-    work: Callable[[bytes, ImageHeader], Coroutine[Any, Any, T]],
+    work: Callable[[bytes], Coroutine[Any, Any, T]],
 ) -> list[T]:
     """What `work` gives of each example of the part, in order."""
 
-    async def one(place: tuple[int, int], file: bytes, header: ImageHeader | ClipError) -> T:
-        if isinstance(header, ClipError):
-            raise of_example(header, *place)
+    async def one(place: tuple[int, int], file: bytes) -> T:
         try:
-            return await work(file, header)
+            return await work(file)
         except InvalidInput as error:
             raise of_example(error, *place) from None
 
@@ -77,5 +74,4 @@ async def _of_examples(
     places = [(k, i) for k, label in enumerate(definition.labels) for i in range(len(label.examples))]
     of_part = slice(part.start - len(definition.names), part.stop - len(definition.names))
     files = [contents.images[digest] for digest in definition.examples[of_part]]
-    headers = await model.images.read_headers(files)
-    return await together(map(one, places[of_part], files, headers))
+    return await together(map(one, places[of_part], files))

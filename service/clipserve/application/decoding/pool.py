@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from clipserve.application.decoder_process import DecoderOptions, DecoderProcess, Ended
-from clipserve.application.decoding import Task, closed, took_too_long
+from clipserve.application.decoding.decoders import Task, closed, took_too_long
+from clipserve.application.decoding.process import DecoderOptions, DecoderProcess, Ended
 from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, UndecodableImage, check_limit
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -41,9 +41,9 @@ class DecoderProcesses:
             self._idle.append(self._started())
 
     def start(self, task: Task, ended: Ended) -> None:
-        """Decode in a process. `ended` gets pixels, uint8 [S, S, 3], or a header, or an error.
+        """Decode in a process. `ended` gets a `Look` or an error.
 
-        The errors are those of `decode_pixels`, and besides:
+        The errors are those of `decode_rgb`, and besides:
             ImageTooLarge: the image takes too much CPU time; its process was ended.
             ImageTooLarge: its file has more bytes than a decoder takes.
             UndecodableImage: the process ended at the image.

@@ -31,8 +31,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from clipserve.application.decoding import Result, Task
-from clipserve.application.shared_file import shared_file
+from clipserve.application.decoding.decoders import Look, Result, Task
+from clipserve.application.decoding.shared_file import shared_file
 from clipserve.clip import decoder
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ImageSpec
@@ -133,7 +133,7 @@ class DecoderProcess:
         return self._popen.pid
 
     def ask(self, task: Task, ended: Ended) -> bool:
-        """Decode an image, or read its header: `ended` gets the result, or `gone` gets `ended`.
+        """Look at an image: `ended` gets the result, or `gone` gets `ended`.
 
         False: it has ended before, or there is no memory for the image, and is ended.
         """
@@ -148,7 +148,7 @@ class DecoderProcess:
             # New pages cost a store each a fault, and a call half of that.
             elif os.pwritev(self._file.fileno(), (head, image), 0) < size:
                 raise OSError("there is no memory for all of the image")
-            self._socket.send(decoder.QUESTION.pack(len(head), len(image), *(task.header or decoder.NOTHING)))
+            self._socket.send(decoder.QUESTION.pack(len(head), len(image), task.room))
         except OSError as error:
             logger.warning("decoder_not_asked", reason=error.strerror or str(error))
             self.end()
@@ -198,7 +198,7 @@ class DecoderProcess:
 
     def _hear(self) -> None:
         try:
-            kind, size = decoder.ANSWER.unpack(self._socket.recv(decoder.ANSWER.size))
+            kind, size, *header = decoder.ANSWER.unpack(self._socket.recv(decoder.ANSWER.size))
             if kind == decoder.READY and not self.ready:
                 self.ready, self._since = True, time.monotonic()
                 if self._clock:  # it has the long time of a start
@@ -208,7 +208,7 @@ class DecoderProcess:
             if not self.ready or not self._asked:
                 raise ValueError
             task, ended = self._asked
-            result = self._result(task, kind, size)
+            result = self._result(task, kind, size, ImageHeader(*header))
         except BlockingIOError:
             return
         except Exception:  # it has ended, or was taken over and answers anything
@@ -218,13 +218,13 @@ class DecoderProcess:
         self._idle(self)
         ended(result)
 
-    def _result(self, task: Task, kind: int, size: int) -> Result:
-        """A copy of what lies in the memory. Raises Exception: that cannot be the answer."""
+    def _result(self, task: Task, kind: int, size: int, header: ImageHeader) -> Result:
+        """What it answers, pixels as a copy. Raises Exception: that cannot be the answer."""
         side = task.spec.size
-        if kind == decoder.PIXELS and task.header and size == side * side * 3:
-            result: Result = self._written[:size].reshape(side, side, 3).copy()
-        elif kind == decoder.READ and not task.header and size == decoder.HEADER.size:
-            result = ImageHeader(*decoder.HEADER.unpack(self._memory[:size]))
+        if kind == decoder.PIXELS and size == side * side * 3:
+            result: Result = Look(header, self._written[:size].reshape(side, side, 3).copy())
+        elif kind == decoder.SIZE and not size:
+            result = Look(header, None)
         elif kind == decoder.ERROR and size <= _MAX_ERROR_BYTES:
             result = _read_error(self._memory[:size])
         else:
