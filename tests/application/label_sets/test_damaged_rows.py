@@ -28,6 +28,7 @@ DAMAGED = {  # by the name of the set whose row it is
     "deep": b"[" * 100_000,
     "without-its-fields": b"{}",
     "of-a-later-version": b'{"model": "toy", "labels": [{"label": "cat"}], "later": 1}',
+    "a-size-that-cannot-be": b'{"digest": "a", "size": 1000000000000000000000000000000}',
     "numbers-for-words": b'{"digest": 1, "previous": 2, "size": "x", "total": "y", "built": "z"}',
 }
 SHOWN = "its stored data cannot be read: put it again, or delete it."

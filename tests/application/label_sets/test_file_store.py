@@ -46,6 +46,18 @@ async def test_only_its_user_may_read_it(store: FileStore, folder: Path) -> None
     assert (folder / FOLDER / "sets" / "a").stat().st_mode & 0o777 == 0o600
 
 
+async def test_what_is_no_file_is_passed_over_and_named_once(store: FileStore, folder: Path) -> None:
+    await store.put("sets", "pets", b"{}")
+    sets = folder / "label-sets" / "sets"
+    (sets / "folder").mkdir()
+    os.mkfifo(sets / "pipe")
+    with logged() as log:
+        for _ in range(2):
+            assert await asyncio.wait_for(store.heads("sets"), 60) == {"pets": b"{}"}
+    named = [Path(str(line["path"])).name for line in log.lines if line["event"] == "label_set_store_skips"]
+    assert sorted(named) == ["folder", "pipe"]
+
+
 @pytest.mark.parametrize("fault", ["below a file", "a file", "below what cannot be made"])
 async def test_a_place_that_cannot_be_written_is_unavailable_and_nothing_else(
     folder: Path, fault: str

@@ -310,6 +310,21 @@ async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSit
         await site.put("b", labels=[f"{n}" for n in range(1_000)])
 
 
+class Slow(MemoryStore):
+    """Takes a while to store a set, as a disk does."""
+
+    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
+        await asyncio.sleep(0.01)
+        await super().put(kind, name, head, body)
+
+
+async def test_puts_at_the_same_time_do_not_store_more_sets_than_there_may_be(open_site: OpenSite) -> None:
+    site = await open_site(Slow(), max_label_sets=3)
+    puts = await asyncio.gather(*(site.put(f"{n}") for n in range(8)), return_exceptions=True)
+    refused = [each for each in puts if isinstance(each, TooMany)]
+    assert (len(site.sets.all()), len(refused)) == (3, 5)
+
+
 class Read(MemoryStore):
     """Notes the tasks that read all heads."""
 

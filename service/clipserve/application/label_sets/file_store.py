@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from clipserve.application.label_sets.store import Failures, Kind
 from clipserve.files import replacing, sync_folder
+from clipserve.telemetry.log import logger
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class FileStore:
     def __init__(self, folder: Path) -> None:
         """`folder`: the first put makes it."""
         self._folder = folder.absolute() / FOLDER
+        self._skipped: set[Path] = set()
         self._reading, self._changing = Failures(OSError, _ADVICE), Failures(OSError, _ADVICE)
 
     async def revision(self) -> str:
@@ -75,12 +77,19 @@ class FileStore:
         with suppress(FileNotFoundError):  # nothing was put yet
             for path in (self._folder / kind).iterdir():
                 with suppress(FileNotFoundError):  # it was just deleted
-                    if _NAME.fullmatch(path.name):
+                    if not path.is_file():  # a pipe would be waited for
+                        self._skip(path)
+                    elif _NAME.fullmatch(path.name):
                         with path.open("rb") as file:
                             yield path.name, file.readline(_HEAD).rstrip(b"\n")
                     elif path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
                         with suppress(OSError):  # of a process that was killed; who reads may not write here
                             path.unlink()
+
+    def _skip(self, path: Path) -> None:
+        if path not in self._skipped and path.exists():  # else it was just deleted
+            self._skipped.add(path)
+            logger.warning("label_set_store_skips", path=str(path), hint="it is no file: remove it")
 
     def _bodies(self, kind: Kind, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         for name in names:

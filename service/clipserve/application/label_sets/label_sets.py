@@ -38,6 +38,7 @@ class LabelSets:
     own_limits: LabelSetLimits
     metrics: Metrics
     started: bool = False
+    _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changes: Quota = field(default_factory=partial(Quota, "changes of label sets", _CHANGES))
 
     async def start(self) -> None:
@@ -118,8 +119,9 @@ class LabelSets:
         definition = contents.definition
         vectors = len(definition.names) + len(definition.examples)
         size = contents.size + 4 * model.manifest.embed_dim * vectors
-        self._check_room(request.name, size)
-        await self.catalog.put(request.name, model, contents, size, payer)
+        async with self._storing:  # two puts would each find the last room
+            self._check_room(request.name, size)
+            await self.catalog.put(request.name, model, contents, size, payer)
 
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""

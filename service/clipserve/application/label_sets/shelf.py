@@ -17,7 +17,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from clipserve.application.label_sets.definition import Contents, Definition
 from clipserve.application.label_sets.parts import Part, PartEmbeddings
@@ -41,7 +41,7 @@ class Pointer(BaseModel, frozen=True):
 
     digest: str
     former: str | None = None
-    size: int = 0
+    size: int = Field(0, ge=0, le=2**53)
     put: float = 0.0
     payer: str | None = None
     pays_for: str = ""
