@@ -111,7 +111,9 @@ def test_one_process_writes_and_others_read_meanwhile(index: Index) -> None:
 
 
 def test_two_that_begin_one_index_keep_each_other_s_rows(tmp_path: Path) -> None:
-    """Both see no file; the second to write finds one."""
+    """Both see an empty file, as one that began and was killed leaves it; the second to write finds rows."""
+    for name in ("a.sqlite", "b.sqlite"):
+        (tmp_path / name).touch()
     with closing(Index(tmp_path / "a.sqlite")) as one, closing(Index(tmp_path / "a.sqlite")) as other:
         filled(one, 3)
         one.close()
