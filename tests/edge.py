@@ -40,7 +40,6 @@ def on_loopback(configuration: str, replicas: Sequence[Replica], port: int, metr
         (r"    timeout connect .*\n", r"\g<0>    timeout check 60s\n"),
         (r"bind :8443 .*", f"bind 127.0.0.1:{port}"),
         (r"bind :8405", f"bind 127.0.0.1:{metrics_port}"),
-        (r"    bind :8406 .*\n", ""),  # the certificate's end
         (r"http-check connect port 8082 ", "http-check connect "),
         (r'server-template (\w+) 8 "\$\{EDGE_TO\}":\d+(.*)', servers),
     ):

@@ -44,7 +44,7 @@ TEXTS: dict[str, tuple[list[str], dict[str, Parts]]] = {
     "label sets": (WORDS["list"], {"/label-sets": body({"label_sets": [SUMMARY]})}),
     "a label set": (WORDS["show"], {"/label-sets/pets": body(WHOLE)}),
     "the doctor's models": (["doctor"], {"/v1/models": MODEL_OF_EVIL}),
-    "the doctor's probe": (["doctor", "--only", "ready"], {"/readyz": REFUSAL}),
+    "the doctor's probe": (["doctor"], {"/readyz": REFUSAL}),
 }
 
 

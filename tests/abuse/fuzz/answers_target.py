@@ -45,7 +45,7 @@ class _Transport(asyncio.Transport):
         self.protocol: Any = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1)
+        return default if name in ("socket", "sslcontext") else ("127.0.0.1", 1)
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -62,6 +62,9 @@ class _Transport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
 
 
 class _Log(list[str]):
