@@ -24,7 +24,7 @@ def test_the_contact_sheet_is_shown_in_light_and_in_dark(browser: Browser, tmp_p
     assert page.evaluate("document.querySelector('img').naturalWidth") == 90
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
-        colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        colours.append(page.evaluate("getComputedStyle(document.body).color"))
     page.close()
     assert said == []
     assert colours[0] != colours[1]
