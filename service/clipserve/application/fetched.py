@@ -22,7 +22,7 @@ class FetchedImages:
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
         self._fetcher = fetcher
-        self._queue = Quota("images by URL", QUEUED, QUEUED // 2)
+        self._queue = Quota("images by URL", QUEUED, adaptive=True)
 
     def queued(self, images: Sequence[ImageSource]) -> Lease:
         """The URLs among the images of a request count in this block.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clipserve.telemetry.metrics import Metrics
 
 AT_ONCE = 64  # images that are being fetched, or are here and not yet encoded
-MAX_BYTES = 128_000_000  # of fetched images in memory; one caller has half of this, and of the places
+MAX_BYTES = 128_000_000  # of fetched images in memory
 REDIRECTS = 3
 FETCH_SECONDS = 5.0  # with its redirects
 _PART = 1 / 3  # of the time to its deadline that a request waits: with a fetch of 5 s it ends in its 10 s
@@ -62,8 +62,9 @@ def resolve(host: str, port: int) -> list[str]:
 class Fetcher:
     """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections.
 
-    A caller has at most half of its places and bytes, and waits for them (`Quota`). The time of a fetch begins when
-    it has a place, and stands still while it waits for bytes: a busy service must not look like a slow host.
+    One caller has at most half of its places and bytes, two have a third each, and they wait for them (`Quota`).
+    The time of a fetch begins when it has a place, and stands still while it waits for bytes: a busy service must
+    not look like a slow host.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class Fetcher:
         self._seconds = seconds
         self._resolve = resolve
         most = max(MAX_BYTES, 2 * max_bytes)
-        self._slots = Quota("places for fetched images", AT_ONCE, AT_ONCE // 2)
-        self._bytes = Quota("bytes for fetched images", most, most // 2)
+        self._slots = Quota("places for fetched images", AT_ONCE, adaptive=True)
+        self._bytes = Quota("bytes for fetched images", most, adaptive=True)
         self._tls = ssl.create_default_context()
 
     @asynccontextmanager

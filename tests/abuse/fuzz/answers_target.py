@@ -60,6 +60,11 @@ class _Transport(asyncio.Transport):
     def is_reading(self) -> bool:
         return True
 
+    def pause_reading(self) -> None:
+        """A case arrives in one piece."""
+
+    resume_reading = pause_reading
+
     def get_write_buffer_size(self) -> int:
         return 0
 
