@@ -65,21 +65,25 @@ async def read_body(
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     message = await receive()
-    chunks = [_chunk(message, limits, lease)]
-    if message.get("more_body"):
-        await _read_rest(chunks, receive, limits, lease)
-    return Body(b"".join(chunks))
+    first = _chunk(message, limits, lease)
+    if not message.get("more_body"):
+        return Body(first)
+    # One growing block: pieces of several bodies that lie between each other would leave holes in the heap.
+    data = bytearray(first)
+    await _read_rest(data, receive, limits, lease)
+    return Body(bytes(data))
 
 
-async def _read_rest(chunks: list[bytes], receive: Receive, limits: BodyLimits, lease: Lease) -> None:
+async def _read_rest(data: bytearray, receive: Receive, limits: BodyLimits, lease: Lease) -> None:
     deadline = _BodyDeadline(limits)
     try:
         async with asyncio.timeout_at(deadline.moved(lease.size)) as timer:
             message: Message = {"more_body": True}
             while message.get("more_body"):
                 message = await receive()
-                chunks.append(_chunk(message, limits, lease))
-                timer.reschedule(deadline.moved(len(chunks[-1])))
+                chunk = _chunk(message, limits, lease)
+                data += chunk
+                timer.reschedule(deadline.moved(len(chunk)))
     except TimeoutError:
         raise deadline.too_slow(lease.size) from None
 
