@@ -147,14 +147,12 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
-docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC, commands, settings and metrics, pictures
-	$(BIN)/python -m tests.api_reference
-	$(BIN)/python -m tests.command_reference
+docs: .venv/dev.stamp ## write what is generated: the tables of settings and metrics, pictures
 	$(BIN)/python -m tests.tables
 	$(BIN)/python -m tests.docs.pictures
 
-site: .site-tools/stamp .venv/dev.stamp ## build the documents as a site, in .site/html; fails at a broken link
-	.site-tools/bin/python -m tests.docs.site
+site: .site-tools/stamp .venv/dev.stamp ## build the documents and the references of REST, gRPC and commands as a site, in .site/html
+	$(BIN)/python -m tests.docs.site
 	.site-tools/bin/zensical build --clean --strict --config-file .site/zensical.toml
 	$(BIN)/python -m pytest -q tests/external/site
 

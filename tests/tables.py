@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from clipserve.settings import as_markdown
 from clipserve.telemetry.metrics import Metrics
-from tests.api_reference import ROOT, made, tell
+from tests.docs.markdown import ROOT
 
 SETTINGS, METRICS = ROOT / "docs/settings.md", ROOT / "docs/metrics.md"
+_BEGIN, _END = "<!-- make docs -->\n", "<!-- end of the table -->\n"
+
+
+def made(page: Path) -> str:
+    """The part of a page that is made."""
+    return page.read_text().partition(_BEGIN)[2].partition(_END)[0]
+
+
+def tell(page: Path, table: str) -> None:
+    """Put it into the page in place of the part that is made."""
+    before, _, rest = page.read_text().partition(_BEGIN)
+    page.write_text(before + _BEGIN + table + _END + rest.partition(_END)[2])
 
 
 def settings_table() -> str:

@@ -1,6 +1,7 @@
-"""The sources of the site, out of the Markdown files: `make site` writes them into .site/ (record 41 says why).
+"""The sources of the site, out of the Markdown files: `make site` writes them into .site/.
 
-They lie there as in the repository, so that the links between them hold. The navigation is that of docs/README.md.
+They lie there as in the repository, so that the links between them hold. The navigation is that of docs/README.md,
+and the references, which are made here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ SITE = ROOT / ".site"
 INDEX = ROOT / "docs/README.md"
 CONFIG = ROOT / "docs/zensical.toml"
 STYLE = ROOT / "docs/site.css"
+# What tests/docs/references.py makes: title and place.
+REFERENCES = {
+    "REST": "docs/reference/rest.md",
+    "gRPC": "docs/reference/grpc.md",
+    "Commands": "docs/reference/commands.md",
+}
 _SECTION = re.compile(r"^##(#?) (.+)\n((?:(?!##).*\n)*)", re.MULTILINE)
 _ROW = re.compile(r"^\| (?:\d+ \| )?(\[.+?\]\(.+?\)) \|", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
@@ -47,6 +54,7 @@ def navigation() -> list[dict[str, Any]]:
     for level, title, text in _SECTION.findall(INDEX.read_text()):
         into = next(iter(found[-1].values())) if level else found
         into.append({title: list(_rows(INDEX, text))})
+    found.append({"References": [{title: path} for title, path in REFERENCES.items()]})
     return [section for section in found if all(section.values())]
 
 
@@ -69,6 +77,8 @@ def toml(value: object) -> str:
 
 def main() -> None:
     """Write them anew."""
+    from tests.docs.references import reference  # what makes them needs the service
+
     shutil.rmtree(SITE / "pages", ignore_errors=True)
     for path in [*pages(), *files()]:
         copy = SITE / "pages" / path.relative_to(ROOT)
@@ -77,6 +87,10 @@ def main() -> None:
             copy.write_text(_BACK.sub("\n", path.read_text()))
         else:
             shutil.copyfile(path, copy)
+    for title, place in REFERENCES.items():
+        copy = SITE / "pages" / place
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(f"# {title}\n\n{reference(title)}")
     text = CONFIG.read_text().replace("[project]\n", f"[project]\nnav = {toml(navigation())}\n", 1)
     (SITE / CONFIG.name).write_text(text)
 

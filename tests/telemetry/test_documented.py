@@ -7,8 +7,7 @@ from pathlib import Path
 
 import clipserve
 from clipserve.telemetry.metrics import Metrics
-from tests.api_reference import made
-from tests.tables import METRICS
+from tests.tables import METRICS, made
 
 SERVICE = Path(clipserve.__file__).parent
 

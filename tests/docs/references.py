@@ -1,53 +1,49 @@
-"""The references of docs/rest.md and docs/grpc.md, out of the REST document and the proto: `make docs`."""
+"""The references of the site: REST out of the OpenAPI document, gRPC is clip.proto, commands out of their own help.
+
+They are not in Git: `make site` writes them beside the other pages.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc_tools
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-    FileDescriptorSet,
-)
-from grpc_tools import protoc
+import typer
+from typer.cli import get_docs_for_click
 
+from clipserve.__main__ import cli
+from clipserve_models.__main__ import app as models
 from loadtests.fake_backend import FakeBackend
+from tests.docs.markdown import ROOT
 from tests.support import DIM, serving, write_toy_artifact
 
-ROOT = Path(__file__).parents[1]
-REST, GRPC = ROOT / "docs/rest.md", ROOT / "docs/grpc.md"
-PROTO = ROOT / "service/clipserve/v1/clip.proto"
-BEGIN, END = "<!-- make docs -->\n", "<!-- end of the reference -->\n"
-
 Schema = dict[str, Any]
+# Lists of commands with the beginnings of their help, and what every command has.
+_REPEATED = re.compile(
+    r"\*\*Commands\*\*:\n\n(?:\* .+\n)+\n|\* `--help`: .+\n|\*\*Options\*\*:\n\n(?=\n*#|\Z)"
+)
 
 
-def rest_reference() -> str:
-    """Markdown: every operation of the REST front."""
-    return "".join(line + "\n" for line in _rest(_openapi()))
+def reference(title: str) -> str:
+    """Markdown of the reference `REST`, `gRPC` or `Commands`."""
+    if title == "REST":
+        return "".join(line + "\n" for line in _rest(_openapi()))
+    if title == "gRPC":
+        return f"```protobuf\n{(ROOT / 'service/clipserve/v1/clip.proto').read_text()}```\n"
+    return _commands(cli, "clipserve") + _commands(models, "clipserve models")
 
 
-def grpc_reference() -> str:
-    """Markdown: every method and message of the proto."""
-    return "".join(line + "\n" for line in _grpc(_described()))
-
-
-def made(page: Path) -> str:
-    """The part of a page that is made."""
-    return page.read_text().partition(BEGIN)[2].partition(END)[0]
-
-
-def tell(page: Path, reference: str) -> None:
-    """Put it into the page in place of the part that is made."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(before + BEGIN + reference + END + rest.partition(END)[2])
+def _commands(app: typer.Typer, name: str) -> str:
+    command = typer.main.get_command(app)
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name=name), name=name)
+    return (
+        re.sub("^# ", "## ", _REPEATED.sub("", _REPEATED.sub("", text)), flags=re.MULTILINE).strip() + "\n\n"
+    )
 
 
 def _openapi() -> dict[str, Any]:
@@ -183,68 +179,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from ("", f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |")
     for row in rows:
         yield f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in row)} |"
-
-
-def _described() -> FileDescriptorProto:
-    include = Path(grpc_tools.__file__).parent / "_proto"
-    with tempfile.NamedTemporaryFile() as out:
-        arguments = [
-            "protoc",
-            f"-I{ROOT}",
-            f"-I{include}",
-            "--include_source_info",
-            f"--descriptor_set_out={out.name}",
-            str(PROTO),
-        ]
-        if protoc.main(arguments):
-            raise RuntimeError(f"{PROTO} is not a proto")
-        (file,) = FileDescriptorSet.FromString(Path(out.name).read_bytes()).file
-    return file
-
-
-def _grpc(file: FileDescriptorProto) -> Iterator[str]:
-    comments = {
-        tuple(location.path): " ".join(location.leading_comments.split())
-        for location in file.source_code_info.location
-    }
-    yield from ("", f"## Reference: `{file.package}`")
-    for s, service in enumerate(file.service):
-        rows = [
-            (f"`{m.name}`", _passes(m.client_streaming, m.input_type), _passes(m.server_streaming, m.output_type),
-             comments.get((6, s, 2, i), ""))
-            for i, m in enumerate(service.method)
-        ]  # fmt: skip
-        yield from ("", f"### {service.name}", "", comments.get((6, s), ""))
-        yield from _table(("method", "request", "answer", "meaning"), rows)
-    for e, enum in enumerate(file.enum_type):
-        values = [(f"`{v.name}`", comments.get((5, e, 2, i), "")) for i, v in enumerate(enum.value)]
-        yield from ("", f"### {enum.name}", "", comments.get((5, e), ""))
-        yield from _table(("value", "meaning"), values)
-    for m, message in enumerate(file.message_type):
-        yield from ("", f"### {message.name}", "", comments.get((4, m), ""))
-        fields = [
-            (f"`{f.name}`", _type(message, f), comments.get((4, m, 2, i), ""))
-            for i, f in enumerate(message.field)
-        ]
-        if fields:
-            yield from _table(("field", "type", "meaning"), fields)
-
-
-def _passes(streaming: bool, name: str) -> str:
-    return ("stream of " if streaming else "") + f"`{name.rpartition('.')[2]}`"
-
-
-def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
-    repeated = field.label == FieldDescriptorProto.LABEL_REPEATED
-    name = field.type_name.rpartition(".")[2] or FieldDescriptorProto.Type.Name(field.type)[5:].lower()
-    return ("repeated " if repeated else "optional " if field.proto3_optional else "") + f"`{name}`"
-
-
-def main() -> None:
-    """Write them into their pages."""
-    tell(REST, rest_reference())
-    tell(GRPC, grpc_reference())
-
-
-if __name__ == "__main__":
-    main()
