@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from clipserve.api.limits import Between, Most, MostChars
+from clipserve.api.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.errors import ClipError
 
@@ -28,12 +28,15 @@ ImageSource = ImageInput | ImageUrl
 
 # Of JSON schemas: something else than spaces; one or two slots.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+_LABEL = {"type": "string", "pattern": NOT_BLANK}
 _SLOT = r"(\{\}|\{label\})"
 AT_MOST_TWO_SLOTS = {"not": {"pattern": rf"{_SLOT}[\s\S]*{_SLOT}[\s\S]*{_SLOT}"}}
 TEMPLATE = {"type": "string", "pattern": _SLOT} | AT_MOST_TWO_SLOTS
 TEMPLATE_OR_SET = {"anyOf": [TEMPLATE, {"type": "string", "enum": "$template_sets"}]}
 
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1_000.0
+# Of JSON schemas: the bounds of numbers, and limits by their names in `RequestLimits`, which the document fills in.
+OF_TEMPERATURE = {"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}
+OF_THRESHOLD = {"minimum": -1.0, "maximum": 1.0}
 _INT32 = 2**31 - 1
 
 
@@ -44,14 +47,22 @@ class ImageList:
         return core_schema.any_schema()
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "string", "format": "image"}}
+        return {"type": "array", "items": {"type": "string", "format": "image"}, "maxItems": "$max_images"}
 
 
 @dataclass(frozen=True)
 class TextList:
-    """Marks a list of texts. `item`: the schema of one, in the document; `distinct`: none may occur twice."""
+    """Marks a list of texts, and says of it in the document: the schema of a text, and names of limits.
+
+    Attributes:
+        most: the limit of texts.
+        chars: the limit of one text's characters.
+        distinct: none may occur twice.
+    """
 
     item: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    most: str = ""
+    chars: str = ""
     distinct: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -59,8 +70,10 @@ class TextList:
         return core_schema.list_schema(core_schema.str_schema(), fail_fast=True)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        item = {**self.item} | ({"maxLength": f"${self.chars}"} if self.chars else {})
+        most = {"maxItems": f"${self.most}"} if self.most else {}
         distinct = {"uniqueItems": True} if self.distinct else {}
-        return {"type": "array", "items": {**self.item}} | distinct
+        return {"type": "array", "items": item} | most | distinct
 
 
 def in_form(name: str) -> str:
@@ -89,33 +102,26 @@ ExpectedFingerprint = Annotated[
 Images = Annotated[
     Sequence[ImageSource],
     ImageList(),
-    Most("max_images", "images"),
     Field(
         description="image files as base64 or as data URIs (data:image/jpeg;base64,...), or URLs of hosts in "
         "CLIPSERVE_IMAGE_HOSTS (none by default)"
     ),
 ]
-Texts = Annotated[Sequence[str], TextList(), Most("max_texts", "texts"), MostChars("max_text_chars", "text")]
+Texts = Annotated[Sequence[str], TextList(most="max_texts", chars="max_text_chars")]
 Labels = Annotated[
     Sequence[str],
-    TextList({"type": "string", "pattern": NOT_BLANK}, distinct=True),
-    Most("max_labels", "labels"),
-    MostChars("max_label_chars", "label"),
+    TextList(_LABEL, "max_labels", "max_label_chars", distinct=True),
 ]
 Background = Annotated[
     Sequence[str],
-    TextList({"type": "string", "pattern": NOT_BLANK}, distinct=True),
-    Most("max_labels", "labels"),
-    MostChars("max_label_chars", "background label"),
+    TextList(_LABEL, "max_labels", "max_label_chars", distinct=True),
     Field(
         description="labels that take part in the softmax and are not returned", examples=[["something else"]]
     ),
 ]
 Templates = Annotated[
     Sequence[str],
-    TextList(TEMPLATE_OR_SET, distinct=True),
-    Most("max_templates", "templates"),
-    MostChars("max_label_chars", "template"),
+    TextList(TEMPLATE_OR_SET, "max_templates", "max_label_chars", distinct=True),
 ]
 CutTexts = Annotated[bool, Field(description="cut texts of too many tokens instead of refusing them")]
 CutPrompts = Annotated[bool, Field(description="cut prompts of too many tokens instead of refusing them")]
@@ -128,18 +134,18 @@ Scoring = Annotated[
 ]
 Temperature = Annotated[
     Number,
-    Between(MIN_TEMPERATURE, MAX_TEMPERATURE),
     Field(
         description="divides logits: above 1, scores are less certain; default: the label set's, else 1",
         examples=[1.0],
+        json_schema_extra=OF_TEMPERATURE,
     ),
 ]
 Threshold = Annotated[
     Number,
-    Between(-1.0, 1.0),
     Field(
         description="labels with a lower score are omitted; default: the label set's, else none",
         examples=[0.2],
+        json_schema_extra=OF_THRESHOLD,
     ),
 ]
 TopK = Annotated[
@@ -148,10 +154,9 @@ TopK = Annotated[
         le=_INT32,
         description="the maximum number of labels to return, of each label set; default: all",
         examples=[5],
-        json_schema_extra={"format": "int32"},
+        json_schema_extra={"format": "int32", "minimum": 1},
     ),
     BeforeValidator(whole),
-    Between(1),
 ]
 
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 
 from clipserve.api.fields import (
     AT_MOST_TWO_SLOTS,
-    MAX_TEMPERATURE,
-    MIN_TEMPERATURE,
     NOT_BLANK,
+    OF_TEMPERATURE,
+    OF_THRESHOLD,
     Background,
     CutPrompts,
     ExpectedFingerprint,
@@ -19,7 +19,6 @@ from clipserve.api.fields import (
     Templates,
     TextList,
 )
-from clipserve.api.limits import Between, Most, MostChars
 from clipserve.clip.zeroshot import ScoringFunction
 
 MAX_ID = 128  # characters
@@ -50,9 +49,12 @@ class LabelFields(BaseModel):
     ) = None
     prompts: Annotated[
         list[str],
-        TextList({"type": "string", "pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS, distinct=True),
-        Most("max_templates", "prompts"),
-        MostChars("max_prompt_chars", "prompt"),
+        TextList(
+            {"type": "string", "pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS,
+            "max_templates",
+            "max_prompt_chars",
+            distinct=True,
+        ),
         Field(
             description="sentences that describe it, in place of the templates; the label fills a slot `{}` or "
             "`{label}`",
@@ -70,8 +72,10 @@ class LabelFields(BaseModel):
     threshold: (
         Annotated[
             Number,
-            Between(-1.0, 1.0),
-            Field(description="the threshold of this label, in place of the set's"),
+            Field(
+                description="the threshold of this label, in place of the set's",
+                json_schema_extra=OF_THRESHOLD,
+            ),
         ]
         | None
     ) = None
@@ -96,11 +100,10 @@ class LabelSetFields(BaseModel):
     labels: Annotated[
         list[_Label],
         FailFast(),
-        Most("max_labels", "labels"),
         Field(
             description="each a name, or an object",
             examples=[["cat", {"label": "dog", "id": "7"}]],
-            json_schema_extra={"minItems": 1},
+            json_schema_extra={"minItems": 1, "maxItems": "$max_labels"},
         ),
     ]
     templates: Annotated[
@@ -126,9 +129,10 @@ class LabelSetFields(BaseModel):
     temperature: (
         Annotated[
             Number,
-            Between(MIN_TEMPERATURE, MAX_TEMPERATURE),
             Field(
-                description="divides logits, from 0.001 to 1000, if a request does not say", examples=[1.0]
+                description="divides logits, from 0.001 to 1000, if a request does not say",
+                examples=[1.0],
+                json_schema_extra=OF_TEMPERATURE,
             ),
         ]
         | None
@@ -136,15 +140,19 @@ class LabelSetFields(BaseModel):
     threshold: (
         Annotated[
             Number,
-            Between(-1.0, 1.0),
-            Field(description="labels with a lower score are omitted, if a request does not say"),
+            Field(
+                description="labels with a lower score are omitted, if a request does not say",
+                json_schema_extra=OF_THRESHOLD,
+            ),
         ]
         | None
     ) = None
     example_weight: Annotated[
         Number,
-        Between(0.0, 1.0),
-        Field(description="of the examples in a label's embedding, 0 to 1; the rest is its prompts'"),
+        Field(
+            description="of the examples in a label's embedding, 0 to 1; the rest is its prompts'",
+            json_schema_extra={"minimum": 0.0, "maximum": 1.0},
+        ),
     ] = 0.5
     weights: Annotated[
         Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})] | None,

@@ -1,21 +1,14 @@
-"""The limits of a request: their values, the marks of the fields that have them, and their checks.
-
-A mark stands in the `Annotated` type of a field. `check_fields` reads it, and so does the OpenAPI document, where
-`$max_images` stands for the value that the service has.
-"""
+"""The limits of a request: their values and their checks."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, get_type_hints
-
-from pydantic import GetJsonSchemaHandler
-from pydantic_core import CoreSchema
 
 from clipserve.clip.prompts import filled_chars
 from clipserve.errors import InvalidInput, TextTooLong, TooMany
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1_000.0
 
 
 @dataclass(frozen=True)
@@ -43,92 +36,6 @@ class RequestLimits:
     max_request_label_sets: int = 16
 
 
-class Mark(Protocol):
-    """A limit of one field, or of several fields together."""
-
-    def check(self, request: object, names: Sequence[str], limits: RequestLimits) -> None:
-        """Raises InvalidInput: the fields of these names exceed it."""
-
-
-@dataclass(frozen=True)
-class Most:
-    """The most items of all lists with this mark together. `limit`: a name of `RequestLimits`; `what`: items."""
-
-    limit: str
-    what: str
-
-    def check(self, request: object, names: Sequence[str], limits: RequestLimits) -> None:
-        count = 0
-        for name in names:
-            count += len(getattr(request, name))
-        if count > (limit := getattr(limits, self.limit)):
-            at_most(self.what, count, limit)
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return handler(core) | {"maxItems": f"${self.limit}"}
-
-
-@dataclass(frozen=True)
-class MostChars:
-    """The most characters of each text of a list. `limit`: a name in `RequestLimits`; `what`: one of the texts."""
-
-    limit: str
-    what: str
-
-    def check(self, request: object, names: Sequence[str], limits: RequestLimits) -> None:
-        first = 0  # texts of all fields with this mark are counted together
-        for name in names:
-            texts: Sequence[str] = getattr(request, name)
-            if texts and max(map(len, texts)) > (limit := getattr(limits, self.limit)):
-                each_at_most(self.what, texts, limit, first)
-            first += len(texts)
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        shown = handler(core)
-        shown["items"]["maxLength"] = f"${self.limit}"
-        return shown
-
-
-@dataclass(frozen=True)
-class Between:
-    """The least and the most of a number, or of None. `most` is None: any."""
-
-    least: float
-    most: float | None = None
-
-    def check(self, request: object, names: Sequence[str], _: RequestLimits) -> None:
-        for name in names:
-            check_range(name, getattr(request, name), self.least, self.most)
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        most = {} if self.most is None else {"maximum": self.most}
-        return handler(core) | {"minimum": self.least} | most
-
-
-def check_fields(request: object, limits: RequestLimits) -> None:
-    """Check all marks of a request's fields. Raises InvalidInput, TooMany or TextTooLong."""
-    kind: Any = type(request)
-    for mark, names in marks_of(kind):
-        mark.check(request, names, limits)
-
-
-@functools.cache
-def marks_of(kind: Any) -> Sequence[tuple[Mark, tuple[str, ...]]]:
-    """The marks of a class's fields, each with the names of the fields that have it."""
-    found: dict[Mark, list[str]] = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        for mark in _marks(hint):
-            found.setdefault(mark, []).append(name)
-    return [(mark, tuple(names)) for mark, names in found.items()]
-
-
-def _marks(hint: Any) -> Iterator[Mark]:
-    """Of the type itself, or of one that it may be, as in `Annotated[float, Between(0, 1)] | None`."""
-    for part in (hint, *getattr(hint, "__args__", ())):
-        metadata = getattr(part, "__metadata__", ())
-        yield from (mark for mark in metadata if isinstance(mark, Most | MostChars | Between))
-
-
 def at_most(what: str, actual: int, limit: int) -> None:
     """Raises TooMany."""
     if actual > limit:
@@ -137,9 +44,11 @@ def at_most(what: str, actual: int, limit: int) -> None:
         )
 
 
-def each_at_most(what: str, texts: Sequence[str], limit: int, first: int = 0) -> None:
-    """`first`: the number of the first text. Raises TextTooLong."""
-    for index, text in enumerate(texts, first):
+def each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
+    """Raises TextTooLong."""
+    if not texts or max(map(len, texts)) <= limit:
+        return
+    for index, text in enumerate(texts):
         if (chars := len(text)) > limit:
             raise TextTooLong(
                 f"{what} {index} has {chars:,} characters; the limit is {limit:,}.",
@@ -165,6 +74,12 @@ def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: Req
     at_most("characters of prompts (labels x templates)", total, limits.max_prompts_chars)
 
 
+def check_templates(templates: Sequence[str], limits: RequestLimits) -> None:
+    """Raises TextTooLong or TooMany: templates, or names of template sets, exceed a limit."""
+    at_most("templates", len(templates), limits.max_templates)
+    each_at_most("template", templates, limits.max_label_chars)
+
+
 def check_labels(labels: Sequence[str], background: Sequence[str], limits: RequestLimits) -> None:
     """Raises InvalidInput, TooMany or TextTooLong: a label is empty or a duplicate, or the labels exceed a limit.
 
@@ -173,11 +88,6 @@ def check_labels(labels: Sequence[str], background: Sequence[str], limits: Reque
     at_most("labels", len(labels) + len(background), limits.max_labels)
     each_at_most("label", labels, limits.max_label_chars)
     each_at_most("background label", background, limits.max_label_chars)
-    check_distinct(labels, background, limits)
-
-
-def check_distinct(labels: Sequence[str], background: Sequence[str], limits: RequestLimits) -> None:
-    """Raises InvalidInput or TooMany: a label is empty or a duplicate, or all have too many bytes together."""
     together = [*labels, *background]
     label_bytes = sum([len(label.encode("utf-8", "replace")) for label in together])
     at_most("bytes of labels", label_bytes, limits.max_label_bytes)
@@ -192,6 +102,12 @@ def check_distinct(labels: Sequence[str], background: Sequence[str], limits: Req
             # Under softmax two equal labels would halve each other's score.
             raise InvalidInput(f"{name} is the same as {first[label]}.", index=index)
         first[label] = name
+
+
+def check_scoring(temperature: float | None, threshold: float | None) -> None:
+    """Raises InvalidInput: one of them is outside its bounds."""
+    check_range("temperature", temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
+    check_range("threshold", threshold, -1.0, 1.0)
 
 
 def check_range(name: str, value: float | None, least: float, most: float | None) -> None:

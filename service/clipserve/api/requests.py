@@ -32,7 +32,15 @@ from clipserve.api.fields import (
     closed,
     some_of,
 )
-from clipserve.api.limits import Most, RequestLimits, check_distinct, check_fields
+from clipserve.api.limits import (
+    RequestLimits,
+    at_most,
+    check_labels,
+    check_range,
+    check_scoring,
+    check_templates,
+    each_at_most,
+)
 from clipserve.clip.zeroshot import SCORING_FUNCTIONS
 from clipserve.errors import InvalidInput
 
@@ -91,8 +99,7 @@ class ClassifyRequest(Choice):
     background: Background = ()
     label_sets: Annotated[
         Sequence[str],
-        TextList(distinct=True),
-        Most("max_request_label_sets", "label sets"),
+        TextList(most="max_request_label_sets", distinct=True),
         Field(
             description="names of label sets, in place of `labels`; `pets@VERSION` asks for exactly that version",
             examples=[[]],
@@ -124,18 +131,22 @@ class ClassifyRequest(Choice):
             raise InvalidInput("there is nothing to classify: send at least one image.")
         if self.scoring not in (None, *SCORING_FUNCTIONS):
             raise InvalidInput(f"scoring must be one of {', '.join(SCORING_FUNCTIONS)}.")
-        check_fields(self, limits)
+        at_most("images", len(self.images), limits.max_images)
+        check_templates(self.templates, limits)
+        check_scoring(self.temperature, self.threshold)
+        check_range("top_k", self.top_k, 1, None)
         if self.label_sets:
-            self._check_label_sets()
+            self._check_label_sets(limits)
         elif not self.labels:
             raise InvalidInput(
                 "there is nothing to choose from: send at least one label, or the name of a label set."
             )
         else:
-            check_distinct(self.labels, self.background, limits)
+            check_labels(self.labels, self.background, limits)
         return self
 
-    def _check_label_sets(self) -> None:
+    def _check_label_sets(self, limits: RequestLimits) -> None:
+        at_most("label sets", len(self.label_sets), limits.max_request_label_sets)
         if self.labels or self.templates or self.background or self.truncate:
             raise InvalidInput(
                 "a label set has its own labels, templates, background and truncate: send these or a label set."
@@ -184,7 +195,7 @@ class EmbedRequest(VectorOptions):
         """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to embed: send at least one image or text.")
-        check_fields(self, limits)
+        _check_items(self.images, self.texts, limits)
         return self
 
 
@@ -216,7 +227,7 @@ class SimilarityRequest(Choice):
             raise InvalidInput(
                 "there is nothing to compare with: send at least one of to_images or to_texts."
             )
-        check_fields(self, limits)
+        _check_items([*self.images, *self.to_images], [*self.texts, *self.to_texts], limits)
         return self
 
 
@@ -237,5 +248,11 @@ class TokenizeRequest(Choice):
         """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.texts:
             raise InvalidInput("there is nothing to tokenize: send at least one text.")
-        check_fields(self, limits)
+        _check_items((), self.texts, limits)
         return self
+
+
+def _check_items(images: Sequence[object], texts: Sequence[str], limits: RequestLimits) -> None:
+    at_most("images", len(images), limits.max_images)
+    at_most("texts", len(texts), limits.max_texts)
+    each_at_most("text", texts, limits.max_text_chars)

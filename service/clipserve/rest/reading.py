@@ -17,7 +17,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from clipserve.api.fields import ImageSource, in_form
-from clipserve.api.limits import RequestLimits, marks_of
+from clipserve.api.limits import RequestLimits
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
 from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
@@ -67,7 +67,7 @@ class Upload(NamedTuple):
 
 def reads(kind: type[C]) -> Callable[[Request], Awaitable[C]]:
     """A dependency: the checked request of this kind. See `parse_upload`, `read_fields` and the kind's `check`."""
-    reader_of(kind), marks_of(kind)  # once, at the start
+    reader_of(kind)  # once, at the start
     return reads_upload(lambda upload, request, limits: read_fields(kind, upload, request).check(limits))
 
 

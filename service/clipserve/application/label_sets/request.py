@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import MAX_ID, MAX_WEIGHT, LabelFields, LabelSetFields
-from clipserve.api.limits import RequestLimits, at_most, check_fields, check_labels
+from clipserve.api.limits import (
+    RequestLimits,
+    at_most,
+    check_labels,
+    check_range,
+    check_scoring,
+    check_templates,
+    each_at_most,
+)
 from clipserve.application.label_sets.definition import Contents, Definition, digest_of, no_cosines
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
@@ -60,7 +68,9 @@ class PutRequest:
             raise InvalidInput("there is nothing to choose from: give at least one label.")
         given = [_with_fields(label) for label in fields.labels]
         check_labels([label.label for label in given], fields.background, limits)
-        check_fields(fields, limits)
+        check_templates(fields.templates, limits)
+        check_scoring(fields.temperature, fields.threshold)
+        check_range("example_weight", fields.example_weight, 0.0, 1.0)
         _check_each(given, limits)
         _check_trained(fields, given, manifest)
         at_most("example images", sum(map(len, self.examples)), of_sets.max_label_set_examples)
@@ -118,7 +128,9 @@ def _check_each(labels: Sequence[LabelFields], limits: RequestLimits) -> None:
 
 
 def _check_label(label: LabelFields, limits: RequestLimits) -> None:
-    check_fields(label, limits)
+    at_most("prompts", len(label.prompts), limits.max_templates)
+    each_at_most("prompt", label.prompts, limits.max_prompt_chars)
+    check_scoring(None, label.threshold)
     if label.id is not None:
         if not label.id.strip() or not label.id.isprintable():
             raise InvalidInput("its id must have printable characters.")
