@@ -20,7 +20,7 @@ from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shared import size_of
 from clipserve.concurrency import SHORT
 from clipserve.errors import UndecodableImage
-from clipserve.rest.reading import Service, reads, reads_json
+from clipserve.rest.reading import Service, parse_object, reading, reads
 from tests.conftest import Beside
 from tests.rest.test_uploads import read_json
 
@@ -42,7 +42,7 @@ async def jobs_of(
         "state": {"body": Body(body)},
     }
     if field:
-        fields = await reads_json(lambda read, *_: read.fields)(Request(scope))
+        fields = await reading(parse_object, lambda read, *_: read.fields)(Request(scope))
         assert len(fields[field]) > 4_000
     else:
         await reads(EmbedRequest)(Request(scope))

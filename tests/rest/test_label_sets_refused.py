@@ -23,12 +23,12 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "no labels": ({}, 400, "labels: Field required"),
     "labels that are no list": ({"labels": {"a": 1}}, 400, "labels: "),
     "many more labels": ({"labels": [{}] * 50_000}, 413, "50,000 labels"),
-    "more values than JSON may have": ({"labels": [{}] * 250_000}, 413, "500,001 values"),
-    "a number for a label": ({"labels": ["a", 7]}, 400, "labels.1: must be a name or an object"),
+    "more values than JSON may have": ({"labels": [{}] * 250_000}, 413, "commas and brackets"),
+    "a number for a label": ({"labels": ["a", 7]}, 400, "labels.1.object: Input should be"),
     "a label without a name": ({"labels": [{"id": "7"}]}, 400, "labels.0.object.label: Field required"),
     "a field that is unknown": ({"labels": ["a"], "lables": []}, 400, "lables: no such field"),
-    "one of a label": ({"labels": [{"label": "a", "name": "b"}]}, 400, "labels.0.name: no such field"),
-    "very many of these": ({"labels": [{f"f{n}": 1 for n in range(50_000)}]}, 400, "f4: no such field. "),
+    "one of a label": ({"labels": [{"label": "a", "name": "b"}]}, 400, "labels.0.object.name: no such field"),
+    "very many of these": ({"labels": [{f"f{n}": 1 for n in range(50_000)}]}, 400, "50,001 fields that"),
     "a threshold that is text": ({"labels": ["a"], "threshold": "0.5"}, 400, "threshold: "),
     "a scoring that is none": ({"labels": ["a"], "scoring": "best"}, 400, "scoring: "),
     "an example that is no base64": ({"labels": [{"label": "b", "examples": ["!"]}]}, 422, "not valid base64"),
@@ -36,7 +36,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
         {"labels": [{"label": "b", "examples": ["http://127.0.0.1/a.png"]}]}, 422, "URLs are not fetched",
     ),
     "too many examples": ({"labels": [{"label": "b", "examples": [""] * 4_097}]}, 413, "4,096 images"),
-    "too large besides images": ({"labels": ["a"], "templates": ["{}" * 600_000]}, 413, "besides its images"),
+    "too large besides images": ({"labels": ["a"], "templates": ["ab" * 600_000]}, 413, "besides its images"),
 }  # fmt: skip
 
 
@@ -147,8 +147,6 @@ async def test_weights_count_for_the_set_and_not_as_json_besides_images(toy: Pat
     async with serving(FakeBackend(DIM), toy, max_json_bytes=2_000, max_label_set_bytes=20_000) as running:
         fingerprint = fingerprint_of(running)
         assert len((await kept(running, "large", **trained(fingerprint, **fields)))["labels"]) == 100
-        answer = await put(running, "bad", labels=["a"], weights=["A" * 8_000])
-        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
     async with serving(FakeBackend(DIM), toy, max_label_set_bytes=8_000) as running:
         answer = await put(running, "large", **trained(fingerprint, **fields))
         assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (413, "too_many", 8_000)

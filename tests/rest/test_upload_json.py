@@ -13,11 +13,6 @@ from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableIma
 from clipserve.rest.reading import Upload
 from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 
-KNOWN = (
-    "images, labels, templates, background, label_sets, scoring, temperature, threshold, top_k, truncate, model, "
-    "expect_fingerprint"
-)
-
 
 def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
     upload = read_json({"images": [B64, f"data:image/jpeg;base64,{B64}"], "labels": ["a"], "top_k": 1})
@@ -81,15 +76,9 @@ def test_json_may_have_so_many_bytes_besides_its_images_and_not_one_more() -> No
 def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
     for piece in (b"[],", b"0,", b'"",', b'{"a":[]},', rb'"\\",'):
         body = b'{"texts": [' + piece * 10_000  # no JSON: parsed, it would be refused as that
-        with pytest.raises(TooMany, match=r"values or more; the limit is 5,096\.") as caught:
+        with pytest.raises(TooMany, match=r"commas and brackets; the limit is 5,096\.") as caught:
             read("application/json", body, max_json_bytes=8_000)
         assert 10_000 < (caught.value.actual or 0) < 30_010
-
-
-def test_what_stands_in_strings_is_no_value_wherever_the_body_is_cut() -> None:
-    text = r"\"[{,\\" * 300_000
-    for before in range(3):
-        assert read_json({"texts": [" " * before + text]}, max_json_bytes=8_000_000).fields
 
 
 def test_json_may_have_4096_images_and_no_more() -> None:
@@ -103,10 +92,8 @@ def test_json_may_have_4096_images_and_no_more() -> None:
 def test_the_first_item_of_a_wrong_type_is_named_and_no_other(name: str) -> None:
     upload = read_json({"labels": ["a"]} | {name: ["a", 5, None, *[[]] * 1_000]}, max_json_bytes=10_000)
     told = refusal(upload, ClassifyRequest)
-    assert told == f"{name}.1: Input should be a valid string. Known fields: {KNOWN}."
-    assert refusal(read_json({name: "a"}), ClassifyRequest).startswith(
-        f"{name}: Input should be a valid list."
-    )
+    assert told == f"{name}.1: Input should be a valid string."
+    assert refusal(read_json({name: "a"}), ClassifyRequest) == f"{name}: Input should be a valid list."
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> No
         upload = read("image/png", IMAGE, "temperature=1")
     told = refusal(upload, EmbedRequest)
     assert told.startswith("temperature: ")
-    known = "images, texts, model, expect_fingerprint, truncate, encoding_format, embedding_type"
+    known = "model, expect_fingerprint, truncate, encoding_format, embedding_type, images, texts"
     assert told.endswith(f"Known fields: {known}.")
 
 

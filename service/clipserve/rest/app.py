@@ -59,6 +59,7 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
         title="clipserve",
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
+        openapi_tags=_TAGS,
         openapi_url=None,  # `pages` has it, with /docs
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
@@ -68,7 +69,7 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
     others = [ADAPTERS[name].router for name in options.compat]
     for router in (*own, *others, pages.docs, *([pages.page] if options.page else [])):
         app.include_router(router)
-    app.openapi = custom_openapi(app, shared.inference.limits, shared.inference.names, _TAGS)  # type: ignore[method-assign]
+    app.openapi = custom_openapi(app, shared.inference.limits, shared.inference.names)  # type: ignore[method-assign]
     render = render_for(options.compat)
     for kind in (ClipError, HTTPException):
         app.add_exception_handler(kind, answers_errors(render))

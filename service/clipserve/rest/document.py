@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +14,6 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from clipserve.api.answers import ProblemJson
@@ -26,19 +26,22 @@ from clipserve.rest.json_body import IMAGE_FIELDS
 
 Json = dict[str, Any]
 
-_KINDS = {kind.code: kind for kind in kinds()}
 # The codes of errors that operations have in common.
-_ANY = "internal_error invalid_input misdirected_request body_too_large body_too_slow overloaded deadline_exceeded"
-_KEYED = "unauthenticated permission_denied rate_limited"
+_ANY = "internal_error invalid_input misdirected_request body_too_large body_too_slow overloaded deadline_exceeded "
+_KEYED = "unauthenticated permission_denied rate_limited "
 _BODY = (
     "malformed_request headers_too_large headers_too_slow unsupported_media_type text_too_long too_many "
-    "unknown_model wrong_fingerprint too_many_connections backend_unavailable backend_failed"
+    "unknown_model wrong_fingerprint too_many_connections backend_unavailable backend_failed "
 )
-_IMAGES = "undecodable_image image_not_fetched unsupported_format image_too_large"
+_IMAGES = "undecodable_image image_not_fetched unsupported_format image_too_large "
 # Of two by two pixels, so that the service accepts the examples as they are.
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
 _IN_FORMS = {name: in_form(name) for name in (*IMAGE_FIELDS, "texts", "to_texts")}
 _REF = "#/components/schemas/{model}"
+_RETRY_AFTER = {
+    "description": "seconds after which a retry may succeed",
+    "schema": {"type": "integer", "minimum": 1},
+}
 _REQUEST_ID = {
     "description": "the id of the request, also in the log",
     "schema": {"type": "string"},
@@ -60,7 +63,6 @@ OF_FINGERPRINT: dict[int | str, Json] = {
 }
 
 _described: dict[str, Any] = {}  # the types of requests and errors, by the names of their components
-_forms: set[str] = set()  # those of requests that may be forms
 
 
 def body_of(kind: Any, *examples: object, form: bool = False, beside_image: str = "") -> Json:
@@ -71,7 +73,6 @@ def body_of(kind: Any, *examples: object, form: bool = False, beside_image: str 
     named = {f"example {number}": {"value": example} for number, example in enumerate(examples, 1)}
     content: Json = {"application/json": {"schema": _refer(kind), "examples": named}}
     if form:
-        _forms.add(kind.__name__)
         content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=f"{kind.__name__}Form")}}
     if beside_image:
         said = f"The bytes of one image file. The other fields go into the query: ?{beside_image}"
@@ -80,19 +81,19 @@ def body_of(kind: Any, *examples: object, form: bool = False, beside_image: str 
 
 
 def failures(
-    *codes: str, body: bool = False, images: bool = False, open_: bool = False, error: type[Any] = ProblemJson
+    codes: str = "",
+    *,
+    body: bool = False,
+    images: bool = False,
+    open_: bool = False,
+    error: type[Any] = ProblemJson,
 ) -> dict[int | str, Json]:
     """The `responses` of a route: its errors by status. `codes`: besides those that many routes have in common."""
-    words = [
-        _ANY,
-        "" if open_ else _KEYED,
-        _BODY if body or images else "",
-        _IMAGES if images else "",
-        *codes,
-    ]
+    words = _ANY + _KEYED * (not open_) + _BODY * (body or images) + _IMAGES * images + codes
     by_status: dict[HTTPStatus, list[type[ClipError]]] = {}
-    for code in sorted(" ".join(words).split(), key=[*_KINDS].index):
-        by_status.setdefault(status_of(_KINDS[code]), []).append(_KINDS[code])
+    for kind in kinds():
+        if kind.code in words.split():
+            by_status.setdefault(status_of(kind), []).append(kind)
     media_type = "application/problem+json" if error is ProblemJson else "application/json"
     return {
         int(status): {
@@ -107,9 +108,7 @@ def failures(
 def _headers(raised: Sequence[type[ClipError]]) -> Json:
     if {Overloaded, LabelSetNotReady, BackendUnavailable}.isdisjoint(raised):
         return {}
-    schema = {"type": "integer", "minimum": 1}
-    said = "seconds after which a retry may succeed"
-    return {"Retry-After": {"description": said, "schema": schema, "required": Overloaded in raised}}
+    return {"Retry-After": {**_RETRY_AFTER, "required": Overloaded in raised}}
 
 
 def _refer(kind: Any) -> Json:
@@ -117,31 +116,31 @@ def _refer(kind: Any) -> Json:
     return {"$ref": _REF.format(model=kind.__name__)}
 
 
-def custom_openapi(
-    app: FastAPI, limits: RequestLimits, models: Sequence[str], tags: list[Json]
-) -> Callable[[], Json]:
+def custom_openapi(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> Callable[[], Json]:
     """The `openapi` of the application: FastAPI's own, with the types of bodies and the values of this service."""
 
+    @functools.cache
     def openapi() -> Json:
-        if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                routes=app.routes,
-                tags=tags,
-            )
-            components = document.setdefault("components", {})
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"key": []}, {}]
-            for operation in (each for methods in document["paths"].values() for each in methods.values()):
-                if operation["responses"].get("422", {}).get("description") == "Validation Error":
-                    del operation["responses"]["422"]  # handlers check what they read themselves
-                for answer in operation["responses"].values():
-                    answer.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID
-            components["schemas"] = _needed(document["paths"], components.get("schemas", {}) | _schemas())
-            app.openapi_schema = _filled(document, _values(limits, models))
-        return app.openapi_schema
+        document = FastAPI.openapi(app)
+        for operation in (each for methods in document["paths"].values() for each in methods.values()):
+            if operation["responses"].get("422", {}).get("description") == "Validation Error":
+                del operation["responses"]["422"]  # handlers check what they read themselves
+            for answer in operation["responses"].values():
+                answer.setdefault("headers", {})["X-Request-Id"] = _REQUEST_ID
+        schemas = document.get("components", {}).get("schemas", {}) | _schemas()
+        document["components"] = {
+            "schemas": _needed(document["paths"], schemas),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        }
+        document["security"] = [{"key": []}, {}]
+        values = asdict(limits) | {
+            "png": _PNG,
+            "models": [*models],
+            "first_model": models[0],
+            "max_items": limits.max_texts + limits.max_images,
+            "template_sets": list(TEMPLATE_SETS),
+        }
+        return _filled(document, values)
 
     return openapi
 
@@ -151,26 +150,23 @@ def _schemas() -> Json:
     shown, together = TypeAdapter.json_schemas(adapters, ref_template=_REF)  # type: ignore[arg-type]
     own = {name: schema for (name, _), schema in shown.items() if "$ref" not in schema}
     schemas: Json = together.get("$defs", {}) | own
-    for name in _forms:
-        form = _in_form(schemas[name])
-        for field in {"image", "to_image"} & form["properties"].keys():
-            file = {"type": "string", "format": "binary"}
-            form["properties"][field] |= {"items": file, "description": "image files"}
-            del form["properties"][field]["default"]  # with it, /docs would offer no file to choose
-        schemas[f"{name}Form"] = form
-    return schemas
+    forms = {f"{name}Form": _in_form(schema) for name, schema in schemas.items()}
+    for fields in (form.get("properties", {}) for form in forms.values()):
+        for name in {"image", "to_image"} & fields.keys():
+            fields[name] |= {"items": {"type": "string", "format": "binary"}, "description": "image files"}
+            fields[name].pop("default", None)  # with it, /docs would offer no file to choose
+    return schemas | forms
 
 
 def _needed(paths: Json, schemas: Json) -> Json:
     """Those to which these paths refer: not those of adapters that are off."""
-    names, found = set[str](), _referred(paths)
-    while found - names:
+    names: set[str] = set()
+    while found := _referred([paths, *map(schemas.get, names)]) - names:
         names |= found
-        found = {each for name in names for each in _referred(schemas[name])}
     return {name: schemas[name] for name in sorted(names)}
 
 
-def _referred(value: Any) -> set[str]:
+def _referred(value: object) -> set[str]:
     return set(re.findall(r'"#/components/schemas/(\w+)"', orjson.dumps(value).decode()))
 
 
@@ -188,29 +184,14 @@ def _in_form(value: Any) -> Any:
     return shown
 
 
-def _values(limits: RequestLimits, models: Sequence[str]) -> Json:
-    return asdict(limits) | {
-        "png": _PNG,
-        "models": [*models],
-        "first_model": models[0],
-        "max_items": limits.max_texts + limits.max_images,
-        "template_sets": list(TEMPLATE_SETS),
-    }
-
-
 def _filled(document: Json, values: Mapping[str, Any]) -> Json:
     """With values in place of "$name" and of ["$name"], and their text in place of $name in a longer text."""
-
-    def whole(place: re.Match[str]) -> str:
-        name = place[1] or place[2]
-        if name not in values or (place[1] and not isinstance(values[name], list)):
-            return place[0]
-        return orjson.dumps(values[name]).decode()
-
-    def part(place: re.Match[str]) -> str:
-        value = values.get(place[1], place[0])
-        return f"{value:,}" if isinstance(value, int) else str(value)
-
-    text = re.sub(r'\["\$(\w+)"\]|"\$(\w+)"', whole, orjson.dumps(document).decode())
-    filled: Json = orjson.loads(re.sub(r"\$(\w+)", part, text))
+    text = orjson.dumps(document).decode()
+    for name in sorted(values, key=len, reverse=True):  # one may be the beginning of another
+        value, whole = values[name], orjson.dumps(values[name]).decode()
+        if isinstance(value, list):
+            text = text.replace(f'["${name}"]', whole)
+        part = f"{value:,}" if isinstance(value, int) else whole.strip('"')
+        text = text.replace(f'"${name}"', whole).replace(f"${name}", part)
+    filled: Json = orjson.loads(text)
     return filled

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
@@ -15,9 +14,9 @@ from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.label_sets.request import NAME, PutRequest, put_request
 from clipserve.rest.document import body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.reading import expected, reads_json, service_of
+from clipserve.rest.reading import expected, parse_object, reading, service_of
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
-from clipserve.rest.validating import unknown, validated
+from clipserve.rest.validating import validated
 
 router = APIRouter(tags=["label sets"])
 
@@ -52,11 +51,11 @@ async def get_label_set(request: Request, name: Name) -> Response:
 
 
 def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutRequest:
-    at_most("labels", len(_items(body.fields.get("labels"))), limits.max_labels)
-    body.check_images(_encoded(body.fields))
-    of_set, of_label = (", ".join(schema.model_fields) for schema in (LabelSetFields, LabelFields))
-    hint = f" Known fields: {of_set}; of a label: {of_label}."
-    fields = validated(LabelSetFields.model_validate, body.fields, _strange(body.fields), hint)
+    if isinstance(labels := body.fields.get("labels"), list):
+        at_most("labels", len(labels), limits.max_labels)
+    fields = validated(LabelSetFields, body.fields)
+    examples = [each for label in fields.labels if isinstance(label, LabelFields) for each in label.examples]
+    body.check_images([*examples, fields.weights or ""])
     fingerprint = fields.expect_fingerprint or expected(request)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
     return put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))
@@ -80,7 +79,7 @@ def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutReques
 async def put_label_set(
     request: Request,
     name: Name,  # noqa: ARG001 - `_put` takes it
-    asked: Annotated[PutRequest, Depends(reads_json(_put))],
+    asked: Annotated[PutRequest, Depends(reading(parse_object, _put))],
 ) -> Response:
     service = service_of(request)
     return await service.rendered(put_json, await service.inference.label_sets.put(asked))
@@ -95,24 +94,3 @@ async def put_label_set(
 async def delete_label_set(request: Request, name: Name) -> Response:
     await service_of(request).inference.label_sets.delete(name)
     return Response(status_code=204)
-
-
-def _strange(fields: dict[str, Any]) -> Iterator[str]:
-    """What a request can have wrong any number of times. Pydantic would build an error for each."""
-    yield from unknown("", fields, LabelSetFields.model_fields)
-    for position, label in enumerate(_items(fields.get("labels"))):
-        if isinstance(label, dict):
-            yield from unknown(f"labels.{position}.", label, LabelFields.model_fields)
-        elif not isinstance(label, str):
-            yield f"labels.{position}: must be a name or an object"
-
-
-def _encoded(fields: dict[str, Any]) -> list[str]:
-    """Whatever stands where weights and example images do."""
-    labels = [label for label in _items(fields.get("labels")) if isinstance(label, dict)]
-    examples = [example for label in labels for example in _items(label.get("examples"))]
-    return [text for text in (fields.get("weights"), *examples) if isinstance(text, str)]
-
-
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -75,8 +75,7 @@ async def file(request: Request, name: str) -> Response:
 @docs.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """It is made when it is first asked for, beside the event loop."""
-    app = request.app
-    document = await beside_loop(app.openapi, 0 if app.openapi_schema else SHORT + 1)
+    document = await beside_loop(request.app.openapi, SHORT + 1)
     return Response(orjson.dumps(document), 200, _ASK_AGAIN, "application/json")
 
 

@@ -23,7 +23,7 @@ from clipserve.application.shared import Shared
 from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
-from clipserve.rest.validating import Reader, reader_of, unknown, validated
+from clipserve.rest.validating import validated, validator_of
 
 T = TypeVar("T")
 Parsed = TypeVar("Parsed")
@@ -67,23 +67,17 @@ class Upload(NamedTuple):
 
 def reads(kind: type[C]) -> Callable[[Request], Awaitable[C]]:
     """A dependency: the checked request of this kind. See `parse_upload`, `read_fields` and the kind's `check`."""
-    reader_of(kind)  # once, at the start
-    return reads_upload(lambda upload, request, limits: read_fields(kind, upload, request).check(limits))
+    validator_of(kind)  # at the start, not at the first request
+    return reading(
+        parse_upload, lambda upload, request, limits: read_fields(kind, upload, request).check(limits)
+    )
 
 
-def reads_upload(read: Callable[[Upload, Request, RequestLimits], T]) -> Callable[[Request], Awaitable[T]]:
-    """A dependency: what `read` makes of a form, of an image with its query, or of JSON."""
-    return _reads(parse_upload, read)
-
-
-def reads_json(read: Callable[[JsonObject, Request, RequestLimits], T]) -> Callable[[Request], Awaitable[T]]:
-    """A dependency: what `read` makes of a JSON object."""
-    return _reads(parse_object, read)
-
-
-def _reads(
+def reading(
     parse: Callable[[str, Request, Body, int], Parsed], read: Callable[[Parsed, Request, RequestLimits], T]
 ) -> Callable[[Request], Awaitable[T]]:
+    """A dependency: what `read` makes of a body that `parse_upload` or `parse_object` has parsed."""
+
     async def parsed(request: Request) -> T:
         service, body, content = service_of(request), request.state.body, media_type(request)
 
@@ -106,12 +100,10 @@ def read_fields(kind: type[T], upload: Upload, request: Request) -> T:
     Raises:
         InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
     """
-    reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]
     fields = {**upload.images, **upload.fields}
-    strange = () if fields.keys() <= reader.known else unknown("", tuple(fields), reader.known)
     if fields.get("expect_fingerprint") in (None, ""):
         fields["expect_fingerprint"] = expected(request)
-    return validated(reader.validate, fields, strange, reader.hint, strict=upload.typed)
+    return validated(kind, fields, strict=upload.typed)
 
 
 def expected(request: Request) -> str | None:

@@ -1,75 +1,61 @@
-"""Validates the fields of a request by pydantic; errors say five faults at most."""
+"""Validates the fields of a request by pydantic; an error names five faults at most."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Container, Iterable, Iterator
-from itertools import islice
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ArgsKwargs
 
 from clipserve.errors import InvalidInput
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
-_MAX_FAULTS = 5
-
-
-class Validate(Protocol[T_co]):
-    """Makes a validated value of fields. `strict`: as in JSON. Raises ValidationError."""
-
-    def __call__(self, fields: dict[str, Any], /, *, strict: bool) -> T_co: ...
+_TOLD = 5  # faults
+_COUNTED = 1_000  # faults: of more only the number is told, because each would be made
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-class Reader(NamedTuple, Generic[T]):
-    """What reads requests of one kind. `hint`: what an error tells of the known fields."""
+def validated(kind: type[T], fields: dict[str, Any], *, strict: bool = True) -> T:
+    """The request of this kind, a model or a dataclass. `strict`: as in JSON, where "5" is no number.
 
-    validate: Validate[T]
-    known: frozenset[str]
-    hint: str
+    Raises:
+        InvalidInput: a field is missing, unknown or of the wrong type.
+    """
+    try:
+        if issubclass(kind, BaseModel):
+            return kind.model_validate(fields, strict=strict)
+        # Into a new object, because a dataclass is not strictly a dictionary.
+        validate: Callable[..., T] = validator_of(kind)  # type: ignore[arg-type]
+        return validate(ArgsKwargs((), fields), strict=strict, self_instance=kind.__new__(kind))
+    except ValidationError as error:
+        raise InvalidInput(_faults(kind, error)) from None
 
 
 @functools.cache
-def reader_of(kind: Any) -> Reader[Any]:
-    """That of a dataclass of `clipserve.api.requests`."""
-    validator = TypeAdapter(kind).validator
-    names = [field.name for field in sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))]
-
-    def validate(fields: dict[str, Any], *, strict: bool) -> Any:
-        # Into a new object, because a dataclass is not strictly a dictionary.
-        made = kind.__new__(kind)
-        return validator.validate_python(ArgsKwargs((), fields), strict=strict, self_instance=made)
-
-    return Reader(validate, frozenset(names), f" Known fields: {', '.join(names)}.")
+def validator_of(kind: Any) -> Any:
+    """What validates requests of this kind, a dataclass. It is made once, which takes milliseconds."""
+    return TypeAdapter(kind).validator.validate_python
 
 
-def unknown(place: str, names: Iterable[str], known: Container[str]) -> Iterator[str]:
-    """The errors of unknown fields, made lazily: a request can have any number of them."""
-    return (f"{place}{name[:64]}: no such field" for name in names if name not in known)
+def _faults(kind: Any, error: ValidationError) -> str:
+    if (count := error.error_count()) > _COUNTED:
+        return f"the request has {count:,} fields that are unknown or wrong."
+    faults = error.errors(include_url=False, include_input=False, include_context=False)[:_TOLD]
+    said, hint = [], ""
+    for fault in faults:
+        unknown = fault["type"] in _UNKNOWN
+        place = ".".join(str(part)[:64] for part in fault["loc"])
+        said.append(f"{place}: {'no such field' if unknown else fault['msg']}")
+        if unknown and len(fault["loc"]) == 1:
+            hint = f" Known fields: {', '.join(_names(kind))}."
+    return f"{'; '.join(said)}.{hint}"
 
 
-def validated(
-    validate: Validate[T],
-    fields: dict[str, Any],
-    strange: Iterable[str] = (),
-    hint: str = "",
-    *,
-    strict: bool = True,
-) -> T:
-    """The fields of a request, validated. `strange`: errors found before. `hint`: ends the message.
-
-    Raises:
-        InvalidInput: a field is invalid; the message names five at most.
-    """
-    faults = list(islice(strange, _MAX_FAULTS))
-    if not faults:
-        try:
-            return validate(fields, strict=strict)
-        except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)
-            faults = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in found[:_MAX_FAULTS]]
-    raise InvalidInput(f"{'; '.join(faults)}.{hint}")
+def _names(kind: Any) -> list[str]:
+    if issubclass(kind, BaseModel):
+        return list(kind.model_fields)
+    return [field.name for field in dataclasses.fields(kind)]

@@ -30,7 +30,7 @@ from clipserve.rest.compat.shared import (
 )
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 from clipserve.rest.rendering import vector_fields
 
 router = APIRouter(tags=[*TAGS])
@@ -123,7 +123,7 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
     ),
 )
 async def cohere_embed(
-    request: Request, asked: Annotated[Mixed[CohereEmbedRequest], Depends(reads_json(_read))]
+    request: Request, asked: Annotated[Mixed[CohereEmbedRequest], Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     answer = await asked.embed(service.inference, asked.options.output_dimension)

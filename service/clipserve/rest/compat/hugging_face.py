@@ -18,7 +18,7 @@ from clipserve.rest.compat.items import listed
 from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, chosen, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 from clipserve.rest.validating import validated
 
 router = APIRouter(tags=[*TAGS])
@@ -59,7 +59,7 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Classify
     parameters = body.fields.get("parameters")
     if isinstance(parameters, dict) and isinstance(labels := parameters.get("candidate_labels"), list):
         listed(labels, "parameters.candidate_labels")
-    options = validated(HuggingFaceRequest.model_validate, body.fields)
+    options = validated(HuggingFaceRequest, body.fields)
     body.check_images([options.inputs])
     template = options.parameters.hypothesis_template
     return ClassifyRequest(
@@ -82,7 +82,7 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Classify
 async def hugging_face(
     request: Request,
     model: Annotated[str, Path(json_schema_extra={"enum": ["$models"]})],  # noqa: ARG001 - `_read` takes it
-    asked: Annotated[ClassifyRequest, Depends(reads_json(_read))],
+    asked: Annotated[ClassifyRequest, Depends(reading(parse_object, _read))],
 ) -> Response:
     service = service_of(request)
     return await service.rendered(_rendered, await service.inference.classify(asked))

@@ -16,7 +16,7 @@ from clipserve.application.answers import Embedding
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.shared import TAGS, chosen, shaped
 from clipserve.rest.document import OF_FINGERPRINT, failures
-from clipserve.rest.reading import FORM, Upload, reads_upload, service_of
+from clipserve.rest.reading import FORM, Upload, parse_upload, reading, service_of
 
 router = APIRouter(tags=[*TAGS])
 
@@ -83,7 +83,7 @@ def _entry(entries: object) -> tuple[str, str]:
     },
 )
 async def immich_predict(
-    request: Request, asked: Annotated[EmbedRequest, Depends(reads_upload(_read))]
+    request: Request, asked: Annotated[EmbedRequest, Depends(reading(parse_upload, _read))]
 ) -> Response:
     service = service_of(request)
     return await service.rendered(_rendered, await service.inference.embed(asked))

@@ -17,7 +17,7 @@ from clipserve.rest.compat.openai import OpenAIError
 from clipserve.rest.compat.shared import TAGS, EncodedImage, Options, Text, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 from clipserve.rest.rendering import json_response
 
 router = APIRouter(tags=[*TAGS])
@@ -101,7 +101,7 @@ def _item(prompt: str | LlamaPrompt, name: str) -> Item:
     ),
 )
 async def llama_embeddings(
-    request: Request, asked: Annotated[Mixed[LlamaEmbedRequest], Depends(reads_json(_read))]
+    request: Request, asked: Annotated[Mixed[LlamaEmbedRequest], Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     return await service.rendered(_rendered, await asked.embed(service.inference), asked)

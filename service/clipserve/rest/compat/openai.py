@@ -42,7 +42,7 @@ from clipserve.rest.compat.shared import (
 from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 from clipserve.rest.rendering import vector_fields
 
 router = APIRouter(tags=[*TAGS])
@@ -169,7 +169,7 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[Op
     ),
 )
 async def openai_embeddings(
-    request: Request, asked: Annotated[Mixed[OpenAIEmbedRequest], Depends(reads_json(_read))]
+    request: Request, asked: Annotated[Mixed[OpenAIEmbedRequest], Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     answer = await asked.embed(service.inference, asked.options.dimensions)

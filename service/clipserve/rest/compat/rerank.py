@@ -19,7 +19,7 @@ from clipserve.rest.compat.items import Placed, are_images, decoded, encoded, it
 from clipserve.rest.compat.shared import ITEM, TAGS, Options, chosen, list_of, one_of, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 
 router = APIRouter(tags=[*TAGS])
 
@@ -78,7 +78,7 @@ def _read(
 
 async def rerank(
     request: Request,
-    asked: Annotated[Placed[SimilarityRequest, RerankRequest], Depends(reads_json(_read))],
+    asked: Annotated[Placed[SimilarityRequest, RerankRequest], Depends(reading(parse_object, _read))],
 ) -> Response:
     service = service_of(request)
     with asked.places():

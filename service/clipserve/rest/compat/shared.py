@@ -69,7 +69,7 @@ class Options(BaseModel):
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
         """Raises InvalidInput: a field is invalid; the message names it."""
-        return validated(cls.model_validate, fields)
+        return validated(cls, fields)
 
 
 def one_of(**schemas: Json) -> ConfigDict:

@@ -16,7 +16,7 @@ from clipserve.rest.compat.openai import OpenAIVector, openai_vectors
 from clipserve.rest.compat.shared import MESSAGE, TAGS, Dimensions, Ignored, Options, list_of, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 
 router = APIRouter(tags=[*TAGS])
 
@@ -66,7 +66,7 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[Vo
     ),
 )
 async def voyage_embeddings(
-    request: Request, asked: Annotated[Mixed[VoyageEmbedRequest], Depends(reads_json(_read))]
+    request: Request, asked: Annotated[Mixed[VoyageEmbedRequest], Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     answer = await asked.embed(service.inference, asked.options.output_dimension)

@@ -16,7 +16,7 @@ from clipserve.rest.compat.items import listed
 from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, Text, chosen, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.reading import reads_json, service_of
+from clipserve.rest.reading import parse_object, reading, service_of
 from clipserve.rest.rendering import json_response
 from clipserve.rest.validating import validated
 
@@ -54,7 +54,7 @@ class WeaviateModel(JsonAnswer):
 def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedRequest:
     for name in ("texts", "images"):
         listed(body.fields.get(name) or [], name)
-    items = validated(WeaviateRequest.model_validate, body.fields)
+    items = validated(WeaviateRequest, body.fields)
     images = items.images or []
     body.check_images(images)
     return EmbedRequest(
@@ -77,7 +77,7 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedReq
     ),
 )
 async def weaviate_vectorize(
-    request: Request, asked: Annotated[EmbedRequest, Depends(reads_json(_read))]
+    request: Request, asked: Annotated[EmbedRequest, Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     return await service.rendered(_rendered, await service.inference.embed(asked, all_or_nothing=True))
