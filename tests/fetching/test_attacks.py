@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import time
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -11,6 +13,7 @@ from clipserve.errors import ImageNotFetched
 from clipserve.fetching.fetcher import Fetcher
 from clipserve.fetching.hosts import Host
 from clipserve.telemetry.metrics import Metrics
+from tests.certificates import self_signed
 from tests.fetching.support import IMAGE, Names, fetched, fetching, listening
 
 # The port of a listener on loopback takes the place of PORT.
@@ -115,6 +118,19 @@ async def test_a_name_is_resolved_once_and_the_connection_goes_to_that_address()
         with pytest.raises(ImageNotFetched):
             await fetched(fetcher, f"http://a.test:{server.port}/")
     assert server.connections == 1
+
+
+async def test_a_certificate_is_that_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path, "server", "DNS:a.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    async with listening(tls) as server:
+        hosts = [f"{name}.test:{server.port}=127.0.0.0/8" for name in "ab"]
+        async with fetching(*hosts) as fetcher:
+            assert await fetched(fetcher, f"https://a.test:{server.port}/") == IMAGE
+            with pytest.raises(ImageNotFetched):
+                await fetched(fetcher, f"https://b.test:{server.port}/")
 
 
 async def test_a_name_server_that_is_silent_is_waited_for_no_longer_than_an_answer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from threading import Event, Semaphore, Thread
+from threading import Event, Semaphore
 
 import pytest
 
@@ -24,7 +24,7 @@ async def test_a_listed_host_of_a_listed_network_gives_its_image_and_learns_noth
     first, *lines = head.decode().split("\r\n")
     assert first == "GET /cat.png?size=1 HTTP/1.1"
     assert sorted(line.partition(":")[0] for line in lines if line) == [
-        *("Accept", "Accept-Encoding", "Host", "User-Agent"),
+        *("Accept", "Accept-Encoding", "Connection", "Host", "User-Agent"),
     ]
     assert f"Host: a.test:{server.port}" in lines
 
@@ -62,23 +62,32 @@ async def drip(_: bytes, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.05)
 
 
-async def endless(_: bytes, writer: asyncio.StreamWriter) -> None:
-    writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"64\r\n" + b"x" * 100 + b"\r\n")
-        await writer.drain()
+def endless(first: bytes, then: bytes) -> Answer:
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        while True:
+            writer.write(then * 100)
+            await writer.drain()
+
+    return answer
 
 
 async def silent(_: bytes, __: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
 
 
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 BOMB = gzip.compress(bytes(10_000_000))
 ANSWERS: dict[str, bytes | Answer] = {
     "drips": drip,
-    "endless": endless,
+    "endless": endless(CHUNKED, b"64\r\n" + b"x" * 100 + b"\r\n"),
     "silent": silent,
     "compressed": HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB,
+    "torn": HEAD + b"Content-Length: 3\r\n\r\nab",
+    "torn in a chunk": CHUNKED + b"4\r\nab",
+    "too large": HEAD + b"Content-Length: 1001\r\n\r\n" + bytes(1001),
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "an upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc",
     "a page": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\nx",
     "of no type": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
     "missing": b"HTTP/1.1 404 Not Found\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nx",
@@ -93,6 +102,27 @@ async def test_an_answer_that_is_no_image_of_such_a_size_in_time_is_refused(kind
         async with fetching(f"{at}=127.0.0.0/8", seconds=1.0) as fetcher:
             with pytest.raises(ImageNotFetched):
                 await fetched(fetcher, at)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        pytest.param(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", id="early hints"),
+        pytest.param(HEAD, b"X: y\r\n", id="headers"),
+        pytest.param(HEAD + b"X: ", b"y" * 100, id="one header"),
+        pytest.param(CHUNKED, b"2\r\nab\r\n", id="chunks of two bytes"),
+        pytest.param(CHUNKED + b"0\r\n", b"X: y\r\n", id="trailers"),
+    ],
+)
+async def test_what_costs_work_and_brings_no_image_ends_long_before_its_time(
+    first: bytes, then: bytes
+) -> None:
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        server.answers = {b"/": endless(first, then)}
+        async with fetching(f"{at}=127.0.0.0/8", seconds=600, max_bytes=MAX_BYTES) as fetcher:
+            with pytest.raises(ImageNotFetched):
+                await asyncio.wait_for(fetched(fetcher, at), 60)
 
 
 async def test_the_log_has_the_reason_and_of_the_url_the_host_alone() -> None:
@@ -152,16 +182,6 @@ async def test_a_fetch_waits_for_memory_and_that_is_not_the_hosts_time() -> None
                 await asyncio.sleep(2.5)  # longer than a fetch may take
                 assert not waiting.done()
             assert await waiting == IMAGE
-
-
-async def test_a_service_without_a_thread_for_a_name_is_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_thread(_: Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    async with fetching("a.test") as fetcher:
-        monkeypatch.setattr(Thread, "start", no_thread)
-        with pytest.raises(Overloaded):
-            await fetched(fetcher, "https://a.test/")
 
 
 @virtual_time

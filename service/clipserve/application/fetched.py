@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from clipserve.api.fields import ImageInput, ImageSource, ImageUrl
 from clipserve.errors import ClipError, ImageNotFetched
-from clipserve.fetching.fetcher import Fetcher
 from clipserve.quota import Lease, Quota
 from clipserve.telemetry.request import caller, current
+
+if TYPE_CHECKING:  # it loads aiohttp
+    from clipserve.fetching.fetcher import Fetcher
 
 QUEUED = (
     1_024  # images by URL in requests that were admitted and are not answered, without those of bulk requests

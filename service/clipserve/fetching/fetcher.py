@@ -1,11 +1,9 @@
 """Fetches a URL with limits of time, size, type and redirects, from checked addresses.
 
-A name cannot lead into the internal network: it is resolved once, each of its addresses is checked, and the
-connection is made to one of these addresses, not to the name. TLS verifies the certificate for the name. A redirect
-is treated like the first URL: its host must be listed, and its addresses are checked.
-
-Every failure gives the caller the same sentence, so that nobody can find out what answers inside a network. The
-reason is in the log.
+A name cannot lead into the internal network: it is resolved once, each of its addresses is checked, and aiohttp
+gets one of them in place of the name. TLS verifies the certificate for the name. A redirect is treated like the
+first URL. Every failure gives the caller the same sentence, so that nobody can find out what answers inside a
+network; the reason is in the log.
 """
 
 from __future__ import annotations
@@ -14,17 +12,22 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
 from clipserve.concurrency import in_own_thread
 from clipserve.errors import ImageNotFetched, Overloaded
+from clipserve.fetching import FETCH_SECONDS
 from clipserve.fetching.hosts import Host, Target, target_of
-from clipserve.fetching.response import NotAnImage, Response
 from clipserve.quota import Quota
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.request import remaining
@@ -35,23 +38,42 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # images that are being fetched, or are here and not yet encoded
 MAX_BYTES = 128_000_000  # of fetched images in memory
 REDIRECTS = 3
-FETCH_SECONDS = 5.0  # with its redirects
 _PART = 1 / 3  # of the time to its deadline that a request waits: with a fetch of 5 s it ends in its 10 s
-_READ_BYTES = 16_384  # which are parsed in two milliseconds at most
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # object stores send the last two
-_HEADERS = "User-Agent: clipserve\r\nAccept: image/*\r\nAccept-Encoding: identity\r\n\r\n"
+_MOST_HEADS = 20  # of one answer: those before the last are informational
+_MOST_CHUNKS, _CHUNK_BYTES = 4_096, 16  # so many, and one more for each so many bytes: each costs a call
+_HEADERS = {"User-Agent": "clipserve", "Accept": "image/*", "Accept-Encoding": "identity"}
+
+Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
+
+
+class _NotAnImage(Exception):
+    """An image is not fetched; the message is for the log."""
+
+
+class _FewHeads(ResponseHandler):
+    """A connection that ends at too many heads (103 Early Hints): aiohttp parses as many as come."""
+
+    _heads = 0
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Called for each head."""
+        self._heads += 1
+        if self._heads <= _MOST_HEADS:
+            super().feed_data(data, size)
+        elif self.transport:
+            self.transport.abort()
 
 
 @dataclass
-class _Slot:
-    """A place for a fetched image. `until`: it is given back only when this is done too."""
+class _Fetch:
+    """One fetch. `size`: the bytes that it has of the quota. `resolving`: its place is held until this ends too."""
 
-    until: asyncio.Future[Any] | None = None
-
-
-Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
-Reserve = Callable[[int], Awaitable[None]]  # waits for so many bytes
+    caller: str
+    clock: asyncio.Timeout
+    size: int = 0
+    resolving: asyncio.Future[list[str]] | None = None
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -77,14 +99,10 @@ class Fetcher:
         resolve: Resolve = resolve,
     ) -> None:
         """`max_bytes`: of an image. `seconds`: of a fetch with its redirects."""
-        self._hosts = hosts
-        self._max_bytes = max_bytes
-        self._metrics = metrics
-        self._seconds = seconds
-        self._resolve = resolve
-        most = max(MAX_BYTES, 2 * max_bytes)
-        self._slots = Quota("places for fetched images", AT_ONCE, adaptive=True)
-        self._bytes = Quota("bytes for fetched images", most, adaptive=True)
+        self._hosts, self._max_bytes, self._metrics = hosts, max_bytes, metrics
+        self._seconds, self._resolve = seconds, resolve
+        self._places = Quota("places for fetched images", AT_ONCE, adaptive=True)
+        self._bytes = Quota("bytes for fetched images", max(MAX_BYTES, 2 * max_bytes), adaptive=True)
         self._tls = ssl.create_default_context()
 
     @asynccontextmanager
@@ -95,33 +113,23 @@ class Fetcher:
             ImageNotFetched: the host is not listed, resolves to a forbidden address, or does not return an image.
             Overloaded: other images took too much of the request's time.
         """
-        await _waited(self._slots, caller, 1)
-        slot, clock, kept = _Slot(), asyncio.timeout(self._seconds), 0
-
-        async def reserve(size: int) -> None:
-            nonlocal kept
-            began = asyncio.get_running_loop().time()
-            until = clock.when() or began
-            clock.reschedule(None)
-            await _waited(self._bytes, caller, size)
-            kept = size
-            clock.reschedule(until + asyncio.get_running_loop().time() - began)
-
+        await _waited(self._places, caller, 1)
+        fetch = _Fetch(caller, asyncio.timeout(self._seconds))
         try:
             try:
-                async with clock:
-                    data = await self._followed(url, slot, reserve)
+                async with fetch.clock:
+                    data = await self._followed(url, fetch)
             # ValueError: a name that no DNS query can hold, or an invalid URL of a redirect.
-            except (NotAnImage, OSError, ValueError) as error:
+            except (_NotAnImage, ClientError, OSError, ValueError) as error:
                 raise self._failed(url, error) from None
             self._metrics.images_fetched("fetched").inc()
             yield data
         finally:
-            self._bytes.give(caller, kept)
-            if slot.until and not slot.until.done():
-                slot.until.add_done_callback(lambda _: self._slots.give(caller))
+            self._bytes.give(caller, fetch.size)
+            if fetch.resolving and not fetch.resolving.done():
+                fetch.resolving.add_done_callback(lambda _: self._places.give(caller))
             else:
-                self._slots.give(caller)
+                self._places.give(caller)
 
     def _failed(self, url: str, error: Exception) -> ImageNotFetched:
         self._metrics.images_fetched("failed").inc()
@@ -134,72 +142,82 @@ class Fetcher:
             f"{self._seconds:g} s. The log of the service has the reason."
         )
 
-    async def _followed(self, url: str, slot: _Slot, reserve: Reserve) -> bytes:
+    async def _followed(self, url: str, fetch: _Fetch) -> bytes:
         for _ in range(1 + REDIRECTS):
             target = target_of(url)
             if target is None:
-                raise NotAnImage("not a URL that is fetched from any host")
-            address = await self._address(target, slot)
-            async with self._asked(target, address) as (response, reader):
-                while not response.status:
-                    await _read(response, reader)
-                if response.status not in _MOVED:
-                    return await self._body(response, reader, reserve)
-            if b"location" not in response.headers:
-                raise NotAnImage("a redirect leads nowhere")
-            url = urljoin(url, response.headers[b"location"])
-        raise NotAnImage(f"more than {REDIRECTS} redirects")
+                raise _NotAnImage("not a URL that is fetched from any host")
+            place = URL(target.at(await self._address(target, fetch)), encoded=True)
+            async with (
+                self._session(target) as session,
+                session.get(place, allow_redirects=False, server_hostname=target.host) as answer,
+            ):
+                if answer.status not in _MOVED:
+                    return await self._body(answer, fetch)
+                if "location" not in answer.headers:
+                    raise _NotAnImage("a redirect leads nowhere")
+                url = urljoin(url, answer.headers["location"])
+        raise _NotAnImage(f"more than {REDIRECTS} redirects")
 
-    async def _address(self, target: Target, slot: _Slot) -> str:
+    async def _address(self, target: Target, fetch: _Fetch) -> str:
         """One address of the name, if all its addresses are allowed."""
         host = next((host for host in self._hosts if host.matches(target)), None)
         if host is None:
-            raise NotAnImage("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
-        # The system's resolver cannot be interrupted: a fetch whose time is over holds its slot as long as this.
-        try:
-            job = in_own_thread("resolve", self._resolve, target.host, target.port)
-        except RuntimeError:
-            raise Overloaded("no thread is left to resolve the name of a host.", retry_after=1) from None
-        slot.until = asyncio.wrap_future(job)
-        addresses: list[str] = await asyncio.shield(slot.until)
+            raise _NotAnImage("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
+        job = in_own_thread("resolve", self._resolve, target.host, target.port)
+        # The system's resolver cannot be interrupted: a fetch whose time is over holds its place as long as this.
+        fetch.resolving = asyncio.wrap_future(job)
+        addresses = await asyncio.shield(fetch.resolving)
+        if not addresses:
+            raise _NotAnImage("the host has no address")
         for address in addresses:
             if not host.admits(ip_address(address)):
-                raise NotAnImage(f"the host has the address {address}, which is not allowed")
-        if not addresses:
-            raise NotAnImage("the host has no address")
+                raise _NotAnImage(f"the host has the address {address}, which is not allowed")
         return addresses[0]
 
-    @asynccontextmanager
-    async def _asked(
-        self, target: Target, address: str
-    ) -> AsyncIterator[tuple[Response, asyncio.StreamReader]]:
-        """The request is sent to an address, for a name; the response is to be read."""
-        tls, name = (self._tls, target.host) if target.scheme == "https" else (None, None)
-        reader, writer = await asyncio.open_connection(address, target.port, ssl=tls, server_hostname=name)
-        response = Response(self._max_bytes)
-        try:
-            writer.write(f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{_HEADERS}".encode())
-            yield response, reader
-        finally:
-            response.close()
-            writer.transport.abort()
+    def _session(self, target: Target) -> ClientSession:
+        """For one request."""
+        connector = TCPConnector(ssl=self._tls, force_close=True)
+        connector._factory = partial(_FewHeads, asyncio.get_running_loop())  # type: ignore[assignment]
+        return ClientSession(
+            connector=connector,
+            headers=_HEADERS | {"Host": target.authority},
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(),  # a fetch has one for all its answers
+            auto_decompress=False,
+        )
 
-    async def _body(self, response: Response, reader: asyncio.StreamReader, reserve: Reserve) -> bytes:
-        if response.status != 200:
-            raise NotAnImage(f"the status is {response.status}")
-        if not response.headers.get(b"content-type", "").lower().startswith(_TYPES):
-            raise NotAnImage("the Content-Type is not that of an image")
-        if response.headers.get(b"content-encoding", "identity").lower() != "identity":
-            raise NotAnImage("the body is compressed")
-        await reserve(self._max_bytes if response.announced is None else response.announced)
-        while not response.complete:
-            await _read(response, reader)
-        return response.body
+    async def _body(self, answer: ClientResponse, fetch: _Fetch) -> bytes:
+        if answer.status != 200:
+            raise _NotAnImage(f"the status is {answer.status}")
+        if not answer.headers.get("content-type", "").lower().startswith(_TYPES):
+            raise _NotAnImage("the Content-Type is not that of an image")
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise _NotAnImage("the body is compressed")
+        announced = self._max_bytes if answer.content_length is None else answer.content_length
+        self._check_size(announced)
+        await self._reserve(announced, fetch)
+        pieces, size = [], 0
+        async for piece, _ in answer.content.iter_chunks():
+            pieces.append(piece)
+            size += len(piece)
+            self._check_size(size)
+            if len(pieces) > _MOST_CHUNKS + size // _CHUNK_BYTES:
+                raise _NotAnImage("the body comes in chunks of a few bytes")
+        return b"".join(pieces)
 
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise _NotAnImage(f"the image has more than {self._max_bytes:,} bytes")
 
-async def _read(response: Response, reader: asyncio.StreamReader) -> None:
-    response.feed(await reader.read(_READ_BYTES))
-    await asyncio.sleep(0)  # the reader does not wait where it has more: others have their turn
+    async def _reserve(self, size: int, fetch: _Fetch) -> None:
+        """Wait for so many bytes, which is not the host's time."""
+        now = asyncio.get_running_loop().time
+        left = (fetch.clock.when() or now()) - now()
+        fetch.clock.reschedule(None)
+        await _waited(self._bytes, fetch.caller, size)
+        fetch.size = size
+        fetch.clock.reschedule(now() + left)
 
 
 async def _waited(quota: Quota, caller: str, amount: int) -> None:

@@ -41,6 +41,11 @@ class Target:
         """The value of the header Host."""
         return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
 
+    def at(self, address: str) -> str:
+        """The URL with an address in place of the name."""
+        host = f"[{address}]" if ":" in address else address
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
 
 @dataclass(frozen=True)
 class Host:

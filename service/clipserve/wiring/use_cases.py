@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
@@ -40,7 +41,7 @@ from clipserve.concurrency import DaemonExecutor, in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
-from clipserve.fetching.fetcher import FETCH_SECONDS, Fetcher
+from clipserve.fetching import FETCH_SECONDS
 from clipserve.fetching.hosts import Host
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
@@ -48,6 +49,9 @@ from clipserve.thread_priority import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
 from clipserve.wiring.backends import tokenizer_of
 from clipserve.wiring.model_names import Opened, opened
+
+if TYPE_CHECKING:  # it loads aiohttp
+    from clipserve.fetching.fetcher import Fetcher
 
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
@@ -192,6 +196,8 @@ def _store(settings: Settings, seconds: float) -> Store:
 def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | None:
     if not settings.image_hosts:
         return None
+    from clipserve.fetching.fetcher import Fetcher  # loads aiohttp
+
     hosts = list(map(Host.parse, settings.image_hosts))
     return Fetcher(hosts, settings.max_body_bytes, metrics, seconds=seconds)
 
