@@ -27,7 +27,7 @@ from tests.tables import METRICS, SETTINGS, made, metrics_table, settings_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-ERRORS, TEMPLATES = ((ROOT / f"docs/{name}.md").read_text() for name in ("errors", "templates"))
+API, SCORES = ((ROOT / f"docs/{name}.md").read_text() for name in ("api", "scores"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 PYPROJECT, SERVICE, MODELS = (
     tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in ("", "service", "models")
@@ -62,8 +62,8 @@ def error_table() -> str:
 
 
 def test_the_documentation_has_every_error_code_with_its_status() -> None:
-    shown = ERRORS.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
-    assert shown == error_table(), f"replace the table in docs/errors.md by:\n{error_table()}"
+    shown = API.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
+    assert shown == error_table(), f"replace the table in docs/api.md by:\n{error_table()}"
 
 
 def grpc_statuses() -> str:
@@ -77,8 +77,8 @@ def grpc_statuses() -> str:
 
 
 def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
-    shown = ERRORS.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
-    assert shown == grpc_statuses(), f"replace the table in docs/errors.md by:\n{grpc_statuses()}"
+    shown = API.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
+    assert shown == grpc_statuses(), f"replace the table in docs/api.md by:\n{grpc_statuses()}"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def template_sets_table() -> str:
 
 
 def test_the_documentation_has_every_template_set() -> None:
-    shown = TEMPLATES.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
-    assert shown == template_sets_table(), f"the table of docs/templates.md is:\n{template_sets_table()}"
+    shown = SCORES.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
+    assert shown == template_sets_table(), f"the table of docs/scores.md is:\n{template_sets_table()}"
 
 
 def makefile_targets() -> set[str]:

@@ -109,7 +109,7 @@ def test_grpc_is_not_loaded_where_it_is_not_asked_for() -> None:
 def test_the_program_in_the_documentation_runs_with_stubs_of_its_own(
     demo_process: Process, tmp_path: Path
 ) -> None:
-    page = (ROOT / "docs/grpc.md").read_text()
+    page = (ROOT / "docs/api.md").read_text()
     (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (command,) = re.findall(r"^python (-m grpc_tools\.protoc .*)$", page, re.MULTILINE)
     (tmp_path / "stubs").mkdir()

@@ -39,7 +39,7 @@ class ClipserveError(Exception):
 
     Attributes:
         detail: one sentence for people.
-        code: stable, for programs; docs/errors.md lists those of a server.
+        code: stable, for programs; docs/api.md lists those of a server.
         request_id: of the failed request, as in the server's log; None: no server gave one.
     """
 
