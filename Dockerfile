@@ -7,7 +7,7 @@
 ARG VARIANT=cpu
 # Any image with Python 3.11 or newer and its module venv.
 ARG BASE_CPU=python:3.12-slim-bookworm
-# Not NVIDIA's image: CUDA and cuDNN come with the packages of requirements/service-gpu.txt, the driver with the machine.
+# Not NVIDIA's image: CUDA and cuDNN come with the packages of requirements/image-gpu.txt, the driver with the machine.
 ARG BASE_GPU=python:3.12-slim-bookworm
 
 # hadolint ignore=DL3006
@@ -29,11 +29,10 @@ COPY requirements/ .
 # Delete OpenVINO's plugins for Intel's GPUs and NPUs, a third of it: the engine uses the CPU. And onnx's tests, half of it.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && case "$VARIANT" in \
-         gpu) set -- -r service-gpu.txt -r tracing.txt -r heif.txt ;; \
-         export) set -- -r service.txt ;; \
-         *) set -- -r service.txt -r openvino.txt -r tracing.txt -r heif.txt ;; \
+         export) file=service.txt ;; \
+         *) file="image-$VARIANT.txt" ;; \
        esac \
-    && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --require-hashes "$@" \
+    && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --require-hashes -r "$file" \
     && rm -f /app/.venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \
       /app/.venv/lib/python3*/site-packages/openvino/libs/cache.json \
     && rm -rf /app/.venv/lib/python3*/site-packages/onnx/backend/test \

