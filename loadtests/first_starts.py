@@ -37,7 +37,7 @@ class Engine(OnnxEngine):
     """onnxruntime under another name, whose calls compute each image `times` times."""
 
     def __init__(self, name: str, folder: Path, options: EngineOptions, times: int) -> None:
-        super().__init__(folder, options, mapped=True)
+        super().__init__(folder, options)
         self._name, self._times = name, times
 
     @property
@@ -102,7 +102,7 @@ def _in_a_new_process(artifact: Path, times: tuple[int, int]) -> Start:
 def _start(folder: Path, times: tuple[int, int]) -> Start:
     manifest = read_manifest(folder)
     feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
-    options = EngineOptions(threads=usable_cores(), may_spin=False)
+    options = EngineOptions(threads=usable_cores())
     standard, challenger = (
         Engine(name, folder, options, each)
         for name, each in zip(("standard", "challenger"), times, strict=True)

@@ -40,7 +40,8 @@ def nobody_looks() -> Reason:
 def engine(accelerator: Accelerator, **settings: str) -> str:
     chosen = ModelSettings.model_validate(settings)
     on_gpu = uses_gpu(chosen, accelerator)
-    to_load = open_engine(Path(DEMO), read_manifest(DEMO), chosen, on_gpu=on_gpu)
+    calls = chosen.calls(on_gpu=on_gpu)
+    to_load = open_engine(Path(DEMO), read_manifest(DEMO), chosen, calls, on_gpu=on_gpu)
     return str(to_load.name)  # type: ignore[attr-defined] # not loaded, and not one of those on trial
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.settings import Calls, ModelSettings, Settings, as_markdown
+from clipserve.engine.calls import Calls
+from clipserve.settings import ModelSettings, Settings, as_markdown
 
 
 def test_a_cpu_has_small_calls_and_a_gpu_large_ones() -> None:

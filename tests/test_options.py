@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from clipserve.api.limits import RequestLimits
 from clipserve.clip.images import ImageLimits
-from clipserve.engine.backends.onnx import spins
-from clipserve.engine.in_process import EngineOptions
 from clipserve.settings import ModelSettings, Settings
 from clipserve.wiring.options import GatewayOptions
 
@@ -55,25 +51,3 @@ def test_two_images_of_the_largest_size_fit_a_request() -> None:
         (Settings(model_settings=own), 18 * 10**7),
     ):
         assert GatewayOptions.of(settings).limits.requests.max_request_pixels == pixels
-
-
-@pytest.mark.parametrize(
-    ("cores", "threads", "workers", "spin"),
-    [(2, 2, 1, True), (2, 1, 2, True), (8, 4, 2, True), (8, 7, 1, False)],
-)
-def test_threads_spin_where_no_core_is_left_to_others(
-    cores: int, threads: int, workers: int, spin: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
-    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: cores)
-    options = EngineOptions(threads=threads, workers=workers)
-    assert spins(options) == spin
-    assert not spins(replace(options, may_spin=False))
-    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: 64.0)
-    assert not spins(options)
-
-
-def test_in_another_program_they_do_not_spin() -> None:
-    settings = ModelSettings(backend="onnx", device="cpu")
-    for may_spin, chosen in ((True, settings), (False, settings.in_a_program())):
-        assert chosen.options(EngineOptions, may_spin=chosen.may_spin).may_spin == may_spin

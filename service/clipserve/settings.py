@@ -10,11 +10,11 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,6 @@ from pydantic import (
     DirectoryPath,
     Field,
     FilePath,
-    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -47,6 +46,7 @@ from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
+from clipserve.engine.calls import ON_CPU, ON_GPU, Calls
 from clipserve.engine.cuda import Device
 from clipserve.engine.triton.address import parse_address
 from clipserve.fetching.hosts import Host
@@ -143,27 +143,6 @@ Several = Annotated[
 ]  # or none: empty items are left out
 
 
-@dataclass(frozen=True)
-class Calls:
-    """The size of encoder calls, and the number at a time.
-
-    `max_batch_tokens`, padding included: more gain a little for texts, and images wait longer. It grows with
-    `max_batch_texts`.
-    """
-
-    workers: int
-    max_batch_images: int
-    max_batch_texts: int
-    max_batch_tokens: int
-    threads: int
-
-
-# A GPU needs many rows in a call, and a next call ready; a CPU gains little from more than a few rows, and others
-# wait longer. The CPU threads of a call on a GPU compute nothing; the second call's data is copied meanwhile.
-ON_CPU = Calls(1, max_batch_images=16, max_batch_texts=32, max_batch_tokens=96, threads=0)
-ON_GPU = Calls(2, max_batch_images=64, max_batch_texts=256, max_batch_tokens=4_096, threads=1)
-
-
 class Environment(EnvSettingsSource):
     """CLIPSERVE_* variables. Unlike pydantic's own, it gives unknown ones too, so that they are refused."""
 
@@ -230,9 +209,6 @@ class ModelSettings(BaseModel):
     image_cache_bytes: int = Field(0, ge=0)
     """cached vectors of images, of a model; 0: no cache"""
 
-    _may_spin: bool = PrivateAttr(default=True)
-    _workers: int | None = PrivateAttr(default=None)
-
     def options(self, kind: type[Options], usual: Options | None = None, **others: Any) -> Options:
         """Options of a package: `others`, what follows a setting, and the settings with the names of its fields.
 
@@ -247,30 +223,10 @@ class ModelSettings(BaseModel):
         """What is known of the backend before it is opened."""
         return BACKENDS[self.backend]
 
-    @property
-    def may_spin(self) -> bool:
-        """Whether threads may wait for work in a busy loop: not in a program with other work."""
-        return self._may_spin
-
-    def in_a_program(self, *, workers: int | None = None) -> Self:
-        """A copy whose threads sleep while they wait for work. `workers`: encoder calls at a time."""
-        copy = self.model_copy()
-        copy._may_spin, copy._workers = False, workers
-        return copy
-
     def calls(self, *, on_gpu: bool) -> Calls:
         """The values that are set, and the device's defaults for the others."""
         usual = ON_GPU if on_gpu else ON_CPU
-        texts = self.max_batch_texts or usual.max_batch_texts
-        return Calls(
-            workers=self._workers or usual.workers,
-            max_batch_images=self.max_batch_images or usual.max_batch_images,
-            max_batch_texts=texts,
-            max_batch_tokens=usual.max_batch_tokens
-            * max(texts, usual.max_batch_texts)
-            // usual.max_batch_texts,
-            threads=self.threads or usual.threads,
-        )
+        return usual.with_chosen(self.max_batch_images, self.max_batch_texts, self.threads)
 
     def image_limits(self, others: ImageLimits | None = None) -> ImageLimits:
         """These, and `others` for limits that are not settings. A photo of any size may be progressive."""

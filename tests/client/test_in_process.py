@@ -10,7 +10,7 @@ import pytest
 
 import clipserve
 from clipserve.client.errors import ClipserveError
-from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
+from clipserve.client.in_process import open_in_process
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.vectors.updating import size_of
 from clipserve.demo import FOLDER as DEMO
@@ -55,9 +55,3 @@ def test_a_setting_that_cannot_be_used_is_named() -> None:
     for settings in ({"backend": "other"}, {"nonsense": 1}):
         with pytest.raises(ValueError, match=f"CLIPSERVE_{next(iter(settings)).upper()}"):
             clipserve.Clip(**settings)
-
-
-def test_the_threads_of_a_program_that_embeds_do_not_spin() -> None:
-    settings = Settings(models=(DEMO,))
-    assert settings.may_spin
-    assert not _a_call_on_each_core(_of_one_model(settings, None)).may_spin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
-from clipserve.clip.external import external_files, mapped, with_mapped_weights
+from clipserve.clip.external import external_files
 from clipserve.demo import FOLDER as DEMO
 from tests.support import write_toy_artifact
 
@@ -100,54 +99,3 @@ async def test_weights_in_a_file_without_a_checksum_are_refused(folder: Path, lo
     if location == "weights":
         files = listed.files | {"weights": hashlib.sha256(WEIGHTS).hexdigest()}
         verify_files(folder, listed.model_copy(update={"files": files}))
-
-
-SIDE = 600  # a matrix of 1.4 MB
-
-
-def product(path: Path, **options: Any) -> None:
-    """A graph that multiplies its input with a large matrix, and adds a small vector."""
-    numbers = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
-    weights = [onnx.numpy_helper.from_array(*each) for each in ((numbers, "w"), (numbers[0], "b"))]
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["xw"]), helper.make_node("Add", ["xw", "b"], ["y"])]
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, SIDE]) for name in "xy")
-    graph = helper.make_graph(nodes, "g", [x], [y], weights)
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path, **options)
-
-
-def test_with_mapped_weights_a_graph_is_small_and_the_same(tmp_path: Path) -> None:
-    path, beside = tmp_path / "graph.onnx", tmp_path / "small.onnx"
-    product(path)
-    with mapped(path) as data:
-        beside.write_bytes(with_mapped_weights(data, path.name))
-    assert beside.stat().st_size < 10_000
-    read = onnx.load(beside)
-    for weights in read.graph.initializer:
-        weights.ClearField("data_location")  # which stays where onnx has read the file
-    assert read == onnx.load(path)
-
-
-def test_a_place_counts_from_the_base(tmp_path: Path) -> None:
-    product(tmp_path / "graph.onnx")
-    offsets = []
-    with mapped(tmp_path / "graph.onnx") as data:
-        for base in (0, 1 << 40):
-            graph = onnx.load_from_string(with_mapped_weights(data, "w", base)).graph
-            offsets.append(int(graph.initializer[0].external_data[1].value))
-    assert offsets[1] - offsets[0] == 1 << 40
-
-
-def test_weights_in_another_file_are_not_mapped(tmp_path: Path) -> None:
-    product(tmp_path / "graph.onnx", save_as_external_data=True, location="beside")
-    with mapped(tmp_path / "graph.onnx") as data, pytest.raises(ValueError, match="'beside'"):
-        with_mapped_weights(data, "graph.onnx")
-
-
-@pytest.mark.parametrize(
-    "content", [b"\xff" * 20, b"no graph", b"\x3a\x7f", b"\x3a\x03\x2a\x7f\x00", b"\x80"]
-)
-def test_what_is_no_graph_is_not_mapped(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "graph.onnx").write_bytes(content)
-    with mapped(tmp_path / "graph.onnx") as data, pytest.raises(ValueError, match=r"field|cut short"):
-        with_mapped_weights(data, "graph.onnx")

@@ -47,13 +47,6 @@ def test_the_winner_alone_stays_in_memory_and_what_was_decided_is_kept(
         assert [path.name for path in kept.parent.iterdir()] == ["kept"]
 
 
-def test_what_stands_in_for_the_standard_on_trial_does_not_serve() -> None:
-    first, brief = Arithmetic("first", 0.02), Arithmetic("brief", 0.02)
-    opened = Fastest(first, Arithmetic("slower", 0.03), lambda: INPUTS, 1, None, brief)
-    assert opened.load() is first
-    assert (first.loads, first.runs, brief.loaded) == (1, [], False)
-
-
 def test_a_standard_that_cannot_be_loaded_ends_the_start() -> None:
     with pytest.raises(BackendUnavailable, match="no such CPU"):
         Fastest(Arithmetic("a", 0.0, fails_at="load"), Arithmetic("b", 0.1), lambda: INPUTS).load()

@@ -152,14 +152,6 @@ async def test_what_onnxruntime_finds_wrong_is_raised_and_not_printed(
     assert capfd.readouterr().err == ""
 
 
-async def test_weights_that_stay_in_the_files_give_the_same_vectors() -> None:
-    read, mapped = (OnnxEngine(DEMO, EngineOptions(), mapped=each).load() for each in (False, True))
-    for graph, inputs in reference_feeds(MANIFEST, TOKENIZER).items():
-        np.testing.assert_array_equal(read.call(graph, inputs).run(), mapped.call(graph, inputs).run())
-    mapped.close()
-    read.close()
-
-
 async def test_a_call_that_was_cancelled_computes_nothing() -> None:
     engine = OnnxEngine(DEMO, EngineOptions()).load()
     call = engine.call(IMAGE_GRAPH, {"pixels": PIXELS})

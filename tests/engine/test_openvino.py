@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import numpy as np
-import onnx
 import openvino as ov
 import pytest
 
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from clipserve.clip.artifact import IMAGE_GRAPH, read_manifest
 from clipserve.clip.reference import reference_pixels
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backends.openvino import OpenVinoEngine
@@ -48,17 +44,3 @@ def test_a_failed_call_gives_its_request_back(engine: OpenVinoEngine) -> None:
     with pytest.raises(RuntimeError, match="incompatible"):
         engine.call(IMAGE_GRAPH, {"pixels": FEEDS["pixels"][:, :8]}).run()
     assert engine.call(IMAGE_GRAPH, FEEDS).run().shape[0] == 2
-
-
-def test_weights_that_are_mapped_give_the_vectors_of_those_that_are_not(tmp_path: Path) -> None:
-    mapped, read = tmp_path / "mapped", tmp_path / "read"
-    shutil.copytree(DEMO, mapped)
-    read.mkdir()
-    for graph in (IMAGE_GRAPH, TEXT_GRAPH):  # weights beside a graph are not mapped
-        onnx.save(onnx.load(DEMO / graph), read / graph, save_as_external_data=True, location=f"{graph}.data")
-    one, other = (OpenVinoEngine(folder, threads=1, precision="bf16").load() for folder in (mapped, read))
-    np.testing.assert_array_equal(
-        one.call(IMAGE_GRAPH, FEEDS).run(), other.call(IMAGE_GRAPH, FEEDS).run(), strict=True
-    )
-    mappings = Path("/proc/self/maps")
-    assert not mappings.exists() or str(mapped) not in mappings.read_text()

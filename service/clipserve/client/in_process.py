@@ -8,6 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from clipserve.api.requests import ClassifyRequest, TokenizeRequest
@@ -18,10 +19,11 @@ from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
 from clipserve.clip.artifact import ArtifactError
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
+from clipserve.engine.calls import Calls
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
-from clipserve.settings import Calls, ModelSettings, Settings, as_model
+from clipserve.settings import ModelSettings, Settings, as_model
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
@@ -53,13 +55,16 @@ async def open_in_process(
         when_found()
         open_backend: OpenBackend | None = None
         on_gpu = await asyncio.to_thread(uses_gpu, chosen, accelerator)
+        calls = chosen.calls(on_gpu=on_gpu)
         if unused := accelerator.unused:
             warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
         if exact and chosen.backend_kind.in_process and not on_gpu:  # these two need batches
-            chosen, open_backend = _a_call_on_each_core(chosen), _one_row_a_call
+            chosen = _a_call_on_each_core(chosen)
+            calls = replace(chosen.calls(on_gpu=False), workers=usable_cores())
+            open_backend = partial(_one_row_a_call, calls)
         async with open_use_cases(chosen, Metrics(), open_backend, accelerator=accelerator) as use_cases:
             await use_cases.start_models()
-            yield MethodsInProcess(use_cases, chosen, chosen.calls(on_gpu=on_gpu))
+            yield MethodsInProcess(use_cases, chosen, calls)
     except ArtifactError as error:
         raise ClipserveError(str(error)) from None
     except ClipError as error:
@@ -71,8 +76,7 @@ def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:
     folder = _folder(settings, model)
     alone = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
     (artifact,) = opened([folder])
-    chosen = settings.of_model(artifact.name).model_copy(update=alone)
-    return chosen.in_a_program()  # type: ignore[return-value] # a copy of Settings
+    return settings.of_model(artifact.name).model_copy(update=alone)  # type: ignore[return-value] # of Settings
 
 
 def _folder(settings: Settings, model: str | Path | None) -> Path:
@@ -96,12 +100,14 @@ def _a_call_on_each_core(settings: Settings) -> Settings:
     # A call has one row: the size limits the images in flight.
     alone = {"threads": 1, "max_batch_images": 4}
     free = {name: value for name, value in alone.items() if name not in settings.model_fields_set}
-    return settings.model_copy(update=free).in_a_program(workers=usable_cores())
+    return settings.model_copy(update=free)
 
 
-def _one_row_a_call(folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics) -> InProcess:
+def _one_row_a_call(
+    calls: Calls, folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics
+) -> InProcess:
     """No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait."""
-    return in_process(folder, manifest, settings, on_gpu=False)
+    return in_process(folder, manifest, settings, calls, on_gpu=False)
 
 
 class MethodsInProcess(AsyncMethods):

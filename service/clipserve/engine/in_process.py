@@ -34,14 +34,12 @@ class EngineOptions:
         cuda: on the GPU, which has been seen to work; else on the CPU.
         threads: of one call.
         workers: calls at a time.
-        may_spin: whether threads may wait in a busy loop, where nothing speaks against it.
         cache_dir: the folder in which it is kept what a trial has chosen; None: each start tries.
     """
 
     cuda: bool = False
     threads: int = 1
     workers: int = 1
-    may_spin: bool = True
     cache_dir: Path | None = None
 
 

@@ -18,11 +18,12 @@ from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
+from clipserve.engine.calls import Calls
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.idle import Unloading
 from clipserve.engine.in_process import EngineOptions, Feeds, InProcess, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
-from clipserve.settings import Calls, ModelSettings
+from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
 # A call has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait for it.
@@ -48,7 +49,8 @@ def open_backend(
     if connect := settings.backend_kind.connect:
         return connect(manifest, settings.options, metrics)
     on_gpu = uses_gpu(settings, accelerator)
-    inner = in_process(folder, manifest, settings, accelerator.lost.set, on_gpu=on_gpu)
+    calls = settings.calls(on_gpu=on_gpu)
+    inner = in_process(folder, manifest, settings, calls, accelerator.lost.set, on_gpu=on_gpu)
     backend = batched(inner, settings, metrics, on_gpu=on_gpu, most_rows=inner.most_rows)
     if not settings.unload_after_seconds:
         return backend
@@ -59,16 +61,17 @@ def in_process(
     folder: Path,
     manifest: ModelManifest,
     settings: ModelSettings,
+    calls: Calls,
     on_lost: Callable[[], object] = lambda: None,
     *,
     on_gpu: bool,
 ) -> InProcess:
-    """Encoders in this process, without a batcher. `on_lost`: see `InProcess`.
+    """Encoders in this process, without a batcher. `calls`: how many at a time. `on_lost`: see `InProcess`.
 
     Raises:
         BackendUnavailable: the engine is not installed.
     """
-    engine, calls = open_engine(folder, manifest, settings, on_gpu=on_gpu), settings.calls(on_gpu=on_gpu)
+    engine = open_engine(folder, manifest, settings, calls, on_gpu=on_gpu)
     chosen = {IMAGE_GRAPH: settings.max_batch_images, TEXT_GRAPH: settings.max_batch_texts}
     fixed = [graph for graph, rows in chosen.items() if rows]
     return InProcess(engine, calls.workers, on_lost, partial(first_calls, manifest, calls), fixed)
@@ -106,20 +109,21 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
     return kind.cuda and accelerator.chosen(settings.device)
 
 
-def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> ToLoad:
+def open_engine(
+    folder: Path, manifest: ModelManifest, settings: ModelSettings, calls: Calls, *, on_gpu: bool
+) -> ToLoad:
     """The engine of the settings in this process. `on_gpu`: see `uses_gpu`.
 
     Raises:
         BackendUnavailable: it is not installed.
     """
-    calls, open_it = settings.calls(on_gpu=on_gpu), settings.backend_kind.open_engine
+    open_it = settings.backend_kind.open_engine
     assert open_it, f"{settings.backend} does not compute in this process"
     options = settings.options(
         EngineOptions,
         cuda=on_gpu,
         threads=calls.threads or usable_cores(),
         workers=calls.workers,
-        may_spin=settings.may_spin,
     )
     return open_it(folder, manifest, options, _reference(folder, manifest))
 

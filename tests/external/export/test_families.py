@@ -102,7 +102,7 @@ def exported(
 @pytest.mark.parametrize(
     "engine",
     [
-        lambda folder: OnnxEngine(folder, EngineOptions(threads=usable_cores(), may_spin=False)),
+        lambda folder: OnnxEngine(folder, EngineOptions(threads=usable_cores())),
         lambda folder: OpenVinoEngine(folder, usable_cores(), precision="f32"),
     ],
     ids=["onnxruntime", "OpenVINO"],

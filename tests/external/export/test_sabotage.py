@@ -135,7 +135,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path) -> None:
     async def begin() -> None:
-        model = served_model(folder, InProcess(OnnxEngine(folder, EngineOptions(may_spin=False)), 1))
+        model = served_model(folder, InProcess(OnnxEngine(folder, EngineOptions()), 1))
         try:
             await model.start(folder)
         finally:

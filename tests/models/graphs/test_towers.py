@@ -74,7 +74,7 @@ def texts_of(architecture: Architecture) -> tuple[npt.NDArray[np.int32], npt.NDA
 
 
 ENGINES: dict[str, Callable[[Path], Engine]] = {
-    "onnxruntime": lambda folder: OnnxEngine(folder, EngineOptions(threads=1, may_spin=False)),
+    "onnxruntime": lambda folder: OnnxEngine(folder, EngineOptions(threads=1)),
     "OpenVINO": lambda folder: OpenVinoEngine(folder, 1),
 }
 

@@ -45,10 +45,8 @@ def open_fastest(
     # trial would cost seconds of every start and gain nothing.
     if not computes_bf16():
         return onnx
-    # Threads that wait in a busy loop would take CPU time that no work needs.
-    on_trial = OnnxEngine(folder, replace(options, may_spin=False), mapped=True)
     challenger = open_openvino(folder, manifest, options)
-    return Fastest(onnx, challenger, inputs, options.threads, file_of_trial(manifest, options), on_trial)
+    return Fastest(onnx, challenger, inputs, options.threads, file_of_trial(manifest, options))
 
 
 def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | None:
@@ -67,8 +65,7 @@ def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | Non
 class Fastest:
     """Loads `standard` or `challenger`: what an earlier trial has chosen, or the winner of a trial.
 
-    `threads`: of a call. `kept`: a file for what was chosen. `on_trial`: what is tried in place of the standard,
-    because it loads faster. `facts`: how the engine was chosen; known after `load`.
+    `threads`: of a call. `kept`: a file for what was chosen. `facts`: how it was chosen; known after `load`.
     """
 
     def __init__(
@@ -78,13 +75,10 @@ class Fastest:
         inputs: TrialInputs,
         threads: int = 1,
         kept: Path | None = None,
-        on_trial: Engine | None = None,
     ) -> None:
         self._standard, self._challenger = standard, challenger
-        self._inputs = inputs
-        self._threads = threads
+        self._inputs, self._threads = inputs, threads
         self._kept = kept
-        self._on_trial = on_trial or standard
         self._chosen: Engine | None = None
         self.facts: Mapping[str, Any] = {}
 
@@ -101,15 +95,10 @@ class Fastest:
             logger.info("engine_recalled", engine=recalled.name, precision=recalled.precision, **self.facts)
             return recalled
         verdict = self._tried()
+        chosen, other = self._standard, self._challenger
         if verdict is not None and verdict.wins:
-            chosen = self._challenger
-            self._on_trial.close()
-        else:
-            chosen = self._standard
-            self._challenger.close()
-            if self._on_trial is not chosen:
-                self._on_trial.close()
-                chosen.load()
+            chosen, other = other, chosen
+        other.close()
         figures = verdict.ms_per_call if verdict else {}
         kept = verdict is not None and verdict.wins is not None and self._keep(chosen, figures)
         self.facts = {"trial": "kept" if kept else "not kept", "trial_ms_per_call": figures}
@@ -119,10 +108,10 @@ class Fastest:
 
     def _tried(self) -> Verdict | None:
         """The verdict of a trial, whose engines stay loaded; None: the challenger does not run."""
-        self._on_trial.load()
+        self._standard.load()
         challenger = self._challenger
         try:
-            verdict = compare(self._on_trial, challenger.load(), self._inputs(), self._threads)
+            verdict = compare(self._standard, challenger.load(), self._inputs(), self._threads)
         except Exception as error:  # an engine on trial may fail in any way; the other one serves
             logger.warning("engine_passed_over", engine=challenger.name, error=str(error))
             return None

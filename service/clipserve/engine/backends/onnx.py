@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from clipserve.clip.external import mapped, with_mapped_weights
-from clipserve.cores import cpu_quota, usable_cores
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
@@ -21,23 +18,17 @@ if TYPE_CHECKING:
     import onnxruntime as ort  # else where it is used: a start with another engine does not wait for it
 
 _CPU = "CPUExecutionProvider"
-# Of a graph that is given as bytes.
-_FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxEngine:
-    """An `Engine`: two sessions of onnxruntime. With one thread a call runs in the caller's own.
-
-    `mapped`: weights stay in the files, which loads in half the time. Not to serve with: the files may change.
-    """
+    """An `Engine`: two sessions of onnxruntime. With one thread a call runs in the caller's own."""
 
     precision: str | None = None  # that of the graphs: TF32 is off
     facts: Mapping[str, Any] = {}
 
-    def __init__(self, folder: Path, options: EngineOptions, *, mapped: bool = False) -> None:
+    def __init__(self, folder: Path, options: EngineOptions) -> None:
         self._folder = folder
         self._options = options
-        self._mapped = mapped
         self._sessions: dict[str, ort.InferenceSession] = {}
 
     @property
@@ -64,7 +55,6 @@ class OnnxEngine:
             "onnxruntime_ready",
             runs_on="cuda" if self._options.cuda else "cpu",
             threads=self._options.threads,
-            spinning=spins(self._options),
         )
         return self
 
@@ -96,30 +86,16 @@ class OnnxEngine:
 
         # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
         # print what happened past our log.
-        options, source = session_options(self._options), self._folder / graph
-        model: Path | bytes = source
-        if self._mapped:
-            options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(self._folder))
-            with suppress(ValueError), mapped(source) as data:
-                model = with_mapped_weights(data, graph)
-        session = ort.InferenceSession(model, options, providers(self._options), enable_fallback=0)
+        options = session_options(self._options)
+        session = ort.InferenceSession(
+            self._folder / graph, options, providers(self._options), enable_fallback=0
+        )
         if self._options.cuda and PROVIDER not in session.get_providers():
             raise BackendUnavailable(
                 f"onnxruntime does not run {self._folder / graph} on CUDA, which worked a moment ago: run "
                 "nvidia-smi, or set CLIPSERVE_DEVICE=cpu."
             )
         return session
-
-
-def spins(options: EngineOptions) -> bool:
-    """Whether threads wait for their next piece of work in a busy loop, for a moment; idle they sleep.
-
-    Never on a GPU, where they have nothing to wait for. With fewer threads than cores the others are left to
-    others: a busy loop would take them, and look like load. From a quota it would take time that the kernel then
-    refuses to the work itself.
-    """
-    whole = cpu_quota() is None and options.threads * options.workers >= usable_cores()
-    return options.may_spin and not options.cuda and whole
 
 
 def session_options(chosen: EngineOptions) -> ort.SessionOptions:
@@ -132,9 +108,9 @@ def session_options(chosen: EngineOptions) -> ort.SessionOptions:
     options.log_severity_level = 4  # it prints past our log what its exceptions tell too
     # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
     options.enable_mem_pattern = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins(chosen))))
-    # The other session needs the cores next. Threads that spin on after a call would take half of them from it.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Threads sleep while they wait for their next piece of work: beside other work, busy loops double the time of a
+    # call, and under a quota they take time that the kernel then refuses to the work itself.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Divide the work of a call into ever smaller pieces: then a thread that is held up by a decoder has only a
     # small piece left at the end, and the others do not wait long for it.
     options.add_session_config_entry("session.dynamic_block_base", "4")

@@ -13,7 +13,6 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from clipserve.clip.external import mapped, with_mapped_weights
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
@@ -22,9 +21,6 @@ from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
 Precision = Literal["f32", "bf16"]
-# The name of a file of weights whose offset is an address of this process. OpenVINO has it for onnxruntime and does
-# not document it; with a release that lacks it, the file is read.
-_IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
 
 
 def open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions) -> OpenVinoEngine:
@@ -92,13 +88,11 @@ class OpenVinoEngine:
             idle.put(compiled.create_infer_request())
 
     def _read(self, core: ov.Core, path: Path) -> ov.Model:
-        model = _read_mapped(core, path) if self._precision == "bf16" else None
-        if model is None:
-            model = core.read_model(path)
-            return_freed_memory()
-            if self._precision == "bf16":
-                _to_fp16(model)
+        model = core.read_model(path)
         return_freed_memory()
+        if self._precision == "bf16":
+            _to_fp16(model)
+            return_freed_memory()
         return model
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
@@ -118,24 +112,6 @@ def _to_fp16(model: ov.Model) -> None:
     from openvino._offline_transformations import compress_model_transformation
 
     compress_model_transformation(model)
-
-
-def _read_mapped(core: ov.Core, path: Path) -> ov.Model | None:
-    """The graph in `path` with weights in fp16, made from the mapped file without copies in fp32.
-
-    None: it cannot be read so, or some of its weights would stay in the file, which may change.
-    """
-    try:
-        with mapped(path) as data:
-            begin = np.frombuffer(data, np.uint8).ctypes.data
-            model = core.read_model(with_mapped_weights(data, _IN_MEMORY, begin))
-            _to_fp16(model)
-            constants = (
-                each.data.ctypes.data for each in model.get_ops() if each.get_type_name() == "Constant"
-            )
-            return None if any(begin <= at < begin + len(data) for at in constants) else model
-    except (RuntimeError, ValueError):
-        return None
 
 
 _Requests = SimpleQueue[ov.InferRequest]
