@@ -15,7 +15,6 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from clipserve.clip.artifact import TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.triton.contract import (
     FINGERPRINT,
     LENGTHS,
@@ -25,7 +24,7 @@ from clipserve.engine.triton.contract import (
     output,
     stated_lengths,
 )
-from clipserve_models.triton_options import BackendName, RepositoryOptions
+from clipserve_models.triton_options import BackendName, BatchPolicy, RepositoryOptions
 from clipserve_models.triton_towers import Tower
 
 MODEL_FILES: dict[BackendName, str] = {

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.triton.contract import CALL_ROWS, TOWERS
 from clipserve_models.errors import ModelsError
 
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True)
+class BatchPolicy:
+    """How Triton gathers calls: the most rows of one, seconds to wait for others, and instances of a model."""
+
+    max_batch_size: int
+    max_queue_delay: float = 0.0
+    concurrency: int = 1
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS, ModelManifest
-from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.triton.contract import CALL_ROWS, Tensor, inputs, triton_model
-from clipserve_models.triton_options import Device, RepositoryOptions
+from clipserve_models.triton_options import BatchPolicy, Device, RepositoryOptions
 
 _BUCKETS: dict[Device, tuple[int, ...]] = {"cpu": TEXT_BUCKETS, "gpu": GPU_TEXT_BUCKETS}
 

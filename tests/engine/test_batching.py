@@ -14,7 +14,6 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.metrics import Metrics
-from tests.virtual_time import virtual_time
 from tests.waiting import settled
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
@@ -58,10 +57,9 @@ async def batcher(
     engine: Engine,
     max_batch_size: int = 4,
     concurrency: int = 1,
-    delay: float = 0.0,
     metrics: Metrics | None = None,
 ) -> AsyncIterator[DynamicBatcher]:
-    policy = BatchPolicy(max_batch_size, delay, concurrency)
+    policy = BatchPolicy(max_batch_size, concurrency)
     running = DynamicBatcher("image", engine, policy, metrics or Metrics())
     running.start()
     async with asyncio.timeout(30):  # a hang is noticed
@@ -96,19 +94,6 @@ async def test_an_idle_engine_starts_at_once_and_batches_form_while_it_is_busy()
         engine.gate.set()
         await asyncio.gather(*tasks)
     assert engine.batches == [[0, 1, 2, 3], [4, 5]]
-
-
-@virtual_time
-async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
-    engine = Engine()
-    async with batcher(engine, max_batch_size=2, delay=60) as running:
-        first = asyncio.create_task(running.submit(rows(1)))
-        await settled()
-        assert engine.batches == []
-        await asyncio.gather(first, running.submit(rows(2)))
-    async with batcher(engine, max_batch_size=2, delay=3) as running:
-        await running.submit(rows(3))
-    assert engine.batches == [[1, 2], [3]]
 
 
 async def test_a_poisoned_row_fails_alone() -> None:

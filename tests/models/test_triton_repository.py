@@ -19,12 +19,11 @@ from tritonclient.grpc import model_config_pb2 as pb
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.triton.contract import triton_model
 from clipserve_models import trtexec
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, profiles
-from clipserve_models.triton_options import DEFAULTS, BackendName, RepositoryOptions, options_of
+from clipserve_models.triton_options import DEFAULTS, BackendName, BatchPolicy, RepositoryOptions, options_of
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from tests.models.asking import ask

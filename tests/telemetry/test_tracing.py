@@ -127,7 +127,7 @@ async def test_a_batch_of_two_traced_requests_is_a_span_of_one_and_it_and_the_ot
     tmp_path: Path,
 ) -> None:
     other = "f" * 32
-    company = BatchPolicy(max_batch_size=2, max_queue_delay=60.0)
+    company = BatchPolicy(max_batch_size=2)
     async with traced_service(tmp_path, images=company) as (running, traced):
         await asyncio.gather(
             *(

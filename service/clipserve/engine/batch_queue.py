@@ -1,13 +1,15 @@
 """The waiting rows, and how a batch is dealt from them. Pure: no clock, no tasks.
 
-`clipserve.engine.batching` says why. Rows of bulk requests wait until no others do, and come in smaller batches, so
-that whoever arrives meanwhile does not wait long either. When nobody else has come for a while, they come in
-batches as large as any.
+`clipserve.engine.batching` says why. Rows of one call have one shape, and shapes take turns; in a shape callers
+take turns row by row, and so do the jobs of a caller (`Turns`). Rows of bulk requests wait until no others do, and
+come in smaller batches, so that whoever arrives meanwhile does not wait long either; in full ones when nobody else
+has come for a while.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,7 +17,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.engine.lanes import Arrays, Job, Lane, Shape
+from clipserve.telemetry.request import Context
+from clipserve.turns import Turns
+
+Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
+Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays of a job
 
 # A call takes so many times fewer rows of bulk requests: it is what a request that arrives has to wait for.
 _BULK_SHARE = 4
@@ -23,26 +29,53 @@ _BULK_SHARE = 4
 _CALLS_UNTIL_ALONE = 64
 
 
+@dataclass(eq=False)
+class Job:
+    """The rows of one caller.
+
+    Attributes:
+        arrived: seconds of the batcher's clock.
+        departed: whether the caller has left, or has been answered.
+        context: the request that the rows belong to.
+        taken: rows that are in some batch, or have been.
+        shape: of a row.
+        bulk: its rows give way to others. What another request joins later, which does not, stays so.
+    """
+
+    arrays: Arrays
+    arrived: float
+    departed: Callable[[], bool] = lambda: False
+    context: Context | None = None
+    taken: int = 0
+
+    def __post_init__(self) -> None:
+        self.rows = len(self.arrays[0])
+        self.shape: Shape = tuple([array.shape[1:] for array in self.arrays])
+        self.bulk = self.context is not None and self.context.bulk
+        self.caller = self.context.caller if self.context else ""
+
+
+J = TypeVar("J", bound=Job)
+
+
 @dataclass(frozen=True)
 class BatchPolicy:
-    """How rows are gathered into calls, here or by Triton.
+    """How rows are gathered into calls.
 
     Attributes:
         max_batch_size: rows in one call.
-        max_queue_delay: seconds that a row may wait for company while a serving task is free.
-        stack: whether a call gets its rows copied into one array; else it gets a list of them.
-        gather_seconds: the same while half of the calls run, some for other requests: a request alone does not
-            wait.
         concurrency: calls that run at a time.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         max_rows_now: rows that the backend takes in one call, where that is known only once it runs; 0: not yet.
         calls_now: replaces `concurrency`, where that is known only once it runs, and changes; 0: not yet.
         call_seconds: what a call may take by the measure of those before, if it has more than `least_rows`.
         least_rows: see `call_seconds`, and until a call has been measured.
+        gather_seconds: that a row may wait for company while half of the calls run, some for other requests: a
+            request alone does not wait.
+        stack: whether a call gets its rows copied into one array; else it gets a list of them.
     """
 
     max_batch_size: int
-    max_queue_delay: float = 0.0
     concurrency: int = 1
     max_batch_tokens: int = 0
     max_rows_now: Callable[[], int] | None = None
@@ -62,16 +95,6 @@ class BatchPolicy:
             return most
         (length,) = shape[0]
         return max(1, min(most, self.max_batch_tokens // length))
-
-
-@dataclass
-class SharedMachine:
-    """What the towers of one machine count together: calls of bulk rows since a row of another request came."""
-
-    bulk_calls_since_request: int = 0
-
-
-J = TypeVar("J", bound=Job)
 
 
 @dataclass(eq=False)
@@ -105,13 +128,46 @@ class Batch(Generic[J]):
         return [Batch([row]) for row in self.rows]
 
 
+class _Waiting(Generic[J]):
+    """The jobs of one shape. `rows`: those not taken, without jobs that were discarded."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._jobs = Turns[J]()
+
+    def put(self, job: J) -> None:
+        self.rows += job.rows
+        self._jobs.put(job, job.caller, job)
+
+    def first(self) -> J | None:
+        """The job whose turn it is; those whose callers have left go."""
+        while self._jobs:
+            if not (job := self._jobs.first()).departed():
+                return job
+            self._jobs.pop()
+        return None
+
+    def take(self, most: int) -> list[tuple[J, int]]:
+        """At most so many rows: whose, and which."""
+        taken: list[tuple[J, int]] = []
+        while len(taken) < most and (job := self.first()):
+            self._jobs.pop()
+            taken.append((job, job.taken))
+            job.taken += 1
+            if job.taken < job.rows:
+                self._jobs.put(job, job.caller, job)
+        self.rows -= len(taken)
+        return taken
+
+
 class BatchQueue(Generic[J]):
     """Waiting jobs: those of requests, and those that give way to them."""
 
-    def __init__(self, policy: BatchPolicy, machine: SharedMachine | None = None) -> None:
+    def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
-        self._machine = machine or SharedMachine()
-        self._requests, self._bulk = Lane[J](), Lane[J]()
+        # By shape, the next one first: of requests, and of bulk requests.
+        self._lanes = OrderedDict[Shape, _Waiting[J]](), OrderedDict[Shape, _Waiting[J]]()
+        self._bulk_calls = 0  # since a row of another request came
         self._row_seconds: float | None = None  # of the calls of late
 
     def took(self, rows: int, seconds: float) -> None:
@@ -121,12 +177,16 @@ class BatchQueue(Generic[J]):
 
     def put(self, job: J) -> None:
         if not job.bulk:
-            self._machine.bulk_calls_since_request = 0
-        self._lane_of(job).put(job)
+            self._bulk_calls = 0
+        lane = self._lanes[job.bulk]
+        if job.shape not in lane:
+            lane[job.shape] = _Waiting()
+        lane[job.shape].put(job)
 
     def discard(self, job: J) -> None:
         """The caller of this job has left, or has been answered: its rows do not fill a batch."""
-        self._lane_of(job).discard(job)
+        if waiting := self._lanes[job.bulk].get(job.shape):
+            waiting.rows -= job.rows - job.taken
 
     def due(self, now: float, running: Collection[Batch[J]] = ()) -> float | None:
         """When the next batch should be taken; None with nothing waiting. A full batch is due at once.
@@ -136,38 +196,40 @@ class BatchQueue(Generic[J]):
         first = self._first()
         if first is None:
             return None
-        delay, gather = self._policy.max_queue_delay, self._policy.gather_seconds if running else 0.0
-        if gather and any(batch.has_others_than(first) for batch in running):
-            delay = max(delay, gather)
-        lane = self._lane_of(first)
-        if not delay or lane.rows(first.shape) >= self._most_rows(first):
+        gather = self._policy.gather_seconds
+        if not gather or not any(batch.has_others_than(first) for batch in running):
             return now
-        return lane.earliest(first.shape) + delay
+        full = self._lanes[first.bulk][first.shape].rows >= self._most_rows(first)
+        return now if full else first.arrived + gather
 
     def take(self) -> Batch[J]:
-        """As many rows of the first job's shape as one call takes, of bulk if it is all. Call it after `due`.
-
-        Callers take turns, and so do the jobs of each.
-        """
+        """As many rows of the first job's shape as one call takes, of bulk if it is all."""
         first = self._first()
         if first is None:
             return Batch([])
-        most = self._most_rows(first)
-        self._machine.bulk_calls_since_request += first.bulk
-        return Batch(list(self._lane_of(first).take(first.shape, most)))
+        lane, most = self._lanes[first.bulk], self._most_rows(first)
+        self._bulk_calls += first.bulk
+        lane.move_to_end(first.shape)
+        return Batch(lane[first.shape].take(most))
 
     def drain(self) -> list[J]:
         """Remove and return all that waits."""
-        return [*self._requests.drain(), *self._bulk.drain()]
-
-    def _lane_of(self, job: J) -> Lane[J]:
-        return self._bulk if job.bulk else self._requests
+        jobs: dict[J, None] = {}
+        while first := self._first():
+            jobs |= dict.fromkeys(job for job, _ in self._lanes[first.bulk][first.shape].take(first.rows))
+        return list(jobs)
 
     def _first(self) -> J | None:
-        return self._requests.first() or self._bulk.first()
+        for lane in self._lanes:
+            while lane:
+                shape, waiting = next(iter(lane.items()))
+                if first := waiting.first():
+                    return first
+                del lane[shape]
+        return None
 
     def _most_rows(self, first: J) -> int:
         most = self._policy.rows_of(first.shape, self._row_seconds)
-        if not first.bulk or self._machine.bulk_calls_since_request >= _CALLS_UNTIL_ALONE:
+        if not first.bulk or self._bulk_calls >= _CALLS_UNTIL_ALONE:
             return most
         return max(1, most // _BULK_SHARE)

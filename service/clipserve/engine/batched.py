@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.batch_queue import BatchPolicy, SharedMachine
+from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.telemetry.metrics import Metrics
 
@@ -16,9 +16,8 @@ class Batched:
 
     def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
         self._inner = inner
-        machine = SharedMachine()
-        self._image = DynamicBatcher("image", inner.encode_image, image, metrics, machine)
-        self._text = DynamicBatcher("text", inner.encode_text, text, metrics, machine)
+        self._image = DynamicBatcher("image", inner.encode_image, image, metrics)
+        self._text = DynamicBatcher("text", inner.encode_text, text, metrics)
 
     @property
     def engine(self) -> str:

@@ -32,8 +32,7 @@ import numpy.typing as npt
 
 from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, SharedMachine
-from clipserve.engine.lanes import Arrays, Job
+from clipserve.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -78,13 +77,12 @@ class DynamicBatcher:
         run: Run,
         policy: BatchPolicy,
         metrics: Metrics,
-        machine: SharedMachine | None = None,
     ) -> None:
         self._tower = tower
         self._run = run
         self._policy = policy
         self._metrics = metrics
-        self._queue = BatchQueue[_Submission](policy, machine)
+        self._queue = BatchQueue[_Submission](policy)
         self._arrived = asyncio.Event()
         self._calls: dict[_Batch, asyncio.Future[Embeddings]] = {}
         self._tasks: list[asyncio.Task[None]] = []

@@ -154,7 +154,7 @@ def batched(
 ) -> Batched:
     """The batcher around encoders in this process. `most_rows`: see `InProcess.most_rows`."""
     calls = settings.calls(on_gpu=on_gpu)
-    text = BatchPolicy(calls.max_batch_texts, 0.0, calls.workers, calls.max_batch_tokens)
+    text = BatchPolicy(calls.max_batch_texts, calls.workers, calls.max_batch_tokens)
     image = image_policy(settings, on_gpu=on_gpu)
     return Batched(
         inner,
@@ -167,7 +167,7 @@ def batched(
 def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     """The batching of images. A size in the settings is used whatever its call takes."""
     calls = settings.calls(on_gpu=on_gpu)
-    policy = BatchPolicy(calls.max_batch_images, 0.0, calls.workers)
+    policy = BatchPolicy(calls.max_batch_images, calls.workers)
     if settings.max_batch_images is not None:
         return policy
     return replace(policy, call_seconds=_CALL_SECONDS, least_rows=_LEAST_IMAGES)

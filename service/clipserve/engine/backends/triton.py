@@ -27,7 +27,6 @@ def connect(
     def policy(tower: Tower, max_batch: int | None) -> BatchPolicy:
         return BatchPolicy(
             max_batch or CALL_ROWS[tower],
-            0.0,
             max_rows_now=lambda: backend.servers.max_batch(tower),
             calls_now=lambda: backend.servers.calls(tower),
             gather_seconds=GATHER_SECONDS,
