@@ -149,22 +149,6 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150, "move a part of it to its page in docs/"
 
 
-def test_the_notes_on_production_have_the_sum_of_the_memory() -> None:
-    sum_of_all = re.search(r"^Together (.+ GB)\.$", (ROOT / "docs/memory.md").read_text(), re.MULTILINE)
-    assert sum_of_all is not None
-    assert f"fits {sum_of_all[1]} on two cores" in (ROOT / "docs/production.md").read_text()
-
-
-def test_the_example_of_the_capacity_page_is_calculated_right() -> None:
-    sums = re.findall(
-        r"([\d.]+)(?: x ([\d.]+))? / ([\d.]+) = ([\d.]+)", (ROOT / "docs/capacity.md").read_text()
-    )
-    assert sums
-    for first, factor, divisor, told in sums:
-        found = float(first) * float(factor or 1) / float(divisor)
-        assert f"{found:.{len(told.partition('.')[2])}f}" == told, (first, factor, divisor)
-
-
 def test_lock_files_hold_no_addresses() -> None:
     for path in (*(ROOT / "requirements").iterdir(), ROOT / "tests/deploy/package-lock.json"):
         assert "://" not in path.read_text(), path.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,3 @@ def index_of(page: Path) -> Path:
 def test_an_index_leads_to_the_page_and_the_page_back_to_it(page: Path) -> None:
     assert page in linked(index_of(page))
     assert index_of(page) in linked(page)
-
-
-def test_every_line_of_the_table_of_docs_gpu_names_a_test_that_is_there() -> None:
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", (ROOT / "docs/gpu.md").read_text(), re.MULTILINE)
-    assert [int(number) for number, _ in rows] == [*range(1, 13)]
-    for number, cells in rows:
-        tests = re.findall(r"`((?:tests|deploy)/[\w/.]+\.(?:py|yml))`", cells.split(" | ")[2])
-        assert tests, number
-        assert all((ROOT / path).is_file() for path in tests), number

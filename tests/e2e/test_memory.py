@@ -1,4 +1,4 @@
-"""What the process holds at most is what docs/memory.md says: bodies, their parsing, and connections."""
+"""What the process holds at most is what docs/production.md says: bodies, their parsing, and connections."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def refuse_overflow(largest: Largest) -> None:
             f"{largest.graph}: the tensor {largest.tensor!r} reaches {largest.value:,.0f} on these photos and "
             f"prompts; an fp16 variant is made up to {LIMIT:,.0f} (fp16 ends at 65,504, and others reach more). "
             "The model needs the range of bf16: serve the fp32 artifact; on a CPU with bf16 the OpenVINO engine "
-            "computes it in bf16 by itself (docs/precision.md)."
+            "computes it in bf16 by itself (docs/models.md)."
         )
 
 

@@ -26,7 +26,6 @@ READY = {
     "event": "model_ready", "level": "info", "fingerprint": "demo@fp32-1", "engine": "onnxruntime",
     "precision": "fp32", "ms_per_call": 6.1, "self_test_cosine": 1.0,
 }  # fmt: skip
-DOCUMENT = ROOT / "docs" / "doctor.md"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.abuse.victim import Victim
 SECONDS = float(os.environ.get("ABUSE_SECONDS", "15"))
 SOURCES = ("127.0.0.2", "127.0.0.3")
 CONNECTIONS = 400  # of REST, together
-SUM = 2_100_000_000  # of docs/memory.md
+SUM = 2_100_000_000  # of docs/production.md
 MOST_LIVEZ_SECONDS = 0.1
 
 

@@ -109,7 +109,7 @@ def memory(
     more = settings.max_in_flight_bytes * (1 + settings.grpc_enabled) + Limits.decode_memory_bytes
     have_mb, took_mb, more_mb = (f"{each / 1e6:,.0f} MB" for each in (have, took, more))
     found = f"{whose} {have_mb}; the start took {took_mb}, and bodies and decoders may take {more_mb} more"
-    do = "give it more, or lower CLIPSERVE_MAX_IN_FLIGHT_BYTES (docs/memory.md)"
+    do = "give it more, or lower CLIPSERVE_MAX_IN_FLIGHT_BYTES (docs/production.md)"
     yield Finding("memory", "warning", found, do) if have < took + more else Finding("memory", "ok", found)
 
 
