@@ -41,18 +41,19 @@ def outcomes(running: Running) -> dict[str, float]:
 # One request after the other.
 
 
-async def test_requests_sent_all_at_once_are_answered_in_order(running: Running) -> None:
+async def test_requests_are_answered_one_after_the_other(running: Running) -> None:
     async with connected(running) as raw:
-        await raw.send(get(b"/livez") + GOOD + get(b"/nowhere") + GOOD + get(b"/readyz"))
-        assert [(await raw.answer()).status for _ in range(5)] == [200, 200, 404, 200, 200]
+        for request, status in ((get(b"/livez"), 200), (GOOD, 200), (get(b"/nowhere"), 404), (GOOD, 200)):
+            await raw.send(request)
+            assert (await raw.answer()).status == status
 
 
 async def test_a_client_that_sends_far_ahead_is_answered_once_and_closed(toy: Path) -> None:
     backend = Gated()
-    async with serving(backend, toy, max_header_bytes=2_000, deadline_seconds=0.5) as running:
+    async with serving(backend, toy, deadline_seconds=0.5) as running:
         backend.gate.clear()
         async with connected(running) as raw:
-            await raw.send(GOOD, *[get()] * 100)
+            await raw.send(GOOD, *[get() * 10_000] * 10)
             answer = await raw.answer()
             assert (answer.status, answer.headers["connection"]) == (504, "close")
             assert await raw.closed()
@@ -109,7 +110,6 @@ async def test_a_body_that_is_refused_is_let_in_for_a_moment_so_that_the_answer_
         (b"\x16\x03\x01\x02\x00\x01\x00", 400, "malformed_request"),
         (b"CONNECT a:443 HTTP/1.1\r\n\r\n", 400, "malformed_request"),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, 431, "headers_too_large"),
-        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102 + b"\r\n", 431, "headers_too_large"),
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
     ],
 )
@@ -208,12 +208,9 @@ async def test_a_client_that_does_not_read_its_answers_is_given_up(toy: Path) ->
         await running.client.aclose()
         await eventually(lambda: phases(running) == [])
         async with connected(running) as raw:
-            await raw.send(
-                get(b"/" + script.encode()) * 12
-            )  # 17 MB, more than the systems of both keep for us
-            async with asyncio.timeout(30):
-                while phases(running) != ["WORKING"]:  # for half a second, which a thread may miss
-                    await asyncio.sleep(0)
+            for _ in range(12):  # 17 MB, more than the systems of both keep for us
+                await raw.send(get(b"/" + script.encode()))
+                await asyncio.sleep(0.05)
             await eventually(lambda: phases(running) == [], 30)
 
 
@@ -276,7 +273,7 @@ async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own
     ):
         for raw in (first, second):
             await raw.send(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
-        await eventually(lambda: phases(running) == ["READING"] * 2)
+        await eventually(lambda: phases(running) == ["BODY"] * 2)
         refused = await ask(running, get())
         assert (refused.status, refused.code) == (503, "too_many_connections")
         counted = running.gateway.metrics.registry.get_sample_value
@@ -296,7 +293,7 @@ async def test_at_the_end_idle_connections_are_closed_and_a_request_on_its_way_i
         connected(running) as busy,
     ):
         await busy.send(GOOD[:20])
-        await eventually(lambda: phases(running)[-1] == "READING")
+        await eventually(lambda: "HEAD" in phases(running))
         running.gateway.server.end()
         assert await idle.closed()
         await busy.send(GOOD[20:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,14 +24,15 @@ LIMITS = ConnectionLimits(
 )
 
 
-class Member:
-    def __init__(self, address: str, phase: Phase = Phase.WORKING, since: float = 0.0) -> None:
+class _Member:
+    def __init__(self, address: str, phase: Phase, since: float, untaken: int) -> None:
         self.address = address
         self.phase = phase
         self.since = since
         self.proxied = False
         self.transport = Line()
         self.checked = 0
+        self.is_idle = phase is Phase.IDLE and not untaken
 
     @property
     def aborted(self) -> bool:
@@ -39,18 +41,20 @@ class Member:
     def check(self, now: float) -> None:
         self.checked += 1
 
-    def shutdown(self) -> None:
-        pass
+
+def fake_member(address: str, phase: Phase = Phase.WORKING, since: float = 0.0, untaken: int = 0) -> Any:
+    """What stands for a `Protocol`."""
+    return _Member(address, phase, since, untaken)
 
 
-def full(*members: Member, shares_address: bool = True) -> Connections:
+def full(*members: Any, shares_address: bool = True) -> Connections:
     connections = Connections(LIMITS, Metrics(), shares_address=shares_address)
     for member in members:
         connections.admit(member)
     return connections
 
 
-def closed_for(newcomer: Member, *members: Member) -> list[Member]:
+def closed_for(newcomer: Any, *members: Any) -> list[Any]:
     """Those closed so that the newcomer could come."""
     connections = full(*members)
     before = len(connections.connections)
@@ -61,87 +65,92 @@ def closed_for(newcomer: Member, *members: Member) -> list[Member]:
 
 
 def test_while_there_is_room_no_connection_is_closed_for_another() -> None:
-    assert closed_for(Member("a"), Member("a", Phase.IDLE), Member("a", Phase.IDLE), Member("b")) == []
+    assert (
+        closed_for(
+            fake_member("a"), fake_member("a", Phase.IDLE), fake_member("a", Phase.IDLE), fake_member("b")
+        )
+        == []
+    )
 
 
 def test_of_the_idle_the_one_that_has_been_so_longest_makes_room() -> None:
-    long, short = Member("a", Phase.IDLE, 1.0), Member("a", Phase.IDLE, 2.0)
-    assert closed_for(Member("a"), Member("a"), short, long, Member("a")) == [long]
+    long, short = fake_member("a", Phase.IDLE, 1.0), fake_member("a", Phase.IDLE, 2.0)
+    assert closed_for(fake_member("a"), fake_member("a"), short, long, fake_member("a")) == [long]
 
 
 def test_an_idle_one_of_the_address_that_has_most_goes_first() -> None:
-    lone, of_many = Member("a", Phase.IDLE, 1.0), Member("b", Phase.IDLE, 9.0)
-    assert closed_for(Member("c"), lone, of_many, Member("b"), Member("b")) == [of_many]
-    assert closed_for(Member("c"), lone, Member("b"), Member("b"), Member("b")) == [lone]
+    lone, of_many = fake_member("a", Phase.IDLE, 1.0), fake_member("b", Phase.IDLE, 9.0)
+    assert closed_for(fake_member("c"), lone, of_many, fake_member("b"), fake_member("b")) == [of_many]
+    assert closed_for(fake_member("c"), lone, fake_member("b"), fake_member("b"), fake_member("b")) == [lone]
 
 
 def test_an_address_that_has_most_takes_the_place_of_its_own_only() -> None:
-    lone, own = Member("a", Phase.IDLE, 1.0), Member("b", Phase.IDLE, 9.0)
-    assert closed_for(Member("b"), lone, own, Member("b"), Member("b")) == [own]
-    connections = full(lone, Member("b", Phase.READING), Member("b"), Member("b"))
+    lone, own = fake_member("a", Phase.IDLE, 1.0), fake_member("b", Phase.IDLE, 9.0)
+    assert closed_for(fake_member("b"), lone, own, fake_member("b"), fake_member("b")) == [own]
+    connections = full(lone, fake_member("b", Phase.BODY), fake_member("b"), fake_member("b"))
     with pytest.raises(TooManyConnections):
-        connections.admit(Member("b"))
+        connections.admit(fake_member("b"))
     assert not lone.aborted
 
 
-@pytest.mark.parametrize("phase", [Phase.READING, Phase.FLUSHING])
+@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.ENDING])
 def test_an_address_that_has_fewer_takes_the_place_of_one_that_is_not_at_work(phase: Phase) -> None:
-    slow = Member("b", phase)
-    assert closed_for(Member("a"), Member("b"), slow, Member("b"), Member("a")) == [slow]
+    slow = fake_member("b", phase, untaken=1)
+    assert closed_for(fake_member("a"), fake_member("b"), slow, fake_member("b"), fake_member("a")) == [slow]
 
 
-def test_what_is_taken_is_given_up_before_what_is_read() -> None:
-    flushing, reading = Member("b", Phase.FLUSHING, 9.0), Member("b", Phase.READING, 1.0)
-    assert closed_for(Member("a"), Member("b"), reading, flushing, Member("a")) == [flushing]
+def test_an_idle_one_is_given_up_before_one_that_has_begun() -> None:
+    begun, idle = fake_member("b", Phase.BODY, 1.0), fake_member("b", Phase.IDLE, 9.0)
+    assert closed_for(fake_member("a"), fake_member("b"), begun, idle, fake_member("a")) == [idle]
 
 
 @pytest.mark.parametrize("newcomer", ["a", "b"])
 def test_an_address_that_has_as_many_is_refused(newcomer: str) -> None:
-    members = [Member("a"), Member("a", Phase.READING), Member("b"), Member("b", Phase.READING)]
+    members = [fake_member("a"), fake_member("a", Phase.BODY), fake_member("b"), fake_member("b", Phase.BODY)]
     connections = full(*members)
     with pytest.raises(TooManyConnections, match=r"there are 4 connections, .* the limit is 4\.") as caught:
-        connections.admit(Member(newcomer))
+        connections.admit(fake_member(newcomer))
     assert (caught.value.limit, caught.value.actual) == (4, 4)
     assert not any(member.aborted for member in members)
     assert len(connections.connections) == 4
 
 
 def test_a_connection_at_work_is_never_closed_for_another() -> None:
-    connections = full(*(Member("a") for _ in range(4)))
+    connections = full(*(fake_member("a") for _ in range(4)))
     with pytest.raises(TooManyConnections):
-        connections.admit(Member("b"))
+        connections.admit(fake_member("b"))
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_an_address_leaves_half_of_the_connections_to_others_whatever_its_own_do(phase: Phase) -> None:
-    own = [Member("a", phase, 1.0), Member("a", phase, 2.0)]
+    own = [fake_member("a", phase, 1.0), fake_member("a", phase, 2.0)]
     connections = full(*own, shares_address=False)
     if phase is Phase.IDLE:
-        connections.admit(Member("a"))
+        connections.admit(fake_member("a"))
         assert [member.aborted for member in own] == [True, False]
     else:
         with pytest.raises(TooManyConnections, match=r"your address has 2 connections, .* limit is 2\."):
-            connections.admit(Member("a"))
-    connections.admit(Member("b"))
-    connections.admit(Member("b"))
+            connections.admit(fake_member("a"))
+    connections.admit(fake_member("b"))
+    connections.admit(fake_member("b"))
     assert len(connections.connections) == 4
 
 
 def test_a_connection_is_left_to_an_address_where_there_is_only_one() -> None:
-    Connections(replace(LIMITS, max_connections=1), Metrics()).admit(Member("a"))
+    Connections(replace(LIMITS, max_connections=1), Metrics()).admit(fake_member("a"))
 
 
 def test_a_connection_that_has_left_is_not_counted_and_may_leave_twice() -> None:
-    member = Member("a")
+    member = fake_member("a")
     connections = full(member)
     for _ in range(2):
         connections.discard(member)
     assert len(connections.connections) == 0
-    assert not connections._by_address
+    assert not connections._count
 
 
 async def test_each_connection_is_looked_at_again_and_again() -> None:
-    member = Member("a")
+    member = fake_member("a")
     connections = full(member)
     watching = asyncio.create_task(connections.watch())
     async with asyncio.timeout(60):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 
-import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -56,27 +53,6 @@ async def test_a_departure_cancels_the_work_before_it_is_counted() -> None:
         await task
     assert work.cancelled
     assert count(metrics, "other", "client_gone") == 1
-
-
-@pytest.mark.parametrize(
-    "sent", [pytest.param(b"he", id="in the body"), pytest.param(b"hello", id="behind it")]
-)
-async def test_who_leaves_while_nothing_is_read_is_noticed_too(sent: bytes) -> None:
-    reader, writer = socket.socketpair()
-    app = Hanging()
-    protocol = protocol_of(app, LINE_LIMITS)
-    line = await fed(protocol, post(b"hello")[:-5] + sent)
-    line._extra["socket"] = writer  # type: ignore[attr-defined]  # asyncio has no other way
-    protocol.flow.pause_reading()
-    protocol.check(time.monotonic())
-    assert not line.aborted
-    reader.close()
-    protocol.check(time.monotonic())
-    assert line.aborted
-    (task,) = protocol.tasks
-    protocol.connection_lost(None)
-    await task
-    writer.close()
 
 
 async def test_an_answer_that_is_written_is_not_taken_back_by_a_departure() -> None:

@@ -19,7 +19,7 @@ from loadtests.process import free_port
 from tests.edge import CONFIGURATION
 from tests.process import ROOT
 from tests.rest.raw import Raw, connected, post
-from tests.rest.test_connections import LIMITS, Member
+from tests.rest.test_connections import LIMITS, fake_member
 from tests.support import DIM, Running, serving
 
 PROXY = "127.0.0.9"
@@ -78,7 +78,7 @@ def test_a_trusted_proxy_may_have_all_connections() -> None:
 
     connections = Connections(LIMITS, METRICS)
     for _ in range(LIMITS.max_connections):
-        member = Member(PROXY)
+        member = fake_member(PROXY)
         member.proxied = True
         connections.admit(member)
     assert len(connections.connections) == LIMITS.max_connections

@@ -19,23 +19,22 @@ from tests.rest.wire import METRICS, Echo, fed, protocol_of
 
 OVERRIDDEN = {
     Protocol: (
-        "connection_made connection_lost data_received shutdown on_message_begin on_header on_headers_complete "
+        "connection_made connection_lost data_received shutdown on_message_begin on_headers_complete "
         "on_body on_message_complete on_response_complete _start_asgi_task"
     ),
-    Server: "serve startup shutdown capture_signals",
+    Server: "serve shutdown",
 }
 USED = {
     HttpToolsProtocol: "_unset_keepalive_if_required pause_writing resume_writing",
     RequestResponseCycle: "run_asgi send receive",
     FlowControl: "resume_reading",
-    uvicorn.Server: "handle_exit",
+    uvicorn.Server: "_serve",
     httptools_impl: "STATUS_LINE",
 }
 ATTRIBUTES = {
     "protocol": "app client cycle flow headers loop parser scope server_state tasks transport",
     "cycle": "disconnected keep_alive message_event response_complete response_started transport",
-    "flow": "read_paused",
-    "server": "force_exit server_state should_exit started",
+    "server": "config force_exit server_state should_exit started",
     "state": "connections default_headers tasks total_requests",
 }
 
@@ -58,7 +57,6 @@ async def test_uvicorn_s_objects_have_each_attribute_that_is_read_or_set() -> No
     objects = {
         "protocol": protocol,
         "cycle": protocol.cycle,
-        "flow": protocol.flow,
         "server": Server(Echo(), Connections(LIMITS, METRICS), 0),
         "state": ServerState(),
     }
