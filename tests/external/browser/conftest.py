@@ -37,7 +37,7 @@ def url(service: Process) -> str:
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """(address of a service that asks for keys, name -> key)."""
     file = tmp_path_factory.mktemp("keys") / "keys"
-    keys = write_keys(file, somebody={}, slow={"rows_per_second": 2}, keeper={"scopes": ["use", "manage"]})
+    keys = write_keys(file, slow={"rows_per_second": 2})
     process = Process(keys_file=str(file), rate_window_seconds=2, backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
     yield process.url, keys

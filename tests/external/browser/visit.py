@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect
 
+from tests.process import ROOT
+
 CHROMIUM = shutil.which("chromium")
+AXE = ROOT / ".page-tools/axe/node_modules/axe-core/axe.min.js"
 
 # What a closed network needs too: nothing that the browser fetches for itself, and no host but this one.
 FLAGS = (
@@ -31,7 +35,8 @@ expect.set_options(timeout=SECONDS)
 VIEWPORT: ViewportSize = {"width": 1280, "height": 720}  # Playwright's own
 
 in_a_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"
+    CHROMIUM is None or not AXE.exists(),
+    reason="chromium or axe is not installed (apt-get install chromium; make test-all ONLY=browser)",
 )
 
 
@@ -55,6 +60,18 @@ class Visit:
     def elsewhere(self, url: str) -> set[str]:
         """The addresses asked for that are not of the service at `url`."""
         return {address for address in self.asked if not address.startswith(("data:", "blob:", f"{url}/"))}
+
+    def check(self, url: str) -> None:
+        """Nothing was asked elsewhere or complained of; axe finds nothing, and no width scrolls to the side."""
+        assert (self.complaints, self.elsewhere(url)) == ([], set())
+        self.page.evaluate(AXE.read_text())  # the policy does not bind what the debugger evaluates
+        for scheme, width in product(SCHEMES, (1280, 375)):
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.set_viewport_size({"width": width, "height": 900})
+            assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+            found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            told = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+            assert told == [], (scheme, width)
 
 
 def visit_in(browser: Browser, **context: object) -> Visit:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from playwright.sync_api import Dialog, FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, expect
 
 from tests.external.browser.visit import Tab
 
@@ -20,14 +18,6 @@ class LabelSets(Tab):
     def changes(self) -> Locator:
         return self.panel.locator("[data-place=changes]")
 
-    @property
-    def alert(self) -> Locator:
-        return self.panel.get_by_role("alert")
-
-    @property
-    def about(self) -> Locator:
-        return self.panel.locator("[data-place=about]")
-
     def open(self) -> LabelSets:
         self.page.goto(f"{self.url}/#label-sets")
         expect(self.page.locator("#set-add")).to_be_visible()
@@ -39,12 +29,6 @@ class LabelSets(Tab):
         self.page.fill("#set-add", ",".join([*labels, ""]))
         self.page.fill("#set-background", f"{background}," if background else "")
 
-    def choose(self, name: str) -> None:
-        """Take another set, and wait until it is shown."""
-        expect(self.page.locator(f"#set-choice option[value='{name}']")).to_have_count(1)
-        self.page.select_option("#set-choice", name)
-        expect(self.page.locator("#set-name")).to_have_value(name)
-
     def label(self, name: str) -> Locator:
         return self.panel.get_by_role("group", name=f"Label {name}", exact=True)
 
@@ -53,21 +37,20 @@ class LabelSets(Tab):
         self.label(label).locator("input[type=file]").first.set_input_files(_file(name, content))
         expect(self.label(label).locator(".thumbnails")).to_contain_text(name)
 
+    def press(self, button: str) -> None:
+        self.panel.get_by_role("button", name=button).click()
+
     def save(self) -> None:
-        """And wait until the page says what has changed."""
-        self.panel.get_by_role("button", name="Save").click()
+        """And wait until the page says so."""
+        self.press("Save")
         expect(self.page.locator("#announcer")).to_contain_text("Saved.")
 
     def attempt(self, **pictures: bytes) -> None:
         """Choose pictures to be classified."""
         files = [_file(f"{name}.jpg", each) for name, each in pictures.items()]
         self.panel.locator("[data-place=pictures] input[type=file]").first.set_input_files(files)
-        self.wait_for_answers(len(pictures))
-
-    def wait_for_answers(self, pictures: int) -> None:
-        expect(self.panel.locator(".said")).to_have_count(pictures)
-        tried = self.panel.locator("[data-place=tried]")
-        expect(tried).to_have_attribute("aria-busy", "false")
+        expect(self.panel.locator(".said")).to_have_count(len(pictures))
+        expect(self.panel.locator("[data-place=tried]")).to_have_attribute("aria-busy", "false")
 
     def tried(self) -> dict[str, str]:
         """Name of a picture -> what is said of it."""
@@ -78,34 +61,8 @@ class LabelSets(Tab):
         """Say which label is right."""
         self.panel.get_by_label(f"Wrong: {picture}").click()
         self.panel.get_by_label(f"Right label of {picture}").select_option(label)
-        self.panel.get_by_role("button", name="Add to its examples").click()
+        self.press("Add to its examples")
         expect(self.label(label).locator(".thumbnails")).to_contain_text(picture)
-
-    def export(self, folder: Path) -> list[str]:
-        """Download all files. Returns their names."""
-        self.panel.get_by_role("button", name="Export").click()
-        names = []
-        for link in self.panel.locator(".files a").all():
-            with self.page.expect_download() as download:
-                link.click()
-            names.append(download.value.suggested_filename)
-            download.value.save_as(folder / names[-1])
-        return names
-
-
-def answering(page: Page, accept: bool) -> list[str]:
-    """What the page asks next, once it does; it is answered in this way."""
-    asked: list[str] = []
-
-    def answer(dialog: Dialog) -> None:
-        asked.append(dialog.message)
-        if accept:
-            dialog.accept()
-        else:
-            dialog.dismiss()
-
-    page.once("dialog", answer)
-    return asked
 
 
 def _file(name: str, content: bytes) -> FilePayload:

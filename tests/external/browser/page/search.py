@@ -45,10 +45,6 @@ class Search(Tab):
         return self.page.locator("#search")
 
     @property
-    def progress(self) -> Locator:
-        return self.page.locator("#search-progress")
-
-    @property
     def heading(self) -> Locator:
         return self.panel.locator("[data-place=heading]")
 
@@ -67,7 +63,7 @@ class Search(Tab):
     def wait_ready(self, pictures: int, failed: int = 0) -> None:
         many = "1 picture" if pictures == 1 else f"{pictures} pictures"
         said = f"{many} ready, {failed} not." if failed else f"{many} ready."
-        expect(self.progress).to_have_text(said)
+        expect(self.page.locator("#search-progress")).to_have_text(said)
 
     def look_for(self, sentence: str) -> dict[str, float]:
         """Name -> cosine of the pictures, in the order in which they are shown."""

@@ -3,7 +3,7 @@
 const KEY = "clipserve.key";
 let key = stored();
 
-// "unauthenticated": a call needs a key, or another key; `detail` is the ApiError. "answered": `detail` is what `call` returns.
+// "unauthenticated": a call needs a key, or another key; `detail` is the ApiError.
 export const events = new EventTarget();
 
 // An error as the API describes it: `code`, `message` (its detail), `limit`, `actual`, `index`, `status`, `requestId`,
@@ -38,13 +38,11 @@ function stored() {
 }
 
 // Call `path`, such as "embed" or "label-sets/pets". `json`: an object to send; `form`: a FormData.
-// Returns {body, requestId, fingerprint, timing: [{name, ms}], ms: from sending to the whole answer}.
-// Throws an ApiError; or what `signal` aborts with.
-export async function call(path, { method, json, form, signal } = {}) {
+// Returns {body, fingerprint}. Throws an ApiError.
+export async function call(path, { method, json, form } = {}) {
   const headers = {};
   if (key) headers.Authorization = `Bearer ${key}`;
   if (json) headers["Content-Type"] = "application/json";
-  const started = performance.now();
   let response;
   let body;
   try {
@@ -52,55 +50,32 @@ export async function call(path, { method, json, form, signal } = {}) {
       method: method ?? (json || form ? "POST" : "GET"),
       headers,
       body: json ? JSON.stringify(json) : form,
-      signal,
       credentials: "omit",
     });
     body = response.status === 204 ? {} : await response.json();
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
+  } catch {
     throw new ApiError({ code: "unreachable", detail: "The service gave no answer that this page can read. Is it running?" });
   }
-  const requestId = response.headers.get("X-Request-Id");
   if (!response.ok) {
+    const requestId = response.headers.get("X-Request-Id");
     const retryAfter = Number(response.headers.get("Retry-After")) || undefined;
     const error = new ApiError(body, { status: response.status, requestId, retryAfter });
     if (response.status === 401) events.dispatchEvent(new CustomEvent("unauthenticated", { detail: error }));
     throw error;
   }
-  const answer = {
-    body,
-    requestId,
-    fingerprint: body.fingerprint,
-    timing: parsedTiming(response.headers.get("Server-Timing") ?? ""),
-    ms: performance.now() - started,
-  };
-  events.dispatchEvent(new CustomEvent("answered", { detail: answer }));
-  return answer;
+  return { body, fingerprint: body.fingerprint };
 }
 
-// "decode;dur=1.2, encode;dur=3" -> [{name: "decode", ms: 1.2}, {name: "encode", ms: 3}]
-export function parsedTiming(header) {
-  return [...header.matchAll(/([^\s,;]+);dur=([\d.]+)/g)].map(([, name, ms]) => ({ name, ms: Number(ms) }));
-}
-
-// Vectors of image blobs and of texts, of unit length. Returns what `call` does, and `images` and `texts`: a Float32Array each,
-// or the ApiError of an image.
-export async function embed({ images = [], texts = [], model, fingerprint, signal }) {
-  const fields = { encoding_format: "base64" };
-  if (model) fields.model = model;
-  if (fingerprint) fields.expect_fingerprint = fingerprint;
-  let answer;
-  if (images.length) {
-    const form = new FormData();
-    for (const [name, value] of Object.entries(fields)) form.append(name, value);
-    for (const text of texts) form.append("texts", text);
-    for (const image of images) form.append("image", image, image.name || "image");
-    answer = await call("embed", { form, signal });
-  } else {
-    answer = await call("embed", { json: { ...fields, texts }, signal });
-  }
+// Vectors of image blobs or of texts, of unit length: {images, texts, fingerprint}, of each a Float32Array, or the ApiError of an
+// image. `fingerprint`: that of other vectors; a service with another one refuses the request.
+export async function embed({ images = [], texts = [], model, fingerprint }) {
+  const fields = { encoding_format: "base64", ...(model && { model }), ...(fingerprint && { expect_fingerprint: fingerprint }) };
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  for (const image of images) form.append("image", image, image.name || "image");
+  const answer = await call("embed", images.length ? { form } : { json: { ...fields, texts } });
   const found = answer.body.results.map((each) => (each.error ? new ApiError(each.error) : vector(each.embedding)));
-  return { ...answer, images: found.slice(0, images.length), texts: found.slice(images.length) };
+  return { fingerprint: answer.fingerprint, images: found.slice(0, images.length), texts: found.slice(images.length) };
 }
 
 function vector(base64) {

@@ -1,7 +1,6 @@
 // How labels are scored: templates, scoring, temperature, background, threshold, how many are shown; and label sets in place of labels.
 import { split } from "./classify_labels.js";
-import { element, errorBox } from "./dom.js";
-import { wrongWith, written } from "./scoring.js";
+import { element } from "./dom.js";
 
 const OWN = "own";
 const SCORINGS = [
@@ -11,37 +10,34 @@ const SCORINGS = [
   ["cosine", "cosine: the similarity itself"],
 ];
 
-// Returns {values(model), load()}. `onLabels(names)`: somebody takes the class names of a data set as labels.
+// Returns {values(model), load()}.
 // `onLabelSet(name)`: a label set was chosen, or "" for own labels.
-export function optionFields({ place, setPlace, api, onChange, onLabels, onLabelSet }) {
+export function optionFields({ place, setPlace, api, onChange, onLabelSet }) {
   let templateSets = [];
   const templates = element("select", { id: "templates", onchange: templatesChosen });
-  const own = element("textarea", { id: "own-templates", rows: 3, spellcheck: "false", "aria-label": "Own templates, one per line", hidden: true, oninput: changed });
+  const own = element("textarea", { id: "own-templates", rows: 3, spellcheck: "false", "aria-label": "Own templates, one per line", hidden: true, onchange: changed });
   const shown = element("p", { class: "hint", id: "templates-shown" });
-  const classes = element("button", { type: "button", hidden: true, onclick: takeClasses });
   const scoring = element("select", { id: "scoring", onchange: changed }, ...SCORINGS.map(([value, text]) => new Option(text, value)));
   const temperature = numberField("temperature", 1, { min: 0.001, max: 1000, step: "any" });
-  const background = element("input", { id: "background", type: "text", autocomplete: "off", placeholder: "none", "aria-describedby": "background-hint", oninput: changed });
+  const background = element("input", { id: "background", type: "text", autocomplete: "off", placeholder: "none", "aria-describedby": "background-hint", onchange: changed });
   const threshold = numberField("threshold", "", { min: -1, max: 1, step: "any", placeholder: "none" });
   const best = numberField("best", 10, { min: 1, max: 1000, step: 1 });
   const labelSet = element("select", { id: "label-set", onchange: setChosen });
-  const problem = element("div", {});
 
   templates.setAttribute("aria-describedby", "templates-shown");
   place.append(
-    field("templates", "Templates around each label", templates, own, shown, classes),
+    field("templates", "Templates around each label", templates, own, shown),
     field("scoring", "Scoring", scoring),
     field("background", "Background labels", background,
       element("p", { class: "hint", id: "background-hint" }, "What else pictures may show, separated by commas. These labels take part in the softmax and are not listed.")),
     element("div", { class: "pair" }, field("temperature", "Temperature", temperature), field("threshold", "Threshold", threshold)),
     element("div", { class: "pair" }, field("best", "Show the best", best)),
-    problem,
   );
   setPlace.append(element("label", { class: "inline", for: "label-set" }, "From ", labelSet));
   setPlace.hidden = true;
 
   function numberField(id, value, bounds) {
-    return element("input", { id, type: "number", value, inputmode: "decimal", ...bounds, oninput: changed });
+    return element("input", { id, type: "number", value, inputmode: "decimal", ...bounds, onchange: changed });
   }
 
   function changed() {
@@ -51,56 +47,35 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
   const found = () => templateSets.find((each) => each.name === templates.value);
 
   function templatesChosen() {
-    const set = found();
     own.hidden = templates.value !== OWN;
     if (!own.hidden && !own.value) own.value = "a photo of a {}.";
-    classes.hidden = !set?.classes;
-    if (set?.classes) classes.textContent = `Use its ${set.classes} class names as labels`;
     changed();
-  }
-
-  async function takeClasses() {
-    try {
-      onLabels((await api.call(`template-sets/${encodeURIComponent(templates.value)}`)).body.class_names);
-    } catch (error) {
-      problem.replaceChildren(errorBox(error));
-    }
   }
 
   function setChosen() {
     const chosen = Boolean(labelSet.value);
-    for (const each of [templates, own, classes, background]) each.disabled = chosen;
+    for (const each of [templates, own, background]) each.disabled = chosen;
     onLabelSet(labelSet.value);
   }
 
   const ownLines = () => own.value.split("\n").map((line) => line.trim()).filter(Boolean);
-  const within = (input, otherwise) => (input.value && input.checkValidity() ? Number(input.value) : otherwise);
-
-  function numberProblem() {
-    if (!temperature.checkValidity()) return "The temperature must be a number from 0.001 to 1000.";
-    if (!threshold.checkValidity()) return "The threshold must be a number from -1 to 1.";
-    return undefined;
-  }
+  const given = (input, otherwise) => (input.value ? Number(input.value) : otherwise);
 
   return {
-    // What is chosen: {templates, named, labelSet, scoring, temperature, background, threshold, best, wrong}; see classify_answers.js.
-    // `wrong`: what must be corrected first.
+    // What is chosen: {named, labelSet, scoring, temperature, background, threshold, best}; see classify_answers.js.
     values(model) {
       const named = templates.value === OWN ? ownLines() : [templates.value].filter(Boolean);
-      const sentences = written(templates.value === OWN ? named : (found()?.templates ?? model.prompt_templates));
+      const sentences = found()?.templates ?? model.prompt_templates;
       const more = sentences.length > 1 ? ` and ${sentences.length - 1} more` : "";
       shown.textContent = templates.value === OWN ? "One per line; {} stands for the label." : `“${sentences[0]}”${more}`;
-      const wrong = labelSet.value ? undefined : sentences.map(wrongWith).find(Boolean);
       return {
-        templates: sentences.length ? sentences : model.prompt_templates,
-        named: templates.value === OWN ? sentences : named,
+        named,
         labelSet: labelSet.value,
         scoring: scoring.value,
-        temperature: within(temperature, 1),
+        temperature: given(temperature, 1),
         background: [...new Set(split(background.value))],
-        threshold: within(threshold, undefined),
-        best: within(best, 10),
-        wrong: wrong ?? numberProblem(),
+        threshold: given(threshold, undefined),
+        best: given(best, 10),
       };
     },
     // The template sets and label sets that the service has now.

@@ -53,8 +53,7 @@ export function resultBox(place) {
       note.textContent = notes(rows, asked).join(" ");
     },
     fail(error, retry) {
-      const what = error.label ? `This concerns the label “${error.label}”.` : "";
-      const box = errorBox(error, what);
+      const box = errorBox(error);
       if (retry) box.append(element("button", { type: "button", onclick: retry }, "Try again"));
       body.replaceChildren(box);
       details.hidden = true;
@@ -130,7 +129,7 @@ function line(row, columns, text) {
     element("img", { src: row.picture.url, alt: "" }),
     element("span", { class: "name" }, row.picture.name),
   );
-  if (row.error) return element("tr", {}, picture, element("td", { colspan: Math.max(1, columns.length) }, errorBox(row.error, "", null)));
+  if (row.error) return element("tr", {}, picture, element("td", { colspan: Math.max(1, columns.length) }, errorBox(row.error, null)));
   const byLabel = new Map((row.labels ?? []).map((each) => [each.label, each]));
   const best = row.labels?.[0]?.label;
   return element("tr", {}, picture, ...columns.map((label) => cell(byLabel.get(label), label === best, text)));

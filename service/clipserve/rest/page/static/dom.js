@@ -14,12 +14,12 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 // An error for people: the sentence of the API, its code, and the request id if there is one.
-export function errorBox(error, more = "", role = "alert") {
+export function errorBox(error, role = "alert") {
   const about = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean).join(", ");
   return element(
     "div",
     { class: "error", role },
-    element("p", {}, error.message, more && ` ${more}`),
+    element("p", {}, error.message),
     about && element("p", { class: "hint" }, about),
   );
 }

@@ -1,21 +1,18 @@
 // The files of a folder: chosen, or dropped.
 const PICTURES = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
 
-// Splits the files of a folder: the pictures, and the number of other files.
 export function onlyPictures(files) {
-  const pictures = files.filter((file) => !file.name.startsWith(".") && (file.type.startsWith("image/") || PICTURES.test(file.name)));
-  return { pictures, others: files.length - pictures.length };
+  return files.filter((file) => !file.name.startsWith(".") && (file.type.startsWith("image/") || PICTURES.test(file.name)));
 }
 
 // The dropped files, and the pictures below each dropped folder. Must be called while the event is handled.
 export async function dropped(dataTransfer) {
   const entries = [...dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((entry) => entry.isDirectory)) return { pictures: [...dataTransfer.files], others: 0 };
+  if (!entries.some((entry) => entry.isDirectory)) return [...dataTransfer.files];
   const files = await Promise.all(entries.filter((entry) => entry.isFile).map(fileOf));
   const within = [];
   for (const entry of entries) if (entry.isDirectory) await walk(entry, within);
-  const { pictures, others } = onlyPictures(within);
-  return { pictures: [...files, ...pictures], others };
+  return [...files, ...onlyPictures(within)];
 }
 
 const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));

@@ -1,10 +1,10 @@
-// The fields of a label set, and its definition for PUT or for a file in CLIPSERVE_LABEL_SETS_FOLDER.
+// The fields of a label set, and its definition for PUT.
 import { labelField } from "./classify_labels.js";
 import { labelRow } from "./label_set_row.js";
 
 const NOT_SHOWN = ["truncate", "scoring", "temperature", "model"]; // kept as they were
 
-// Returns {show(set, given), definition(exampleOf), rows(), fail(error)}; see label_set_row.js for `given`.
+// Returns {show(set, given), definition(), rows(), fail(error)}; see label_set_row.js for `given`.
 export function setForm(at, { onChange, announce }) {
   let rows = [];
   let others = {}; // values of the chosen set that have no field
@@ -42,13 +42,9 @@ export function setForm(at, { onChange, announce }) {
       templates.value = (set.templates ?? []).join("\n");
       threshold.value = set.threshold ?? "";
       weight.value = set.example_weight ?? "";
-      return Promise.all(rows.map(({ ready }) => ready));
     },
-    // `exampleOf(file, label, at)`: what stands for an example: a data URI, or the name of a file.
-    async definition(exampleOf) {
-      const labels = rows.map(async (row, label) => ({
-        ...row.fields(), examples: await Promise.all(row.photos().map((file, position) => exampleOf(file, label, position))),
-      }));
+    async definition() {
+      const labels = rows.map(async (row) => ({ ...row.fields(), examples: await Promise.all(row.photos().map(dataUri)) }));
       const numbers = { threshold: number(threshold), example_weight: number(weight) };
       const sentences = templates.value.split("\n").map((line) => line.trim()).filter(Boolean);
       const given = sentences.length ? { templates: sentences } : {}; // without any, the model's own
@@ -62,3 +58,10 @@ export function setForm(at, { onChange, announce }) {
     },
   };
 }
+
+const dataUri = (file) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result);
+  reader.onerror = () => reject(new Error(`${file.name} cannot be read any more: it was moved, changed or deleted after it was chosen.`));
+  reader.readAsDataURL(file);
+});

@@ -2,8 +2,8 @@
 import { element, errorBox } from "./dom.js";
 import { picker } from "./pictures.js";
 
-// `label`: as GET shows it. `given`: SHA-256 -> each photo that this page has. Returns {item, name(), photos(), missing, ready, add(file),
-// fields(), fail(error)}. `missing`: how many of its examples this page does not have; `ready`: when the others are shown.
+// `label`: as GET shows it. `given`: SHA-256 -> each photo that this page has. Returns {item, name(), photos(), missing, add(file),
+// fields(), fail(error)}. `missing`: how many of its examples this page does not have.
 export function labelRow({ label, id, threshold, prompts = [], examples = [] }, given, { onChange, onRemove, announce }) {
   const known = examples.map((sha) => given.get(sha)).filter(Boolean);
   const name = element("input", { type: "text", value: label, autocomplete: "off", oninput: named });
@@ -24,9 +24,8 @@ export function labelRow({ label, id, threshold, prompts = [], examples = [] }, 
   const row = {
     item,
     missing: examples.length - known.length,
-    ready: pictures.add(known),
     name: () => name.value.trim(),
-    photos: () => pictures.all.filter((each) => !each.error).map(({ blob }) => blob),
+    photos: () => pictures.all.map(({ blob }) => blob),
     add: (file) => pictures.add(row.photos().includes(file) ? [] : [file]),
     fields() {
       const lines = sentences.value.split("\n").map((each) => each.trim()).filter(Boolean);
@@ -38,6 +37,7 @@ export function labelRow({ label, id, threshold, prompts = [], examples = [] }, 
     },
   };
   named();
+  pictures.add(known);
   return row;
 }
 

@@ -8,15 +8,15 @@ import { picker } from "./pictures.js";
 // label, none if the set cannot be changed. onWrong(picture, label): `label` is the right one.
 export function tryBox(at, { api, announce, labels, onWrong }) {
   let set;
-  const ask = answers(api, () => {});
+  const ask = answers(api);
   const pictures = picker(at("pictures"), {
     listed: false, announce, onChange: refresh, onRemove: (picture) => ask.forget(picture),
   });
 
   // What a picture is taken for: {label, text}; without a label, why it has none.
   async function taken(picture, { name, served_version: version, model, fingerprint, scoring }) {
-    if (picture.error || !version) return { text: picture.error ?? "The set is not built." };
-    const asked = { model: { id: model, fingerprint }, labels: [], background: [], templates: [], labelSet: `${name}@${version}` };
+    if (!version) return { text: "The set is not built." };
+    const asked = { model: { id: model, fingerprint }, labels: [], background: [], labelSet: `${name}@${version}` };
     try {
       const [best] = (await ask.of(picture, asked)).labels;
       return best ? { label: best.label, text: `${best.label}, ${scoreText({ scoring, model: {} })(best.score)}` } : { label: "none", text: "none" };

@@ -1,8 +1,7 @@
 // The tab "label sets": make a named classifier, try it, and correct it. Example photos added here are only in this page's
 // memory: the service returns nothing of them but their SHA-256.
+import { percent } from "./classify_results.js";
 import { element, errorBox } from "./dom.js";
-import { changes, judged } from "./label_set_changes.js";
-import { showFiles } from "./label_set_export.js";
 import { setForm } from "./label_set_form.js";
 import { tryBox } from "./label_set_try.js";
 
@@ -53,18 +52,17 @@ export function start(panel, shared) {
     if (unsaved && !confirm("Your changes are not saved. Discard them?")) return;
     const found = choice.value ? (await api.call(path(choice.value))).body : undefined;
     if (!wanted()) return;
-    await show(found);
+    show(found);
     report("How it is judged", found ? judged(found) : []);
   }
 
-  async function show(next) {
+  function show(next) {
     set = next;
-    await fields.show(set ?? { labels: [], background: [] }, given);
+    fields.show(set ?? { labels: [], background: [] }, given);
     without.checked = false;
     name.value = set?.name ?? "";
     name.readOnly = Boolean(set);
     at("fields").disabled = at("save").hidden = Boolean(unchangeable());
-    at("export").hidden = Boolean(set?.weights);
     at("delete").hidden = !set || set.read_only;
     const more = [unchangeable(), set?.error].filter(Boolean).join(" ");
     at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${more}` : HINT;
@@ -75,7 +73,6 @@ export function start(panel, shared) {
 
   function edited() {
     unsaved = true;
-    at("files").replaceChildren();
     const lacking = fields.rows().filter((row) => row.missing);
     at("lost").hidden = !lacking.length;
     without.required = Boolean(lacking.length);
@@ -88,12 +85,11 @@ export function start(panel, shared) {
   }
 
   async function save(wanted) {
-    const before = set;
     if (!set && (await list()).some((each) => each.name === name.value)) {
       throw new Error(`There is a label set ${name.value} already: choose it above, or type another name.`);
     }
     const sent = fields.rows().map((row) => row.photos());
-    const json = await fields.definition(dataUri);
+    const json = await fields.definition();
     json.model ??= shared.model()?.id;
     let { body } = await api.call(path(name.value), { method: "PUT", json });
     if (!wanted()) return;
@@ -109,9 +105,8 @@ export function start(panel, shared) {
     }
     if (body.state === "failed") throw new Error(body.error);
     const moved = await show(body);
-    const what = [...changes(before, body), ...(before && !moved.length ? ["No tried picture has changed its label."] : moved)];
-    report("What has changed", [...what, ...judged(body)]);
-    announce(`Saved. ${what.join(" ")}`);
+    report(moved.length ? "What has changed" : "How it is judged", [...moved, ...judged(body)]);
+    announce(`Saved. ${moved.join(" ")}`);
   }
 
   function report(title, sentences) {
@@ -123,7 +118,7 @@ export function start(panel, shared) {
     if (!confirm(`Delete the label set ${set.name}, its examples and its embeddings?`)) return;
     await api.call(path(set.name), { method: "DELETE" });
     announce(`${set.name} deleted`);
-    await show(undefined);
+    show(undefined);
     report("", []);
     choice.focus();
     shared.reload();
@@ -137,15 +132,14 @@ export function start(panel, shared) {
   form.addEventListener("input", ({ target }) => [choice, without].includes(target) || edited());
   choice.addEventListener("change", () => attempt(choose));
   at("delete").addEventListener("click", () => attempt(remove));
-  at("export").addEventListener("click", () => form.reportValidity() && showFiles(at("files"), name.value, fields));
   shared.onModel(() => list().catch(fail));
   show(undefined);
   for (const each of panel.children) each.hidden = false;
 }
 
-const dataUri = (file) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result);
-  reader.onerror = () => reject(new Error(`${file.name} cannot be read any more: it was moved, changed or deleted after it was chosen.`));
-  reader.readAsDataURL(file);
-});
+// Leave-one-out, and the warnings of the service, in sentences.
+function judged({ loo, warnings = [] }) {
+  const wrong = loo?.misread.map(({ label, example, taken_for: other }) => `Example ${example + 1} of ${label} is taken for ${other}.`) ?? [];
+  const said = loo && `Leave-one-out: ${percent(loo.accuracy)} of ${loo.examples} examples get their own label, each from a classifier without it.`;
+  return [said, ...wrong, ...warnings].filter(Boolean);
+}

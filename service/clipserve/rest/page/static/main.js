@@ -1,4 +1,4 @@
-// The page: its tabs, the choice of the model, the key and the theme.
+// The page: its tabs, the choice of the model and the key.
 //
 // To add a tab: a link with role="tab" and a section with role="tabpanel" in index.html, a module that exports
 // `start(panel, shared)`, and a line in STARTS. `start` is called once, when the tab is first shown: `panel` is the
@@ -89,32 +89,7 @@ function onTabKey(event) {
   go(event, tabs[(to + tabs.length) % tabs.length]);
 }
 
-// --- theme: the system's, unless somebody chooses one ----------------------------------------------------------
-const THEMES = ["auto", "light", "dark"];
-
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  byId("theme").textContent = `Theme: ${theme}`;
-  try {
-    localStorage.setItem("clipserve.theme", theme);
-  } catch {
-    // Storage is off: the choice holds for this visit.
-  }
-}
-
-function keptTheme() {
-  try {
-    return localStorage.getItem("clipserve.theme");
-  } catch {
-    return null;
-  }
-}
-
 // --- start ------------------------------------------------------------------------------------------------------
-setTheme(THEMES.includes(keptTheme()) ? keptTheme() : "auto");
-byId("theme").addEventListener("click", () => {
-  setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
-});
 byId("model").addEventListener("change", () => followers.forEach((then) => then(model())));
 api.events.addEventListener("unauthenticated", ({ detail }) => {
   byId("key-form").hidden = false;

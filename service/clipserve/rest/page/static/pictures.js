@@ -1,13 +1,11 @@
-// Choosing pictures: dropped, pasted, chosen from files, taken by the camera of a phone.
+// Choosing pictures: dropped, pasted, or chosen from files.
 //
-//   const pictures = picker(element, {onChange, several, listed, folders, announce});
+//   const pictures = picker(element, {onChange, listed, folders, announce});
 //   listed: false         the caller shows the pictures
-//   folders: true         offers to choose a folder; a dropped one is always read. onOthers(n): n of its files are not
-//                         pictures
-//   pictures.all          of each: {id, name, blob, size, url, width, height, error}; `url` is for an <img>, `error` says
-//                         why it cannot be sent, `width` is undefined until the browser knows it, if it ever does
-//   await pictures.add(blobs, more)   `more`: properties that the new ones have too
-//   pictures.remove(id), pictures.clear()
+//   folders: true         offers to choose a folder; a dropped one is always read. Files that are no pictures are left out
+//   pictures.all          of each: {id, name, blob, size, url}; `url` is for an <img>
+//   pictures.add(blobs, more)   `more`: properties that the new ones have too
+//   pictures.remove(id)
 //   onChange(all)         after each change; onRemove(picture) before it, for each removed one
 // A picture may have a `source`, which is shown. The first pictures of the user replace those added with {example: true}.
 //   here: true            takes drops and pastes only on the picker itself; without it, anywhere except on another picker
@@ -17,29 +15,24 @@ import { dropped, onlyPictures } from "./folders.js";
 
 // Named one by one: iPhones then turn HEIC into JPEG before they hand a picture over.
 const ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/avif";
-const HEIC_BRANDS = ["heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"];
-const HEIC_ADVICE =
-  "HEIC cannot be read here. Export it as JPEG; an iPhone takes JPEG with Settings, Camera, Formats, Most Compatible.";
 
 let ids = 0;
 
 export function picker(place, options) {
-  const { onChange, onRemove = () => {}, onOthers = () => {}, several = true, listed = true, folders = false, here = false, announce = () => {} } = options;
+  const { onChange, onRemove = () => {}, listed = true, folders = false, here = false, announce = () => {} } = options;
   let all = [];
   const list = element("ul", { class: "thumbnails" });
-  const input = element("input", { type: "file", accept: ACCEPTED, multiple: several, hidden: true, onchange: chosen });
-  const camera = element("input", { type: "file", accept: "image/jpeg", capture: "environment", hidden: true, onchange: chosen });
+  const input = element("input", { type: "file", accept: ACCEPTED, multiple: true, hidden: true, onchange: chosen });
   const folder = element("input", { type: "file", webkitdirectory: true, hidden: true, onchange: folderChosen });
   const zone = element(
     "div",
     { class: "drop" },
     element("div", { class: "row" },
-      element("button", { type: "button", onclick: () => input.click() }, several ? "Choose pictures" : "Choose a picture"),
+      element("button", { type: "button", onclick: () => input.click() }, "Choose pictures"),
       folders && element("button", { type: "button", onclick: () => folder.click() }, "Choose a folder"),
-      element("button", { type: "button", class: "camera", onclick: () => camera.click() }, "Take a photo"),
       element("span", { class: "hint" }, "or drop or paste them"),
     ),
-    input, folder, camera, list,
+    input, folder, list,
   );
   place.append(zone);
 
@@ -59,23 +52,18 @@ export function picker(place, options) {
   }
 
   function folderChosen(event) {
-    addFound(onlyPictures([...event.target.files]));
+    pictures.add(onlyPictures([...event.target.files]));
     event.target.value = "";
-  }
-
-  function addFound(found) {
-    pictures.add(found.pictures);
-    if (found.others) onOthers(found.others);
   }
 
   const pictures = {
     get all() {
       return all;
     },
-    async add(blobs, more = {}) {
-      const added = await Promise.all((several ? blobs : blobs.slice(0, 1)).map((blob) => picture(blob, more)));
+    add(blobs, more = {}) {
+      const added = blobs.map((blob) => picture(blob, more));
       if (!added.length) return;
-      const stay = all.filter((each) => several && (!each.example || more.example));
+      const stay = all.filter((each) => !each.example || more.example);
       all.filter((each) => !stay.includes(each)).forEach(forget);
       all = [...stay, ...added];
       announce(`${added.length > 3 ? `${added.length} pictures` : added.map((each) => each.name).join(", ")} added`);
@@ -91,11 +79,6 @@ export function picker(place, options) {
       announce(`${gone.name} removed`);
       changed();
       if (hadFocus) (list.querySelectorAll("button")[Math.min(at, all.length - 1)] ?? zone.querySelector("button")).focus();
-    },
-    clear() {
-      all.forEach(forget);
-      all = [];
-      changed();
     },
   };
 
@@ -123,7 +106,7 @@ export function picker(place, options) {
     zone.classList.remove("over");
     if (!takes(event) || !event.dataTransfer.files.length) return;
     event.preventDefault();
-    dropped(event.dataTransfer).then(addFound);
+    dropped(event.dataTransfer).then((files) => pictures.add(files));
   });
   return pictures;
 }
@@ -132,27 +115,16 @@ function picturesAmong(data) {
   return [...(data?.files ?? [])].filter((file) => file.type.startsWith("image/") || !file.type);
 }
 
-async function picture(blob, more) {
+function picture(blob, more) {
   ids += 1;
-  const made = { id: ids, name: blob.name || "pasted picture", blob, size: blob.size, url: URL.createObjectURL(blob), ...more };
-  if (await isHeic(blob)) made.error = HEIC_ADVICE;
-  else if (!blob.size) made.error = "The file is empty (0 bytes).";
-  return made;
-}
-
-async function isHeic(blob) {
-  const head = new TextDecoder("latin1").decode(await blob.slice(4, 12).arrayBuffer());
-  if (head.startsWith("ftyp")) return HEIC_BRANDS.includes(head.slice(4));
-  return /\.hei[cf]$/i.test(blob.name ?? "") && /^image\/hei[cf]/.test(blob.type);
+  return { id: ids, name: blob.name || "pasted picture", blob, size: blob.size, url: URL.createObjectURL(blob), ...more };
 }
 
 function thumbnail(each, remove) {
   const size = element("span", { class: "hint" }, bytes(each.size));
   const image = element("img", { src: each.url, alt: "", decoding: "async" });
   image.addEventListener("load", () => {
-    each.width = image.naturalWidth;
-    each.height = image.naturalHeight;
-    size.textContent = `${each.width} × ${each.height}, ${bytes(each.size)}`;
+    size.textContent = `${image.naturalWidth} × ${image.naturalHeight}, ${bytes(each.size)}`;
   });
   image.addEventListener("error", () => image.replaceWith(element("span", { class: "no-preview" }, "no preview")));
   return element(
@@ -160,8 +132,7 @@ function thumbnail(each, remove) {
     {},
     image,
     element("span", { class: "about" }, element("span", { class: "name" }, each.name), size,
-      each.source && element("span", { class: "hint" }, each.source),
-      each.error && element("span", { class: "bad" }, each.error)),
+      each.source && element("span", { class: "hint" }, each.source)),
     element("button", { type: "button", class: "quiet", "aria-label": `Remove ${each.name}`, onclick: remove }, "✕"),
   );
 }

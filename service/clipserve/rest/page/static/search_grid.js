@@ -49,10 +49,8 @@ export function pictureGrid(place, { onLike, canLike }) {
   }
 
   return {
-    // `anew`: another question, so that the list begins again.
-    show(found, anew = false) {
+    show(found) {
       rows = found;
-      if (anew) shown = SHOWN;
       draw();
     },
     forget(picture) {

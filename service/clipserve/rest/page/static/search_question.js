@@ -3,44 +3,43 @@ export class Question {
   #api;
   #index;
   #model;
-  #on;
+  #change;
   #turn = 0;
   #asking = false;
-  #vector; // of the sentence
-  #fingerprint;
+  #answer; // to the sentence: {texts: [vector], fingerprint}
   text; // what is looked for: this,
   picture; // this, or neither
   error; // of the last request, if it has failed
   wait; // seconds until the retry, if the service said so
 
-  // `model()`: the chosen one. `on`: {change(), answer(answer of api.embed)}
-  constructor({ api, index, model, on }) {
+  // `model()`: the chosen one; `change()` is called after each change.
+  constructor({ api, index, model, change }) {
     this.#api = api;
     this.#index = index;
     this.#model = model;
-    this.#on = on;
+    this.#change = change;
   }
 
   // ask({text}), ask({picture}); ask({}) looks for nothing.
   ask({ text, picture }) {
     this.#turn += 1;
     Object.assign(this, { text, picture, error: undefined, wait: undefined });
-    this.#vector = undefined;
+    this.#answer = undefined;
     this.#asking = false;
     if (text) this.#embed();
-    this.#on.change();
+    this.#change();
   }
 
   // Embeds the sentence again if its vector has another fingerprint than the pictures.
-  follow(state) {
-    const other = this.#vector && this.#fingerprint !== state.fingerprint;
-    if (other && !this.#asking && !this.error && !state.problem) this.#embed();
+  follow({ fingerprint }) {
+    const other = this.#answer && fingerprint && this.#answer.fingerprint !== fingerprint;
+    if (other && !this.#asking && !this.error) this.#embed();
   }
 
   // The vector that the pictures are compared with, or undefined.
   get vector() {
     if (this.picture) return this.#index.vectorOf(this.picture.id);
-    return this.#fingerprint === this.#index.state.fingerprint ? this.#vector : undefined;
+    return this.#answer?.fingerprint === this.#index.state.fingerprint ? this.#answer?.texts[0] : undefined;
   }
 
   get asksForNothing() {
@@ -50,29 +49,22 @@ export class Question {
   async #embed() {
     const mine = this.#turn;
     this.#asking = true;
-    Object.assign(this, { error: undefined, wait: undefined });
+    this.wait = undefined;
     try {
-      const answer = await this.#api.embed({ texts: [this.text], model: this.#model()?.id });
-      if (mine !== this.#turn) return;
-      [this.#vector] = answer.texts;
-      this.#fingerprint = answer.fingerprint;
-      this.#asking = false;
-      this.#on.answer(answer);
-      this.#index.meet(answer.fingerprint);
+      const { fingerprint } = this.#index.state;
+      const answer = await this.#api.embed({ texts: [this.text], model: this.#model()?.id, fingerprint });
+      if (mine === this.#turn) this.#answer = answer;
     } catch (error) {
-      if (mine !== this.#turn) return;
-      this.#failed(error, mine);
+      if (mine === this.#turn) this.#failed(error, mine);
     }
-    this.#on.change();
+    if (mine !== this.#turn) return;
+    this.#asking = Boolean(this.wait);
+    this.#change();
   }
 
   #failed(error, mine) {
-    if (!error.retryAfter) {
-      this.error = error;
-      this.#asking = false;
-      return;
-    }
     this.wait = error.retryAfter;
-    setTimeout(() => mine === this.#turn && this.#embed(), 1000 * error.retryAfter);
+    if (!this.wait) this.error = error;
+    else setTimeout(() => mine === this.#turn && this.#embed(), 1000 * this.wait);
   }
 }
