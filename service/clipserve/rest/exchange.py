@@ -135,10 +135,9 @@ class Exchange:
             span=tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
-        # Of its own: HEAD is GET, and the server leaves out the body.
-        scope = {**scope, "state": {"id": request.id}}
-        if scope["method"] == "HEAD":
-            scope["method"] = "GET"
+        if scope["method"] == "HEAD":  # a GET, whose body the server leaves out: it looks into its own scope
+            scope = {**scope, "method": "GET"}
+        scope["state"] = {"id": request.id, "headers": headers}
         with self._shared.budget.lease(request.address) as lease:
             answer = _Answer(send, request, lease)
             try:

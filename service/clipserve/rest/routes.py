@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from clipserve.api import answers, sets
@@ -24,7 +25,13 @@ from clipserve.rest.rendering import (
     vector_form,
 )
 
-router = APIRouter(tags=["images and texts"])
+
+def operation_id(route: APIRoute) -> str:
+    """In the OpenAPI document, and the name of a method of clients that are generated from it."""
+    return route.name
+
+
+router = APIRouter(tags=["images and texts"], generate_unique_id_function=operation_id)
 template_sets = APIRouter(tags=["template sets"])
 operations = APIRouter(tags=["operations"])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, StatusCode, Tracer
@@ -21,6 +21,7 @@ Attribute = str | int | float
 _MAX_TRACEPARENT = 512  # characters; OpenTelemetry logs a line for each header that is longer
 _propagator = TraceContextTextMapPropagator()
 _tracer: Tracer = NoOpTracer()
+_UNTRACED = nullcontext()  # it has no state
 
 
 class TracingUnavailable(Exception):
@@ -74,21 +75,29 @@ def begin(traceparent: str | bytes | None) -> Span | None:
 
 def current_span() -> Span | None:
     """The span that work of the present task is part of; None: it is not traced."""
+    if isinstance(_tracer, NoOpTracer):
+        return None
     found = trace.get_current_span()
     return found if found.is_recording() else None
 
 
-@contextmanager
 def span(
     name: str,
     parents: Iterable[Span] | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
     **attributes: Attribute,
-) -> Iterator[Span | None]:
+) -> AbstractContextManager[Span | None]:
     """Make a span of the block, as a part of the current span; without one there is none, and it is None.
 
     `parents`: those of work for several requests. It is a part of the first; it and the others link to each other.
     """
+    return _UNTRACED if isinstance(_tracer, NoOpTracer) else _span(name, parents, kind, attributes)
+
+
+@contextmanager
+def _span(
+    name: str, parents: Iterable[Span] | None, kind: SpanKind, attributes: Mapping[str, Attribute]
+) -> Iterator[Span | None]:
     if parents is None:
         parents = [here] if (here := current_span()) else []
     distinct = list({id(parent): parent for parent in parents}.values())
