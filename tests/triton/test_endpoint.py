@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Literal
 
 import pytest
 
 from clipserve.errors import DeadlineExceeded
 from clipserve.telemetry.request import RequestContext, enter
-from tests.logs import Log
 from tests.triton.backends import backend_on, sent
 from tests.triton.stand_in import StandIn
 from tests.waiting import until
@@ -70,24 +68,6 @@ async def test_a_busy_server_that_answers_calls_is_not_silent(one: StandIn, two:
         while time.monotonic() - began < 3:
             assert {await backend.server_of(), await backend.server_of()} == {1, 2}
             assert backend.up(one.url) == 1
-
-
-class Halt(asyncio.Event):
-    """Who waits for it halts this process for a while, in which no timer and no answer is seen."""
-
-    async def wait(self) -> Literal[True]:
-        time.sleep(2 * SILENT)
-        return True
-
-
-async def test_time_in_which_the_gateway_stands_still_is_no_silence_of_its_servers(
-    one: StandIn, written: Log
-) -> None:
-    async with backend_on(one, silent_seconds=SILENT) as backend:
-        one.watched, asked = Halt(), one.asked_ready
-        await until(lambda: one.asked_ready > asked + 2)
-        assert backend.up(one.url) == 1
-    assert '"silent"' not in written.getvalue()
 
 
 async def test_no_call_outlives_its_deadline(one: StandIn, two: StandIn) -> None:

@@ -47,11 +47,11 @@ class Faulty(Channel):
 
     failed = False
 
-    async def ask(self, method: str, model: str, seconds: float | None = None) -> Any:
+    async def ask(self, method: str, model: str) -> Any:
         if method == "ModelStatistics" and not self.failed:
             self.failed = True
             raise ValueError("a fault")
-        return await super().ask(method, model, seconds)
+        return await super().ask(method, model)
 
 
 async def test_a_fault_of_the_watch_is_not_its_end(one: StandIn) -> None:
@@ -67,15 +67,6 @@ async def test_a_fault_of_the_watch_is_not_its_end(one: StandIn) -> None:
     one.ready = False
     await until(lambda: not_ready(backend))
     await backend.aclose()
-
-
-async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_own(
-    one: StandIn, backend: TritonBackend
-) -> None:
-    for model in one.models.values():
-        del model.parameters["precision"]
-    await backend.start()
-    assert backend.precision is None
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ class Channel:
         options: Sequence[tuple[str, int | str]],
         headers: Mapping[str, str],
         credentials: grpc.ChannelCredentials | None = None,
+        seconds: float = 1.0,
     ) -> None:
-        """`credentials`: for TLS; None: no TLS."""
-        self._headers = headers
+        """`credentials`: for TLS; None: no TLS. `seconds`: for the answer to a question."""
+        self._headers, self._seconds = headers, seconds
         self._channel = (
             grpc.aio.secure_channel(server, credentials, options=options)
             if credentials
@@ -34,16 +35,15 @@ class Channel:
             _INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
         )
 
-    async def ask(self, method: str, model: str, seconds: float | None = None) -> Any:
+    async def ask(self, method: str, model: str) -> Any:
         """Call a method about a model, such as ModelReady, and return its answer. Raises grpc.aio.AioRpcError."""
         question = getattr(service_pb2, f"{method}Request")(name=model)
-        return await getattr(self._stub, method)(
-            question, timeout=seconds, metadata=tuple(self._headers.items())
-        )
+        metadata = tuple(self._headers.items())
+        return await getattr(self._stub, method)(question, timeout=self._seconds, metadata=metadata)
 
-    async def phases(self, models: Iterable[str], seconds: float) -> dict[tuple[str, str], float]:
+    async def phases(self, models: Iterable[str]) -> dict[tuple[str, str], float]:
         """(model, phase of its work) -> seconds that the server has counted. Raises grpc.aio.AioRpcError."""
-        answers = [await self.ask("ModelStatistics", model, seconds) for model in models]
+        answers = [await self.ask("ModelStatistics", model) for model in models]
         counted = [(each.name, each.inference_stats) for answer in answers for each in answer.model_stats]
         return {(name, phase): getattr(stats, phase).ns / 1e9 for name, stats in counted for phase in _PHASES}
 

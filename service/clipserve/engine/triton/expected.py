@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,6 @@ from clipserve.engine.triton.contract import (
     TEXT_LENGTHS,
     TOWERS,
     Tower,
-    inputs,
-    output,
     read_lengths,
     triton_model,
 )
@@ -124,26 +122,17 @@ class Expected:
         """
         name = self.models[tower]
         config = (await server.ask("ModelConfig", name)).config
-        tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
-        needed = [*inputs(self._manifest, tower), output(self._manifest)]
-        expected = {each.name: (each.data_type, list(each.dims)) for each in needed}
-        if tensors != expected:
-            raise BackendUnavailable(
-                f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
-            )
         exported = self._manifest.precision
         known = {
             self._manifest.fingerprint(precision=other): other for other in MIN_COSINE if other != exported
         }
         known[self._manifest.fingerprint()] = exported
         served, stated = (config.parameters[key].string_value for key in (FINGERPRINT, PRECISION))
-        # Repositories that were written before the parameter `precision` do not state it.
-        if served not in known or stated not in ("", known[served]):
+        if served not in known or stated != known[served]:
             raise BackendUnavailable(
-                f"Triton's model {name} is {served or 'of unknown origin'}"
-                + (f", computed in {stated}" if stated else "")
-                + f"; this gateway has {self._manifest.fingerprint()}. "
-                "Write the repository again from the same artifact."
+                f"Triton's model {name} is {served or 'of unknown origin'} in {stated or 'any precision'}; "
+                f"this gateway has {self._manifest.fingerprint()}. Write the repository again from the same "
+                "artifact."
             )
         most = max(1, int(config.max_batch_size))
         if (asked := self._rows.get(tower) or 0) > most:
@@ -151,28 +140,8 @@ class Expected:
                 f"Triton's model {name} takes {most} rows a call, and CLIPSERVE_MAX_BATCH_{tower.upper()}S asks "
                 f"for {asked}: set {most} or less, or write the repository for more."
             )
-        lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
+        lengths = read_lengths(config.parameters[TEXT_LENGTHS].string_value)
         # Triton names the GPUs of a group; one on the CPU has none.
         instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
         calls = CALLS_AN_INSTANCE * max(1, instances)
         return Served(most, calls, known[served], lengths)
-
-    def _lengths(self, model: str, stated: str) -> list[int]:
-        """The lengths that a model states; none if it states none. Raises BackendUnavailable."""
-        longest = self._manifest.text.context_length
-        try:
-            lengths = read_lengths(stated)
-        except ValueError:
-            lengths = [0]
-        if lengths and longest not in lengths:
-            raise BackendUnavailable(
-                f"Triton's model {model} states the text lengths {stated!r}; they must be numbers, {longest} among "
-                "them. Write the repository again from the same artifact."
-            )
-        return lengths
-
-
-def _type_of(tensor: Any) -> str:
-    return str(
-        tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
-    )

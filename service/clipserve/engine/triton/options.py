@@ -88,7 +88,7 @@ class TritonOptions:
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
             option = "grpc.ssl_target_name_override" if self.triton_tls else "grpc.default_authority"
             channel.append((option, address.host if self.triton_tls else f"{address.host}:{address.port}"))
-        return Channel(server, channel, self._headers, self._tls_credentials())
+        return Channel(server, channel, self._headers, self._tls_credentials(), self.silent_seconds)
 
     def _tls_credentials(self) -> grpc.ChannelCredentials | None:
         if not self.triton_tls:

@@ -39,7 +39,6 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.tracing import headers, span
 from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
 
-_WAITS = 4  # for a sign of life: time in which this process stands still is one of them, however long
 _LONGEST_PAUSE = 30.0  # seconds between two probes
 
 State = Literal["connecting", "ready", "silent", "gone", "mismatch", "sick"]
@@ -78,12 +77,8 @@ class Server:
         self.leaving = False
         self._state: State = "connecting"
         self._phases: dict[tuple[str, str], float] = {}
-        self._question: asyncio.Task[tuple[State, str]] | None = None
-        self._waits = 0  # without a sign of life, since the question was put
         self._heard_at = 0.0  # when it last answered a call, or was found not ready
-        self._failures = self._cleared = (
-            0  # failed calls; how many of them are older than the last good probe
-        )
+        self._failures = self._cleared = 0  # failed calls, and those older than the last good probe
         self._failed, self._looked = asyncio.Event(), asyncio.Event()
         self._pause, self._probe_at, self._sick = 0.0, 0.0, ""  # why the last probe failed
         self._waiting: set[asyncio.Timeout] = set()  # of each call that it owes
@@ -135,7 +130,7 @@ class Server:
         finally:
             self.rows -= call.rows
             self._waiting.discard(waiting)
-        self._heard_at, self._waits = time.monotonic(), 0
+        self._heard_at = time.monotonic()
         self._seconds[call.tower].observe(time.perf_counter() - started)
         return answer
 
@@ -167,50 +162,42 @@ class Server:
             self.aside_since = time.monotonic()
 
     async def _watch(self, on_lost: Callable[[], None]) -> None:
-        try:
-            while True:
-                await self._look()
-                if self.ready:
-                    models = self._expected.models.values()
-                    with suppress(grpc.aio.AioRpcError):  # the next question tells what is wrong
-                        self._phases |= await self._channel.phases(models, self._options.silent_seconds)
-                elif time.monotonic() - self._heard_at >= self._options.silent_seconds:
-                    on_lost()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._options.ask_seconds):
-                        await self._failed.wait()
-                self._failed.clear()
-        finally:
-            if self._question is not None:
-                self._question.cancel()
-            self._question = None
+        while True:
+            self._enter(*await self._look())
+            if self.ready:
+                with suppress(grpc.aio.AioRpcError):  # the next question tells what is wrong
+                    self._phases |= await self._channel.phases(self._expected.models.values())
+            elif self._heard_for() >= self._options.silent_seconds:
+                on_lost()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.ask_seconds):
+                    await self._failed.wait()
+            self._failed.clear()
 
-    async def _look(self) -> None:
-        """Wait for the answer to a question, at most until the server is silent."""
-        # One question at a time: a server that does not answer is not asked again, it only owes the answer.
-        if self._question is None:
-            self._question, self._waits = asyncio.create_task(self._ask()), 0
-        seconds = self._options.silent_seconds
-        while not self._question.done():
-            if self._waits == _WAITS:
-                self._enter("silent", f"no sign of life for {seconds} s")
-                return
-            self._waits += 1
-            await asyncio.wait({self._question}, timeout=seconds / _WAITS)
-        question, self._question = self._question, None
+    def _heard_for(self) -> float:
+        """Seconds since it has answered a call, or was found not ready."""
+        return time.monotonic() - self._heard_at
+
+    async def _look(self) -> tuple[State, str]:
+        """The state, and why."""
         try:
-            self._enter(*question.result())
+            return await self._ask()
         except grpc.aio.AioRpcError as error:
-            self._enter("gone", str(error.details()))
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                return "gone", str(error.details())
+            seconds = self._options.silent_seconds
+            if self.ready and self._heard_for() < seconds:  # it is busy, and answers calls
+                return "ready", ""
+            return "silent", f"no sign of life for {seconds} s"
         except Sick as error:
             self._sick = str(error)
             self._back_off()
-            self._enter("sick", self._sick)
+            return "sick", self._sick
         except BackendUnavailable as error:
-            self._enter("mismatch", error.detail)
+            return "mismatch", error.detail
         except Exception:  # an answer that is none: no common base
             logger.exception("triton_answer")
-            self._enter("gone", "its answer cannot be read")
+            return "gone", "its answer cannot be read"
 
     async def _ask(self) -> tuple[State, str]:
         """The state; raises Sick, BackendUnavailable (other models or vectors), grpc.aio.AioRpcError."""
