@@ -71,7 +71,7 @@ async def test_answers_and_errors_can_be_read_by_the_page(
         assert answer.headers.get(ALLOW) == allowed
         assert answer.headers["vary"] == "Origin"
     exposed = answer.headers["access-control-expose-headers"]
-    assert exposed == "X-Request-Id, Server-Timing, Retry-After, X-Model-Fingerprint, X-Warning"
+    assert exposed == "X-Request-Id, Server-Timing, Retry-After, X-Model-Fingerprint"
 
 
 async def test_by_default_no_page_may_read_an_answer(running: Running) -> None:

@@ -91,7 +91,6 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
                 "Server-Timing",
                 "Retry-After",
                 "X-Model-Fingerprint",
-                "X-Warning",
             ],
         )
     return app

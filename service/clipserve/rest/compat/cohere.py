@@ -11,11 +11,11 @@ from starlette.responses import Response
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.fields import Number
 from clipserve.api.limits import RequestLimits
-from clipserve.api.requests import EmbeddingType
+from clipserve.api.requests import EmbeddingType, EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.encoder import EncodedText
 from clipserve.errors import InvalidInput
-from clipserve.rest.compat.items import Item, Mixed, item, items_of, message, mixed
+from clipserve.rest.compat.items import Asked, Item, asked_for, item, items_of, message
 from clipserve.rest.compat.shared import (
     IMAGE,
     MESSAGE,
@@ -70,6 +70,9 @@ class CohereEmbedRequest(Options):
     ] = "END"
 
 
+_Asked = Asked[EmbedRequest, CohereEmbedRequest]
+
+
 class CohereVectors(JsonAnswer):
     float: list[list[Number]] | None = None
     int8: list[list[int]] | None = None
@@ -91,23 +94,23 @@ class CohereEmbeddings(JsonAnswer):
     response_type: Literal["embeddings_by_type"]
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[CohereEmbedRequest]:
-    name, items = _items(body.fields)
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
+    items = _items(body.fields)
     if body.fields.get("truncate") == "START":
         raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
     options = CohereEmbedRequest.of(body.fields)
-    return mixed(body, request, limits, name, items, options, truncate=options.truncate == "END")
+    return asked_for(body, request, limits, items, options, truncate=options.truncate == "END")
 
 
-def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
+def _items(fields: dict[str, Any]) -> list[Item]:
     given = {name: fields.pop(name) for name in ("texts", "images", "inputs") if fields.get(name) is not None}
     if len(given) != 1:
         raise InvalidInput("send one of `texts`, `images` and `inputs`.")
     ((name, value),) = given.items()
     if name == "inputs":
-        return name, items_of(value, name, message)
+        return items_of(value, name, message)
     key = name.removesuffix("s")
-    return name, items_of(value, name, lambda each, place: item({key: each}, place))
+    return items_of(value, name, lambda each, place: item({key: each}, place))
 
 
 @router.post(
@@ -123,28 +126,28 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
     ),
 )
 async def cohere_embed(
-    request: Request, asked: Annotated[Mixed[CohereEmbedRequest], Depends(reading(parse_object, _read))]
+    request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     answer = await asked.embed(service.inference, asked.options.output_dimension)
     return await service.rendered(_rendered, answer, asked, request.state.id)
 
 
-def _rendered(answer: Embedding, asked: Mixed[CohereEmbedRequest], request_id: str) -> Response:
+def _rendered(answer: Embedding, asked: _Asked, request_id: str) -> Response:
     results = asked.results(answer)
     units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
-    if cut := [i for i, result in enumerate(results) if result.truncated]:
-        meta["warnings"] = [f"{asked.place(i)} has too many tokens and was cut at its end." for i in cut]
+    if cut := [each.name for each, result in zip(asked.items, results, strict=True) if result.truncated]:
+        meta["warnings"] = [f"{name} has too many tokens and was cut at its end." for name in cut]
     types = asked.options.embedding_types or ["float"]
     shown = {
         "id": request_id,
         "embeddings": {kind: [_shown(result, kind) for result in results] for kind in types},
-        "texts": asked.asked.texts,
+        "texts": asked.request.texts,
         "meta": meta,
         "response_type": "embeddings_by_type",
     }
-    return shaped(shown, answer, asked.warning())
+    return shaped(shown, answer)
 
 
 def _shown(result: EncodedText, kind: _Type) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import PlainTextResponse, Response
 
 from clipserve.api.answers import JsonAnswer
@@ -55,22 +55,27 @@ def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedReque
     return EmbedRequest(images, texts, truncate=True, **chosen(request, model)).check(limits)
 
 
+class _Model(BaseModel):
+    modelName: str  # noqa: N815 - immich's name
+
+
+class _Entries(BaseModel):
+    """What immich asks for: one vector, and of which kind. Faces and OCR are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    clip: Annotated[dict[Literal["visual", "textual"], _Model], Field(min_length=1, max_length=1)]
+
+
 def _entry(entries: object) -> tuple[str, str]:
     """`visual` or `textual`, and the name of the model."""
-    if not isinstance(entries, str) or len(entries) > _MAX_ENTRIES:
-        raise InvalidInput(f"{_FORM}, of at most {_MAX_ENTRIES:,} characters.", limit=_MAX_ENTRIES)
     try:
-        tasks = orjson.loads(entries)
-    except orjson.JSONDecodeError:
-        raise InvalidInput(f"{_FORM}.") from None
-    if not isinstance(tasks, dict) or list(tasks) != ["clip"]:
-        raise InvalidInput(f"{_FORM}. Faces and OCR are not served here, only smart search (`clip`).")
-    kinds = tasks["clip"]
-    if isinstance(kinds, dict) and list(kinds) in (["visual"], ["textual"]):
-        ((kind, entry),) = kinds.items()
-        if isinstance(entry, dict) and isinstance(model := entry.get("modelName"), str):
-            return kind, model
-    raise InvalidInput(f"{_FORM}, with `visual` or `textual`.")
+        if isinstance(entries, str) and len(entries) <= _MAX_ENTRIES:
+            ((kind, model),) = _Entries.model_validate_json(entries).clip.items()
+            return kind, model.modelName
+    except ValidationError:
+        pass
+    raise InvalidInput(f"{_FORM}, of at most {_MAX_ENTRIES:,} characters. Faces and OCR are not served here.")
 
 
 @router.post(

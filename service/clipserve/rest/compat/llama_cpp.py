@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.errors import InvalidInput
-from clipserve.rest.compat.items import EncodedItem, Item, Mixed, listed, mixed
+from clipserve.rest.compat.items import Asked, Item, asked_for, listed
 from clipserve.rest.compat.openai import OpenAIError
 from clipserve.rest.compat.shared import TAGS, EncodedImage, Options, Text, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
@@ -48,6 +49,9 @@ class LlamaEmbedRequest(Options):
     embd_normalize: Annotated[Literal[2] | None, Field(description="vectors always have unit length")] = None
 
 
+_Asked = Asked[EmbedRequest, LlamaEmbedRequest]
+
+
 class LlamaEmbedding(JsonAnswer):
     """A position in `content`, and a list of one vector, as of a model that pools."""
 
@@ -65,7 +69,7 @@ class LlamaProps(JsonAnswer):
     media_marker: str
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[LlamaEmbedRequest]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
     content = body.fields.get("content")
     if content is None:
         raise InvalidInput("send `content`. `input` belongs to OpenAI's API: send it to /v1/embeddings.")
@@ -74,20 +78,20 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[Ll
     prompts = options.content if isinstance(options.content, list) else [options.content]
     items = [_item(prompt, f"content[{i}]") for i, prompt in enumerate(prompts)]
     # llama.cpp refuses a text that is too long too.
-    return mixed(body, request, limits, "content", items, options, truncate=False)
+    return asked_for(body, request, limits, items, options, truncate=False)
 
 
 def _item(prompt: str | LlamaPrompt, name: str) -> Item:
     if isinstance(prompt, str):
-        return prompt
+        return Item(prompt, name)
     if not prompt.multimodal_data:
-        return prompt.prompt_string
+        return Item(prompt.prompt_string, name)
     if prompt.prompt_string.replace(MARKER, "", 1).strip():
         raise InvalidInput(
             f"{name}.prompt_string must be only the media marker of GET /props, {MARKER}, beside an image: "
             "the model embeds a text and an image alone."
         )
-    return EncodedItem(prompt.multimodal_data[0])
+    return Item(prompt.multimodal_data[0], name, is_image=True)
 
 
 @router.post(
@@ -101,16 +105,16 @@ def _item(prompt: str | LlamaPrompt, name: str) -> Item:
     ),
 )
 async def llama_embeddings(
-    request: Request, asked: Annotated[Mixed[LlamaEmbedRequest], Depends(reading(parse_object, _read))]
+    request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
-    return await service.rendered(_rendered, await asked.embed(service.inference), asked)
+    return await service.rendered(_rendered, await asked.embed(service.inference, None), asked)
 
 
-def _rendered(answer: Embedding, asked: Mixed[LlamaEmbedRequest]) -> Response:
+def _rendered(answer: Embedding, asked: _Asked) -> Response:
     results = asked.results(answer)
     shown = [{"index": i, "embedding": [result.vector]} for i, result in enumerate(results)]
-    return shaped(shown, answer, asked.warning())
+    return shaped(shown, answer)
 
 
 @router.get(

@@ -15,19 +15,11 @@ from starlette.responses import Response
 from clipserve import errors
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
+from clipserve.application.encoder import EncodedText
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import (
-    MAX_ITEMS,
-    Item,
-    Mixed,
-    Result,
-    item,
-    items_of,
-    listed,
-    mixed,
-    only_item,
-)
+from clipserve.rest.compat.items import Asked, Item, asked_for, item, items_of, listed, only_item, parts_of
 from clipserve.rest.compat.shared import (
     CHAT_MESSAGE,
     IMAGE_ITEM,
@@ -112,6 +104,9 @@ class OpenAIEmbedRequest(Options):
     user: Ignored = None
 
 
+_Asked = Asked[EmbedRequest, OpenAIEmbedRequest]
+
+
 class OpenAIVector(JsonAnswer):
     object: Literal["embedding"]
     index: Annotated[int, Field(description="position in `input`")]
@@ -147,10 +142,10 @@ class OpenAIError(JsonAnswer):
     error: OpenAIErrorFields
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[OpenAIEmbedRequest]:
-    name, items = _items(body.fields)
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
+    items = _items(body.fields)
     options = OpenAIEmbedRequest.of(body.fields)
-    return mixed(body, request, limits, name, items, options, truncate=bool(options.truncate))
+    return asked_for(body, request, limits, items, options, truncate=bool(options.truncate))
 
 
 @router.post(
@@ -169,25 +164,23 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[Op
     ),
 )
 async def openai_embeddings(
-    request: Request, asked: Annotated[Mixed[OpenAIEmbedRequest], Depends(reading(parse_object, _read))]
+    request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     answer = await asked.embed(service.inference, asked.options.dimensions)
     return await service.rendered(_rendered, answer, asked)
 
 
-def _rendered(answer: Embedding, asked: Mixed[OpenAIEmbedRequest]) -> Response:
+def _rendered(answer: Embedding, asked: _Asked) -> Response:
     encoding_format = asked.options.encoding_format or asked.options.embedding_type or "float"
     results = asked.results(answer)
     data = openai_vectors(results, encoding_format)
     tokens = sum(result.tokens for result in results)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return shaped(
-        {"object": "list", "data": data, "model": answer.model, "usage": usage}, answer, asked.warning()
-    )
+    return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
 
 
-def openai_vectors(results: Sequence[Result], encoding_format: Literal["float", "base64"]) -> list[Json]:
+def openai_vectors(results: Sequence[EncodedText], encoding_format: Literal["float", "base64"]) -> list[Json]:
     """Each as an `OpenAIVector`."""
     return [
         {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
@@ -209,34 +202,30 @@ def _param(error: Failure) -> str | None:
     return "input" if isinstance(error, ClipError) and error.index is not None else None
 
 
-def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
+def _items(fields: dict[str, Any]) -> list[Item]:
     asked, messages = fields.pop("input", None), fields.pop("messages", None)
     if (asked is None) == (messages is None):
         raise InvalidInput(
             "send `input`, a text or a list of texts and images, or `messages`; one of the two."
         )
     if messages is not None:
-        return "messages", [_of_messages(messages)]
+        return [_of_messages(messages)]
     if isinstance(asked, list) and asked and isinstance(asked[0], int | list):
         raise InvalidInput(
             "input holds token ids, of a tokenizer that is not this model's: send texts. With langchain_openai, "
             "set OpenAIEmbeddings(check_embedding_ctx_length=False)."
         )
     read = partial(item, are_images=fields.get("modality") == "image")
-    return "input", items_of(asked if isinstance(asked, list) else [asked], "input", read)
+    return items_of(asked if isinstance(asked, list) else [asked], "input", read)
 
 
 def _of_messages(messages: object) -> Item:
+    """The only text or image of all messages but instructions, for which CLIP has no use."""
     parts: list[tuple[str, object]] = []
     for i, message in enumerate(listed(messages, "messages")):
-        if len(parts) > MAX_ITEMS:
-            break  # `only_item` refuses far fewer
-        if isinstance(message, dict) and message.get("role") == "system":
-            continue  # an instruction, for which CLIP has no use
-        content = message.get("content") if isinstance(message, dict) else None
-        name = f"messages[{i}].content"
-        if isinstance(content, str):
-            parts.append((name, {"text": content}))
-        else:
-            parts += [(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))]
+        fields = message if isinstance(message, dict) else {}
+        if isinstance(text := fields.get("content"), str) and fields.get("role") != "system":
+            parts.append((f"messages[{i}].content", {"text": text}))
+        elif fields.get("role") != "system":
+            parts += parts_of(message, f"messages[{i}]")
     return only_item(parts, "messages")

@@ -15,7 +15,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Similarities
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import Placed, are_images, decoded, encoded, item, items_of, rows_of
+from clipserve.rest.compat.items import Asked, decoded, encoded, item, items_of
 from clipserve.rest.compat.shared import ITEM, TAGS, Options, chosen, list_of, one_of, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
@@ -35,6 +35,9 @@ class RerankRequest(Options):
     return_text: bool | None = None
     raw_scores: Annotated[bool | None, Field(json_schema_extra={"enum": [False, None]})] = None
     truncate: CutTexts | None = True
+
+
+_Asked = Asked[SimilarityRequest, RerankRequest]
 
 
 class RerankedDocument(JsonAnswer):
@@ -61,9 +64,7 @@ class Reranked(RootModel[RerankedDocuments | list[RerankedText]]):
     """Best first; a list of `RerankedText` if the request has `texts`."""
 
 
-def _read(
-    body: JsonObject, request: Request, limits: RequestLimits
-) -> Placed[SimilarityRequest, RerankRequest]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
     name = "documents" if body.fields.get("texts") is None else "texts"
     documents = items_of(body.fields.pop(name, None), name)
     query = item(body.fields.get("query"), "query")
@@ -73,16 +74,15 @@ def _read(
     body.check_images(encoded([query, *documents]))
     cut, choice = options.truncate is not False, chosen(request, options.model)
     asked = SimilarityRequest(*decoded([query]), *decoded(documents), truncate=cut, **choice)
-    return Placed(are_images([query, *documents]), name, asked, options, before="query").checked(limits)
+    return Asked([query, *documents], asked, options).checked(limits)
 
 
 async def rerank(
-    request: Request,
-    asked: Annotated[Placed[SimilarityRequest, RerankRequest], Depends(reading(parse_object, _read))],
+    request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
-    with asked.places():
-        answer = await service.inference.similarity(asked.asked)
+    with asked.names():
+        answer = await service.inference.similarity(asked.request)
     return await service.rendered(_rendered, answer, asked, request.state.id)
 
 
@@ -103,21 +103,20 @@ for _path, _name in (("/rerank", "rerank"), ("/v1/rerank", "rerank_v1"), ("/v2/r
     )
 
 
-def _rendered(
-    answer: Similarities, asked: Placed[SimilarityRequest, RerankRequest], request_id: str
-) -> Response:
+def _rendered(answer: Similarities, asked: _Asked, request_id: str) -> Response:
     (scores,) = answer.results
     if isinstance(scores, ClipError):  # the only one of its request: `Inference.similarity` has raised it
         raise scores
-    rows, images = rows_of(asked.are_images[1:]), len(asked.asked.to_images)
+    _, *documents = asked.items
+    cosines, results = np.empty_like(scores.cosine), []
+    cosines[np.argsort([not each.is_image for each in documents], kind="stable")] = scores.cosine
+    of_texts = documents[0].name.startswith("texts")
     with_texts = asked.options.return_documents or asked.options.return_text
-    of_texts, cosines, results = asked.name == "texts", scores.cosine[rows], []
     for index in np.argsort(-cosines, kind="stable")[: asked.options.top_n].tolist():
         result = {"index": index, "score" if of_texts else "relevance_score": cosines[index]}
-        if with_texts and (row := rows[index] - images) >= 0:
-            text = asked.asked.to_texts[row]
+        if with_texts and not documents[index].is_image:
+            text = documents[index].content
             result |= {"text": text} if of_texts else {"document": {"text": text}}
         results.append(result)
-    return shaped(
-        results if of_texts else {"id": request_id, "model": answer.model, "results": results}, answer
-    )
+    shown = results if of_texts else {"id": request_id, "model": answer.model, "results": results}
+    return shaped(shown, answer)

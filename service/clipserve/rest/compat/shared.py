@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 import orjson
@@ -86,13 +85,9 @@ def chosen(request: Request, model: str | None) -> dict[str, Any]:
     return {"model": model, "expect_fingerprint": expected(request)}
 
 
-def shaped(
-    body: object,
-    answer: Classification | Embedding | Similarities,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """An answer without a field for the model's fingerprint, which a header has, beside other `headers`."""
-    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint, **(headers or {})})
+def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
+    """An answer without a field for the model's fingerprint, which a header has."""
+    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
 class ErrorAlone(JsonAnswer):

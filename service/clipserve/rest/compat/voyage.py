@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from clipserve.api.answers import JsonAnswer
 from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
-from clipserve.rest.compat.items import Mixed, items_of, message, mixed
+from clipserve.rest.compat.items import Asked, asked_for, items_of, message
 from clipserve.rest.compat.openai import OpenAIVector, openai_vectors
 from clipserve.rest.compat.shared import MESSAGE, TAGS, Dimensions, Ignored, Options, list_of, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
@@ -32,6 +33,9 @@ class VoyageEmbedRequest(Options):
     output_encoding: Literal["base64"] | None = None
 
 
+_Asked = Asked[EmbedRequest, VoyageEmbedRequest]
+
+
 class VoyageUsage(JsonAnswer):
     text_tokens: int
     image_pixels: Annotated[int, Field(description="always 0: pixels are not billed")]
@@ -48,10 +52,10 @@ class VoyageEmbeddings(JsonAnswer):
     usage: VoyageUsage
 
 
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[VoyageEmbedRequest]:
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
     items = items_of(body.fields.get("inputs"), "inputs", message)
     options = VoyageEmbedRequest.of(body.fields)
-    return mixed(body, request, limits, "inputs", items, options, truncate=options.truncation)
+    return asked_for(body, request, limits, items, options, truncate=options.truncation)
 
 
 @router.post(
@@ -66,17 +70,17 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> Mixed[Vo
     ),
 )
 async def voyage_embeddings(
-    request: Request, asked: Annotated[Mixed[VoyageEmbedRequest], Depends(reading(parse_object, _read))]
+    request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
     service = service_of(request)
     answer = await asked.embed(service.inference, asked.options.output_dimension)
     return await service.rendered(_rendered, answer, asked)
 
 
-def _rendered(answer: Embedding, asked: Mixed[VoyageEmbedRequest]) -> Response:
+def _rendered(answer: Embedding, asked: _Asked) -> Response:
     results = asked.results(answer)
     tokens = sum(result.tokens for result in results)
     usage = {"text_tokens": tokens, "image_pixels": 0, "video_pixels": 0, "total_tokens": tokens}
     data = openai_vectors(results, asked.options.output_encoding or "float")
     shown = {"object": "list", "data": data, "model": answer.model, "usage": usage}
-    return shaped(shown, answer, asked.warning())
+    return shaped(shown, answer)
