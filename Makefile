@@ -147,9 +147,9 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
-docs: .venv/dev.stamp ## write what is generated: the tables of settings and metrics, pictures
+docs: .venv/dev.stamp ## write what is generated: the tables of settings and metrics, the picture of speeds
 	$(BIN)/python -m tests.tables
-	$(BIN)/python -m tests.docs.pictures
+	$(BIN)/python -m tests.docs.speed
 
 site: .venv/dev.stamp ## build the documents and the references of REST, gRPC and commands as a site, in .site/html
 	$(BIN)/python -m tests.docs.site

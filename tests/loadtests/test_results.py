@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pictures.speed import RESULTS, contests
+from tests.docs.speed import RESULTS, contests
 
 ROOT = Path(__file__).parents[2]
 
