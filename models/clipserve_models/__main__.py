@@ -76,10 +76,6 @@ def variant(
             help="Of int8, default static; `dynamic` needs no calibration; its vectors depend on their batch."
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Of fp16: the artifact's weights, if `export` was given a file.", exists=True),
-    ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: NAME@PRECISION beside FOLDER.")] = None,
     image: Annotated[bool, typer.Option("--image/--no-image", help="Convert the image encoder.")] = True,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Convert the text encoder.")] = True,
@@ -93,16 +89,7 @@ def variant(
 
     logging.disable(logging.WARNING)  # the quantizer logs advice that has been followed already
     towers = tuple(tower for tower, chosen in zip(TOWERS, (image, text), strict=True) if chosen)
-    plan = plan_of(
-        folder,
-        photos,
-        precision,
-        out=out,
-        classes=classes,
-        method=method,
-        towers=towers,
-        weights=weights,
-    )
+    plan = plan_of(folder, photos, precision, out=out, classes=classes, method=method, towers=towers)
     made = make_variant(plan, say=typer.echo)
     typer.echo(table(precision, folder, plan.out, made, timing=timing))
 

@@ -6,27 +6,19 @@ The graphs are written from the weights, and compared with a second computation 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from clipserve.clip import reference as inputs
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve_models import reference
 from clipserve_models.architecture import check_tensors, roles
-from clipserve_models.artifact import replacing
 from clipserve_models.errors import ModelsError
-from clipserve_models.finishing import (
-    Described,
-    Expected,
-    finish,
-    ids_by_service,
-    photo_by_pillow,
-    save_tokenizer,
-)
+from clipserve_models.finishing import Described, Expected, expect, ids_by_service, make
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
@@ -35,9 +27,7 @@ from clipserve_models.model_files import Checkpoint
 def build(
     checkpoint: Checkpoint, out: Path, *, name: str, source: Source, say: Callable[[str], None] = print
 ) -> ModelManifest:
-    """Write the artifact to the folder `out`, named `name`; `say` gets each stage.
-
-    An artifact at `out` is replaced only after the new one has passed the check. Equal weights give equal bytes.
+    """Write the artifact to the folder `out`, named `name`, as `make` does. Equal weights give equal bytes.
 
     Raises:
         ModelsError: the checkpoint contradicts itself, or the graphs differ from numpy's vectors.
@@ -46,19 +36,16 @@ def build(
     architecture, tensors = checkpoint.architecture, checkpoint.tensors
     image, text, dim = architecture.image, architecture.text, architecture.embed_dim
     check_tensors(roles(architecture), tensors)
-    with replacing(out) as folder:
-        say("writing the graphs")
-        weights = image_weights(image, tensors, checkpoint.mean, checkpoint.std)
-        write_image(folder / IMAGE_GRAPH, image, dim, weights)
-        write_text(folder / TEXT_GRAPH, text, dim, text_weights(text, tensors))
-        tokenizer = save_tokenizer(folder, checkpoint.tokenizer, checkpoint.text)
-
-        say("computing the expected vectors in numpy")
-        expected = _expected(checkpoint, tokenizer)
-        described = Described(name, checkpoint.image, checkpoint.text, checkpoint.scoring, source)
-        manifest = finish(folder, described, tokenizer, expected, say)
-    say(f"wrote {out}: {manifest.fingerprint()}")
-    return manifest
+    weights = image_weights(image, tensors, checkpoint.mean, checkpoint.std)
+    return make(
+        out,
+        Described(name, checkpoint.image, checkpoint.text, checkpoint.scoring, source),
+        checkpoint.tokenizer,
+        partial(write_image, tower=image, embed_dim=dim, weights=weights),
+        partial(write_text, tower=text, embed_dim=dim, weights=text_weights(text, tensors)),
+        partial(_expected, checkpoint),
+        say,
+    )
 
 
 def _check_facts(checkpoint: Checkpoint) -> None:
@@ -84,15 +71,8 @@ def _expected(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Expected:
     _check_tokens(token_ids, architecture.text.vocabulary)
     pixels = inputs.reference_pixels(checkpoint.image.size)  # [2, S, S, 3]
     images = reference.encode_images(architecture, tensors, pixels, checkpoint.mean, checkpoint.std)
-    five = [0, 1, 1, 0, 1]  # the same two, in a batch of another order
-    return Expected(
-        by="numpy",
-        pixels=pixels[five],
-        images=images[five],
-        texts=reference.encode_texts(architecture, tensors, token_ids, lengths),
-        photo=photo_by_pillow(checkpoint.image),
-        token_ids=ids_by_service(tokenizer, checkpoint.text),
-    )
+    texts = reference.encode_texts(architecture, tensors, token_ids, lengths)
+    return expect("numpy", checkpoint.image, images, texts, ids_by_service(tokenizer, checkpoint.text))
 
 
 def _check_tokens(token_ids: npt.NDArray[np.int32], vocabulary: int) -> None:

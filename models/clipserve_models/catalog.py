@@ -29,25 +29,12 @@ class Entry(BaseModel):
     repository: str | None = None  # of the hub
     revision: str | None = None  # its commit
     digest: str | None = None  # SHA-256 of the weights there
-    traced: bool = False  # by PyTorch
-
-    @property
-    def built(self) -> bool:
-        """Whether its graphs are built from weights of the hub."""
-        return self.repository is not None and not self.traced
 
 
 def read_catalog(path: Path = CATALOG) -> dict[str, Entry]:
     """The entries by name, in the order of the file."""
     tables = tomllib.loads(path.read_text("utf-8"))
     return {name: Entry(name=name, **table) for name, table in tables.items()}
-
-
-def traced_at(repository: str) -> Entry | None:
-    """The entry of a repository of the hub, ORG/NAME, whose family is not built; it is named as the repository."""
-    found = (entry for entry in read_catalog().values() if entry.repository == repository and entry.traced)
-    entry = next(found, None)
-    return entry and entry.model_copy(update={"name": repository.replace("/", "--")})
 
 
 def base_of(name: str, random_weights: bool = False) -> tuple[str, bool]:

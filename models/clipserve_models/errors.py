@@ -5,6 +5,10 @@ class ModelsError(Exception):
     """The artifact cannot be made or is wrong; the message says why and what to do."""
 
 
+class NotBuilt(ModelsError):
+    """The model is of a kind that no builder knows; open_clip may."""
+
+
 def not_installed(error: ImportError) -> ModelsError:
     """The error to raise if a package of the extra `export` is missing or cannot be imported."""
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -18,7 +22,9 @@ def not_installed(error: ImportError) -> ModelsError:
 
 
 def not_from_hub(what: str, error: Exception) -> ModelsError:
-    """The error of an export that needs `what`, which is on a model hub only."""
+    """The error of an export that needs `what`, which is on a model hub only, or a package that is not there."""
+    if isinstance(error, ImportError):  # open_clip imports transformers only for the tokenizers that need it
+        return not_installed(error)
     return ModelsError(
         f"{what} could not be loaded from the model hub: {first_line(error)}\nAn artifact needs it, also with "
         "random weights. Behind a proxy, set HTTPS_PROXY. If it is in a cache of the hub's, set HF_HOME."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Annotated, Literal
 import typer
 
 from clipserve_models.cache import in_cache
-from clipserve_models.catalog import RANDOM, Entry, base_of, read_catalog, resolve, traced_at
-from clipserve_models.errors import ModelsError, not_installed
-from clipserve_models.exporting import UserModel, plan
+from clipserve_models.catalog import base_of, read_catalog
+from clipserve_models.errors import ModelsError
+from clipserve_models.exporting import UserModel, plan, plan_of_open_clip
 
 _Three = tuple[float, float, float]
 
@@ -74,41 +73,17 @@ def export(
     if weights and not pretrained:
         model, architecture = str(weights), architecture or model
     by_user = UserModel(architecture, mean, std, activation, name, licence)
-    if not (pretrained or random_weights) and (planned := plan(model, by_user)):
-        called, write = planned
-        write(out or in_cache(called), say)
-        return
-    if by_user != UserModel():
-        raise ModelsError(
-            f"{model} comes from open_clip, which says its name, licence, architecture and preprocessing: "
-            "leave out --name, --licence, --model, --mean, --std and --activation."
-        )
-    model, random_weights = base_of(model, random_weights)
-    entry, make = _traced(model, pretrained, known=not (pretrained or weights or random_weights))
-    make(
-        entry,
-        out or in_cache(entry.name + RANDOM * random_weights),
-        weights=weights,
-        random_weights=random_weights,
-        seed=seed,
-        say=say,
-    )
-
-
-def _traced(name: str, pretrained: str | None, *, known: bool) -> tuple[Entry, Callable[..., object]]:
-    """What is traced, and what traces it. `known`: only the catalog can have it."""
-    try:
-        from clipserve_models import checkpoint
-        from clipserve_models.export import export as make
-    except ModuleNotFoundError as error:
-        if known and not traced_at(name):
-            resolve(name, None, read_catalog(), {})
-        raise not_installed(error) from None
-
-    logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
-    if (entry := traced_at(name)) and pretrained is None:
-        return entry, make
-    return resolve(name, pretrained, read_catalog(), checkpoint.tags()), make
+    planned = None if pretrained or random_weights else plan(model, by_user)
+    if planned is None:
+        if by_user != UserModel():
+            raise ModelsError(
+                f"{model} comes from open_clip, which says its name, licence, architecture and preprocessing: "
+                "leave out --name, --licence, --model, --mean, --std and --activation."
+            )
+        model, random_weights = base_of(model, random_weights)
+        planned = plan_of_open_clip(model, pretrained, weights, random_weights=random_weights, seed=seed)
+    called, write = planned
+    write(out or in_cache(called), say)
 
 
 def timed() -> Callable[[str], None]:

@@ -1,22 +1,26 @@
-"""Exports what a name stands for: an entry of the catalog, a repository of the hub, or files of one's own.
+"""Exports what a name stands for: in the catalog, on the hub, in a folder of one's own, or in open_clip.
 
 Graphs of the families that `layouts` reads are built from weights; other models of open_clip are traced.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from clipserve.clip.manifest import Source
 from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
-from clipserve_models.catalog import Entry, read_catalog, traced_at
-from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.catalog import RANDOM, Entry, read_catalog, resolve
+from clipserve_models.errors import ModelsError, NotBuilt, first_line, not_installed
+from clipserve_models.layouts.assigning import weight_files
 from clipserve_models.model_files import UserFacts
+from clipserve_models.weights import OPEN_CLIP
 
 NOT_STATED = "not stated"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")  # as in the manifest
@@ -33,7 +37,7 @@ class UserModel(UserFacts):
 
 
 def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], object]] | None:
-    """The name of the artifact of `model`, and what writes it to a folder; None: open_clip makes it, in PyTorch.
+    """The name of the artifact of `model`, and what writes it to a folder; None: only open_clip may know it.
 
     Raises:
         ModelsError: the name is taken or cannot be one; options are given that say what the catalog says.
@@ -50,12 +54,8 @@ def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], obj
                 f"the catalog says all of {entry.name}: for a name or facts of your own give {entry.repository}, "
                 "or a folder."
             )
-        if not entry.built:
-            return None
         pinned = f"{entry.repository}@{entry.revision or ''}"
         return entry.name, lambda out, say: _from_hub(pinned, out, entry.name, by_user, say, entry)
-    if traced_at(model):
-        return None
     if HUB_NAME.fullmatch(model):
         name = _own_name(by_user.name or folder_name(model), model)
         return name, lambda out, say: _from_hub(model, out, name, by_user, say)
@@ -89,32 +89,8 @@ def _from_files(path: Path, out: Path, name: str, by_user: UserModel, say: Say) 
     source = Source(checkpoint=f"a file of yours: {path.name}", licence=by_user.licence or NOT_STATED)
     if path.is_dir():
         source = source.model_copy(update={"checkpoint": f"a folder of yours: {path.resolve().name}"})
-    elif by_user.architecture and not _is_built(by_user.architecture):
-        _trace(path, out, name, by_user, source, say)
-        return
     digest = f"sha256:{sha256_of(path)}" if path.is_file() else None
     _build(path, by_user, out, name, source.model_copy(update={"revision": digest}), {}, say)
-
-
-def _is_built(architecture: str) -> bool:
-    from clipserve_models.layouts.open_clip_folder import ARCHITECTURES
-
-    return architecture in json.loads(ARCHITECTURES.read_text("utf-8"))
-
-
-def _trace(path: Path, out: Path, name: str, by_user: UserModel, source: Source, say: Say) -> None:
-    """Of an architecture that no reader knows. Raises ModelsError: see `export`; or mean or std is not told."""
-    if by_user.mean is None or by_user.std is None:
-        raise ModelsError(
-            f"{path} does not say how images are normalised: give --mean and --std, as it was trained."
-        )
-    try:
-        from clipserve_models.export import export
-    except ModuleNotFoundError as error:
-        raise not_installed(error) from None
-    entry = Entry(name=name, model=by_user.architecture or "", pretrained=None, licence=source.licence)
-    facts = {"mean": by_user.mean, "std": by_user.std, "quick_gelu": by_user.activation == "quick_gelu"}
-    export(entry, out, weights=path, own=(source.checkpoint, facts), say=say)
 
 
 def _build(
@@ -129,22 +105,96 @@ def _build(
     from clipserve_models.build import build  # loads onnx, which most commands do not need
     from clipserve_models.layouts import read
 
+    def with_files(paths: Iterable[Path]) -> Source:
+        files = {path.name: digests.get(path) or sha256_of(path) for path in paths}
+        return source.model_copy(update={"files": files})
+
     try:
         checkpoint = read(path, by_user)
-    except ModelsError as error:
-        raise ModelsError(f"{error}{_other_way(path)}") from None
-    files = {path.name: digests.get(path) or sha256_of(path) for path in checkpoint.files}
-    build(checkpoint, out, name=name, source=source.model_copy(update={"files": files}), say=say)
+    except NotBuilt as error:
+        try:
+            traced = tracer()
+        except ModelsError as missing:
+            raise ModelsError(f"{error} PyTorch traces other models of open_clip, but {missing}") from None
+        say(f"{error} So open_clip's own modules are traced.")
+        folder = path.is_dir()
+        weights = weight_files(path, OPEN_CLIP)[-1] if folder else path
+        known = {key: value for key, value in asdict(by_user).items() if key in ("mean", "std") and value}
+        traced.trace(
+            f"local-dir:{path}" if folder else by_user.architecture,
+            out,
+            name=name,
+            source=with_files([weights]),
+            weights=weights,
+            tag=known | {"quick_gelu": by_user.activation == "quick_gelu"},
+            say=say,
+        )
+    else:
+        build(checkpoint, out, name=name, source=with_files(checkpoint.files), say=say)
 
 
-def _other_way(path: Path) -> str:
-    """How a model of open_clip that is refused here can be served: by its architecture's name, in PyTorch."""
-    if not (path / "open_clip_config.json").is_file():
-        return ""
-    return (
-        " Models of open_clip that are not built are traced by the name of their architecture: pip install "
-        "'clipserve-models[export]', and `clipserve models export ARCHITECTURE --pretrained TAG`."
-    )
+def plan_of_open_clip(
+    model: str, tag: str | None, weights: Path | None, *, random_weights: bool, seed: int
+) -> tuple[str, Callable[[Path, Say], object]]:
+    """As `plan`, of a name and a tag of open_clip's.
+
+    Raises:
+        ModelsError: PyTorch is missing; there is no such name or tag; the weights cannot be had.
+    """
+    known = not (tag or weights or random_weights)  # only the catalog can have it
+    try:
+        traced = tracer()
+    except ModelsError:
+        if known:
+            resolve(model, None, read_catalog(), {})
+        raise
+    import open_clip
+    import torch
+
+    tags = {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
+    entry = resolve(model, tag, read_catalog(), tags)
+    told = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
+    made = f"open_clip {entry.model}, random weights of seed {seed}"
+    source = Source(checkpoint=made, licence="none: random weights", random_weights=True, seed=seed)
+    if not random_weights:
+        if not told:
+            choices = ", ".join(tags[entry.model]) or "open_clip knows none"
+            raise ModelsError(
+                f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}."
+            )
+        weights = weights or _download(entry, told)
+        origin = f"https://huggingface.co/{told['hf_hub'].strip('/')}" if told.get("hf_hub") else told["url"]
+        digest = sha256_of(weights)
+        source = Source(checkpoint=origin, revision=f"sha256:{digest}", licence=entry.licence)
+        source = source.model_copy(update={"files": {weights.name: digest}})
+    source = source.model_copy(update={"model": entry.model, "pretrained": entry.pretrained})
+    torch.manual_seed(seed)
+    name = entry.name + RANDOM * random_weights
+    make = partial(traced.trace, entry.model, name=name, source=source, weights=weights, tag=told)
+    return name, lambda out, say: make(out, say=say)
+
+
+def _download(entry: Entry, told: dict[str, Any]) -> Path:
+    import open_clip
+
+    try:
+        return Path(open_clip.download_pretrained(told))
+    except Exception as error:  # huggingface_hub, httpx, urllib and open_clip each have errors of their own
+        raise ModelsError(
+            f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded: {first_line(error)}\n"
+            "Behind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, set HF_HOME. If you have "
+            "the file, give --weights FILE. For timing or tests, use --random-weights."
+        ) from None
+
+
+def tracer() -> Any:
+    """What traces. Raises ModelsError: PyTorch is not installed."""
+    try:
+        from clipserve_models import traced
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
+    logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
+    return traced
 
 
 def _own_name(name: str | None, model: str) -> str:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import tokenizers
 from PIL import Image
 
-from clipserve.clip.artifact import TOKENIZER
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
+from clipserve.clip.reference import reference_pixels
 from clipserve.clip.reference_inputs import TOKEN_TEXTS, digest, reference_photo, sample
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve_models import verify
-from clipserve_models.artifact import checksums, write_manifest
+from clipserve_models.artifact import checksums, replacing, write_manifest
 from clipserve_models.reference import preprocessed
 from clipserve_models.tensors import Floats
 
@@ -52,13 +53,56 @@ class Expected:
     token_ids: npt.NDArray[np.integer]
 
 
-def save_tokenizer(folder: Path, tokenizer: tokenizers.Tokenizer, text: TextSpec) -> Tokenizer:
+def expect(
+    by: str, image: ImageSpec, images: Floats, texts: Floats, token_ids: npt.NDArray[np.integer]
+) -> Expected:
+    """`images`: [2, D], what `by` gives for `reference_pixels`; the same two are a batch of another order."""
+    five = [0, 1, 1, 0, 1]
+    return Expected(
+        by, reference_pixels(image.size)[five], images[five], texts, _photo_by_pillow(image), token_ids
+    )
+
+
+Writer = Callable[[Path], object]  # writes a graph to a path
+
+
+def make(
+    out: Path,
+    described: Described,
+    tokenizer: tokenizers.Tokenizer,
+    image: Writer,
+    text: Writer,
+    expected: Callable[[Tokenizer], Expected],
+    say: Callable[[str], None],
+) -> ModelManifest:
+    """Write the artifact to the folder `out`; `say` gets each stage.
+
+    An artifact at `out` is replaced only after the new one has passed the check.
+
+    Args:
+        expected: computes the expected vectors, given the tokenizer as the service reads it.
+
+    Raises:
+        ModelsError, ArtifactError: the graphs give other vectors than the expected ones, or `out` is no artifact.
+    """
+    with replacing(out) as folder:
+        say("writing the graphs")
+        image(folder / IMAGE_GRAPH)
+        text(folder / TEXT_GRAPH)
+        saved = _save_tokenizer(folder, tokenizer, described.text)
+        say("computing the expected vectors")
+        manifest = _finish(folder, described, saved, expected(saved), say)
+    say(f"wrote {out}: {manifest.fingerprint()}")
+    return manifest
+
+
+def _save_tokenizer(folder: Path, tokenizer: tokenizers.Tokenizer, text: TextSpec) -> Tokenizer:
     """Write tokenizer.json into the artifact, and read it as the service does."""
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     return load_tokenizer(folder, text)
 
 
-def photo_by_pillow(image: ImageSpec) -> npt.NDArray[np.uint8]:
+def _photo_by_pillow(image: ImageSpec) -> npt.NDArray[np.uint8]:
     """`reference_photo` as Pillow resizes it, which the service does by code of its own: uint8 [S, S, 3]."""
     return preprocessed(Image.open(BytesIO(reference_photo(image.size))), image)
 
@@ -68,18 +112,14 @@ def ids_by_service(tokenizer: Tokenizer, text: TextSpec) -> npt.NDArray[np.int32
     return tokenizer.pad(tokenizer.encode(TOKEN_TEXTS, truncate=True), text.context_length)[0]
 
 
-def finish(
+def _finish(
     folder: Path,
     described: Described,
     tokenizer: Tokenizer,
     expected: Expected,
     say: Callable[[str], None],
 ) -> ModelManifest:
-    """Write the manifest of an artifact whose other files are in `folder`, and check it in onnxruntime.
-
-    Raises:
-        ModelsError, ArtifactError: the graphs give other vectors than the expected ones.
-    """
+    """Write the manifest of an artifact whose other files are in `folder`, and check it in onnxruntime."""
     say(f"comparing with {expected.by}")
     manifest = ModelManifest(
         name=described.name,

@@ -117,11 +117,12 @@ def cases(
 
 
 def check(folder: Path, cases: Sequence[Case], framework: str, say: Callable[[str], None]) -> None:
-    """Compare the graphs with what `framework` computed, then files, pixels and tokens with the manifest.
+    """Compare files, pixels and tokens with the manifest, then the graphs with what `framework` computed.
 
     Raises:
         ArtifactError, ModelsError: they differ.
     """
+    _verified_inputs(folder)
     outcomes = compare(folder, cases)
     for outcome in outcomes:
         say(f"  {outcome}")
@@ -130,7 +131,6 @@ def check(folder: Path, cases: Sequence[Case], framework: str, say: Callable[[st
             f"the graphs do not compute what {framework} computes (cosine must be above {MIN_COSINE}, "
             f"differences below {MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
         )
-    _verified_inputs(folder)
 
 
 def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:

@@ -40,7 +40,7 @@ def test_list_prints_the_catalog_as_a_table_and_neither_it_nor_verify_loads_torc
 def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
     for name in ("torch", "open_clip"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no', name={name!r})")
-    result = run("export", "MobileCLIP2-S0", python_path=tmp_path)
+    result = run("export", "MobileCLIP2-S0-random", python_path=tmp_path)
     assert result.returncode == 1
     assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert "In a checkout `make model NAME=...` exports a model" in result.stderr

@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from clipserve.clip import reference
-from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ScoringSpec, Source
+from clipserve.clip.tokenizer import Tokenizer
 from clipserve_models import verify
-from clipserve_models.artifact import replacing
 from clipserve_models.errors import ModelsError
-from clipserve_models.finishing import (
-    Described,
-    Expected,
-    finish,
-    ids_by_service,
-    photo_by_pillow,
-    save_tokenizer,
-)
+from clipserve_models.finishing import Described, Expected, expect, ids_by_service, make
 from clipserve_models.imported.surgery import Surgery, output_of
 from clipserve_models.layouts.facts import read_facts
 from clipserve_models.layouts.open_clip_folder import image_of, texts_of
@@ -65,32 +58,24 @@ def import_folder(
     """
     export = _read(folder)
     size, text = export.image.size, export.texts.spec
-    with replacing(out) as made:
-        say(f"importing the graphs of {export.kind}: vectors are those of that export")
-        image, words = Surgery.of(export.image_graph), Surgery.of(export.text_graph)
-        image.images(size, export.mean, export.std)
-        words.texts(text.context_length)
-        image.save(made / IMAGE_GRAPH, export.dim)
-        words.save(made / TEXT_GRAPH, export.dim)
-        tokenizer = save_tokenizer(made, export.texts.tokenizer, text)
+    say(f"importing the graphs of {export.kind}: vectors are those of that export")
+    image, words = Surgery.of(export.image_graph), Surgery.of(export.text_graph)
+    image.images(size, export.mean, export.std)
+    words.texts(text.context_length)
+    source = Source(checkpoint=f"ONNX of {export.kind}: {folder.resolve().name}", licence=licence)
+    described = Described(name, export.image, text, scoring, source)
 
-        say("computing the vectors of the graphs as they were")
-        pixels = reference.reference_pixels(size)[[0, 1, 1, 0, 1]]
+    def expected(tokenizer: Tokenizer) -> Expected:
+        """The vectors of the graphs as they were."""
+        pixels = _as_before(image, reference.reference_pixels(size), export.mean, export.std)
         rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
         token_ids, _ = tokenizer.pad(rows, text.context_length)
-        expected = Expected(
-            by="the export",
-            pixels=pixels,
-            images=_vectors(export.image_graph, _as_before(image, pixels, export.mean, export.std)),
-            texts=_vectors(export.text_graph, _ids_as_before(words, token_ids)),
-            photo=photo_by_pillow(export.image),
-            token_ids=ids_by_service(tokenizer, text),
-        )
-        source = Source(checkpoint=f"ONNX of {export.kind}: {folder.resolve().name}", licence=licence)
-        described = Described(name, export.image, text, scoring, source)
-        manifest = finish(made, described, tokenizer, expected, say)
-    say(f"wrote {out}: {manifest.fingerprint()}")
-    return manifest
+        images = _vectors(export.image_graph, pixels)
+        texts = _vectors(export.text_graph, _ids_as_before(words, token_ids))
+        return expect("the export", export.image, images, texts, ids_by_service(tokenizer, text))
+
+    save = partial(image.save, dim=export.dim), partial(words.save, dim=export.dim)
+    return make(out, described, export.texts.tokenizer, *save, expected, say)
 
 
 def _read(folder: Path) -> _Export:

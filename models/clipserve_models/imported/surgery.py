@@ -14,7 +14,7 @@ from clipserve_models.errors import ModelsError, first_line
 from clipserve_models.graphs.file import INLINE_BYTES, Graph
 from clipserve_models.model_files import Triple
 
-FLOAT, HALF, UINT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
+FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 _OURS = "of_the_export/"  # in front of every name of the graph, so that ours are free
 _OUTPUTS = ("image_embeds", "text_embeds", "pooler_output")  # where there are several
@@ -54,24 +54,21 @@ class Surgery:
         """numpy's, of an input."""
         return helper.tensor_dtype_to_np_dtype(_dtype(self.inputs[name]))
 
-    def images(self, size: int, mean: Triple, std: Triple, *, half: bool = False) -> None:
-        """Take `pixels` uint8 [N, S, S, 3], for uint8 of this shape or normalised floats [N, 3, S, S].
-
-        `half`: these are fp16; they are normalised in fp32.
-        """
+    def images(self, size: int, mean: Triple, std: Triple) -> None:
+        """Take `pixels` uint8 [N, S, S, 3], for uint8 of this shape or normalised floats [N, 3, S, S]."""
         (name,) = self._only_inputs(1)
         shape = (None, size, size, 3) if self.takes_pixels else (None, 3, size, size)
-        self._check(name, (HALF if half else FLOAT, UINT8), shape)
+        self._check(name, (FLOAT, UINT8), shape)
         if self.takes_pixels:
             self._rename(name, "pixels")
         else:
             scale, shift = 1 / (255 * np.array(std)), np.array(mean) / np.array(std)
-            front = Graph({}, half, scope="image/")
+            front = Graph({}, half=False, scope="image/")
             # The cast comes first: TensorRT takes uint8 as a graph's input only.
             image = front.node("Cast", "pixels", to=FLOAT)
             image = front.node("Mul", image, self._constant("image/scale", scale))
             image = front.node("Sub", image, self._constant("image/shift", shift))
-            front.node("Transpose", front.to_half(image), name=_OURS + name, perm=[0, 3, 1, 2])
+            front.node("Transpose", image, name=_OURS + name, perm=[0, 3, 1, 2])
             self._first(*front.nodes)
         self._inputs(pixels=(UINT8, ["batch", size, size, 3]))
 

@@ -25,6 +25,7 @@ def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
     that is another one.
 
     Raises:
+        NotBuilt: open_clip has the model, and it is of a kind that is not built here.
         ModelsError: there is no such file, it is of another family, or something is missing or contradictory.
     """
     try:
@@ -46,7 +47,7 @@ def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
     except ModelsError as error:
         if str(path) in str(error):
             raise
-        raise ModelsError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -17,7 +17,7 @@ from clipserve_models.architecture import (
     TextTower,
     roles,
 )
-from clipserve_models.errors import ModelsError
+from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
@@ -29,7 +29,7 @@ CONFIG = "open_clip_config.json"
 # Those of open_clip's own configurations that are read here, as tests/golden/make_architectures.py copies them.
 ARCHITECTURES = Path(__file__).with_name("architectures.json")
 
-_CLEANING: dict[str, Cleaning] = {each: each for each in ("lower", "whitespace", "canonicalize")}
+CLEANING: dict[str, Cleaning] = {each: each for each in ("lower", "whitespace", "canonicalize")}
 
 # Roles -> names of a block.
 _BLOCK = {"norm1": "ln_1", "qkv": "attn.in_proj_", "out": "attn.out_proj", "norm2": "ln_2"}
@@ -57,19 +57,18 @@ def read_single(file: Path, name: str, by_user: UserFacts) -> Checkpoint:
     """The model of a file of weights alone. `name`: its architecture in open_clip.
 
     Raises:
-        ModelsError: no such architecture; mean or deviation is not told; the weights are of another one.
+        NotBuilt: no such architecture.
+        ModelsError: mean or deviation is not told; the weights are of another architecture.
     """
-    known: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or sorted(known)[:8]
-        raise ModelsError(
-            f"no architecture {name!r} of open_clip is built here. Similar: {', '.join(close)}."
-        )
     if by_user.mean is None or by_user.std is None:
         raise ModelsError(
             f"{file} does not say how images are normalised: give --mean and --std as in its training, three "
             "numbers each."
         )
+    known: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or sorted(known)[:8]
+        raise NotBuilt(f"no architecture {name!r} of open_clip is built here. Similar: {', '.join(close)}.")
     config = known[name]
     if by_user.activation is not None:
         if by_user.activation == "gelu_tanh" or "timm_model_name" in config["model_cfg"]["vision_cfg"]:
@@ -84,7 +83,10 @@ def _read(
     folder: Path, config: Facts, weights: list[Path], by_user: UserFacts, files: tuple[Path, ...]
 ) -> Checkpoint:
     model = config.section("model_cfg")
-    architecture = architecture_of(model)
+    try:
+        architecture = architecture_of(model)
+    except ModelsError as error:
+        raise NotBuilt(str(error)) from None
     images = config.section("preprocess_cfg", {})
     image = image_of(images, architecture.image.size)
     texts = texts_of(folder, model.section("text_cfg"), architecture.text)
@@ -185,9 +187,9 @@ def texts_of(folder: Path, facts: Facts, tower: TextShape) -> Texts:
     only(options, ("clean",))
     if facts.text("hf_tokenizer_name", "") == "":
         facts.choice("vocab_size", {49408: 49408}, 49408)  # those of open_clip's own tokenizer
-        texts = open_clip_texts(tower, options.choice("clean", _CLEANING, "lower"))
+        texts = open_clip_texts(tower, options.choice("clean", CLEANING, "lower"))
     else:
-        cleaning = options.choice("clean", _CLEANING, "whitespace")
+        cleaning = options.choice("clean", CLEANING, "whitespace")
         texts = read_texts(folder, "", tower, cleaning, cuts=False)
     if tower.pooling == "eot":
         by_highest = facts.text("pool_type", "argmax") == "argmax"

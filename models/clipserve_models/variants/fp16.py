@@ -1,46 +1,52 @@
-"""Writes fp16 variants: not by a converter of graphs, which adds casts around every operator that it does not know.
+"""Writes fp16 variants, after a survey of the values of the fp32 graphs.
 
-A graph that was built from weights has all that is needed to write it again in half precision. A traced image
-encoder is loaded again from its checkpoint, verified to be the artifact's, and traced in half precision. Both come
-after a survey of the values of the fp32 graphs.
+A graph that was built from weights has all that is needed to write it again in half precision. Another one is
+converted by onnxruntime's tool; normalizations stay fp32, because sums of squares would overflow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from clipserve_models.errors import ModelsError, not_installed
+import onnx
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from clipserve.clip.external import external_files
 from clipserve_models.graphs.file import stored
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.variants.job import GRAPHS, Job, Largest, Tower
 from clipserve_models.variants.survey import survey_all
 
 WRITERS: dict[Tower, Callable[..., None]] = {"image": write_image, "text": write_text}
+_IN_FP32 = (
+    "LayerNormalization",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "BatchNormalization",
+    "ReduceL2",
+)
 
 
 def write_fp16(job: Job) -> Largest:
     """Write the graphs of `job.towers` in half precision.
 
     Raises:
-        ModelsError: the text encoder must stay fp32, a value of the fp32 graphs is too large, the checkpoint of a
-            traced encoder is missing or not the artifact's, or --weights is given where nothing is traced.
+        ModelsError: a value of the fp32 graphs is too large.
     """
-    found = {tower: stored(job.source / GRAPHS[tower]) for tower in job.towers}
-    if None in found.values():
-        try:
-            from clipserve_models.variants import halved
-        except ModuleNotFoundError as error:
-            raise not_installed(error) from None
-        halved.check(job, text="text" in found and found["text"] is None)  # before the survey, which is slow
-    elif job.weights:
-        raise ModelsError(
-            f"{job.manifest.name} was built from its weights and has them: do not give --weights."
-        )
     largest = survey_all(job)
-    for tower, graph in found.items():
+    for tower in job.towers:
         job.say(f"writing {GRAPHS[tower]} in half precision")
-        if graph is None:
-            halved.write_image(job)
-        else:
-            WRITERS[tower](job.target / GRAPHS[tower], *graph, half=True)
+        halve(tower, job.source / GRAPHS[tower], job.target / GRAPHS[tower])
     return largest
+
+
+def halve(tower: Tower, source: Path, target: Path) -> None:
+    """Write the graph `source` in half precision to `target`."""
+    if found := stored(source):
+        WRITERS[tower](target, *found, half=True)
+        return
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *_IN_FP32]
+    half = convert_float_to_float16(onnx.load(source), keep_io_types=True, op_block_list=blocked)
+    beside = bool(external_files(source))
+    onnx.save(half, target, save_as_external_data=beside, location=f"{target.name}.data" if beside else None)

@@ -32,7 +32,6 @@ class Job:
         towers: the encoders to write.
         photos: photos that the writer may use.
         method: how int8 finds the ranges of activations.
-        weights: a file with the artifact's weights, in place of a download.
         say: gets each stage.
     """
 
@@ -42,7 +41,6 @@ class Job:
     towers: tuple[Tower, ...]
     photos: Photos
     method: Method
-    weights: Path | None
     say: Callable[[str], None]
 
     def feeds(self, tower: Tower) -> list[Feeds]:

@@ -36,8 +36,7 @@ class Plan:
     """The plan of a variant. `classes`: labels of the photos, as for `evaluate`. Encoders not in `towers` stay
     fp32.
 
-    `method`: only for int8, else None; `weights`: a file with the artifact's weights, for precisions that load
-    them.
+    `method`: only for int8, else None.
     """
 
     folder: Path
@@ -47,7 +46,6 @@ class Plan:
     classes: Path | None = None
     method: Method | None = None
     towers: tuple[Tower, ...] = TOWERS
-    weights: Path | None = None
 
 
 def plan_of(
@@ -59,7 +57,6 @@ def plan_of(
     classes: Path | None = None,
     method: Method | None = None,
     towers: tuple[Tower, ...] = TOWERS,
-    weights: Path | None = None,
 ) -> Plan:
     """The plan with its defaults: the folder NAME@PRECISION beside the artifact, and static int8.
 
@@ -78,8 +75,6 @@ def plan_of(
         )
     if method and precision != "int8":
         raise ModelsError(f"--method is of int8; {precision} has none.")
-    if weights and precision == "int8":
-        raise ModelsError("--weights is of fp16: int8 is made from the graphs.")
     if not towers:
         raise ModelsError("--no-image with --no-text leaves nothing to do.")
     out = out or folder.resolve().with_name(f"{manifest.name}@{precision}")
@@ -87,7 +82,7 @@ def plan_of(
         raise ModelsError(f"{out} exists. Remove it, or choose another folder with --out.")
     if precision == "int8":
         method = method or "static"
-    return Plan(folder, photos, out, precision, classes, method, towers, weights)
+    return Plan(folder, photos, out, precision, classes, method, towers)
 
 
 def make_variant(
@@ -113,7 +108,7 @@ def make_variant(
     )
     with replacing(plan.out) as variant, _emptied_on_failure(variant):
         method = plan.method or "static"
-        job = Job(plan.folder, manifest, variant, plan.towers, seen, method, plan.weights, say)
+        job = Job(plan.folder, manifest, variant, plan.towers, seen, method, say)
         largest = write(job)
         for tower in set(TOWERS) - set(plan.towers):
             _copy_graph(plan.folder / GRAPHS[tower], variant)

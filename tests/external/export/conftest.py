@@ -20,5 +20,5 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny transformer that open_clip knows as "tiny", as an artifact."""
     folder = tmp_path_factory.mktemp("tiny")
     add_model(folder, "tiny", TINY)
-    make("tiny", None, folder / "artifact", say=lambda _: None)
+    make("tiny", folder / "artifact", say=lambda _: None)
     return folder / "artifact"

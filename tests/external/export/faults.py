@@ -100,8 +100,7 @@ def exchange_mean_and_deviation(graph: Any) -> None:
     from onnx import numpy_helper
 
     scale, shift = (
-        next(each for each in graph.initializer if each.name == f"image/{name}")
-        for name in ("scale", "shift")
+        next(each for each in graph.initializer if each.name == name) for name in ("scale", "shift")
     )
     std = 1 / (255 * numpy_helper.to_array(scale))
     mean = numpy_helper.to_array(shift) * std

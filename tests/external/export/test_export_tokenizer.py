@@ -62,7 +62,7 @@ def siglip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny one, as an artifact."""
     folder = tmp_path_factory.mktemp("siglip2")
     add_siglip2(folder, "tiny-siglip2", write_gemma_tokenizer(folder / "tokenizer"))
-    make("tiny-siglip2", None, folder / "out")
+    make("tiny-siglip2", folder / "out")
     return folder / "out"
 
 
@@ -104,7 +104,7 @@ def test_a_missing_package_is_not_blamed_on_the_hub(tmp_path: Path, monkeypatch:
         sys.modules, "transformers", None
     )  # what Python imports of a package that is not there
     with pytest.raises(ModelsError, match="transformers is not installed: pip install") as refusal:
-        make("tiny-lacking", None, tmp_path / "out")
+        make("tiny-lacking", tmp_path / "out")
     assert "hub" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
 
@@ -112,7 +112,7 @@ def test_a_missing_package_is_not_blamed_on_the_hub(tmp_path: Path, monkeypatch:
 def test_a_tokenizer_that_the_hub_does_not_give_is_told_with_what_to_set(tmp_path: Path) -> None:
     add_siglip2(tmp_path, "tiny-absent", tmp_path / "absent")
     with pytest.raises(ModelsError, match=r"could not be loaded from the model hub(.|\n)*HF_HOME") as refusal:
-        make("tiny-absent", None, tmp_path / "out")
+        make("tiny-absent", tmp_path / "out")
     assert "not installed" not in str(refusal.value)
 
 
@@ -122,4 +122,4 @@ def test_a_text_encoder_of_transformers_that_the_hub_does_not_give_is_told_so(tm
     with pytest.raises(
         ModelsError, match=r"configuration of tiny-none's text encoder could not be loaded(.|\n)*HF_HOME"
     ):
-        make("tiny-none", None, tmp_path / "out")
+        make("tiny-none", tmp_path / "out")

@@ -30,7 +30,7 @@ from clipserve.engine.in_process import Engine, EngineOptions, InProcess
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.external.export.families import FAMILIES, add_family
-from tests.external.export.test_export import entry, make
+from tests.external.export.test_export import load, make
 from tests.external.triton.conftest import PATIENT, Triton, triton_installed, up  # noqa: F401
 from tests.golden.make_tokens import hurting_strings
 from tests.models.variants.conftest import write_photos
@@ -75,9 +75,7 @@ def of_open_clip(name: str, photos: list[bytes]) -> tuple[Vectors, Vectors]:
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    from clipserve_models import checkpoint
-
-    model, _ = checkpoint.load(entry(name), weights=None, random_weights=True, seed=0)
+    model = load(name)
     transform: Any = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     with torch.no_grad():
         pixels = [transform(Image.open(io.BytesIO(photo))) for photo in photos]
@@ -95,7 +93,7 @@ def exported(
 ) -> Exported:
     folder = tmp_path_factory.mktemp("family")
     name = add_family(folder, request.param)
-    make(name, None, folder / "artifact", say=lambda _: None)
+    make(name, folder / "artifact", say=lambda _: None)
     return Exported(request.param, folder / "artifact", *of_open_clip(name, photos))
 
 

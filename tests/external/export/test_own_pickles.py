@@ -37,7 +37,6 @@ def saved(model: torch.nn.Module, path: Path) -> Path:
     [
         pytest.param("ViT-S-32-alt", "gelu", marks=pytest.mark.nightly),
         ("ViT-S-32-alt", "quick_gelu"),
-        pytest.param("RN50", "gelu", marks=pytest.mark.nightly),  # traced
     ],
 )
 def test_a_checkpoint_of_training_is_exported_as_it_is_told(

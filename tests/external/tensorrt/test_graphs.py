@@ -25,13 +25,13 @@ from clipserve_models.plans import profiles
 from clipserve_models.tensorrt_types import violations
 from clipserve_models.triton_options import DEFAULTS
 from clipserve_models.triton_towers import towers
-from clipserve_models.variants.fp16 import WRITERS
+from clipserve_models.variants.fp16 import halve
 from clipserve_models.variants.int8 import quantize_graph
 from clipserve_models.variants.job import GRAPHS, Tower
 from clipserve_models.verify import Feeds
 from tests.external.clients.environments import installed
 from tests.external.export.families import FAMILIES, add_family
-from tests.external.export.test_export import entry, make
+from tests.external.export.test_export import make
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[2] / "docs" / "triton.md"
@@ -49,17 +49,17 @@ def python() -> Path:
 def test_the_document_says_what_it_builds_and_the_export_refuses_what_it_does_not(
     family: str, python: Path, tmp_path: Path
 ) -> None:
-    source, name = DEMO, ""
+    source = DEMO
     if family != "demo":
-        source, name = tmp_path / "artifact", add_family(tmp_path, family)
-        make(name, None, source, say=lambda _: None)
+        source = tmp_path / "artifact"
+        make(add_family(tmp_path, family), source, say=lambda _: None)
     manifest = read_manifest(source)
     cells = []
     for tower, of_triton in zip(GRAPHS, towers(manifest, DEFAULTS["tensorrt"]), strict=True):
         shapes = json.dumps([each.model_dump() for each in profiles(of_triton)[-1:]])
         for path in (
             source / GRAPHS[tower],
-            in_half(source, tower, name, tmp_path),
+            in_half(source, tower, tmp_path),
             in_int8(source, tower, manifest, tmp_path),
         ):
             if path is None:
@@ -77,22 +77,10 @@ def test_the_document_says_what_it_builds_and_the_export_refuses_what_it_does_no
     assert row in DOCUMENT.read_text("utf-8").splitlines()
 
 
-def in_half(source: Path, tower: Tower, name: str, folder: Path) -> Path | None:
-    """The graph as an fp16 variant has it, written without the gate; None where there is none."""
+def in_half(source: Path, tower: Tower, folder: Path) -> Path:
+    """The graph as an fp16 variant has it, written without the gate."""
     path = folder / f"{tower}-fp16.onnx"
-    if found := stored(source / GRAPHS[tower]):
-        WRITERS[tower](path, *found, half=True)
-    elif tower == "text" or not name:
-        return None
-    else:
-        import torch
-
-        from clipserve_models import checkpoint, traced
-
-        with torch.no_grad():
-            model, _ = checkpoint.load(entry(name), weights=None, random_weights=True, seed=0)
-            manifest = read_manifest(source)
-            traced.trace_image(model, manifest.image.size, path, manifest.embed_dim, traced.HALF)
+    halve(tower, source / GRAPHS[tower], path)
     return path
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from typing import Any
 import tokenizers
 
 from clipserve_models.architecture import Architecture, roles
-from clipserve_models.catalog import traced_at
-from clipserve_models.errors import ModelsError
+from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts import read
 from clipserve_models.layouts.facts import Facts
 from clipserve_models.layouts.open_clip_folder import ARCHITECTURES, architecture_of
@@ -32,12 +32,14 @@ from tests.models.layouts.folders import (
 from tests.process import ROOT
 
 Shapes = dict[str, tuple[int, ...]]
+MEAN_STD = {"mean": [0.5] * 3, "std": [0.5] * 3}
 HALVES = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 CROPPED = {"resample": 3, "do_center_crop": True, **HALVES}
 B32 = {"projection_dim": 512, "text_config": {}, "vision_config": {}}
 TINY: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4}
 L14: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
 L14 |= {"num_attention_heads": 16, "patch_size": 14}
+H14 = L14 | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
 TEXT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 
 
@@ -121,7 +123,7 @@ def gemma_tokenizer(folder: Path) -> None:
 
 def open_clip(folder: Path, config: dict[str, Any], weights: str = "open_clip_model.safetensors") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    told = {"model_cfg": config, "preprocess_cfg": MEAN_STD}
     write_json(folder / "open_clip_config.json", told)
     holes(folder / "open_clip_model.safetensors", {})
     try:
@@ -157,6 +159,51 @@ def sentence_transformers(folder: Path) -> None:
         {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
     ]
     write_json(folder / "modules.json", modules)
+
+
+def metaclip_2(folder: Path) -> None:
+    """With a tokenizer of many languages, whose end of a text is its token 2."""
+    text = {**L14, "vocab_size": 901_629, "eos_token_id": 2}
+    config = {"projection_dim": 1024, "text_config": text, "vision_config": H14}
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    transformers(
+        folder, config, SIZES, told={"tokenizer_class": "XLMRobertaTokenizer", **special}, kind="metaclip_2"
+    )
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "a"]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([(each, 0.0) for each in tokens], 3))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+TIMM = {"patch": "patch_embed.proj", "positions": "pos_embed", "probe": "latent"}
+TIMM |= {"pool.": "attn_pool.", ".qkv": ".attn.qkv", ".out": ".proj"}
+TIMM |= {".up": ".mlp.fc1", ".down": ".mlp.fc2"}
+
+
+def timm_name(role: str) -> list[str]:
+    """Of a role, in open_clip's models with an image encoder of timm."""
+    tower, _, inside = role.partition(".")
+    if tower == "text":
+        return [role.replace("text.", "text_", 1)] if "projection" in role else _open_clip_name(role)
+    inside = re.sub(r"(blocks\.\d+)\.out", r"\1.attn.proj", inside)
+    for ours, theirs in TIMM.items():
+        inside = inside.replace(ours, theirs)
+    return [f"visual.trunk.{inside}"]
+
+
+def marqo(folder: Path) -> None:
+    """A fine-tune of open_clip's SigLIP, whose tokenizer is beside it."""
+    config = named("ViT-B-16-SigLIP")
+    open_clip(folder, {"vision_cfg": {"timm_model_name": "other"}, "text_cfg": {}, "embed_dim": 1})
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": MEAN_STD})
+    shapes = shapes_of(architecture_of(Facts("", config)), timm_name)
+    for name, ones in (("pos_embed", 1), ("attn_pool.latent", 2)):
+        shapes[f"visual.trunk.{name}"] = (*(1,) * ones, *shapes[f"visual.trunk.{name}"])
+    holes(folder / "open_clip_model.safetensors", shapes)
+    gemma_tokenizer(folder)
+    write_json(folder / "tokenizer_config.json", GEMMA | {"tokenizer_class": "T5Tokenizer"})
 
 
 GEMMA = {
@@ -201,6 +248,18 @@ POPULAR: dict[str, Callable[[Path], None]] = {
     "OFA-Sys/chinese-clip-vit-base-patch16": lambda at: transformers(
         at, {"text_config": {}, "vision_config": {}}, SIZES, told={}, kind="chinese_clip"
     ),
+    "facebook/metaclip-2-worldwide-huge-quickgelu": metaclip_2,
+    "zer0int/LongCLIP-GmP-ViT-L-14": lambda at: transformers(
+        at,
+        {
+            "projection_dim": 768,
+            "text_config": TEXT_L | {"max_position_embeddings": 248},
+            "vision_config": L14,
+        },
+        SIZES,
+        told={"model_max_length": 248},
+    ),
+    "Marqo/marqo-fashionSigLIP": marqo,
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": lambda at: open_clip(at, named("ViT-B-32")),
     "imageomics/bioclip-2": lambda at: open_clip(at, named("ViT-L-14")),
     "apple/DFN2B-CLIP-ViT-B-16": lambda at: open_clip(
@@ -234,11 +293,11 @@ POPULAR: dict[str, Callable[[Path], None]] = {
 
 def answer(name: str, folder: Path) -> str:
     """What becomes of a repository."""
-    if traced_at(name):
-        return "traced, with PyTorch"
     POPULAR[name](folder)
     try:
         read(folder)
+    except NotBuilt:
+        return "traced, with PyTorch"
     except ModelsError as error:
         file, _, why = str(error).removeprefix(f"{folder}/").partition(": ")
         return f"refused: {file}: {why.split('. ')[0].rstrip('.')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import Source
 from clipserve_models.build import build
-from clipserve_models.errors import ModelsError
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.variants.making import make_variant, plan_of
@@ -40,16 +38,6 @@ def test_the_fp16_variant_has_the_bytes_of_graphs_that_are_written_in_fp16(
     for name in ("image.onnx", "text.onnx"):
         assert (tmp_path / "half" / name).read_bytes() == (tmp_path / name).read_bytes()
         assert (tmp_path / name).stat().st_size < 0.9 * (artifact / name).stat().st_size
-
-
-def test_a_model_that_was_built_from_its_weights_is_not_given_them(
-    artifact: Path, photos: Path, tmp_path: Path
-) -> None:
-    plan = plan_of(artifact, photos, "fp16", out=tmp_path / "half")
-    with pytest.raises(
-        ModelsError, match="small was built from its weights and has them: do not give --weights"
-    ):
-        make_variant(replace(plan, weights=tmp_path), say=lambda _: None)
 
 
 def test_an_int8_variant_is_made_too(artifact: Path, photos: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,8 +156,6 @@ def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
         plan_of(DEMO, tmp_path, "fp16", towers=())
     with pytest.raises(ModelsError, match="--method is of int8"):
         plan_of(DEMO, tmp_path, "fp16", method="static")
-    with pytest.raises(ModelsError, match=r"--weights is of fp16"):
-        plan_of(DEMO, tmp_path, "int8", weights=tmp_path)
     assert plan_of(DEMO, tmp_path, "int8").out == DEMO.with_name("demo@int8")
     assert plan_of(DEMO, tmp_path, "fp16").out == DEMO.with_name("demo@fp16")
 
@@ -169,18 +166,6 @@ def test_bf16_is_refused_with_what_computes_it_instead(tmp_path: Path) -> None:
     assert "onnxruntime's CPU provider has no bf16 convolution" in result.stderr
     assert "OpenVINO engine computes the fp32 artifact in bf16 by itself" in result.stderr
     assert len(result.stderr.splitlines()) == 1
-
-
-def test_without_pytorch_fp16_of_a_traced_encoder_says_what_to_install(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("torch", "open_clip"):
-        monkeypatch.setitem(sys.modules, name, None)
-    words = (str(DEMO), "--precision", "fp16", "--photos", str(photos), "--out", str(tmp_path / "out"))
-    result = refused(*words)
-    assert result.returncode == 1
-    assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
-    assert not (tmp_path / "out").exists()
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:

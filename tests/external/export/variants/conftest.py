@@ -7,13 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.manifest import ModelManifest
 from clipserve_models.variants.making import Plan, make_variant, plan_of
-from tests.external.export.test_export import TINY, TINY_SIGLIP, add_model, entry
 from tests.models.variants.conftest import photos, write_photos  # noqa: F401
 
 Planner = Callable[..., Plan]
@@ -50,26 +47,3 @@ def plan(few_photos: Path, few_labels: Path) -> Planner:
 
 def _plan(judged_on: Path, classes: Path, folder: Path, out: Path, **options: Any) -> Plan:
     return plan_of(folder, judged_on, "fp16", out=out, classes=classes, **options)
-
-
-@pytest.fixture(scope="session")
-def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with weights of two tiny models that are traced."""
-    import open_clip
-    import torch
-
-    folder = tmp_path_factory.mktemp("weights")
-    add_model(folder, "tiny-file", {**TINY, "vision_cfg": TINY_SIGLIP["vision_cfg"]})
-    for seed, name in enumerate(("own", "other")):
-        torch.manual_seed(seed)
-        model: Any = open_clip.create_model("tiny-file")
-        with torch.no_grad():
-            model.logit_scale.fill_(np.log(100))
-        torch.save(model.state_dict(), folder / f"{name}.pt")
-    return folder
-
-
-def export_file(folder: Path, weights: str, out: Path) -> ModelManifest:
-    from clipserve_models.export import export
-
-    return export(entry("tiny-file"), out, weights=folder / f"{weights}.pt", say=lambda _: None)

@@ -15,7 +15,6 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.reference import lowest_cosine, reference_pixels
-from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import Job, Largest
 from clipserve_models.variants.making import make_variant
@@ -38,14 +37,6 @@ def test_in_true_half_arithmetic_it_computes_the_same(tiny_fp16: Path) -> None:
     vectors = compiled({"pixels": reference_pixels(32)})[0]
     stored = np.array(read_manifest(tiny_fp16).reference.image_embeddings, np.float32)
     assert lowest_cosine(vectors, stored) > 0.9999
-
-
-def test_a_model_that_open_clip_does_not_have_has_no_fp16_variant(plan: Planner, tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelsError, match=r"demo does not say which model of open_clip it was exported from \(Eff"
-    ):
-        make_variant(plan(DEMO, tmp_path / "out"), say=lambda _: None)
-    assert not list(tmp_path.iterdir())
 
 
 def test_one_tower_may_stay_fp32(tiny: Path, plan: Planner, tmp_path: Path) -> None:
