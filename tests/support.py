@@ -28,10 +28,9 @@ from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.service import LabelSets
+from clipserve.application.label_sets.store import Folder, Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
@@ -158,8 +157,9 @@ def inference_of(
     """The use cases with these models, and label sets in `store`, or in memory. `own_limits`: of label sets."""
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     store = store or MemoryStore()
-    catalog = Catalog(known, store, folder, metrics)
-    label_sets = LabelSets(known, catalog, limits, own_limits or LabelSetLimits(put_wait_seconds=30), metrics)
+    own_limits = own_limits or LabelSetLimits(put_wait_seconds=30)
+    catalog = Catalog(known, store, folder, (limits, own_limits), metrics)
+    label_sets = LabelSets(known, catalog, limits, own_limits, metrics)
     return Inference(known, label_sets, limits, charge, fetched)
 
 

@@ -107,7 +107,7 @@ async def test_each_follower_of_the_service_outlives_a_fault(
     gateway = running.gateway
     rpc: Any = gateway.rpc
     label_sets: Any = gateway.inference.label_sets
-    owners = [(label_sets.catalog._store, "revision"), (gateway.inference, "models")]
+    owners = [(label_sets.catalog.store, "listing"), (gateway.inference, "models")]
     calls = [_fails_once(owner, name, monkeypatch) for owner, name in owners]
 
     class Member:

@@ -346,7 +346,7 @@ class Settings(ModelSettings, BaseSettings):
     """store of label sets: `files`, in state_dir, for gateways of one machine; `redis`, which needs redis_url, for
     those of several"""
     label_sets_folder: Annotated[DirectoryPath | None, BeforeValidator(_not_empty)] = None
-    """folder of label sets as files, `pets.toml` or `pets.json`; changes are loaded"""
+    """folder of label sets as files, `pets.toml` or `pets.json`, besides those in state_dir; changes are loaded"""
     keys_file: Annotated[Path | None, BeforeValidator(_not_empty)] = None
     """file of keys, which `clipserve keys add` writes; without it, no key is needed"""
     rows_per_second: int = Field(0, ge=0, le=10**9)

@@ -57,11 +57,11 @@ async def test_label_sets_in_it_are_unavailable(answer: bytes) -> None:
     async with answering(answer) as url:
         store = RedisStore(url)
         asked: list[Callable[[], Awaitable[object]]] = [
-            store.revision,
-            lambda: store.heads("sets"),
-            lambda: store.bodies("sets", ["a"]),
-            lambda: store.put("sets", "a", b"1"),
-            lambda: store.delete("sets", ["a"]),
+            store.listing,
+            lambda: store.read("a.json"),
+            lambda: store.write("a.json", b"1"),
+            lambda: store.delete(["a.json"]),
+            lambda: store.lock().__aenter__(),
         ]
         async with asyncio.timeout(60):
             for ask in asked:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tests.application.label_sets.trained import BIASES, LABELS, WEIGHTS
 from tests.fronts.cases import BROKEN, FINGERPRINT, IMAGE, TWO, Case
 from tests.support import png
@@ -82,8 +84,8 @@ ANSWERED = [
     Case("one set of examples that look alike", "label_set", {"name": "like"}, sets={"like": LIKE}),
     Case("a set of a file", "label_set", {"name": "pets"}, where="files"),
     Case("a set that is being built", "label_set", {"name": "pets"}, where="slow"),
-    Case("a set whose rows are damaged", "label_set", {"name": "pets"}, where="damaged"),
-    Case("sets in short, one damaged", "label_sets", {}, where="damaged"),
+    Case("a set that was trained for another model", "label_set", {"name": "pets"}, where="foreign"),
+    Case("sets in short, one failed", "label_sets", {}, where="foreign"),
     Case("sets by a key to use them", "label_sets", {}, where="keyed", keys=["user"]),
     Case("a set is deleted", "delete_label_set", {"name": "pets"}, sets=BOTH),
     by_sets("labels of a set", TWO),
@@ -94,7 +96,6 @@ ANSWERED = [
 ]
 
 EXAMPLES = [{"label": "a", "examples": [png(1)]}, {"label": "b", "examples": [png(2), BROKEN]}]
-# What a set itself can have wrong is in tests/application/label_sets/test_refused.py; here each kind of error once.
 REFUSED = [
     put("no label in a set", {"labels": []}, "invalid_input"),
     put("a name that is none", {"name": "no name"}, "invalid_input"),
@@ -149,10 +150,80 @@ REFUSED = [
         "classify",
         IMAGE | {"label_sets": ["pets"]},
         "label_set_failed",
-        "damaged",
+        "foreign",
     ),
     put("no store", {}, "store_unavailable", "no store"),
     Case("no store to delete from", "delete_label_set", {"name": "a"}, "store_unavailable", "no store"),
 ]
 
-LABEL_SET_CASES = [*SCORING_CASES, *ANSWERED, *REFUSED]
+_LARGE = WEIGHTS.copy()
+_LARGE[1, 3] = -2e6
+
+
+def refused(code: str, base: dict[str, Any], **faults: dict[str, Any]) -> list[Case]:
+    """Sets with one fault each, by its name."""
+    return [put(name.replace("_", " "), base | fields, code) for name, fields in faults.items()]
+
+
+def label(**fields: Any) -> dict[str, Any]:
+    return {"labels": [{"label": "a"} | fields]}
+
+
+FAULTS = [
+    *refused(
+        "invalid_input",
+        {},
+        an_empty_label={"labels": ["a", " "]},
+        a_label_twice_in_a_set={"labels": ["a", {"label": "a"}]},
+        a_label_that_is_background_too={"background": ["a"]},
+        an_id_twice={"labels": [{"label": "a", "id": "x"}, {"label": "b", "id": "x"}]},
+        an_id_that_is_not_printable=label(id="\n"),
+        a_prompt_twice=label(prompts=["b", "b"]),
+        a_prompt_in_two_spellings=label(prompts=["b {}", "b {label}"]),
+        an_empty_prompt=label(prompts=[" "]),
+        a_threshold_of_a_label_beyond_1=label(threshold=2.0),
+        a_temperature_of_a_set_of_0={"temperature": 0.0},
+        a_threshold_of_a_set_below_minus_1={"threshold": -3.0},
+        a_weight_of_examples_beyond_1={"example_weight": 1.5},
+    ),
+    *refused(
+        "text_too_long",
+        {},
+        an_id_of_129_characters=label(id="7" * 129),
+        a_prompt_of_1_025_characters=label(prompts=["b" * 1_025]),
+        a_prompt_of_many_tokens={"labels": ["a", {"label": "b", "prompts": ["c" * 20]}]},
+    ),
+    *refused("bad_prompt_template", {}, nine_slots=label(prompts=["{}" * 9])),
+    *refused("unsupported_format", {}, an_example_that_is_no_image=label(examples=[png(1), b"no image"])),
+    *refused(
+        "too_many",
+        {},
+        a_large_set=label(examples=[bytes(8_000_000)]),
+        many_examples=label(examples=[b""] * 1_001),
+    ),
+    *refused(
+        "invalid_input",
+        TRAINED,
+        weights_with_a_byte_more={"weights": WEIGHTS.tobytes() + b"\0"},
+        weights_of_two_labels={"weights": WEIGHTS[:2].tobytes()},
+        weights_as_float64={"weights": WEIGHTS.astype(float).tobytes()},
+        a_weight_that_is_no_number={"weights": np.full_like(WEIGHTS, np.nan).tobytes()},
+        an_infinite_weight={"weights": np.full_like(WEIGHTS, np.inf).tobytes()},
+        a_large_weight={"weights": _LARGE.tobytes()},
+        a_bias_too_few={"biases": BIASES[:2]},
+        a_bias_too_many={"biases": [*BIASES, 0.0]},
+        a_large_bias={"biases": [0.0, 1e300, 0.0]},
+        weights_and_templates={"templates": ["a {}"]},
+        weights_and_background={"background": ["else"]},
+        weights_and_truncate={"truncate": True},
+        weights_and_prompts={"labels": ["a", {"label": "b", "prompts": ["c"]}, "d"]},
+        weights_and_examples={"labels": ["a", "b", {"label": "c", "examples": [png(1)]}]},
+        weights_scored_by_cosine={"scoring": "cosine"},
+    ),
+    *(
+        put(f"the name {name!r}", {"name": name}, "invalid_input")
+        for name in ("a\nb", "a@b", ".a", "\u00e4", "a b")
+    ),
+]
+
+LABEL_SET_CASES = [*SCORING_CASES, *ANSWERED, *REFUSED, *FAULTS]

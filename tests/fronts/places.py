@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from clipserve.access.key_file import add_key
 from clipserve.errors import BackendFailed, BackendUnavailable
-from tests.application.label_sets.memory_store import MemoryStore
+from tests.application.label_sets.trained import trained
 from tests.rest.gated import Delayed
 from tests.support import Running, serving, write_toy_artifact
 
@@ -48,11 +49,13 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
         settings["part_for_build"] = 0.01  # of a minute
     if where == "busy":
         settings |= {"max_queue_seconds": 0.0}
-    if where in ("files", "slow"):
+    if where in ("files", "slow", "foreign"):
         files = settings["label_sets_folder"] = folder / "files"
         files.mkdir()
         if where == "files":
             (files / "pets.json").write_text(PETS_FILE)
+        if where == "foreign":
+            (files / "pets.json").write_text(json.dumps(trained("toy@fp32-0123456789ab")))
     async with serving(backend, toy, warm=where != "loading", grpc_enabled=True, **settings) as running:
         if where == "busy":
             backend.hangs = True
@@ -81,13 +84,10 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             backend.hangs = True
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
-        if where == "damaged":
-            await running.gateway.inference.label_sets.catalog._store.put("sets", "pets", b"damaged")
+        if where == "foreign":
             await _has_pets(running, "failed")
         if where == "no store":
-            catalog = running.gateway.inference.label_sets.catalog
-            catalog._store = catalog._shelf._store = store = MemoryStore()
-            store.away = True
+            (folder / "state").touch()
         yield running, keys
         if where == "busy":
             ahead.cancel()

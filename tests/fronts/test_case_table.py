@@ -31,9 +31,9 @@ def with_fingerprint(fields: dict[str, Any], running: Running) -> dict[str, Any]
 
 
 async def prepare(running: Running, case: Case) -> None:
-    """The label sets of the case, and no others but those of files, and those that the place has damaged."""
+    """The label sets of the case, and no others but those of files."""
     label_sets = running.gateway.inference.label_sets
-    kept = label_sets.all() if case.where not in ("loading", "damaged") else []
+    kept = label_sets.all() if case.where not in ("loading", "foreign") else []
     for state in kept:
         if not state.read_only:
             await label_sets.delete(state.name)
@@ -68,6 +68,8 @@ async def test_both_fronts_answer_the_same(case: Case, usual: Served, tmp_path: 
         code, said = await by_rest(running, case, key)
         await prepare(running, case)
         rpc_code, rpc_said = await by_rpc(client, case, key)
+        if case.code and case.method == "put_label_set" and case.where == "usual":
+            assert not await running.gateway.inference.label_sets.catalog.store.listing(), "it is kept"
     assert code == rpc_code == case.code, (said, rpc_said)
     if case.code in ("overloaded", "rate_limited"):
         return  # what is left by then is in the words

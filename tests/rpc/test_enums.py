@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from clipserve.application.label_sets.entry import State
+from clipserve.application.label_sets.served import State
 from clipserve.errors import InvalidInput
 from clipserve.rpc.requests import SCORINGS, STATES, word_of, words
 from clipserve.v1 import clip_pb2

@@ -22,7 +22,7 @@ from clipserve.application.charging import Charge, RequestEncoder
 from clipserve.application.classifiers import Prompting
 from clipserve.application.encoder import VectorOrError
 from clipserve.application.fetched import FetchedImages
-from clipserve.application.label_sets.label_sets import LabelSets
+from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.models import Models
 from clipserve.application.ranking import Classified, Ranking, ranked, warnings_of
 from clipserve.application.requests import check_dimensions, expanded_templates

@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 from clipserve.access.gate import Gate
 from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.served import LabelSet
 from clipserve.concurrency import beside_loop
 from clipserve.errors import ClipError
 from clipserve.quota import Quota

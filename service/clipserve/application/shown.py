@@ -7,7 +7,7 @@ from typing import Any
 
 from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.served import LabelSet
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
 

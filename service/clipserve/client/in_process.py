@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from clipserve.api.requests import ClassifyRequest, TokenizeRequest
-from clipserve.application.label_sets.label_sets import LabelSets
+from clipserve.application.label_sets.service import LabelSets
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized

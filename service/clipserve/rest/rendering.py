@@ -26,7 +26,7 @@ from clipserve.application.answers import (
 )
 from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import ENCODERS
-from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.ranking import LabelLists
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet

@@ -11,7 +11,7 @@ from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import ENCODERS
-from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TemplateSet

@@ -27,11 +27,9 @@ from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.file_store import FileStore
-from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.service import LabelSets
+from clipserve.application.label_sets.store import FOLDER, Folder, FolderStore, Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import ArtifactError, verify_files
@@ -136,8 +134,9 @@ async def open_use_cases(
         models = _models(settings, artifacts, limits, open_backend, stack, metrics)
         by_name = _by_name(models, artifacts, settings)
         folder = settings.label_sets_folder
-        files = None if folder is None else Folder(folder, limits.requests, limits.label_sets)
-        catalog = Catalog(by_name, _store(settings, limits.store_seconds), files, metrics, charge)
+        files = None if folder is None else Folder(folder, limits.label_sets.max_file_bytes)
+        store = _store(settings, limits)
+        catalog = Catalog(by_name, store, files, (limits.requests, limits.label_sets), metrics, charge)
         label_sets = LabelSets(by_name, catalog, limits.requests, limits.label_sets, metrics)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
@@ -185,12 +184,13 @@ def _models(
     return models
 
 
-def _store(settings: Settings, seconds: float) -> Store:
+def _store(settings: Settings, limits: Limits) -> Store:
     if settings.label_set_store == "redis" and settings.redis_url:  # the settings have checked that it is set
         from clipserve.application.label_sets.redis_store import RedisStore  # loads Redis' client
 
+        seconds = limits.store_seconds
         return RedisStore(settings.redis_url.get_secret_value(), seconds=seconds, value_seconds=5 * seconds)
-    return FileStore(settings.state_dir)
+    return FolderStore(settings.state_dir / FOLDER, limits.label_sets.max_file_bytes)
 
 
 def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | None:

@@ -11,18 +11,15 @@ from typing import Any
 import pytest
 
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.file_store import FileStore
-from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.served import LabelSet
+from clipserve.application.label_sets.service import LabelSets
+from clipserve.application.label_sets.store import Folder, FolderStore, Store
 from clipserve.application.models import Models
 from clipserve.errors import StoreUnavailable
 from loadtests.fake_backend import FakeBackend
-from tests.application.label_sets.making import Counted, folder_of, put_of
+from tests.application.label_sets.making import MOST, Counted, put_of
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.writer import opened
 from tests.constants import with_constants
 from tests.support import inference_of, served_model, write_toy_artifact
 
@@ -76,7 +73,7 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             model = served_model(artifact, backend, choices=choices)
             await model.start(artifact)
             models = Models({"toy": model})
-            folder: Folder | None = folder_of(files) if files else None
+            folder = Folder(files, MOST) if files else None
             patient = LabelSetLimits(put_wait_seconds=60)  # a busy machine has its time
             own_limits = with_constants(patient, limits)
             inference = inference_of(
@@ -93,40 +90,11 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A state directory that is not there yet."""
-    return tmp_path / "state" / "clipserve"
+    """The folder of a store, not there yet."""
+    return tmp_path / "state" / "clipserve" / "label-sets"
 
 
 @pytest.fixture
-async def store(folder: Path) -> AsyncIterator[FileStore]:
-    """In `folder`."""
-    store = FileStore(folder)
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-def shared(tmp_path: Path) -> str:
-    """Where a store is that another process can open."""
-    return str(tmp_path / "state")
-
-
-@pytest.fixture(params=["memory", "files"])
-def where(request: pytest.FixtureRequest) -> str | None:
-    """Where a store is; None: in memory."""
-    return None if request.param == "memory" else request.getfixturevalue("shared")
-
-
-@pytest.fixture
-async def another(where: str | None) -> AsyncIterator[OpenStore]:
-    """Opens the same store again, as another gateway does; one in memory has no other."""
-    stores: list[Store] = []
-    memory = MemoryStore()
-
-    def open_it() -> Store:
-        stores.append(opened(where) if where else memory)
-        return stores[-1]
-
-    yield open_it
-    for store in stores:
-        await store.aclose()
+def another(folder: Path) -> OpenStore:
+    """Opens the same store, as another gateway does."""
+    return lambda: FolderStore(folder, MOST)

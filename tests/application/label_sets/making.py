@@ -7,20 +7,19 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import LabelSetFields
-from clipserve.api.limits import RequestLimits
-from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.label_sets import LabelSets
-from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
-from clipserve.application.label_sets.shelf import Pointer
-from clipserve.application.label_sets.store import Kind, Store
+from clipserve.application.label_sets.definition import Record
+from clipserve.application.label_sets.request import PutRequest, put_request
+from clipserve.application.label_sets.service import LabelSets
+from clipserve.application.label_sets.store import Store
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM
+
+MOST = 100_000_000  # bytes of a file
 
 
 class Counted(FakeBackend):
@@ -73,20 +72,12 @@ def not_waiting(sets: LabelSets) -> Iterator[None]:
     sets.own_limits = before
 
 
-async def rows_of(store: Store, kind: Kind) -> dict[str, tuple[bytes, bytes]]:
-    """All rows of a kind, head and body, by name."""
-    heads = await store.heads(kind)
-    bodies = await store.bodies(kind, list(heads))
-    return {name: (head, bodies[name]) for name, head in heads.items() if name in bodies}
+async def long_ago(store: Store, name: str = "pets") -> None:
+    """As if the set had been put long ago, so that no gateway waits for another."""
+    record = Record.model_validate_json(await store.read(f"{name}.json"))
+    await store.write(f"{name}.json", record.model_copy(update={"put": 1.0}).to_bytes())
 
 
-async def long_ago(store: Store) -> None:
-    """As if `pets` had been put long ago, so that no gateway waits for another."""
-    head, body = (await rows_of(store, "sets"))["pets"]
-    pointer = Pointer.found(head)
-    assert pointer
-    await store.put("sets", "pets", pointer.model_copy(update={"put": 1.0}).to_bytes(), body)
-
-
-def folder_of(path: Path) -> Folder:
-    return Folder(path, RequestLimits(), LabelSetLimits())
+async def versions_in(store: Store) -> set[str]:
+    """The versions whose embeddings it has."""
+    return {name.split(".")[-2] for name in await store.listing() if name.endswith(".npy")}

@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 
-from clipserve.application.label_sets.store import Kind
 from clipserve.errors import StoreUnavailable
 
 
 class MemoryStore:
-    """A `Store` that fails while it is `away`. No method waits, so that each is one step."""
+    """A `Store` that fails while it is `away`, and refuses writes while it is `full`."""
 
     def __init__(self) -> None:
-        self.away = False
-        self._rows: dict[tuple[Kind, str], tuple[bytes, bytes]] = {}
+        self.away = self.full = False
+        self.reads: list[str] = []
+        self._values: dict[str, tuple[bytes, str]] = {}
         self._changes = 0
+        self._locked = asyncio.Lock()
 
-    async def revision(self) -> str:
+    async def listing(self) -> Mapping[str, str]:
         self._check()
-        return str(self._changes)
+        return {name: mark for name, (_, mark) in self._values.items()}
 
-    async def heads(self, kind: Kind) -> dict[str, bytes]:
+    async def read(self, name: str) -> bytes:
         self._check()
-        return {name: head for (of, name), (head, _) in self._rows.items() if of == kind}
+        self.reads.append(name)
+        if name not in self._values:
+            raise ValueError("it has no value")
+        return self._values[name][0]
 
-    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
         self._check()
-        return {name: self._rows[kind, name][1] for name in names if (kind, name) in self._rows}
+        async with self._locked:
+            yield
 
-    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
-        self._check()
-        self._rows[kind, name] = head, body
-        self._changes += kind == "sets"
+    async def write(self, name: str, value: bytes) -> None:
+        self._check(changes=True)
+        self._changes += 1
+        self._values[name] = value, f"{time.time_ns()} {self._changes}"
 
-    async def delete(self, kind: Kind, names: Collection[str]) -> bool:
+    async def delete(self, names: Collection[str]) -> bool:
         self._check()
-        deleted = [self._rows.pop((kind, name), None) for name in names]
-        self._changes += kind == "sets"
-        return any(row is not None for row in deleted)
+        deleted = [self._values.pop(name, None) for name in names]
+        return any(value is not None for value in deleted)
 
     async def aclose(self) -> None:
         """Nothing to give back."""
 
-    def _check(self) -> None:
-        if self.away:
+    def _check(self, *, changes: bool = False) -> None:
+        if self.away or (changes and self.full):
             raise StoreUnavailable("the store is away.")

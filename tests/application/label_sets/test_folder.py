@@ -1,21 +1,28 @@
-"""Label sets that are files."""
+"""A folder: what people write there, faults of the disk, and processes that are killed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from clipserve.application.models import Models
-from clipserve.errors import LabelSetReadOnly, UnknownLabelSet
+from clipserve.application.label_sets import store as stores
+from clipserve.application.label_sets.definition import Record
+from clipserve.application.label_sets.store import Folder, FolderStore
+from clipserve.errors import LabelSetReadOnly, StoreUnavailable, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, folder_of
+from tests.application.label_sets.making import MOST, Counted
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows
-from tests.logs import Log
+from tests.logs import Log, logged
+from tests.process import ROOT, UNPRIVILEGED
 from tests.support import png
 from tests.waiting import until
 
@@ -26,39 +33,49 @@ background = ["tree"]
 """
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    folder = tmp_path / "files"
-    folder.mkdir()
-    (folder / "dog.png").write_bytes(png(1))
-    (folder / "pets.toml").write_text(PETS)
-    return folder
+@pytest.fixture(params=["the store's", "another"])
+def place(
+    request: pytest.FixtureRequest, folder: Path, tmp_path: Path
+) -> tuple[Path, FolderStore, Path | None]:
+    """A folder where people write; the store; CLIPSERVE_LABEL_SETS_FOLDER."""
+    path = folder if request.param == "the store's" else tmp_path / "mounted"
+    path.mkdir(parents=True)
+    (path / "dog.png").write_bytes(png(1))
+    (path / "pets.toml").write_text(PETS)
+    return path, FolderStore(folder, MOST), None if path == folder else path
 
 
-async def test_a_file_is_what_the_same_request_would_be(open_site: OpenSite, files: Path) -> None:
-    site = await open_site(files=files)
+Place = tuple[Path, FolderStore, Path | None]
+
+
+async def test_a_file_is_what_the_same_request_would_be(open_site: OpenSite, place: Place) -> None:
+    _, store, files = place
+    site = await open_site(store, files=files)
     await until(lambda: site.ready("pets"))
-    put = await site.put(
-        "same",
-        labels=["cat", {"label": "dog", "id": "7", "prompts": ["a {} b", "wolf"], "examples": [png(1)]}],
-        templates=["a {}"],
-        background=["tree"],
-    )
+    dog = {"label": "dog", "id": "7", "prompts": ["a {} b", "wolf"], "examples": [png(1)]}
+    put = await site.put("same", labels=["cat", dog], templates=["a {}"], background=["tree"])
     state = site.sets.get("pets")
-    assert (state.version, state.read_only) == (put.version, True)
+    assert (state.version, state.read_only, put.read_only) == (put.version, True, False)
     pets, same = [(await classified(site, name)).results[0] for name in ("pets", "same")]
     assert rows(pets) == rows(same)
+    again = await open_site(store, files=files, backend=(backend := Counted()))
+    assert again.ready("pets", "same")
+    assert (backend.texts, backend.images) == (0, 0), "nor at the next start"
 
 
-async def test_files_that_come_change_and_go_are_followed(open_site: OpenSite, files: Path) -> None:
-    site = await open_site(files=files)
+async def test_files_that_come_change_and_go_are_followed(open_site: OpenSite, place: Place) -> None:
+    path, store, files = place
+    site = await open_site(store, files=files)
     await until(lambda: site.ready("pets"))
     first = site.sets.get("pets").version
-    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    await until(lambda: site.ready("moods", "pets"))
-    _replace(files / "pets.toml", 'labels = ["cat", "cow"]')
+    (path / "dog.png").write_bytes(png(2))
     await until(lambda: _changed(site, first))
-    (files / "pets.toml").unlink()
+    second = site.sets.get("pets").version
+    (path / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    await until(lambda: site.ready("moods", "pets"))
+    _replace(path / "pets.toml", 'labels = ["cat", "cow"]')
+    await until(lambda: _changed(site, second))
+    (path / "pets.toml").unlink()
     await until(lambda: site.ready("moods"))
     with pytest.raises(UnknownLabelSet):
         site.sets.get("pets")
@@ -76,133 +93,273 @@ def _replace(file: Path, text: str) -> None:
     os.replace(other, file)
 
 
-class Slow(MemoryStore):
-    """Says its revision when `gate` is open. `asked`: how often; `waiting`: how many wait for it now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.asked = self.waiting = 0
-
-    async def revision(self) -> str:
-        self.asked += 1
-        self.waiting += 1
-        await self.gate.wait()
-        self.waiting -= 1
-        return await super().revision()
-
-    async def counts(self, asked: int, waiting: int) -> bool:
-        return self.asked >= asked and self.waiting >= waiting
+WRONG = {
+    "half a list": "labels = [",
+    "a number for labels": "labels = 7",
+    "a field that is unknown": "other = 1",
+    "a label twice": 'labels = ["a", "a"]',
+    "an example outside": 'labels = [{label = "a", examples = ["../pets.toml"]}]',
+    "an example that is not there": 'labels = [{label = "a", examples = ["none.png"]}]',
+    "another model": 'labels = ["a"]\nmodel = "other"',
+}
 
 
-async def test_a_file_that_changes_while_a_deletion_is_given_up_is_followed(
-    open_site: OpenSite, files: Path
-) -> None:
-    site = await open_site(store := Slow(), files=files)
-    await site.put("other")
-    await until(lambda: site.ready("other", "pets"))
-    followed = store.asked + 4  # by then what its build has written is followed
-    await until(lambda: store.counts(followed, 0))
-    store.gate.clear()
-    await until(lambda: store.counts(0, 1))  # whoever follows waits for the revision
-    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    deleting = asyncio.create_task(site.sets.delete("other"))
-    await until(lambda: store.counts(0, 2))  # it has read the folder
-    deleting.cancel()
-    store.gate.set()
-    await until(lambda: site.ready("moods", "pets"))
-
-
-async def test_an_example_that_changes_changes_the_set(open_site: OpenSite, files: Path) -> None:
-    site = await open_site(files=files)
-    await until(lambda: site.ready("pets"))
-    first = site.sets.get("pets").version
-    (files / "dog.png").write_bytes(png(2))
-    await until(lambda: _changed(site, first))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "labels = [",
-        "labels = 7",
-        "other = 1",
-        'labels = ["a", "a"]',
-        'labels = [{label = "a", examples = ["../pets.toml"]}]',
-        'labels = [{label = "a", examples = ["none.png"]}]',
-        'labels = [{label = "a", examples = ["pets.toml"]}]',
-        'labels = ["a"]\nmodel = "other"',
-        'labels = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]',
-    ],
-)
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
 async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
-    open_site: OpenSite, files: Path, text: str, written: Log
+    open_site: OpenSite, place: Place, text: str, written: Log
 ) -> None:
-    site = await open_site(files=files)
+    path, store, files = place
+    site = await open_site(store, files=files)
     await until(lambda: site.ready("pets"))
     first = (await classified(site, "pets")).label_sets
-    _replace(files / "pets.toml", text)
-    _replace(files / "moods.json", json.dumps({"labels": ["glad", "sad"]}))  # half of it would be said too
+    _replace(path / "pets.toml", text)
+    (path / "deep.json").write_text("[" * 100_000)
+    _replace(path / "moods.json", json.dumps({"labels": ["glad", "sad"]}))
     await until(lambda: site.states.get("moods") == "ready")
+    await until(lambda: len(wrong(written)) == 2)
     assert (await classified(site, "pets")).label_sets == first
-    await until(
-        lambda: "label_set_file_wrong" in written.getvalue() or "label_set_not_built" in written.getvalue()
-    )
-    lines = [line for line in written.lines if line["level"] != "info"]
-    assert {line.get("file") or line["label_set"] for line in lines} <= {"pets.toml", "pets"}
-    assert all(line["reason"] for line in lines)
+    assert wrong(written) == {"pets.toml", "deep.json"}
 
 
-async def test_a_folder_that_is_away_is_logged_once_until_it_is_lost_again(
-    tmp_path: Path, written: Log
+def wrong(log: Log) -> set[str]:
+    return {
+        str(line["file"]) for line in log.lines if line["event"] == "label_set_file_wrong" and line["reason"]
+    }
+
+
+@pytest.mark.parametrize("text", [PETS, "labels = ["], ids=["good", "wrong"])
+async def test_what_people_write_is_changed_by_them_alone(
+    open_site: OpenSite, place: Place, text: str
 ) -> None:
-    path = tmp_path / "files"
-    folder = folder_of(path)
-    for lost in (1, 2):
-        for _ in range(3):
-            assert await folder.read(Models({})) == {}
-        assert written.events == ["label_sets_folder_unreadable"] * lost
-        path.mkdir()
-        await folder.read(Models({}))
-        path.rmdir()
-
-
-@pytest.mark.parametrize("text", ['{"labels": ["\\ud800"]}', "[" * 100_000], ids=["half a pair", "deep"])
-async def test_json_that_no_set_can_be_does_not_end_the_following(
-    open_site: OpenSite, files: Path, text: str
-) -> None:
-    (files / "odd.json").write_text(text)
-    site = await open_site(files=files)
-    await until(lambda: site.ready("pets"))
-    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    await until(lambda: site.ready("moods", "pets"))
-
-
-async def test_a_set_of_a_file_is_changed_by_its_file_alone(open_site: OpenSite, files: Path) -> None:
-    site = await open_site(files=files)
+    path, store, files = place
+    (path / "pets.toml").unlink()
+    (path / "pets.json").write_text(text)
+    site = await open_site(store, files=files)
     with pytest.raises(LabelSetReadOnly, match="pets comes from a file"):
         await site.put("pets")
     with pytest.raises(LabelSetReadOnly):
         await site.sets.delete("pets")
+    assert (path / "pets.json").read_text() == text
 
 
-async def test_a_set_of_a_file_is_not_encoded_again_at_the_next_start(
-    open_site: OpenSite, files: Path
-) -> None:
+async def test_files_are_followed_while_the_store_is_away(open_site: OpenSite, tmp_path: Path) -> None:
+    (files := tmp_path / "files").mkdir()
+    (files / "pets.toml").write_text('labels = ["cat", "dog"]')
     store = MemoryStore()
+    store.away = True
     site = await open_site(store, files=files)
-    await until(lambda: site.ready("pets"))
-    again = await open_site(store, files=files, backend=(backend := Counted()))
-    assert again.ready("pets")
-    assert (backend.texts, backend.images) == (0, 0)
+    await until(
+        lambda: bool(site.sets.catalog.entries.get("pets") and site.sets.catalog.entries["pets"].built)
+    )
+    (files / "pets.toml").unlink()
+    await until(lambda: "pets" not in site.sets.catalog.entries)
 
 
 async def test_a_link_out_of_the_folder_is_what_a_config_map_has(open_site: OpenSite, tmp_path: Path) -> None:
-    data, folder = tmp_path / "..data", tmp_path / "mounted"
-    for made in (data, folder):
+    data, mounted = tmp_path / "..data", tmp_path / "mounted"
+    for made in (data, mounted):
         made.mkdir()
     (data / "pets.toml").write_text('labels = ["cat", "dog"]')
-    (folder / "pets.toml").symlink_to(data / "pets.toml")
-    site = await open_site(files=folder)
+    (mounted / "pets.toml").symlink_to(data / "pets.toml")
+    site = await open_site(files=mounted)
     await until(lambda: site.ready("pets"))
+
+
+async def test_a_folder_that_is_away_keeps_its_sets_and_is_logged_once(
+    open_site: OpenSite, tmp_path: Path, written: Log
+) -> None:
+    (files := tmp_path / "files").mkdir()
+    (files / "pets.toml").write_text('labels = ["cat", "dog"]')
+    site = await open_site(files=files)
+    await until(lambda: site.ready("pets"))
+    os.rename(files, tmp_path / "away")
+    await until(lambda: "label_set_store_failed" in written.events)
+    await site.put("other")
+    assert site.ready("other", "pets")
+    assert written.events.count("label_set_store_failed") == 1
+    os.rename(tmp_path / "away", files)
+    await until(lambda: "label_set_store_back" in written.events)
+
+
+# The disk.
+
+
+async def test_nothing_is_made_before_the_first_put_and_then_only_its_user_may_read_it(folder: Path) -> None:
+    store = FolderStore(folder, MOST)
+    assert dict(await store.listing()) == {}
+    assert not folder.parent.exists()
+    await store.write("a.json", b"1")
+    for made in (folder.parent, folder):
+        assert made.stat().st_mode & 0o777 == 0o700
+    assert (folder / "a.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_is_no_file_is_passed_over_and_named_once(folder: Path) -> None:
+    store = FolderStore(folder, MOST)
+    await store.write("pets.json", b"{}")
+    (folder / "sets").mkdir()  # of an earlier version
+    os.mkfifo(folder / "pipe.json")
+    with logged() as log:
+        for _ in range(2):
+            assert [*await asyncio.wait_for(store.listing(), 60)] == ["pets.json"]
+    named = {Path(str(line["path"])).name: str(line["hint"]) for line in log.lines}
+    assert named["pipe.json"] == "it is no file: remove it"
+    assert "an earlier version: put them again" in named["sets"]
+    assert len(log.lines) == 2
+
+
+@pytest.mark.parametrize("fault", ["below a file", "a file", "below what cannot be made"])
+async def test_a_place_that_cannot_be_written_is_unavailable_and_nothing_else(
+    folder: Path, fault: str
+) -> None:
+    match fault:
+        case "below a file":
+            folder.parents[1].touch()
+        case "a file":
+            folder.parent.mkdir(parents=True)
+            folder.touch()
+        case _:
+            folder = Path("/proc/clipserve/label-sets")  # which root cannot make either
+    store = FolderStore(folder, MOST)
+    with logged() as log:
+        for _ in range(3):
+            with pytest.raises(
+                StoreUnavailable, match="CLIPSERVE_STATE_DIR must be a folder on a local disk"
+            ):
+                await store.write("a.json", b"1")
+    assert log.events == ["label_set_store_failed"]
+
+
+async def test_a_store_that_fails_is_logged_once_until_it_works_again(folder: Path) -> None:
+    store, path = FolderStore(folder, MOST), folder.parents[1]
+    path.touch()
+    with logged() as log:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.listing()
+        path.unlink()
+        assert dict(await store.listing()) == {}
+        path.touch()
+        with pytest.raises(StoreUnavailable):
+            await store.listing()
+    assert log.events == ["label_set_store_failed", "label_set_store_back", "label_set_store_failed"]
+
+
+def test_an_error_of_a_store_keeps_no_frames() -> None:
+    with pytest.raises(StoreUnavailable) as raised, stores.Failures(OSError, "").translated():
+        raise OSError("no room")
+    assert isinstance(raised.value.__context__, OSError)
+    assert raised.value.__context__.__traceback__ is None
+
+
+async def test_a_folder_that_was_taken_away_or_put_back_is_noticed(folder: Path, tmp_path: Path) -> None:
+    store = FolderStore(folder, MOST)
+    await store.write("a.json", b"1")
+    seen = [dict(await store.listing())]
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    assert dict(await store.listing()) == {}
+    shutil.copytree(tmp_path / "copy", folder)
+    seen.append(dict(await store.listing()))
+    assert seen[0] != seen[1]
+    assert await store.read("a.json") == b"1"
+
+
+async def test_what_a_killed_process_had_begun_goes_in_time_and_nothing_of_others(folder: Path) -> None:
+    store = FolderStore(folder, MOST)
+    await store.write("a.json", b"1")
+    (folder / ".abcd1234").touch()
+    os.utime(folder / ".abcd1234", (time.time() - 7_200,) * 2)
+    for kept in (".recent_1", ".gitkeep"):
+        (folder / kept).touch()
+    assert [*await Folder(folder, MOST).listing()] == ["a.json"]
+    assert (folder / ".abcd1234").exists(), "a folder that people write is not changed"
+    assert [*await store.listing()] == ["a.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [".gitkeep", ".recent_1", "a.json"]
+
+
+async def ran(*command: str) -> str:
+    """What a process prints."""
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FULL = """
+import asyncio, os, sys
+from pathlib import Path
+from clipserve.application.label_sets.store import FolderStore
+from clipserve.errors import StoreUnavailable
+
+async def main():
+    disk, kept = Path(sys.argv[1]), 0
+    store = FolderStore(disk / "label-sets", 10**8)
+    try:
+        while True:
+            await store.write(f"{kept}.json", os.urandom(100_000))
+            kept += 1
+    except StoreUnavailable as error:
+        print(error.detail)
+    assert kept > 3
+    assert sorted(await store.listing()) == sorted(f"{i}.json" for i in range(kept)), "nothing half"
+    other = os.open(disk / "other", os.O_CREAT | os.O_WRONLY)
+    try:
+        while os.write(other, bytes(4_096)):
+            pass
+    except OSError:
+        pass
+    for i in range(kept):
+        assert len(await store.read(f"{i}.json")) == 100_000
+        assert await store.delete([f"{i}.json"])
+    print(len(await store.listing()))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_loses_nothing_keeps_nothing_half_and_lets_sets_be_deleted(tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec "$@"'
+    apart = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "-", str(tmp_path))
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs a privilege that this process does not have")
+    detail, left = (await ran(*apart, sys.executable, "-c", FULL, str(tmp_path))).splitlines()
+    assert "with free space" in detail
+    assert left == "0"
+
+
+READING = """
+import asyncio, sys
+from pathlib import Path
+from clipserve.application.label_sets.store import FolderStore
+
+print(*asyncio.run(FolderStore(Path(sys.argv[1]), 10**8).listing()))
+"""
+
+
+async def test_a_folder_that_may_only_be_read_is_read(folder: Path) -> None:
+    await FolderStore(folder, MOST).write("a.json", b"1")
+    (folder / ".abcd1234").touch()
+    os.utime(folder / ".abcd1234", (0, 0))
+    folder.chmod(0o500)
+    assert await ran(*UNPRIVILEGED, sys.executable, "-c", READING, str(folder)) == "a.json\n"
+    folder.chmod(0o700)
+
+
+async def test_a_process_that_is_killed_at_any_write_leaves_the_old_set_or_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """At its first change of the disk, at its second, and so on."""
+    killed = int(await ran(sys.executable, "-m", "tests.application.label_sets.killed", str(tmp_path)))
+    assert killed > 15
+
+
+async def test_a_record_says_what_it_was_put_with(open_site: OpenSite, folder: Path) -> None:
+    site = await open_site(FolderStore(folder, MOST))
+    state = await site.put(labels=["a", {"label": "b", "examples": [png()]}])
+    files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    assert files == [f"pets.{state.record.digest}.{state.version}.npy", "pets.json"]
+    record = Record.model_validate_json((folder / "pets.json").read_bytes())
+    assert record.definition == state.definition
+    assert [*record.images.values()] == [png()]

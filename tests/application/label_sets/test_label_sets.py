@@ -15,7 +15,6 @@ import pytest
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Classification
 from clipserve.application.label_sets import definition
-from clipserve.application.label_sets.store import Kind
 from clipserve.errors import (
     ClipError,
     InvalidInput,
@@ -26,7 +25,7 @@ from clipserve.errors import (
 )
 from clipserve.telemetry.request import RequestContext, enter
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, not_waiting, rows_of
+from tests.application.label_sets.making import Counted, not_waiting
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.logs import Log
 from tests.support import png
@@ -202,53 +201,6 @@ async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite
     backend.gate.set()
 
 
-async def _is(site: Site, version: str | None) -> bool:
-    return await version_at(site) == version
-
-
-async def test_a_set_put_at_one_gateway_is_served_at_another_that_encodes_nothing(
-    open_site: OpenSite,
-) -> None:
-    store = MemoryStore()
-    here, there = await open_site(store), await open_site(store)
-    version = (await here.put()).version
-    await until(lambda: _is(there, version))
-    await here.sets.delete("pets")
-    await until(lambda: _is(there, None))
-    assert isinstance(there.backend, Counted)
-    assert there.backend.texts == 0
-
-
-async def test_of_two_sets_put_at_the_same_time_one_is_kept_whole_everywhere(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    here, there = await open_site(store), await open_site(store)
-    definitions = [{"labels": [f"label {i}", "x"], "background": [f"other {i}"]} for i in range(8)]
-    sites = [here, there] * 4
-    states = await asyncio.gather(
-        *(site.put(**definition) for site, definition in zip(sites, definitions, strict=True))
-    )
-    await until(lambda: _same(here, there))
-    version = await version_at(here)
-    assert version in {state.version for state in states}
-    state = here.sets.get("pets")
-    assert (state.state, state.version) == ("ready", version)
-    assert state.definition.labels[0].label[-1] == state.definition.background[0][-1]
-    await here.sets.delete("pets")
-    await here.put("other")  # what the builds that were given up have written meanwhile is deleted too
-    await until(lambda: _kept(store, here.sets.get("other").version))
-
-
-async def _kept(store: MemoryStore, *versions: str) -> bool:
-    """Whether the store has embeddings of these versions alone."""
-    return {name.split(".")[1] for name in await store.heads("vectors")} == {*versions}
-
-
-async def _same(here: Site, there: Site) -> bool:
-    return (await version_at(here)) == (await version_at(there)) is not None and all(
-        site.sets.get("pets").state == "ready" for site in (here, there)
-    )
-
-
 async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenSite) -> None:
     store = MemoryStore()
     site = await open_site(store)
@@ -261,7 +213,9 @@ async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenS
     assert rows(answers[0].results[0]) == rows(answers[1].results[0])
 
 
-async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_site: OpenSite) -> None:
+async def test_a_set_of_another_fingerprint_is_rebuilt_and_both_live_side_by_side(
+    open_site: OpenSite,
+) -> None:
     store = MemoryStore()
     old = await open_site(store)
     picture = png(5)
@@ -273,9 +227,10 @@ async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_sit
     assert after.fingerprint == new.fingerprint != before.fingerprint
     assert isinstance(new.backend, Counted)
     assert (new.backend.texts, new.backend.images) == (2, 1)
-    # In the middle of an upgrade both are served, each by its own.
     assert await version_at(old) == before.version
-    assert (await open_site(store)).sets.get("pets").state == "ready"
+    for choices in ((), ("other pixels",)):  # neither has deleted the other's
+        again = await open_site(store, *choices, backend=(backend := Counted()))
+        assert (again.ready("pets"), backend.texts) == (True, 0)
 
 
 async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite) -> None:
@@ -310,74 +265,6 @@ async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSit
         await site.put("b", labels=[f"{n}" for n in range(1_000)])
 
 
-class Slow(MemoryStore):
-    """Takes a while to store a set, as a disk does."""
-
-    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
-        await asyncio.sleep(0.01)
-        await super().put(kind, name, head, body)
-
-
-async def test_puts_at_the_same_time_do_not_store_more_sets_than_there_may_be(open_site: OpenSite) -> None:
-    site = await open_site(Slow(), max_label_sets=3)
-    puts = await asyncio.gather(*(site.put(f"{n}") for n in range(8)), return_exceptions=True)
-    refused = [each for each in puts if isinstance(each, TooMany)]
-    assert (len(site.sets.all()), len(refused)) == (3, 5)
-
-
-class Read(MemoryStore):
-    """Notes the tasks that read all heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[object] = set()
-
-    async def heads(self, kind: Kind) -> dict[str, bytes]:
-        self.readers.add(asyncio.current_task())
-        return await super().heads(kind)
-
-
-async def test_what_a_put_costs_does_not_grow_with_the_number_of_sets(open_site: OpenSite) -> None:
-    site = await open_site(store := Read())
-    await until(lambda: bool(store.readers))
-    store.readers.clear()
-    for labels in (["a", "b"], ["a", "c"]):
-        await site.put(labels=labels)
-    assert site.sets.get("pets").state == "ready"
-    assert asyncio.current_task() not in store.readers
-
-
-async def test_a_set_that_is_deleted_leaves_nothing(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    await site.put(labels=["a", {"label": "b", "examples": [png()]}])
-    other = await site.put("pets-2")
-    await site.sets.delete("pets")
-    assert [state.name for state in site.sets.all()] == ["pets-2"]
-    assert [*await store.heads("sets")] == ["pets-2"]
-    await until(lambda: _kept(store, other.version))
-    with pytest.raises(UnknownLabelSet):
-        await site.sets.delete("pets")
-
-
-async def test_what_a_new_version_does_not_have_is_not_kept(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    kept, dropped = png(1), png(2)
-    for examples in ([kept, dropped], [kept], [kept]):
-        await site.put(
-            labels=[{"label": "a", "examples": examples}, "b"], templates=[f"{len(examples)} {{}}"]
-        )
-    _, body = (await rows_of(store, "sets"))["pets"]
-    assert kept in body
-    assert dropped not in body
-
-    async def few() -> bool:
-        return len({name.split(".")[1] for name in await store.heads("vectors")}) <= 2
-
-    await until(few)  # the wanted, and the former
-
-
 async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put()
@@ -394,48 +281,6 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
     await backend.start()
     await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None
-
-
-async def test_what_a_later_version_has_written_beside_is_left_out(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    version = (await (await open_site(store)).put()).version
-    for name, (head, body) in (await rows_of(store, "sets")).items():
-        await store.put("sets", name, head.replace(b"{", b'{"later": 1, ', 1), body)
-    again = await open_site(store)
-    assert await version_at(again) == version
-
-
-async def test_what_an_earlier_version_has_stored_is_served(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    definition = (
-        b'{"background":["else"],"example_weight":0.5,"labels":[{"examples":[],"id":"7","label":"cat","prompts":[],'
-        b'"threshold":null}],"model":"toy","scoring":null,"temperature":null,"templates":["a {}"],'
-        b'"threshold":0.25,"truncate":false}'
-    )
-    digest = hashlib.sha256(definition).hexdigest()[:32]
-    fingerprint = (await open_site()).fingerprint
-    version = hashlib.sha256(f"{digest}\n{fingerprint}".encode()).hexdigest()[:16]
-    embeddings = np.eye(2, 16, dtype="<f4").tobytes() + b"\x00\x01"
-    body = len(definition).to_bytes(8) + definition + bytes(8)
-    checksum = hashlib.sha256(body).hexdigest()
-    pointer = (
-        f'{{"digest":"{digest}","former":null,"size":500,"put":1.0,"payer":null,"pays_for":"{version}",'
-        f'"checksum":"{checksum}"}}'
-    )
-    await store.put("sets", "pets", pointer.encode(), body)
-    row = f"{digest}.{version}.0-2", b"%d" % time.time(), hashlib.sha256(embeddings).digest() + embeddings
-    await store.put("vectors", *row)
-    site = await open_site(store, backend=(backend := Counted()))
-    state = site.sets.get("pets")
-    assert (state.state, state.version, state.definition.labels[0].id) == ("ready", version, "7")
-    assert backend.texts == 0
-    same = {
-        "labels": [{"label": "cat", "id": "7"}],
-        "templates": ["a {}"],
-        "background": ["else"],
-        "threshold": 0.25,
-    }
-    assert (await site.put(**same)).version == version
 
 
 async def test_a_put_lets_requests_go_first_that_somebody_waits_for(open_site: OpenSite) -> None:

@@ -1,115 +1,87 @@
-"""Gateways that share a store build what they do not find there, know of no other gateway, and serve the same."""
+"""Gateways that share a store: what is put at one is served by all, whole, and the former one until it is built."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
 from typing import Any
 
 import pytest
 
-from clipserve.api.label_sets import LabelFields
-from clipserve.application.label_sets.definition import Contents, Definition, digest_of
-from clipserve.application.label_sets.shelf import Pointer, Shelf
-from clipserve.application.label_sets.store import Kind
+from clipserve.application.label_sets import build
+from clipserve.application.label_sets.definition import Record
+from clipserve.errors import StoreUnavailable, TooMany, UnknownLabelSet
 from clipserve.telemetry.request import current
-from tests.application.label_sets.conftest import OpenSite
-from tests.application.label_sets.making import Counted, long_ago, not_waiting, rows_of
+from tests.application.label_sets.conftest import OpenSite, OpenStore, Site
+from tests.application.label_sets.making import Counted, long_ago, not_waiting, versions_in
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows, version_at
+from tests.support import png
 from tests.waiting import until
 
 SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"]}
-LARGE: dict[str, Any] = {"labels": [f"{n}" for n in range(1_000)], "templates": ["a {}", "b {}", "c {}"]}
 
 
-class Stopping(Counted):
-    """Stops once, after so many texts, until its gate is opened."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self._after, self.stopped = after, False
-
-    async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
-        if self.texts >= self._after and not self.stopped:
-            self.stopped = True
-            self.gate.clear()
-        return await super().encode_text(token_ids, lengths)
+async def _is(site: Site, version: str | None) -> bool:
+    return await version_at(site) == version
 
 
-async def test_a_label_set_that_was_put_elsewhere_just_now_is_waited_for(open_site: OpenSite) -> None:
+async def test_a_set_put_at_one_gateway_is_served_at_another_that_encodes_nothing(
+    open_site: OpenSite, another: OpenStore
+) -> None:
+    here, there = await open_site(another()), await open_site(another(), backend=(backend := Counted()))
+    version = (await here.put()).version
+    await until(lambda: _is(there, version))
+    await here.sets.delete("pets")
+    await until(lambda: _is(there, None))
+    assert backend.texts == 0
+
+
+async def test_a_set_that_was_put_elsewhere_is_built_after_a_minute_and_not_before(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, here, there = MemoryStore(), Counted(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     here.gate.clear()
-    began = time.monotonic()
     with not_waiting(first.sets):
-        version = (await first.put(**SMALL)).version
+        await first.put(**SMALL)
     await until(lambda: second.states == {"pets": "building"})
-    here.gate.set()
-    await until(lambda: first.ready("pets") and second.ready("pets"))
-    waited = time.monotonic() - began
-    assert there.texts == 0 or waited > 5, "it waits for five seconds, which a busy machine may take"
-    assert await version_at(second) == version
-
-
-async def test_a_build_that_was_cut_off_goes_on_where_it_was(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    first = await open_site(store, backend=(stopping := Stopping(after=1_500)))
+    assert there.asked == 0
+    monkeypatch.setattr(build, "_OTHERS_SECONDS", 0.0)  # a minute later
     with not_waiting(first.sets):
-        await first.put(**LARGE)
-    await until(lambda: stopping.stopped)
-    await first.sets.aclose()
-    done = first.sets.get("pets").prompts_done
-    assert 1_000 < done < 2_000
-    await long_ago(store)
-    again = await open_site(store, backend=(backend := Counted()))
-    await until(lambda: again.ready("pets"))
-    assert backend.texts == 3_000 - done
-
-
-async def test_two_that_build_the_same_at_once_serve_and_store_the_same(open_site: OpenSite) -> None:
-    store, here, there = MemoryStore(), Counted(), Counted()
-    first, second = await open_site(store, backend=here), await open_site(store, backend=there)
-    for backend in (here, there):
-        backend.gate.clear()
-    await put_long_ago(open_site, store, **SMALL)
-    await until(lambda: bool(here.asked and there.asked))
-    for backend in (here, there):
-        backend.gate.set()
-    await until(lambda: first.ready("pets") and second.ready("pets"))
-    assert here.texts == there.texts == 6, "both have built it"
-    answers = [await classified(site, "pets") for site in (first, second)]
-    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
-    again = await open_site(store, backend=(backend := Counted()))
-    assert (again.sets.get("pets").state, backend.texts) == ("ready", 0)
-
-
-async def put_long_ago(open_site: OpenSite, store: MemoryStore, **fields: Any) -> None:
-    """Put `pets` as a gateway did that is gone, and left nothing of its build."""
-    elsewhere, backend = MemoryStore(), Counted()
-    site = await open_site(elsewhere, backend=backend)
-    backend.gate.clear()
-    with not_waiting(site.sets):
-        await site.put(**fields)
-    await long_ago(elsewhere)
-    await store.put("sets", "pets", *(await rows_of(elsewhere, "sets"))["pets"])
-
-
-async def test_two_that_build_a_large_one_share_its_parts(open_site: OpenSite) -> None:
-    store, here, there = MemoryStore(), Stopping(after=900), Stopping(after=900)
-    first, second = await open_site(store, backend=here), await open_site(store, backend=there)
-    await put_long_ago(open_site, store, **LARGE)
-    for backend in (here, there):
-        await until(lambda backend=backend: backend.stopped)  # type: ignore[misc]
+        await first.put("moods", **SMALL)
+    await until(lambda: second.states.get("moods") == "ready")
+    assert (there.texts, here.texts) == (6, 0)
     here.gate.set()
-    await until(lambda: first.ready("pets"))
-    there.gate.set()
-    await until(lambda: second.ready("pets"))
-    assert min(here.texts, there.texts) > 900
-    assert here.texts + there.texts < 3_000 + 6 * 256, "but for parts that both had begun"
-    answers = [await classified(site, "pets") for site in (first, second)]
-    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
+
+
+@pytest.mark.parametrize(
+    "put", [lambda now: now, lambda now: now + 1e6], ids=["now", "by a clock that is ahead"]
+)
+async def test_no_clock_makes_a_gateway_wait_for_more_than_a_minute(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch, put: Any
+) -> None:
+    monkeypatch.setattr(build, "_OTHERS_SECONDS", 0.5)
+    store, here = MemoryStore(), Counted()
+    first = await open_site(store, backend=here)
+    here.gate.clear()
+    with not_waiting(first.sets):
+        await first.put()
+    await first.sets.aclose()
+    record = Record.model_validate_json(await store.read("pets.json"))
+    await store.write("pets.json", record.model_copy(update={"put": put(time.time())}).to_bytes())
+    again = await open_site(store)
+    await until(lambda: again.ready("pets"))
+
+
+async def test_two_that_build_the_same_store_the_same(open_site: OpenSite) -> None:
+    values = []
+    for _ in range(2):
+        site = await open_site(store := MemoryStore())
+        await site.put(labels=["cat", {"label": "dog", "examples": [png()]}], templates=["a {}", "the {}"])
+        values.append([await store.read(name) for name in await store.listing() if name.endswith(".npy")])
+    assert values[0] == values[1]
+    assert len(values[0]) == 1
 
 
 class Held(Counted):
@@ -148,30 +120,240 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
     assert await version_at(site) == new.version
 
 
-class Reading(MemoryStore):
-    """Notes the names of the sets whose bodies are read."""
+async def test_a_set_is_put_again_and_again_while_it_is_used(open_site: OpenSite, another: OpenStore) -> None:
+    here, there = await open_site(another()), await open_site(another())
+    await here.put(labels=["0 a", "0 b"])
+    await until(lambda: there.ready("pets"))
+    ended = asyncio.Event()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: list[str] = []
+    async def use(site: Site) -> int:
+        used = 0
+        while not ended.is_set():
+            labels = rows((await classified(site, "pets")).results[0])
+            assert len({label.split()[0] for label, *_ in labels}) == 1, "of one version"
+            used += 1
+            await asyncio.sleep(0)
+        return used
 
-    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        self.read += names if kind == "sets" else ()
-        return await super().bodies(kind, names)
+    using = asyncio.gather(use(here), use(there))
+    for number in range(1, 12):
+        site = (here, there)[number % 2]
+        assert (await site.put(labels=[f"{number} a", f"{number} b"])).state == "ready"
+    ended.set()
+    assert min(await using) > 0
+
+
+async def test_of_sets_put_at_the_same_time_one_is_kept_whole_everywhere(
+    open_site: OpenSite, another: OpenStore
+) -> None:
+    store = another()
+    here, there = await open_site(store), await open_site(another())
+    definitions = [{"labels": [f"label {i}", "x"], "background": [f"other {i}"]} for i in range(8)]
+    states = await asyncio.gather(
+        *(site.put(**each) for site, each in zip([here, there] * 4, definitions, strict=True))
+    )
+
+    async def same() -> bool:
+        return (await version_at(here)) == (await version_at(there)) is not None and all(
+            site.ready("pets") for site in (here, there)
+        )
+
+    await until(same)
+    state = here.sets.get("pets")
+    assert state.version in {each.version for each in states}
+    assert state.definition.labels[0].label[-1] == state.definition.background[0][-1]
+    await here.put(labels=["last"])
+    former = state.version
+    await until(lambda: _has(store, here.sets.get("pets").version, former))
+
+
+async def _has(store: Any, *versions: str) -> bool:
+    return await versions_in(store) == {*versions}
+
+
+async def test_two_gateways_together_store_no_more_sets_than_there_may_be(
+    open_site: OpenSite, another: OpenStore
+) -> None:
+    sites = [await open_site(another(), max_label_sets=3) for _ in range(2)]
+    puts = await asyncio.gather(*(sites[n % 2].put(f"{n}") for n in range(8)), return_exceptions=True)
+    assert [type(each) for each in puts if isinstance(each, BaseException)] == [TooMany] * 5
+    await sites[0].put(next(iter(sites[0].states)))  # one that is there already may be replaced
+
+
+async def test_the_bytes_of_sets_are_limited_with_their_embeddings(open_site: OpenSite) -> None:
+    site = await open_site(max_label_sets_bytes=100_000)
+    await site.put("a")
+    with pytest.raises(TooMany, match="the limit is 100,000"):
+        await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
+    with pytest.raises(TooMany, match="the limit is 100,000"):  # 64 bytes of each are its embedding
+        await site.put("b", labels=[f"{n}" for n in range(1_000)])
+
+
+async def test_what_is_deleted_or_replaced_leaves_nothing(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    other = await site.put("pets-2", labels=["other"])
+    kept, dropped = png(1), png(2)
+    states = [
+        await site.put(
+            labels=[{"label": "a", "examples": examples}, "b"], templates=[f"{len(examples)} {{}}"]
+        )
+        for examples in ([kept, dropped], [kept], [])
+    ]
+    assert await versions_in(store) == {other.version, *(each.version for each in states[1:])}
+    record = Record.model_validate_json(await store.read("pets.json"))
+    assert record.images == {}
+    await site.sets.delete("pets")
+    assert sorted(await store.listing()) == [
+        f"pets-2.{other.record.digest}.{other.version}.npy",
+        "pets-2.json",
+    ]
+    with pytest.raises(UnknownLabelSet):
+        await site.sets.delete("pets")
+
+
+async def test_embeddings_that_a_build_stores_after_its_set_was_replaced_are_deleted_by_the_next_change(
+    open_site: OpenSite,
+) -> None:
+    store, here = MemoryStore(), Counted()
+    first, second = await open_site(store, backend=here), await open_site(store)
+    here.gate.clear()
+    with not_waiting(first.sets):
+        await first.put()
+    await second.sets.delete("pets")
+    here.gate.set()
+    await until(lambda: first.states == {})
+    await second.put(labels=["new"])
+    await until(lambda: _has(store, second.sets.get("pets").version))
 
 
 async def test_a_set_of_a_model_that_is_not_served_here_is_read_once_and_not_served(
     open_site: OpenSite,
 ) -> None:
-    definition = Definition(model="other", labels=[LabelFields(label="cat")], templates=["{}"])
-    contents = Contents(definition, digest_of(definition.to_bytes()), {}, 0)
-    shelf = Shelf(store := Reading())
-    await shelf.keep("theirs", Pointer(digest=contents.digest), contents)
+    store = MemoryStore()
     site = await open_site(store)
     await site.put()
-    assert [state.name for state in site.sets.all()] == ["pets"]
-    assert store.read.count("theirs") == 1
-    for _ in range(2):
-        assert (await site.put("theirs")).state == "ready"
-        await shelf.keep("theirs", Pointer(digest=contents.digest), contents)
-        await until(lambda: [*site.states] == ["pets"])
+    record = Record.model_validate_json(await store.read("pets.json"))
+    definition = record.definition.model_copy(update={"model": "other"})
+    await store.write("theirs.json", record.model_copy(update={"definition": definition}).to_bytes())
+    await until(lambda: "theirs.json" in store.reads)
+    await site.put("more")
+    assert [*site.states] == ["more", "pets"]
+    assert store.reads.count("theirs.json") == 1
+    assert (await site.put("theirs")).state == "ready"
+
+
+class Read(MemoryStore):
+    """Notes how often it is listed."""
+
+    listed = 0
+
+    async def listing(self) -> Any:
+        self.listed += 1
+        return await super().listing()
+
+
+async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    version = (await site.put()).version
+    store.away = True
+    assert (await classified(site, "pets")).label_sets[0].version == version
+    for change in (site.put(labels=["cow"]), site.sets.delete("pets")):
+        with pytest.raises(StoreUnavailable):
+            await change
+    again = await open_site(store)
+    with pytest.raises(StoreUnavailable, match="could not be read yet"):
+        await classified(again, "pets")
+    store.away = False
+    await until(lambda: again.ready("pets"))
+
+
+class GoesAway(MemoryStore):
+    """It is away when a value whose name ends so is read, as often as that."""
+
+    kind, times = "", 0
+
+    async def read(self, name: str) -> bytes:
+        if self.times and name.endswith(self.kind):
+            self.times -= 1
+            raise StoreUnavailable("the store is away.")
+        return await super().read(name)
+
+
+@pytest.mark.parametrize("kind", [".json", ".npy"])
+async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
+    open_site: OpenSite, kind: str
+) -> None:
+    store = GoesAway()
+    version = (await (await open_site(store)).put()).version
+    store.kind, store.times = kind, 2
+    site = await open_site(store, backend=(backend := Counted()))
+    await until(lambda: site.ready("pets"))
+    assert (store.times, site.sets.get("pets").served_version, backend.texts) == (0, version, 0)
+
+
+async def test_embeddings_that_cannot_be_stored_are_served_and_made_again_at_the_next_start(
+    open_site: OpenSite,
+) -> None:
+    store, here = MemoryStore(), Counted()
+    site = await open_site(store, backend=here)
+    here.gate.clear()
+    with not_waiting(site.sets):
+        await site.put()
+    store.full = True
+    here.gate.set()
+    await until(lambda: site.ready("pets"))
+    assert await versions_in(store) == set()
+    store.full = False
+    await long_ago(store)
+    again = await open_site(store, backend=(backend := Counted()))
+    await until(lambda: again.ready("pets"))
+    assert backend.texts == 2
+
+
+DAMAGED = {  # what is read in place of a value
+    "nothing": lambda value: b"",
+    "the half": lambda value: value[: len(value) // 2],
+    "a byte less": lambda value: value[:-1],
+    "zeros": lambda value: bytes(len(value)),
+    "no set": lambda value: b'{"format":1}',
+    "a later format": lambda value: value.replace(b'"format":1', b'"format":2'),
+    "an impossible size": lambda value: value.replace(b'"size":', b'"size":1000000000000000000000000'),
+    "an impossible shape": lambda value: value.replace(b"(2,)", b"(9999999999999,)", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+async def test_a_damaged_value_holds_up_nothing_and_its_set_stays_as_it_was(
+    open_site: OpenSite, damage: Any
+) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    version = (await site.put()).version
+    await site.put("good")
+    for name in [*await store.listing()]:
+        if name.startswith("pets."):
+            await store.write(name, damage(await store.read(name)))
+    await asyncio.sleep(0)
+    again = await open_site(store, backend=(backend := Counted()))
+    await until(lambda: again.ready("good") or again.ready("good", "pets"))
+    assert backend.texts in (0, 2), "embeddings are made again"
+    assert await version_at(site) == version
+    assert (await again.put(labels=["glad"])).state == "ready"
+    await until(lambda: _is(site, again.sets.get("pets").version))
+
+
+async def test_a_set_of_80_000_prompts_is_put_built_and_loaded_without_encoding_it_again(
+    open_site: OpenSite,
+) -> None:
+    large: dict[str, Any] = {
+        "labels": [f"{n}" for n in range(800)],
+        "templates": [f"{n} {{}}" for n in range(100)],
+    }
+    store, here = MemoryStore(), Counted()
+    site = await open_site(store, backend=here)
+    state = await site.put(**large)
+    assert (state.state, state.prompts, here.texts) == ("ready", 80_000, 80_000)
+    again = await open_site(store, backend=(backend := Counted()))
+    assert (again.ready("pets"), backend.texts) == (True, 0)

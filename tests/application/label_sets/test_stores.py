@@ -1,162 +1,132 @@
-"""What every store promises."""
+"""What every store promises: a change is whole or was not made, all see it, and no name gets in another's way."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.store import FolderStore, Store
 from tests.application.label_sets.conftest import OpenStore
-from tests.application.label_sets.making import rows_of
-from tests.application.label_sets.writer import KINDS, count, opened, started
+from tests.application.label_sets.making import MOST
+from tests.application.label_sets.memory_store import MemoryStore
 
-NAMES = ["pets", "Pets", "pets.1a2b", "a.b-c_d", "a" * 64 + "." + "f" * 64, "0"]
-
-
-@pytest.fixture
-def store(another: OpenStore) -> Store:
-    return another()
-
-
-async def test_at_first_there_is_nothing(store: Store) -> None:
-    assert await store.revision() == await store.revision()
-    for kind in KINDS:
-        assert await store.heads(kind) == {}
-        assert await store.bodies(kind, ["a", "b"]) == {}
-        assert not await store.delete(kind, ["a"])
+NAMES = [
+    "pets.json",
+    "Pets.json",
+    "pets.1a2b.npy",
+    "a.b-c_d.json",
+    "a" * 64 + "." + "f" * 32 + ".json",
+    "0.json",
+]
+CHANGES = st.one_of(
+    st.tuples(st.just("write"), st.sampled_from(NAMES), st.binary(max_size=40)),
+    st.tuples(st.just("delete"), st.lists(st.sampled_from(NAMES), max_size=3)),
+)
 
 
-async def test_rows_are_kept_by_kind_and_name(store: Store) -> None:
-    every_byte = bytes(range(256))
-    await store.put("sets", "a", b"1", every_byte)
-    await store.put("sets", "b", b"")
-    await store.put("vectors", "a", b'{"a": "\xc3\xa4"}', b"\n\n")
-    assert await store.heads("sets") == {"a": b"1", "b": b""}
-    assert await store.bodies("sets", ["a", "b", "c"]) == {"a": every_byte, "b": b""}
-    assert await store.bodies("sets", []) == {}
-    assert await rows_of(store, "vectors") == {"a": (b'{"a": "\xc3\xa4"}', b"\n\n")}
+async def values_of(store: Store) -> dict[str, bytes]:
+    return {name: await store.read(name) for name in await store.listing()}
 
 
-async def test_a_put_replaces_the_whole_row(store: Store) -> None:
-    await store.put("sets", "a", b"1", b"one")
-    await store.put("vectors", "a", b"1", b"one")
-    await store.put("sets", "a", b"2")
-    assert await rows_of(store, "sets") == {"a": (b"2", b"")}
-    assert await rows_of(store, "vectors") == {"a": (b"1", b"one")}, "of the same name, and another kind"
+@pytest.fixture(params=["memory", "folder"])
+def another(request: pytest.FixtureRequest, folder: Path) -> OpenStore:
+    """Opens the same store again, as another gateway does; one in memory has no other."""
+    memory = MemoryStore()
+    return lambda: memory if request.param == "memory" else FolderStore(folder, MOST)
 
 
-async def test_what_is_deleted_is_gone(store: Store) -> None:
-    for name in ("a", "b", "c"):
-        await store.put("sets", name, b"1", b"one")
-    await store.put("vectors", "b", b"1")
-    assert await store.delete("sets", ["b", "c", "never there"])
-    assert not await store.delete("sets", ["b"])
-    assert await rows_of(store, "sets") == {"a": (b"1", b"one")}
-    assert await rows_of(store, "vectors") == {"b": (b"1", b"")}
-
-
-async def test_the_revision_is_another_one_after_each_change(another: OpenStore) -> None:
-    one, other = another(), another()
-    seen = [await one.revision()]
-    for i in range(20):
-        writer, reader = (one, other) if i % 2 else (other, one)
-        if i % 5 == 4:
-            assert await writer.delete("sets", ["a"])
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changes=st.lists(CHANGES, max_size=12))
+async def test_changes_by_two_are_those_of_a_dictionary_and_each_is_seen_in_the_listing(
+    another: OpenStore, changes: list[Any]
+) -> None:
+    stores, expected = [another(), another()], dict[str, bytes]()
+    await stores[0].delete(NAMES)
+    for store, (kind, *arguments) in zip(itertools.cycle(stores), changes, strict=False):
+        before = dict(await stores[1].listing())
+        if kind == "write":
+            name, value = arguments
+            await store.write(name, value)
+            expected[name] = value
+            assert (await stores[1].listing())[name] != before.get(name)
         else:
-            await writer.put("sets", "a", b"%d" % i)
-        seen.append(await reader.revision())
-    assert len({*seen}) == len(seen)
+            there = [expected.pop(name, None) for name in arguments[0]]
+            assert await store.delete(arguments[0]) == any(value is not None for value in there)
+        for each in stores:
+            assert await values_of(each) == expected
 
 
-async def test_the_revision_stays_while_nothing_changes(store: Store) -> None:
-    await store.put("sets", "a", b"1")
+async def test_the_listing_stays_while_nothing_changes(another: OpenStore) -> None:
+    await (store := another()).write("a.json", b"1")
     async with asyncio.timeout(60):
-        while await store.revision() != await store.revision():  # for a moment after a change
+        while await store.listing() != await store.listing():  # for a moment after a change
             await asyncio.sleep(0.05)
 
 
-async def test_a_change_is_seen_through_another_store(another: OpenStore) -> None:
-    one, other = another(), another()
-    assert await other.heads("sets") == {}
-    await one.put("sets", "a", b"1")
-    assert await rows_of(other, "sets") == {"a": (b"1", b"")}
-    await other.put("sets", "a", b"2")
-    assert await one.heads("sets") == {"a": b"2"}
-    assert await other.delete("sets", ["a"])
-    assert await one.heads("sets") == {}
+async def test_what_there_is_not_has_no_value(another: OpenStore) -> None:
+    store = another()
+    assert dict(await store.listing()) == {}
+    with pytest.raises(ValueError, match=r"no value|No such file"):
+        await store.read("a.json")
+    assert not await store.delete(["a.json"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_names_are_told_apart(store: Store, name: str) -> None:
-    others = {other: (b"", b"other") for other in (*NAMES, "a") if other != name}
-    for other, row in others.items():
-        await store.put("sets", other, *row)
-    await store.put("sets", name, b"1", b"one")
-    assert await store.bodies("sets", [name]) == {name: b"one"}
-    assert await rows_of(store, "sets") == {**others, name: (b"1", b"one")}
-    assert await store.delete("sets", [name])
-    assert await rows_of(store, "sets") == others
-
-
-async def test_a_body_may_have_tens_of_megabytes(another: OpenStore) -> None:
+async def test_a_value_may_have_tens_of_megabytes(another: OpenStore) -> None:
     one, other = another(), another()
     large = bytes(range(256)) * 40_000
-    changed = large[:-1] + b"x"
-    for name, body in {"a": large, "b": changed, "c": large}.items():
-        await one.put("vectors", name, b"", body)
-    assert await other.bodies("vectors", ["a", "b", "c"]) == {"a": large, "b": changed, "c": large}
-    await other.put("vectors", "a", b"", changed)
-    assert await one.bodies("vectors", ["a"]) == {"a": changed}
+    await one.write("a.npy", large)
+    assert await other.read("a.npy") == large
+    await other.write("a.npy", changed := large[:-1] + b"x")
+    assert await one.read("a.npy") == changed
 
 
-async def test_of_two_that_change_at_once_neither_undoes_the_other(another: OpenStore) -> None:
-    times = 30
-    await asyncio.gather(count(another(), times), count(another(), times))
-    assert len(await another().heads("sets")) == 2 * times
-    assert await another().heads("vectors") == {}
-
-
-async def test_a_reader_never_sees_half_of_a_row(another: OpenStore) -> None:
+async def test_a_reader_never_sees_half_of_a_value(another: OpenStore) -> None:
     writer, reader = another(), another()
+    await writer.write("a.json", b"0 ")
     read: set[bytes] = set()
 
     async def write() -> None:
-        for i in itertools.count():
+        for number in itertools.count():
             if len(read) > 10:
                 return
-            await writer.put("sets", "a", b"%d" % i, b"%d " % i * 10_000)
+            await writer.write("a.json", b"%d " % number * 10_000)
             await asyncio.sleep(0)
 
     async with asyncio.timeout(60):
         writing = asyncio.ensure_future(write())
         while not writing.done():
-            (numbers,) = [{*body.split()} for body in (await reader.bodies("sets", ["a"])).values()] or [
-                {b""}
-            ]
-            assert len(numbers) == 1
-            read |= numbers
+            (number,) = {*(await reader.read("a.json")).split()}
+            read.add(number)
             await asyncio.sleep(0)
         await writing
 
 
-async def status_of(process: subprocess.Popen[str]) -> int:
-    await asyncio.to_thread(process.communicate, timeout=300)
-    return process.returncode
+async def test_one_at_a_time_is_in_the_lock_of_all(another: OpenStore) -> None:
+    await (store := another()).write("count.json", b"0")
+
+    async def add(store: Store, times: int) -> None:
+        for _ in range(times):
+            async with store.lock():
+                count = int(await store.read("count.json"))
+                await asyncio.sleep(0)
+                await store.write("count.json", b"%d" % (count + 1))
+
+    await asyncio.gather(*(add(another(), 10) for _ in range(3)))
+    assert await store.read("count.json") == b"30"
 
 
-async def test_of_processes_that_change_at_once_none_undoes_another_and_all_is_seen(shared: str) -> None:
-    """They also make the store all at once."""
-    store = opened(shared)
-    try:
-        for processes, times, rows in ((3, 50, 150), (1, 1, 151)):
-            before = await store.revision()
-            running = [started("count", shared, times) for _ in range(processes)]
-            assert [await status_of(process) for process in running] == [0] * processes
-            assert len(await store.heads("sets")) == rows
-            assert await store.heads("vectors") == {}
-            assert await store.revision() != before
-    finally:
-        await store.aclose()
+async def test_an_error_in_the_lock_is_the_caller_s_own_and_lets_go_of_it(another: OpenStore) -> None:
+    async def fail(store: Store) -> None:
+        async with store.lock():
+            raise KeyError("a")
+
+    with pytest.raises(KeyError):
+        await fail(another())
+    async with asyncio.timeout(60), another().lock():
+        pass

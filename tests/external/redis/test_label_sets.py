@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.test_label_sets import classified, definition, put_set, version_at
 from tests.label_sets import built
-from tests.process import PATIENT, Process, get, metric, put, waited_until
+from tests.process import PATIENT, Process, get, put, waited_until
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.skipif(
@@ -55,20 +55,17 @@ def both(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert process.stop()[0] == 0
 
 
-def test_two_services_that_build_a_large_set_at_once_share_it_and_serve_the_same(
-    both: tuple[Process, Process],
-) -> None:
-    """It takes one of them ten seconds. After half of them the other one builds it too."""
+def test_a_large_set_is_built_at_one_service_and_served_by_both(both: tuple[Process, Process]) -> None:
+    """It takes ten seconds; after a minute the other one would build it too."""
     body = {"labels": [f"thing {k}" for k in range(100)], "templates": ["imagenet-80"]}
     version = put_set(both[0], "large", body).json()["version"]
-    for process in both:
-        waited_until(lambda process=process: is_ready(process, "large"), 600)  # type: ignore[misc]
-        assert version_at(process, "large") == version
+    waited_until(lambda: is_ready(both[0], "large"), 600)
+    began = time.monotonic()
+    waited_until(lambda: is_ready(both[1], "large"), 600)
+    print(f"{time.monotonic() - began:.2f} s later the other one serves it")
+    assert [version_at(process, "large") for process in both] == [version] * 2
     answers = [classified(process, "large").json()["results"] for process in both]
     assert answers[0] == answers[1]
-    rows = 'clipserve_batch_rows_sum{tower="text"}'
-    encoded = sum(metric(process, rows) for process in both)
-    assert encoded < 1.5 * 8_000, "who has a core takes parts, and nobody those of another"
 
 
 def test_without_redis_sets_are_served_and_not_changed(

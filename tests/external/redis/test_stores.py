@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
-from tests.application.label_sets.conftest import another  # noqa: F401  fixtures
+from clipserve.application.label_sets.redis_store import RedisStore
+from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.test_stores import (  # noqa: F401  collected here with this module's store
-    store,
-    test_a_body_may_have_tens_of_megabytes,
-    test_a_change_is_seen_through_another_store,
-    test_a_put_replaces_the_whole_row,
-    test_a_reader_never_sees_half_of_a_row,
-    test_at_first_there_is_nothing,
-    test_names_are_told_apart,
-    test_of_processes_that_change_at_once_none_undoes_another_and_all_is_seen,
-    test_of_two_that_change_at_once_neither_undoes_the_other,
-    test_rows_are_kept_by_kind_and_name,
-    test_the_revision_is_another_one_after_each_change,
-    test_the_revision_stays_while_nothing_changes,
-    test_what_is_deleted_is_gone,
+    test_a_reader_never_sees_half_of_a_value,
+    test_a_value_may_have_tens_of_megabytes,
+    test_an_error_in_the_lock_is_the_caller_s_own_and_lets_go_of_it,
+    test_changes_by_two_are_those_of_a_dictionary_and_each_is_seen_in_the_listing,
+    test_one_at_a_time_is_in_the_lock_of_all,
+    test_the_listing_stays_while_nothing_changes,
+    test_what_there_is_not_has_no_value,
 )
 from tests.redis_server import RedisServer
 
 
 @pytest.fixture
-def shared(redis: RedisServer) -> str:
-    return redis.url
+async def another(redis: RedisServer) -> AsyncIterator[OpenStore]:
+    opened: list[RedisStore] = []
 
+    def open_it() -> RedisStore:
+        opened.append(
+            RedisStore(redis.url, seconds=60, value_seconds=60)
+        )  # a busy machine is no Redis that is away
+        return opened[-1]
 
-@pytest.fixture
-def where(shared: str) -> str:
-    return shared
+    yield open_it
+    for store in opened:
+        await store.aclose()

@@ -1,31 +1,32 @@
 """The label sets of this gateway, which follow the store and the folder of files.
 
-How it works. The store has the wanted definition of each name. `refresh` compares it with the one that is here: it
-loads what is built, builds the rest, and drops deleted sets. It runs at the start, and whenever the store's
-revision has changed. So the same code handles a set that was put at another gateway, one whose build was
-interrupted by a crash, and one that was built for another model's fingerprint. A set that is put here is loaded at
-once, and alone: what a put costs must not grow with the number of sets. Until a new version is built, the former
-one is served.
+`refresh` reads what has changed there: it loads what is built, builds the rest, and drops deleted sets. It runs at
+the start, several times a second, and before a put. So the same code handles a set that was put at another gateway,
+one whose build was interrupted by a crash, and one that was built for another model's fingerprint. Until a new
+version is built, the former one is served. A value that is no set is passed over with a line in the log, and its
+set stays as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from clipserve.application.label_sets.builds import Builds, Charge
-from clipserve.application.label_sets.definition import Contents, Definition, version_of
-from clipserve.application.label_sets.entry import STATES, LabelSet, State
-from clipserve.application.label_sets.folder import FileSet, Folder
-from clipserve.application.label_sets.shelf import Pointer, Shelf
-from clipserve.application.label_sets.store import Store
+from clipserve.api.limits import RequestLimits
+from clipserve.application.label_sets.build import Builds, Charge
+from clipserve.application.label_sets.definition import OURS, Former, Record, version_of
+from clipserve.application.label_sets.people import WRONG, reason_of, written
+from clipserve.application.label_sets.request import NAME, LabelSetLimits
+from clipserve.application.label_sets.served import STATES, LabelSet, State
+from clipserve.application.label_sets.store import Folder, Source, Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import ended, kept_running
-from clipserve.errors import ClipError, StoreUnavailable
+from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import caller
@@ -33,8 +34,6 @@ from clipserve.telemetry.request import caller
 _POLL_SECONDS = 0.25
 _PAUSE_TIMES = 9  # as long as a look took: following many sets that change has a tenth of the time,
 _LONGEST_PAUSE_SECONDS = 2.0  # unless another gateway's change would be late
-_SWEEP_SECONDS = 3_600.0
-_SWEEP_AGAIN_SECONDS = 60.0  # after one that has failed: the store may be read-only
 
 
 class Catalog:
@@ -42,7 +41,8 @@ class Catalog:
 
     Attributes:
         entries: by name.
-        sizes: the bytes of the sets in the store, by name.
+        sizes: the bytes of the sets that were put, by name; 0 of one that cannot be read.
+        read_only: the names of files that people write, also of wrong ones.
         loaded: whether the store was read at least once.
     """
 
@@ -51,24 +51,27 @@ class Catalog:
         models: Models,
         store: Store,
         folder: Folder | None,
+        limits: tuple[RequestLimits, LabelSetLimits],
         metrics: Metrics,
         charge: Charge | None = None,
     ) -> None:
-        """`charge`: takes the rows of a build from the rate of the key that put the set."""
+        """`folder`: more files that people write. `charge`: takes the rows of a build from the rate of its key."""
         self.entries: dict[str, LabelSet] = {}
         self.sizes: dict[str, int] = {}
+        self.read_only: set[str] = set()
         self.loaded = False
-        self._models = models
-        self._store, self._shelf = store, Shelf(store)
-        self._folder = folder
-        self._builds = Builds(self._shelf, metrics, self._note, charge)
+        self._models, self._limits, self.store = models, limits, store
+        self._sources: Sequence[Source] = [
+            store,
+            *([folder] if folder else []),
+        ]  # the last one has precedence
+        self._listings: dict[Source, Mapping[str, str]] = {}
+        self._seen: dict[str, tuple[Source, str, str]] = {}  # name -> its source, file and stamp
+        self._builds = Builds(store, metrics, lambda: self._listings.get(store, {}), self._note, charge)
         self._putters: dict[str, tuple[float, str]] = {}  # when a set was put here, and by which caller
-        self._revision: str | None = None
-        self._to_sweep = False
-        self._files: Mapping[str, FileSet] = {}
+        self._unloaded = False  # what was listed is not all that is to be loaded or dropped
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._without_model: dict[str, str] = {}  # name -> digest of a set whose model is not served here
         self._following: asyncio.Task[None] | None = None
         for state in STATES:  # counted when asked for: a put must not look at all sets
             metrics.label_sets.labels(state).set_function(partial(self._count, state))
@@ -84,157 +87,154 @@ class Catalog:
         tasks = [self._following, *(entry.task for entry in self.entries.values())]
         self._following = None
         await ended([task for task in tasks if task])
-        await self._store.aclose()
+        await self.store.aclose()
 
     async def settled(self, name: str) -> None:
         """Wait until the set is built, has failed or is deleted."""
         while (entry := self.entries.get(name)) and entry.state == "building":
             await self._changed.wait()
 
-    async def put(
-        self, name: str, model: ServedModel, contents: Contents, size: int, payer: str | None
-    ) -> None:
-        """Store a label set, and begin its build; see `Pointer`. Raises StoreUnavailable."""
-        entry, now = self.entries.get(name), time.time()
-        former = entry.served if entry and entry.served and entry.served.digest != contents.digest else None
-        if former:
-            contents = contents._replace(former=former.definition)
-        pointer = Pointer(
-            digest=contents.digest,
-            former=former.digest if former else None,
-            size=size,
-            put=now,
-            payer=payer,
-            pays_for=version_of(contents.digest, model.fingerprint),
-        )
-        self._putters[name] = now, caller()  # a refresh may begin the build
-        pointer = await self._shelf.keep(name, pointer, contents)
-        self._to_sweep = True
-        async with self._lock:
-            await self._load(name, pointer)
-            self.sizes[name] = size
-            self._note()
-        if not self._is_wanted(name, pointer.digest, pointer):  # it was just replaced
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """A block in which no other gateway puts a set, and all sets are known here. Raises StoreUnavailable."""
+        async with self.store.lock():
             await self.refresh()
+            yield
+
+    async def put(self, name: str, model: ServedModel, record: Record, payer: str | None) -> None:
+        """Store a label set, and begin its build. `payer`: see `Record`. Raises StoreUnavailable."""
+        entry, now, served = self.entries.get(name), time.time(), None
+        if entry and entry.served and entry.served.digest != record.digest:
+            served = Former(digest=entry.served.digest, definition=entry.served.definition)
+        version = version_of(record.digest, model.fingerprint)
+        paid = {"put": now, "payer": payer, "pays_for": version, "former": served}
+        record = record.model_copy(update=paid)
+        self._putters[name] = now, caller()
+        await self.store.write(f"{name}.json", await asyncio.to_thread(record.to_bytes))
+        async with self._lock:
+            self.sizes[name] = record.size
+            await self._want(name, model, record, read_only=False)
+            self._unloaded = True  # deleted before it was listed, it would stay
+            self._note()
+        with suppress(StoreUnavailable):  # who changes the set next does it
+            await self._builds.tidy(name, self.entries.get(name))
 
     async def delete(self, name: str) -> bool:
         """Delete a label set. False: there is no such set. Raises StoreUnavailable."""
-        deleted = await self._shelf.forget(name)
+        deleted = await self.store.delete([f"{name}.json"])
         self._putters.pop(name, None)
-        self._to_sweep = True
         await self.refresh()
+        await self._builds.tidy(name, None)
         return deleted
 
     async def _follow(self) -> None:
-        to_sweep_at = took = 0.0
+        took = 0.0
         while True:
             await asyncio.sleep(min(max(_POLL_SECONDS, _PAUSE_TIMES * took), _LONGEST_PAUSE_SECONDS))
             began = time.monotonic()
             with suppress(StoreUnavailable):  # the store has said so in the log
-                files = await self._folder.read(self._models) if self._folder else self._files
-                if files is not self._files or await self._store.revision() != self._revision:
-                    await self.refresh()
-                if self._to_sweep or time.monotonic() > to_sweep_at:
-                    self._to_sweep = False
-                    again_seconds = _SWEEP_SECONDS if await self._swept() else _SWEEP_AGAIN_SECONDS
-                    to_sweep_at = time.monotonic() + again_seconds
-                took = time.monotonic() - began
-
-    async def _swept(self) -> bool:
-        """Delete embeddings that nobody needs; see `Shelf`. False: the store does not let us."""
-        entries = self.entries.values()
-        needed = {
-            version for entry in entries for version in (entry.version, entry.served_version) if version
-        }
-        try:
-            await self._shelf.sweep(needed)
-        except StoreUnavailable:
-            return False
-        return True
+                await self.refresh()
+            took = time.monotonic() - began
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
 
         Raises:
-            StoreUnavailable: sets of the store stay as they are.
+            StoreUnavailable: of the store. The sets of what cannot be read stay as they are.
         """
         async with self._lock:
-            files = await self._folder.read(self._models) if self._folder else {}
+            failure: StoreUnavailable | None = None
+            changed = self._unloaded
+            for source in self._sources:
+                try:
+                    listing = await source.listing()
+                    changed |= listing != self._listings.get(source)
+                    self._listings[source] = listing
+                except StoreUnavailable as error:
+                    failure = error if source is self.store else failure
+            if changed:
+                self._unloaded = True
+                failure = await self._load_all() or failure
+                self._unloaded = failure is not None
+            self.loaded = self.loaded or self.store in self._listings
+            if failure:
+                raise failure
+
+    async def _load_all(self) -> StoreUnavailable | None:
+        wanted: dict[str, tuple[Source, str, str]] = {}
+        for source in self._sources:
+            listing = self._listings.get(source, {})
+            files = [(file, *file.rpartition(".")[::2]) for file in sorted(listing)]
+            beside = "".join(listing[file] for file, _, kind in files if kind not in ("json", "toml", "npy"))
+            for file, name, kind in files:
+                if kind in ("json", "toml") and NAME.fullmatch(name):
+                    wanted[name] = source, file, listing[file] + beside  # whose examples they may be
+        for name in {*self.entries, *self._seen} - wanted.keys():
+            self._forget(name)
+        names = [name for name, place in wanted.items() if place != self._seen.get(name)]
+        random.shuffle(names)  # another gateway may build them too
+        failure = None
+        for name in names:
             try:
-                revision = await self._store.revision()
-                pointers = await self._shelf.pointers()
-            except StoreUnavailable:
-                await self._load_files(files, {n for n, entry in self.entries.items() if not entry.read_only})
-                raise
-            await self._load_files(files, pointers)
-            self.sizes = {name: pointer.size if pointer else 0 for name, pointer in pointers.items()}
-            for name in pointers.keys() - files.keys():
-                await self._load(name, pointers[name])
-            self._revision, self.loaded = revision, True
-            self._note()
-
-    async def _load_files(self, files: Mapping[str, FileSet], stored: Collection[str]) -> None:
-        """Load the files, and drop what is neither in a file nor `stored`."""
-        for name in self.entries.keys() - files.keys() - {*stored}:
-            self._drop(name)
-        for name, (model, contents) in files.items():
-            if not self._is_wanted(name, contents.digest, None):
-                await self._want(name, model, contents, None)
-        self._files = files
+                await self._load(name, *wanted[name][:2])
+                self._seen[name] = wanted[name]
+            except StoreUnavailable as error:
+                failure = error
         self._note()
+        return failure
 
-    async def _load(self, name: str, pointer: Pointer | None) -> None:
-        if pointer and (
-            pointer.digest == self._without_model.get(name) or self._is_wanted(name, pointer.digest, pointer)
-        ):
-            return
+    async def _load(self, name: str, source: Source, file: str) -> None:
+        ours, record, model = not isinstance(source, Folder), None, None
         try:
-            if pointer is None:
-                raise ValueError("its pointer is damaged")
-            contents = await self._shelf.contents(name, pointer)
-            if model := self._models.get(contents.definition.model):
-                self._without_model.pop(name, None)
-                await self._want(name, model, contents, pointer)
-                return
-            self._drop(name)
-            self._without_model[name] = pointer.digest
-            logger.warning("label_set_without_model", label_set=name, model=contents.definition.model)
+            value = await source.read(file)
+            if not isinstance(source, Folder) or value.startswith(OURS):
+                ours = True
+                record = await asyncio.to_thread(Record.model_validate_json, value)
+                model = self._models.get(record.definition.model)
+            else:
+                model, record = await asyncio.to_thread(
+                    written, source, file, value, self._models, *self._limits
+                )
         except StoreUnavailable:
             raise
-        except Exception:  # a row of a later version, or a damaged disk: the other sets are well
-            if (await self._shelf.pointers()).get(name, ...) == pointer:  # else it was just replaced
-                self._unreadable(name)
+        except WRONG as error:
+            if file not in await source.listing():  # it was just deleted
+                return
+            logger.error(
+                "label_set_file_wrong", file=file, reason=reason_of(error), hint="the set stays as it was"
+            )
+        if record and model:
+            await self._want(name, model, record, read_only=not ours)
+        elif record:
+            self._forget(name)
+            logger.warning("label_set_without_model", label_set=name, model=record.definition.model)
+        if ours:
+            self.read_only.discard(name)
+            self.sizes[name] = record.size if record else 0
+        else:
+            self.read_only.add(name)
+            self.sizes.pop(name, None)
 
-    def _unreadable(self, name: str) -> None:
-        """Show it as failed, for good; what was loaded of it before is served."""
+    async def _want(self, name: str, model: ServedModel, record: Record, *, read_only: bool) -> None:
         former = self.entries.get(name)
-        if former and not former.version:
+        if former and former.read_only == read_only and former.is_still(record):
             return
-        logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
-        self._drop(name)
-        model = former.model if former else next(iter(self._models.values()))
-        entry = LabelSet(name, model, "", Definition(model=model.name, labels=[]), Pointer(digest=""))
-        entry.served = former.served if former else None
-        entry.fail(ClipError("its stored data cannot be read: put it again, or delete it."), final=True)
-        self.entries[name] = entry
-
-    def _is_wanted(self, name: str, digest: str, pointer: Pointer | None) -> bool:
-        entry = self.entries.get(name)
-        return entry is not None and entry.is_wanted(digest, pointer)
-
-    async def _want(self, name: str, model: ServedModel, contents: Contents, pointer: Pointer | None) -> None:
-        entry, former = LabelSet(name, model, contents.digest, contents.definition, pointer), self._drop(name)
-        if former and former.model is model:  # one of another model is not served any more
-            entry.served = former.served
-        self.entries[name] = entry
+        entry = LabelSet(
+            name, model, record, read_only, former.served if former and former.model is model else None
+        )
         put, putter = self._putters.get(name, (None, None))
-        await self._builds.take(entry, contents, putter if pointer and pointer.put == put else None)
+        await self._builds.take(entry, putter if record.put == put else None)
+        if former and former.task:
+            former.task.cancel()
+        self.entries[name] = entry
 
-    def _drop(self, name: str) -> LabelSet | None:
+    def _forget(self, name: str) -> None:
+        for known in (self._seen, self.sizes):
+            known.pop(name, None)
+        self.read_only.discard(name)
         former = self.entries.pop(name, None)
         if former and former.task:
             former.task.cancel()
-        return former
 
     def _note(self) -> None:
         self._changed.set()

@@ -1,21 +1,23 @@
-"""The definition of a label set: its stored form, its digest and its version."""
+"""The definition of a label set, its digest and version, and the form in which it is stored."""
 
 from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.clip.prompts import SLOT, fill
 from clipserve.errors import InvalidInput
 
 _DIGEST, _VERSION = 32, 16  # hexadecimal digits
+OURS = b'{"format":'  # so begins each record, and no file that people write
 _OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
 
 
@@ -38,13 +40,14 @@ class Definition(LabelSetFields):
         """The examples of all labels, in the order of the labels."""
         return [image for label in self.labels for image in label.examples]
 
-    def prompt_counts(self) -> list[int]:
-        """The number of texts to encode for each of `names`."""
-        return [len(templates) for templates in self._templates()]
+    @property
+    def prompt_count(self) -> int:
+        """The number of texts to encode."""
+        return sum(map(len, self._templates()))
 
-    def prompts(self, start: int, stop: int) -> Iterator[tuple[str, ...]]:
-        """The prompts of each of `names` from `start` to `stop`."""
-        for templates, name in zip(self._templates()[start:stop], self.names[start:stop], strict=True):
+    def prompts(self) -> Iterator[tuple[str, ...]]:
+        """The prompts of each of `names`."""
+        for templates, name in zip(self._templates(), self.names, strict=True):
             yield tuple(fill(template, name) if SLOT in template else template for template in templates)
 
     def _templates(self) -> list[Sequence[str]]:
@@ -79,31 +82,45 @@ class Definition(LabelSetFields):
         return np.frombuffer(weights, "<f4").reshape(len(self.labels), -1)
 
     def to_bytes(self) -> bytes:
-        """JSON; equal definitions give equal bytes."""
+        """JSON to be hashed; equal definitions give equal bytes."""
         left_out = _OF_WEIGHTS if self.weights is None else None
         return orjson.dumps(self.model_dump(exclude=left_out), option=orjson.OPT_SORT_KEYS)
 
-    @classmethod
-    def from_bytes(cls, stored: bytes) -> Definition:
-        """Parse a stored definition. Raises ValueError: it is damaged, or of a later version of the service."""
-        return cls.model_validate_json(stored)
+
+class Former(BaseModel, frozen=True):
+    """A definition that is served until another is built, and its digest."""
+
+    digest: str
+    definition: Definition
 
 
-class Contents(NamedTuple):
-    """All that a label set is made of, checked.
+class Record(BaseModel):
+    """A label set as it is stored, in `NAME.json`. Reading ignores fields that a later version may have added.
 
     Attributes:
-        digest: of the definition.
+        format: comes first: see `OURS`.
+        digest: of `definition`.
+        former: what is served until `definition` is built.
         images: the examples by their SHA-256.
-        size: bytes of the definition and the images.
-        former: the definition that is served until this one is built.
+        size: bytes of the definition, the images and the embeddings.
+        put: the time of the put, seconds since 1970.
+        payer: the SHA-256 of the key that put it, and pays for the build of the version `pays_for` only.
     """
 
-    definition: Definition
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+
+    format: Literal[1] = 1
     digest: str
-    images: Mapping[str, bytes]
-    size: int
-    former: Definition | None = None
+    size: int = Field(ge=0, le=2**53)
+    put: float = 0.0
+    payer: str | None = None
+    pays_for: str = ""
+    definition: Definition
+    former: Former | None = None
+    images: dict[str, bytes] = {}
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json().encode()
 
 
 def no_cosines(what: str) -> InvalidInput:

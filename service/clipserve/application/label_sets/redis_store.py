@@ -1,25 +1,29 @@
 """Label sets in Redis, for services of several machines.
 
-Two hashes hold the heads and the bodies of a kind, and each change is a transaction. It needs all keys on one node
-of a cluster, so they share a hash tag. To keep label sets, Redis must write to disk (`appendonly yes`) and evict
-nothing (`maxmemory-policy noeviction`).
+A hash has the values, another one when each was written, and each change is a transaction. It needs all keys on one
+node of a cluster, so they share a hash tag. To keep label sets, Redis must write to disk (`appendonly yes`) and
+evict nothing (`maxmemory-policy noeviction`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Collection
+import time
+from asyncio import timeout
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
 
-from clipserve.application.label_sets.store import Failures, Kind
+from clipserve.application.label_sets.store import LOCK_SECONDS, OF_EARLIER_FORMAT, Failures
 from clipserve.redis_pool import redis_pool
+from clipserve.telemetry.log import logger
 
 PREFIX = "{clipserve:label-sets}:"
 
-_LAST_PUT = PREFIX + "last-put"
+_VALUES, _WRITTEN, _LAST = PREFIX + "values", PREFIX + "written", PREFIX + "last-write"
+_EARLIER = PREFIX + "sets:heads"
 _ADVICE = (
     "Label sets cannot be read or changed, because Redis does not answer as it should: see that the one of "
     "CLIPSERVE_REDIS_URL runs, can be reached and may be written to."
@@ -38,33 +42,53 @@ class RedisStore:
         self._redis = Redis.from_pool(redis_pool(url, connect_seconds=seconds, answer_seconds=value_seconds))
         # Whatever an answer makes of the client: one that is none has no common error.
         self._reading, self._changing = Failures(Exception, _ADVICE), Failures(Exception, _ADVICE)
+        self._revision: Any = None
+        self._listing: dict[str, str] = {}
 
-    async def revision(self) -> str:
+    async def listing(self) -> Mapping[str, str]:
         # A deletion lowers the number, also on a Redis without memory, which takes no other mark of it.
-        last, count = await self._run(
-            self._reading, self._seconds, ["GET", _LAST_PUT], ["HLEN", _heads("sets")]
-        )
-        return f"{last} {count}"
+        marks = ["GET", _LAST], ["HLEN", _WRITTEN], ["EXISTS", _EARLIER]
+        if (revision := await self._run(self._reading, self._seconds, *marks)) != self._revision:
+            *revision, rows = await self._run(
+                self._reading, self._value_seconds, *marks, ["HGETALL", _WRITTEN]
+            )
+            # A name that is damaged is another name, and not the end of all.
+            self._listing = {
+                name.decode("utf-8", "backslashreplace"): mark.decode("utf-8", "replace")
+                for name, mark in rows.items()
+            }
+            if revision[2] and self._revision is None:
+                logger.warning("label_set_store_skips", path=_EARLIER, hint=OF_EARLIER_FORMAT)
+            self._revision = revision
+        return self._listing
 
-    async def heads(self, kind: Kind) -> dict[str, bytes]:
-        (rows,) = await self._run(self._reading, self._value_seconds, ["HGETALL", _heads(kind)])
-        # A name that is damaged is another name, and not the end of all.
-        return {name.decode("utf-8", "backslashreplace"): head for name, head in rows.items()}
+    async def read(self, name: str) -> bytes:
+        (value,) = await self._run(self._reading, self._value_seconds, ["HGET", _VALUES, name])
+        if not isinstance(value, bytes):
+            raise ValueError("it has no value")
+        return value
 
-    async def bodies(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        if not names:
-            return {}
-        (bodies,) = await self._run(self._reading, self._value_seconds, ["HMGET", _bodies(kind), *names])
-        return {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        seconds = LOCK_SECONDS + self._value_seconds
+        lock = self._redis.lock(PREFIX + "lock", timeout=2 * seconds, sleep=0.02, blocking_timeout=seconds)
+        with self._changing.translated():
+            if not await lock.acquire():
+                raise TimeoutError("other changes do not end")
+        try:
+            yield
+        finally:
+            with self._changing.translated():
+                await lock.release()
 
-    async def put(self, kind: Kind, name: str, head: bytes, body: bytes = b"") -> None:
-        row = ["HSET", _heads(kind), name, head], ["HSET", _bodies(kind), name, body]
-        mark = [["SET", _LAST_PUT, secrets.token_hex()]] if kind == "sets" else []
-        await self._run(self._changing, self._value_seconds, *row, *mark)
+    async def write(self, name: str, value: bytes) -> None:
+        written = f"{time.time_ns()} {secrets.token_hex(8)}"
+        row = ["HSET", _WRITTEN, name, written], ["HSET", _VALUES, name, value]
+        await self._run(self._changing, self._value_seconds, *row, ["SET", _LAST, written])
 
-    async def delete(self, kind: Kind, names: Collection[str]) -> bool:
-        rows = ["HDEL", _heads(kind), *names], ["HDEL", _bodies(kind), *names]
-        return any(await self._run(self._changing, self._value_seconds, *rows))
+    async def delete(self, names: Collection[str]) -> bool:
+        rows = ["HDEL", _WRITTEN, *names], ["HDEL", _VALUES, *names]
+        return any(await self._run(self._changing, self._value_seconds, *rows)) if names else False
 
     async def aclose(self) -> None:
         await self._redis.aclose()
@@ -73,15 +97,7 @@ class RedisStore:
         """The answers to the commands, which are one transaction."""
         # A limit for all of it: the pool's own limits are for each step.
         with failures.translated():
-            async with asyncio.timeout(seconds), self._redis.pipeline(transaction=True) as pipeline:
+            async with timeout(seconds), self._redis.pipeline(transaction=True) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)
                 return await pipeline.execute()
-
-
-def _heads(kind: Kind) -> str:
-    return f"{PREFIX}{kind}:heads"
-
-
-def _bodies(kind: Kind) -> str:
-    return f"{PREFIX}{kind}:bodies"

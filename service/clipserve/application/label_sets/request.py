@@ -22,7 +22,7 @@ from clipserve.api.limits import (
     check_templates,
     each_at_most,
 )
-from clipserve.application.label_sets.definition import Contents, Definition, digest_of, no_cosines
+from clipserve.application.label_sets.definition import Definition, Record, digest_of, no_cosines
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling
@@ -35,6 +35,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class LabelSetLimits:
     """`max_label_sets` and `max_label_sets_bytes` limit all sets together, the others one set.
 
+    `max_file_bytes`: of a file in the folder, whoever has written it.
     `put_wait_seconds`: what a put waits for the build before it answers that it has begun.
     `part_for_build`: of what is left to its deadline a request waits for a first build.
     """
@@ -44,6 +45,7 @@ class LabelSetLimits:
     max_label_set_bytes: int = 8_000_000
     max_label_set_prompts: int = 100_000
     max_label_set_examples: int = 1_000
+    max_file_bytes: int = 100_000_000
     put_wait_seconds: float = 2.0
     part_for_build: float = 0.75
 
@@ -56,7 +58,7 @@ class PutRequest:
     fields: LabelSetFields
     examples: Sequence[Sequence[ImageInput]]
 
-    def contents(self, manifest: ModelManifest, limits: RequestLimits, of_sets: LabelSetLimits) -> Contents:
+    def record(self, manifest: ModelManifest, limits: RequestLimits, of_sets: LabelSetLimits) -> Record:
         """Check the label set, and fill in the model's defaults.
 
         Raises:
@@ -85,12 +87,13 @@ class PutRequest:
             templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)
-        prompts_in_all = sum(definition.prompt_counts())
-        at_most("prompts (labels x templates)", prompts_in_all, of_sets.max_label_set_prompts)
+        at_most("prompts (labels x templates)", definition.prompt_count, of_sets.max_label_set_prompts)
         stored = definition.to_bytes()
         size = len(stored) + sum(map(len, images.values()))
         at_most("bytes in the label set", size, of_sets.max_label_set_bytes)
-        return Contents(definition, digest_of(stored), images, size)
+        vectors = len(definition.names) + len(definition.examples) if fields.weights is None else 0
+        size += 4 * manifest.embed_dim * vectors
+        return Record(digest=digest_of(stored), size=size, definition=definition, images=images)
 
 
 def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageInput]) -> PutRequest:

@@ -12,10 +12,9 @@ from functools import partial
 
 from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.encoding import check
-from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.pieces import check
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
-from clipserve.application.label_sets.served_set import ServedSet
+from clipserve.application.label_sets.served import LabelSet, ServedSet
 from clipserve.application.models import Models
 from clipserve.concurrency import beside_loop
 from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet, check_limit
@@ -38,7 +37,6 @@ class LabelSets:
     own_limits: LabelSetLimits
     metrics: Metrics
     started: bool = False
-    _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changes: Quota = field(default_factory=partial(Quota, "changes of label sets", _CHANGES))
 
     async def start(self) -> None:
@@ -108,34 +106,30 @@ class LabelSets:
     async def _put(self, request: PutRequest) -> None:
         model = self.models.find(request.fields)
         limits = self.limits, self.own_limits
-        contents = await beside_loop(partial(request.contents, model.manifest, *limits), _DEFINITION_BYTES)
+        record = await beside_loop(partial(request.record, model.manifest, *limits), _DEFINITION_BYTES)
         self._check_writable(request.name)
         payer = None
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
-        await check(model, contents)
-        self._check_loaded()
-        definition = contents.definition
-        vectors = len(definition.names) + len(definition.examples)
-        size = contents.size + 4 * model.manifest.embed_dim * vectors
-        async with self._storing:  # two puts would each find the last room
-            self._check_room(request.name, size)
-            await self.catalog.put(request.name, model, contents, size, payer)
+        await check(model, record)
+        async with self.catalog.changing():
+            self._check_writable(request.name)
+            self._check_room(request.name, record.size)
+            await self.catalog.put(request.name, model, record, payer)
 
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
-        self._check_loaded()
-        self._check_writable(name)
         with self._changes.lease(caller()) as change:
             await change.wait(1)
+            await self.catalog.refresh()
+            self._check_writable(name)
             if not await self.catalog.delete(name):
                 raise self._unknown(name)
 
     def _check_writable(self, name: str) -> None:
-        entry = self.catalog.entries.get(name)
-        if entry and entry.read_only:
+        if name in self.catalog.read_only:
             raise LabelSetReadOnly(f"{name} comes from a file; change the file, or choose another name.")
 
     def _check_room(self, name: str, size: int) -> None:
