@@ -178,7 +178,8 @@ class ModelSettings(BaseModel):
     threads: int = Field(0, ge=0, le=1024)
     """threads of one encoder call; 0: the cores of the quota, on a GPU one"""
     max_batch_images: int | None = Field(None, ge=1, le=1024)
-    """images in one encoder call; unset and in this process, as many as take 0.25 s"""
+    """images in one encoder call; unset and in this process, those that the trial of engines has found, or as many
+    as take 0.25 s"""
     max_batch_texts: int | None = Field(None, ge=1, le=4096)
     """texts in one encoder call; more raise its limit of tokens too"""
     unload_after_seconds: float = Field(0.0, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,10 @@ from clipserve.engine.in_process import EngineCall, Feeds
 from clipserve.errors import BackendUnavailable
 from tests.virtual_time import HandClock
 
-INPUTS: dict[str, Feeds] = {IMAGE_GRAPH: {"pixels": 0}, TEXT_GRAPH: {"token_ids": 0, "lengths": 0}}
+INPUTS: dict[str, Feeds] = {
+    IMAGE_GRAPH: {"pixels": np.zeros((2, 1))},
+    TEXT_GRAPH: {"token_ids": 0, "lengths": 0},
+}
 WALL, CPU = HandClock(0.0), HandClock(0.0)  # time goes on only where an engine computes
 
 
@@ -31,7 +34,8 @@ class Arithmetic:
     """An engine of stated CPU time on one thread, whose vectors are off the right ones by an angle.
 
     `waits`: seconds more of its calls, in turn, while another program has the core. `others`: CPU seconds of other
-    threads of this process in the meantime. `fails_at`: load or run.
+    threads of this process in the meantime. `row_cpu`: by rows of a call, the CPU time of a row.
+    `fails_at`: load or run.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Arithmetic:
     fails_at: str = ""
     waits: Iterable[float] = ()
     others: float = 0.0
+    row_cpu: Mapping[int, float] = field(default_factory=dict)
     loads: int = 0
     runs: list[str] = field(default_factory=list)
     loaded: bool = False
@@ -58,7 +63,8 @@ class Arithmetic:
         return self
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return Answer(self)
+        rows = len(feeds["pixels"]) if graph == IMAGE_GRAPH else 0
+        return Answer(self, rows * self.row_cpu[rows] if rows in self.row_cpu else self.cpu)
 
     def lost(self) -> str | None:
         return None
@@ -66,11 +72,12 @@ class Arithmetic:
     def close(self) -> None:
         self.loaded = False
 
-    def run(self) -> Embeddings:
+    def run(self, cpu: float | None = None) -> Embeddings:
         if self.fails_at == "run":
             raise RuntimeError("no such shape")
-        WALL.now += self.cpu + next(self._waits)
-        CPU.now += self.cpu + self.others
+        cpu = self.cpu if cpu is None else cpu
+        WALL.now += cpu + next(self._waits)
+        CPU.now += cpu + self.others
         self.runs.append(self.name)
         return np.array([[np.cos(self.angle), np.sin(self.angle)]], np.float32)
 
@@ -78,8 +85,9 @@ class Arithmetic:
 @dataclass
 class Answer:
     engine: Arithmetic
+    cpu: float
 
     def run(self) -> Embeddings:
-        return self.engine.run()
+        return self.engine.run(self.cpu)
 
     def cancel(self) -> None: ...

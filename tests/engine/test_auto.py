@@ -54,10 +54,16 @@ def test_a_standard_that_cannot_be_loaded_ends_the_start() -> None:
 
 def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured(tmp_path: Path) -> None:
     slow, fast, kept = Arithmetic("slow", 10.0), Arithmetic("fast", 10.0), tmp_path / "kept"
-    kept.write_text(json.dumps({"engine": "fast", "ms_per_call": {"slow": 9.0, "fast": 5.0}}))
+    kept.write_text(
+        json.dumps({"engine": "fast", "ms_per_call": {"slow": 9.0, "fast": 5.0}, "batch_rows": 8})
+    )
     opened = Fastest(slow, fast, lambda: INPUTS, 1, kept)
     assert (opened.load().name, slow.loads, fast.loads) == ("fast", 0, 1)
-    assert opened.facts == {"trial": "kept before", "trial_ms_per_call": {"slow": 9.0, "fast": 5.0}}
+    assert opened.facts == {
+        "trial": "kept before",
+        "trial_ms_per_call": {"slow": 9.0, "fast": 5.0},
+        "batch_rows": 8,
+    }
 
 
 def test_what_a_trial_did_not_decide_is_no_other_engine_when_it_is_loaded_again() -> None:
@@ -72,7 +78,7 @@ def test_what_a_trial_did_not_decide_is_no_other_engine_when_it_is_loaded_again(
 @pytest.mark.parametrize(
     "content",
     [
-        b'{"engine": "unknown", "ms_per_call": {}}',
+        b'{"engine": "unknown", "ms_per_call": {}, "batch_rows": 4}',
         b'{"engine": "b"}',
         b"[]",
         b"b",
@@ -90,7 +96,7 @@ def test_a_file_that_names_no_engine_is_replaced_by_a_trial(tmp_path: Path, cont
 
 def test_where_the_engine_chosen_before_cannot_be_loaded_the_other_serves(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    kept.write_text(json.dumps({"engine": "b", "ms_per_call": {}}))
+    kept.write_text(json.dumps({"engine": "b", "ms_per_call": {}, "batch_rows": 4}))
     broken = Arithmetic("b", 0.0, fails_at="load")
     assert Fastest(Arithmetic("a", 0.1), broken, lambda: INPUTS, 1, kept).load().name == "a"
 
@@ -169,7 +175,7 @@ options = EngineOptions(cuda=False, threads=1, workers=1, cache_dir=Path({str(tm
 manifest = read_manifest(FOLDER)
 kept = auto.file_of_trial(manifest, options)
 kept.parent.mkdir()
-kept.write_text('{{"engine": "openvino", "ms_per_call": {{}}}}')
+kept.write_text('{{"engine": "openvino", "ms_per_call": {{}}, "batch_rows": 4}}')
 assert not cuda.Accelerator(lambda: cuda.why_not(Path("nowhere"))).chosen("auto")
 engine = auto.open_fastest(Path(FOLDER), manifest, options, dict).load()
 print(engine.name, "onnxruntime" in sys.modules)

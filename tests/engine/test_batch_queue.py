@@ -81,6 +81,11 @@ def test_a_batch_has_no_more_rows_than_the_backend_takes_once_that_is_known() ->
         queue.drain()
 
 
+def test_where_the_backend_knows_its_rows_the_time_of_a_call_does_not_count() -> None:
+    policy = BatchPolicy(16, max_rows_now=lambda: 8, call_seconds=0.25, least_rows=4)
+    assert policy.rows_of((), 1.0) == 8
+
+
 def test_a_batch_has_as_many_rows_as_fit_into_the_time_of_a_call() -> None:
     queue = BatchQueue[Job](BatchPolicy(max_batch_size=16, call_seconds=0.25, least_rows=4))
     queue.put(job(100))

@@ -255,3 +255,18 @@ async def test_a_call_that_fails_during_the_end_fails_as_any_other() -> None:
     gpu.may_run.set()
     with pytest.raises(BackendFailed):
         await call
+
+
+@pytest.mark.parametrize(
+    ("fixed", "rows"),
+    [pytest.param([], 8, id="none is set"), pytest.param([IMAGE_GRAPH], 0, id="an operator has set it")],
+)
+async def test_the_rows_that_a_trial_has_found_are_those_of_calls_of_images(
+    fixed: list[str], rows: int
+) -> None:
+    engine = Gpu("")
+    engine.facts = {"batch_rows": 8}
+    backend = InProcess(engine, fixed=fixed)
+    await backend.start()
+    assert (backend.most_rows(IMAGE_GRAPH), backend.most_rows(TEXT_GRAPH)) == (rows, 0)
+    await backend.aclose()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from clipserve.clip.artifact import IMAGE_GRAPH
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.backends.trial import compare, decided
+from clipserve.engine.backends.trial import best_rows, compare, decided
 from tests.engine.arithmetic import INPUTS, WALL, Arithmetic, clocks
 
 __all__ = ["clocks"]  # of all tests here
@@ -46,7 +47,7 @@ def test_pairs_decide_only_where_they_agree(ratios: list[float], wins: bool | No
         pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.01, angle=0.03), True, id="cosine 0.99955"),
         pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.01, angle=0.033), False, id="cosine 0.99946"),
         pytest.param(Arithmetic("a", 0.1), Arithmetic("b", 0.01, angle=float("nan")), False, id="NaN"),
-        pytest.param(Arithmetic("a", 3.0), Arithmetic("b", 2.0), True, id="a large model, in fewer pairs"),
+        pytest.param(Arithmetic("a", 2.0), Arithmetic("b", 1.3), True, id="a large model, in fewer pairs"),
         pytest.param(
             Arithmetic("a", 0.1, others=0.1),
             Arithmetic("b", 0.05),
@@ -72,12 +73,35 @@ def test_calls_of_both_are_in_turns_and_their_durations_are_told() -> None:
 class Swinging(Arithmetic):
     """Its CPU time is half of the standard's, then twice as much."""
 
-    def run(self) -> Embeddings:
+    def run(self, cpu: float | None = None) -> Embeddings:
         self.cpu = 0.25 - self.cpu
         return super().run()
 
 
-def test_a_trial_that_never_agrees_ends_after_twelve_seconds() -> None:
+def test_a_trial_that_never_agrees_ends_after_eight_seconds() -> None:
     began = WALL.now
     assert compare(Arithmetic("a", 0.1), Swinging("b", 0.05), INPUTS, threads=1).wins is None
-    assert 12 <= WALL.now - began < 14
+    assert 8 <= WALL.now - began < 10
+
+
+@pytest.mark.parametrize(
+    ("row_cpu", "call_seconds", "rows"),
+    [
+        pytest.param({4: 0.030, 8: 0.0295, 16: 0.020}, 0.06, 4, id="the next gains less than 3 %"),
+        pytest.param({4: 0.030, 8: 0.029, 16: 0.0285}, 0.06, 8, id="the next gains 3 %, and that is all"),
+        pytest.param({4: 0.030, 8: 0.029, 16: 0.028}, 0.06, 16, id="each gains 3 %"),
+        pytest.param({4: 0.030, 8: 0.029, 16: 0.020}, 0.07, 8, id="16 would take more than half a second"),
+        pytest.param({}, 2.0, 4, id="a large model is not tried"),
+    ],
+)
+def test_a_call_has_as_many_images_as_still_gain(
+    row_cpu: dict[int, float], call_seconds: float, rows: int
+) -> None:
+    engine = Arithmetic("a", 1.0, row_cpu=row_cpu)
+    assert best_rows(engine, INPUTS[IMAGE_GRAPH], call_seconds) == rows
+    assert len(engine.runs) <= 2 * len(row_cpu)
+
+
+def test_beside_other_work_no_larger_call_is_begun_after_three_seconds() -> None:
+    engine = Arithmetic("a", 0.0, waits=[2.0], row_cpu={4: 0.030, 8: 0.020, 16: 0.010})
+    assert best_rows(engine, INPUTS[IMAGE_GRAPH], 0.06) == 4

@@ -66,9 +66,10 @@ class BatchPolicy:
         max_batch_size: rows in one call.
         concurrency: calls that run at a time.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
-        max_rows_now: rows that the backend takes in one call, where that is known only once it runs; 0: not yet.
+        max_rows_now: rows of a call where the backend knows them once it runs; 0: not yet, or it does not.
         calls_now: replaces `concurrency`, where that is known only once it runs, and changes; 0: not yet.
-        call_seconds: what a call may take by the measure of those before, if it has more than `least_rows`.
+        call_seconds: where it does not: what a call may take by the measure of those before, if it has more than
+            `least_rows`.
         least_rows: see `call_seconds`, and until a call has been measured.
         gather_seconds: that a row may wait for company while half of the calls run, some for other requests: a
             request alone does not wait.
@@ -87,8 +88,9 @@ class BatchPolicy:
 
     def rows_of(self, shape: Shape, row_seconds: float | None = None) -> int:
         """How many rows of this shape one call takes, where a row took so long; one is taken, however long."""
-        most = min(self.max_batch_size, (self.max_rows_now and self.max_rows_now()) or self.max_batch_size)
-        if self.call_seconds < math.inf:
+        known = self.max_rows_now() if self.max_rows_now else 0
+        most = min(self.max_batch_size, known or self.max_batch_size)
+        if self.call_seconds < math.inf and not known:
             in_time = self.call_seconds / row_seconds if row_seconds else 0
             most = min(most, max(self.least_rows, int(in_time)))
         if not self.max_batch_tokens:

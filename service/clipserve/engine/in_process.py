@@ -109,7 +109,8 @@ class InProcess:
 
     `workers`: calls at a time; on a GPU so many of each graph, because a text must not wait behind images there.
     `on_lost` is called once. `first_calls`: to run on a GPU before `start` returns: the first of a size looks for
-    kernels and allocates memory. `fixed`: graphs whose size of calls is set: it fits, or the start is refused.
+    kernels and allocates memory. `fixed`: graphs whose size of calls is set: no trial changes
+    it, and it fits, or the start is refused.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class InProcess:
         self._on_lost = on_lost
         self._first_calls, self._fixed = first_calls, fixed
         self._gpu: LostGpu | None = None
-        self._most_rows: dict[str, int] = {}  # of a graph that lacked memory
+        self._most_rows: dict[str, int] = {}  # of a graph that lacked memory, or that a trial has found
         self._workers = workers
         self._executor = self._texts = self._threads("engine")
 
@@ -152,12 +153,14 @@ class InProcess:
         return self._loaded
 
     def most_rows(self, graph: str) -> int:
-        """The rows of a call that the memory of the GPU suffices for; 0: it has sufficed for all."""
+        """The rows of a call that a trial has found, or that a GPU's memory suffices for; 0: neither is known."""
         return self._most_rows.get(graph, 0)
 
     async def start(self) -> None:
         engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
         self._loaded = engine
+        if IMAGE_GRAPH not in self._fixed and (rows := self.facts.get("batch_rows")):
+            self._most_rows[IMAGE_GRAPH] = rows
         if engine.on_gpu:
             self._gpu = LostGpu(engine.name, engine.lost, self._on_lost)
             self._texts = self._threads("engine_texts")

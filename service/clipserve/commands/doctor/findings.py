@@ -58,7 +58,8 @@ def of_start(said: str, status: int) -> Iterator[Finding]:
                 "ok",
                 f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {event['ms_per_call']} ms a "
                 f"call, self-test at cosine {event['self_test_cosine']:.6f}"
-                + (f"; the choice of the engine: {event['trial']}" if "trial" in event else ""),
+                + (f"; the choice of the engine: {event['trial']}" if "trial" in event else "")
+                + (f"; images a call: {event['batch_rows']}" if "batch_rows" in event else ""),
             )
         elif event["level"] == "warning":
             yield Finding(
