@@ -72,12 +72,14 @@ class Server:
     """A server under load. Without `metrics_url` or `pid` less can be observed.
 
     `startup_seconds`: from the start of the process until it was ready; None if unknown.
+    `grpc`: the address of its gRPC front.
     """
 
     url: str
     metrics_url: str | None = None
     pid: int | None = None
     startup_seconds: float | None = None
+    grpc: str = ""
 
 
 @contextmanager
@@ -87,8 +89,14 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
     `folder`: the checkout whose code it runs. Its state is its own: another version may keep other data.
     """
     root = Path(folder)
-    port, operations_port = free_port(), free_port()
-    chosen = {"port": port, "operations_port": operations_port, "log_level": "WARNING", **settings}
+    port, operations_port, grpc_port = free_port(), free_port(), free_port()
+    chosen = {
+        "port": port,
+        "operations_port": operations_port,
+        "grpc_port": grpc_port,
+        "log_level": "WARNING",
+        **settings,
+    }
     chosen.setdefault("grpc_enabled", "false")
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     paths = [root / "service", root / "models", root]
@@ -99,7 +107,8 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
         environment["CLIPSERVE_STATE_DIR"] = str(chosen.get("state_dir", state))
         with running(command, "the service", lambda: ready(url), env=environment, cwd=root) as pid:
             seconds = time.perf_counter() - began
-            yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", pid, seconds)
+            metrics = f"http://127.0.0.1:{operations_port}/metrics"
+            yield Server(url, metrics, pid, seconds, f"127.0.0.1:{grpc_port}")
 
 
 @contextmanager

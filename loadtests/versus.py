@@ -12,7 +12,7 @@ decoders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from loadtests import closed_loop
+from loadtests import closed_loop, rpc_loop
 from loadtests.bodies import Calls, embed, embed_text, photo
 from loadtests.client import ask
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
@@ -36,6 +36,8 @@ _ROUNDS_OF_A_START = 2
 
 # Of one turn: requests a second, and CPU milliseconds of the service for each request.
 Pace = tuple[float, float]
+# (server, clients, seconds) -> answers a second, and their number.
+Loop = Callable[[Server, int, float], tuple[float, int]]
 
 
 # The module that is started in each checkout, and the scenario of its load.
@@ -44,6 +46,9 @@ CONTESTS = {
     "/classify of a photo, ten labels": ("clipserve", "classify-10-warm"),
     "the gateway alone, texts": ("loadtests.fake_service", "text-8"),
     "the gateway alone, /classify": ("loadtests.fake_service", "classify-10-warm"),
+    "gRPC, Embed of a photo": ("clipserve", "rpc-photo"),
+    "the gateway alone, gRPC, Embed of a text": ("loadtests.fake_service", "rpc-text"),
+    "the gateway alone, gRPC, texts of an EmbedStream": ("loadtests.fake_service", "rpc-stream"),
 }
 
 
@@ -54,18 +59,22 @@ def versus(
     rounds: Rounds = 9,
     backend: Annotated[str, typer.Option(help="As the setting of the same name.")] = "onnx",
     clients: Annotated[int, typer.Option(help="That ask at a time.")] = 8,
+    only: Annotated[str, typer.Option(help="Contests whose names hold this.")] = "",
 ) -> None:
     """Compare this checkout with another one, interleaved: requests a second of both, and their ratio."""
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
+    settings["grpc_enabled"] = "true"
     rows = []
-    for name, (module, scenario) in CONTESTS.items():
+    for name in filter(lambda name: only in name, CONTESTS):
+        module, scenario = CONTESTS[name]
         paces: dict[str, list[Pace]] = {"here": [], "there": []}
         for start, first in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
             with _started(module, (Path.cwd(), other), settings, start % 2) as servers:
                 if not start:
                     tell(f"{name}: {_compared(*servers)}")
-                calls, pairs = SCENARIOS[scenario].calls(), zip(paces, servers, strict=True)
-                loops = {where: partial(_pace, calls, server, clients) for where, server in pairs}
+                load = _rpc(scenario) if scenario in rpc_loop.LOADS else _rest(SCENARIOS[scenario].calls())
+                pairs = zip(paces, servers, strict=True)
+                loops = {where: partial(_pace, load, server, clients) for where, server in pairs}
                 count = min(_ROUNDS_OF_A_START, rounds - first)
                 found = interleaved(loops, seconds, count, lambda pace: pace[0])
             paces = {where: own + found[where] for where, own in paces.items()}
@@ -92,11 +101,23 @@ def _started(
         yield servers[0], servers[1]
 
 
-def _pace(calls: Calls, server: Server, clients: int, seconds: float) -> Pace:
+def _rest(calls: Calls) -> Loop:
+    def run(server: Server, clients: int, seconds: float) -> tuple[float, int]:
+        load = closed_loop.run(server.url, calls, clients, seconds)
+        return load.goodput(), len(load.answers)
+
+    return run
+
+
+def _rpc(name: str) -> Loop:
+    return lambda server, clients, seconds: rpc_loop.run(server.grpc, name, clients, seconds)
+
+
+def _pace(load: Loop, server: Server, clients: int, seconds: float) -> Pace:
     before = cpu_seconds_of_all(server.pid or 0)
-    load = closed_loop.run(server.url, calls, clients, seconds)
+    rate, answers = load(server, clients, seconds)
     spent = cpu_seconds_of_all(server.pid or 0) - before
-    return load.goodput(), 1000 * spent / max(1, len(load.answers))
+    return rate, 1000 * spent / max(1, answers)
 
 
 def _compared(one: Server, other: Server) -> str:
