@@ -36,10 +36,10 @@ async def jobs_of(
     service = Service(inference, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
     scope = {
         "type": "http",
-        "headers": [(b"content-type", content_type.encode())],
+        "headers": [],
         "query_string": query,
         "app": SimpleNamespace(state=SimpleNamespace(service=service)),
-        "state": {"body": Body(body)},
+        "state": {"body": Body(body), "headers": {b"content-type": content_type.encode()}},
     }
     if field:
         fields = await reading(parse_object, lambda read, *_: read.fields)(Request(scope))

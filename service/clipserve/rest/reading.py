@@ -79,19 +79,29 @@ def reading(
     """A dependency: what `read` makes of a body that `parse_upload` or `parse_object` has parsed."""
 
     async def parsed(request: Request) -> T:
-        service, body, content = service_of(request), request.state.body, media_type(request)
+        service, body, content_type = (
+            service_of(request),
+            request.state.body,
+            header(request, b"content-type"),
+        )
 
         def work(body: Body) -> T:
             return read(
-                parse(content, request, body, service.max_json_bytes), request, service.inference.limits
+                parse(content_type, request, body, service.max_json_bytes), request, service.inference.limits
             )
 
         # Of an image nothing is parsed but the query.
-        size = len(request.scope["query_string"]) if is_image(content) else len(body)
+        size = len(request.scope["query_string"]) if _is_image(_media_type(content_type)) else len(body)
         result: T = await body.parsed(work, lambda _: size)
         return result
 
     return parsed
+
+
+def header(request: Request, name: bytes) -> str:
+    """A header of the request, or nothing. `name` is in lower case; Starlette would look at all headers."""
+    value: bytes = request.scope["state"]["headers"].get(name, b"")
+    return value.decode("latin-1")
 
 
 def read_fields(kind: type[T], upload: Upload, request: Request) -> T:
@@ -108,11 +118,11 @@ def read_fields(kind: type[T], upload: Upload, request: Request) -> T:
 
 def expected(request: Request) -> str | None:
     """The fingerprint that the caller expects by a header; None: any."""
-    return request.headers.get("x-expect-fingerprint") or None
+    return header(request, b"x-expect-fingerprint") or None
 
 
-def parse_upload(kind: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
-    """Take the body and parse it by its media type, `kind`.
+def parse_upload(content_type: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
+    """Take the body and parse it by its media type.
 
     Raises:
         InvalidInput: the body does not match its Content-Type; the query of a form or of JSON has fields; a text
@@ -121,8 +131,8 @@ def parse_upload(kind: str, request: Request, body: Body, max_json_bytes: int) -
         BodyTooLarge: the JSON has more than `max_json_bytes` besides its images.
         TooMany: a form has too many parts, or JSON has too many images.
     """
-    query: bytes = request.scope["query_string"]
-    if is_image(kind):
+    kind, query = _media_type(content_type), request.scope["query_string"]
+    if _is_image(kind):
         upload = _gathered(QueryParams(query).multi_items() if query else ())
         return upload._replace(images={"images": [body.take()]})
     if kind not in (FORM, JSON):
@@ -131,7 +141,7 @@ def parse_upload(kind: str, request: Request, body: Body, max_json_bytes: int) -
             "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
             "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
         )
-    options = _options(kind, request)
+    options = _options(kind, content_type)
     if name := query.partition(b"&")[0].partition(b"=")[0]:
         shown = unquote_plus(name[:256].decode("latin-1"))[:64]
         raise InvalidInput(
@@ -143,34 +153,33 @@ def parse_upload(kind: str, request: Request, body: Body, max_json_bytes: int) -
     return _gathered(parse_form(body.take(), options.get("boundary", "")))
 
 
-def parse_object(kind: str, request: Request, body: Body, max_json_bytes: int) -> JsonObject:
+def parse_object(content_type: str, request: Request, body: Body, max_json_bytes: int) -> JsonObject:  # noqa: ARG001 - see `reading`
     """Take the body and parse it as a JSON object, whose images the caller finds.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not JSON.
         InvalidInput, BodyTooLarge: see `load_object`.
     """
-    if kind != JSON:
+    if (kind := _media_type(content_type)) != JSON:
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
         )
-    _options(kind, request)
+    _options(kind, content_type)
     return load_object(body, max_json_bytes)
 
 
-def media_type(request: Request) -> str:
-    """The Content-Type without its options, in lower case."""
-    return request.headers.get("content-type", "")[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
+def _media_type(content_type: str) -> str:
+    """Without its options, in lower case."""
+    return content_type[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
 
 
-def is_image(kind: str) -> bool:
+def _is_image(kind: str) -> bool:
     """Whether a body of this media type is the bytes of one image."""
     return kind.startswith("image/") or kind == "application/octet-stream"
 
 
-def _options(kind: str, request: Request) -> dict[str, str]:
+def _options(kind: str, content_type: str) -> dict[str, str]:
     """What the Content-Type says besides the media type, `kind`; its charset is checked."""
-    content_type = request.headers.get("content-type", "")
     if content_type == kind:
         return {}
     has = "the Content-Type has {:,} characters"

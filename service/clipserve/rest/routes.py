@@ -12,7 +12,7 @@ from clipserve.api import answers, sets
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
-from clipserve.rest.reading import reads, service_of
+from clipserve.rest.reading import header, reads, service_of
 from clipserve.rest.rendering import (
     NPY,
     classification_json,
@@ -67,7 +67,7 @@ _EMBED = body_of(
     openapi_extra=_EMBED | {"parameters": [*_EMBED["parameters"], _PRIORITY]},
 )
 async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(EmbedRequest))]) -> Response:
-    service, form = service_of(request), vector_form(request.headers.get("accept", ""))
+    service, form = service_of(request), vector_form(header(request, b"accept"))
     answer = await service.inference.embed(asked, all_or_nothing=form.all_or_nothing)
     return await service.rendered(form.render, answer, asked)
 
