@@ -147,7 +147,7 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
-docs: .venv/dev.stamp ## write what is generated: the tables of settings and metrics, the picture of speeds
+docs: .venv/dev.stamp ## write what is generated: tables of settings, metrics, errors, template sets; the picture of speeds
 	$(BIN)/python -m tests.tables
 	$(BIN)/python -m tests.docs.speed
 

@@ -1,28 +1,36 @@
-"""The tables of docs/settings.md and docs/metrics.md, out of the settings and the metrics: `make docs`."""
+"""The tables of the documents that the code has: `make docs` writes them anew between their two comments."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
+from clipserve import errors
+from clipserve.clip.template_sets import TEMPLATE_SETS
+from clipserve.errors import ClipError, kinds
+from clipserve.rest.errors import STATUS
+from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import as_markdown
 from clipserve.telemetry.metrics import Metrics
 from tests.docs.markdown import ROOT
 
-SETTINGS, METRICS = ROOT / "docs/settings.md", ROOT / "docs/metrics.md"
-_BEGIN, _END = "<!-- make docs -->\n", "<!-- end of the table -->\n"
+
+def made(page: str, name: str) -> str:
+    """The table `name` as the page has it."""
+    return _parts(page, name)[1]
 
 
-def made(page: Path) -> str:
-    """The part of a page that is made."""
-    return page.read_text().partition(_BEGIN)[2].partition(_END)[0]
+def tell(page: str, name: str) -> None:
+    """Put the table of now into the page."""
+    before, _, after = _parts(page, name)
+    (ROOT / page).write_text(before + TABLES[page, name]() + after)
 
 
-def tell(page: Path, table: str) -> None:
-    """Put it into the page in place of the part that is made."""
-    before, _, rest = page.read_text().partition(_BEGIN)
-    page.write_text(before + _BEGIN + table + _END + rest.partition(_END)[2])
+def _parts(page: str, name: str) -> tuple[str, str, str]:
+    begin, end = f"<!-- make docs: {name} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = (ROOT / page).read_text().partition(begin)
+    table, _, after = rest.partition(end)
+    return before + begin, table, end + after
 
 
 def settings_table() -> str:
@@ -32,7 +40,9 @@ def settings_table() -> str:
 def metrics_table() -> str:
     """What to look at, the last column, stays as the page has it. A new metric comes last, and has none."""
     known = {metric.name: metric for metric in described()}
-    remarks = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*?) ?\|$", made(METRICS), re.MULTILINE))
+    remarks = dict(
+        re.findall(r"^\| `(\w+)` \|.*\| ([^|]*?) ?\|$", made("docs/metrics.md", "metrics"), re.MULTILINE)
+    )
     names = [name for name in remarks if name in known] + [name for name in known if name not in remarks]
     rows = ["| name | type | labels | meaning | what to look at |", "| --- | --- | --- | --- | --- |"]
     for name in names:
@@ -63,6 +73,47 @@ def described() -> list[Described]:
     return found
 
 
+def error_table() -> str:
+    """Code, status and meaning of every error, the last as the tree in `clipserve.errors` has it."""
+    kind_of = {kind.__name__: kind for kind in kinds()} | {"ClipError": ClipError}
+    tree = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")
+    tree.append(("ClipError", "a fault of the service; its log has the traceback, under the request id"))
+    rows = ["| `code` | status | meaning |", "| --- | --- | --- |"]
+    for name, meaning in tree:
+        kind = kind_of[name]
+        status = next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
+        rows.append(f"| `{kind.code}` | {int(status)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def status_table() -> str:
+    """The status in gRPC of every error, with the codes that have it."""
+    codes: dict[str, list[str]] = {}
+    for kind in kinds():
+        codes.setdefault(rpc_status(kind).name, []).append(f"`{kind.code}`")
+    rows = ["| gRPC status | codes |", "| --- | --- |"]
+    rows += [f"| {status} | {', '.join(names)} |" for status, names in sorted(codes.items())]
+    return "\n".join(rows) + "\n"
+
+
+def template_sets_table() -> str:
+    """Name, size and origin of every template set."""
+    rows = ["| name | templates | the first | class names | from |", "| --- | --- | --- | --- | --- |"]
+    for each in TEMPLATE_SETS.values():
+        sizes = f"{len(each.templates)} | `{each.templates[0]}` | {len(each.class_names) or ''}"
+        rows.append(f"| `{each.name}` | {sizes} | {each.source} |")
+    return "\n".join(rows) + "\n"
+
+
+# Page and name of each.
+TABLES = {
+    ("docs/settings.md", "settings"): settings_table,
+    ("docs/metrics.md", "metrics"): metrics_table,
+    ("docs/api.md", "error codes"): error_table,
+    ("docs/api.md", "grpc statuses"): status_table,
+    ("docs/scores.md", "template sets"): template_sets_table,
+}
+
 if __name__ == "__main__":
-    tell(SETTINGS, settings_table())
-    tell(METRICS, metrics_table())
+    for page, name in TABLES:
+        tell(page, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pkgutil
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,12 @@ from packaging.utils import canonicalize_name
 
 import clipserve
 import clipserve_models
-from clipserve import errors
-from clipserve.clip.template_sets import TEMPLATE_SETS
-from clipserve.errors import ClipError, kinds
-from clipserve.rest.errors import STATUS
-from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import Settings
 from loadtests.__main__ import cli
 from tests.docs.markdown import documents
-from tests.tables import METRICS, SETTINGS, made, metrics_table, settings_table
+from tests.tables import TABLES, made
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-API, SCORES = ((ROOT / f"docs/{name}.md").read_text() for name in ("api", "scores"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 PYPROJECT, SERVICE, MODELS = (
     tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in ("", "service", "models")
@@ -47,61 +39,9 @@ def test_every_setting_has_a_description() -> None:
         assert field.description, name
 
 
-def error_table() -> str:
-    """Code, status and meaning of every error, the last as the tree in `clipserve.errors` has it."""
-    kinds = {ClipError, *(kind for kind in vars(errors).values() if isinstance(kind, type))}
-    kind_of = {kind.__name__: kind for kind in kinds if issubclass(kind, ClipError)}
-    tree = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")
-    tree.append(("ClipError", "a fault of the service; its log has the traceback, under the request id"))
-    rows = ["| `code` | status | meaning |", "| --- | --- | --- |"]
-    for name, meaning in tree:
-        kind = kind_of[name]
-        status = next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
-        rows.append(f"| `{kind.code}` | {int(status)} | {meaning} |")
-    return "\n".join(rows)
-
-
-def test_the_documentation_has_every_error_code_with_its_status() -> None:
-    shown = API.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
-    assert shown == error_table(), f"replace the table in docs/api.md by:\n{error_table()}"
-
-
-def grpc_statuses() -> str:
-    """The status in gRPC of every error, with the codes that have it."""
-    codes: dict[str, list[str]] = {}
-    for kind in kinds():
-        codes.setdefault(rpc_status(kind).name, []).append(f"`{kind.code}`")
-    rows = ["| gRPC status | codes |", "| --- | --- |"]
-    rows += [f"| {status} | {', '.join(names)} |" for status, names in sorted(codes.items())]
-    return "\n".join(rows)
-
-
-def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
-    shown = API.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
-    assert shown == grpc_statuses(), f"replace the table in docs/api.md by:\n{grpc_statuses()}"
-
-
-@pytest.mark.parametrize(
-    ("page", "table"),
-    [(SETTINGS, settings_table), (METRICS, metrics_table)],
-    ids=["settings", "metrics"],
-)
-def test_a_table_is_what_the_code_says(page: Path, table: Callable[[], str]) -> None:
-    assert made(page) == table(), "write it anew with: make docs"
-
-
-def template_sets_table() -> str:
-    """Name, size and origin of every template set."""
-    rows = ["| name | templates | the first | class names | from |", "| --- | --- | --- | --- | --- |"]
-    for each in TEMPLATE_SETS.values():
-        sizes = f"{len(each.templates)} | `{each.templates[0]}` | {len(each.class_names) or ''}"
-        rows.append(f"| `{each.name}` | {sizes} | {each.source} |")
-    return "\n".join(rows)
-
-
-def test_the_documentation_has_every_template_set() -> None:
-    shown = SCORES.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
-    assert shown == template_sets_table(), f"the table of docs/scores.md is:\n{template_sets_table()}"
+@pytest.mark.parametrize(("page", "name"), TABLES, ids=[name for _, name in TABLES])
+def test_a_table_is_what_the_code_says(page: str, name: str) -> None:
+    assert made(page, name) == TABLES[page, name](), "write it anew with: make docs"
 
 
 def makefile_targets() -> set[str]:
@@ -143,10 +83,6 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
     assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", title) for title in released)
     kinds = re.findall(r"^### (.+)", changelog, re.MULTILINE)
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
-
-
-def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 150, "move a part of it to its page in docs/"
 
 
 def test_lock_files_hold_no_addresses() -> None:
