@@ -78,6 +78,8 @@ class Inference:
         return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
 
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
+        if request.model is not None:  # label sets have the name that an alias stands for
+            request = replace(request, model=self._models.own_name(request.model))
         sets = await self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
         classified = [(each.classifier, each.ranking(request)) for each in sets]

@@ -17,6 +17,10 @@ class Models(dict[str, ServedModel]):
 
     aliases: Mapping[str, str] = MappingProxyType({})
 
+    def own_name(self, name: str) -> str:
+        """The name of the model that an alias, or a repository of the hub, stands for; any other name as it is."""
+        return self.aliases.get(name, name).replace("/", "--")
+
     def find(self, choice: Choice | LabelSetFields) -> ServedModel:
         """The model that a request is for.
 
@@ -25,11 +29,12 @@ class Models(dict[str, ServedModel]):
             BackendUnavailable: the model is still loading.
             WrongFingerprint: the model's fingerprint is not the expected one.
         """
-        name = next(iter(self)) if choice.model is None else choice.model
-        name = self.aliases.get(name, name)
-        model = self.get(name.replace("/", "--"))  # a repository of the hub, and the name of its artifact
+        name = next(iter(self)) if choice.model is None else self.own_name(choice.model)
+        model = self.get(name)
         if model is None:
-            raise UnknownModel(f"no model {name[:100]!r} is served. Served: {', '.join(self)}.")
+            raise UnknownModel(
+                f"no model {(choice.model or name)[:100]!r} is served. Served: {', '.join(self)}."
+            )
         if not model.started:
             raise BackendUnavailable("the model is still loading. Try again when the service is ready.")
         expected = choice.expect_fingerprint

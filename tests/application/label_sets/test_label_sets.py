@@ -265,6 +265,16 @@ async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSit
         await site.put("b", labels=[f"{n}" for n in range(1_000)])
 
 
+@pytest.mark.parametrize("model", ["toy", "alias", "people/toy"])
+async def test_a_request_may_name_the_model_of_its_sets_by_any_of_its_names(
+    open_site: OpenSite, model: str
+) -> None:
+    site = await open_site()
+    site.sets.models.aliases = {"alias": "toy", "people/toy": "toy"}
+    await site.put(model=model)
+    assert (await classified(site, "pets", model=model)).model == "toy"
+
+
 async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put()
