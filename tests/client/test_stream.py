@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from clipserve.application.stream import InFlightLimit, in_order
+from clipserve.client.stream import InFlightLimit, in_order
 from clipserve.errors import InvalidInput
 from tests.virtual_time import virtual_time
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
 from clipserve.client.images import ImageLike, as_file, listed
 from clipserve.client.results import (
@@ -27,6 +26,7 @@ from clipserve.client.results import (
     ServedBy,
     Tokenized,
 )
+from clipserve.client.stream import InFlightLimit, in_order
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.concurrency import together
 

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ItemFailed
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Labelled, ServedBy
+from clipserve.client.stream import InFlightLimit, in_order
 from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run

@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.index import Facts, Index, IndexUnusable, Known, Row
 from clipserve.client.methods import AsyncMethods
+from clipserve.client.stream import InFlightLimit, in_order
 from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
 from clipserve.clip.images import opened
 from clipserve.commands.progress import Shown
