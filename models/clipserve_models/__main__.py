@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,10 +17,6 @@ from clipserve_models.evaluate import evaluate
 from clipserve_models.export_command import export, list_models
 from clipserve_models.import_command import import_model
 from clipserve_models.probe import probe
-
-if TYPE_CHECKING:
-    from clipserve_models.plans import PlansRecord
-    from clipserve_models.triton_options import RepositoryOptions
 
 # The same as in `triton_options` and `variants.job`, which import too much for every command.
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
@@ -115,10 +111,6 @@ def triton(
         float | None, typer.Option(min=1, help="The longest wait of a request.")
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="For plans: Triton's GPU, as nvidia-smi names it.")] = None,
-    tensorrt_version: Annotated[
-        str | None, typer.Option(help="For plans: the TensorRT of Triton's image.")
-    ] = None,
 ) -> None:
     """Write artifacts into a Triton model repository. The defaults depend on the backend.
 
@@ -138,9 +130,7 @@ def triton(
         queue_timeout=None if queue_timeout_ms is None else queue_timeout_ms / 1000,
         max_queue_size=max_queue_size,
     )
-    names = [
-        name for folder in folders for name in write_repository(folder, out, options, gpu, tensorrt_version)
-    ]
+    names = [name for folder in folders for name in write_repository(folder, out, options)]
     if removed := remove_others(out, names):
         typer.echo(f"{' and '.join(removed)} removed from {out}")
     typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")
@@ -152,42 +142,14 @@ def triton(
         )
 
 
-@app.command()
-def tensorrt(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
-    """Compile an artifact's graphs with trtexec for the GPU of this machine, in the artifact's precision.
-
-    Run it where Triton will serve them. The plans are written into the artifact.
-    """
-    from clipserve_models.plan_lines import build
-
-    _tell_plans(folder, build(folder, _of_plans(max_batch_images, max_batch_texts)))
-
-
 @app.command("plan-lines")
 def plan_lines(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
     """Write plans.sh into an artifact: it builds the plans on a machine with TensorRT, without clipserve."""
-    from clipserve_models.plan_lines import write_lines
-
-    script = write_lines(folder, _of_plans(max_batch_images, max_batch_texts))
-    typer.echo(f"run it on the GPU that will serve the plans: sh {script}")
-
-
-@app.command("record-plans")
-def record_plans(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
-    """Write plans.json, the record of plans built by plans.sh, which `triton` requires."""
-    from clipserve_models.plan_lines import record
-
-    _tell_plans(folder, record(folder, _of_plans(max_batch_images, max_batch_texts)))
-
-
-def _of_plans(max_batch_images: int | None, max_batch_texts: int | None) -> RepositoryOptions:
     from clipserve_models.triton_options import options_of
+    from clipserve_models.triton_plans import write_lines
 
-    return options_of("tensorrt", None, max_batch_images, max_batch_texts)
-
-
-def _tell_plans(folder: Path, made: PlansRecord) -> None:
-    typer.echo(f"{folder}: plans of {made.artifact}, TensorRT {made.tensorrt}, {made.gpu}")
+    script = write_lines(folder, options_of("tensorrt", None, max_batch_images, max_batch_texts))
+    typer.echo(f"run it on the GPU that will serve the plans: sh {script}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

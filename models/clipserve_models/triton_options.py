@@ -27,7 +27,7 @@ class RepositoryOptions:
 
     Attributes:
         backend: `python`: onnxruntime in Triton's Python backend, for a server that has neither of the others.
-            `onnxruntime`: Triton's own backend of that name. `tensorrt`: plans made by `clipserve models tensorrt`.
+            `onnxruntime`: Triton's own backend of that name. `tensorrt`: plans (`triton_plans`).
         device: what it runs on. `python` runs on the CPU only, `tensorrt` on a GPU only.
         image, text: `concurrency` is the number of instances of an encoder, each with its copy of the weights.
         threads: of one call on the CPU; 0: all cores of the server.

@@ -17,10 +17,9 @@ from google.protobuf import text_format
 from clipserve.clip.artifact import TEXT_GRAPH, read_manifest, verify_files
 from clipserve_models.artifact import link
 from clipserve_models.errors import ModelsError
-from clipserve_models.plans import PLANS, read_record
 from clipserve_models.triton_config import config, warm_up_file
 from clipserve_models.triton_options import BackendName, RepositoryOptions
-from clipserve_models.triton_server import server_of
+from clipserve_models.triton_plans import PLANS, check_plans
 from clipserve_models.triton_towers import Tower, towers
 
 _MODEL_PY = Path(__file__).with_name("triton_python_model.py")
@@ -28,26 +27,21 @@ _ONE_FILE = ("model.onnx", "model.plan")
 _WRITTEN = "# Written by `clipserve models triton`, which removes this model when it writes others.\n"
 
 
-def write_repository(
-    folder: Path, out: Path, options: RepositoryOptions, gpu: str | None = None, tensorrt: str | None = None
-) -> list[str]:
+def write_repository(folder: Path, out: Path, options: RepositoryOptions) -> list[str]:
     """Write the two models of the artifact `folder` into `out`; other models there stay (`remove_others`).
-
-    `gpu`, `tensorrt`: the server's, to compare plans with (`triton_server`).
 
     Returns:
         their names in Triton.
 
     Raises:
         ArtifactError: `folder` is not a valid artifact.
-        ModelsError: the backend is TensorRT and the artifact's plans differ from their record, or are for another
-            server; or a model's folder in `out` is something else.
+        ModelsError: plans are missing or of another artifact; a model's folder in `out` is something else.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     made = towers(manifest, options)
     if options.backend == "tensorrt":
-        server_of(folder, gpu, tensorrt).refuse(read_record(folder, manifest, made), folder)
+        check_plans(folder, manifest)
     for tower in made:
         graphs = _graphs(folder, tower, options.backend)
         model = _emptied(out / tower.name)

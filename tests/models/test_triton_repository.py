@@ -20,14 +20,12 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import triton_model
-from clipserve_models import trtexec
 from clipserve_models.errors import ModelsError
-from clipserve_models.plans import PLANS, profiles
 from clipserve_models.triton_options import DEFAULTS, BackendName, BatchPolicy, RepositoryOptions, options_of
+from clipserve_models.triton_plans import KEY_NAME, PLANS
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from tests.models.asking import ask
-from tests.models.tensorrt import demo_with_plans
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = read_manifest(DEMO)
@@ -38,7 +36,13 @@ BACKENDS: list[BackendName] = ["python", "onnxruntime", "tensorrt"]
 
 def artifact(folder: Path, backend: BackendName) -> Path:
     """The demo model, with something in the place of plans that only a GPU can make."""
-    return demo_with_plans(folder) if backend == "tensorrt" else DEMO
+    if backend != "tensorrt":
+        return DEMO
+    shutil.copytree(DEMO, folder)
+    for plan in PLANS.values():
+        (folder / plan).write_bytes(plan.encode())
+    (folder / KEY_NAME).write_text(f"artifact {MANIFEST.fingerprint()}\n")
+    return folder
 
 
 def read(repository: Path, model: str) -> pb.ModelConfig:
@@ -254,28 +258,6 @@ def test_a_backend_is_not_asked_to_run_where_it_cannot() -> None:
     assert options_of("onnxruntime", "cpu").device == "cpu"
     with pytest.raises(ModelsError, match="on the cpu only"):
         options_of("python", "gpu")
-
-
-def test_a_plan_has_a_profile_for_each_length_up_to_a_full_batch() -> None:
-    image, text = (profiles(tower) for tower in towers(MANIFEST, DEFAULTS["tensorrt"]))
-    assert [each.smallest["token_ids"] for each in text] == [(1, 16), (1, 32), (1, 77)]
-    assert [each.largest for each in text] == [
-        {"token_ids": (512, length), "lengths": (512,)} for length in (16, 32, 77)
-    ]
-    assert image[0].usual == {"pixels": (64, 256, 256, 3)}, "a full call of a gateway"
-    assert image[0].largest == {"pixels": (128, 256, 256, 3)}, "two of them, which Triton puts together"
-    (few,) = profiles(towers(MANIFEST, options_of("tensorrt", max_batch_images=8))[0])
-    assert few.usual == few.largest == {"pixels": (8, 256, 256, 3)}
-    command = trtexec.command("trtexec", Path("text.onnx"), Path("text.plan"), text)
-    assert command[3:7] == [
-        "--profile=0",
-        "--minShapes=token_ids:1x16,lengths:1",
-        "--optShapes=token_ids:256x16,lengths:256",
-        "--maxShapes=token_ids:512x16,lengths:512",
-    ]
-    assert command[-3:] == ["--stronglyTyped", "--noTF32", "--skipInference"]
-    single = trtexec.command("trtexec", Path("image.onnx"), Path("image.plan"), image)
-    assert not [word for word in single if word.startswith("--profile")]
 
 
 def test_a_context_below_those_lengths_is_a_length_too() -> None:

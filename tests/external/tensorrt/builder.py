@@ -1,7 +1,8 @@
 """What TensorRT's parser and builder say of a graph: `builder.py GRAPH PROFILES` prints a line of JSON.
 
 Runs in the environment of tensorrt-rtx.txt, without the rest of this checkout, a driver or a GPU: the engine is
-built ahead of time for one compute capability, and dropped. PROFILES is a JSON list of `plans.Profile`.
+built ahead of time for one compute capability, and dropped. PROFILES is a JSON list: the smallest,
+usual and largest shape of each input.
 """
 
 from __future__ import annotations

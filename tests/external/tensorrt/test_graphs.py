@@ -20,10 +20,10 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import reference_pixels
 from clipserve.demo import FOLDER as DEMO
+from clipserve_models import triton_towers
 from clipserve_models.graphs.file import stored
-from clipserve_models.plans import profiles
-from clipserve_models.tensorrt_types import violations
 from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_plans import command
 from clipserve_models.triton_towers import towers
 from clipserve_models.variants.fp16 import halve
 from clipserve_models.variants.int8 import quantize_graph
@@ -46,7 +46,7 @@ def python() -> Path:
 
 
 @pytest.mark.parametrize("family", ["demo", *FAMILIES])
-def test_the_document_says_what_it_builds_and_the_export_refuses_what_it_does_not(
+def test_the_document_says_what_it_builds_and_what_it_refuses(
     family: str, python: Path, tmp_path: Path
 ) -> None:
     source = DEMO
@@ -56,7 +56,7 @@ def test_the_document_says_what_it_builds_and_the_export_refuses_what_it_does_no
     manifest = read_manifest(source)
     cells = []
     for tower, of_triton in zip(GRAPHS, towers(manifest, DEFAULTS["tensorrt"]), strict=True):
-        shapes = json.dumps([each.model_dump() for each in profiles(of_triton)[-1:]])
+        shapes = json.dumps([shapes_of(of_triton)])
         for path in (
             source / GRAPHS[tower],
             in_half(source, tower, tmp_path),
@@ -68,17 +68,27 @@ def test_the_document_says_what_it_builds_and_the_export_refuses_what_it_does_no
             onnx.checker.check_model(path, full_check=True)  # its shapes, strictly
             run: list[str | Path] = [python, HERE / "builder.py", path, shapes]
             answer = json.loads(subprocess.run(run, check=True, stdout=subprocess.PIPE).stdout)
-            found = violations(onnx.load(path, load_external_data=False).graph)
-            cells.append("refused" if found else "built")
-            print(f"{family}, {path.name}: {answer} {found[:1]}")
-            assert answer["built"] or found
+            cells.append("built" if answer["built"] else "refused")
+            print(f"{family}, {path.name}: {answer}")
     row = f"| {family} | {' | '.join(cells)} |"
     print(row)
     assert row in DOCUMENT.read_text("utf-8").splitlines()
 
 
-def in_half(source: Path, tower: Tower, folder: Path) -> Path:
-    """The graph as an fp16 variant has it, written without the gate."""
+def shapes_of(tower: triton_towers.Tower) -> dict[str, dict[str, list[int]]]:
+    """Of the longest rows: what a plan takes."""
+    words = [word for word in command(tower, "plan") if "Shapes=" in word][-3:]
+    found = {}
+    for name, word in zip(("smallest", "usual", "largest"), words, strict=True):
+        inputs = (each.split(":") for each in word.partition("=")[2].split(","))
+        found[name] = {tensor: [int(side) for side in dims.split("x")] for tensor, dims in inputs}
+    return found
+
+
+def in_half(source: Path, tower: Tower, folder: Path) -> Path | None:
+    """The graph as an fp16 variant has it, written without the gate; None for the demo and for traced texts."""
+    if not stored(source / GRAPHS[tower]) and (tower == "text" or source == DEMO):
+        return None
     path = folder / f"{tower}-fp16.onnx"
     halve(tower, source / GRAPHS[tower], path)
     return path

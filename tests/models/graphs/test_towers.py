@@ -22,7 +22,7 @@ from onnx.reference import ReferenceEvaluator
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine, EngineOptions
-from clipserve_models import reference, tensorrt_types
+from clipserve_models import reference
 from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.graphs.file import stored
 from clipserve_models.graphs.towers import write_image, write_text
@@ -138,7 +138,8 @@ def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
             elif node.op_type in ("MatMul", "Conv"):
                 assert onnx.TensorProto.FLOAT not in [types.get(name) for name in node.input]
         assert types.get("tokens", onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
-        assert tensorrt_types.violations(graph) == []
+        readers = [node.op_type for node in graph.node if "pixels" in node.input]
+        assert set(readers) <= {"Cast"}, "TensorRT takes uint8 as an input only"
 
 
 @pytest.mark.parametrize("activation", OPERATORS)

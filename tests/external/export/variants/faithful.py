@@ -15,8 +15,6 @@ def assert_faithful(
 ) -> None:
     import onnx
 
-    from clipserve_models.tensorrt_types import violations
-
     assert made.fingerprint().startswith(f"{fp32.name}@fp16-")
     record = made.variant
     assert record
@@ -30,7 +28,6 @@ def assert_faithful(
         assert model.ir_version <= 10
         assert model.opset_import[0].version == 18
         assert_products_are_half(model.graph)
-    assert violations(onnx.load(folder / "image.onnx").graph) == []
 
 
 def assert_products_are_half(graph: Any) -> None:
