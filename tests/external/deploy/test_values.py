@@ -184,6 +184,15 @@ def test_a_job_has_another_name_where_it_would_make_something_else(tmp_path: Pat
     assert not jobs() & second
 
 
+def test_one_pod_takes_the_artifacts_of_all_colors_that_share_a_volume(tmp_path: Path) -> None:
+    """One command copies them; an image of another version is another Job."""
+    colors = {name: {"modelVolume": {"path": name, "fill": True}} for name in ("blue", "green")}
+    (job,) = of_kind(render({"colors": colors}, tmp_path), "Job")
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["blue", "green"]
+    (other,) = of_kind(render({"colors": colors, "image": {"tag": "9"}}, tmp_path), "Job")
+    assert other["metadata"]["name"] != job["metadata"]["name"]
+
+
 def test_a_release_of_another_name_and_namespace_is_about_itself_alone(tmp_path: Path) -> None:
     """K10, K15: two releases in one cluster share nothing."""
     one, other = (render(RENDERINGS["everything"], tmp_path, release=name) for name in ("clipserve", "other"))
