@@ -96,7 +96,7 @@ def evaluate(
     plan = Plan(data, classes, tuple(template or ()), label_set, preset_of(preset) if preset else None)
 
     async def evaluated() -> int:
-        async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
+        async with open_clip(None if in_process else url, key, model, in_flight) as clip:
             report = await evaluation(clip, plan)
         markdown = report.as_markdown()
         if out:

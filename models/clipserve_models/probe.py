@@ -135,7 +135,7 @@ def probe(
     check_installed()  # before the images
 
     async def probed() -> int:
-        async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
+        async with open_clip(None if in_process else url, key, model, in_flight) as clip:
             found = await gather(clip, plan)
         for end in (signal.SIGINT, signal.SIGTERM):  # from here on nothing is awaited that these could cancel
             signal.signal(end, signal.default_int_handler)

@@ -7,7 +7,7 @@ import importlib
 __version__ = "0.1.0"
 
 __all__ = ["AsyncClient", "Client", "Clip", "ClipserveError", "__version__"]
-_HOMES = {"AsyncClient": "remote", "Client": "remote", "Clip": "clip", "ClipserveError": "errors"}
+_HOMES = {"AsyncClient": "remote", "Client": "remote", "Clip": "in_process", "ClipserveError": "errors"}
 
 
 def __getattr__(name: str) -> object:

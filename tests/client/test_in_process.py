@@ -24,7 +24,7 @@ CAT = (ROOT / "docs/cat.jpg").read_bytes()
 @pytest.fixture
 async def clip() -> AsyncIterator[AsyncMethods]:
     settings = Settings(models=(DEMO,), backend="onnx", decode_processes=False)
-    async with open_in_process(settings, None, exact=True) as opened:
+    async with open_in_process(settings, None) as opened:
         yield opened
 
 

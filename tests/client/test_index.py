@@ -180,8 +180,8 @@ def cut_short(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        pytest.param(of_another_version, "another version of clipserve. Delete it", id="version"),
-        pytest.param(of_another_program, "no index of clipserve. Choose another --index", id="program"),
+        pytest.param(of_another_version, "no index of this version of clipserve", id="version"),
+        pytest.param(of_another_program, "Choose another --index, or delete it", id="program"),
         pytest.param(
             lambda path: path.write_bytes(b"no database" * 99), "no index, or is damaged", id="none"
         ),

@@ -14,16 +14,17 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
+from clipserve.api.answers import JsonAnswer
 from clipserve.client.errors import (
     BadAddress,
     FingerprintChanged,
     ItemFailed,
     Refused,
 )
-from clipserve.client.http import exchange
+from clipserve.client.http import Connection
 from clipserve.client.remote import AsyncClient
 from loadtests.fake_backend import FakeBackend
-from tests.commands.hostile import EMBEDDED, MODELS, Parts, body, head
+from tests.commands.hostile import EMBEDDED, MODELS, SUMMARY, Parts, body, head
 from tests.commands.hostile import serving as serving_answers
 from tests.support import DIM, png, serving
 
@@ -91,9 +92,7 @@ def test_an_address_that_is_none_is_refused_without_its_password(url: str) -> No
 
 
 async def test_label_sets_of_other_models_are_not_offered() -> None:
-    state = {"state": "ready", "read_only": True, "version": "1"}
-    state |= dict.fromkeys(("label_count", "prompts", "prompts_done"), 2)
-    sets = [{"name": name, "model": model, **state} for name, model in (("pets", "toy"), ("cars", "other"))]
+    sets = [SUMMARY, SUMMARY | {"name": "cars", "model": "other"}]
     with answering(body(MODELS), body({"label_sets": sets})) as (url, _):
         async with AsyncClient(url) as clip:
             assert await clip.label_sets() == ["pets"]
@@ -108,22 +107,20 @@ async def test_a_server_that_changes_its_model_on_the_way_is_not_asked_any_more(
                 await clip.embed_text("a", truncate=False)
 
 
-class Recorder(httpx2.AsyncBaseTransport):
-    """A transport that keeps what it is given to write, piece by piece."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        assert isinstance(request.stream, httpx2.AsyncByteStream)
-        self.pieces = [piece async for piece in request.stream]
-        return httpx2.Response(200, stream=httpx2.ByteStream(b"{}"))
-
-
 async def test_a_form_of_many_fields_is_written_at_once() -> None:
-    form = [("labels", (None, f"label {number}")) for number in range(10)]
-    transport = Recorder()
-    async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
-        await exchange(client, "POST", "/classify", files=[("image", ("a.png", b"bytes")), *form])
-    (body,) = transport.pieces
-    assert body.count(b"label ") == 10
+    pieces = list[bytes]()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        pieces.extend([piece async for piece in request.stream])
+        return httpx2.Response(200, content=b"{}")
+
+    class Recorder(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            return await answer(request)
+
+    form = {"data": {"labels": [f"label {number}" for number in range(10)]}, "files": {"image": b"bytes"}}
+    async with Connection("http://testserver", transport=Recorder()) as connection:
+        await connection.ask("POST", "/classify", JsonAnswer, **form)
+    (written,) = pieces
+    assert written.count(b"label ") == 10

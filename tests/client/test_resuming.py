@@ -11,7 +11,7 @@ import pytest
 import clipserve
 from clipserve.client.index import IndexUnusable
 from tests.commands.files import photos
-from tests.commands.hostile import EMBEDDED, GOOD, MODELS, body, good_but, path_of, serving
+from tests.commands.hostile import EMBEDDED, GOOD, MODEL, MODELS, body, good_but, path_of, serving
 
 
 def test_images_of_an_index_are_not_embedded_again(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_vectors_of_two_models_are_not_mixed(tmp_path: Path) -> None:
     with serving(good_but({})) as (url, _), clipserve.Client(url) as clip:
         clip.embed_images([path], index=tmp_path / "a.sqlite")
     other = {
-        "/v1/models": body({"data": [MODELS["data"][0] | {"fingerprint": "toy@2"}]}),
+        "/v1/models": body(MODELS | {"data": [MODEL | {"fingerprint": "toy@2"}]}),
         "/embed": body(EMBEDDED | {"fingerprint": "toy@2"}),
     }
     with (
@@ -63,5 +63,5 @@ def test_vectors_of_two_models_are_not_mixed(tmp_path: Path) -> None:
     changed = good_but({"/embed": body(EMBEDDED | {"fingerprint": "toy@2"})})
     with serving(changed) as (url, _), clipserve.Client(url) as clip:
         os.utime(path, ns=(7, 7))
-        with pytest.raises(clipserve.ClipserveError, match=r"makes vectors of toy@2 now"):
+        with pytest.raises(clipserve.ClipserveError, match=r"makes vectors of toy@2"):
             clip.embed_images([path], index=tmp_path / "a.sqlite")

@@ -12,7 +12,7 @@ import pytest
 
 from clipserve.client.errors import FingerprintChanged, OddAnswer, Refused, Unreachable
 from tests.client.conftest import CLIENTS, client_of
-from tests.commands.hostile import CAT, CLASSIFIED, EMBEDDED, MODELS, Parts, body, good_but, serving
+from tests.commands.hostile import CAT, CLASSIFIED, EMBEDDED, MODEL, MODELS, Parts, body, good_but, serving
 
 SECONDS = 300.0  # to notice a hang
 
@@ -90,7 +90,7 @@ def test_a_score_that_is_no_number_is_odd(kind: str) -> None:
     with (
         serving(lambda _: answer) as (url, _),
         client_of(kind, url) as client,
-        pytest.raises(OddAnswer, match="it is not JSON"),
+        pytest.raises(OddAnswer, match="its answer is wrong: results"),
     ):
         client.classify([CAT], ["a", "b"])
 
@@ -99,7 +99,7 @@ def test_vectors_of_several_lengths_are_odd(kind: str) -> None:
     lengths = iter(["AACAPw==", "AACAPwAAAAA="])
 
     def answers(request: bytes) -> Parts:
-        return body({"fingerprint": "toy@1", "results": [{"embedding": next(lengths)}]})
+        return body(EMBEDDED | {"results": [{"embedding": next(lengths)}]})
 
     with (
         serving(answers) as (url, _),
@@ -110,7 +110,7 @@ def test_vectors_of_several_lengths_are_odd(kind: str) -> None:
 
 
 def test_a_model_that_is_not_ready_is_said(kind: str) -> None:
-    models = {"data": [{**MODELS["data"][0], "ready": False}]}
+    models = MODELS | {"data": [MODEL | {"ready": False}]}
     with (
         serving(good_but({"/v1/models": body(models)})) as (url, _),
         client_of(kind, url) as client,

@@ -26,10 +26,23 @@ EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\r\x9b31m\u202egnp\u2028\x7f"
 # Not \t and \n.
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 VECTOR = "AACAPwAAAAA="  # (1, 0)
-MODELS = {"data": [{"id": "toy", "ready": True, "fingerprint": "toy@1", "embed_dim": 2}]}
-EMBEDDED = {"fingerprint": "toy@1", "results": [{"embedding": VECTOR}]}
+MODEL = {
+    "id": "toy", "object": "model", "ready": True, "fingerprint": "toy@1", "embed_dim": 2, "image_size": 8,
+    "context_length": 77, "scoring": "softmax", "logit_scale": 1.0, "logit_bias": 0.0, "prompt_templates": [],
+    "precision": "fp32", "checkpoint": "", "licence": "", "random_weights": True,
+}  # fmt: skip
+MODELS = {"object": "list", "data": [MODEL]}
+OF_TOY = {"model": "toy", "fingerprint": "toy@1"}
+EMBEDDED = OF_TOY | {"results": [{"embedding": VECTOR}]}
 LABEL = {"label": "a", "score": 0.9, "cosine": 0.2, "logit": 1.0}
-CLASSIFIED = {"fingerprint": "toy@1", "results": [{"labels": [LABEL]}]}
+CLASSIFIED = OF_TOY | {"results": [{"labels": [LABEL]}]}
+SUMMARY = {
+    **OF_TOY, "name": "pets", "version": "1", "state": "ready", "label_count": 2, "prompts": 2, "prompts_done": 2,
+    "read_only": True,
+}  # fmt: skip
+LABEL_SET = SUMMARY | {
+    "labels": [], "templates": ["{}"], "background": [], "truncate": False, "example_weight": 0.5,
+}  # fmt: skip
 CAT = ROOT / "docs/cat.jpg"
 GOOD = {"/v1/models": MODELS, "/embed": EMBEDDED, "/classify": CLASSIFIED, "/readyz": {"status": "ready"}}
 
@@ -141,27 +154,3 @@ def in_a_terminal(*words: object) -> str:
     os.close(controller)
     assert process.returncode in (0, 1), seen
     return seen.decode().replace("\r\n", "\n")
-
-
-# VmHWM is of this process alone; getrusage would count the one that started it too.
-_MEASURED = """
-import atexit, re, sys
-from pathlib import Path
-from clipserve.__main__ import cli
-
-def tell():
-    print("peak", re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-
-atexit.register(tell)
-cli(sys.argv[1:])
-"""
-
-
-def peak_megabytes(*words: object) -> tuple[Done, float]:
-    """What a process of its own did, and its most memory."""
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, *map(str, words)],
-        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    output, _, kilobytes = done.stdout.rpartition("peak ")
-    return Done(done.returncode, output, done.stderr), int(kilobytes) / 1_024

@@ -7,10 +7,14 @@ import json
 import pytest
 
 from tests.commands.hostile import (
+    CLASSIFIED,
     EVIL,
     LABEL,
+    LABEL_SET,
+    MODEL,
     MODELS,
     OBEYED,
+    SUMMARY,
     WORDS,
     Parts,
     body,
@@ -20,14 +24,10 @@ from tests.commands.hostile import (
     serving,
 )
 
-SUMMARY = {
-    **dict.fromkeys(("name", "state", "model", "version"), EVIL),
-    **dict.fromkeys(("label_count", "prompts", "prompts_done"), 1),
-    "read_only": False,
-}
-WHOLE = SUMMARY | {"labels": [{"label": EVIL, "id": EVIL, EVIL: EVIL}], "warnings": [EVIL], "error": EVIL}
+OF_EVIL = {"name": EVIL, "version": EVIL, "model": EVIL, "error": EVIL}
+WHOLE = LABEL_SET | OF_EVIL | {"labels": [{"label": EVIL, "id": EVIL, EVIL: EVIL}], "warnings": [EVIL]}
 REFUSAL = body({"code": EVIL, "detail": EVIL}, 404)
-MODEL_OF_EVIL = body({"data": [MODELS["data"][0] | {"id": EVIL}]})
+MODEL_OF_EVIL = body(MODELS | {"data": [MODEL | {"id": EVIL}]})
 LABELLED = {"labels": [LABEL | {"label": EVIL, EVIL: EVIL}]}
 TEXTS: dict[str, tuple[list[str], dict[str, Parts]]] = {
     "a refusal": (WORDS["classify"], {"/v1/models": REFUSAL}),
@@ -39,9 +39,9 @@ TEXTS: dict[str, tuple[list[str], dict[str, Parts]]] = {
     ),
     "labels and warnings": (
         WORDS["classify"],
-        {"/classify": body({"fingerprint": "toy@1", "results": [LABELLED], "warnings": [EVIL]})},
+        {"/classify": body(CLASSIFIED | {"results": [LABELLED], "warnings": [EVIL]})},
     ),
-    "label sets": (WORDS["list"], {"/label-sets": body({"label_sets": [SUMMARY]})}),
+    "label sets": (WORDS["list"], {"/label-sets": body({"label_sets": [SUMMARY | OF_EVIL]})}),
     "a label set": (WORDS["show"], {"/label-sets/pets": body(WHOLE)}),
     "the doctor's models": (["doctor"], {"/v1/models": MODEL_OF_EVIL}),
     "the doctor's probe": (["doctor"], {"/readyz": REFUSAL}),

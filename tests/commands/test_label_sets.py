@@ -113,9 +113,7 @@ def test_what_cannot_be_sent_is_said_in_a_line(
 
 def test_a_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
     (tmp_path / "katzen.toml").write_text('labels = ["Kätzchen", "\u732b"]', "utf-8")
-    summary = {"name": "katzen", "state": "ready", "model": "toy", "version": "1", "read_only": False}
-    counts = dict.fromkeys(("label_count", "prompts", "prompts_done"), 2)
-    whole = summary | counts | {"labels": [{"label": "Kätzchen"}]}
+    whole = hostile.LABEL_SET | {"name": "katzen", "labels": [{"label": "Kätzchen"}]}
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     with hostile.serving(lambda _: hostile.body(whole)) as (url, requests):
         ended = subprocess.run(

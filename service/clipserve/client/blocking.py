@@ -13,12 +13,14 @@ import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from clipserve.client.methods import AsyncMethods
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Opened = Future[tuple[AsyncMethods, asyncio.AbstractEventLoop, asyncio.Event]]  # the event: the end
 
 
 def _blocking(
@@ -26,35 +28,45 @@ def _blocking(
 ) -> Callable[Concatenate[Blocking, P], T]:
     @functools.wraps(method)
     def call(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        # By its name: `method` may be abstract.
-        bound: Callable[P, Coroutine[Any, Any, T]] = getattr(self._opened.clip, method.__name__)
-        return self._run(lambda: bound(*args, **kwargs))
+        name = f"this {type(self).__name__}"
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"{name} was opened before a fork, which has no thread of it. Open another here."
+            )
+        bound = getattr(self._clip, method.__name__)  # by its name: `method` may be abstract
+        with self._lock:
+            if not self._close.alive:
+                raise RuntimeError(f"{name} is closed.")
+            future: Future[T] = asyncio.run_coroutine_threadsafe(bound(*args, **kwargs), self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise RuntimeError(f"{name} was closed meanwhile.") from None
+        except BaseException:  # Ctrl-C, with requests in flight
+            future.cancel()
+            raise
 
     return call
-
-
-class _Opened(NamedTuple):
-    clip: AsyncMethods
-    loop: asyncio.AbstractEventLoop
-    end: asyncio.Event
 
 
 class Blocking:
     """Blocking versions of `AsyncMethods`. Threads may share an object: their calls run concurrently."""
 
     def __init__(self, opening: AbstractAsyncContextManager[AsyncMethods]) -> None:
-        opened: Future[_Opened] = Future()
+        opened: Opened = Future()
         thread = threading.Thread(target=_run_loop, args=(opening, opened), name="clipserve", daemon=True)
         thread.start()
         try:
-            self._opened = opened.result()
+            self._clip, self._loop, end = opened.result()
         except BaseException:  # Ctrl-C, while it is being opened
             opened.cancel()
             raise
-        self._process = os.getpid()
-        self._lock = threading.Lock()  # a call begins before the end, or not at all
+        self._process, self._lock = (
+            os.getpid(),
+            threading.Lock(),
+        )  # a call begins before the end, or not at all
         # At the latest when the process ends.
-        self._close = weakref.finalize(self, _end, self._process, self._lock, thread, self._opened)
+        self._close = weakref.finalize(self, _end, self._process, self._lock, thread, self._loop, end)
 
     served_by = _blocking(AsyncMethods.served_by)
     pin = _blocking(AsyncMethods.pin)
@@ -75,51 +87,31 @@ class Blocking:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        name = f"this {type(self).__name__}"
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"{name} was opened before a fork, which has no thread of it. Open another here."
-            )
-        with self._lock:
-            if not self._close.alive:
-                raise RuntimeError(f"{name} is closed.")
-            future = asyncio.run_coroutine_threadsafe(call(), self._opened.loop)
+
+def _run_loop(opening: AbstractAsyncContextManager[AsyncMethods], opened: Opened) -> None:
+    async def serve() -> None:
+        end = asyncio.Event()
         try:
-            return future.result()
-        except CancelledError:
-            raise RuntimeError(f"{name} was closed meanwhile.") from None
-        except BaseException:  # Ctrl-C, with requests in flight
-            future.cancel()
-            raise
+            async with opening as clip:
+                if opened.set_running_or_notify_cancel():
+                    opened.set_result((clip, asyncio.get_running_loop(), end))
+                    await end.wait()
+        except BaseException as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
 
-
-def _run_loop(opening: AbstractAsyncContextManager[AsyncMethods], opened: Future[_Opened]) -> None:
     runner = asyncio.Runner()
     try:
-        runner.run(_serve(opening, opened))
+        runner.run(serve())
     finally:
         # It waits for the loop's threads in a new one, and Python 3.12 starts none at the end of the process.
         with suppress(RuntimeError):
             runner.close()
 
 
-async def _serve(opening: AbstractAsyncContextManager[AsyncMethods], opened: Future[_Opened]) -> None:
-    """Keep it open until its end. `opened` gets it, or its error."""
-    end = asyncio.Event()
-    try:
-        async with opening as clip:
-            if opened.set_running_or_notify_cancel():
-                opened.set_result(_Opened(clip, asyncio.get_running_loop(), end))
-                await end.wait()
-    except BaseException as error:
-        if opened.done():
-            raise
-        opened.set_exception(error)
-
-
-def _end(process: int, lock: threading.Lock, thread: threading.Thread, opened: _Opened) -> None:
+def _end(process: int, lock: threading.Lock, thread: threading.Thread, loop: Any, end: asyncio.Event) -> None:
     if os.getpid() == process:
         with lock:
-            opened.loop.call_soon_threadsafe(opened.end.set)
+            loop.call_soon_threadsafe(end.set)
         thread.join()

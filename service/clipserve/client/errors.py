@@ -16,18 +16,9 @@ from typing import ClassVar
 from clipserve import errors
 
 # Codes of errors of one item: the next item may succeed. Every other code is about the whole call.
-OF_IMAGE = frozenset(
-    kind.code
-    for kind in (
-        errors.BodyTooLarge,
-        errors.ImageTooLarge,
-        errors.UndecodableImage,
-        errors.UnsupportedFormat,
-    )
-)
-OF_TEXT = frozenset(
-    kind.code for kind in (errors.BodyTooLarge, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
-)
+_OF_IMAGE = (errors.BodyTooLarge, errors.ImageTooLarge, errors.UndecodableImage, errors.UnsupportedFormat)
+_OF_TEXT = (errors.BodyTooLarge, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
+OF_IMAGE, OF_TEXT = (frozenset(kind.code for kind in kinds) for kinds in (_OF_IMAGE, _OF_TEXT))
 UNREADABLE = "unreadable_file"
 INVALID_VECTOR = "invalid_vector"  # the server's answer is not a vector of its model
 # The item or the encoders may be the cause. A request with a known good item tells which.
@@ -47,9 +38,7 @@ class ClipserveError(Exception):
 
     def __init__(self, detail: str, code: str | None = None, request_id: str | None = None) -> None:
         super().__init__(detail, code, request_id)
-        self.detail = detail
-        self.code = code or self.default_code
-        self.request_id = request_id
+        self.detail, self.code, self.request_id = detail, code or self.default_code, request_id
 
     def __str__(self) -> str:
         return self.detail
@@ -97,7 +86,7 @@ class BadAddress(Unreachable):
 
 
 class OddAnswer(ClipserveError):
-    """An answer is too long, or not one of clipserve. The message names the server and the reason."""
+    """The answer is not one of clipserve. The message names the server and the reason."""
 
     default_code = "odd_answer"
 
@@ -108,8 +97,14 @@ def refusal(code: str, detail: str, request_id: str | None = None) -> Refused:
     return kind(detail, code, request_id)
 
 
+def changed(found: str, expected: str) -> FingerprintChanged:
+    """The model makes vectors of `found`; those of `expected` are there."""
+    detail = f"the server makes vectors of {found}, and those of {expected} are expected."
+    return FingerprintChanged(detail, errors.WrongFingerprint.code)
+
+
 def of_item(error: Refused, item_codes: frozenset[str]) -> ItemFailed | Refused:
     """The error of a call with one item: `ItemFailed` if its code is in `item_codes` or in `DOUBTFUL`."""
-    if error.code in item_codes or error.code in DOUBTFUL:
+    if error.code in item_codes | DOUBTFUL:
         return ItemFailed(error.detail, error.code, error.request_id)
     return error

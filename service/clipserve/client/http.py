@@ -1,187 +1,241 @@
-"""HTTP with an untrusted server: limits of bytes, values and time, and a check of each answer's shape.
+"""Requests to a server: one bound in time for each try, retries by Retry-After, answers of known types.
 
-A key is sent only over https or to this machine; requests to this machine bypass proxies. Redirects, cookies and
-~/.netrc are ignored. One bound in time is for all of a try, however the server spends it. An answer is never
-decompressed, is dropped beyond a limit of bytes, and is not parsed if it has more values than any answer of
-clipserve. An answer of another shape than clipserve's becomes an error of one line.
+A key is sent only over https or to this machine, and requests to this machine bypass proxies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
-import re
+import random
 import ssl
-from collections.abc import Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 from pydantic import ValidationError
-from pydantic_core import from_json
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
-from clipserve.api.answers import JsonAnswer
-from clipserve.client.address import check_address, keeps_secrets, shown
-from clipserve.client.errors import BadAddress, OddAnswer, Refused, Unreachable, refusal
-from clipserve.client.shapes import ProblemShape
+from clipserve.api.answers import ItemErrorJson, JsonAnswer
+from clipserve.client.errors import DOUBTFUL, BadAddress, OddAnswer, Refused, Unreachable, refusal
 from clipserve.errors import BodyTooLarge, InvalidInput
-
-MAX_BYTES = 32_000_000  # of one answer: twice the largest label set
-_MAX_VALUES = 1_000_000  # of an answer: a label has five, so these are 200,000 labels
-_CONNECT_SECONDS = 10.0
-_MOST_ASKED_SECONDS = 600.0  # the longest Retry-After that is honoured
-_HOPELESS = (
-    httpx2.UnsupportedProtocol,
-    httpx2.LocalProtocolError,
-    httpx2.InvalidURL,
-    ValueError,
-    OverflowError,
-)
-_MOST_WORDS = 1_000  # characters of an error that are kept
 
 S = TypeVar("S", bound=JsonAnswer)
 
+_CONNECT_SECONDS = 10.0
+# Includes a proxy's answers for an absent server, and a missed deadline.
+_LATER = frozenset({408, 425, 429, 502, 503, 504})
+_FIRST_SECONDS = 2.0  # report an address without a server soon
+_LEAST_SECONDS = 0.1  # a shorter Retry-After says nothing: the client would only repeat
+_JITTER = 0.25  # of a wait, added at random, so that clients refused together do not retry together
+_backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
 
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer. `url`: of the server."""
 
-    url: str
-    status: int
-    headers: httpx2.Headers
-    content: bytes
+class Connection:
+    """Requests to one server. One that waits to be repeated keeps its place, so that the server gets fewer."""
 
-    @property
-    def json(self) -> Any:
-        """The parsed JSON; None if it is not JSON."""
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        ca_file: str | Path | None = None,
+        seconds: float = 30.0,
+        retry_seconds: float = 0.0,
+        in_flight: int = 1,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """See `AsyncClient`. `seconds`: for a try. `transport`: in place of the network, for tests.
+
+        Raises:
+            BadAddress: the address or the key is malformed, or the key would be sent over http to another machine.
+            OSError: `ca_file` cannot be read.
+        """
+        parsed = _checked(url, key)
+        plain = parsed.scheme == "http"
+        self._http = httpx2.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            trust_env=not (plain and _is_here(parsed)),  # no proxy for addresses of this machine
+            verify=False if plain else ssl.create_default_context(cafile=ca_file),
+            timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS), pool=None),
+            limits=httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
+            transport=transport,
+        )
+        self.url = url.rstrip("/")
+        self._seconds, self._retry_seconds = seconds, retry_seconds
+        self._places = asyncio.Semaphore(in_flight)
+        self._answered = 0.0  # of time.monotonic(): the last answer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def ask(self, method: str, path: str, shape: type[S], **content: Any) -> S:
+        """The answer of a successful request, after retries. `content`: as httpx takes it.
+
+        Raises:
+            Refused: the server refused the request, for good or until the time was over; or a text is no Unicode.
+            Unreachable: the server did not answer until the time was over.
+            OddAnswer: the answer is not one of clipserve.
+        """
+        again = AsyncRetrying(
+            retry=retry_if_exception(_may_pass), wait=_wait, stop=self._is_over, reraise=True
+        )
+        async with self._places:
+            response: httpx2.Response = await again(self._once, method, path, content)
         try:
-            return from_json(self.content, allow_inf_nan=False)
-        except ValueError:
-            return None
-
-    def shaped(self, shape: type[S]) -> S:
-        """The JSON as `shape`. Raises OddAnswer: it has another shape, or too many values."""
-        # Before parsing: two bytes may become a hundred in memory.
-        if sum(map(self.content.count, (b",", b"[", b"{"))) > _MAX_VALUES:
-            raise _odd(self.url, f"it has more than {_MAX_VALUES:,} values, the limit")
-        if (found := self.json) is None:
-            raise _odd(self.url, "it is not JSON")
-        try:
-            return shape.model_validate(found)
+            return shape.model_validate_json(response.content or b"{}")
         except ValidationError as error:
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            where = ".".join(map(str, fault["loc"])) or "all of it"
-            raise _odd(self.url, f"{where}: {fault['msg']}") from None
+            where = ".".join(map(str, fault["loc"]))
+            what = f"wrong: {where}: {fault['msg']}" if where else "not JSON"
+            raise OddAnswer(f"{self.url} is not a clipserve server: its answer is {what}.") from None
 
-    def refusal(self) -> Refused:
-        """The error, in the words of the server that answered."""
+    async def _once(self, method: str, path: str, content: dict[str, Any]) -> httpx2.Response:
+        response = await self._send(method, path, content)
+        error = None if response.is_success else _refusal(response)
+        if error is None or not _may_pass(error):
+            self._answered = time.monotonic()
+        if error is not None:
+            raise error
+        return response
+
+    async def _send(self, method: str, path: str, content: dict[str, Any]) -> httpx2.Response:
+        limit = self._seconds
         try:
-            problem = self.shaped(ProblemShape)
-            code, detail = problem.code, problem.detail[:_MOST_WORDS]
-        except OddAnswer:  # of a proxy or another server
-            words = self.content[:_MOST_WORDS].decode("utf-8", "replace").split()
-            code, detail = f"HTTP {self.status}", " ".join(words)[:200] or "without a word"
-            if self.status == httpx2.codes.CONTENT_TOO_LARGE:
-                code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
-        if self.status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
-            detail += " Give a key that it accepts for this: --key, CLIPSERVE_KEY, or the argument `key`."
-        error = refusal(code, detail, self.headers.get("x-request-id"))
-        error.status, error.retry_after = self.status, retry_after(self.headers)
-        return error
+            request = self._http.build_request(method, path, **content)
+            request.read()  # the parts of a form together: each would be written by itself, five for each label
+            async with asyncio.timeout(limit):  # httpx's own limits are for each piece, however small
+                return await self._http.send(request)
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            limit = min(limit, _CONNECT_SECONDS) if isinstance(error, httpx2.ConnectTimeout) else limit
+            raise Unreachable(f"{self.url} does not answer within {limit:g} s") from None
+        except UnicodeEncodeError:
+            raise refusal(InvalidInput.code, "a text is not valid Unicode.") from None
+        except (httpx2.InvalidURL, ValueError, OverflowError) as error:
+            raise BadAddress(f"{self.url} cannot be asked: {_reason(error)}") from None
+        except (httpx2.HTTPError, OSError) as error:
+            raise Unreachable(f"{self.url} cannot be asked: {_reason(error)}") from None
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        """Before the next wait: it would be over too late. A server that answers others is waited for."""
+        known = self._answered > 0 or _asked(state) is not None
+        limit = self._retry_seconds if known else min(self._retry_seconds, _FIRST_SECONDS)
+        waited = time.monotonic() - max(state.start_time, self._answered)
+        return waited + state.upcoming_sleep > limit
 
 
-def open_http(
-    url: str, key: str | None, *, ca_file: str | Path | None, seconds: float, connections: int
-) -> httpx2.AsyncClient:
-    """An HTTP client for `url`. `ca_file`: certificates to trust, PEM; None: the system's. `seconds`: for a try.
+def ask_once(
+    url: str,
+    key: str | None,
+    ca_file: Path | None,
+    method: str,
+    path: str,
+    shape: type[S],
+    *,
+    seconds: float = 30.0,
+    **content: Any,
+) -> S:
+    """A single blocking request, without retries; see `Connection`. Raises ClipserveError."""
 
-    Raises:
-        BadAddress: the address or the key is malformed, or the key would be sent unencrypted to another machine.
-        OSError: `ca_file` cannot be read.
-    """
-    headers = check_address(url, key)
-    local = url.lower().startswith("http:") and keeps_secrets(url)  # no proxy for addresses of this machine
-    verify = False if url.lower().startswith("http:") else ssl.create_default_context(cafile=ca_file)
-    return httpx2.AsyncClient(
-        base_url=url.rstrip("/"),
-        # A compressed body may decompress to any size.
-        headers={"Accept-Encoding": "identity"} | headers,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none: a server could send ever more
-        trust_env=not local,
-        verify=verify,
-        timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS), pool=None),
-        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-    )
-
-
-async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content: Any) -> Answer:
-    """Send one request and read its whole answer, of any status.
-
-    Raises:
-        Unreachable: there is no answer, or not all of it within the client's timeout.
-        OddAnswer: the answer is too long or compressed.
-        Refused: a text is not valid Unicode.
-    """
-    where = shown(str(client.base_url))
-    try:
-        request = client.build_request(method, path, **content)
-        request.read()  # the parts of a form together: each would be written by itself, five for each label
-        async with asyncio.timeout(client.timeout.read):  # httpx2's own are for each piece, however small
-            async with aclosing(await client.send(request, stream=True)) as response:
-                body = await _body(response, where)
-        return Answer(where, response.status_code, response.headers, body)
-    except httpx2.ConnectTimeout:
-        raise Unreachable(f"{where} cannot be connected to within {client.timeout.connect:g} s") from None
-    except (TimeoutError, httpx2.TimeoutException):
-        raise Unreachable(f"{where} does not answer within {client.timeout.read:g} s") from None
-    except UnicodeEncodeError:
-        raise refusal(InvalidInput.code, "a text is not valid Unicode.") from None
-    except _HOPELESS as error:
-        raise BadAddress(f"{where} cannot be asked: {reason_of(error)}") from None
-    except (httpx2.HTTPError, OSError) as error:
-        raise Unreachable(f"{where} cannot be asked: {reason_of(error)}") from None
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from a number or a date in `Retry-After`; None: it is missing or malformed."""
-    header = headers.get("retry-after", "")
-    try:
-        seconds = float(header)
-    except ValueError:
+    async def asked() -> S:
         try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (TypeError, ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), _MOST_ASKED_SECONDS) if seconds == seconds else None
+            connection = Connection(url, key, ca_file=ca_file, seconds=seconds)
+        except OSError as error:
+            raise BadAddress(f"{ca_file} has no certificates to trust: {_reason(error)}") from None
+        async with connection:
+            return await connection.ask(method, path, shape, **content)
+
+    return asyncio.run(asked())
 
 
-def reason_of(error: BaseException) -> str:
-    """The error in one line: the system's message if it has one."""
+def retry_after(header: str) -> float | None:
+    """Seconds, from a number or a date; None: it is neither."""
+    with suppress(ValueError, TypeError, OverflowError):
+        if header[:1].isdigit():
+            return float(header)
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _checked(url: str, key: str | None) -> httpx2.URL:
+    """The parsed address. Raises BadAddress: see `Connection`."""
+    try:
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError):
+        raise BadAddress("the address cannot be read: write http://host:port, or https://") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise BadAddress("the address must begin with http:// or https://, as http://localhost:8080 does")
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise BadAddress(
+            "the key has characters that no key has: look at --key, CLIPSERVE_KEY or the argument `key`"
+        )
+    if key and parsed.scheme == "http" and not _is_here(parsed):
+        raise BadAddress(
+            f"the key is not sent to {parsed.host} over http, where it can be read on the way: ask over https, or "
+            "without a key"
+        )
+    if parsed.userinfo:
+        raise BadAddress("the address must be without a user: services know keys alone.")
+    return parsed
+
+
+def _is_here(url: httpx2.URL) -> bool:
+    host = url.raw_host.decode("ascii")  # the host that is connected to
+    with suppress(ValueError):
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _refusal(response: httpx2.Response) -> Refused:
+    """The error, in the words of the server that answered."""
+    status = response.status_code
+    try:
+        problem = ItemErrorJson.model_validate_json(response.content)
+        code, detail = problem.code, problem.detail
+    except ValidationError:  # of a proxy or another server
+        code, detail = f"HTTP {status}", " ".join(response.text.split())[:200] or "without a word"
+        if status == httpx2.codes.CONTENT_TOO_LARGE:
+            code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
+    if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+        detail += " Give a key that it accepts for this: --key, CLIPSERVE_KEY, or the argument `key`."
+    error = refusal(code, detail, response.headers.get("x-request-id"))
+    error.status, error.retry_after = status, retry_after(response.headers.get("retry-after", ""))
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """The system's message if there is one."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, ConnectionError) and found.errno:
             return os.strerror(found.errno)
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
         found = found.__cause__ or found.__context__
-    message = re.sub(r"^\[Errno -?\d+\] ", "", " ".join(str(error).split()))
-    return message[:300].rstrip(".") or type(error).__name__
+    return str(error) or type(error).__name__
 
 
-def _odd(url: str, what: str) -> OddAnswer:
-    return OddAnswer(f"the server at {url} answered something that is not clipserve's: {what}")
+def _wait(state: RetryCallState) -> float:
+    asked = _asked(state)
+    seconds = _backoff(state) if asked is None or asked < _LEAST_SECONDS else asked
+    return seconds * (1 + _JITTER * random.random())  # noqa: S311 - no secret
 
 
-async def _body(response: httpx2.Response, where: str) -> bytes:
-    """Of an answer. Raises OddAnswer: it is too long or compressed."""
-    content = bytearray()
-    if (encoding := response.headers.get("content-encoding", "identity").lower()) != "identity":
-        raise _odd(where, f"it is compressed ({encoding[:100]}), which was not asked for")
-    async for part in response.aiter_raw():
-        content += part
-        if len(content) > MAX_BYTES:
-            raise _odd(where, f"it has more than {MAX_BYTES:,} bytes, the limit")
-    return bytes(content)
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, Refused):
+        return error.status in _LATER and error.code not in DOUBTFUL
+    return isinstance(error, Unreachable) and not isinstance(error, BadAddress)
+
+
+def _asked(state: RetryCallState) -> float | None:
+    error = state.outcome and state.outcome.exception()
+    return error.retry_after if isinstance(error, Refused) else None

@@ -45,8 +45,7 @@ def as_file(image: ImageLike) -> bytes:
     if _is_pillow_s(image):
         from PIL import ImageOps
 
-        upright = ImageOps.exif_transpose(image)
-        return _png(upright if upright.mode in _PNG_MODES else upright.convert("RGB"))
+        return _png(ImageOps.exif_transpose(image))
     raise TypeError(
         f"an image is a path, bytes, a PIL image or an array uint8 [H, W, 3], not {type(image).__name__}."
     )
@@ -62,11 +61,7 @@ def listed(items: Iterable[T]) -> Sequence[T]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        ItemFailed: it cannot be read, is not a regular file, or is larger than the limit.
-    """
+    """The content of a regular file. Raises ItemFailed: it is none, cannot be read, or is larger than the limit."""
     try:
         return read_bounded(path, _MAX_FILE_BYTES)
     except OSError as error:
@@ -77,9 +72,9 @@ def read_file(path: str | Path) -> bytes:
             ) from None
         no_file = "it is not a file, or a folder that cannot be read"
         reason = no_file if error.errno == errno.EINVAL else error.strerror
-        raise ItemFailed(f"{reason}.", UNREADABLE) from None
     except ValueError:
-        raise ItemFailed("its name is not one of a file.", UNREADABLE) from None
+        reason = "its name is not one of a file"
+    raise ItemFailed(f"{reason}.", UNREADABLE)
 
 
 def _is_pillow_s(image: object) -> TypeGuard[Image.Image]:
@@ -98,6 +93,8 @@ def _pixels(array: npt.NDArray[Any]) -> Image.Image:
 
 
 def _png(image: Image.Image) -> bytes:
+    if image.mode not in _PNG_MODES:
+        image = image.convert("RGB")
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)  # a fifth of the time for some more bytes
     return file.getvalue()

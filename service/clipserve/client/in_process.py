@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from clipserve.api.requests import ClassifyRequest, TokenizeRequest
 from clipserve.application.label_sets.service import LabelSets
+from clipserve.client.blocking import Blocking
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
@@ -23,7 +25,7 @@ from clipserve.engine.calls import Calls
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
-from clipserve.settings import ModelSettings, Settings, as_model
+from clipserve.settings import ModelSettings, Settings, as_model, read_settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
@@ -33,19 +35,53 @@ _LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by 
 _MOST_IN_FLIGHT = 256  # each is a file in memory
 
 
+class Clip(Blocking):
+    """A model in this process, without a server. It needs an engine: `pip install clipserve`.
+
+    The same image gives the same bits on the same machine, whichever images share its call. Threads may share it.
+
+    >>> import clipserve
+    >>> clip = clipserve.Clip(backend="onnx")
+    >>> image, words = clip.embed_images(["docs/cat.jpg"]), clip.embed_texts(["a cat", "a lorry"])
+    >>> image.vectors.shape, str(image.vectors.dtype), image.errors
+    ((1, 384), 'float32', {})
+    >>> int((image.vectors @ words.vectors.T).argmax())  # of the words, the one that is nearest
+    0
+    >>> clip.classify(["docs/cat.jpg"], ["a cat", "a dog"], top_k=1).labels[0][0].label
+    'a cat'
+    >>> clip.embed_images(["docs/cat.jpg", "nowhere.jpg"]).errors[1].code
+    'unreadable_file'
+    >>> clip.close()
+    """
+
+    def __init__(self, model: str | Path | None = None, **settings: Any) -> None:
+        """Load the model, which takes a second or more.
+
+        Args:
+            model: a folder with an artifact, or a name in CLIPSERVE_MODELS. None: the first model of
+                CLIPSERVE_MODELS, by default the demo model.
+            settings: any of docs/settings.md, without CLIPSERVE_: `backend="onnx"`. The environment gives the
+                others. Threads of this process decode images, unless `decode_processes=True`.
+
+        Raises:
+            ClipserveError: the model or the engine does not exist, or the self-test fails.
+            ValueError: a setting is invalid.
+        """
+        super().__init__(open_in_process(read_settings(**{"decode_processes": False, **settings}), model))
+
+
 @asynccontextmanager
 async def open_in_process(
     settings: Settings,
     model: str | Path | None,
     *,
-    exact: bool,
     warn: Callable[[str], object] = warnings.warn,
     when_found: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[MethodsInProcess]:
     """Start the model of this name or in this folder; None: the first of the settings.
 
-    `exact`: on CPUs the same item gives the same bits, whichever items share its call. `when_found` is called when
-    the model exists, whose export may take minutes, and before it is loaded.
+    On CPUs the same item gives the same bits, whichever items share its call. `when_found` is called when the model
+    exists, whose export may take minutes, and before it is loaded.
 
     Raises:
         ClipserveError: the model does not exist, or cannot be served; the message says why.
@@ -58,7 +94,7 @@ async def open_in_process(
         calls = chosen.calls(on_gpu=on_gpu)
         if unused := accelerator.unused:
             warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
-        if exact and chosen.backend_kind.in_process and not on_gpu:  # these two need batches
+        if chosen.backend_kind.in_process and not on_gpu:  # the others need batches
             chosen = _a_call_on_each_core(chosen)
             calls = replace(chosen.calls(on_gpu=False), workers=usable_cores())
             open_backend = partial(_one_row_a_call, calls)
@@ -89,7 +125,7 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
             folder = find(named, settings)
             known[opened([folder])[0].name] = folder
     try:
-        return known[str(model)] if str(model) in known else provide(as_model(str(model)), settings)
+        return known.get(str(model)) or provide(as_model(str(model)), settings)
     except ArtifactError as error:
         has = ", ".join(reversed(known))
         raise ClipserveError(f"{str(error).rstrip('.')}. CLIPSERVE_MODELS has {has}.") from None
@@ -114,21 +150,16 @@ class MethodsInProcess(AsyncMethods):
     """The methods of one started model."""
 
     def __init__(self, use_cases: UseCases, settings: Settings, calls: Calls) -> None:
-        self._use_cases = use_cases
+        self._inference = use_cases.inference
         (self._model,) = use_cases.models.values()
         # Enough that a call waits while another runs, and that every decoder has its next image.
         batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
         self.in_flight = max(settings.backend_kind.rows_in_flight, batches)
 
     async def served_by(self) -> ServedBy:
-        manifest = self._model.manifest
-        scoring = manifest.scoring
+        model, of = self._model, self._model.manifest
         return ServedBy(
-            self._model.name,
-            self._model.fingerprint,
-            manifest.embed_dim,
-            scoring.logit_scale,
-            scoring.logit_bias,
+            model.name, model.fingerprint, of.embed_dim, of.scoring.logit_scale, of.scoring.logit_bias
         )
 
     async def label_sets(self) -> list[str]:
@@ -148,19 +179,18 @@ class MethodsInProcess(AsyncMethods):
         with _refusing(OF_IMAGE):
             if request.label_sets:
                 await self._built(request.label_sets)
-            inference = self._use_cases.inference
-            answer = await inference.classify(replace(request, images=[image]).check(inference.limits))
+            asked = replace(request, images=[image]).check(self._inference.limits)
+            answer = await self._inference.classify(asked)
         (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
         return Labelled(labels, answer.fingerprint, answer.warnings)
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
         with _refusing():
-            inference = self._use_cases.inference
-            answer = await inference.tokenize(TokenizeRequest(texts).check(inference.limits))
+            answer = await self._inference.tokenize(TokenizeRequest(texts).check(self._inference.limits))
         return Tokenized(answer.results, answer.context_length, answer.fingerprint)
 
     async def _label_sets(self) -> LabelSets:
-        label_sets = self._use_cases.inference.label_sets
+        label_sets = self._inference.label_sets
         if not label_sets.started:
             await label_sets.start()
         return label_sets

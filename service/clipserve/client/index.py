@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -24,9 +24,7 @@ _APPLICATION = 0x434C_4950  # "CLIP", in the header of the file
 _CHUNK = 4_096  # rows in memory at a time
 _SECONDS = 60.0  # for another process's commit, or a reader's search
 _SCHEMA = (
-    "DROP TABLE IF EXISTS about",
-    "DROP TABLE IF EXISTS items",
-    "DROP TABLE IF EXISTS vectors",
+    *(f"DROP TABLE IF EXISTS {table}" for table in ("about", "items", "vectors")),
     f"PRAGMA user_version = {_VERSION}",
     f"PRAGMA application_id = {_APPLICATION}",
     "CREATE TABLE about (kind TEXT, model TEXT, fingerprint TEXT, embed_dim INTEGER)",
@@ -34,10 +32,10 @@ _SCHEMA = (
     "width INTEGER, height INTEGER, code TEXT, detail TEXT)",
     "CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
 )
+_FIELDS = ("name", "size", "modified", "width", "height", "code", "detail")
 _STORE = (
-    "INSERT INTO items (name, size, modified, width, height, code, detail) VALUES (?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (name) DO UPDATE SET size = excluded.size, modified = excluded.modified, width = excluded.width, "
-    "height = excluded.height, code = excluded.code, detail = excluded.detail RETURNING id"
+    f"INSERT INTO items ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "  # noqa: S608
+    f"{', '.join(f'{field} = excluded.{field}' for field in _FIELDS[1:])} RETURNING id"
 )
 
 
@@ -82,7 +80,7 @@ class Row(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the index has of an item."""
+    """What the index has of an item: its number, its file, and the code of its error."""
 
     number: int
     size: int
@@ -91,10 +89,8 @@ class Known(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A row, and its cosine with the query."""
-
     name: str
-    cosine: float
+    cosine: float  # with the query
 
 
 class Index:
@@ -106,7 +102,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.facts: Facts | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writes = False
         self._database: sqlite3.Connection | None = None
         if path.exists():
@@ -119,7 +115,7 @@ class Index:
             IndexInUse: another process writes.
             IndexUnusable: see `check`.
         """
-        with self._lock, self._told():
+        with self._used():
             if self._writes:
                 return
             if self._database is None:
@@ -142,36 +138,32 @@ class Index:
         if self.facts is None or self.facts == facts:
             return
         if self.facts.kind != facts.kind:
-            raise IndexUnusable(
-                f"{self.path} has vectors of {self.facts.kind}s, not of {facts.kind}s. Choose another --index."
+            what = f"{self.facts.kind}s, not of {facts.kind}s. Choose another --index."
+        else:
+            what = (
+                f"{self.facts.fingerprint}, and the model makes those of {facts.fingerprint}, which cannot be "
+                "compared. Use the former model and settings (CLIPSERVE_BACKEND=auto may have chosen another "
+                "engine: name one), or embed everything again: `clipserve embed` with --restart."
             )
-        raise IndexUnusable(
-            f"{self.path} has vectors of {self.facts.fingerprint}, and the model makes those of "
-            f"{facts.fingerprint}, which cannot be compared. Use the former model and settings "
-            "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), or embed everything again: "
-            "`clipserve embed` with --restart."
-        )
+        raise IndexUnusable(f"{self.path} has vectors of {what}")
 
     def known(self, names: Iterable[str]) -> list[Known | None]:
         """What is known of each; None: it is new."""
-        if self.facts is None:
-            return [None for _ in names]
         query = "SELECT id, size, modified, code FROM items WHERE name = ?"
-        with self._lock, self._told():
-            found = [self._execute(query, (name,)).fetchone() for name in names]
+        with self._used():
+            found = [self.facts and self._execute(query, (name,)).fetchone() for name in names]
         return [row and Known(*row) for row in found]
 
     def vectors(self, numbers: Iterable[int]) -> list[npt.NDArray[np.float32]]:
         """float32 [D] of each number."""
         query = "SELECT vector FROM vectors WHERE id = ?"
-        with self._lock, self._told():
+        with self._used():
             return [np.frombuffer(self._execute(query, (number,)).fetchone()[0], "<f4") for number in numbers]
 
     def store(self, rows: Iterable[Row]) -> None:
         """Add or replace rows, and commit: they survive a crash."""
-        with self._lock, self._told():
-            for row in rows:
-                *fields, vector = row
+        with self._used():
+            for *fields, vector in rows:
                 (number,) = self._execute(_STORE, fields).fetchone()
                 if vector is None:
                     self._execute("DELETE FROM vectors WHERE id = ?", (number,))
@@ -182,57 +174,51 @@ class Index:
 
     def numbers(self) -> dict[int, str]:
         """The number and the name of each row."""
-        if self.facts is None:
-            return {}
-        with self._lock, self._told():
-            return dict(self._execute("SELECT id, name FROM items").fetchall())
+        with self._used():
+            return dict(self._execute("SELECT id, name FROM items")) if self.facts else {}
 
     def drop(self, numbers: Collection[int]) -> None:
         """Remove rows, and commit."""
-        with self._lock, self._told():
-            for table in ("items", "vectors"):
-                self._database.executemany(  # type: ignore[union-attr] # `begin` has opened it
-                    f"DELETE FROM {table} WHERE id = ?",  # noqa: S608
-                    ((number,) for number in numbers),
-                )
+        with self._used():
+            for number in numbers:
+                self._execute("DELETE FROM items WHERE id = ?", (number,))
+                self._execute("DELETE FROM vectors WHERE id = ?", (number,))
             self._commit()
 
     def rows(self, where: str = "true") -> Iterator[Row]:
-        """The rows: texts by their lines, images as they were first embedded. `where`: a condition in SQL."""
-        query = (
-            "SELECT name, size, modified, width, height, code, detail, vector "  # noqa: S608
-            f"FROM items LEFT JOIN vectors USING (id) WHERE {where} ORDER BY {self._order}"
-        )
-        for *fields, vector in self._read(query):
-            yield Row._make((*fields, None if vector is None else np.frombuffer(vector, "<f4")))
+        """The rows: texts by their lines, images as they were first embedded. `where`: a condition in SQL.
+
+        Other threads, and commits of another process, wait until they are read.
+        """
+        # A text's name begins with the number of its line.
+        order = "CAST(name AS INTEGER)" if self.facts and self.facts.kind == "text" else "items.id"
+        query = f"SELECT {', '.join(_FIELDS)}, vector FROM items LEFT JOIN vectors USING (id) "  # noqa: S608
+        with self._used():
+            for *fields, vector in self._execute(f"{query} WHERE {where} ORDER BY {order}"):
+                yield Row._make((*fields, None if vector is None else np.frombuffer(vector, "<f4")))
 
     def count(self, where: str = "true") -> int:
         """How many rows there are. `where`: as for `rows`."""
-        ((count,),) = self._read(f"SELECT count(*) FROM items WHERE {where}") if self.facts else ((0,),)  # noqa: S608
-        return int(count)
+        with self._used():
+            count = self.facts and self._execute(f"SELECT count(*) FROM items WHERE {where}").fetchone()[0]  # noqa: S608
+        return count or 0
 
     def nearest(self, query: npt.NDArray[np.float32], most: int) -> list[Found]:
         """At most `most` rows, nearest first; rows with the same cosine in the order of the index.
 
         `query`: float32 [D], of unit length, as all vectors are. It compares all rows: a search is exact.
         """
-        if self.facts is None:
-            return []
-        numbers, cosines, read = [], [], self._read("SELECT id, vector FROM vectors ORDER BY id")
-        while rows := [row for _, row in zip(range(_CHUNK), read, strict=False)]:
-            some, vectors = zip(*rows, strict=True)
-            numbers.append(np.array(some))
-            with self._told():
-                cosines.append(
-                    np.frombuffer(b"".join(vectors), "<f4").reshape(-1, self.facts.embed_dim) @ query
-                )
-        if not numbers:
-            return []
-        every, cosine = np.concatenate(numbers), np.concatenate(cosines)
-        best = np.argsort(-cosine, kind="stable")[:most]
-        names = [
-            self._execute("SELECT name FROM items WHERE id = ?", (int(every[at]),)).fetchone() for at in best
-        ]
+        numbers, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        with self._used():
+            rows = self._execute("SELECT id, vector FROM vectors ORDER BY id") if self.facts else None
+            while rows and (some := rows.fetchmany(_CHUNK)):
+                ids, vectors = zip(*some, strict=True)
+                numbers.append(np.array(ids))
+                cosines.append(np.frombuffer(b"".join(vectors), "<f4").reshape(len(ids), -1) @ query)
+            every, cosine = np.concatenate(numbers), np.concatenate(cosines)
+            best = np.argsort(-cosine, kind="stable")[:most]
+            name = "SELECT name FROM items WHERE id = ?"
+            names = [self._execute(name, (number,)).fetchone() for number in every[best].tolist()]
         return [Found(row[0], float(cosine[at])) for row, at in zip(names, best, strict=True) if row]
 
     def close(self) -> None:
@@ -242,13 +228,8 @@ class Index:
                 self._database.close()
             self._database, self._writes = None, False
 
-    @property
-    def _order(self) -> str:
-        # A text's name begins with the number of its line.
-        return "CAST(name AS INTEGER)" if self.facts and self.facts.kind == "text" else "items.id"
-
     def _connect(self) -> None:
-        with self._told():
+        with self._used():
             self._database = sqlite3.connect(
                 self.path, timeout=_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -261,23 +242,11 @@ class Index:
         )
         if not application and not self._execute("SELECT 1 FROM sqlite_master").fetchone():
             return None
-        if application != _APPLICATION:
-            raise IndexUnusable(f"{self.path} is no index of clipserve. Choose another --index.")
-        if version != _VERSION:
+        if (application, version) != (_APPLICATION, _VERSION):
             raise IndexUnusable(
-                f"{self.path} is an index of another version of clipserve. Delete it, and embed again."
+                f"{self.path} is no index of this version of clipserve. Choose another --index, or delete it."
             )
         return Facts(*self._execute("SELECT * FROM about").fetchone())
-
-    def _read(self, query: str) -> Iterator[Any]:
-        """Rows, in pieces. A commit of another process waits for the end."""
-        with closing(self._execute(query)) as cursor:
-            while True:
-                with self._told():
-                    rows = cursor.fetchmany(_CHUNK)
-                if not rows:
-                    return
-                yield from rows
 
     def _execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
         assert self._database is not None
@@ -288,15 +257,16 @@ class Index:
         self._execute("BEGIN IMMEDIATE")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _used(self) -> Iterator[None]:
+        """By one thread at a time. Raises IndexUnusable for errors of SQLite."""
         try:
-            yield
+            with self._lock:
+                yield
         except (sqlite3.Error, ValueError, TypeError) as error:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith("SQLITE_BUSY"):
                 raise IndexInUse(f"{self.path} is in use: another command writes it now.") from None
-            if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or not name:
-                raise IndexUnusable(
-                    f"{self.path} is no index, or is damaged. Delete it, and embed again."
-                ) from None
-            raise IndexUnusable(f"{self.path} cannot be used: {error}.") from None
+            what = "is no index, or is damaged. Delete it, and embed again."
+            if name not in ("SQLITE_NOTADB", "SQLITE_CORRUPT", ""):
+                what = f"cannot be used: {error}."
+            raise IndexUnusable(f"{self.path} {what}") from None

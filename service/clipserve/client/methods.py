@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,18 +15,10 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
 from clipserve.client.images import ImageLike, as_file, listed
-from clipserve.client.results import (
-    Classified,
-    Compared,
-    Embedded,
-    Embeddings,
-    Labelled,
-    ServedBy,
-    Tokenized,
-)
-from clipserve.client.stream import InFlightLimit, in_order
+from clipserve.client.results import Classified, Compared, Embedded, Embeddings, Labelled, ServedBy, Tokenized
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.concurrency import together
+from clipserve.errors import WrongFingerprint
 
 R = TypeVar("R")
 
@@ -57,17 +47,19 @@ class AsyncMethods(ABC):
     async def label_sets(self) -> list[str]:
         """The names of the label sets of this model, for `classify`."""
 
+    # Of one item. They raise ItemFailed, and the errors of a whole call.
+
     @abstractmethod
     async def embed_image(self, image: bytes) -> Embedded:
-        """The vector of one image. `image`: a file's content. Raises ItemFailed, and the errors of a whole call."""
+        """The vector of one image. `image`: a file's content."""
 
     @abstractmethod
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
-        """The vector of one text. Raises ItemFailed, and the errors of a whole call."""
+        """The vector of one text."""
 
     @abstractmethod
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
-        """The labels of one image. `request` has no images. Raises ItemFailed, and the errors of a whole call."""
+        """The labels of one image. `request` has no images."""
 
     @abstractmethod
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
@@ -91,7 +83,7 @@ class AsyncMethods(ABC):
         Raises:
             IndexUnusable: the index has vectors of another model, or another process writes it.
         """
-        items = listed(images)
+        items: Sequence[Any] = listed(images)
         if index is None:
             made = await self._embeddings([partial(self._image, image) for image in items])
             progress(len(items), len(items))
@@ -100,9 +92,7 @@ class AsyncMethods(ABC):
 
         if wrong := next((image for image in items if not isinstance(image, str | Path)), None):
             raise TypeError(f"with an index an image is a path, not {type(wrong).__name__}.")
-        return await resumed(
-            cast("Sequence[str | Path]", items), index, await self.served_by(), self.embed_images, progress
-        )
+        return await resumed(items, index, await self.served_by(), self.embed_images, progress)
 
     async def embed_texts(self, texts: Iterable[str], *, truncate: bool = False) -> Embeddings:
         """The vector of each text: float32 [N, D], of unit length, in the space of the images.
@@ -165,32 +155,26 @@ class AsyncMethods(ABC):
         Each call embeds all items. To compare the same items again, keep their vectors and multiply those.
         """
         both = [
-            [
-                *(partial(self._image, image) for image in listed(images)),
-                *(partial(self._text, text, truncate) for text in listed(texts)),
-            ]
+            [partial(self._image, image) for image in listed(images)]
+            + [partial(self._text, text, truncate) for text in listed(texts)]
             for images, texts in ((images, texts), (to_images, to_texts))
         ]
         served = await self.served_by()
         rows, columns = await together(self._embeddings(items, served) for items in both)
-        if {rows.fingerprint, columns.fingerprint} != {served.fingerprint}:
-            raise _changed()
+        _only([rows, columns, served])
         cosines = rows.vectors @ columns.vectors.T
         logits = cosines * np.float32(served.logit_scale) + np.float32(served.logit_bias)
         return Compared(cosines, logits, served.fingerprint, rows.errors, columns.errors)
 
     async def tokenize(self, texts: Iterable[str]) -> Tokenized:
         """The tokens of each text. A text that is too long is cut, and its `truncated` is true."""
-        unread = iter(listed(texts))
-        parts = []
-        while some := list(islice(unread, _AT_A_TIME)):
-            parts.append(await self.tokenize_texts(some))
-        if not parts:
+        if not (items := listed(texts)):
             raise ValueError("there is nothing to tokenize: give at least one text.")
-        if len({part.fingerprint for part in parts}) > 1:
-            raise _changed()
+        parts = [
+            await self.tokenize_texts(items[at : at + _AT_A_TIME]) for at in range(0, len(items), _AT_A_TIME)
+        ]
         tokens = [text for part in parts for text in part.tokens]
-        return Tokenized(tokens, parts[0].context_length, parts[0].fingerprint)
+        return Tokenized(tokens, parts[0].context_length, _only(parts) or "")
 
     async def _text(self, text: str, truncate: bool) -> Embedded:
         if not isinstance(text, str):
@@ -205,51 +189,44 @@ class AsyncMethods(ABC):
     ) -> Embeddings:
         """`items`: what embeds each. `served`: the model, if it is known."""
         outcomes = await self._outcomes(items)
-        good = [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
-        fingerprint = _only(good)
+        good = {at: outcome for at, outcome in enumerate(outcomes) if isinstance(outcome, Embedded)}
+        fingerprint = _only([*good.values()])
         if fingerprint is None:
             served = served or await self.served_by()
-            fingerprint, dimensions = served.fingerprint, served.embed_dim
-        else:
-            dimensions = len(good[0].vector)
-        if any(len(embedded.vector) != dimensions for embedded in good):
+            fingerprint = served.fingerprint
+        lengths = {len(each.vector) for each in good.values()} or {served.embed_dim if served else 0}
+        if len(lengths) > 1:
             raise OddAnswer(f"vectors of {fingerprint} came in several lengths.")
-        vectors = np.full((len(outcomes), dimensions), np.nan, np.float32)
-        for row, outcome in zip(vectors, outcomes, strict=True):
-            if isinstance(outcome, Embedded):
-                row[:] = outcome.vector
+        vectors = np.full((len(outcomes), *lengths), np.nan, np.float32)
+        for at, embedded in good.items():
+            vectors[at] = embedded.vector
         return Embeddings(vectors, fingerprint, _errors(outcomes))
 
     async def _outcomes(self, items: Sequence[Callable[[], Awaitable[R]]]) -> list[R | ItemFailed]:
         """The result of each item, or its error, in order."""
+        outcomes: list[Any] = [None] * len(items)
+        waiting = iter(enumerate(items))
 
-        async def given() -> AsyncGenerator[Callable[[], Awaitable[R]], None]:
-            for item in items:
-                yield item
+        async def work() -> None:
+            for position, item in waiting:
+                try:
+                    outcomes[position] = await item()
+                except ItemFailed as error:
+                    outcomes[position] = error.with_traceback(None)
 
-        async def outcome(item: Callable[[], Awaitable[R]]) -> R | ItemFailed:
-            try:
-                return await item()
-            except ItemFailed as error:
-                return error.with_traceback(None)
-
-        async with aclosing(in_order(given(), outcome, InFlightLimit(self.in_flight))) as outcomes:
-            return [outcome async for outcome in outcomes]
+        await together(work() for _ in range(self.in_flight))
+        return outcomes
 
 
-def _only(good: Sequence[Embedded] | Sequence[Labelled]) -> str | None:
+def _only(good: Sequence[Any]) -> str | None:
     """The fingerprint of all of them; None: there are none."""
     fingerprints = {item.fingerprint for item in good}
     if len(fingerprints) > 1:
-        raise _changed()
+        raise FingerprintChanged(
+            "the model has changed while this call was under way, and its vectors cannot be compared. Ask again.",
+            WrongFingerprint.code,
+        )
     return next(iter(fingerprints), None)
-
-
-def _changed() -> FingerprintChanged:
-    return FingerprintChanged(
-        "the model has changed while this call was under way, and its vectors cannot be compared. Ask again.",
-        "wrong_fingerprint",
-    )
 
 
 def _errors(outcomes: Sequence[object]) -> dict[int, ItemFailed]:

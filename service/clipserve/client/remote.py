@@ -5,35 +5,40 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from clipserve.api.answers import JsonAnswer, LabelScoreJson
+from clipserve.api.answers import (
+    ClassificationJson,
+    EmbeddingsJson,
+    ImageLabelsJson,
+    ImageVectorJson,
+    JsonAnswer,
+    LabelScoreJson,
+    ModelListJson,
+    TokenizationJson,
+)
 from clipserve.api.requests import ClassifyRequest
+from clipserve.api.sets import LabelSetListJson
 from clipserve.application.answers import Tokens
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
-from clipserve.client import shapes
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import (
     INVALID_VECTOR,
     OF_IMAGE,
     OF_TEXT,
-    BadAddress,
-    FingerprintChanged,
     ItemFailed,
     OddAnswer,
     Refused,
     Unreachable,
+    changed,
     of_item,
 )
-from clipserve.client.http import Answer, exchange, open_http
+from clipserve.client.http import Connection
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
-from clipserve.client.retrying import Retrying
-from clipserve.errors import WrongFingerprint
 
 _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
@@ -78,12 +83,10 @@ class AsyncClient(AsyncMethods):
             BadAddress: the address or the key is malformed, or the key would be sent over http to another machine.
             OSError: `ca_file` cannot be read.
         """
-        self._http = open_http(url, key, ca_file=ca_file, seconds=timeout, connections=in_flight)
-        if self._http.base_url.userinfo:
-            raise BadAddress("the address must be without a user: services know keys alone.")
-        self._retrying = Retrying(retry_seconds, in_flight)
-        self._model = model
-        self._expected = expect_fingerprint
+        self._connection = Connection(
+            url, key, ca_file=ca_file, seconds=timeout, retry_seconds=retry_seconds, in_flight=in_flight
+        )
+        self._model, self._expected = model, expect_fingerprint
         self._pinned: ServedBy | None = None
         self.in_flight = in_flight
 
@@ -95,23 +98,20 @@ class AsyncClient(AsyncMethods):
 
     async def aclose(self) -> None:
         """Close the client and its connections. It cannot be used afterwards."""
-        await self._http.aclose()
+        await self._connection.__aexit__()
 
     async def served_by(self) -> ServedBy:
         if self._pinned:
             return self._pinned
-        models = (await self._ask("GET", "/v1/models")).shaped(shapes.ModelsShape).data
-        chosen = models[0] if self._model is None else next((m for m in models if m.id == self._model), None)
+        models = (await self._connection.ask("GET", "/v1/models", ModelListJson)).data
+        chosen = next((model for model in models if self._model in (None, model.id)), None)
         if chosen is None:
             has = ", ".join(model.id for model in models)
             raise Refused(f"the server has no model {self._model}. It has {has}.", "unknown_model")
         if not chosen.ready:
             raise Unreachable(f"the server cannot use {chosen.id} yet. Try again when it is ready.")
-        found = ServedBy(
-            chosen.id, chosen.fingerprint, chosen.embed_dim, chosen.logit_scale, chosen.logit_bias
-        )
-        self._check(found.fingerprint)
-        return found
+        fingerprint = self._check(chosen.fingerprint)
+        return ServedBy(chosen.id, fingerprint, chosen.embed_dim, chosen.logit_scale, chosen.logit_bias)
 
     async def pin(self) -> ServedBy:
         self._pinned = await self.served_by()
@@ -120,31 +120,28 @@ class AsyncClient(AsyncMethods):
 
     async def label_sets(self) -> list[str]:
         model = (await self.served_by()).model
-        answer = (await self._ask("GET", "/label-sets")).shaped(shapes.LabelSetsShape)
+        answer = await self._connection.ask("GET", "/label-sets", LabelSetListJson)
         return [label_set.name for label_set in answer.label_sets if label_set.model == model]
 
     async def embed_image(self, image: bytes) -> Embedded:
-        content = {
-            "params": self._fields(encoding_format="base64"),
-            "content": image,
-            "headers": {"Content-Type": "application/octet-stream"},
-        }
-        return self._vector(await self._ask_of(OF_IMAGE, "/embed", shapes.EmbeddedShape, content))
+        content = {"params": self._fields(encoding_format="base64"), "content": image}
+        content |= {"headers": {"Content-Type": "application/octet-stream"}}
+        return self._vector(await self._of_item(OF_IMAGE, "/embed", EmbeddingsJson, content))
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
         content = {"json": self._fields(texts=[text], truncate=truncate, encoding_format="base64")}
-        return self._vector(await self._ask_of(OF_TEXT, "/embed", shapes.EmbeddedShape, content))
+        return self._vector(await self._of_item(OF_TEXT, "/embed", EmbeddingsJson, content))
 
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
         # A form repeats the name of a list for each of its values, and so has no images but this one.
         content = {"data": self._fields(**vars(request)), "files": {"image": ("image", image)}}
-        answer = await self._ask_of(OF_IMAGE, "/classify", shapes.ClassifiedShape, content)
-        labels = [_label(label) for label in answer.results[0].labels]
+        answer = await self._of_item(OF_IMAGE, "/classify", ClassificationJson, content)
+        labels = [_label(label) for label in self._only(answer, ImageLabelsJson).labels]
         return Labelled(labels, self._check(answer.fingerprint), answer.warnings)
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
         fields = self._fields(texts=texts)
-        answer = (await self._ask("POST", "/tokenize", json=fields)).shaped(shapes.TokenizedShape)
+        answer = await self._connection.ask("POST", "/tokenize", TokenizationJson, json=fields)
         if len(answer.results) != len(texts):
             raise OddAnswer(f"the server answered about {len(answer.results):,} texts of {len(texts):,}.")
         tokens = [Tokens(text.ids, text.pieces, text.tokens, text.truncated) for text in answer.results]
@@ -155,39 +152,42 @@ class AsyncClient(AsyncMethods):
         fields |= {"model": self._model, "expect_fingerprint": self._expected}
         return {name: value for name, value in fields.items() if value is not None}
 
-    async def _ask(self, method: str, path: str, **content: Any) -> Answer:
-        return await self._retrying(partial(exchange, self._http, method, path, **content))
-
-    async def _ask_of(
-        self, item_codes: frozenset[str], path: str, shape: type[S], content: dict[str, Any]
-    ) -> S:
+    async def _of_item(self, item_codes: frozenset[str], path: str, shape: type[S], content: Any) -> S:
         """Ask about one item. `item_codes`: see `of_item`."""
         try:
-            return (await self._ask("POST", path, **content)).shaped(shape)
+            return await self._connection.ask("POST", path, shape, **content)
         except Refused as error:
             raise of_item(error, item_codes) from None
+
+    def _only(self, answer: Any, kind: type[S]) -> S:
+        """The result of the only item."""
+        (result, *others) = answer.results or [None]
+        if others or not isinstance(result, kind):
+            raise OddAnswer(
+                f"{self._connection.url} is not a clipserve server: it answers about other items."
+            )
+        return result
 
     def _check(self, fingerprint: str) -> str:
         """Also of what is answered: a server may know nothing of what it was asked for."""
         if self._expected not in (None, "", fingerprint):
-            raise FingerprintChanged(
-                f"the server makes vectors of {fingerprint}, and those of {self._expected} are expected.",
-                WrongFingerprint.code,
-            )
+            raise changed(fingerprint, str(self._expected))
         return fingerprint
 
-    def _vector(self, answer: shapes.EmbeddedShape) -> Embedded:
+    def _vector(self, answer: EmbeddingsJson) -> Embedded:
         self._check(answer.fingerprint)
         try:
-            vector = np.frombuffer(base64.b64decode(answer.results[0].embedding, validate=True), "<f4")
-        except ValueError:
+            content = self._only(answer, ImageVectorJson).embedding
+            vector = np.frombuffer(base64.b64decode(content, validate=True), "<f4")  # type: ignore[arg-type]
+        except (ValueError, TypeError):
             raise ItemFailed("the server answered no base64 of float32.", INVALID_VECTOR) from None
-        if self._pinned and len(vector) != (wanted := self._pinned.embed_dim):
+        wanted = self._pinned.embed_dim if self._pinned else len(vector)
+        length = np.linalg.norm(vector.astype(np.float64))
+        if len(vector) != wanted or not abs(length - 1) < _OFF_UNIT:  # `not <`, for NaN
+            found = f"{len(vector):,} numbers, of length {length:.3g}"
             raise ItemFailed(
-                f"the server answered {len(vector):,} numbers; its model has {wanted:,}.", INVALID_VECTOR
+                f"the server answered {found}, and a vector has {wanted:,}, of length 1.", INVALID_VECTOR
             )
-        if not abs(np.linalg.norm(vector.astype(np.float64)) - 1) < _OFF_UNIT:  # `not <`, for NaN
-            raise ItemFailed("the server answered no vector of unit length.", INVALID_VECTOR)
         return Embedded(vector, answer.fingerprint)
 
 

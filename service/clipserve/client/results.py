@@ -45,12 +45,9 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A row for each item, in the order given.
+    """A row for each item, in the order given: `vectors`, float32 [N, D], of unit length; NaN where an item failed.
 
-    Attributes:
-        vectors: float32 [N, D], of unit length; the rows of failed items are NaN.
-        fingerprint: of all vectors; vectors of another one cannot be compared with them.
-        errors: of the failed items, by position.
+    `errors`: of the failed items, by position. Vectors of another `fingerprint` cannot be compared with these.
     """
 
     vectors: FloatRows
@@ -60,14 +57,10 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Classified:
-    """The labels of each image, in the order given.
+    """The labels of each image, best first, in the order given; a failed image has none.
 
-    Attributes:
-        labels: of each image, best first. Each has `label`, `score`, `cosine` and `logit`, and `id` if its label
-            set has one. A failed image has no labels.
-        fingerprint: of the model.
-        errors: of the failed images, by position.
-        warnings: about the labels and the scoring of the request, for people.
+    A label has `label`, `score`, `cosine` and `logit`, and `id` if its label set has one. `errors`: of the failed
+    images, by position. `warnings`: about the labels and the scoring of the request, for people.
     """
 
     labels: list[Sequence[ScoredLabel]]
@@ -83,9 +76,7 @@ class Compared:
     Attributes:
         cosines: float32 [N, M]; NaN if one of the two items failed.
         logits: float32 [N, M]: cosine times the model's scale, plus its bias.
-        fingerprint: of the model.
-        errors: of the failed items among the N, by position.
-        other_errors: of the failed items among the M, by position.
+        errors: of the failed items among the N, by position; `other_errors`: among the M.
     """
 
     cosines: FloatRows
@@ -99,11 +90,8 @@ class Compared:
 class Tokenized:
     """The tokens of each text as the encoder gets them, special tokens included.
 
-    Attributes:
-        tokens: of each text `ids`, `pieces` (their spelling in the vocabulary), `tokens` (their number before the
-            text was cut) and `truncated` (whether the text was cut).
-        context_length: the most tokens that the encoder takes.
-        fingerprint: of the model.
+    Each has `ids`, `pieces` (their spelling in the vocabulary), `tokens` (their number before the text was cut) and
+    `truncated` (whether it was cut). `context_length`: the most tokens that the encoder takes.
     """
 
     tokens: list[Tokens]

@@ -83,7 +83,7 @@ def embed(
     async def embedded() -> int:
         from clipserve.client.index import Index
 
-        async with open_clip(url, key, model, in_flight, exact=True) as clip:
+        async with open_clip(url, key, model, in_flight) as clip:
             with closing(Index(place)) as opened:
                 how = {"truncate": truncate, "restart": restart, "prune": prune}
                 status = await make(clip, source, opened, as_json=json, **how)

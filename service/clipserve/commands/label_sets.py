@@ -8,19 +8,17 @@ import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import typer
 
-from clipserve.client.shapes import LabelSetShape, LabelSetsShape, WholeLabelSetShape
+from clipserve.api.answers import JsonAnswer
+from clipserve.api.sets import LabelSetJson, LabelSetListJson, LabelSetSummaryJson
 from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.running import WRONG_USE, fail
 
-if TYPE_CHECKING:  # it loads an HTTP client
-    from clipserve.client.http import Answer
-    from clipserve.client.server import Server
-
+S = TypeVar("S", bound=JsonAnswer)
 label_sets = typer.Typer(no_args_is_help=True, help="List, show, put and delete label sets of a server.")
 
 Url = Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="The server.")]
@@ -43,12 +41,9 @@ _SHOWN = (*_SCORES, "weights", "served_version", "error", "warnings")
 @label_sets.command("list")
 def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False) -> None:
     """List all label sets."""
-    answer = _server(url, key, ca_file).result("GET", "/label-sets")
-    label_sets = answer.shaped(LabelSetsShape).label_sets
-    if _for_people(as_json):
-        say_table(map(_row, label_sets), [column.upper() for column in _COLUMNS])
-    else:
-        say_json(answer.json, indent=2)
+    answer = _ask(url, key, ca_file, "GET", "/label-sets", LabelSetListJson)
+    if not _is_json(answer, as_json):
+        say_table(map(_row, answer.label_sets), [column.upper() for column in _COLUMNS])
 
 
 @label_sets.command()
@@ -56,7 +51,7 @@ def show(
     name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False
 ) -> None:
     """Show one label set: its labels, its scoring, the progress of its build."""
-    _echo(_server(url, key, ca_file).result("GET", _path(name)), as_json)
+    _echo(_ask(url, key, ca_file, "GET", _path(name), LabelSetJson), as_json)
 
 
 @label_sets.command()
@@ -80,20 +75,22 @@ def put(
         definition = _definition(file)
     except (OSError, ValueError, RecursionError) as error:
         fail(f"{file}: {getattr(error, 'strerror', None) or error}")
-    answer = _server(url, key, ca_file).result("PUT", _path(name or Path(file).stem), json=definition)
-    _echo(answer, as_json)
+    place = _path(name or Path(file).stem)
+    _echo(_ask(url, key, ca_file, "PUT", place, LabelSetJson, json=definition), as_json)
 
 
 @label_sets.command()
 def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None) -> None:
     """Delete a label set with its examples and embeddings."""
-    _server(url, key, ca_file).result("DELETE", _path(name))
+    _ask(url, key, ca_file, "DELETE", _path(name), JsonAnswer)
 
 
-def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
-    from clipserve.client.server import Server  # loads an HTTP client
+def _ask(
+    url: str, key: str | None, ca_file: Path | None, method: str, path: str, shape: type[S], **content: Any
+) -> S:
+    from clipserve.client.http import ask_once  # loads an HTTP client
 
-    return Server(url, key, ca_file)
+    return ask_once(url, key, ca_file, method, path, shape, **content)
 
 
 def _path(name: str) -> str:
@@ -128,20 +125,21 @@ def _example(folder: Path, example: object) -> object:
     return example
 
 
-def _for_people(as_json: bool) -> bool:
-    return sys.stdout.isatty() and not as_json
+def _is_json(answer: JsonAnswer, as_json: bool) -> bool:
+    """Print the answer as JSON if programs read it."""
+    if wanted := as_json or not sys.stdout.isatty():
+        say_json(answer.model_dump(mode="json", exclude_unset=True), indent=2)
+    return wanted
 
 
-def _echo(answer: Answer, as_json: bool) -> None:
-    """Print the label set of an answer. Raises OddAnswer: it is none."""
-    label_set = answer.shaped(WholeLabelSetShape)
-    if not _for_people(as_json):
-        say_json(answer.json, indent=2)
+def _echo(label_set: LabelSetJson, as_json: bool) -> None:
+    if _is_json(label_set, as_json):
         return
     rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
     for name in _SHOWN:
-        if value := answer.json.get(name):
-            value = [f"{key} {number}" for key, number in value.items()] if isinstance(value, dict) else value
+        if value := getattr(label_set, name):
+            if isinstance(value, JsonAnswer):
+                value = [f"{key} {number}" for key, number in value.model_dump().items()]
             rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
     say_table(rows)
     for label in label_set.labels:
@@ -150,7 +148,7 @@ def _echo(answer: Answer, as_json: bool) -> None:
         say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
 
 
-def _row(label_set: LabelSetShape) -> list[str]:
+def _row(label_set: LabelSetSummaryJson) -> list[str]:
     done, prompts = label_set.prompts_done, str(label_set.prompts)
     return [
         label_set.name,

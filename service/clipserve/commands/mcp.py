@@ -40,7 +40,7 @@ def mcp(
         fail("two of the folders have the same name, by which agents know them.", status=WRONG_USE)
 
     async def served() -> int:
-        async with open_clip(url, key, model, in_flight, exact=True) as clip:
+        async with open_clip(url, key, model, in_flight) as clip:
             await serve(Photos(clip, [*folders.values()]))
         return 0
 

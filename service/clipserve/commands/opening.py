@@ -49,11 +49,9 @@ IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a servi
 
 @asynccontextmanager
 async def open_clip(
-    url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT, *, exact: bool = False
+    url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT
 ) -> AsyncIterator[AsyncMethods]:
     """The service at `url`, else the model of CLIPSERVE_MODELS in this process, with one fingerprint until the end.
-
-    `exact`: on the CPUs of this process an item gives the same bits, whatever else is in its batch.
 
     Raises:
         ClipserveError: neither can be used; the message says why.
@@ -73,7 +71,5 @@ async def open_clip(
     configure("INFO", sys.stderr)  # for an export, which takes minutes
     errors_alone = partial(configure, "ERROR", sys.stderr)  # an image's warnings are in its error
     warn = partial(say, err=True)
-    async with open_in_process(
-        read_settings(), model, exact=exact, warn=warn, when_found=errors_alone
-    ) as local:
+    async with open_in_process(read_settings(), model, warn=warn, when_found=errors_alone) as local:
         yield local

@@ -54,7 +54,7 @@ def search(
 
         with closing(Index(place)) as index:
             name = model or (index.facts.model if index.facts else None)
-            async with open_clip(url, key, name, in_flight, exact=True) as clip:
+            async with open_clip(url, key, name, in_flight) as clip:
                 if folder:
                     try:
                         await make(clip, images_in(folder, every), index, prune=True, retry=False)

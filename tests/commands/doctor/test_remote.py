@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 from pathlib import Path
 
-import pytest
-
-from clipserve.access.key_file import add_key
 from loadtests.fake_backend import FakeBackend
 from loadtests.process import free_port
 from tests.certificates import self_signed
@@ -46,17 +41,6 @@ async def test_a_server_that_is_not_ready(toy: Path) -> None:
     assert found.endswith("is not ready")
 
 
-async def test_a_server_that_asks_for_a_key(toy: Path, tmp_path: Path) -> None:
-    key = add_key(tmp_path / "keys", "somebody", ["use"])
-    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
-        without = await asyncio.to_thread(doctor, "--url", running.url)
-        with_key = await asyncio.to_thread(doctor, "--url", running.url, key=key)
-    assert "/v1/models: unauthenticated: " in without.only("problem")["found"]
-    assert "--key" in without.only("problem")["found"]
-    assert (with_key.status, of(with_key, "models")[0][0]) == (0, "ok")
-    assert key not in with_key.output
-
-
 def test_nobody_there_is_a_problem() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     told = doctor("--url", url)
@@ -72,19 +56,3 @@ def test_a_certificate_of_your_own(tmp_path: Path) -> None:
         line = doctor("--url", url).lines("problem")[0]
     assert "certificate" in line["found"]
     assert "--ca-file" in line["do"]
-
-
-@pytest.mark.slow
-def test_what_listens_and_never_answers_is_not_waited_for_long() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        began = time.monotonic()
-        told = doctor("--url", url)
-    assert time.monotonic() - began < 60
-    assert "does not answer within 5 s" in told.lines("problem")[0]["found"]
-
-
-@pytest.mark.parametrize("url", ["http://192.0.2.1", "HTTP://192.0.2.1:8080", "http://localhost@192.0.2.1"])
-def test_a_key_without_tls_for_another_machine_is_a_problem_and_not_sent(url: str) -> None:
-    line = doctor("--url", url, "--key", "cs_something").lines("problem")[0]
-    assert line["found"].startswith("the key is not sent to 192.0.2.1 over http")

@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key, read_keys
 from clipserve.commands.doctor.secrets import HIDDEN, Secrets
-from clipserve.settings import Settings
 from loadtests.process import free_port
 
 # Each is nowhere else in an output by chance.
@@ -85,20 +83,6 @@ def test_no_key_for_a_server_is_told() -> None:
         assert told.exit_code == 1
         assert API not in told.output
         assert PASSWORD not in told.output
-
-
-def test_every_setting_that_is_a_secret_is_planted_and_hidden_where_it_is_told(
-    planted: dict[str, str],
-) -> None:
-    secret = [name for name, field in Settings.model_fields.items() if SecretStr in _types(field.annotation)]
-    assert sorted(secret) == ["redis_url", "triton_token"]
-    for name in secret:
-        value = planted[f"CLIPSERVE_{name.upper()}"]
-        assert Secrets(planted).hide([f"it is {value}", {value: 1}]) == [f"it is {HIDDEN}", {HIDDEN: 1}]
-
-
-def _types(annotation: object) -> tuple[object, ...]:
-    return getattr(annotation, "__args__", (annotation,))
 
 
 def test_a_secret_in_a_line_is_hidden_and_short_words_are_not() -> None:

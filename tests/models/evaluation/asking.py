@@ -15,7 +15,7 @@ def evaluated(
     url: str | None, data: Path, classes: Path | None = None, in_flight: int = 8, **plan: Any
 ) -> Report:
     async def asked() -> Report:
-        async with open_clip(url, None, None, in_flight=in_flight, exact=True) as clip:
+        async with open_clip(url, None, None, in_flight=in_flight) as clip:
             return await evaluation(clip, Plan(data, classes, **plan))
 
     return asyncio.run(asked())

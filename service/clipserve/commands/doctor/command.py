@@ -15,12 +15,12 @@ from clipserve.commands.doctor.secrets import Secrets
 from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.running import WRONG_USE, fail
 
-if TYPE_CHECKING:  # they load what serves, and an HTTP client
-    from clipserve.client.server import Server
+if TYPE_CHECKING:  # they load what serves
     from clipserve.commands.doctor.findings import Finding
     from clipserve.settings import Settings
 
 FORMAT = 2  # version of the JSON; a new field does not change it
+_SECONDS = 5.0  # for an answer of a server
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -49,8 +49,9 @@ def doctor(
     report: dict[str, Any] = {"format": FORMAT, "clipserve": __version__}
     report |= {"examined": "this machine", "at": datetime.now(UTC).isoformat(timespec="seconds")}
     if url is not None:
-        server = _server(url, key, ca_file)
-        report["examined"], found = server.shown, _there(server)
+        if not url.lower().startswith(("http://", "https://")):
+            fail("--url: write http://host:port, or https://", status=WRONG_USE)
+        report["examined"], found = url, _there(url.rstrip("/"), key, ca_file)
     else:
         from clipserve.commands.doctor.findings import Finding, installed
 
@@ -92,34 +93,25 @@ def _here(settings: Settings) -> Iterator[Finding]:
     yield from findings.memory(settings, said)
 
 
-def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
-    from clipserve.client.server import Server
-
-    if not url.lower().startswith(("http://", "https://")):
-        fail("--url: write http://host:port, or https://", status=WRONG_USE)
-    return Server(url, key, ca_file, seconds=5.0)
-
-
-def _there(server: Server) -> Iterator[Finding]:
+def _there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
     """Whether a clipserve answers there and is ready, and its models."""
+    from clipserve.api.answers import ModelListJson, ReadyJson
     from clipserve.client.errors import ClipserveError, Refused
-    from clipserve.client.shapes import ModelsShape, StatusShape
+    from clipserve.client.http import ask_once
     from clipserve.commands.doctor.findings import Finding
 
     try:
-        server.result("GET", "/readyz").shaped(StatusShape)
-        yield Finding("ready", "ok", f"{server.shown}/readyz says yes")
+        ask_once(url, key, ca_file, "GET", "/readyz", ReadyJson, seconds=_SECONDS)
+        yield Finding("ready", "ok", f"{url}/readyz says yes")
     except Refused as error:
-        yield Finding("ready", "problem", f"{server.shown}/readyz: {error}", "its log says what it waits for")
+        yield Finding("ready", "problem", f"{url}/readyz: {error}", "its log says what it waits for")
     except ClipserveError as error:
         do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
         yield Finding("ready", "problem", str(error), do)
     try:
-        for model in server.result("GET", "/v1/models").shaped(ModelsShape).data:
+        for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelListJson, seconds=_SECONDS).data:
             found = f"{model.id}: {model.fingerprint}"
             unready = Finding("models", "problem", f"{found} is not ready", "its log says why")
             yield Finding("models", "ok", found) if model.ready else unready
     except ClipserveError as error:
-        yield Finding(
-            "models", "problem", f"{server.shown}/v1/models: {error}", "look at its log, and see `ready`"
-        )
+        yield Finding("models", "problem", f"{url}/v1/models: {error}", "look at its log, and see `ready`")

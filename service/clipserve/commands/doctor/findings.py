@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import re
@@ -14,12 +13,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipserve import __version__
 from clipserve.access.key_file import KeyFileError, read_keys
+from clipserve.api.answers import JsonAnswer
 from clipserve.clip import resampling
 from clipserve.cores import affinity, cpu_quota, processor
 from clipserve.settings import Settings
@@ -28,7 +28,6 @@ from clipserve.wiring.listening import CannotListen, listen
 from clipserve.wiring.model_names import NoSuchModel, find
 from clipserve.wiring.use_cases import Limits
 
-Level = Literal["ok", "warning", "problem"]
 SECONDS = 240.0  # for a start: a large model on two engines
 _HUB = "https://huggingface.co"
 _LISTENING = "0A"  # in /proc/net/tcp
@@ -40,7 +39,7 @@ class Finding(NamedTuple):
     """One line of the report. `do`: what to do about it; empty if it is ok."""
 
     name: str
-    level: Level
+    level: Literal["ok", "warning", "problem"]
     found: str
     do: str = ""
 
@@ -53,28 +52,25 @@ def of_start(said: str, status: int) -> Iterator[Finding]:
             [event["event"], *(f"{name}: {event[name]}" for name in _DETAILS if event.get(name))]
         )
         if event["event"] == "model_ready":
-            yield Finding(
-                "start",
-                "ok",
+            chosen = f"; the choice of the engine: {event['trial']}" if "trial" in event else ""
+            rows = f"; images a call: {event['batch_rows']}" if "batch_rows" in event else ""
+            found = (
                 f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {event['ms_per_call']} ms a "
-                f"call, self-test at cosine {event['self_test_cosine']:.6f}"
-                + (f"; the choice of the engine: {event['trial']}" if "trial" in event else "")
-                + (f"; images a call: {event['batch_rows']}" if "batch_rows" in event else ""),
+                f"call, self-test at cosine {event['self_test_cosine']:.6f}{chosen}{rows}"
             )
+            yield Finding("start", "ok", found)
         elif event["level"] == "warning":
-            yield Finding(
-                "start", "warning", about, event.get("do") or "docs/troubleshooting.md has this line"
-            )
+            do = event.get("do") or "docs/troubleshooting.md has this line"
+            yield Finding("start", "warning", about, do)
         elif event["level"] in ("error", "critical"):
-            yield Finding(
-                "start", "problem", event.get("reason") or about, "the service ends with this: correct it"
-            )
+            do = "the service ends with this: correct it"
+            yield Finding("start", "problem", event.get("reason") or about, do)
     if status < 0:
         reason = f"the start was ended by {signal.Signals(-status).name}"
         yield Finding("start", "problem", reason, "if it was SIGKILL, give it more memory; `dmesg` tells")
     elif status and not any(event["level"] == "critical" for event in events):
-        reason = (said.strip().splitlines() or ["it said nothing"])[-1]
-        yield Finding("start", "problem", f"the start ended with status {status}: {reason}", "report this")
+        last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        yield Finding("start", "problem", f"the start ended with status {status}: {last}", "report this")
 
 
 def start() -> tuple[str, int]:
@@ -85,9 +81,8 @@ def start() -> tuple[str, int]:
         ended = subprocess.run(  # noqa: S603 - this Python
             command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
         )
-    except subprocess.TimeoutExpired as error:
-        said = (error.stderr or b"").decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-        reason = f"the start did not end within {SECONDS:g} s; last: {said[-1]}"
+    except subprocess.TimeoutExpired:
+        reason = f"the start did not end within {SECONDS:g} s; CLIPSERVE_LOG_LEVEL=DEBUG tells more"
         return json.dumps({"event": "slow", "level": "critical", "reason": reason}), 1
     finally:
         os.close(reading)
@@ -95,15 +90,12 @@ def start() -> tuple[str, int]:
     return ended.stderr, ended.returncode
 
 
-def memory(
-    settings: Settings, said: str, proc: Path = Path("/proc"), cgroup: Path = _CGROUP
-) -> Iterator[Finding]:
-    """The memory that a start took beside the lowest quota. `said`: what it logged."""
+def memory(settings: Settings, said: str, cgroup: Path = _CGROUP) -> Iterator[Finding]:
+    """The memory that a start took beside the machine's and the cgroup's (v2, else v1). `said`: what it logged."""
     if not (peaks := re.findall(r'"peak_bytes": ?(\d+)', said)):
         return
     limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has")]
-    files = [folder / "memory.max" for folder in _groups(proc, cgroup)]
-    for file in (*files, cgroup / "memory" / "memory.limit_in_bytes"):
+    for file in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # ValueError: `max`
             limits.append((int(file.read_text("utf-8")), f"the limit of {file} is"))
     (have, whose), took = min(limits), int(peaks[-1])
@@ -119,39 +111,29 @@ def ports(settings: Settings) -> Iterator[Finding]:
     wanted = {"CLIPSERVE_PORT": settings.port, "CLIPSERVE_OPERATIONS_PORT": settings.operations_port}
     if settings.grpc_enabled:
         wanted["CLIPSERVE_GRPC_PORT"] = settings.grpc_port
-    numbers = [port for port in wanted.values() if port]
-    if len({*numbers}) < len(numbers):
-        yield Finding(
-            "ports", "problem", f"two of {', '.join(wanted)} are the same", "give each a port of its own"
-        )
-    for name, port in wanted.items():
-        try:
-            listen(name, settings.host, port).close()
-        except CannotListen as error:
-            who = _listener(port)
-            reason = f"{str(error).partition('. Choose')[0]}: {who or 'a process of another user'} has it"
-            yield Finding("ports", "problem", reason, f"end it, or set {name} to another port")
-        else:
-            yield Finding("ports", "ok", f"{name}={port}: free on {settings.host}")
+    with ExitStack() as held:  # two settings may name one port
+        for name, port in wanted.items():
+            try:
+                held.enter_context(listen(name, settings.host, port))
+            except CannotListen as error:
+                reason = f"{str(error).partition('. Choose')[0]}: {_listener(port)} has it"
+                yield Finding("ports", "problem", reason, f"end it, or set {name} to another port")
+            else:
+                yield Finding("ports", "ok", f"{name}={port}: free on {settings.host}")
 
 
 def _listener(port: int) -> str:
     """The process that listens there, as far as /proc shows it; its arguments may be secrets."""
-    sockets = set[str]()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with suppress(OSError):
-            rows = (line.split() for line in Path(table).read_text("utf-8").splitlines()[1:])
-            sockets |= {
-                f"socket:[{row[9]}]"
-                for row in rows
-                if row[3] == _LISTENING and row[1].endswith(f":{port:04X}")
-            }
+    tables = "".join(Path(table).read_text("utf-8") for table in glob.glob("/proc/net/tcp*"))
+    rows = [line.split() for line in tables.splitlines()]
+    ours = [row for row in rows if row[3] == _LISTENING and row[1].endswith(f":{port:04X}")]
+    sockets = {f"socket:[{row[9]}]" for row in ours}
     for file in glob.iglob("/proc/[0-9]*/fd/*"):
         with suppress(OSError):  # closed meanwhile, or another user's
             if os.readlink(file) in sockets:
                 process = Path(file).parents[1]
                 return f"process {process.name} ({(process / 'comm').read_text('utf-8').strip()})"
-    return ""
+    return "a process of another user"
 
 
 def versions(_: Settings) -> Iterator[Finding]:
@@ -175,32 +157,21 @@ def installed() -> dict[str, str]:
     return dict(sorted((package.name.lower().replace("_", "-"), package.version) for package in found))
 
 
-def cpu(_: Settings, proc: Path = Path("/proc"), cgroup: Path = _CGROUP) -> Iterator[Finding]:
-    """The CPU, and the lowest quota of its cgroup and the parents."""
-    quota, folder = min((cpu_quota(folder) or math.inf, folder) for folder in _groups(proc, cgroup))
-    name = re.search(r"model name\s*: (.*)", processor(proc / "cpuinfo"))
-    yield Finding(
-        "cpu", "ok", f"{name[1] if name else platform.machine()}, {affinity()} cores, quota {quota:g}"
-    )
-    if quota < 1:
-        reason = f"the quota of {folder} is {quota:g} cores: the kernel stops the process, probes too, for the rest"
+def cpu(_: Settings, cgroup: Path = _CGROUP) -> Iterator[Finding]:
+    """The CPU, and the quota of the cgroup."""
+    quota = cpu_quota(cgroup)
+    name = re.search(r"model name\s*: (.*)", processor())
+    about = f"{name[1] if name else platform.machine()}, {affinity()} cores"
+    yield Finding("cpu", "ok", f"{about}, quota {quota:g}" if quota else f"{about}, no quota")
+    if quota and quota < 1:
+        reason = f"the quota of {cgroup} is {quota:g} cores: the kernel stops the process, probes too, for the rest"
         yield Finding("cpu", "warning", reason, "give it a core or more: resources.limits.cpu, docker --cpus")
-
-
-def _groups(proc: Path, cgroup: Path) -> Iterator[Path]:
-    """The folders of the process's cgroup v2, then of its parents."""
-    with suppress(OSError):
-        for line in (proc / "self" / "cgroup").read_text("utf-8").splitlines():
-            if line.startswith("0::/") and ".." not in line:  # else it belongs to another namespace
-                group = Path(line.removeprefix("0::/"))
-                yield from (cgroup / path for path in (group, *group.parents) if path != Path())
-    yield cgroup
 
 
 def hub(settings: Settings) -> Iterator[Finding]:
     """Whether the hub is reached, if a model must be exported first."""
-    from clipserve.client.errors import ClipserveError
-    from clipserve.client.server import Server
+    from clipserve.client.errors import ClipserveError, OddAnswer
+    from clipserve.client.http import ask_once
 
     for model in settings.models:
         try:
@@ -209,7 +180,8 @@ def hub(settings: Settings) -> Iterator[Finding]:
             reason, _, do = str(error).partition(": ")
             yield Finding("hub", "warning", f"{reason}, and the doctor exports nothing", do)
             try:
-                Server(_HUB, seconds=5.0).result("GET", "/api/models?limit=1")
+                with suppress(OddAnswer):  # a list, which is the answer of a hub
+                    ask_once(_HUB, None, None, "GET", "/api/models?limit=1", JsonAnswer, seconds=5.0)
             except ClipserveError as failed:
                 do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
                 yield Finding("hub", "problem", str(failed), do)
@@ -223,9 +195,8 @@ def keys(settings: Settings) -> Iterator[Finding]:
         count = len(read_keys(path))
         yield Finding("keys", "ok", f"{path}: {count} keys")
         if not count:
-            yield Finding(
-                "keys", "warning", f"{path} has no key: every request is refused", "clipserve keys add NAME"
-            )
+            reason = f"{path} has no key: every request is refused"
+            yield Finding("keys", "warning", reason, "clipserve keys add NAME")
         if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             reason = f"{path} can be written by others than its owner, who could add a key"
             yield Finding("keys", "warning", reason, f"chmod go-w {path}")

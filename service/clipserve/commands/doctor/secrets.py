@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 HIDDEN = "***"
 
@@ -15,6 +16,9 @@ _NAME = re.compile(
 _NESTED = re.compile(
     r'"\w*(?:token|secret|password|redis_url)"\s*:\s*\[?\s*"([^"]+)"', re.IGNORECASE
 )  # in JSON
+_IN_A_URL = re.compile(
+    r"(?<=://)[^/@\s]*?:([^/@\s]+)@|[?&][^=&\s]*=([^&\s]+)"
+)  # passwords, and values of a query
 _USER_OF_A_URL = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
 _SHORTEST = 6  # characters of a secret that is replaced: a shorter one would match in words and numbers
 
@@ -46,16 +50,5 @@ def _of(environment: Mapping[str, str]) -> Iterator[str]:
         yield from _NESTED.findall(value)
         if name.upper() == "OTEL_EXPORTER_OTLP_ENDPOINT":  # some have a token in the path
             yield value.partition("://")[2]
-        if "://" in value:
-            yield from _of_url(value)
-
-
-def _of_url(value: str) -> Iterator[str]:
-    try:
-        url = urlsplit(value)
-        parts = [url.password, *(text for _, text in parse_qsl(url.query))]  # users: `_USER_OF_A_URL`
-    except ValueError:
-        yield value
-        return
-    for part in filter(None, parts):
-        yield from (part, unquote(part))
+        for part in filter(None, chain.from_iterable(_IN_A_URL.findall(value))):
+            yield from (part, unquote(part))

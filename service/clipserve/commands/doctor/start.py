@@ -45,7 +45,8 @@ async def started(settings: Settings) -> None:
 
 def main() -> int:
     """The exit status. The last line has the most memory that it took."""
-    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    # It ends with the doctor. Not by sys.stdin, whose lock would be held at the program's end.
+    threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
     log.start()
     settings = read_settings()
     try:
@@ -60,12 +61,6 @@ def main() -> int:
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
     logger.info("started", peak_bytes=int(peak[1]) * 1_024 if peak else 0)
     return 0
-
-
-def _end_with_the_input() -> None:
-    """End if the doctor ends. Not by sys.stdin, whose lock would be held at the program's end."""
-    os.read(0, 1)
-    os._exit(1)
 
 
 if __name__ == "__main__":
