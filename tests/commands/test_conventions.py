@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from clipserve import __version__
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key, read_keys
+from clipserve.access.keys import Keys
 from tests.commands.hostile import CAT, good_but, run, serving
 
 
@@ -37,6 +38,17 @@ def test_keys_are_listed_as_json_without_their_digests(tmp_path: Path) -> None:
     assert (key["name"], key["scopes"], key["rows_per_second"]) == ("a-camera", ["use", "manage"], 5)
     assert (key["bytes_per_second"], key["created"]) == (None, str(kept.created))
     assert kept.sha256 not in done.all
+
+
+def test_a_key_that_is_added_or_removed_is_json(tmp_path: Path) -> None:
+    file = ("--file", tmp_path / "keys", "--json")
+    added = json.loads(run("keys", "add", "a-camera", *file).output)
+    assert (added["name"], added["scopes"]) == ("a-camera", ["use"])
+    assert Keys(read_keys(tmp_path / "keys")).find(f"Bearer {added['key']}")
+    assert json.loads(run("keys", "remove", "a-camera", *file).output) == {
+        "name": "a-camera",
+        "removed": True,
+    }
 
 
 def test_results_of_a_search_are_json_lines(tmp_path: Path) -> None:

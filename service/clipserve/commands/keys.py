@@ -30,9 +30,14 @@ def add(
     ] = ["use"],  # noqa: B006 - typer makes its own
     rows_per_second: Annotated[int | None, typer.Option(min=0, help=f"Images and texts{_RATE}")] = None,
     bytes_per_second: Annotated[int | None, typer.Option(min=0, help=f"Bytes of bodies{_RATE}")] = None,
+    json: Json = False,
 ) -> None:
     """Create a key and print it, only this once. A running service accepts it within two seconds."""
-    say(add_key(file, name, scope, rows_per_second=rows_per_second, bytes_per_second=bytes_per_second))
+    key = add_key(file, name, scope, rows_per_second=rows_per_second, bytes_per_second=bytes_per_second)
+    if json:
+        say_json({"name": name, "scopes": scope, "key": key})
+    else:
+        say(key)
     say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
 
 
@@ -52,6 +57,8 @@ def show(file: File, json: Json = False) -> None:
 
 
 @keys.command()
-def remove(name: Name, file: File) -> None:
+def remove(name: Name, file: File, json: Json = False) -> None:
     """Remove a key. A running service refuses it within two seconds."""
     remove_key(file, name)
+    if json:
+        say_json({"name": name, "removed": True})
