@@ -262,3 +262,16 @@ def test_a_certificate_and_its_key_are_set_together(tmp_path: Path, given: set[s
         return
     with pytest.raises(ValidationError, match=said):
         Settings(**tls)
+
+
+@pytest.mark.parametrize(
+    ("written", "model"),
+    [
+        pytest.param("~/clip", "/home/me/clip", id="a folder of the home"),
+        pytest.param("other=~/clip", "other=/home/me/clip", id="with a name"),
+        pytest.param("ViT-B-32", "ViT-B-32", id="no folder"),
+    ],
+)
+def test_a_model_may_be_in_the_home(written: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert Settings(models=written).models == (Path(model),)

@@ -102,8 +102,8 @@ def _xdg(variable: str, usual: str, without_home: str) -> Path:
 def as_model(written: str) -> Path:
     """A name, a folder or NAME=FOLDER. A folder that begins with `./` becomes absolute: a Path would forget it."""
     name, equals, folder = written.rpartition("=")
-    if folder.startswith(("./", "../")):
-        return Path(f"{name}{equals}{os.path.abspath(folder)}")
+    if folder.startswith(("./", "../", "~")):
+        return Path(f"{name}{equals}{os.path.abspath(os.path.expanduser(folder))}")
     return Path(written)
 
 

@@ -29,7 +29,6 @@ from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere
 from clipserve.engine.triton.message import Rows, TritonCall
 from clipserve.engine.triton.options import TritonOptions
-from clipserve.engine.triton.probe import Probe
 from clipserve.engine.triton.server import Server
 from clipserve.engine.triton.servers import LookUp, Servers
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded
@@ -54,7 +53,6 @@ class TritonBackend:
         self._metrics = metrics
         rows = {"image": options.max_batch_images, "text": options.max_batch_texts}
         self._expected = Expected(manifest, {tower: rows[tower] for tower in TOWERS})
-        self._probe = Probe(self._expected)
         self.servers = Servers(options.addresses, self._connect, look_up, options.look_up_seconds)
 
     @property
@@ -89,7 +87,7 @@ class TritonBackend:
 
     def _connect(self, url: str, address: Address) -> Server:
         channel = self._options.connect(url, address)
-        return Server(url, channel, self._expected, self._probe, self._options, self._metrics.triton)
+        return Server(url, channel, self._expected, self._options, self._metrics.triton)
 
     async def _infer(self, tower: Tower, *arrays: Rows) -> Embeddings:
         model = self._expected.models[tower]
@@ -104,7 +102,7 @@ class TritonBackend:
             raise BackendFailed("Triton's answer cannot be read.") from None
         if embeddings.shape != (call.rows, self._embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
-        self._probe.learn(call, embeddings)
+        self._expected.learn(call, embeddings)
         return embeddings
 
     async def _asked(self, call: TritonCall) -> InferResult:

@@ -1,18 +1,25 @@
-"""The check that all Triton servers have one artifact and compute it in one precision."""
+"""The checks that all Triton servers have one artifact, compute it in one precision, and still compute.
+
+A server that was set aside is probed with one row for each encoder, whose vector is known: the first that a server
+has answered, those of the service's self-test, which compares their vectors with the artifact's before it serves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import grpc
 import numpy as np
 
 from clipserve.clip.manifest import TEXT_BUCKETS, ModelManifest
-from clipserve.clip.reference import MIN_COSINE
+from clipserve.clip.reference import MIN_COSINE, lowest_cosine
 from clipserve.concurrency import together
-from clipserve.engine.backend import TokenIds
+from clipserve.engine.backend import Embeddings, TokenIds
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import (
+    EMBEDDING,
     FINGERPRINT,
     PRECISION,
     TEXT_LENGTHS,
@@ -21,10 +28,17 @@ from clipserve.engine.triton.contract import (
     read_lengths,
     triton_model,
 )
-from clipserve.errors import BackendUnavailable
+from clipserve.engine.triton.failures import TryElsewhere, translated
+from clipserve.engine.triton.message import TritonCall
+from clipserve.errors import BackendUnavailable, Overloaded
 
 # Calls at a time for each instance of a model: one that it computes, and one that waits meanwhile.
 CALLS_AN_INSTANCE = 2
+_PROBE_SECONDS = 10.0  # for an answer: a busy server may have a queue
+
+
+class Sick(Exception):
+    """The server computes nothing."""
 
 
 class Served(NamedTuple):
@@ -61,6 +75,7 @@ class Expected:
         }  # tower -> its name in Triton
         self._precision: str | None = None  # the artifact's own, too
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
+        self._known: dict[Tower, tuple[TritonCall, Embeddings]] = {}  # float32 [1, D]
 
     @property
     def name(self) -> str:
@@ -69,11 +84,6 @@ class Expected:
     @property
     def precision(self) -> str | None:
         return None if self._precision == self._manifest.precision else self._precision
-
-    @property
-    def served_precision(self) -> str:
-        """The precision that the servers compute in, the artifact's own too."""
-        return self._precision or self._manifest.precision
 
     def padded(self, token_ids: TokenIds) -> TokenIds:
         """int32 [N, L], padded again: a server that came after the first padding may not take its length."""
@@ -145,3 +155,38 @@ class Expected:
         instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
         calls = CALLS_AN_INSTANCE * max(1, instances)
         return Served(most, calls, known[served], lengths)
+
+    def learn(self, call: TritonCall, embeddings: Embeddings) -> None:
+        """Keep the first row of the first answer of each encoder. `embeddings`: float32 [N, D]."""
+        if call.tower not in self._known:
+            row = replace(call, arrays=[np.array(array[:1]) for array in call.arrays])
+            self._known[call.tower] = row, embeddings[:1].copy()
+
+    async def probe(self, server: Channel) -> bool:
+        """Have the server compute the known rows; without any it passes. A full queue is no fault of the server.
+
+        Returns:
+            whether it passes; False if it is leaving, or a proxy does not reach it now.
+
+        Raises:
+            Sick: it fails, or does not answer in time.
+            BackendUnavailable: it gives another vector.
+        """
+        for tower, (call, known) in list(self._known.items()):
+            if tower == "text":  # a server that came later may take other lengths
+                token_ids, lengths = call.arrays
+                call = replace(call, arrays=[self.padded(np.asarray(token_ids)), lengths])
+            try:
+                answer = await server.infer(call.message(_PROBE_SECONDS), _PROBE_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                failure = translated(error)
+                if isinstance(failure, Overloaded):
+                    continue
+                if isinstance(failure, TryElsewhere) and failure.reason != "internal":
+                    return False
+                raise Sick(f"{tower}: {error.details()}") from None
+            vector = np.asarray(answer.as_numpy(EMBEDDING), np.float32)
+            cosine = lowest_cosine(vector, known) if vector.shape == known.shape else np.nan
+            if not cosine >= MIN_COSINE[self._precision or self._manifest.precision]:  # also true of NaN
+                raise BackendUnavailable(f"{tower}: a vector is at cosine {cosine:.6f} to the one before")
+        return True

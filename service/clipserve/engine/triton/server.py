@@ -5,9 +5,9 @@ configurations are compared with the artifact. A server that says no, or refuses
 answers neither that question nor a call for a second is silent.
 
 A call that fails (`TryElsewhere`) sets the server aside, for a Triton whose GPU is lost says that its models are
-ready, and fails fastest. A probe ends that (`Probe`). The first is made at once, so that a request that is at fault
-sets nobody aside for long; if it fails the server is sick, and the next follows after 1 s, then after twice the
-pause, up to 30 s, or at once if the server was gone meanwhile.
+ready, and fails fastest. A probe ends that (`Expected.probe`). The first is made at once, so that a request that
+is at fault sets nobody aside for long; if it fails the server is sick, and the next follows after 1 s, then after
+twice the pause, up to 30 s, or at once if the server was gone meanwhile.
 
 The calls of a server that is silent, or leaves without answering, are made again on another one. Each waits inside
 an `asyncio.timeout` without a time, which costs no task; to move a call, that timeout expires.
@@ -29,11 +29,10 @@ from tritonclient.grpc import InferResult
 from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tower
-from clipserve.engine.triton.expected import Expected, Served
+from clipserve.engine.triton.expected import Expected, Served, Sick
 from clipserve.engine.triton.failures import TryElsewhere, translated
 from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.options import TritonOptions
-from clipserve.engine.triton.probe import Probe, Sick
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.tracing import headers, span
@@ -61,12 +60,11 @@ class Server:
         url: str,
         channel: Channel,
         expected: Expected,
-        probe: Probe,
         options: TritonOptions,
         metrics: TritonMetrics,
     ) -> None:
         self._url, self._channel, self._metrics = url, channel, metrics
-        self._expected, self._probe, self._options = expected, probe, options
+        self._expected, self._options = expected, options
         self._seconds = metrics.add(
             url, expected.name, lambda: ServerState(self.ready, self.rows, self._phases)
         )
@@ -206,7 +204,7 @@ class Server:
             return "gone", "it does not serve both models"
         served = self.served or await self._expected.served(self._channel)
         if failures != self._cleared and time.monotonic() >= self._probe_at:
-            if await self._probe.check(self._channel):
+            if await self._expected.probe(self._channel):
                 self._cleared = failures
                 self._pause, self._probe_at, self._sick = 0.0, 0.0, ""
             else:
