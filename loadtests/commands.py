@@ -1,4 +1,4 @@
-"""The commands: each starts what it needs, measures, prints a table, and with `--out` writes a report."""
+"""The commands: each starts what it needs, measures, and prints a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtests import fair as fairness
 from loadtests import overload as overloading
 from loadtests.measure import Measurement
 from loadtests.process import PATIENT, Server, started
-from loadtests.report import Report, results_table, tell, write
+from loadtests.report import results_table, tell
 from loadtests.scenarios import SCENARIOS, Scenario
 
 DEMO = Path("service/clipserve/demo")
@@ -21,7 +21,6 @@ DEMO = Path("service/clipserve/demo")
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
 Rounds = Annotated[int, typer.Option(help="Print the medians of so many rounds.")]
-Out = Annotated[Path | None, typer.Option(help="A folder for the report: a page with pictures, and JSON.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the service, as in threads=1.")]
 
 
@@ -31,7 +30,6 @@ def scenario(
     clients: Annotated[int | None, typer.Option(help="Closed loop of so many.")] = None,
     rate: Annotated[float | None, typer.Option(help="Open loop of so many requests a second.")] = None,
     seconds: Seconds = 10.0,
-    out: Out = None,
     url: Annotated[str | None, typer.Option(help="A server that runs, in place of our own.")] = None,
     pid: Annotated[int | None, typer.Option(help="Of that server, if it runs here.")] = None,
     seed: Annotated[int, typer.Option(help="0 to 5: each has labels and texts of its own.")] = 0,
@@ -45,7 +43,7 @@ def scenario(
             measurement = Measurement(server, each, seed)
             measurement.closed(min(2.0, seconds))  # caches, pages, clocks
             results.append(measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients))
-    _finish(Report(f"{names}: {url or artifact.name}", results, server=_about(server, own)), out)
+    typer.echo(results_table(results))
 
 
 def overload(
@@ -54,7 +52,6 @@ def overload(
     seconds: Seconds = 10.0,
     rounds: Rounds = 5,
     deadline: Annotated[float, typer.Option(help="Seconds; the service's, and that of good answers.")] = 10.0,
-    out: Out = None,
     settings: Set = None,
 ) -> None:
     """Capacity in a closed loop, then open loops at 0.5, 0.7, 0.9, 1.5 and 2 times as much."""
@@ -63,15 +60,13 @@ def overload(
         measurement = Measurement(server, _scenario(name))
         measurement.closed(min(2.0, seconds))  # caches, pages, clocks
         levels, results = overloading.overload(measurement, seconds, rounds, deadline)
-    text = overloading.levels_table(levels)
-    _finish(Report(f"Overload: {name}, {artifact.name}", results, text, _about(server, own)), out)
+    typer.echo(f"{results_table(results)}\n\n{overloading.levels_table(levels)}")
 
 
 def fair(
     artifact: Artifact = DEMO,
     seconds: Seconds = 15.0,
     rounds: Rounds = 3,
-    out: Out = None,
     settings: Set = None,
 ) -> None:
     """Single images alone, then while another client has 1,000 new labels scored, again and again."""
@@ -79,8 +74,7 @@ def fair(
     with _server(artifact, None, own) as server:
         pairs = fairness.fair(server, seconds, rounds)
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
-    text = fairness.pairs_table(pairs)
-    _finish(Report(f"Fairness: {artifact.name}", results, text, _about(server, own)), out)
+    typer.echo(f"{results_table(results)}\n\n{fairness.pairs_table(pairs)}")
 
 
 def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:
@@ -106,18 +100,3 @@ def _scenario(name: str) -> Scenario:
 def settings_of(given: list[str] | None, defaults: dict[str, str]) -> dict[str, str]:
     pairs = [setting.partition("=") for setting in given or []]
     return defaults | {name: value for name, _, value in pairs}
-
-
-def _about(server: Server, settings: dict[str, str]) -> dict[str, str]:
-    about = {f"setting {name}": value for name, value in settings.items()}
-    if server.startup_seconds is None:
-        return {"server": server.url}
-    return about | {"ready after": f"{server.startup_seconds:.2f} s"}
-
-
-def _finish(report: Report, out: Path | None) -> None:
-    typer.echo(results_table(report.results))
-    if report.text:
-        typer.echo(f"\n{report.text}")
-    if out:
-        write(report, out)

@@ -24,15 +24,10 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]  # of Prometheus: 
 
 @dataclass(frozen=True)
 class Memory:
-    """`at`: seconds since the observation began; `rss`: bytes in memory then.
-
-    `cpu` and `all`: CPU seconds so far, and bytes, of the process and of all below it.
-    """
+    """`at`: seconds since the observation began; `rss`: bytes in memory then."""
 
     at: float
     rss: int
-    cpu: float = 0.0
-    all: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ class Observer:
             except (FileNotFoundError, KeyError):
                 return  # it ended
             at = time.perf_counter() - self._started
-            self._memory.append(Memory(at, rss, cpu_seconds_of_all(pid), bytes_of_all(pid, "VmRSS")))
+            self._memory.append(Memory(at, rss))
             if self._stop.wait(_PERIOD):
                 return
 
@@ -129,13 +124,8 @@ class Others:
 
     @staticmethod
     def _cpu_seconds() -> float:
-        return busy_and_idle()[0] - cpu_seconds_of_all(os.getpid())
-
-
-def busy_and_idle() -> tuple[float, float]:
-    """Seconds of all cores together since the machine has started."""
-    user, nice, system, idle = map(int, Path("/proc/stat").read_text("utf-8").split()[1:5])
-    return (user + nice + system) / _TICKS, idle / _TICKS
+        user, nice, system = map(int, Path("/proc/stat").read_text("utf-8").split()[1:4])  # of all cores
+        return (user + nice + system) / _TICKS - cpu_seconds_of_all(os.getpid())
 
 
 def process_tree(pid: int) -> list[int]:

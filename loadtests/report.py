@@ -1,22 +1,17 @@
-"""A report of runs: report.html to read, a page with pictures, and report.json to compute with."""
+"""The tables that the load tests print, in Markdown."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -25,10 +20,9 @@ from loadtests.measure import Result
 
 _HEAD = (
     "scenario", "loop", "answers", "good/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p99 ms",
-    "failed", "server CPU ms", "client CPU ms", "RSS MB", "peak MB",
+    "failed", "server CPU ms", "client CPU ms", "RSS MB", "peak MB", "KiB/min",
 )  # fmt: skip
 tell = partial(typer.echo, err=True)
-_PAGE = Path(__file__).with_name("page.html")
 _FLAGS = ("fma", "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 _PACKAGES = "onnxruntime onnxruntime-gpu openvino numpy Pillow tokenizers fastapi uvicorn"
 
@@ -55,53 +49,9 @@ def _cpu_line(key: str) -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
 
 
-@dataclass(frozen=True)
-class Report:
-    """`text`: a table over the runs. `server`: what was said of the server, such as its settings."""
-
-    title: str
-    results: Sequence[Result]
-    text: str = ""
-    server: Mapping[str, str] = field(default_factory=dict)
-    machine: Mapping[str, str] = field(default_factory=machine_facts)
-
-
-def write(report: Report, folder: Path) -> None:
-    """Write the page and its data into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.html").write_text(as_html(report), "utf-8")
-    (folder / "report.json").write_text(json.dumps(as_data(report)), "utf-8")
-
-
-def as_html(report: Report) -> str:
-    """The report as one page with pictures, which loads nothing. Its script draws them from the report's data."""
-    data = json.dumps(as_data(report))
-    return _PAGE.read_text("utf-8").replace("DATA", data.replace("<", r"\u003c"), 1)
-
-
 def command() -> str:
     """As typed in a shell."""
     return shlex.join(["python", "-m", "loadtests", *sys.argv[1:]])
-
-
-def _facts(report: Report) -> dict[str, str]:
-    """What the figures depend on, by name."""
-    git = ["git", "describe", "--always", "--dirty"]
-    about = {
-        "command": command(),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
-    }
-    return {**about, **report.machine, **report.server, "measured": time.strftime("%Y-%m-%d %H:%M")}
-
-
-def as_data(report: Report) -> dict[str, Any]:
-    """The report as plain data; `answers` are [due, sent, latency, status, good], in seconds."""
-    return {
-        "title": report.title,
-        "facts": _facts(report),
-        "text": report.text,
-        "results": [_result_data(result) for result in report.results],
-    }
 
 
 def results_table(results: Iterable[Result]) -> str:
@@ -153,25 +103,9 @@ def _line(result: Result) -> list[str]:
         ms(load.client_cpu),
         _megabytes(seen.rss),
         _megabytes(seen.peak),
+        f"{seen.growth:.0f}",
     ]
 
 
 def _megabytes(size: int | None) -> str:
     return "-" if size is None else f"{size / 1e6:,.0f}"
-
-
-def _result_data(result: Result) -> dict[str, Any]:
-    numbers = {name: None if math.isnan(value) else value for name, value in figures(result.load).items()}
-    return {
-        "scenario": result.scenario.name,
-        "about": result.scenario.about,
-        "loop": result.loop,
-        "seconds": result.load.seconds,
-        "figures": numbers | {"server_cpu": result.server_cpu, "growth": result.observation.growth},
-        "statuses": {str(status): count for status, count in result.load.statuses.items()},
-        "observation": asdict(result.observation),
-        "answers": [
-            [round(a.due, 4), round(a.sent, 4), round(a.latency, 4), a.status, a.good]
-            for a in result.load.answers
-        ],
-    }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +11,10 @@ from loadtests.load import Answer, Load
 from loadtests.measure import Result
 from loadtests.observe import Memory, Observation
 from loadtests.overload import Level, levels_table
-from loadtests.report import Report, as_html, machine_facts, ms, results_table, write
+from loadtests.report import machine_facts, ms, results_table
 from loadtests.scenarios import SCENARIOS
 
-MEMORY = [Memory(0.0, 700_000_000, 1.0, 900_000_000), Memory(1.0, 800_000_000, 2.5, 950_000_000)]
+MEMORY = [Memory(0.0, 700_000_000), Memory(1.0, 800_000_000)]
 SEEN = Observation(2.5, 900_000_000, MEMORY)
 
 
@@ -34,36 +31,12 @@ def result(given: Load | None = None, seen: Observation = SEEN) -> Result:
 def test_each_run_is_a_row() -> None:
     row = results_table([result()]).splitlines()[2]
     assert row.startswith("| embed-640x480 | closed, 8 clients | 100 | 9.9 |")
-    assert row.endswith("| 800 | 900 |")
+    assert row.endswith("| 800 | 900 | 0 |")
 
 
-def test_a_page_holds_what_it_draws_and_loads_nothing() -> None:
-    page = as_html(Report("</script><b>Title", [result()], "| a table |", {"setting threads": "2"}))
-    embedded = re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)
-    assert embedded
-    data = json.loads(embedded[1])
-    assert data["title"] == "</script><b>Title"
-    assert data["facts"]["setting threads"] == "2"
-    assert data["facts"]["command"].startswith("python -m loadtests")
-    assert re.fullmatch(r"([0-9a-f]{7,}(-dirty)?)?", data["facts"]["commit"])
-    (run,) = data["results"]
-    assert data["text"] == "| a table |"
-    assert run["figures"]["p99"] == pytest.approx(0.099)
-    assert run["figures"]["refused_p99"] == 0.004
-    assert run["figures"]["server_cpu"] == 0.025
-    assert run["statuses"] == {"200": 99, "429": 1}
-    assert len(run["answers"]) == 100
-    assert run["observation"]["memory"][1] == {
-        "at": 1.0, "rss": 800_000_000, "cpu": 2.5, "all": 950_000_000
-    }  # fmt: skip
-    assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|@import|fetch\(", page)
-
-
-def test_a_run_without_any_answer_is_reported(tmp_path: Path) -> None:
+def test_a_run_without_any_answer_is_a_row_too() -> None:
     nothing = Load(1.0, [Answer(0.0, 0.0, 1.0, 0, False)], client_cpu=0.001)
-    report = Report("Nothing", [result(nothing, Observation())])
-    write(report, tmp_path)
-    assert json.loads((tmp_path / "report.json").read_text())["results"][0]["figures"]["p99"] is None
+    assert "| 1 | 0.0 | - | - | - | - |" in results_table([result(nothing, Observation())])
 
 
 def test_milliseconds_are_short() -> None:
