@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import http.client
 import signal
 import socket
 import sys
@@ -55,6 +56,52 @@ def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
     assert 200 in statuses
 
 
+class Fake(Process):
+    module = "loadtests.fake_service"
+
+
+def ask_until_it_ends(port: int, per_connection: int, answered: list[int], failed: list[str]) -> None:
+    """One request after the other, so many on a connection."""
+    headers = {"Content-Type": "application/json"}
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.connect()
+        except ConnectionRefusedError:  # a load balancer asks another service
+            return
+        for _ in range(per_connection):
+            try:
+                connection.request("POST", "/embed", b'{"texts": ["a cat"]}', headers)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                failed.append(repr(error))
+                return
+            answered.append(answer.status)
+            if answer.headers.get("connection") == "close":
+                break
+        connection.close()
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.nightly)])
+def test_sigterm_under_load_fails_no_request_not_even_on_new_connections(times: int) -> None:
+    for _ in range(times):
+        process = Fake(**PATIENT)
+        process.wait_ready()
+        port = httpx.URL(process.url).port
+        assert port
+        answered = list[int]()
+        failed = list[str]()
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            for number in range(16):
+                pool.submit(ask_until_it_ends, port, 1 if number % 2 else 1_000, answered, failed)
+            time.sleep(3)
+            status, _ = process.stop()
+        assert failed == []
+        assert (status, set(answered)) == (0, {200})
+        print(f"{len(answered):,} requests, none failed")
+
+
 def test_ctrl_c_ends_it_quietly() -> None:
     process = Process(backend="onnx")
     process.wait_ready()
@@ -103,8 +150,9 @@ def test_answers_that_nobody_reads_do_not_hold_it() -> None:
     port = httpx.URL(process.url).port
     assert port
     with socket.create_connection(("127.0.0.1", port)) as plug:
-        plug.send(f"GET /{script} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 12)
-        time.sleep(0.5)
+        for _ in range(12):  # the next one before the answer to the last is taken
+            plug.send(f"GET /{script} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(0.1)
         assert process.stop()[0] == 0
 
 

@@ -75,3 +75,19 @@ def test_a_process_that_may_open_no_more_files_closes_new_connections_and_serves
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert run.stdout == "b'' True b'served'\n", run.stderr
+
+
+async def test_at_the_end_a_connection_that_waits_to_be_accepted_is_answered() -> None:
+    server = Server(Response(b"served"), Connections(LIMITS, Metrics()), 10)
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve([listener]))
+    async with asyncio.timeout(60):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    with socket.create_connection(listener.getsockname()) as client:  # no turn of the loop from here
+        client.sendall(get(b"/"))
+        await server.shutdown()
+        assert client.recv(999).endswith(b"served")
+    server._listeners = ()
+    server.end(at_once=True)
+    await serving
