@@ -67,7 +67,7 @@ async def read_patiently(read: Read[T], seconds: float, gives_up: Callable[[floa
     """
     loop = asyncio.get_running_loop()
     began, task = loop.time(), loop.create_task(read())
-    task.add_done_callback(_looked_at)
+    task.add_done_callback(looked_at)
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -80,7 +80,7 @@ async def read_patiently(read: Read[T], seconds: float, gives_up: Callable[[floa
             )
 
 
-def _looked_at(task: Task) -> None:
+def looked_at(task: Task) -> None:
     """Nobody else looks at the error of a read that was given up; asyncio would log it."""
     if not task.cancelled():
         task.exception()

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from grpc.aio import EOF
 
-from clipserve.access.gate import when_there_is_room
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
-from clipserve.concurrency import clears_frame, ended
 from clipserve.errors import ClipError
 from clipserve.rpc import rendering
 from clipserve.rpc.calls import Call
-from clipserve.rpc.memory import read_patiently
 from clipserve.rpc.message import parsed, size_to_parse
 from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.requests import embed_item, fields_of, put_label_set
+from clipserve.rpc.stream import Stream
 from clipserve.v1 import clip_pb2
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest)
 T = TypeVar("T")
-
-_STREAM_ITEMS = 16  # of an EmbedStream between its reading and the sending of their answers
 
 
 class Methods:
@@ -59,54 +52,18 @@ class Methods:
         answer = await self._inference.embed(request)
         return await self._rendered(rendering.embedding, answer, request.embedding_type)
 
-    @clears_frame
     async def EmbedStream(self, call: Call) -> bytes:
         """Answer each message, in order. The answer has the error of the item, if any.
 
-        A call has no deadline but its client's. If the client takes no answers, nothing is read.
-
-        Raises:
-            BodyTooSlow: the client has sent nothing for a while, though it has all answers.
-            Unauthenticated, PermissionDenied: the key was removed meanwhile.
+        A call has no deadline but its client's.
         """
-        room = asyncio.Semaphore(_STREAM_ITEMS)
-        answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()  # None: no more will come
-        in_flight: deque[asyncio.Task[bytes]] = deque()
-        now = asyncio.get_running_loop().time
-        seconds, answered = self._limits.body_timeout_seconds, now()
-
-        async def read() -> None:
-            def is_silent(now: float) -> bool:
-                return not in_flight and now >= answered + seconds
-
-            try:
-                while True:
-                    await room.acquire()
-                    message = await read_patiently(call.context.read, seconds, is_silent)
-                    if message is EOF:
-                        return
-                    body = Body(message)
-                    del message  # only `body` holds it
-                    await call.bytes.wait(len(body))
-                    await when_there_is_room(partial(self._gate.charge, size=len(body)))
-                    in_flight.append(asyncio.create_task(self._item(body, call)))
-                    answers.put_nowait(in_flight[-1])
-            finally:
-                answers.put_nowait(None)
-
-        reader = asyncio.create_task(read())
-        try:
-            while task := await answers.get():
-                await call.write(await task)
-                in_flight.popleft()
-                answered = now()
-                room.release()
-            await reader  # raises its error, after the answers to what came before
-        finally:
-            await ended([reader, *in_flight])
+        seconds = self._limits.body_timeout_seconds
+        await Stream(
+            call, partial(self._item, call), lambda size: self._gate.charge(size=size), seconds
+        ).run()
         return b""
 
-    async def _item(self, body: Body, call: Call) -> bytes:
+    async def _item(self, call: Call, body: Body) -> bytes:
         size = len(body)
         try:
             request = await self._read(clip_pb2.EmbedRequest, body, embed_item)
