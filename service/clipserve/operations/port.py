@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
+import uvloop
+
 from clipserve.concurrency import kept_running
 from clipserve.connections import ConnectionLimits
 from clipserve.operations.page import Page
@@ -35,7 +37,7 @@ async def serving(
     connections = Connections(limits, Metrics(), shares_address=True)  # with metrics that nobody reads
     connections.draining = True  # one request for each connection
     server = Server(page, connections, 1)
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()  # asyncio's own accepts all that wait at once, and takes all descriptors
 
     async def serve() -> None:
         watching = asyncio.create_task(page.pulse.watch())
