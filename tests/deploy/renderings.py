@@ -40,7 +40,7 @@ RENDERINGS: dict[str, Values] = {
     "hub": {"model": "openai/clip-vit-base-patch32", "hubTokenSecret": "hub"},
     "own volume": {"modelVolume": {"path": "vit", "fill": True}},
     "own image": {"modelImage": {"reference": "registry/model@sha256:" + "0" * 64}},
-    "two colors": {"colors": {"green": {"model": "google/siglip2-base-patch16-224"}}},
+    "two colors": {"colors": {"blue": {}, "green": {"model": "google/siglip2-base-patch16-224"}}},
     "keys, redis and a load balancer": {
         "keys": {"secret": "clipserve-keys"},
         "redis": {"enabled": True},
@@ -64,7 +64,7 @@ RENDERINGS: dict[str, Values] = {
         "keys": {"secret": "clipserve-keys"},
         "gateway": {"autoscaling": {"enabled": True, "metric": "queue"}},
         "triton": {"enabled": True, "autoscaling": {"enabled": True}, "tensorrt": _PLANS},
-        "colors": {"green": {"model": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}},
+        "colors": {"blue": {}, "green": {"model": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"}},
         "edge": {"type": "gateway", "className": "eg"},
         "redis": {"enabled": True},
         "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},

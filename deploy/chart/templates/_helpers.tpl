@@ -82,7 +82,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - name: wait-for-model
   image: {{ include "clipserve.image" . }}
   imagePullPolicy: {{ .v.image.pullPolicy }}
-  command: [sh, -ec, "until [ -e {{ include "clipserve.modelPath" . }}/model.json ]; do sleep 2; done"]
+  command: [sh, -ec, "until [ -e '{{ include "clipserve.modelPath" . }}/model.json' ]; do echo 'waiting for {{ include "clipserve.modelPath" . }}/model.json'; sleep 2; done"]
   resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 64Mi}}
   securityContext: {{- include "clipserve.hardened" . | nindent 4 }}
   volumeMounts: {{- include "clipserve.modelMount" . | nindent 4 }}
@@ -164,4 +164,13 @@ spec:
 {{- with .gpu }}{{- $_ := set $gpu . "1" }}{{- end }}
 requests: {{- toYaml (merge (deepCopy .r.requests) $gpu) | nindent 2 }}
 limits: {{- toYaml (merge (deepCopy .r.limits) $gpu) | nindent 2 }}
+{{- end }}
+
+{{- /* The colors that are there: null takes one away, and without any there is blue. */}}
+{{- define "clipserve.colors" }}
+{{- $colors := dict }}
+{{- range $color, $own := .Values.colors }}
+{{- if not (kindIs "invalid" $own) }}{{- $_ := set $colors $color $own }}{{- end }}
+{{- end }}
+{{- toYaml ($colors | default (dict "blue" dict)) }}
 {{- end }}

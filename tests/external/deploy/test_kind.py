@@ -16,7 +16,8 @@ case "$(basename "$0") $*" in
   *"served=green"*"replicas"* | *"replicas"*"served=green"*) exit 1 ;;
   "helm upgrade"*)
     while [[ $# -gt 0 ]]; do
-      [[ $1 == --set ]] && echo "--set $2" >>{out}.values
+      [[ $1 == --reset-values ]] && rm {out}.values
+      [[ $1 == --set* ]] && echo "$1 $2" >>{out}.values
       shift
     done
     {tools}/helm template clipserve {chart} --namespace clipserve $(cat {out}.values) >"$next" ;;

@@ -88,12 +88,13 @@ def test_a_color_has_what_stands_under_its_name_and_else_what_all_have(tmp_path:
             "settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 2, "CLIPSERVE_MAX_IN_FLIGHT_BYTES": 256000000},
             "keys": {"secret": "keys"},
             "colors": {
+                "blue": {},
                 "green": {
                     "modelVolume": {"path": "v2"},
                     "image": {"tag": "9"},
                     "gateway": {"replicas": 5},
                     "settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 3},
-                }
+                },
             },
         },
         tmp_path,
@@ -112,15 +113,16 @@ def test_a_color_has_what_stands_under_its_name_and_else_what_all_have(tmp_path:
 def test_a_switch_changes_the_services_alone(tmp_path: Path) -> None:
     """K1: no pod is started or stopped by it, and nothing of the other color changes."""
     before, after = (
-        render({"colors": {"green": {}}, "served": color}, tmp_path) for color in ("blue", "green")
+        render({"colors": {"blue": {}, "green": {}}, "served": color}, tmp_path)
+        for color in ("blue", "green")
     )
     changed = [title(one) for one, other in zip(before, after, strict=True) if one != other]
     assert changed == ["Service/clipserve", "Service/clipserve-pods"]
 
 
 def test_a_color_that_goes_takes_its_own_objects_along_and_no_others(tmp_path: Path) -> None:
-    both = render({"colors": {"green": {}}, "served": "green"}, tmp_path)
-    green = render({"colors": {"blue": None, "green": {}}, "served": "green"}, tmp_path)
+    both = render({"colors": {"blue": {}, "green": {}}, "served": "green"}, tmp_path)
+    green = render({"colors": {"green": {}}, "served": "green"}, tmp_path)
     assert all(each in both for each in green)
     gone = {title(each) for each in both if each not in green}
     assert gone == {
