@@ -65,7 +65,13 @@ class Held:
         self._answered.release()
         angle = zlib.crc32(request.partition(b"\r\n\r\n")[2])
         vector = np.array([np.cos(angle), np.sin(angle)], "<f4").tobytes()
-        return body({"fingerprint": "toy@1", "results": [{"embedding": base64.b64encode(vector).decode()}]})
+        return body(
+            {
+                "model": "toy",
+                "fingerprint": "toy@1",
+                "results": [{"embedding": base64.b64encode(vector).decode()}],
+            }
+        )
 
     def is_asked(self) -> None:
         """Wait until it is."""

@@ -18,6 +18,7 @@ from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import begin, headers, span
 from loadtests.fake_backend import FakeBackend
+from tests.rest.gated import Gated
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, Ended, Traced, tracing
@@ -126,19 +127,21 @@ async def test_a_failure_is_marked_in_the_spans_it_passes_and_a_fault_of_the_cal
 async def test_a_batch_of_two_traced_requests_is_a_span_of_one_and_it_and_the_other_lead_to_each_other(
     tmp_path: Path,
 ) -> None:
-    other = "f" * 32
-    company = BatchPolicy(max_batch_size=2)
-    async with traced_service(tmp_path, images=company) as (running, traced):
-        await asyncio.gather(
-            *(
-                running.client.post(
-                    "/embed",
-                    files=form([png(seed)], {}),
-                    headers={"traceparent": SAMPLED.replace(TRACE, trace)},
-                )
-                for seed, trace in ((1, TRACE), (2, other))
-            )
+    def sent(running: Running, seed: int, headers: dict[str, str]) -> asyncio.Task[Any]:
+        return asyncio.create_task(
+            running.client.post("/embed", files=form([png(seed)], {}), headers=headers)
         )
+
+    backend = Gated()
+    async with traced_service(tmp_path, backend, images=BatchPolicy(2)) as (running, traced):
+        backend.gate.clear()
+        requests = [sent(running, 0, {})]  # the others wait for its batch
+        await eventually(lambda: backend.running == 1)
+        for seed, trace in ((1, TRACE), (2, "f" * 32)):
+            requests.append(sent(running, seed, {"traceparent": SAMPLED.replace(TRACE, trace)}))
+        await eventually(lambda: [span.name for span in traced.spans()].count("decode") == 2)
+        backend.gate.set()
+        await asyncio.gather(*requests)
         spans = await ended(traced, 7)
     (batch,) = [span for span in spans if span.name == "batch"]
     stages = {span.trace_id: span for span in spans if span.name == "encode_image"}

@@ -60,7 +60,7 @@ class Wire:
 
     @staticmethod
     def _read(pieces: list[bytes]) -> Read:
-        """(the code of the refusal or `read`, the requests that the application got, whether it stays open)."""
+        """`read` and the first request that the application got; without one the code of the refusal."""
         app = Echo()
 
         async def read() -> Read:
@@ -71,11 +71,8 @@ class Wire:
                 for scope, body in app.asked
             ]
             found = re.search(rb'"code":"([a-z_]+)"', line.written)
-            chunked = any(
-                name == b"transfer-encoding" for scope, _ in app.asked for name, _ in scope["headers"]
-            )
             protocol.connection_lost(None)
-            # What follows a chunked body in the same piece is lost, and the connection is closed then.
-            return ("read", requests[:1]) if chunked else (found[1].decode() if found else "read", requests)
+            # What follows a request in the same piece is lost, and the connection is closed then.
+            return ("read", *requests[:1]) if requests else (found[1].decode() if found else "read",)
 
         return asyncio.run(read())

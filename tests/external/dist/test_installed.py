@@ -145,7 +145,7 @@ def test_the_doctor_finds_nothing(installed: Installed) -> None:
 
 def test_the_command_of_models_is_there(installed: Installed) -> None:
     assert installed.run("clipserve", "models", "list").stdout.startswith("NAME")
-    refused = installed.run("clipserve", "models", "export", "MobileCLIP2-S0")
+    refused = installed.run("clipserve", "models", "export", "MobileCLIP2-S0", "--random-weights")
     assert "pip install 'clipserve-models[export]'" in refused.stderr
 
 
