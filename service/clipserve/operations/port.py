@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-import uvloop
-
 from clipserve.concurrency import kept_running
 from clipserve.connections import ConnectionLimits
 from clipserve.operations.page import Page
@@ -36,8 +34,9 @@ async def serving(
     limits = ConnectionLimits(_CONNECTIONS, seconds, _MAX_HEADER_BYTES, seconds, seconds, seconds)
     connections = Connections(limits, Metrics(), shares_address=True)  # with metrics that nobody reads
     connections.draining = True  # one request for each connection
-    server = Server(page, connections, 1)
-    loop = uvloop.new_event_loop()  # asyncio's own accepts all that wait at once, and takes all descriptors
+    # asyncio accepts as many as may wait at once: more than the process has descriptors for.
+    server = Server(page, connections, 1, copies=1, backlog=_CONNECTIONS)
+    loop = asyncio.new_event_loop()
 
     async def serve() -> None:
         watching = asyncio.create_task(page.pulse.watch())

@@ -23,8 +23,22 @@ _COPIES = 16
 class Server(uvicorn.Server):
     """Serves an application: `serve` runs until `end` is called. `started`: it listens."""
 
-    def __init__(self, app: ASGIApp, connections: Connections, drain_seconds: float) -> None:
-        """Make a server of this application. `drain_seconds`: what the requests in flight have at the end."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        connections: Connections,
+        drain_seconds: float,
+        *,
+        copies: int = _COPIES,
+        backlog: int = 2_048,
+    ) -> None:
+        """Make a server of this application.
+
+        Args:
+            drain_seconds: what the requests in flight have at the end.
+            copies: of each listener.
+            backlog: connections that may wait to be accepted.
+        """
         config = uvicorn.Config(
             app,
             http=Protocol,
@@ -33,6 +47,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            backlog=backlog,
             proxy_headers=bool(connections.proxies.names),  # by default uvicorn would trust 127.0.0.1
             forwarded_allow_ips=[*connections.proxies.names],
             timeout_keep_alive=connections.limits.keep_alive_seconds,  # type: ignore[arg-type]  # of asyncio
@@ -42,13 +57,14 @@ class Server(uvicorn.Server):
         self.server_state = self._connections = connections
         self.connect = partial(Protocol, config, connections, {})  # makes the protocol of a connection
         self._listeners: Sequence[socket.socket] = ()
+        self._copies = copies
 
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Accept connections from these sockets, which it closes, and serve them. Signals are the caller's."""
         self._listeners = sockets or ()
         watching = kept_running("connections", self._connections.watch)
         try:
-            await self._serve([each.dup() for each in self._listeners for _ in range(_COPIES)])
+            await self._serve([each.dup() for each in self._listeners for _ in range(self._copies)])
         finally:
             watching.cancel()
             for connection in list(self._connections.connections):
