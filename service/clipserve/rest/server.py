@@ -79,12 +79,15 @@ class Server(uvicorn.Server):
         self._connections.draining = True
         for server in self.servers:
             server.close()
+        # Connections that wait have a request on their way, and to close the listener would reset them. All are
+        # taken before any is answered: a client that connects again after each answer would go on for ever.
+        waiting = list[socket.socket]()
         for listener in self._listeners:
             listener.setblocking(False)
-            with suppress(OSError):  # no other one waits; those that do have a request on its way
-                while True:
-                    await asyncio.get_running_loop().connect_accepted_socket(
-                        self.connect, listener.accept()[0]
-                    )
+            with suppress(OSError):  # no other one waits
+                for _ in range(self.config.backlog):
+                    waiting.append(listener.accept()[0])
             listener.close()
+        for each in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self.connect, each)
         await super().shutdown(sockets)

@@ -63,43 +63,53 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> int:
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
     accelerator = Accelerator()
-    async with (
-        open_gateway(settings, open_backend, accelerator=accelerator) as gateway,
-        _operations(settings, gateway) as operations_port,
-    ):
+    async with open_gateway(settings, open_backend, accelerator=accelerator) as gateway:
         listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
         _listen_grpc(settings, gateway.rpc)
         warming = asyncio.create_task(gateway.warm_up())
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings, warming)
-        lost = asyncio.create_task(_give_up(accelerator, partial(_end, gateway, settings, warming, GPU_LOST)))
-        tasks = [warming]
+        end = partial(_end, gateway, settings, warming)
+        for signum in (signal.SIGTERM, signal.SIGINT):  # before a port says that the process is there
+            asyncio.get_running_loop().add_signal_handler(signum, end)
+        lost = asyncio.create_task(_give_up(accelerator, partial(end, GPU_LOST)))
         try:
-            # Some load balancers send requests to a new instance until they have seen that it is not ready. If its
-            # port is closed, they try another one.
-            await asyncio.wait(tasks, timeout=CLOSED_SECONDS)
-            listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
-            serving = asyncio.create_task(_fronts(gateway, listener))
-            tasks.append(serving)
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if warming.done() and not serving.done() and not gateway.draining:
-                warming.result()
-                settle_memory()
-                grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
-                logger.info(
-                    "ready",
-                    url=url_of(settings.host, listener),
-                    docs="/docs",
-                    operations_port=operations_port,
-                    resized_by=RESIZED_BY,
-                    **grpc,
-                )
-            await serving
+            async with _operations(settings, gateway) as operations_port:
+                await _answer(settings, gateway, warming, operations_port)
         finally:
             warming.cancel()
-            gateway.end()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(warming, return_exceptions=True)
     return 0 if lost.cancel() else GPU_LOST
+
+
+async def _answer(
+    settings: Settings, gateway: Gateway, warming: asyncio.Task[None], operations_port: int
+) -> None:
+    """Open the port when the models are warm, or after `CLOSED_SECONDS`, and serve until the gateway ends."""
+    tasks = [warming]
+    try:
+        # Some load balancers send requests to a new instance until they have seen that it is not ready. If its
+        # port is closed, they try another one.
+        await asyncio.wait(tasks, timeout=CLOSED_SECONDS)
+        listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
+        serving = asyncio.create_task(_fronts(gateway, listener))
+        tasks.append(serving)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if warming.done() and not serving.done() and not gateway.draining:
+            warming.result()
+            settle_memory()
+            grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
+            logger.info(
+                "ready",
+                url=url_of(settings.host, listener),
+                docs="/docs",
+                operations_port=operations_port,
+                resized_by=RESIZED_BY,
+                **grpc,
+            )
+        await serving
+    finally:
+        warming.cancel()
+        gateway.end()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _give_up(accelerator: Accelerator, end: Callable[[], None]) -> None:
