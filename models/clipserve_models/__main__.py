@@ -15,7 +15,6 @@ from clipserve_models.cache import Artifact, Artifacts
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluate import evaluate
 from clipserve_models.export_command import export, list_models
-from clipserve_models.import_command import import_model
 from clipserve_models.probe import probe
 
 # The same as in `triton_options` and `variants.job`, which import too much for every command.
@@ -50,7 +49,6 @@ def verify(folder: Artifact) -> None:
     )
 
 
-app.command("import")(import_model)
 app.command()(evaluate)
 app.command()(probe)
 

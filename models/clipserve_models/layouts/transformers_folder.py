@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from clipserve_models.architecture import Activation, Architecture, ImageTower, 
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.texts import Texts, read_texts
-from clipserve_models.model_files import NOTHING, Checkpoint, Triple, UserFacts
+from clipserve_models.model_files import Checkpoint, Triple, UserFacts
 from clipserve_models.weights import TRANSFORMERS
 
 CONFIG = "config.json"
@@ -60,52 +59,32 @@ _HEAD = {"out": "attention.out_proj", "norm": "layernorm", "up": "mlp.fc1", "dow
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
-@dataclass(frozen=True)
-class Described:
-    """All that a folder says of its model but the weights."""
-
-    architecture: Architecture
-    image: ImageSpec
-    mean: Triple
-    std: Triple
-    texts: Texts
-    files: tuple[Path, ...]
-    sigmoid: bool
-
-
 def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
     """The model of a folder, or of a repository of the hub. `by_user`: for a preprocessor that does not say it.
 
     Raises:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
-    model = described(folder, by_user)
-    weights = weight_files(folder, TRANSFORMERS)
-    _assign(found := Assignment.of_files(weights), model.architecture)
-    return Checkpoint(
-        architecture=model.architecture,
-        scoring=found.scoring(sigmoid=model.sigmoid),
-        tensors=found.finished(roles(model.architecture)),
-        image=model.image,
-        mean=model.mean,
-        std=model.std,
-        text=model.texts.spec,
-        tokenizer=model.texts.tokenizer,
-        files=(*model.files, *weights),
-    )
-
-
-def described(folder: Path, by_user: UserFacts = NOTHING) -> Described:
-    """What the folder says without its weights. Raises ModelsError as `read_transformers`."""
     config = read_facts(folder / CONFIG)
     tokenizer_class, text, vision = _kind(config)
-    architecture = _architecture(config, _told(config, "text", text), _told(config, "vision", vision))
+    told = _told(config, "text", text)
+    architecture = _architecture(config, told, _told(config, "vision", vision))
     image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, by_user)
     texts = read_texts(folder, tokenizer_class, architecture.text)
-    _check_lengths(config, _told(config, "text", text), texts, architecture)
-    files = (folder / CONFIG, preprocessor, *texts.files)
-    sigmoid = architecture.text.pooling == "last"
-    return Described(architecture, image, mean, std, texts, files, sigmoid)
+    _check_lengths(config, told, texts, architecture)
+    weights = weight_files(folder, TRANSFORMERS)
+    _assign(found := Assignment.of_files(weights), architecture)
+    return Checkpoint(
+        architecture=architecture,
+        scoring=found.scoring(sigmoid=architecture.text.pooling == "last"),
+        tensors=found.finished(roles(architecture)),
+        image=image,
+        mean=mean,
+        std=std,
+        text=texts.spec,
+        tokenizer=texts.tokenizer,
+        files=(folder / CONFIG, preprocessor, *texts.files, *weights),
+    )
 
 
 def _kind(config: Facts) -> tuple[str, dict[str, Any], dict[str, Any]]:
