@@ -60,7 +60,6 @@ ANSWERS: dict[str, Callable[[], AsyncIterator[bytes]]] = {
     "/silent": _silent,
     "/drip": _drip,
     "/chunks": lambda: _after(_CHUNKED, b"2\r\nab\r\n" * 2_000),
-    "/hints": lambda: _after(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 400),
     "/headers": lambda: _after(_HEAD, b"X: y\r\n" * 2_000),
     "/around": lambda: _after(_AROUND),
     "/zeros": lambda: _after(_HEAD + b"\r\n" + bytes(20_000_000)),

@@ -82,7 +82,7 @@ async def test_no_attack_reaches_a_listener_on_loopback() -> None:
     """`a.test` may lead to loopback, so that only the URL decides; the others may have public addresses alone."""
     names = Names(
         rebound_test=[["127.0.0.1"], ["93.184.216.34"]],
-        mixed_test=[["93.184.216.34", "127.0.0.1"]],
+        mixed_test=[["10.0.0.1", "127.0.0.1"]],
         six_test=[["::1"]],
         nat64_test=[["64:ff9b::7f00:1"]],
         mapped_test=[["::ffff:127.0.0.1"]],
@@ -106,18 +106,27 @@ async def test_no_attack_reaches_a_listener_on_loopback() -> None:
     assert len(ATTACKS) >= 60
 
 
-async def test_a_name_is_resolved_once_and_the_connection_goes_to_that_address() -> None:
-    """A name server that answers otherwise a moment later is not asked."""
-    names = Names(a_test=[["127.0.0.1"], ["127.0.0.2"]])
+async def test_each_connection_is_checked_whatever_the_name_was_resolved_to_before() -> None:
+    names = Names(a_test=[["127.0.0.1"], ["127.0.0.2", "127.0.0.3"], ["127.0.0.2", "127.0.0.1"]])
     async with (
         listening() as server,
         fetching(f"http://a.test:{server.port}=127.0.0.1/32", names=names) as fetcher,
     ):
         assert await fetched(fetcher, f"http://a.test:{server.port}/") == IMAGE
-        assert names.asked == ["a.test"]
+        assert names.asked == ["a.test"], "once for a fetch"
         with pytest.raises(ImageNotFetched):
             await fetched(fetcher, f"http://a.test:{server.port}/")
-    assert server.connections == 1
+        assert await fetched(fetcher, f"http://a.test:{server.port}/") == IMAGE, (
+            "of its addresses, the allowed one"
+        )
+    assert server.connections == 2
+
+
+async def test_a_host_that_is_listed_by_its_address_is_checked_too() -> None:
+    async with listening() as server, fetching(f"http://127.0.0.1:{server.port}") as fetcher:
+        with pytest.raises(ImageNotFetched):
+            await fetched(fetcher, f"http://127.0.0.1:{server.port}/")
+    assert server.connections == 0
 
 
 async def test_a_certificate_is_that_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,10 +36,7 @@ class FetchedImages:
 
     @asynccontextmanager
     async def held(self, image: ImageSource, index: int) -> AsyncIterator[ImageInput]:
-        """The image, or if it is a URL its bytes or its error. The bytes stay in memory during the block.
-
-        Entering it raises Overloaded: other images took too much of the request's time.
-        """
+        """The image, or if it is a URL its bytes or its error. The bytes stay in memory during the block."""
         async with AsyncExitStack() as stack:
             if not isinstance(image, ImageUrl):
                 here: ImageInput = image

@@ -37,14 +37,8 @@ class Target:
     path: str
 
     @property
-    def authority(self) -> str:
-        """The value of the header Host."""
-        return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
-
-    def at(self, address: str) -> str:
-        """The URL with an address in place of the name."""
-        host = f"[{address}]" if ":" in address else address
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+    def url(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}{self.path}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,9 @@ class Host:
                 "http://files.internal:9000=10.0.0.0/8 for one without TLS whose addresses are not public"
             )
         scheme = match[1] or "https"
-        return cls(scheme, match[2], _port(match[3], scheme), ip_network(match[4]) if match[4] else None)
+        return cls(
+            scheme, match[2], int(match[3] or _PORTS[scheme]), ip_network(match[4]) if match[4] else None
+        )
 
     def matches(self, target: Target) -> bool:
         """Whether this entry is for that host."""
@@ -84,9 +80,9 @@ class Host:
             return address in self.network
         if isinstance(address, IPv6Address) and address not in _PUBLIC_IPV6:
             return False
-        if any(address in network for network in _SPECIAL):
-            return False
-        return address.is_global and not address.is_multicast
+        return (
+            address.is_global and not address.is_multicast and not any(address in each for each in _SPECIAL)
+        )
 
 
 def target_of(url: str) -> Target | None:
@@ -96,8 +92,6 @@ def target_of(url: str) -> Target | None:
         return None
     scheme = match[1].lower()
     path = match[4] or "/"
-    return Target(scheme, match[2].lower(), _port(match[3], scheme), path if path[0] == "/" else f"/{path}")
-
-
-def _port(written: str | None, scheme: str) -> int:
-    return int(written) if written else _PORTS[scheme]
+    return Target(
+        scheme, match[2].lower(), int(match[3] or _PORTS[scheme]), path if path[0] == "/" else f"/{path}"
+    )

@@ -27,7 +27,6 @@ URLS: dict[str, tuple[Callable[[], bytes], bool]] = {
     "32 silent ones": (lambda: embedding("/silent"), False),
     "32 that drip": (lambda: embedding("/drip"), False),
     "32 in chunks of two bytes": (lambda: embedding("/chunks"), False),
-    "32 after early hints without end": (lambda: embedding("/hints"), False),
     "32 after headers without end": (lambda: embedding("/headers"), False),
     "32 that lead around": (lambda: embedding("/around"), False),
     "4 of 20 MB of zeros": (lambda: embedding("/zeros", 4), False),

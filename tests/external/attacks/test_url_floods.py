@@ -21,7 +21,7 @@ from tests.process import metric, waited_until
 PATIENT: dict[str, Any] = {"deadline_seconds": 300, "max_queue_seconds": 60, "fetch_seconds": 60}
 SECONDS, LEAST = 8.0, 20  # of requests by others, and how many at least
 # How many connections, what they ask for, and seconds until they ask again.
-FLOODS = {"silent": (400, "/silent", 5.0), "photos": (60, "/photo", 0.5), "hints": (60, "/hints", 0.5)}
+FLOODS = {"silent": (400, "/silent", 5.0), "photos": (60, "/photo", 0.5)}
 
 
 @pytest.fixture(scope="module")
