@@ -74,7 +74,7 @@ def fair(
     with _server(artifact, None, own) as server:
         pairs = fairness.fair(server, seconds, rounds)
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
-    typer.echo(f"{results_table(results)}\n\n{fairness.pairs_table(pairs)}")
+    typer.echo(f"{results_table(results)}\n\n{fairness.verdict(pairs)}")
 
 
 def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:

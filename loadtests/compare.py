@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -132,9 +130,7 @@ def compare(
     contest: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(CONTESTS)}. All.")] = None,
     rounds: Rounds = 5,
     seconds: Seconds = 3.0,
-    busy: Annotated[int, typer.Option(help="Programs of the same session that compute all the time.")] = 0,
     environments: Annotated[Path, typer.Option(help="The peers' virtual environments.")] = Path(".peers"),
-    out: Annotated[Path | None, typer.Option(help="A Markdown file for what is printed.")] = None,
 ) -> None:
     """Throughput and latency of clipserve and its peers, interleaved."""
     contests = {name: about for name, about in CONTESTS.items() if not contest or name in contest}
@@ -145,8 +141,6 @@ def compare(
             raise typer.BadParameter(f"{name!r} is none of {', '.join(PEERS)}")
         contestants[name] = PEERS[name](installed(name, environments), artifact, weights)
     with ExitStack() as stack:
-        for _ in range(busy):
-            stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
         served: dict[str, Served] = {}
         for name, contestant in contestants.items():
             served[name] = stack.enter_context(serving(name, contestant, [*images.values()]))
@@ -162,10 +156,7 @@ def compare(
             measured[each.about] = interleaved(loops, seconds, rounds, Load.goodput)
         parts = [turns_table("server", measured), _servers(served), others.warning()]
     conditions = table(("", ""), {"command": command(), **machine_facts()}.items())
-    text = "\n\n".join(["# clipserve beside others", *filter(None, parts), conditions]) + "\n"
-    typer.echo(text)
-    if out:
-        out.write_text(text, "utf-8")
+    typer.echo("\n\n".join([*filter(None, parts), conditions]))
 
 
 def _servers(served: Mapping[str, Served]) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from loadtests.load import median
 from loadtests.measure import Measurement, Result
 from loadtests.process import Server
-from loadtests.report import ms, table
 from loadtests.scenarios import SCENARIOS
 
 _LOAD = 0.3  # of the capacity
@@ -53,27 +52,8 @@ def _beside(single: Measurement, thousand: Measurement, rate: float, seconds: fl
     return beside, big[0]
 
 
-def pairs_table(pairs: Sequence[Pair]) -> str:
-    """Medians over the rounds."""
-
-    def row(name: str, results: Sequence[Result]) -> list[str]:
-        loads = [result.load for result in results]
-        p50, p99 = (ms(median(load.percentile(share) for load in loads)) for share in (0.5, 0.99))
-        counts = [sum(len(load.good) for load in loads), sum(len(load.refusals) for load in loads)]
-        good, refused, failed = map(str, [*counts, sum(load.failed for load in loads)])
-        return [name, good, p50, p99, refused, failed]
-
+def verdict(pairs: Sequence[Pair]) -> str:
+    """The median of the rounds' ratios, in a sentence."""
     ratio = median(pair.ratio for pair in pairs)
-    verdict = "none beside was answered" if math.isnan(ratio) else f"{ratio:.2f}"
-    rows = [
-        row("single images alone", [pair.alone for pair in pairs]),
-        row("beside 1,000 new labels", [pair.beside for pair in pairs]),
-        row("the 1,000 labels", [pair.big for pair in pairs]),
-    ]
-    head = ("", "good", "p50 ms", "p99 ms", "refused", "failed")
-    asked = sum(len(pair.beside.load.answers) for pair in pairs)
-    answered = sum(len(pair.beside.load.good) for pair in pairs)
-    return (
-        f"{table(head, rows)}\n\nRatio of the p99: {verdict} (target: < {_MOST:g}), of the {answered:,} answered "
-        f"of {asked:,} single images beside the labels."
-    )
+    told = "none beside was answered" if math.isnan(ratio) else f"{ratio:.2f}"
+    return f"Ratio of the p99 of single images beside 1,000 labels and alone: {told} (target: < {_MOST:g})."

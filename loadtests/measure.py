@@ -9,7 +9,7 @@ import typer
 from loadtests import closed_loop, open_loop
 from loadtests.bodies import Calls
 from loadtests.load import Load
-from loadtests.observe import Observation, Observer
+from loadtests.observe import Observation, observed
 from loadtests.process import Server
 from loadtests.scenarios import Scenario
 
@@ -42,19 +42,19 @@ class Measurement:
     def closed(self, seconds: float, clients: int | None = None) -> Result:
         """Measure a closed loop of `clients`, by default the scenario's number."""
         count = clients or self._scenario.clients
-        with Observer(self._server) as observer:
-            load = closed_loop.run(self._server.url, self._calls, count, seconds, self._next)
+        end = observed(self._server)
+        load = closed_loop.run(self._server.url, self._calls, count, seconds, self._next)
         self._next += len(load.answers) + count  # each client has taken one more than it sent
-        return self._result(f"closed, {count} client{'s' * (count > 1)}", load, observer)
+        return self._result(f"closed, {count} client{'s' * (count > 1)}", load, end())
 
     def open(self, rate: float, seconds: float) -> Result:
         """Measure an open loop of `rate` requests a second."""
-        with Observer(self._server) as observer:
-            load = open_loop.run(self._server.url, self._calls, rate, seconds, self._next)
+        end = observed(self._server)
+        load = open_loop.run(self._server.url, self._calls, rate, seconds, self._next)
         self._next += len(load.answers)
-        return self._result(f"open, {rate:.3g}/s", load, observer)
+        return self._result(f"open, {rate:.3g}/s", load, end())
 
-    def _result(self, loop: str, load: Load, observer: Observer) -> Result:
+    def _result(self, loop: str, load: Load, observation: Observation) -> Result:
         name, refused = self._scenario.name, len(load.refusals)
         typer.echo(f"  {name}, {loop}: {load.goodput():.1f} good/s, {refused} refused", err=True)
-        return Result(self._scenario, loop, load, observer.observation)
+        return Result(self._scenario, loop, load, observation)

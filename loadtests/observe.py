@@ -3,96 +3,43 @@
 from __future__ import annotations
 
 import os
-import statistics
-import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtests.process import Server
 
 _TICKS = os.sysconf("SC_CLK_TCK")  # of /proc, a second
-_PERIOD = 0.25  # seconds between two samples of memory
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]  # of Prometheus: (name, labels) -> value
 
 
 @dataclass(frozen=True)
-class Memory:
-    """`at`: seconds since the observation began; `rss`: bytes in memory then."""
-
-    at: float
-    rss: int
-
-
-@dataclass(frozen=True)
 class Observation:
-    """The result. `cpu_seconds`: of the process in the run. `peak`: its most bytes in memory since its start."""
+    """Of a run: CPU seconds of the process; its bytes in memory at the end, and the most since its start."""
 
     cpu_seconds: float | None = None
+    rss: int | None = None
     peak: int | None = None
-    memory: list[Memory] = field(default_factory=list, repr=False)
-
-    @property
-    def rss(self) -> int | None:
-        """Bytes in memory at the end."""
-        return self.memory[-1].rss if self.memory else None
-
-    @property
-    def growth(self) -> float:
-        """Growth of memory in the second half, in KiB a minute: the slope of the least squares line."""
-        half = self.memory[len(self.memory) // 2 :]
-        if len(half) < 2:
-            return 0.0
-        return statistics.linear_regression([m.at / 60 for m in half], [m.rss / 1024 for m in half]).slope
 
 
-class Observer:
-    """Observes `server` during the `with` block; afterwards `observation` has the result."""
+def observed(server: Server) -> Callable[[], Observation]:
+    """Begin to observe; what is returned ends it. Nothing is known of a server whose process is not."""
+    pid = server.pid
+    if pid is None:
+        return Observation
+    before = cpu_seconds(pid)
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._memory: list[Memory] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.observation = Observation()
+    def end() -> Observation:
+        spent, now = cpu_seconds(pid) - before, memory(pid)
+        return Observation(spent, now["VmRSS"], max(now.values()))  # the kernel updates VmHWM lazily
 
-    def __enter__(self) -> Self:
-        pid = self._server.pid
-        self._cpu = cpu_seconds(pid) if pid else 0.0
-        self._started = time.perf_counter()
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if error is not None:
-            return  # the server may have ended
-        pid = self._server.pid
-        self.observation = Observation(
-            cpu_seconds=cpu_seconds(pid) - self._cpu if pid else None,
-            # The kernel updates its counters lazily: VmHWM can be some pages below a VmRSS that was read before.
-            peak=max([memory(pid)["VmHWM"], *(each.rss for each in self._memory)]) if pid else None,
-            memory=self._memory,
-        )
-
-    def _sample(self) -> None:
-        pid = self._server.pid
-        while pid is not None:
-            try:
-                rss = memory(pid)["VmRSS"]
-            except (FileNotFoundError, KeyError):
-                return  # it ended
-            at = time.perf_counter() - self._started
-            self._memory.append(Memory(at, rss))
-            if self._stop.wait(_PERIOD):
-                return
+    return end
 
 
 def cpu_seconds(pid: int | str, last: int = 12) -> float:
@@ -149,10 +96,8 @@ def bytes_of_all(pid: int, kind: str) -> int:
 
 def memory(pid: int) -> dict[str, int]:
     """Bytes in memory: `VmRSS` now, `VmHWM` the maximum so far."""
-    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
-    return {
-        line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")
-    }
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines())
+    return {line[0][:-1]: int(line[1]) * 1024 for line in lines if line[0] in ("VmRSS:", "VmHWM:")}
 
 
 def parse(text: str) -> Samples:

@@ -25,18 +25,9 @@ class Level:
     deadline: float  # seconds; later answers do not count as goodput
 
     @property
-    def figures(self) -> dict[str, float]:
-        """Goodput within the deadline a second and as a share of the peak; shares of the answers; seconds."""
-        load, count = self.load, len(self.load.answers)
-        goodput = load.goodput(self.deadline)
-        return {
-            "goodput": goodput,
-            "share": goodput / self.peak,
-            "p99": load.percentile(0.99),
-            "refused": len(load.refusals) / count,
-            "refused_p99": percentile(load.refusals, 0.99),
-            "failed": load.failed / count,
-        }
+    def goodput(self) -> float:
+        """Good answers a second within the deadline."""
+        return self.load.goodput(self.deadline)
 
 
 def overload(
@@ -63,11 +54,15 @@ def levels_table(levels: Sequence[Level]) -> str:
     rows = []
     for multiple in dict.fromkeys(level.multiple for level in levels):
         own = [level for level in levels if level.multiple == multiple]
-        of = {name: median(level.figures[name] for level in own) for name in own[0].figures}
+        loads = [level.load for level in own]
         rows.append([
-            f"{multiple:g}", f"{median(level.rate for level in own):.1f}", f"{of['goodput']:.1f}",
-            f"{of['share']:.2f}", ms(of["p99"]), f"{of['refused']:.0%}", ms(of["refused_p99"]),
-            f"{of['failed']:.1%}",
+            f"{multiple:g}", f"{median(level.rate for level in own):.1f}",
+            f"{median(level.goodput for level in own):.1f}",
+            f"{median(level.goodput / level.peak for level in own):.2f}",
+            ms(median(load.percentile(0.99) for load in loads)),
+            f"{median(len(load.refusals) / len(load.answers) for load in loads):.0%}",
+            ms(median(percentile(load.refusals, 0.99) for load in loads)),
+            f"{median(load.failed / len(load.answers) for load in loads):.1%}",
         ])  # fmt: skip
     refusal = f"< {ms(_MOST_REFUSAL_SECONDS)}"
     target = ["target at 2", "", "", f">= {_LEAST_GOODPUT}", f"<= {ms(levels[0].deadline)}", "", refusal, "0"]

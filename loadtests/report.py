@@ -15,12 +15,12 @@ from pathlib import Path
 
 import typer
 
-from loadtests.load import Load, percentile
+from loadtests.load import percentile
 from loadtests.measure import Result
 
 _HEAD = (
     "scenario", "loop", "answers", "good/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p99 ms",
-    "failed", "server CPU ms", "client CPU ms", "RSS MB", "peak MB", "KiB/min",
+    "failed", "server CPU ms", "client CPU ms", "RSS MB", "peak MB",
 )  # fmt: skip
 tell = partial(typer.echo, err=True)
 _FLAGS = ("fma", "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -73,37 +73,21 @@ def ms(seconds: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def figures(load: Load) -> dict[str, float]:
-    """The figures of a run, by name. Seconds, and requests a second; NaN where there is none."""
-    good, refusals = load.good, load.refusals
-    named = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {
-        **{name: percentile(good, share) for name, share in named.items()},
-        "goodput": load.goodput(),
-        "refused": float(len(refusals)),
-        "refused_p99": percentile(refusals, 0.99),
-        "failed": float(load.failed),
-        "client_cpu": load.client_cpu,
-        "lag": load.lag,
-    }
-
-
 def _line(result: Result) -> list[str]:
-    load, seen, of = result.load, result.observation, figures(result.load)
+    load, seen = result.load, result.observation
     return [
         result.scenario.name,
         result.loop,
         f"{len(load.answers):,}",
-        f"{of['goodput']:.1f}",
-        *(ms(of[name]) for name in ("p50", "p95", "p99", "max")),
-        f"{of['refused']:.0f}",
-        ms(of["refused_p99"]),
-        f"{of['failed']:.0f}",
+        f"{load.goodput():.1f}",
+        *(ms(load.percentile(share)) for share in (0.5, 0.95, 0.99, 1.0)),
+        str(len(load.refusals)),
+        ms(percentile(load.refusals, 0.99)),
+        str(load.failed),
         ms(result.server_cpu),
         ms(load.client_cpu),
         _megabytes(seen.rss),
         _megabytes(seen.peak),
-        f"{seen.growth:.0f}",
     ]
 
 

@@ -6,6 +6,7 @@ It needs only the service and no network, because machines with a GPU may lack t
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,15 +20,14 @@ from clipserve.clip.manifest import GPU_TEXT_BUCKETS
 from clipserve.engine.cuda import why_not
 from clipserve.engine.triton.contract import TEXT_LENGTHS, read_lengths
 from loadtests.gpu import encoders, service, triton
-from loadtests.gpu.encoders import Variant
+from loadtests.gpu.encoders import Plan, Variant
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, cases
-from loadtests.gpu.rates import Plan, nvidia_smi
 from loadtests.report import machine_facts
 
 _RESULTS = Path(__file__).parents[1] / "results" / "gpu"
 _SIZES = (1, 2, 3, 7, 64, 256)
-_SMI = ("name", "driver_version", "memory.total", "memory.used", "power.limit", "clocks.max.sm")
+_SMI = "name,driver_version,memory.total,memory.used,power.limit,clocks.max.sm"
 
 
 def gpu_check(
@@ -39,15 +39,12 @@ def gpu_check(
     triton_url: Annotated[
         str, typer.Option("--triton", help="HOST:PORT of a Triton that serves one of these, in place of it.")
     ] = "",
-    triton_metrics: Annotated[str, typer.Option(help="Its metrics.")] = "http://127.0.0.1:8002/metrics",
-    gateways: Annotated[list[int] | None, typer.Option(help="In front of Triton. Default: 1 2 4 8.")] = None,
-    clients: Annotated[int, typer.Option(help="Of each service.")] = 64,
-    senders: Annotated[int, typer.Option(help="Processes that send.")] = 4,
+    clients: Annotated[int, typer.Option(help="Of the service.")] = 64,
     seconds: Annotated[float, typer.Option(help="Of each measurement; JPEG load takes four times.")] = 1.0,
     most: Annotated[int | None, typer.Option(help="Most rows in a call. Default: 256, on a CPU 7.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for check-GPU.json.")] = _RESULTS,
 ) -> None:
-    """Check vectors against the CPU's, rates and JPEG load; in process or with --triton."""
+    """Check vectors against the CPU's, and in process rates and JPEG load too."""
     began, findings = time.perf_counter(), Findings(out / "check.json")
     on_gpu = device == "cuda" and not triton_url
     beside = fp16 or artifact.with_name(f"{artifact.name}@fp16")
@@ -55,11 +52,11 @@ def gpu_check(
     variants = [Variant(precision, folder, on_gpu) for precision, folder in folders.items()]
     _machine(findings, variants, "triton" if triton_url else device)
     largest = most or (7 if device == "cpu" else 256)
-    plan = Plan([size for size in _SIZES if size <= largest], seconds, clients, senders)
+    plan = Plan([size for size in _SIZES if size <= largest], seconds, clients)
     if triton_url:
         with findings.trying("Triton", "it serves one of these"):
-            served = triton.found(triton_url, triton_metrics, variants)
-            _behind_triton(findings, served, artifact, plan, gateways or [1, 2, 4, 8])
+            served = triton.found(triton_url, variants)
+            _behind_triton(findings, served, artifact, plan)
     elif not findings.failed:
         _in_process(findings, variants, plan)
     findings.facts["seconds"] = f"{time.perf_counter() - began:.0f}"
@@ -90,22 +87,17 @@ def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> 
     each(lambda variant, case: encoders.rates(findings, variant, case, plan))
 
 
-def _behind_triton(
-    findings: Findings, served: triton.Served, artifact: Path, plan: Plan, gateways: Sequence[int]
-) -> None:
+def _behind_triton(findings: Findings, served: triton.Served, artifact: Path, plan: Plan) -> None:
     lengths = read_lengths(served.models["text"].parameters[TEXT_LENGTHS].string_value)
     asked = list(cases(artifact, tuple(lengths), max(plan.sizes)))
     for case in asked:
         with findings.trying(served.name, case.name):
             triton.vectors(findings, served, case, plan)
-    for number in gateways:
-        with findings.trying(served.name, f"{number} gateways"):
-            triton.gateways(findings, served, number, plan)
 
 
 def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> None:
     """The facts of the machine, and in process whether CUDA works. The GPU's name is in the file's."""
-    told = nvidia_smi(*_SMI)
+    told = _nvidia_smi()
     findings.facts |= {
         "GPU": ", ".join(told) or "none",
         "clipserve": __version__,
@@ -118,3 +110,13 @@ def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> Non
         reason = why_not()
         value = "it runs" if reason is None else f"{reason.found}: {reason.do}"
         findings.add(Line("machine", "CUDA", value, "it runs", reason is None))
+
+
+def _nvidia_smi() -> list[str]:
+    """What it tells of the first GPU; nothing without one."""
+    command = ["nvidia-smi", f"--query-gpu={_SMI}", "--format=csv,noheader", "--id=0"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [each.strip() for each in done.stdout.split(",")]

@@ -24,10 +24,18 @@ from clipserve.engine.in_process import EngineOptions
 from loadtests.closed_loop import calls_per_second
 from loadtests.gpu.findings import Findings, Line, at_least
 from loadtests.gpu.inputs import Case, Feeds, part
-from loadtests.gpu.rates import Plan
 
 FP32, FP16 = 0.99999, 0.9999  # the lowest cosine; the mean of cosines
 _ALONE = 7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: rows of calls, seconds of each rate (four times of a service), clients of a service."""
+
+    sizes: Sequence[int]
+    seconds: float
+    clients: int
 
 
 @dataclass(frozen=True)

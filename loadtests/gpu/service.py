@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from loadtests import closed_loop
 from loadtests.bodies import classify, embed, embed_many
 from loadtests.client import ask
-from loadtests.gpu.encoders import Variant
+from loadtests.gpu.encoders import Plan, Variant
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import jpegs
-from loadtests.gpu.rates import Plan, figures, gpu_use, keeps_up, load_of
 from loadtests.observe import read
 from loadtests.process import Server, started
 
@@ -36,14 +36,12 @@ def measured(findings: Findings, variant: Variant, plan: Plan) -> None:
         expected = "onnxruntime-cuda" if variant.cuda else "onnxruntime"
         findings.add(Line("service", f"{name}, engine", engine, expected, engine == expected))
         answers = [_scores(server, image) for image in images[:_ASKED]]
-        each = -(-plan.clients // plan.senders)
         for call, rows in ((embed(images[0]), 1), (embed_many(images[:_IN_A_REQUEST]), _IN_A_REQUEST)):
-            with gpu_use() as used:
-                load = load_of([server.url] * plan.senders, call, each, 4 * plan.seconds)
-            rates = {"in a request": rows, "JPEG/s": load.goodput() * rows, **figures(load, plan.senders)}
-            findings.add_speed(service=name, clients=each * plan.senders, **rates, **used)
-            what = f"{name}, {rows} JPEG in a request"
-            findings.add(keeps_up("service", what, load.client_cores / plan.senders))
+            load = closed_loop.run(server.url, call, plan.clients, 4 * plan.seconds)
+            latencies = {"p50 ms": 1000 * load.percentile(0.5), "p99 ms": 1000 * load.percentile(0.99)}
+            rates = {"in a request": rows, "JPEG/s": load.goodput() * rows, **latencies}
+            others = {"not answered": len(load.answers) - len(load.good), "client's cores": load.client_cores}
+            findings.add_speed(service=name, clients=plan.clients, **rates, **others)
     with _service(variant.folder, "cpu") as server:
         on_cpu = [_scores(server, image) for image in images[:_ASKED]]
     findings.add(*_same(name, answers, on_cpu))

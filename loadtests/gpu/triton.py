@@ -1,12 +1,8 @@
-"""Checks encoders on a running Triton: their vectors, and the rates of gateways in front.
-
-Of Triton alone perf_analyzer measures the rates (docs/triton.md).
-"""
+"""Checks the vectors of encoders on a running Triton; of its rates see docs/triton.md."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +13,13 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from clipserve.clip.artifact import read_manifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, triton_model
-from loadtests.bodies import embed
-from loadtests.gpu.encoders import Encoder, Variant, compared
-from loadtests.gpu.findings import Findings, Line
-from loadtests.gpu.inputs import Case, Feeds, jpegs
-from loadtests.gpu.rates import Plan, figures, gpu_use, keeps_up, load_of
-from loadtests.observe import cpu_seconds_of_all, read
-from loadtests.process import PATIENT, started
+from loadtests.gpu.encoders import Encoder, Plan, Variant, compared
+from loadtests.gpu.findings import Findings
+from loadtests.gpu.inputs import Case, Feeds
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _PATIENCE = 60  # timeout of a call in seconds: a server that hangs is a failed line
-_COUNTERS = {
-    "nv_inference_count_total": "rows",
-    "nv_inference_exec_count_total": "executions",
-}
 
 
 @dataclass(frozen=True)
@@ -39,7 +27,6 @@ class Served:
     """A Triton, its variant, and its models by encoder. `url`: gRPC host:port."""
 
     url: str
-    metrics_url: str
     variant: Variant
     models: dict[str, Any]
 
@@ -48,7 +35,7 @@ class Served:
         return f"Triton {self.variant.precision}"
 
 
-def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
+def found(url: str, variants: Sequence[Variant]) -> Served:
     """Find out which of these variants of a model this Triton serves.
 
     Raises:
@@ -64,7 +51,7 @@ def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
     stated = {model.parameters[FINGERPRINT].string_value for model in models.values()}
     for variant, manifest in zip(variants, manifests, strict=True):
         if stated == {manifest.fingerprint()}:
-            return Served(url, metrics_url, variant, models)
+            return Served(url, variant, models)
     raise SystemExit(f"Triton serves {', '.join(sorted(stated))}, and none of the artifacts")
 
 
@@ -97,36 +84,3 @@ def message(model: str, feeds: Feeds) -> bytes:
         request.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
     request.outputs.add(name="embedding")
     return bytes(request.SerializeToString())
-
-
-def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> None:
-    """Measure JPEG in, vectors out, through so many gateways, each with its own clients."""
-    own = {"models": str(served.variant.folder), "backend": "triton", "triton_url": served.url}
-    call = embed(jpegs(1)[0])
-    with ExitStack() as stack:
-        servers = [stack.enter_context(started("clipserve", **own, **PATIENT)) for _ in range(number)]
-        urls, pids = [server.url for server in servers], [server.pid or 0 for server in servers]
-        load_of(urls, call, plan.clients, min(plan.seconds, 2.0))  # caches, pages, clocks
-        before, cpu = counted(served.metrics_url), sum(map(cpu_seconds_of_all, pids))
-        with gpu_use() as used:
-            load = load_of(urls, call, plan.clients, 4 * plan.seconds)
-        spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
-    grown = {what: value - before.get(what, 0.0) for what, value in counted(served.metrics_url).items()}
-    executed = grown["rows"] / max(1.0, grown["executions"])
-    rate: dict[str, Any] = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent}
-    rate |= {"rows an execution": executed, **used}
-    findings.add_speed(encoder=served.name, gateways=number, clients=number * plan.clients, **rate)
-    what = f"rows an execution, {number} gateways"
-    findings.add(
-        Line(served.name, what, f"{executed:.1f}", "> 1", executed > 1),
-        keeps_up(served.name, f"JPEG, {number} gateways", load.client_cores / number),
-    )
-
-
-def counted(metrics_url: str) -> dict[str, float]:
-    """Triton's counts of the image encoder since its start: rows, executions."""
-    return {
-        _COUNTERS[name]: value
-        for (name, labels), value in read(metrics_url).items()
-        if name in _COUNTERS and dict(labels).get("model", "").endswith("_image")
-    }

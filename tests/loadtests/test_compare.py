@@ -118,15 +118,14 @@ def test_a_variant_has_settings_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.nightly  # the tests above have its parts, and three servers take their time
-def test_a_whole_comparison_of_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_comparison_of_the_demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
     # The tests' own environment has what the plain app needs.
     monkeypatch.setattr(compare, "installed", lambda *_: Path(sys.executable).parent)
     few = ["--rounds", "1", "--seconds", "0.3", "--contest", "embed", "--contest", "classify-new"]
-    out = tmp_path / "compare.md"
-    options = ["--peer", "plain", "--variant", f"again={DEMO}", "--out", str(out)]
+    options = ["--peer", "plain", "--variant", f"again={DEMO}"]
     done = CliRunner().invoke(cli, ["compare", str(DEMO), *few, *options])
     assert done.exit_code == 0, done.output
-    text = out.read_text()
+    text = done.output
     for about in (compare.CONTESTS["embed"].about, compare.CONTESTS["classify-new"].about):
         rows = re.findall(rf"^\| {about} \| ([\w ]+) \| ([\d.]+) \| .* \| 0 \|$", text, re.MULTILINE)
         assert [name for name, _ in rows] == ["clipserve", "again", "plain"]

@@ -13,30 +13,20 @@ from tests.external.triton.conftest import Triton
 from tests.process import ROOT
 
 
-def test_vectors_rates_and_gateways_of_a_triton_are_measured(triton: Triton, tmp_path: Path) -> None:
+def test_vectors_of_a_triton_are_compared(triton: Triton, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtests", "gpu-check", "--triton", triton.url]
-    metrics = f"http://127.0.0.1:{triton.metrics_port}/metrics"
-    few = ["--most", "3", "--seconds", "0.05", "--gateways", "2", "--senders", "1"]
-    options = [*few, "--clients", "16", "--triton-metrics", metrics, "--out", str(tmp_path)]
+    options = ["--most", "3", "--out", str(tmp_path)]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600)
     (file,) = tmp_path.iterdir()
-    found = json.loads(file.read_text())
-    passed = {line["what"]: line["passed"] for line in found["lines"]}
+    passed = {line["what"]: line["passed"] for line in json.loads(file.read_text())["lines"]}
     names = ["image", *(f"text of {length} tokens" for length in read_manifest(DEMO).text.lengths)]
     for name in names:
         for rows in (1, 2, 3):
             assert passed[f"{name}, {rows} rows against the CPU, lowest cosine"] is True
         assert passed[f"{name}, alone against in a batch, lowest cosine"] is True
     assert [what for what in passed if "against the export" in what]
-    # A Triton that is faster than its gateways has one row in each execution: that alone may be refuted.
-    refuted = {what for what, held in passed.items() if held is False}
-    assert refuted <= {"rows an execution, 2 gateways"}, done.stdout
-    assert done.returncode == len(refuted), done.stderr
-    assert "rows an execution, 2 gateways" in passed
-    speeds = found["speeds"]
-    runs = [speed for speed in speeds if "JPEG/s" in speed]
-    assert [run["gateways"] for run in runs] == [2]
-    assert all(run["JPEG/s"] > 0 == run["not answered"] for run in runs)
+    assert False not in passed.values(), done.stdout
+    assert done.returncode == 0, done.stderr
     assert "| Triton fp32 | image, 3 rows against the CPU, lowest cosine |" in done.stdout
 
 
