@@ -68,15 +68,15 @@ FAULTS = [
     Fault("photos squashed, not cropped", in_manifest("image", resize="squash"), OTHER_PIXELS),
     Fault("bilinear in place of bicubic", in_manifest("image", interpolation="bilinear"), OTHER_PIXELS),
     Fault("texts cut to fewer tokens", in_manifest("text", context_length=16), OTHER_TOKENS),
-    Fault("the end lost of texts that are cut", in_manifest("text", eot_id=None), OTHER_TOKENS),
+    Fault("no end token in texts that are cut", in_manifest("text", eot_id=None), OTHER_TOKENS),
     Fault("padding with another token", in_manifest("text", pad_id=0), OTHER_TOKENS),
     Fault("texts not cleaned", in_manifest("text", cleaning="none"), OTHER_TOKENS),
     Fault(
-        "texts trimmed whose encoder sees the padding",
+        "padding removed although the text encoder uses it",
         in_manifest("text", padding="trim"),
         r"failed on text\.onnx|invalid dimensions for input: token_ids",
     ),
-    Fault("towers exchanged", exchange_towers, r"failed on image\.onnx|token_ids"),
+    Fault("image and text encoder exchanged", exchange_towers, r"failed on image\.onnx|token_ids"),
     Fault(
         "the int8 graph of another model",
         in_graph(other_weights, "int8"),
