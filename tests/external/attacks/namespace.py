@@ -34,7 +34,7 @@ ANSWERS |= {f"with{number}.test": [[PUBLIC, address]] for number, address in enu
 ANSWERS |= {f"turns{number}.test": [[PUBLIC], [address]] for number, address in enumerate(INSIDE)}
 HOSTS = {f"http://{name}:{PORT}" for name in (*ANSWERS, "b.test", "rebound.test", "mixed.test")}
 REDIRECTS = [f"http://{f'[{host}]' if ':' in host else host}:{PORT}/" for host in (*INSIDE, *ANSWERS)]
-REDIRECTS = [each for each in REDIRECTS if "a.test" not in each and "turns" not in each]
+REDIRECTS = [each for each in REDIRECTS if not any(name in each for name in ("a.test", "turns", "with"))]
 SIZES = {1: 4, 28: 16}  # bytes of an address, by the kind of a question: A, AAAA
 
 
@@ -80,7 +80,8 @@ async def serve(
 async def attack(url: str) -> dict[str, object]:
     """How many were answered with which status, and how often each address was reached."""
     turns = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith("turns")]
-    refused = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith(("x", "with"))]
+    refused = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith("x")]
+    mixed = [f"http://{name}:{PORT}/" for name in ANSWERS if name.startswith("with")]
     refused += [f"http://a.test:{PORT}/to/{number}" for number in range(len(REDIRECTS))]
     refused += [each.replace("PORT", str(PORT)) for each in ATTACKS]
     reached = Counter[str]()
@@ -96,6 +97,7 @@ async def attack(url: str) -> dict[str, object]:
         silent = asyncio.create_task(statuses([f"http://silent.test:{PORT}/"]))  # until the resolver gives up
         good = await statuses([f"http://a.test:{PORT}/"])
         asked = {"good": good, "refused": await statuses(refused), "in turns": await statuses(turns * 4)}
+        asked["mixed"] = await statuses(mixed)
         asked["refused"] += await silent
     return asked | {"reached": reached}
 

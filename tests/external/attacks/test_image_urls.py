@@ -37,6 +37,7 @@ def test_no_url_reaches_an_address_that_is_not_allowed(tmp_path: Path) -> None:
     assert told["good"] == {"200": 1}
     assert set(told["refused"]) <= {"400", "422"}
     assert sum(told["refused"].values()) >= 100
+    assert told["mixed"] == {"200": len(INSIDE)}, "at the public one of their addresses"
     half = 2 * len(INSIDE)  # of four questions for each name two lead outside
     assert told["in turns"] == {"200": half, "422": half}
     assert set(told["reached"]) == {PUBLIC}
