@@ -110,8 +110,8 @@ def _start(folder: Path, times: tuple[int, int]) -> Start:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         opened = Fastest(standard, challenger, lambda: feeds, options.threads, Path(temporary, "kept"))
-        chosen = opened.load().name
-    return Start(chosen, opened.facts["trial"] == "kept", time.perf_counter() - began)
+        chosen = opened.load()
+    return Start(chosen.name, chosen.facts["trial"] == "kept", time.perf_counter() - began)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_a_gpu_that_works_is_used_with_its_sizes(backend: str) -> None:
 
 def test_calls_of_images_are_bounded_by_time_where_no_size_is_set() -> None:
     bounded = image_policy(ModelSettings(), on_gpu=False)
-    assert (bounded.max_batch_size, bounded.call_seconds, bounded.least_rows) == (16, 0.25, 4)
+    assert (bounded.max_batch_size, bounded.call_seconds) == (16, 0.25)
     assert image_policy(ModelSettings(max_batch_images=16), on_gpu=False) == BatchPolicy(16)
     on_gpu = image_policy(ModelSettings(), on_gpu=True)
     assert (on_gpu.max_batch_size, on_gpu.concurrency, on_gpu.call_seconds) == (64, 2, 0.25)

@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# Before onnxruntime is imported: it would report to its maker (clipserve.engine.quiet_onnxruntime).
+# Before onnxruntime is imported: it would report to its maker (clipserve.engine.quiet).
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

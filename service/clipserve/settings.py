@@ -80,7 +80,7 @@ GONE = {
     "MAX_LABEL_SETS_BYTES": "it is 256 MB",
     "MAX_LABEL_SET_BYTES": "it is two fifths of CLIPSERVE_MAX_BODY_BYTES",
     "MAX_LABELS": "it is 1,000, and in proportion more with a larger CLIPSERVE_MAX_TEXTS",
-    "MAX_QUEUE_DELAY_SECONDS": "an idle encoder never waits; calls to a busy Triton wait 2 ms for rows",
+    "MAX_QUEUE_DELAY_SECONDS": "no row waits for others: batches form while calls run",
     "OTLP_ENDPOINT": "set OTEL_EXPORTER_OTLP_ENDPOINT, OpenTelemetry's own variable",
     "TRACE_RATIO": "set OTEL_TRACES_SAMPLER=parentbased_traceidratio and OTEL_TRACES_SAMPLER_ARG",
     "WORKERS": "one call at a time, on a GPU two; several gateways, each with CLIPSERVE_THREADS, make more",

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ class Arithmetic:
     loaded: bool = False
     precision: str | None = None
     on_gpu = False
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waits: Iterator[float] = itertools.cycle([*self.waits] or [0.0])

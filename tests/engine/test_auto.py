@@ -37,9 +37,10 @@ def test_the_winner_alone_stays_in_memory_and_what_was_decided_is_kept(
 ) -> None:
     standard, kept = Arithmetic("a", 0.1), tmp_path / "new" / "kept"
     opened = Fastest(standard, challenger, lambda: INPUTS, 1, kept)
-    assert opened.load().name == chosen
+    loaded = opened.load()
+    assert loaded.name == chosen
     assert (standard.loaded, challenger.loaded) == (chosen == "a", chosen == "b")
-    assert (opened.facts["trial"], kept.exists()) == (trial, trial == "kept")
+    assert (loaded.facts["trial"], kept.exists()) == (trial, trial == "kept")
     if kept.exists():
         facts = json.loads(kept.read_text())
         assert (facts["engine"], facts["ms_per_call"]) == (chosen, {"a": 100.0, "b": 1000 * challenger.cpu})
@@ -59,7 +60,7 @@ def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured(tmp_pat
     )
     opened = Fastest(slow, fast, lambda: INPUTS, 1, kept)
     assert (opened.load().name, slow.loads, fast.loads) == ("fast", 0, 1)
-    assert opened.facts == {
+    assert fast.facts == {
         "trial": "kept before",
         "trial_ms_per_call": {"slow": 9.0, "fast": 5.0},
         "batch_rows": 8,
@@ -118,11 +119,12 @@ def test_where_the_choice_cannot_be_kept_a_line_says_so(
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         opened = Fastest(Arithmetic("a", 0.1), Arithmetic("b", 0.05), lambda: INPUTS, 1, place(tmp_path))
-        assert opened.load().name == "b"
+        chosen = opened.load()
+        assert chosen.name == "b"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert "engine_not_kept" in written.getvalue()
-    assert opened.facts["trial"] == "not kept"
+    assert chosen.facts["trial"] == "not kept"
     assert not [path for path in tmp_path.iterdir() if path.name != "file"]
 
 

@@ -31,12 +31,18 @@ def of(caller: str, count: int = 1, width: int = 1) -> Job:
     return Job((np.zeros((count, width), np.float32),), 0.0, context=RequestContext("a", address=caller))
 
 
+def taken(queue: BatchQueue[Job]) -> Batch[Job]:
+    batch = queue.take()
+    assert batch
+    return batch
+
+
 def test_callers_take_turns_row_by_row_however_many_jobs_they_have() -> None:
     queue = BatchQueue[Job](BatchPolicy(6))
     many, few = [of("many") for _ in range(20)], [of("few", 2), of("few", 9)]
     for each in (*many, *few):
         queue.put(each)
-    owners = [owner for owner, _ in queue.take().rows]
+    owners = [owner for owner, _ in taken(queue).rows]
     assert owners == [many[0], few[0], many[1], few[1], many[2], few[0]]
 
 
@@ -45,9 +51,9 @@ def test_a_large_job_of_one_shape_does_not_starve_another_shape() -> None:
     long, short = job(100, width=77), job(2, width=8)
     queue.put(long)
     queue.put(short)
-    assert {owner for owner, _ in queue.take().rows} == {long}
-    assert [owner for owner, _ in queue.take().rows] == [short, short]
-    assert {owner for owner, _ in queue.take().rows} == {long}
+    assert {owner for owner, _ in taken(queue).rows} == {long}
+    assert [owner for owner, _ in taken(queue).rows] == [short, short]
+    assert {owner for owner, _ in taken(queue).rows} == {long}
 
 
 def test_rows_of_one_caller_are_not_copied() -> None:
@@ -55,9 +61,9 @@ def test_rows_of_one_caller_are_not_copied() -> None:
     alone, other = job(6), job(1)
     alone.arrays[0][:] = np.arange(6)[:, np.newaxis]
     queue.put(alone)
-    (first,) = queue.take().arrays()
+    (first,) = taken(queue).arrays()
     queue.put(other)
-    batch = queue.take()
+    batch = taken(queue)
     assert all(row.base is job.arrays[0] for row, (job, _) in zip(batch.apart()[0], batch.rows, strict=True))
     (mixed,) = batch.arrays()
     assert (first[:, 0].tolist(), np.shares_memory(first, alone.arrays[0])) == ([0, 1, 2, 3], True)
@@ -68,7 +74,7 @@ def test_long_texts_come_in_smaller_batches() -> None:
     queue = BatchQueue[Job](BatchPolicy(32, max_batch_tokens=128))
     for width, most in ((2, 32), (8, 16), (77, 1), (200, 1)):
         queue.put(job(100, width))
-        assert len(queue.take().rows) == most, width
+        assert len(taken(queue).rows) == most, width
         queue.drain()
 
 
@@ -77,52 +83,25 @@ def test_a_batch_has_no_more_rows_than_the_backend_takes_once_that_is_known() ->
     queue = BatchQueue[Job](BatchPolicy(32, max_rows_now=lambda: takes))
     for takes, rows in ((0, 32), (8, 8), (64, 32)):
         queue.put(job(100))
-        assert len(queue.take().rows) == rows, takes
+        assert len(taken(queue).rows) == rows, takes
         queue.drain()
 
 
 def test_where_the_backend_knows_its_rows_the_time_of_a_call_does_not_count() -> None:
-    policy = BatchPolicy(16, max_rows_now=lambda: 8, call_seconds=0.25, least_rows=4)
+    policy = BatchPolicy(16, max_rows_now=lambda: 8, call_seconds=0.25)
     assert policy.rows_of((), 1.0) == 8
 
 
 def test_a_batch_has_as_many_rows_as_fit_into_the_time_of_a_call() -> None:
-    queue = BatchQueue[Job](BatchPolicy(max_batch_size=16, call_seconds=0.25, least_rows=4))
+    queue = BatchQueue[Job](BatchPolicy(max_batch_size=16, call_seconds=0.25))
     queue.put(job(100))
-    assert len(queue.take().rows) == 4, "nothing has been measured"
+    assert len(taken(queue).rows) == 4, "nothing has been measured"
     queue.took(4, 0.1)
-    assert len(queue.take().rows) == 10
+    assert len(taken(queue).rows) == 10
     queue.took(10, 0.05)
-    assert len(queue.take().rows) == 16, "25 ms a row, then 5"
+    assert len(taken(queue).rows) == 16, "25 ms a row, then 5"
     queue.took(16, 16.0)
-    assert len(queue.take().rows) == 4, "a large model's calls take longer than that"
-
-
-def test_rows_are_gathered_while_calls_of_other_requests_run_and_not_for_a_request_alone() -> None:
-    queue = BatchQueue[Job](BatchPolicy(3, gather_seconds=0.002))
-    mine, others = RequestContext("mine"), RequestContext("others")
-    queue.put(Job((np.zeros((2, 1)),), 10.0, context=mine))
-    own, foreign = (Batch([(Job((np.zeros((1, 1)),), 9.0, context=each), 0)]) for each in (mine, others))
-    assert queue.due(10.0) == 10.0
-    assert queue.due(10.0, [own, own]) == 10.0, "the call is of the same request"
-    assert queue.due(10.0, [own, foreign]) == 10.002
-    queue.put(Job((np.zeros((1, 1)),), 10.001, context=others))
-    assert queue.due(10.001, [foreign]) == 10.001, "it is full"
-
-
-def test_rows_of_a_caller_who_left_are_not_dealt_and_do_not_fill_a_batch() -> None:
-    queue, others = BatchQueue[Job](BatchPolicy(2, gather_seconds=0.5)), Batch([(job(1), 0)])
-    waiting, gone = job(1, arrived=10.0), job(5, arrived=9.0)
-    waiting.context = gone.context = RequestContext("a")
-    gone.departed = left = Left()
-    queue.put(gone)
-    assert queue.due(9.0, [others]) == 9.0, "it is full"
-    left.left = True
-    queue.discard(gone)
-    assert queue.due(10.0, [others]) is None
-    queue.put(waiting)
-    assert queue.due(10.0, [others]) == 10.5
-    assert queue.take().rows == [(waiting, 0)]
+    assert len(taken(queue).rows) == 4, "a large model's calls take longer than that"
 
 
 def test_what_was_taken_is_not_held() -> None:
@@ -143,11 +122,10 @@ def test_rows_whose_caller_leaves_between_two_batches_are_passed_over() -> None:
     leaving.departed = left
     for each in (leaving, staying):
         queue.put(each)
-    assert {owner for owner, _ in queue.take().rows} == {leaving, staying}
+    assert {owner for owner, _ in taken(queue).rows} == {leaving, staying}
     left.left = True
-    queue.discard(leaving)
-    assert queue.take().rows == [(staying, 1), (staying, 2)]
-    assert queue.due(0.0) is None
+    assert taken(queue).rows == [(staying, 1), (staying, 2)]
+    assert queue.take() is None
 
 
 def steps(waiting: int) -> float:
@@ -164,7 +142,6 @@ def steps(waiting: int) -> float:
     sys.settrace(count)
     try:
         for _ in range(8):
-            queue.due(0.0)
             queue.take()
     finally:
         sys.settrace(None)
@@ -180,7 +157,7 @@ def test_a_batch_is_abandoned_when_all_of_its_callers_have_left() -> None:
     present, leaving = job(1), job(1)
     queue.put(present)
     queue.put(leaving)
-    batch = queue.take()
+    batch = taken(queue)
     leaving.departed = lambda: True
     assert not batch.abandoned
     present.departed = lambda: True
@@ -194,7 +171,7 @@ def test_what_waits_can_be_drained_once() -> None:
         queue.put(each)
     assert queue.drain() == jobs
     assert queue.drain() == []
-    assert queue.due(0.0) is None
+    assert queue.take() is None
 
 
 def test_rows_of_bulk_requests_wait_until_no_others_do() -> None:
@@ -202,22 +179,22 @@ def test_rows_of_bulk_requests_wait_until_no_others_do() -> None:
     bulk, late = job(100, bulk=True), job(9, width=2)
     queue.put(bulk)
     queue.put(late)
-    assert [owner for owner, _ in queue.take().rows] == [late] * 8
-    assert [owner for owner, _ in queue.take().rows] == [late]
-    assert [owner for owner, _ in queue.take().rows] == [bulk] * 2
+    assert [owner for owner, _ in taken(queue).rows] == [late] * 8
+    assert [owner for owner, _ in taken(queue).rows] == [late]
+    assert [owner for owner, _ in taken(queue).rows] == [bulk] * 2
 
 
 def test_a_batch_of_bulk_rows_has_one_where_no_batch_has_four() -> None:
     queue = BatchQueue[Job](BatchPolicy(3))
     queue.put(job(9, bulk=True))
-    assert len(queue.take().rows) == 1
+    assert len(taken(queue).rows) == 1
 
 
 def test_bulk_rows_come_in_full_batches_when_nobody_else_has_come_for_a_while() -> None:
     queue, bulk = BatchQueue[Job](BatchPolicy(8)), job(1_000, bulk=True)
     queue.put(bulk)
-    assert {len(queue.take().rows) for _ in range(64)} == {2}
-    assert len(queue.take().rows) == 8
+    assert {len(taken(queue).rows) for _ in range(64)} == {2}
+    assert len(taken(queue).rows) == 8
     queue.put(job(1))
     queue.take()
-    assert len(queue.take().rows) == 2
+    assert len(taken(queue).rows) == 2

@@ -50,8 +50,8 @@ class Encoders(FakeBackend):
         return vectors
 
 
-async def unloading(encoders: Encoders, seconds: float = 0.01, first_pause: float = 100) -> Unloading:
-    backend = Unloading(encoders, seconds, encoders.verify, Metrics(), first_pause)
+async def unloading(encoders: Encoders, seconds: float = 0.01, again_seconds: float = 100) -> Unloading:
+    backend = Unloading(encoders, seconds, encoders.verify, Metrics(), again_seconds)
     await backend.start()
     return backend
 
@@ -122,7 +122,7 @@ async def test_a_failed_load_is_not_ready_until_a_call_loads_it(
 
 async def test_a_failed_load_is_tried_again_without_a_call() -> None:
     encoders = Encoders()
-    backend = await unloading(encoders, first_pause=0.01)
+    backend = await unloading(encoders, again_seconds=0.01)
     await until(lambda: encoders.closed)
     encoders.fault = BackendUnavailable("no memory")
     with pytest.raises(BackendUnavailable):

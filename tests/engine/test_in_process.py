@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from clipserve.engine import lost as losing
+from clipserve.engine import cuda
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
@@ -30,12 +30,12 @@ class Gpu:
 
     name = "gpu"
     precision = None
-    facts: Mapping[str, object] = MappingProxyType({})
     on_gpu = True
 
     def __init__(self, fault: str, gone: bool = False) -> None:
         self.fault = fault
         self.gone = gone
+        self.facts: Mapping[str, Any] = {}
         self.runs, self.may_run = threading.Event(), threading.Event()
         self.may_run.set()
         self.texts_run = False
@@ -115,7 +115,7 @@ async def test_a_gpu_on_which_a_small_graph_fails_too_is_lost_once_and_for_good(
 
 
 async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losing, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(cuda, "TRIAL_SECONDS", 0.01)
     gpu = Gpu(ILLEGAL)
     gpu.may_try.clear()
     backend = await backend_of(gpu)
@@ -127,7 +127,7 @@ async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: py
 async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(losing, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(cuda, "TRIAL_SECONDS", 0.01)
     gpu = Gpu("", gone=True)
     gpu.may_run.clear()
     backend = InProcess(gpu)

@@ -75,22 +75,6 @@ async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one:
         assert one.calls == [1, 1, 60]
 
 
-async def test_rows_are_gathered_while_half_of_the_calls_run_for_others(one: StandIn) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipserve.engine.backends.triton.GATHER_SECONDS", 60)
-        async with gathering(one, texts=2) as backend:
-            one.computing.clear()
-            asking = started(backend, 1)
-            await until(lambda: one.calls == [1])
-            asking += started(backend, 1)
-            await asyncio.sleep(0.05)
-            assert one.calls == [1]
-            asking += started(backend, 1)
-            await until(lambda: one.calls == [1, 2])
-            one.computing.set()
-            await asyncio.gather(*asking)
-
-
 async def test_a_call_has_no_more_rows_than_the_model_takes(one: StandIn) -> None:
     for model in one.models.values():
         model.max_batch_size = 7

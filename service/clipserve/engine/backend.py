@@ -24,19 +24,19 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> str:
-        """The engine's name; known after `start`."""
+        """The engine's name; known after `start`, as all these, and after the end."""
 
     @property
     def precision(self) -> str | None:
-        """The precision, if it is narrower than the artifact's; else None. Known after `start`."""
+        """The precision, if it is narrower than the artifact's; else None."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """How the engine was chosen, for the log's line `model_ready`; known after `start`."""
+        """How the engine was chosen, for the log's line `model_ready`."""
 
     @property
     def text_buckets(self) -> Sequence[int]:
-        """The lengths below the context length to which texts are padded; known after `start`."""
+        """The lengths below the context length to which texts are padded."""
 
     async def start(self) -> None:
         """Load the engine or connect to it. Called once, before all else. Raises if the backend can never work."""
@@ -52,3 +52,26 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Stop the backend. Calls in flight fail with `BackendUnavailable`."""
+
+
+class Around:
+    """A backend around another one, `inner`, whose facts are its own."""
+
+    def __init__(self, inner: Backend) -> None:
+        self._inner = inner
+
+    @property
+    def engine(self) -> str:
+        return self._inner.engine
+
+    @property
+    def precision(self) -> str | None:
+        return self._inner.precision
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._inner.facts
+
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        return self._inner.text_buckets

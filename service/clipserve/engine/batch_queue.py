@@ -27,6 +27,8 @@ Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays of a job
 _BULK_SHARE = 4
 # Calls of bulk rows, after which nobody else is expected: a third of a second or more.
 _CALLS_UNTIL_ALONE = 64
+# Rows of a call that is bounded in time, until one has been measured, and however long they take.
+_LEAST_ROWS = 4
 
 
 @dataclass(eq=False)
@@ -68,11 +70,7 @@ class BatchPolicy:
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         max_rows_now: rows of a call where the backend knows them once it runs; 0: not yet, or it does not.
         calls_now: replaces `concurrency`, where that is known only once it runs, and changes; 0: not yet.
-        call_seconds: where it does not: what a call may take by the measure of those before, if it has more than
-            `least_rows`.
-        least_rows: see `call_seconds`, and until a call has been measured.
-        gather_seconds: that a row may wait for company while half of the calls run, some for other requests: a
-            request alone does not wait.
+        call_seconds: where it does not: what a call of more than four rows may take by the measure of those before.
         stack: whether a call gets its rows copied into one array; else it gets a list of them.
     """
 
@@ -82,8 +80,6 @@ class BatchPolicy:
     max_rows_now: Callable[[], int] | None = None
     calls_now: Callable[[], int] | None = None
     call_seconds: float = math.inf
-    least_rows: int = 1
-    gather_seconds: float = 0.0
     stack: bool = True
 
     def rows_of(self, shape: Shape, row_seconds: float | None = None) -> int:
@@ -91,12 +87,8 @@ class BatchPolicy:
         known = self.max_rows_now() if self.max_rows_now else 0
         most = min(self.max_batch_size, known or self.max_batch_size)
         if self.call_seconds < math.inf and not known:
-            in_time = self.call_seconds / row_seconds if row_seconds else 0
-            most = min(most, max(self.least_rows, int(in_time)))
-        if not self.max_batch_tokens:
-            return most
-        (length,) = shape[0]
-        return max(1, min(most, self.max_batch_tokens // length))
+            most = min(most, max(_LEAST_ROWS, int(self.call_seconds / row_seconds) if row_seconds else 0))
+        return max(1, min(most, self.max_batch_tokens // shape[0][0])) if self.max_batch_tokens else most
 
 
 @dataclass(eq=False)
@@ -110,11 +102,7 @@ class Batch(Generic[J]):
 
     @property
     def abandoned(self) -> bool:
-        return all(job.departed() for job, _ in self.rows)
-
-    def has_others_than(self, one: Job) -> bool:
-        """Whether it has a row of another request."""
-        return any(job.context is not one.context for job, _ in self.rows)
+        return all(job.departed() for job in self.jobs)
 
     def arrays(self) -> Arrays:
         first, start = self.rows[0]
@@ -130,45 +118,13 @@ class Batch(Generic[J]):
         return [Batch([row]) for row in self.rows]
 
 
-class _Waiting(Generic[J]):
-    """The jobs of one shape. `rows`: those not taken, without jobs that were discarded."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._jobs = Turns[J]()
-
-    def put(self, job: J) -> None:
-        self.rows += job.rows
-        self._jobs.put(job, job.caller, job)
-
-    def first(self) -> J | None:
-        """The job whose turn it is; those whose callers have left go."""
-        while self._jobs:
-            if not (job := self._jobs.first()).departed():
-                return job
-            self._jobs.pop()
-        return None
-
-    def take(self, most: int) -> list[tuple[J, int]]:
-        """At most so many rows: whose, and which."""
-        taken: list[tuple[J, int]] = []
-        while len(taken) < most and (job := self.first()):
-            self._jobs.pop()
-            taken.append((job, job.taken))
-            job.taken += 1
-            if job.taken < job.rows:
-                self._jobs.put(job, job.caller, job)
-        self.rows -= len(taken)
-        return taken
-
-
 class BatchQueue(Generic[J]):
     """Waiting jobs: those of requests, and those that give way to them."""
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
         # By shape, the next one first: of requests, and of bulk requests.
-        self._lanes = OrderedDict[Shape, _Waiting[J]](), OrderedDict[Shape, _Waiting[J]]()
+        self._lanes = OrderedDict[Shape, Turns[J]](), OrderedDict[Shape, Turns[J]]()
         self._bulk_calls = 0  # since a row of another request came
         self._row_seconds: float | None = None  # of the calls of late
 
@@ -182,56 +138,40 @@ class BatchQueue(Generic[J]):
             self._bulk_calls = 0
         lane = self._lanes[job.bulk]
         if job.shape not in lane:
-            lane[job.shape] = _Waiting()
-        lane[job.shape].put(job)
+            lane[job.shape] = Turns()
+        lane[job.shape].put(job, job.caller, job)
 
-    def discard(self, job: J) -> None:
-        """The caller of this job has left, or has been answered: its rows do not fill a batch."""
-        if waiting := self._lanes[job.bulk].get(job.shape):
-            waiting.rows -= job.rows - job.taken
-
-    def due(self, now: float, running: Collection[Batch[J]] = ()) -> float | None:
-        """When the next batch should be taken; None with nothing waiting. A full batch is due at once.
-
-        `running`: the calls that have not ended, where they are many.
-        """
-        first = self._first()
-        if first is None:
-            return None
-        gather = self._policy.gather_seconds
-        if not gather or not any(batch.has_others_than(first) for batch in running):
-            return now
-        full = self._lanes[first.bulk][first.shape].rows >= self._most_rows(first)
-        return now if full else first.arrived + gather
-
-    def take(self) -> Batch[J]:
-        """As many rows of the first job's shape as one call takes, of bulk if it is all."""
-        first = self._first()
-        if first is None:
-            return Batch([])
-        lane, most = self._lanes[first.bulk], self._most_rows(first)
-        self._bulk_calls += first.bulk
-        lane.move_to_end(first.shape)
-        return Batch(lane[first.shape].take(most))
+    def take(self) -> Batch[J] | None:
+        """As many rows of the next shape as one call takes, of bulk if it is all; None: nobody waits."""
+        for bulk, lane in enumerate(self._lanes):
+            while lane:
+                shape, waiting = next(iter(lane.items()))
+                if rows := self._dealt(waiting, self._most_rows(shape, bulk=bool(bulk))):
+                    self._bulk_calls += bulk
+                    lane.move_to_end(shape)
+                    return Batch(rows)
+                del lane[shape]
+        return None
 
     def drain(self) -> list[J]:
         """Remove and return all that waits."""
         jobs: dict[J, None] = {}
-        while first := self._first():
-            jobs |= dict.fromkeys(job for job, _ in self._lanes[first.bulk][first.shape].take(first.rows))
+        while batch := self.take():
+            jobs |= dict.fromkeys(batch.jobs)
         return list(jobs)
 
-    def _first(self) -> J | None:
-        for lane in self._lanes:
-            while lane:
-                shape, waiting = next(iter(lane.items()))
-                if first := waiting.first():
-                    return first
-                del lane[shape]
-        return None
+    def _dealt(self, waiting: Turns[J], most: int) -> list[tuple[J, int]]:
+        """At most so many rows: whose, and which. The jobs of callers who have left go."""
+        taken: list[tuple[J, int]] = []
+        while waiting and len(taken) < most:
+            if (job := waiting.pop()).departed():
+                continue
+            taken.append((job, job.taken))
+            job.taken += 1
+            if job.taken < job.rows:
+                waiting.put(job, job.caller, job)
+        return taken
 
-    def _most_rows(self, first: J) -> int:
-        most = self._policy.rows_of(first.shape, self._row_seconds)
-        if not first.bulk or self._bulk_calls >= _CALLS_UNTIL_ALONE:
-            return most
-        return max(1, most // _BULK_SHARE)
+    def _most_rows(self, shape: Shape, *, bulk: bool) -> int:
+        most = self._policy.rows_of(shape, self._row_seconds)
+        return max(1, most // _BULK_SHARE) if bulk and self._bulk_calls < _CALLS_UNTIL_ALONE else most

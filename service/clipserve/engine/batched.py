@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.backend import Around, Backend, Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.telemetry.metrics import Metrics
 
 
-class Batched:
+class Batched(Around):
     """A backend that gathers rows of several requests into batches, and calls another backend with them."""
 
     def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._image = DynamicBatcher("image", inner.encode_image, image, metrics)
         self._text = DynamicBatcher("text", inner.encode_text, text, metrics)
-
-    @property
-    def engine(self) -> str:
-        return self._inner.engine
-
-    @property
-    def precision(self) -> str | None:
-        return self._inner.precision
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return self._inner.facts
-
-    @property
-    def text_buckets(self) -> Sequence[int]:
-        return self._inner.text_buckets
 
     async def start(self) -> None:
         await self._inner.start()

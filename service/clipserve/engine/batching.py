@@ -24,7 +24,6 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -126,8 +125,6 @@ class DynamicBatcher:
         try:
             return await job.answer
         finally:
-            if job.taken < job.rows:  # it was cancelled, or some of its rows failed
-                self._queue.discard(job)
             if job.answer.cancelled():
                 self._let_go()
 
@@ -161,19 +158,10 @@ class DynamicBatcher:
 
     async def _next_batch(self) -> _Batch:
         while True:
-            now = time.monotonic()
-            may_call = len(self._calls) < self._most_calls
-            busy = 2 * len(self._calls) >= self._most_calls
-            due = self._queue.due(now, self._calls if busy else ()) if may_call else None
-            if due is not None and due <= now:
-                return self._queue.take()
+            if len(self._calls) < self._most_calls and (batch := self._queue.take()):
+                return batch
             self._arrived.clear()  # whoever ends a call looks again
-            if due is None:
-                await self._arrived.wait()
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(due - now):
-                    await self._arrived.wait()
+            await self._arrived.wait()
 
     async def _answer(self, batch: _Batch) -> None:
         now = time.monotonic()

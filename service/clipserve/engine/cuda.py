@@ -1,7 +1,8 @@
-"""Whether encoders in this process run on a GPU, and the options with which onnxruntime uses it.
+"""Whether encoders in this process run on a GPU, with which options of onnxruntime, and whether it is lost.
 
 An installed driver, libraries and provider may still fail together, so a small graph is run on the GPU before it is
-used. Where that fails, the words of onnxruntime and CUDA say why.
+used. Where that fails, the words of onnxruntime and CUDA say why. A GPU on which it fails later is lost: then all
+calls fail, and only a new process gets it back.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from clipserve.concurrency import in_own_thread
+from clipserve.engine.quiet import quietly
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -31,6 +36,11 @@ PROVIDER_OPTIONS = {
     "do_copy_in_default_stream": "1",  # with 0 some models have data races, says onnxruntime
 }
 
+TRIAL_SECONDS = 10.0  # a GPU that has not answered the small graph by then is lost
+# What CUDA, cuBLAS and onnxruntime's arena call it.
+_LACKS_MEMORY = re.compile(
+    r"out of memory|ALLOC_FAILED|allocate memory|smaller than requested bytes", re.IGNORECASE
+)
 _TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # tools.cuda_trial makes it
 
 
@@ -51,7 +61,8 @@ def why_not(dev: Path = Path("/dev")) -> Reason | None:
         return Reason("no NVIDIA GPU is found", give)
     packages = "pip uninstall clipserve onnxruntime, then pip install clipserve-gpu"
     try:
-        from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
+        with quietly():
+            import onnxruntime as ort
     except ImportError:  # a gateway in front of Triton has none
         return Reason("onnxruntime is not installed", packages, gpu)
     if PROVIDER not in ort.get_available_providers():
@@ -123,7 +134,8 @@ class Accelerator:
 
 def trial() -> str | None:
     """Run a convolution and a product on the GPU, and compare with the CPU. Why this fails; None: it works."""
-    from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
+    with quietly():
+        import onnxruntime as ort
 
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     options = ort.SessionOptions()
@@ -137,3 +149,58 @@ def trial() -> str | None:
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         return " ".join(str(error).split())[:500]
     return None if np.allclose(ours, expected, rtol=1e-4) else "it computes something else than the CPU"
+
+
+def lacks_memory(error: str) -> bool:
+    """Whether an error of onnxruntime on CUDA, in its words, is of memory: another call may have enough."""
+    return _LACKS_MEMORY.search(error) is not None
+
+
+class LostGpu:
+    """Runs a small graph when something speaks against the GPU. `lost`: it failed too, or did not end.
+
+    `trial`: why the small graph fails, or None; it blocks, and may hang. `on_lost` is called once.
+    """
+
+    def __init__(self, engine: str, trial: Callable[[], str | None], on_lost: Callable[[], object]) -> None:
+        self._engine, self._trial, self._on_lost = engine, trial, on_lost
+        self.lost = False
+        self._trying: asyncio.Future[str | None] | None = None
+        self._doubts: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def doubt(self, running: Future[Any]) -> None:
+        """Nobody waits for this call any more. If it does not end, the GPU may hang."""
+        doubt = asyncio.create_task(self._doubt(running))
+        self._doubts.add(doubt)
+        doubt.add_done_callback(self._doubts.discard)
+
+    async def look(self) -> None:
+        """A call has failed: try the GPU, once for all who ask, in a thread that nobody needs if it hangs."""
+        if self._closed or self.lost:
+            return
+        if not self._trying:
+            self._trying = asyncio.wrap_future(in_own_thread("engine_trial", self._trial))
+        trying = self._trying
+        await asyncio.wait({trying}, timeout=TRIAL_SECONDS)
+        reason: str | None = f"a small graph has not ended on it within {TRIAL_SECONDS:g} s"
+        if trying.done():
+            self._trying, reason = None, trying.result()
+        if reason and not lacks_memory(reason) and not self.lost and not self._closed:
+            self.lost = True
+            logger.error("engine_lost", engine=self._engine, reason=reason)
+            self._on_lost()
+
+    def close(self) -> None:
+        """End all of it."""
+        self._closed = True
+        for doubt in self._doubts:
+            doubt.cancel()
+
+    async def _doubt(self, running: Future[Any]) -> None:
+        end = asyncio.wrap_future(running)
+        await asyncio.wait({end}, timeout=TRIAL_SECONDS)
+        if not end.done():
+            await self.look()
+        elif not end.cancelled():
+            end.exception()  # retrieve it: the one who waited has left

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from clipserve.clip.artifact import ArtifactError
-from clipserve.clip.manifest import TEXT_BUCKETS
 from clipserve.concurrency import kept_running
-from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.backend import Around, Backend, Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds from a failed load to the next try, which then doubles
+_AGAIN_SECONDS = 10.0  # from a failed load to the next try
 
 
-class Unloading:
+class Unloading(Around):
     """Closes `inner`, which can be started again, after `seconds` without a call, and starts it for the next one.
 
     The wait is the stage `load` of the requests that have it. A load is shared by all that wait, and goes on if
@@ -36,31 +35,22 @@ class Unloading:
         seconds: float,
         verify: Callable[[], None],
         metrics: Metrics,
-        first_pause: float = _FIRST_PAUSE,
+        again_seconds: float = _AGAIN_SECONDS,
     ) -> None:
-        self._inner = inner
-        self._seconds = seconds
-        self._verify = verify
-        self._metrics = metrics
-        self._first_pause = first_pause
+        super().__init__(inner)
+        self._seconds, self._again_seconds = seconds, again_seconds
+        self._verify, self._metrics = verify, metrics
         self._calls = 0  # that run or wait
         self._idle_since = 0.0  # of time.monotonic, with no call
-        self._loaded = False
-        self._change: asyncio.Task[None] | None = None  # loads or closes; in no request's context
-        self._context = contextvars.Context()
+        self._loaded, self._broken = False, False  # the last load failed
+        self._changing = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
-        self._broken = False  # the last load failed
-        self.engine = ""
-        self.precision: str | None = None
-        self.facts: Mapping[str, Any] = {}
-        self.text_buckets: Sequence[int] = TEXT_BUCKETS
+        self._load: asyncio.Task[None] | None = None
+        self._context = contextvars.Context()  # of no request
 
     async def start(self) -> None:
-        inner = self._inner
         self._context = contextvars.copy_context()
-        await inner.start()
-        self.engine, self.precision, self.text_buckets = inner.engine, inner.precision, inner.text_buckets
-        self.facts = inner.facts
+        await self._inner.start()
         self._loaded, self._idle_since = True, time.monotonic()
         self._watch = kept_running("idle", self._follow)
 
@@ -72,10 +62,10 @@ class Unloading:
 
     async def ready(self) -> bool:
         """Also while it is closed, unless the last load failed."""
-        return await self._inner.ready() if self._loaded else bool(self.engine) and not self._broken
+        return await self._inner.ready() if self._loaded else self._watch is not None and not self._broken
 
     async def aclose(self) -> None:
-        for task in filter(None, (self._watch, self._change)):
+        for task in filter(None, (self._watch, self._load)):
             task.cancel()
         self._loaded, self._broken = False, True
         await self._inner.aclose()
@@ -94,58 +84,47 @@ class Unloading:
     async def _until_loaded(self) -> None:
         if self._watch is None:
             raise BackendUnavailable("the encoders are not loaded yet.")
-        while not self._loaded:
-            await asyncio.shield(self._change or self._begin(self._load()))
+        if self._load is None or self._load.done():
+            self._load = asyncio.create_task(self._start_again(), context=self._context)
+            self._load.add_done_callback(
+                lambda load: load.cancelled() or load.exception()
+            )  # all may have left
+        await asyncio.shield(self._load)
 
-    def _begin(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        self._change = asyncio.create_task(change, context=self._context)
-        self._change.add_done_callback(self._ended)  # before those who wait go on
-        return self._change
-
-    def _ended(self, change: asyncio.Task[None]) -> None:
-        self._change = None
-        if not change.cancelled():
-            change.exception()  # retrieve it: those who waited may have left
-
-    async def _load(self) -> None:
+    async def _start_again(self) -> None:
         """Verify the files, and start `inner`.
 
         Raises:
             BackendUnavailable, BackendFailed: the files have changed, or it cannot be started; it is closed.
         """
-        began = time.monotonic()
-        self._broken = True
-        try:
-            await asyncio.to_thread(self._verify)
-            await self._inner.start()
-        except BaseException as error:
-            await self._inner.aclose()
-            if isinstance(error, Exception):
+        async with self._changing:
+            began = time.monotonic()
+            self._broken = True
+            try:
+                await asyncio.to_thread(self._verify)
+                await self._inner.start()
+            except Exception as error:
+                await self._inner.aclose()
                 logger.error("encoders_not_loaded", reason=str(error))
-            if isinstance(error, ArtifactError):
-                raise BackendUnavailable(
-                    "the model's files have changed: start the service again."
-                ) from error
-            raise
-        self._loaded, self._broken, self._idle_since = True, False, time.monotonic()
-        seconds = round(self._idle_since - began, 2)
-        logger.info("encoders_loaded", engine=self._inner.engine, seconds=seconds)
+                if isinstance(error, ArtifactError):
+                    what = "the model's files have changed: start the service again."
+                    raise BackendUnavailable(what) from error
+                raise
+            self._loaded, self._broken = True, False
+            logger.info("encoders_loaded", engine=self.engine, seconds=round(time.monotonic() - began, 2))
 
     async def _follow(self) -> None:
-        """Load what could not be loaded, with growing pauses; close what is idle."""
-        pause = self._first_pause
+        """Close what is idle, and load what could not be loaded."""
         while True:
-            if self._broken and not self._loaded:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+            idle = time.monotonic() - self._idle_since
+            if self._broken:
+                await asyncio.sleep(self._again_seconds)
                 with suppress(ClipError):
                     await self._until_loaded()
-                continue
-            pause = self._first_pause
-            left = self._idle_since + self._seconds - time.monotonic()
-            if self._calls or not self._loaded or left > 0:
-                await asyncio.sleep(max(left, min(self._seconds, 1.0)))
-                continue
-            self._loaded = False
-            await asyncio.shield(self._begin(self._inner.aclose()))
-            logger.info("encoders_unloaded", idle_seconds=round(time.monotonic() - self._idle_since, 1))
+            elif self._calls or not self._loaded or idle < self._seconds:
+                await asyncio.sleep(max(self._seconds - idle, min(self._seconds, 1.0)))
+            else:
+                self._loaded = False
+                async with self._changing:
+                    await self._inner.aclose()
+                logger.info("encoders_unloaded", idle_seconds=round(idle, 1))

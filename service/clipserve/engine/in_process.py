@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.lost import LostGpu, lacks_memory
+from clipserve.engine.cuda import LostGpu, lacks_memory
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.thread_priority import yield_to_event_loop
@@ -63,16 +63,14 @@ class ToLoad(Protocol):
             BackendUnavailable: it cannot run here, or cannot read a graph.
         """
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """See `Backend.facts`; known after `load`."""
-
 
 class Engine(ToLoad, Protocol):
     """A library that runs the graphs of one artifact; loaded, it gives itself.
 
-    Its methods block; `InProcess` calls them in threads.
+    Its methods block; `InProcess` calls them in threads. `facts`: see `Backend.facts`; who chose it writes them.
     """
+
+    facts: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -102,15 +100,13 @@ class Engine(ToLoad, Protocol):
 class InProcess:
     """One call is one run of the engine; put `Batched` around it.
 
-    On a GPU: a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other
-    failure, and where a call goes on that nobody waits for any more, a small graph is run. If that fails too, or
-    does not end, the GPU is lost, all calls are refused, and the process should end: CUDA recovers in a new one
-    alone.
+    On a GPU a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other
+    failure, and where a call goes on that nobody waits for, `LostGpu` looks; all calls are refused once it is lost.
 
     `workers`: calls at a time; on a GPU so many of each graph, because a text must not wait behind images there.
     `on_lost` is called once. `first_calls`: to run on a GPU before `start` returns: the first of a size looks for
-    kernels and allocates memory. `fixed`: graphs whose size of calls is set: no trial changes
-    it, and it fits, or the start is refused.
+    kernels and allocates memory. `fixed`: graphs whose size of calls is set: no trial changes it, and it fits, or
+    the start is refused.
     """
 
     def __init__(
@@ -121,8 +117,8 @@ class InProcess:
         first_calls: Callable[[], Iterable[tuple[str, Feeds]]] = tuple,
         fixed: Collection[str] = (),
     ) -> None:
-        self._to_load = to_load
-        self._loaded: Engine | None = None
+        self._to_load, self._open = to_load, False
+        self._loaded: Engine | None = None  # that of now, or of before
         self._on_lost = on_lost
         self._first_calls, self._fixed = first_calls, fixed
         self._gpu: LostGpu | None = None
@@ -140,7 +136,7 @@ class InProcess:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return self._to_load.facts
+        return self._engine.facts
 
     @property
     def text_buckets(self) -> Sequence[int]:
@@ -158,8 +154,8 @@ class InProcess:
 
     async def start(self) -> None:
         engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
-        self._loaded = engine
-        if IMAGE_GRAPH not in self._fixed and (rows := self.facts.get("batch_rows")):
+        self._loaded, self._open = engine, True
+        if IMAGE_GRAPH not in self._fixed and (rows := engine.facts.get("batch_rows")):
             self._most_rows[IMAGE_GRAPH] = rows
         if engine.on_gpu:
             self._gpu = LostGpu(engine.name, engine.lost, self._on_lost)
@@ -173,23 +169,25 @@ class InProcess:
         return await self._run(self._texts, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
-        return self._loaded is not None and not (self._gpu and self._gpu.lost)
+        return self._open and not (self._gpu and self._gpu.lost)
 
     async def aclose(self) -> None:
-        loaded, self._loaded = self._loaded, None
+        was_open, self._open = self._open, False
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
         self._executor = self._texts = self._threads("engine")  # it may be started again
         if self._gpu:
             self._gpu.close()
-        if loaded:
-            loaded.close()
+        if was_open:
+            self._engine.close()
 
     def _threads(self, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._workers, name, yield_to_event_loop)
 
     async def _run(self, threads: ThreadPoolExecutor, graph: str, feeds: Feeds) -> Embeddings:
         engine, gpu = self._engine, self._gpu
+        if not self._open:
+            raise BackendUnavailable("the encoders are not loaded.")
         if gpu and gpu.lost:
             raise BackendUnavailable("the GPU has failed, and the process ends, to be started again.")
         call = engine.call(graph, feeds)

@@ -29,7 +29,7 @@ from clipserve.telemetry.metrics import Metrics
 # A call has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait for it.
 # For a large model on a CPU these are four, which reach most of the gain of a batch; a fast GPU takes all in that
 # time.
-_CALL_SECONDS, _LEAST_IMAGES = 0.25, 4
+_CALL_SECONDS = 0.25
 
 _tokenizers: WeakValueDictionary[tuple[Path, str], Tokenizer] = WeakValueDictionary()
 
@@ -170,4 +170,4 @@ def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     policy = BatchPolicy(calls.max_batch_images, calls.workers)
     if settings.max_batch_images is not None:
         return policy
-    return replace(policy, call_seconds=_CALL_SECONDS, least_rows=_LEAST_IMAGES)
+    return replace(policy, call_seconds=_CALL_SECONDS)

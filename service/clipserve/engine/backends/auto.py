@@ -66,7 +66,7 @@ def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | Non
 class Fastest:
     """Loads `standard` or `challenger`: what an earlier trial has chosen, or the winner of a trial.
 
-    `threads`: of a call. `kept`: a file for what was chosen. `facts`: how it was chosen; known after `load`.
+    `threads`: of a call. `kept`: a file for what was chosen. The engine's `facts` say how.
     """
 
     def __init__(
@@ -78,10 +78,8 @@ class Fastest:
         kept: Path | None = None,
     ) -> None:
         self._standard, self._challenger = standard, challenger
-        self._inputs, self._threads = inputs, threads
-        self._kept = kept
+        self._inputs, self._threads, self._kept = inputs, threads, kept
         self._chosen: Engine | None = None
-        self.facts: Mapping[str, Any] = {}
 
     def load(self) -> Engine:
         """The engine, loaded; a line of the log says which. Called again, it gives the same one.
@@ -91,47 +89,9 @@ class Fastest:
         """
         if self._chosen:
             return self._chosen.load()
-        if recalled := self._recalled():
-            self._chosen = recalled
-            logger.info("engine_recalled", engine=recalled.name, precision=recalled.precision, **self.facts)
-            return recalled
-        verdict = self._tried()
-        chosen, other = self._standard, self._challenger
-        if verdict is not None and verdict.wins:
-            chosen, other = other, chosen
-        other.close()
-        figures, kept, rows = {}, False, 0
-        if verdict is not None and verdict.wins is not None:
-            figures = verdict.ms_per_call
-            if chosen.name in figures:
-                feeds = self._inputs()[IMAGE_GRAPH]
-                rows = best_rows(chosen, feeds, figures[chosen.name] / 1000)
-            kept = self._keep(chosen, figures, rows)
-        self.facts = _facts("kept" if kept else "not kept", figures, rows)
-        self._chosen = chosen
-        logger.info("engine_chosen", engine=chosen.name, precision=chosen.precision, **self.facts)
+        chosen = self._chosen = self._recalled() or self._winner()
+        logger.info("engine_chosen", engine=chosen.name, precision=chosen.precision, **chosen.facts)
         return chosen
-
-    def _tried(self) -> Verdict | None:
-        """The verdict of a trial, whose engines stay loaded; None: the challenger does not run."""
-        self._standard.load()
-        challenger = self._challenger
-        try:
-            verdict = compare(self._standard, challenger.load(), self._inputs(), self._threads)
-        except Exception as error:  # an engine on trial may fail in any way; the other one serves
-            logger.warning("engine_passed_over", engine=challenger.name, error=str(error))
-            return None
-        logger.info(
-            "engine_tried",
-            engine=challenger.name,
-            precision=challenger.precision,
-            cosine=round(verdict.cosine, 6),
-            wins=verdict.wins,
-            cpu_time_ratio=verdict.cpu_time_ratio,
-            pairs=verdict.pairs,
-            ms_per_call=verdict.ms_per_call,
-        )
-        return verdict
 
     def _recalled(self) -> Engine | None:
         """The engine that an earlier trial has chosen, if its name is kept and it can be loaded."""
@@ -143,14 +103,42 @@ class Fastest:
         for engine in (self._standard, self._challenger):
             if engine.name == name:
                 try:
-                    loaded = engine.load()
+                    engine.load()
                 except BackendUnavailable as error:
                     engine.close()
                     logger.warning("engines_tried_again", engine=name, reason=error.detail)
                 else:
-                    self.facts = _facts("kept before", figures, rows)
-                    return loaded
+                    engine.facts = _facts("kept before", figures, rows)
+                    return engine
         return None
+
+    def _winner(self) -> Engine:
+        verdict = self._tried()
+        chosen, other = self._standard, self._challenger
+        if verdict and verdict.wins:
+            chosen, other = other, chosen
+        other.close()
+        chosen.facts = _facts("not kept", {}, 0)
+        if verdict and verdict.wins is not None:
+            figures, rows = verdict.ms_per_call, 0
+            if figures:
+                rows = best_rows(chosen, self._inputs()[IMAGE_GRAPH], figures[chosen.name] / 1000)
+            chosen.facts = _facts("kept" if self._keep(chosen, figures, rows) else "not kept", figures, rows)
+        return chosen
+
+    def _tried(self) -> Verdict | None:
+        """The verdict of a trial, whose engines stay loaded; None: the challenger does not run."""
+        self._standard.load()
+        challenger = self._challenger
+        try:
+            challenger.load()
+            verdict = compare(self._standard, challenger, self._inputs(), self._threads)
+        except Exception as error:  # an engine on trial may fail in any way; the other one serves
+            logger.warning("engine_passed_over", engine=challenger.name, error=str(error))
+            return None
+        said = verdict._replace(ratios=[round(ratio, 2) for ratio in verdict.ratios])._asdict()
+        logger.info("engine_tried", engine=challenger.name, precision=challenger.precision, **said)
+        return verdict
 
     def _keep(self, chosen: Engine, figures: Mapping[str, float], rows: int) -> bool:
         """Write what was chosen; whether it is written. If not, the next start measures again."""

@@ -11,6 +11,7 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
+from clipserve.engine.quiet import quietly
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -24,11 +25,10 @@ class OnnxEngine:
     """An `Engine`: two sessions of onnxruntime. With one thread a call runs in the caller's own."""
 
     precision: str | None = None  # that of the graphs: TF32 is off
-    facts: Mapping[str, Any] = {}
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:
-        self._folder = folder
-        self._options = options
+        self._folder, self._options = folder, options
+        self.facts: Mapping[str, Any] = {}
         self._sessions: dict[str, ort.InferenceSession] = {}
 
     @property
@@ -41,7 +41,8 @@ class OnnxEngine:
 
     def load(self) -> Self:
         try:
-            from clipserve.engine import quiet_onnxruntime  # noqa: F401
+            with quietly():
+                import onnxruntime  # noqa: F401
         except ImportError as error:
             raise BackendUnavailable(
                 f"onnxruntime cannot be imported ({error}): pip install clipserve, or with an NVIDIA GPU "
@@ -82,7 +83,7 @@ class OnnxEngine:
             return_freed_memory()
 
     def _open(self, graph: str) -> ort.InferenceSession:
-        from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
+        import onnxruntime as ort
 
         # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
         # print what happened past our log.
@@ -100,7 +101,8 @@ class OnnxEngine:
 
 def session_options(chosen: EngineOptions) -> ort.SessionOptions:
     """How a session runs."""
-    from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
+    with quietly():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = chosen.threads
@@ -126,11 +128,9 @@ class _Run:
     """A `EngineCall`."""
 
     def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
-        from clipserve.engine.quiet_onnxruntime import onnxruntime as ort
+        import onnxruntime as ort
 
-        self._session = session
-        self._feeds = feeds
-        self._options = ort.RunOptions()
+        self._session, self._feeds, self._options = session, feeds, ort.RunOptions()
 
     def run(self) -> Embeddings:
         (embeddings,) = self._session.run(None, self._feeds, self._options)

@@ -16,9 +16,12 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
-from clipserve.engine.quiet_openvino import openvino as ov
+from clipserve.engine.quiet import quietly
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
+
+with quietly():
+    import openvino as ov
 
 Precision = Literal["f32", "bf16"]
 
@@ -40,12 +43,12 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
-    facts: Mapping[str, Any] = {}
+    on_gpu = False
 
     def __init__(self, folder: Path, threads: int, workers: int = 1, precision: Precision = "f32") -> None:
-        self._folder = folder
-        self._workers = workers
-        self._precision = precision
+        self._folder, self._workers, self._asked = folder, workers, precision
+        self.facts: Mapping[str, Any] = {}
+        self.precision: str | None = None  # what the CPU has made of it, once it is loaded
         self._options = {
             "NUM_STREAMS": str(workers),
             "INFERENCE_NUM_THREADS": str(threads),
@@ -57,15 +60,6 @@ class OpenVinoEngine:
         self._models: dict[str, ov.CompiledModel] = {}
         self._idle: dict[str, _Requests] = {}
 
-    on_gpu = False
-
-    @property
-    def precision(self) -> str | None:
-        if not self._models:
-            return None
-        precision = str(self._models[IMAGE_GRAPH].get_property("INFERENCE_PRECISION_HINT").to_string())
-        return None if precision == "f32" else precision
-
     def load(self) -> Self:
         core = ov.Core()
         try:
@@ -76,6 +70,8 @@ class OpenVinoEngine:
         except (RuntimeError, ImportError) as error:
             raise BackendUnavailable(f"OpenVINO cannot load the graphs of {self._folder}: {error}") from error
         return_freed_memory()
+        computes = str(self._models[IMAGE_GRAPH].get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.precision = None if computes == "f32" else computes
         logger.info(
             "openvino_ready", precision=self.precision, **{k.lower(): v for k, v in self._options.items()}
         )
@@ -90,7 +86,7 @@ class OpenVinoEngine:
     def _read(self, core: ov.Core, path: Path) -> ov.Model:
         model = core.read_model(path)
         return_freed_memory()
-        if self._precision == "bf16":
+        if self._asked == "bf16":
             _to_fp16(model)
             return_freed_memory()
         return model

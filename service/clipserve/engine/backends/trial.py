@@ -13,7 +13,6 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
@@ -28,13 +27,11 @@ from clipserve.engine.in_process import Engine, Feeds
 # zero-shot scores change in the third digit.
 MIN_AGREEMENT = 0.9995
 _WINS_UP_TO = 0.9  # of the standard's CPU time
-_PAIRS, _FEWEST_PAIRS = 5, 3  # that must agree; where the time is up
-_SECONDS = 8.0  # for all pairs
+_PAIRS, _SECONDS = 4, 10.0  # that must agree, one after the other; for all
 # Of one sample: calls of a small model are compared several at a time.
 _SAMPLE_SECONDS, _MOST_CALLS = 0.02, 20
-_OTHER_WORK = (
-    1.15  # CPU time of a call / duration x threads, above which this process computed something else too
-)
+# CPU time of a call / duration x threads, above which this process computed something else too.
+_OTHER_WORK = 1.15
 # Images of a call that are tried, while it takes at most so long; each size must save so much of an image's time.
 _ROWS, _MOST_CALL_SECONDS, _GAIN, _ROWS_SECONDS = (4, 8, 16), 0.5, 0.03, 3.0
 _one_at_a_time = threading.Lock()  # models start together, and the trial of one would disturb another's
@@ -42,23 +39,18 @@ _one_at_a_time = threading.Lock()  # models start together, and the trial of one
 Inputs = Mapping[str, Feeds]  # of each graph
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a trial has found.
 
-    Attributes:
-        wins: whether the challenger is the faster one, and agrees; None: the pairs did not agree.
-        cosine: the lowest, of its vectors to the standard's.
-        ms_per_call: engine -> the median duration of a call of the reference images, in milliseconds.
-        cpu_time_ratio: the median of the pairs, challenger / standard; None: no pair was needed.
-        pairs: that count.
+    wins: whether the challenger is the faster one, and agrees; None: the pairs did not agree. cosine: the lowest
+    of its vectors to the standard's. ms_per_call: engine -> the median duration of a call of the reference images.
+    ratios: of each pair that counts, the challenger's CPU time / the standard's.
     """
 
     wins: bool | None
     cosine: float
     ms_per_call: dict[str, float]
-    cpu_time_ratio: float | None
-    pairs: int
+    ratios: list[float]
 
 
 class _Sample(NamedTuple):
@@ -71,7 +63,8 @@ class _Sample(NamedTuple):
 def compare(standard: Engine, challenger: Engine, inputs: Inputs, threads: int) -> Verdict:
     """Have two loaded engines compute `inputs` in turns. `threads`: of a call.
 
-    It takes five pairs of calls, or as many as begin within eight seconds.
+    It takes four pairs of calls, or as many as begin within ten seconds. A pair beside other work of this process
+    is measured again.
 
     Raises:
         Exception: whatever an engine raises.
@@ -79,48 +72,29 @@ def compare(standard: Engine, challenger: Engine, inputs: Inputs, threads: int) 
     with _one_at_a_time:
         began = time.perf_counter()
         vectors = _vectors(standard, inputs)
-        first_seconds = max(time.perf_counter() - began, _SAMPLE_SECONDS / _MOST_CALLS)
+        calls = math.ceil(_SAMPLE_SECONDS / max(time.perf_counter() - began, _SAMPLE_SECONDS / _MOST_CALLS))
         others = _vectors(challenger, inputs)
         cosine = min(lowest_cosine(one, other) for one, other in zip(others, vectors, strict=True))
         if not cosine >= MIN_AGREEMENT:  # also true of NaN
-            return Verdict(False, cosine, {}, None, 0)
-        calls = math.ceil(_SAMPLE_SECONDS / first_seconds)
-        pairs = _pairs(standard, challenger, inputs[IMAGE_GRAPH], calls, threads)
-    ratios = [other.cpu / own.cpu for own, other in pairs]
-    ms_per_call = {
-        engine.name: round(1000 * median(pair[which].wall for pair in pairs), 1)
-        for which, engine in enumerate((standard, challenger))
-        if pairs
-    }
-    ratio = round(median(ratios), 2) if ratios else None
-    return Verdict(decided(ratios, _FEWEST_PAIRS), cosine, ms_per_call, ratio, len(pairs))
+            return Verdict(False, cosine, {}, [])
+        pairs: list[tuple[_Sample, _Sample]] = []
+        ratios: list[float] = []
+        end = time.perf_counter() + _SECONDS
+        while decided(ratios) is None and time.perf_counter() < end:
+            own, other = (_sample(each, inputs[IMAGE_GRAPH], calls) for each in (standard, challenger))
+            if all(each.cpu <= _OTHER_WORK * threads * each.wall for each in (own, other)):
+                pairs.append((own, other))
+                ratios.append(other.cpu / own.cpu)
+    names = (standard.name, challenger.name) if pairs else ()
+    walls = {name: median(pair[which].wall for pair in pairs) for which, name in enumerate(names)}
+    ms_per_call = {name: round(1000 * seconds, 1) for name, seconds in walls.items()}
+    return Verdict(decided(ratios), cosine, ms_per_call, ratios)
 
 
-def decided(ratios: Sequence[float], needed: int = _PAIRS) -> bool | None:
-    """Whether the challenger wins; None: the pairs do not agree.
-
-    `ratios`: of each pair, the challenger's CPU time / the standard's. All must agree while they are fewer than
-    ten; of ten one may differ, of twenty two.
-    """
-    if len(ratios) < needed:
-        return None
-    wins, exceptions = sum(ratio <= _WINS_UP_TO for ratio in ratios), len(ratios) // 10
-    if wins >= len(ratios) - exceptions:
-        return True
-    return False if wins <= exceptions else None
-
-
-def _pairs(
-    standard: Engine, challenger: Engine, feeds: Feeds, calls: int, threads: int
-) -> list[tuple[_Sample, _Sample]]:
-    """Until they decide, or the time is up. A pair beside other work of this process is measured again."""
-    pairs: list[tuple[_Sample, _Sample]] = []
-    end = time.perf_counter() + _SECONDS
-    while time.perf_counter() < end and decided([other.cpu / own.cpu for own, other in pairs]) is None:
-        pair = _sample(standard, feeds, calls), _sample(challenger, feeds, calls)
-        if all(each.cpu <= _OTHER_WORK * threads * each.wall for each in pair):
-            pairs.append(pair)
-    return pairs
+def decided(ratios: Sequence[float]) -> bool | None:
+    """Whether the challenger wins; None: the last four pairs do not agree. `ratios`: see `Verdict`."""
+    wins = {ratio <= _WINS_UP_TO for ratio in ratios[-_PAIRS:]}
+    return wins.pop() if len(ratios) >= _PAIRS and len(wins) == 1 else None
 
 
 def _sample(engine: Engine, feeds: Feeds, calls: int) -> _Sample:

@@ -12,10 +12,6 @@ from clipserve.engine.triton.contract import CALL_ROWS, Tower
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.telemetry.metrics import Metrics
 
-# Seconds to gather rows while Triton computes for other requests. Without it the calls of a busy gateway have few
-# rows each, and pay the fixed cost of a call more often.
-GATHER_SECONDS = 0.002
-
 
 def connect(
     manifest: ModelManifest, options_of: Callable[[type[TritonOptions]], TritonOptions], metrics: Metrics
@@ -29,7 +25,6 @@ def connect(
             max_batch or CALL_ROWS[tower],
             max_rows_now=lambda: backend.servers.max_batch(tower),
             calls_now=lambda: backend.servers.calls(tower),
-            gather_seconds=GATHER_SECONDS,
             stack=tower == "text",  # pixels are copied once, into the message
         )
 
