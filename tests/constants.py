@@ -1,4 +1,4 @@
-"""The rooms' constants set to other values, by their names: so it is tested what happens at a limit.
+"""The constants of the layers set to other values, by their names: so it is tested what happens at a limit.
 
 `python -m tests.constants` is the service with those of OTHER_CONSTANTS, as JSON.
 """
@@ -18,7 +18,7 @@ from clipserve.wiring.use_cases import Limits
 
 
 def constants_among(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are no settings, and that a room has."""
+    """Those that are no settings, and that a layer has."""
     return {name: value for name, value in settings.items() if name in _KNOWN - set(Settings.model_fields)}
 
 
@@ -51,7 +51,7 @@ def run_with(constants: Mapping[str, Any], main: Callable[[], None] = clipserve.
     def changed(make: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args, **kwargs: with_constants(make(*args, **kwargs), constants)
 
-    # A start takes some options before it has loaded the rooms of the others.
+    # A start takes some options before it has loaded the layers of the others.
     GatewayOptions.of = changed(GatewayOptions.of)  # type: ignore[method-assign]
     Limits.of = changed(Limits.of)  # type: ignore[method-assign]
     ModelSettings.options = changed(ModelSettings.options)  # type: ignore[method-assign]

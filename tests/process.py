@@ -64,7 +64,7 @@ def uncovered() -> dict[str, str]:
 class Process:
     """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it.
 
-    `settings` may name constants of the rooms too. A call of an encoder has one thread, unless a test asks for more
+    `settings` may name constants of layers too. A call of an encoder has one thread, unless a test asks for more
     (0: the default): as many as there are cores would wait in busy loops, on cores that other tests use.
     """
 

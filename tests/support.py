@@ -217,7 +217,7 @@ async def serving(
 
     It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start. Nor
     does it speak gRPC, unless a test asks for it. It is called `a` and `x` in tests that write their own headers.
-    `settings` may name constants of the rooms too. A busy machine refuses nothing, unless a test asks for it.
+    `settings` may name constants of layers too. A busy machine refuses nothing, unless a test asks for it.
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
     patience = {**PATIENT_WITH_CLIENTS, "put_wait_seconds": 30, "decode_seconds": 60, "fetch_seconds": 60}

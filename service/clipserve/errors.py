@@ -1,17 +1,17 @@
-"""All errors that the fronts render.
+"""All errors that the network APIs render.
 
     ClipError
     ├── InvalidInput              the caller can correct it
     │   ├── UndecodableImage        the bytes are not the image they claim to be
     │   │   └── ImageNotFetched       the URL of an image cannot be fetched, or may not
     │   ├── UnsupportedFormat       an image format that is unknown or off
-    │   ├── UnsupportedMediaType    a request of a content type that the front does not read
+    │   ├── UnsupportedMediaType    a content type that the API does not read
     │   ├── ImageTooLarge           pixels, sides, scans, metadata, memory or time over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
     │   ├── BadPromptTemplate       an unknown template set; a template twice, without a slot, or with too many
     │   ├── MisdirectedRequest      a request for a host that is not this service
-    │   ├── MalformedRequest        bytes that are not a request of the front's protocol
+    │   ├── MalformedRequest        bytes that are no request of the protocol
     │   ├── HeadersTooLarge         more bytes or fields before or after the body than the limit
     │   ├── HeadersTooSlow          the headers did not arrive in time
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
@@ -26,7 +26,7 @@
     ├── WrongFingerprint          the model's fingerprint is not the one that the caller expects
     ├── Unauthenticated           no key, or an unknown one
     ├── PermissionDenied          the key lacks the scope
-    ├── TooManyConnections        no room for another connection
+    ├── TooManyConnections        the limit of connections is reached
     ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
     │   └── RateLimited             the key has used up its rate; carries `retry_after` too
     ├── DeadlineExceeded          the answer was not ready in time
@@ -34,7 +34,7 @@
     └── BackendFailed             the encoders returned an error, or invalid vectors
 
 An error says what was wrong, and has the limit and the actual value if they apply. It has no status code: only the
-table of each front translates errors.
+table of each API translates errors.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ClipError(Exception):
     Attributes:
         detail: one sentence for the caller; no paths, no text of other exceptions.
         limit: the limit that was exceeded, in the unit that `detail` names.
-        actual: the value that exceeded it, in the same unit; None if no front can write it, such as 1e400.
+        actual: the value that exceeded it, in the same unit; None if no API can write it, such as 1e400.
         index: the position in the request of the image, text or label that the error is about.
         retry_after: seconds until a retry may succeed; None: unknown.
     """
@@ -107,14 +107,14 @@ def check_limit(kind: type[ClipError], message: str, actual: float, limit: float
 
 
 def _text(detail: str) -> str:
-    """A text that every front can write: without lone surrogates, and not too long."""
+    """A text that every API can write: without lone surrogates, and not too long."""
     if len(detail) > _MOST_CHARS:
         detail = detail[:_MOST_CHARS] + "..."
     return detail.encode("utf-8", "replace").decode()
 
 
 def _number(value: float | None) -> float | None:
-    """A number that every front can write: a 64-bit integer or a finite float; else None."""
+    """A number that every API can write: a 64-bit integer or a finite float; else None."""
     if value is None or (isinstance(value, int) and _SMALLEST <= value <= _LARGEST):
         return value
     try:
@@ -239,7 +239,7 @@ class Overloaded(ClipError):
     retry_after: float
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
-        """`retry_after`: seconds until there is room, as estimated from measurements."""
+        """`retry_after`: seconds until the work fits, as estimated from measurements."""
         super().__init__(detail)
         self.retry_after = retry_after
 

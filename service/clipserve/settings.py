@@ -317,12 +317,12 @@ class Settings(ModelSettings, BaseSettings):
     max_in_flight_bytes: Positive = Field(256_000_000, validate_default=True)
     """all bodies of requests in memory, and large answers; at least max_body_bytes"""
     max_in_flight_bytes_per_address: Positive = Field(128_000_000, validate_default=True)
-    """of one client address, which has half of the connections, calls of gRPC and bulk requests too; at least
-    max_body_bytes; behind a proxy set it to max_in_flight_bytes: then one address may have all of them"""
+    """bodies of one client address, which may also have half of all connections, gRPC calls and bulk requests; at
+    least max_body_bytes; behind a proxy set it to max_in_flight_bytes: then one address may have all of them"""
     max_connections: Positive = 512
-    """open connections of a front; beyond it, REST closes idle ones, and gRPC refuses new ones"""
+    """open connections of REST, and of gRPC; beyond it, REST closes idle ones, and gRPC refuses new ones"""
     keep_alive_seconds: Seconds = 65.0
-    """time between two requests on a connection; longer than a proxy's in front"""
+    """time between two requests on a connection; longer than that of a proxy"""
     drain_delay_seconds: float = Field(0.0, ge=0, le=3600)
     """time after SIGTERM in which it is not ready and still listens; longer than a load balancer needs to see it"""
     drain_seconds: int = Field(25, ge=0)
@@ -365,7 +365,7 @@ class Settings(ModelSettings, BaseSettings):
     """values of the header Host, comma-separated, that a service without keys on loopback accepts besides
     localhost, such as those that a proxy here passes on; `*` for all. Any other service accepts all"""
     trusted_proxies: Several[str] = ()
-    """addresses and ranges, comma-separated, of the proxies in front: `10.0.0.7`, `172.16.0.0/12`; what they write
+    """addresses and ranges, comma-separated, of trusted proxies: `10.0.0.7`, `172.16.0.0/12`; what they write
     into `X-Forwarded-For` is the client's address, for limits, turns and logs; empty: none"""
 
     @field_validator("rows_per_second", "bytes_per_second", "metrics_open")

@@ -1,10 +1,10 @@
 """Break the code in many places, one at a time, and count what the fast tests notice.
 
-    python -m tests.mutants                            400 mutants of the six rooms where answers are made
-    python -m tests.mutants --of clip --tests tests/clip   those of one room, by its tests alone
+    python -m tests.mutants                            400 mutants of the layers where answers are made
+    python -m tests.mutants --of clip --tests tests/clip   those of one layer, by its tests alone
     python -m tests.mutants --beside OTHER             only mutants that the checkout OTHER has too
     python -m tests.mutants --survivors-of now.json    of another commit: which of them these tests kill
-    python -m tests.mutants --floors                   one broken promise of each floor (tests/mutants/floors.py)
+    python -m tests.mutants --layers                   one broken promise of each layer (tests/mutants/layers.py)
 
 One run under coverage tells which tests run which line; a mutant meets the 150 nearest of its line's.
 To see what a change of the tests lost, run the new commit `--beside` the old one, then the old commit with
@@ -28,7 +28,7 @@ from queue import SimpleQueue
 
 from coverage import CoverageData
 
-from tests.mutants import floors
+from tests.mutants import layers
 from tests.mutants.mutate import Mutant, mutants_of
 from tests.mutants.run import exit_status
 
@@ -37,25 +37,25 @@ WORK = ROOT / ".mutants"
 PACKAGE = "service/clipserve"
 FIRST = 30  # tests that are tried first
 MOST = 150  # tests that a mutant meets: what so many do not notice is a survivor
-ROOMS = ["api", "application", "engine", "clip", "rest", "rpc", "access"]
+LAYERS = ["api", "application", "engine", "clip", "rest", "rpc", "access"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--of", nargs="+", default=ROOMS, help="rooms of the service, or files in them")
+    parser.add_argument("--of", nargs="+", default=LAYERS, help="layers of the service, or files in them")
     parser.add_argument("--tests", nargs="+", default=["tests"], help="folders or files of tests")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--marker", default="", help="-m of the fast tests (make mutants gives it)")
     parser.add_argument("--out", type=Path, default=WORK / "mutants.json")
     parser.add_argument("--beside", type=Path, default=ROOT, help="another checkout that has the mutants too")
     parser.add_argument("--survivors-of", type=Path, help="what --out of another commit wrote")
-    parser.add_argument("--floors", action="store_true")
+    parser.add_argument("--layers", action="store_true")
     asked = parser.parse_args()
-    if asked.floors:
+    if asked.layers:
         with tempfile.TemporaryDirectory() as folder:
-            floors.show(ROOT, copied(Path(folder)), asked.marker)
+            layers.show(ROOT, copied(Path(folder)), asked.marker)
         return
     WORK.mkdir(exist_ok=True)
     if asked.survivors_of:
@@ -70,9 +70,9 @@ def main() -> None:
     print(f"{sum(results.values())} of {len(results)} mutants were killed")
 
 
-def every_mutant(checkout: Path, rooms: list[str]) -> Iterator[Mutant]:
-    for room in rooms:
-        place = checkout / PACKAGE / room
+def every_mutant(checkout: Path, layers_of: list[str]) -> Iterator[Mutant]:
+    for layer in layers_of:
+        place = checkout / PACKAGE / layer
         for path in sorted(place.rglob("*.py")) or [place]:
             yield from mutants_of(checkout, str(path.relative_to(checkout)))
 

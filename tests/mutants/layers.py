@@ -1,6 +1,6 @@
-"""One broken promise of each floor of the house, and the tests that must see it.
+"""One broken promise of each layer, and the tests that must see it.
 
-make mutants ARGS=--floors
+make mutants ARGS=--layers
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ FAULTS = {
 
 
 def show(source: Path, copy: Path, fast: str) -> None:
-    """Print for each floor whether its fault is seen. `copy`: a copy of the checkout `source`."""
+    """Print for each layer whether its fault is seen. `copy`: a copy of the checkout `source`."""
     if (source / ".deploy-tools").exists():  # of `make check-deploy`
         (copy / ".deploy-tools").symlink_to(source / ".deploy-tools")
-    for floor, fault in FAULTS.items():
-        print("seen  " if seen(fault, copy, fast) else "UNSEEN", f"{floor}: {fault.promise}", flush=True)
+    for layer, fault in FAULTS.items():
+        print("seen  " if seen(fault, copy, fast) else "UNSEEN", f"{layer}: {fault.promise}", flush=True)
 
 
 def seen(fault: Fault, copy: Path, fast: str) -> bool:
