@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_the_table_of_speed_has_these_figures(row: str, who: str) -> None:
     found = contests()
-    table = (ROOT / "docs/performance.md").read_text().replace("**", "")
+    table = (ROOT / "docs/production.md").read_text().replace("**", "")
     shown = re.search(rf"^\| {row} \| (.*) \|$", table, re.MULTILINE)
     assert shown is not None
     embed, alone, *rates, memory = (cell.strip() for cell in shown[1].split("|"))

@@ -22,7 +22,7 @@ _WHEEL = (
 _SECTION = (ROOT / "docs/triton.md").read_text().partition("\n## Triton alone")[2].partition("\n## ")[0]
 _LINES = re.findall(r"^(?:perf_analyzer -m|echo) .+$", _SECTION, re.MULTILINE)
 _OPENAI = re.findall(
-    r"^(?:perf_analyzer -m demo|echo) .+$", (ROOT / "docs/performance.md").read_text(), re.MULTILINE
+    r"^(?:perf_analyzer -m demo|echo) .+$", (ROOT / "docs/production.md").read_text(), re.MULTILINE
 )
 # What the demo model takes in a call, and as few calls as can be measured.
 _SMALL = {

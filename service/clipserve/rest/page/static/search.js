@@ -6,7 +6,7 @@ import { Index } from "./search_index.js";
 import { counted, progressBox } from "./search_progress.js";
 import { Question } from "./search_question.js";
 
-const EXAMPLES = ["astronaut", "cat", "coffee", "rocket"]; // page/NAME.jpg; docs/page.md says whose they are
+const EXAMPLES = ["astronaut", "cat", "coffee", "rocket"]; // page/NAME.jpg; docs/tutorial.md says whose they are
 const EXAMPLE = "a cup of coffee";
 const SPOKEN = 3; // pictures that a screen reader says
 
