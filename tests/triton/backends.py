@@ -11,7 +11,7 @@ import numpy as np
 
 from clipserve.engine.triton.address import look_up
 from clipserve.engine.triton.client import TritonBackend
-from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.connection import TritonOptions
 from clipserve.engine.triton.servers import LookUp
 from clipserve.telemetry.metrics import Metrics
 from tests.constants import with_constants

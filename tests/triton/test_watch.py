@@ -12,8 +12,7 @@ from clipserve.clip.manifest import Precision
 from clipserve.clip.reference import reference_pixels
 from clipserve.engine.triton.address import Address
 from clipserve.engine.triton.client import TritonBackend
-from clipserve.engine.triton.connection import Channel
-from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.connection import Channel, TritonOptions
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from tests.triton.stand_in import MANIFEST, StandIn
@@ -58,7 +57,7 @@ async def test_a_fault_of_the_watch_is_not_its_end(one: StandIn) -> None:
     channel = Faulty(one.url, [], {})
 
     class Options(TritonOptions):
-        def connect(self, server: str, address: Address) -> Channel:
+        def connect(self, server: str, address: Address, credentials: Any = None) -> Channel:
             return channel
 
     backend = TritonBackend(MANIFEST, Options([one.url]), Metrics())

@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.engine.backend import Backend
 from clipserve.engine.triton.client import TritonBackend
-from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.connection import TritonOptions
 from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_backend import (  # noqa: F401  collected here with this module's backend
     MANIFEST,

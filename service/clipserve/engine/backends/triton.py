@@ -8,8 +8,8 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.connection import TritonOptions
 from clipserve.engine.triton.contract import CALL_ROWS, Tower
-from clipserve.engine.triton.options import TritonOptions
 from clipserve.telemetry.metrics import Metrics
 
 

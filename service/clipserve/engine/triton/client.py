@@ -1,37 +1,35 @@
 """Both encoders on one or more NVIDIA Triton servers, over gRPC. Put `Batched` around it.
 
 An artifact `name` is two Triton models, `name_image` and `name_text` (`clipserve models triton` writes them).
-
 `Servers` finds the servers and chooses one for each call; each `Server` has its own channel and state, and is
-compared with the artifact that this gateway holds (`Expected`). The gateway may start before Triton, and servers
-may stop and come back: a call is refused at once only if all servers are known to be gone.
+compared with the artifact that this gateway holds (`Expected`). The gateway may start before Triton.
 
-If a server is gone or leaving, computes nothing (INTERNAL), or does not respond while a call waits, the call is
-retried once on another server, within its deadline. Encoding has no side effects, so both may compute it.
-`failures` has the table. If there is no other, or it answers INTERNAL too, its probe decides: if it passes, the
-call is at fault, and the batcher retries it row by row; if not, there is no server.
+A call whose server is gone or leaving, computes nothing (INTERNAL), or does not respond is made once more on
+another server, within its deadline; encoding has no side effects, so both may compute it. `failures` has the table.
+If it answers INTERNAL too, or there is no other, the call is at fault, and the batcher makes it row by row; but not
+where a probe has shown that the server is sick.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import grpc
 import numpy as np
 from tritonclient.grpc import InferResult
 
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
+from clipserve.engine.triton.connection import TritonOptions
 from clipserve.engine.triton.contract import EMBEDDING, TOWERS, Tower, inputs
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere
 from clipserve.engine.triton.message import Rows, TritonCall
-from clipserve.engine.triton.options import TritonOptions
 from clipserve.engine.triton.server import Server
 from clipserve.engine.triton.servers import LookUp, Servers
-from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
@@ -49,10 +47,9 @@ class TritonBackend:
         """`look_up`: gives the servers behind an address."""
         self._embed_dim = manifest.embed_dim
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
-        self._options = options
-        self._metrics = metrics
-        rows = {"image": options.max_batch_images, "text": options.max_batch_texts}
-        self._expected = Expected(manifest, {tower: rows[tower] for tower in TOWERS})
+        self._options, self._metrics = options, metrics
+        self._credentials: grpc.ChannelCredentials | None = None
+        self._expected = Expected(manifest, options.max_batch_images, options.max_batch_texts)
         self.servers = Servers(options.addresses, self._connect, look_up, options.look_up_seconds)
 
     @property
@@ -69,7 +66,7 @@ class TritonBackend:
         Raises:
             BackendUnavailable: all servers have other models under these names, or the certificates cannot be read.
         """
-        self._options.check_certificates()
+        self._credentials = self._options.credentials()
         await self.servers.start()
 
     async def encode_image(self, pixels: Pixels | Sequence[Pixels]) -> Embeddings:
@@ -86,7 +83,7 @@ class TritonBackend:
         await self.servers.aclose()
 
     def _connect(self, url: str, address: Address) -> Server:
-        channel = self._options.connect(url, address)
+        channel = self._options.connect(url, address, self._credentials)
         return Server(url, channel, self._expected, self._options, self._metrics.triton)
 
     async def _infer(self, tower: Tower, *arrays: Rows) -> Embeddings:
@@ -114,18 +111,9 @@ class TritonBackend:
                 self._metrics.triton.retries(reason).inc()
             asked.append(server)
             try:
-                return await server.infer(call, self._seconds())
+                return await server.infer(call, remaining(self._options.deadline_seconds))
             except TryElsewhere as failure:
                 reason = failure.reason
-        if reason == "internal":
-            try:
-                async with asyncio.timeout(self._seconds()):
-                    if await asked[-1].probed():
-                        raise BackendFailed("Triton failed on this request.")
-            except TimeoutError:
-                raise DeadlineExceeded("Triton did not answer in time.") from None
+        if reason == "internal" and asked[-1].ready:
+            raise BackendFailed("Triton failed on this request.")
         raise BackendUnavailable("Triton is not reachable, or does not serve this model now.")
-
-    def _seconds(self) -> float:
-        """Until the request's deadline."""
-        return remaining(self._options.deadline_seconds)

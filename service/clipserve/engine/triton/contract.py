@@ -3,9 +3,8 @@
     <name>_image   pixels    uint8 [n, S, S, 3]                  -> embedding float32 [n, D]
     <name>_text    token_ids int32 [n, L], lengths int32 [n, 1]  -> embedding float32 [n, D]
 
-Triton wants at least one dimension besides the batch, so `lengths` is [n, 1] on the wire; Triton reshapes it to [n]
-for the graph. The writer of Triton's configuration, the client and the watcher all read this module; it needs no
-library of Triton's.
+Triton wants at least one dimension besides the batch, so it reshapes `lengths` to [n] for the graph. The writer of
+Triton's configuration reads this module too; it needs no library of Triton's.
 """
 
 from __future__ import annotations

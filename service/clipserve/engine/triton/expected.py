@@ -6,7 +6,7 @@ has answered, those of the service's self-test, which compares their vectors wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -42,12 +42,8 @@ class Sick(Exception):
 
 
 class Served(NamedTuple):
-    """Of a model's configuration.
-
-    Attributes:
-        rows: the most of one call.
-        calls: so many at a time keep all instances on all GPUs busy.
-        precision: what it computes in. `lengths`: of texts, if stated.
+    """Of a model's configuration: the most rows of one call; so many calls at a time keep all instances on all GPUs
+    busy; what it computes in; the lengths of texts, if stated.
     """
 
     rows: int
@@ -66,13 +62,11 @@ class Expected:
             with another precision are refused.
     """
 
-    def __init__(self, manifest: ModelManifest, rows: Mapping[Tower, int | None] | None = None) -> None:
-        """`rows`: of a call, as the operator has set them; None: as many as suit."""
+    def __init__(self, manifest: ModelManifest, images: int | None = None, texts: int | None = None) -> None:
+        """`images`, `texts`: of a call, as the operator has set them; None: as many as suit."""
         self._manifest = manifest
-        self._rows = rows or {}
-        self.models = {
-            tower: triton_model(manifest, tower) for tower in TOWERS
-        }  # tower -> its name in Triton
+        self._rows: dict[Tower, int] = {"image": images or 0, "text": texts or 0}
+        self.models = {tower: triton_model(manifest, tower) for tower in TOWERS}  # their names in Triton
         self._precision: str | None = None  # the artifact's own, too
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
         self._known: dict[Tower, tuple[TritonCall, Embeddings]] = {}  # float32 [1, D]
@@ -133,9 +127,7 @@ class Expected:
         name = self.models[tower]
         config = (await server.ask("ModelConfig", name)).config
         exported = self._manifest.precision
-        known = {
-            self._manifest.fingerprint(precision=other): other for other in MIN_COSINE if other != exported
-        }
+        known = {self._manifest.fingerprint(precision=each): each for each in MIN_COSINE if each != exported}
         known[self._manifest.fingerprint()] = exported
         served, stated = (config.parameters[key].string_value for key in (FINGERPRINT, PRECISION))
         if served not in known or stated != known[served]:
@@ -145,16 +137,15 @@ class Expected:
                 "artifact."
             )
         most = max(1, int(config.max_batch_size))
-        if (asked := self._rows.get(tower) or 0) > most:
+        if (asked := self._rows[tower]) > most:
             raise BackendUnavailable(
                 f"Triton's model {name} takes {most} rows a call, and CLIPSERVE_MAX_BATCH_{tower.upper()}S asks "
                 f"for {asked}: set {most} or less, or write the repository for more."
             )
-        lengths = read_lengths(config.parameters[TEXT_LENGTHS].string_value)
         # Triton names the GPUs of a group; one on the CPU has none.
         instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
-        calls = CALLS_AN_INSTANCE * max(1, instances)
-        return Served(most, calls, known[served], lengths)
+        lengths = read_lengths(config.parameters[TEXT_LENGTHS].string_value)
+        return Served(most, CALLS_AN_INSTANCE * max(1, instances), known[served], lengths)
 
     def learn(self, call: TritonCall, embeddings: Embeddings) -> None:
         """Keep the first row of the first answer of each encoder. `embeddings`: float32 [N, D]."""

@@ -8,11 +8,9 @@
     INTERNAL, UNKNOWN: it computes nothing   -                    goes elsewhere    is set aside (`server`)
     any other: the request is at fault       BackendFailed        is answered       stays in use
 
-UNAVAILABLE means that the server is gone, or that its queue is full, or that a row waited too long in the queue.
-Triton tells these apart in its message alone (`QUEUE_FULL`, `WAITED`, which docs/triton.md names); a proxy tells
-with gRPC's own `grpc-retry-pushback-ms` that it is overloaded. Where neither is known, the call goes elsewhere, and
-the probe of the server decides. INTERNAL comes from a GPU that is lost, and from a row that cannot be computed:
-only a probe tells.
+What UNAVAILABLE means Triton tells in its message alone (`QUEUE_FULL`, `WAITED`, which docs/triton.md names); a
+proxy tells with gRPC's own `grpc-retry-pushback-ms` that it is overloaded. INTERNAL comes from a GPU that is lost,
+and from a row that cannot be computed: only a probe tells.
 """
 
 from __future__ import annotations

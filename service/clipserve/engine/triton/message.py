@@ -1,9 +1,8 @@
 """Serializes a call as Triton's ModelInferRequest, copying the tensors once.
 
-tritonclient copies each tensor into a bytes object, protobuf copies that into the message, and writing the message
-copies it once more: for calls of 8 and of 64 images this takes 0.4 ms of CPU time an image more. In protobuf's
-encoding fields may stand in any order, and a message is the bytes of its fields one after the other. So protobuf
-writes everything but the tensors, and these are put behind it.
+protobuf copies each tensor into the message, and once more to write it: for calls of 1 to 64 images this takes 0.4
+to 0.6 ms of CPU time an image, where this takes 0.02 to 0.04. In protobuf's encoding a message is the bytes of its
+fields in any order. So protobuf writes everything but the tensors, and these are put behind it.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from tritonclient.grpc import service_pb2
 from clipserve.clip.protobuf import head
 from clipserve.engine.triton.contract import EMBEDDING, Tensor, Tower
 
-Rows = (
-    npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
-)  # of a tensor: as one array, or as one array for each row
+# Of a tensor: as one array, or as one array for each row.
+Rows = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
 
 _FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 

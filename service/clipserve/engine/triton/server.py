@@ -1,16 +1,13 @@
 """One Triton server: its state, and the calls that it owes.
 
-Each second the server is asked whether both models are ready (ModelReady). When they have just become so, their
+Each second it is asked whether both models are ready (ModelReady). When they have just become so, their
 configurations are compared with the artifact. A server that says no, or refuses the connection, is gone; one that
-answers neither that question nor a call for a second is silent.
+answers neither that question nor a call for a second is silent, and its calls are made on another one.
 
-A call that fails (`TryElsewhere`) sets the server aside, for a Triton whose GPU is lost says that its models are
-ready, and fails fastest. A probe ends that (`Expected.probe`). The first is made at once, so that a request that
-is at fault sets nobody aside for long; if it fails the server is sick, and the next follows after 1 s, then after
-twice the pause, up to 30 s, or at once if the server was gone meanwhile.
-
-The calls of a server that is silent, or leaves without answering, are made again on another one. Each waits inside
-an `asyncio.timeout` without a time, which costs no task; to move a call, that timeout expires.
+A call that fails (`TryElsewhere`) sets the server aside, for a Triton whose GPU is lost says that it is ready, and
+fails fastest. A probe ends that (`Expected.probe`). The first is made at once, so that a request that is at fault
+sets nobody aside for long; if it fails the server is sick, and the next follows after 1 s, then after twice the
+pause, up to 30 s, or at once if the server was gone meanwhile.
 """
 
 from __future__ import annotations
@@ -26,13 +23,12 @@ import grpc
 from opentelemetry.trace import SpanKind
 from tritonclient.grpc import InferResult
 
-from clipserve.concurrency import clears_frame, kept_running
-from clipserve.engine.triton.connection import Channel
+from clipserve.concurrency import clears_frame, ended, kept_running
+from clipserve.engine.triton.connection import Channel, TritonOptions
 from clipserve.engine.triton.contract import Tower
 from clipserve.engine.triton.expected import Expected, Served, Sick
 from clipserve.engine.triton.failures import TryElsewhere, translated
 from clipserve.engine.triton.message import TritonCall
-from clipserve.engine.triton.options import TritonOptions
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.tracing import headers, span
@@ -51,7 +47,6 @@ class Server:
         refused: why it must not be used; None: it has the right artifact, or was not compared yet.
         aside_since: of time.monotonic: when it was last set aside.
         rows: sent to the server and not yet answered.
-        turn: the number of the last choice that took this server.
         leaving: the look-up of its name no longer gives its address; it gets no new calls.
     """
 
@@ -63,23 +58,23 @@ class Server:
         options: TritonOptions,
         metrics: TritonMetrics,
     ) -> None:
-        self._url, self._channel, self._metrics = url, channel, metrics
-        self._expected, self._options = expected, options
+        self._url, self._channel, self._expected, self._options = url, channel, expected, options
+        self._metrics = metrics
         self._seconds = metrics.add(
             url, expected.name, lambda: ServerState(self.ready, self.rows, self._phases)
         )
         self.served: dict[Tower, Served] = {}
         self.refused: str | None = None
-        self.aside_since = 0.0
-        self.rows = self.turn = 0
-        self.leaving = False
+        self.aside_since, self.rows, self.leaving = 0.0, 0, False
         self._state: State = "connecting"
         self._phases: dict[tuple[str, str], float] = {}
         self._heard_at = 0.0  # when it last answered a call, or was found not ready
         self._failures = self._cleared = 0  # failed calls, and those older than the last good probe
-        self._failed, self._looked = asyncio.Event(), asyncio.Event()
+        self._failed = asyncio.Event()
         self._pause, self._probe_at, self._sick = 0.0, 0.0, ""  # why the last probe failed
-        self._waiting: set[asyncio.Timeout] = set()  # of each call that it owes
+        self._waiting: set[asyncio.Timeout] = (
+            set()
+        )  # around each call that it owes; to move a call, it expires
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -94,7 +89,7 @@ class Server:
 
     def max_rows(self, tower: Tower) -> int:
         """The most rows of a call; 0: the server gets none now."""
-        return self.served[tower].rows if tower in self.served else 0
+        return self.served[tower].rows if self.served else 0
 
     def start(self, on_lost: Callable[[], None]) -> None:
         """Begin to ask. `on_lost` is called again and again while its calls cannot be expected to end."""
@@ -109,8 +104,7 @@ class Server:
             ClipError: see `failures`.
         """
         self.rows += call.rows
-        waiting = asyncio.timeout(None)
-        started = time.perf_counter()
+        waiting, started = asyncio.timeout(None), time.perf_counter()
         try:
             async with waiting:
                 self._waiting.add(waiting)
@@ -132,13 +126,6 @@ class Server:
         self._seconds[call.tower].observe(time.perf_counter() - started)
         return answer
 
-    async def probed(self) -> bool:
-        """Wait for the probe that follows a failure; whether the server has passed it."""
-        failures = self._failures
-        while self.ready and self._cleared < failures and not self._pause:
-            await self._looked.wait()
-        return self._cleared >= failures
-
     def move_calls(self) -> None:
         """Cancel every unanswered call: each raises TryElsewhere."""
         while self._waiting:
@@ -149,10 +136,8 @@ class Server:
         self._metrics.remove(self._url, self._expected.name)
         self.move_calls()  # or gRPC would end them, as if their callers had left
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await ended([self._watching])
         self._state = "gone"
-        self._looked.set()  # no probe will come
         await self._channel.aclose()
 
     def _set_aside(self) -> None:
@@ -165,51 +150,44 @@ class Server:
             if self.ready:
                 with suppress(grpc.aio.AioRpcError):  # the next question tells what is wrong
                     self._phases |= await self._channel.phases(self._expected.models.values())
-            elif self._heard_for() >= self._options.silent_seconds:
+            elif not self._was_heard:
                 on_lost()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._options.ask_seconds):
                     await self._failed.wait()
             self._failed.clear()
 
-    def _heard_for(self) -> float:
-        """Seconds since it has answered a call, or was found not ready."""
-        return time.monotonic() - self._heard_at
+    @property
+    def _was_heard(self) -> bool:
+        return time.monotonic() - self._heard_at < self._options.silent_seconds
 
     async def _look(self) -> tuple[State, str]:
-        """The state, and why."""
+        """Ask; compare and probe where it is due. The state, and why."""
+        failures, expected = self._failures, self._expected
         try:
-            return await self._ask()
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                return "gone", str(error.details())
-            seconds = self._options.silent_seconds
-            if self.ready and self._heard_for() < seconds:  # it is busy, and answers calls
-                return "ready", ""
-            return "silent", f"no sign of life for {seconds} s"
+            if not await expected.ready(self._channel):
+                return "gone", "it does not serve both models"
+            served = self.served or await expected.served(self._channel)
+            if failures != self._cleared and time.monotonic() >= self._probe_at:
+                if await expected.probe(self._channel):
+                    self._cleared, self._pause, self._sick = failures, 0.0, ""
+                else:
+                    self._back_off()
+            self.served = served
         except Sick as error:
             self._sick = str(error)
             self._back_off()
-            return "sick", self._sick
         except BackendUnavailable as error:
             return "mismatch", error.detail
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                return "gone", str(error.details())
+            if self.ready and self._was_heard:  # it is busy, and answers calls
+                return "ready", ""
+            return "silent", f"no sign of life for {self._options.silent_seconds} s"
         except Exception:  # an answer that is none: no common base
             logger.exception("triton_answer")
             return "gone", "its answer cannot be read"
-
-    async def _ask(self) -> tuple[State, str]:
-        """The state; raises Sick, BackendUnavailable (other models or vectors), grpc.aio.AioRpcError."""
-        failures = self._failures
-        if not await self._expected.ready(self._channel):
-            return "gone", "it does not serve both models"
-        served = self.served or await self._expected.served(self._channel)
-        if failures != self._cleared and time.monotonic() >= self._probe_at:
-            if await self._expected.probe(self._channel):
-                self._cleared = failures
-                self._pause, self._probe_at, self._sick = 0.0, 0.0, ""
-            else:
-                self._back_off()
-        self.served = served
         return ("sick" if self._sick else "ready"), self._sick
 
     def _back_off(self) -> None:
@@ -227,9 +205,6 @@ class Server:
             self.served = {}
             self._pause, self._probe_at, self._sick = 0.0, 0.0, ""
         if state != self._state:
-            logger.warning(
-                "triton", state=state, reason=reason, model=self._expected.name, endpoint=self._url
-            )
+            told = {"state": state, "reason": reason, "model": self._expected.name, "endpoint": self._url}
+            logger.warning("triton", **told)
         self._state = state
-        self._looked.set()  # for those who wait now
-        self._looked.clear()

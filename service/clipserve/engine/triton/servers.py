@@ -1,12 +1,11 @@
 """All Triton servers of an artifact: found by their names, and chosen for each call.
 
 A name is looked up again every few seconds, and each of its addresses is a server with its own channel: gRPC
-itself would stay on one of them, or send calls to one that is leaving. When one of a name's present servers is
-ready, servers that the name has lost get no new calls, and are closed when their last call is answered. While the
-look-up fails, the known servers stay.
+itself would stay on one of them. When one of a name's present servers is ready, servers that the name has lost get
+no new calls, and are closed when their last call is answered. While the look-up fails, the known servers stay.
 
-A call goes to the server in use with the fewest unanswered rows, among equals to the one chosen longest ago. If all
-are set aside, it goes to the one that has been for the longest: to refuse all calls would turn load into an outage.
+A call goes to the server in use with the fewest unanswered rows, among equals in turn. If all are set aside, it
+goes to the one that has been for the longest: to refuse all calls would turn load into an outage.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
-from clipserve.concurrency import kept_running
+from clipserve.concurrency import ended, kept_running
 from clipserve.engine.triton.address import Address
 from clipserve.engine.triton.contract import Tower
 from clipserve.engine.triton.server import Server
@@ -37,14 +36,13 @@ class Servers:
         look_up: LookUp,
         look_up_seconds: float,
     ) -> None:
-        """`connect`: to one of the servers behind an address; it may raise OSError."""
+        """`connect`: to one of the servers behind an address."""
         self._addresses, self._connect = addresses, connect
         self._look_up, self._look_up_seconds = look_up, look_up_seconds
         self._found: dict[Address, list[str]] = {}
         self._failed: set[Address] = set()  # at the last look-up
         self._servers: dict[str, Server] = {}  # by IP address and port
         self._following: asyncio.Task[None] | None = None
-        self._turn = 0
 
     @property
     def ready(self) -> bool:
@@ -59,16 +57,15 @@ class Servers:
         """
         self._following = kept_running("triton_names", self._follow)
         while not self.ready:
-            servers = self._servers.values()
-            refused = [server.refused for server in servers if server.refused]
-            if refused and len(refused) == len(servers) and len(self._found) == len({*self._addresses}):
+            refused = [server.refused for server in self._servers.values() if server.refused]
+            known = len(self._found) == len({*self._addresses})
+            if refused and known and len(refused) == len(self._servers):
                 raise BackendUnavailable(refused[0])
             await asyncio.sleep(_START_SECONDS)
 
     def calls(self, tower: Tower) -> int:
         """Calls at a time that keep all servers busy; 0: no server is known."""
-        served = [server.served[tower].calls for server in self._usable() if tower in server.served]
-        return sum(served)
+        return sum(each.served[tower].calls for each in self._servers.values() if each.served)
 
     def max_batch(self, tower: Tower) -> int:
         """The most rows that every server takes in one call; 0: no server is known."""
@@ -76,28 +73,25 @@ class Servers:
 
     def choose(self, tower: Tower, rows: int, but: Collection[Server] = ()) -> Server | None:
         """The server for a call of so many rows; None: there is none except `but`."""
-        fit = [each for each in self._servers.values() if each not in but and not each.leaving]
-        fit = [each for each in fit if each.max_rows(tower) >= rows]
-        used = [each for each in fit if each.in_use]
-        aside = min(fit, key=lambda each: each.aside_since, default=None)
-        chosen = min(used, key=lambda each: (each.rows, each.turn), default=aside)
-        if chosen is not None:
-            self._turn += 1
-            chosen.turn = self._turn
+        fit = {
+            url: each
+            for url, each in self._servers.items()
+            if each not in but and not each.leaving and each.max_rows(tower) >= rows
+        }
+        used = [url for url, each in fit.items() if each.in_use]
+        aside = min(fit, key=lambda url: fit[url].aside_since, default=None)
+        if (url := min(used, key=lambda url: fit[url].rows, default=aside)) is None:
+            return None
+        self._servers[url] = chosen = self._servers.pop(url)  # the last among equals
         return chosen
 
     async def aclose(self) -> None:
         """Close all connections."""
         if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+            await ended([self._following])
         closing, self._servers = self._servers, {}
         for server in closing.values():
             await server.aclose()
-
-    def _usable(self) -> Collection[Server]:
-        """The ready servers, or else all."""
-        return [each for each in self._servers.values() if each.ready] or self._servers.values()
 
     async def _follow(self) -> None:
         while True:
@@ -124,22 +118,14 @@ class Servers:
         """Connect to the servers that are new; let go of those that no name stands for."""
         named = {server: address for address, found in self._found.items() for server in found}
         for url in named.keys() - self._servers.keys():
-            self._open(url, named[url])
+            self._servers[url] = server = self._connect(url, named[url])
+            server.start(partial(self._lost, server))
         ready = any(self._servers[each].ready for each in named if each in self._servers)
         for url, server in list(self._servers.items()):
             server.leaving = ready and url not in named
             if server.leaving and not server.rows:
                 del self._servers[url]
                 await server.aclose()
-
-    def _open(self, url: str, address: Address) -> None:
-        try:
-            server = self._connect(url, address)
-        except OSError as error:  # tried again at the next look-up
-            logger.error("triton_certificates", endpoint=url, reason=error.strerror)
-            return
-        self._servers[url] = server
-        server.start(partial(self._lost, server))
 
     def _lost(self, server: Server) -> None:
         """Move what it owes, if another server is in use."""
