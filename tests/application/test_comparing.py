@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipserve.api.answers import ImageVector, ItemSimilarities
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.application.answers import Similarity
 from clipserve.errors import (
     InvalidInput,
     RateLimited,
@@ -29,10 +29,9 @@ async def test_each_item_is_compared_with_each_other_in_order(tmp_path: Path) ->
     request = SimilarityRequest([png(1)], ["a", "b"], [png(2)], ["c"])
     compared = await inference.similarity(request)
     alone = await inference.embed(EmbedRequest([png(1), png(2)], ["a", "b", "c"]))
-    first, second = (np.asarray(vector) for vector in alone.images)
-    a, b, c = (text.vector for text in alone.texts)
+    first, second, a, b, c = (each.embedding for each in alone.results if isinstance(each, ImageVector))
     for result, own in zip(compared.results, [first, a, b], strict=True):
-        assert isinstance(result, Similarity)
+        assert isinstance(result, ItemSimilarities)
         np.testing.assert_allclose(result.cosine, [own @ second, own @ c], atol=1e-6)
         np.testing.assert_allclose(result.logit, 10 * result.cosine, rtol=1e-5)  # the toy's scale
 
@@ -41,7 +40,7 @@ async def test_a_bad_image_is_a_result_and_one_to_compare_with_fails_the_request
     inference = await inference_on(tmp_path)
     bad, good = (await inference.similarity(SimilarityRequest([BROKEN], ["a"], to_texts=["b"]))).results
     assert isinstance(bad, UndecodableImage)
-    assert isinstance(good, Similarity)
+    assert isinstance(good, ItemSimilarities)
     for failing in (
         SimilarityRequest([png()], to_images=[BROKEN]),
         SimilarityRequest([BROKEN], to_texts=["a"]),

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.api.answers import Embeddings
 from clipserve.api.fields import ImageUrl
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Embedding
 from clipserve.application.charging import Charge
 from clipserve.application.fetched import QUEUED, FetchedImages
 from clipserve.application.inference import Inference
@@ -46,10 +46,10 @@ class Service:
     def url(self, path: str = "/cat.png") -> ImageUrl:
         return ImageUrl(f"http://a.test:{self.host.port}{path}")
 
-    def asked(self, caller: str, *urls: ImageUrl, bulk: bool = False) -> asyncio.Task[Embedding | ClipError]:
+    def asked(self, caller: str, *urls: ImageUrl, bulk: bool = False) -> asyncio.Task[Embeddings | ClipError]:
         """The answer to a request of this caller's."""
 
-        async def ask() -> Embedding | ClipError:
+        async def ask() -> Embeddings | ClipError:
             deadline = None if bulk else time.monotonic() + 120
             enter(RequestContext("id", deadline=deadline, address=caller, bulk=bulk))
             request = EmbedRequest(urls)
@@ -116,9 +116,9 @@ async def test_a_request_of_more_than_the_memory_is_answered(tmp_path: Path) -> 
     number = MAX_BYTES // LENGTH + 7
     async with service(tmp_path) as running:
         answer = await running.asked("a", *[running.url("/large")] * number)
-    assert isinstance(answer, Embedding)
-    assert [each for each in answer.images if isinstance(each, ClipError)] == []
-    assert len(answer.images) == number
+    assert isinstance(answer, Embeddings)
+    assert [each for each in answer.results if isinstance(each, ClipError)] == []
+    assert len(answer.results) == number
 
 
 async def test_images_of_a_bulk_request_wait_for_memory_and_places(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_images_of_a_bulk_request_wait_for_memory_and_places(tmp_path: Pat
         answers = await asyncio.gather(
             *(running.asked("a", running.url("/large"), bulk=True) for _ in range(64))
         )
-    assert {type(answer) for answer in answers} == {Embedding}
+    assert {type(answer) for answer in answers} == {Embeddings}
 
 
 async def test_one_caller_has_half_of_the_queue_and_holds_up_nobody(tmp_path: Path) -> None:
@@ -135,16 +135,16 @@ async def test_one_caller_has_half_of_the_queue_and_holds_up_nobody(tmp_path: Pa
         refused = [task for task in crowd if task in await refused_of(crowd, 40 - QUEUED // 2 // 32)]
         assert {type(task.exception()) for task in refused} == {Overloaded}
         assert all("images by URL, and 32 more do not fit" in str(task.exception()) for task in refused)
-        assert isinstance(await running.asked("b", running.url()), Embedding)
-        assert isinstance(await running.asked("a", running.url(), bulk=True), Embedding)
+        assert isinstance(await running.asked("b", running.url()), Embeddings)
+        assert isinstance(await running.asked("a", running.url(), bulk=True), Embeddings)
         assert running.host.connections <= 32 + 2
         for task in crowd:
             task.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
-        assert isinstance(await running.asked("a", running.url()), Embedding), "all is free again"
+        assert isinstance(await running.asked("a", running.url()), Embeddings), "all is free again"
 
 
-async def refused_of(tasks: list[asyncio.Task[Embedding | ClipError]], number: int) -> set[object]:
+async def refused_of(tasks: list[asyncio.Task[Embeddings | ClipError]], number: int) -> set[object]:
     """So many that have ended."""
     while len(done := {task for task in tasks if task.done()}) < number:
         await asyncio.sleep(0.01)
@@ -154,7 +154,7 @@ async def refused_of(tasks: list[asyncio.Task[Embedding | ClipError]], number: i
 async def test_pixels_of_images_that_come_one_by_one_are_counted_together(tmp_path: Path) -> None:
     limits = RequestLimits(max_request_pixels=5 * 40 * 30)
     async with service(tmp_path, limits=limits) as running:
-        assert len((await running.inference.embed(EmbedRequest([running.url()] * 5))).images) == 5
+        assert len((await running.inference.embed(EmbedRequest([running.url()] * 5))).results) == 5
         with pytest.raises(TooMany, match="pixels"):
             await running.inference.embed(EmbedRequest([*[running.url()] * 5, PHOTO]))
 
@@ -164,7 +164,7 @@ async def test_an_error_of_an_image_has_its_place_in_the_request(tmp_path: Path)
         running.host.answers[b"/text"] = HEAD + b"\r\nno image"
         urls = [running.url(), running.url("/text"), running.url("/cat.png"), ImageUrl("http://b.test/")]
         answer = await running.asked("a", *urls)
-    assert isinstance(answer, Embedding)
-    errors = [each for each in answer.images if isinstance(each, ClipError)]
+    assert isinstance(answer, Embeddings)
+    errors = [each for each in answer.results if isinstance(each, ClipError)]
     assert [each.index for each in errors] == [1, 3]
     assert isinstance(errors[1], ImageNotFetched)

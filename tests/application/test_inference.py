@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from clipserve.api.answers import ImageLabels, ImageVector, TextVector
 from clipserve.api.fields import ImageInput
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.inference import Inference
@@ -70,9 +71,9 @@ async def test_more_than_1024_scores_are_ranked_in_a_thread(
     answer = await inference.classify(request)
     assert beside.jobs == jobs
     for result in answer.results:
-        assert not isinstance(result, ClipError)
-        (labels,) = result
-        assert [each.logit for each in labels] == sorted((each.logit for each in labels), reverse=True)
+        assert isinstance(result, ImageLabels)
+        logits = [each.logit for each in result.labels]
+        assert logits == sorted(logits, reverse=True)
 
 
 async def test_a_model_that_is_not_started_is_not_asked(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ async def test_one_model_that_is_away_makes_the_service_not_ready(tmp_path: Path
     assert not await inference.ready()
     states = await inference.models()
     assert [state.ready for state in states] == [True, False]
-    assert states[0].fingerprint == states[0].manifest.fingerprint()
+    assert states[0].fingerprint == models["first"].manifest.fingerprint()
 
 
 async def test_limits_of_what_depends_on_the_model_are_checked(inference: Inference) -> None:
@@ -139,7 +140,7 @@ async def test_the_error_of_one_image_of_several_is_a_result(inference: Inferenc
     images: list[ImageInput] = [png(1), BROKEN, UNREADABLE, png(2)]
     classification = await inference.classify(ClassifyRequest(images, ["a", "b"]))
     embedding = await inference.embed(EmbedRequest(images))
-    results: Sequence[Sequence[Any]] = (classification.results, embedding.images)
+    results: Sequence[Sequence[Any]] = (classification.results, embedding.results)
     for each in results:
         assert [isinstance(result, ClipError) for result in each] == [False, True, True, False]
         assert isinstance(each[1], UndecodableImage)
@@ -152,13 +153,12 @@ async def test_all_or_nothing_makes_the_error_of_one_image_that_of_the_request(i
         await inference.embed(EmbedRequest([png(1), BROKEN, b"text"], ["a"]), all_or_nothing=True)
     assert caught.value.index == 1
     whole = await inference.embed(EmbedRequest([png(1), png(2)], ["a"]), all_or_nothing=True)
-    assert (len(whole.images), len(whole.texts)) == (2, 1)
+    assert [type(result) for result in whole.results] == [ImageVector, ImageVector, TextVector]
 
 
 async def test_a_text_is_answered_beside_images_that_are_all_bad(inference: Inference) -> None:
     embedding = await inference.embed(EmbedRequest([BROKEN], ["a"]))
-    assert isinstance(embedding.images[0], UndecodableImage)
-    assert len(embedding.texts) == 1
+    assert [type(result) for result in embedding.results] == [UndecodableImage, TextVector]
 
 
 class Watched(FakeBackend):

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipserve.api.answers import Embeddings, ImageLabels, ImageVector, LabelScore, TextVector
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
-from clipserve.application.answers import Embedding
 from clipserve.application.inference import Inference
-from clipserve.application.ranking import LabelLists, ScoredLabel
 from clipserve.engine.backend import Vector
-from clipserve.errors import ClipError, TextTooLong
+from clipserve.errors import TextTooLong
 from tests.support import inference_on, png
 
 
@@ -21,19 +20,17 @@ async def inference(tmp_path: Path) -> Inference:
     return await inference_on(tmp_path)
 
 
-def ranked(result: LabelLists | ClipError) -> list[ScoredLabel]:
-    assert not isinstance(result, ClipError)
-    (labels,) = result
-    return list(labels)
+def ranked(result: object) -> list[LabelScore]:
+    assert isinstance(result, ImageLabels)
+    return list(result.labels)
 
 
-def names(result: LabelLists | ClipError) -> list[str]:
+def names(result: object) -> list[str]:
     return [scored.label for scored in ranked(result)]
 
 
-def vectors(embedding: Embedding) -> list[Vector]:
-    images = [np.asarray(image) for image in embedding.images if not isinstance(image, ClipError)]
-    return images + [text.vector for text in embedding.texts]
+def vectors(embeddings: Embeddings) -> list[Vector]:
+    return [each.embedding for each in embeddings.results if isinstance(each, ImageVector)]
 
 
 async def test_vectors_are_in_the_order_of_the_request(inference: Inference) -> None:
@@ -97,7 +94,8 @@ async def test_long_texts_and_labels_are_truncated_only_if_asked(inference: Infe
         await inference.classify(ClassifyRequest([png()], ["a", long]))
     assert caught.value.index == 1
     embedding = await inference.embed(EmbedRequest(texts=["a", long], truncate=True))
-    assert [text.truncated for text in embedding.texts] == [False, True]
+    texts = [each for each in embedding.results if isinstance(each, TextVector)]
+    assert [text.truncated for text in texts] == [False, True]
     classification = await inference.classify(ClassifyRequest([png()], ["a", long], truncate=True))
     assert classification.truncated_labels == (long,)
     whole = await inference.classify(ClassifyRequest([png()], ["a"], truncate=True))

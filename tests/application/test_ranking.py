@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipserve.application.ranking import IdentifiedLabel, Ranking, ScoredLabel, ranked, warnings_of
+from clipserve.api.answers import ImageLabels, ImageLabelSets, LabelScore
+from clipserve.application.ranking import Ranking, ranked, warnings_of
 from clipserve.clip.manifest import ScoringSpec
 from clipserve.clip.zeroshot import FloatArray, ScoringFunction, ZeroShotClassifier
-from clipserve.errors import ClipError, UndecodableImage
+from clipserve.errors import UndecodableImage
 
 DIM = 8
 
@@ -84,8 +85,9 @@ def test_scores_are_those_of_the_definition(
     ranking = Ranking(function, temperature, own_threshold, top_k, background)
     names = tuple(map(str, range(count + background)))
     classifier = ZeroShotClassifier(names, rows[1:], model)
-    (lists,) = ranked([(classifier, ranking)], [image])
-    assert not isinstance(lists, ClipError)
+    (result,) = ranked([(classifier, ranking)], [image])
+    assert isinstance(result, ImageLabels)
+    found = result.labels
     expected = reference(image, labels, others, model, ranking)
     rounding = 1e-5 * max(1.0, 1 / temperature)  # a logit of float32, divided
     if threshold is not None:  # a score that is the threshold but for a rounding may be on either side
@@ -95,7 +97,6 @@ def test_scores_are_those_of_the_definition(
         limits = np.broadcast_to(own_threshold, count)
         if any(abs(score - limits[k]) < rounding for k, score, *_ in everything):
             return
-    (found,) = lists
     assert [each.label for each in found] == [str(k) for k, *_ in expected]
     for each, (_, score, cosine, logit) in zip(found, expected, strict=True):
         assert each.score == pytest.approx(score, abs=1e-5 * max(1.0, 1 / temperature))
@@ -107,10 +108,10 @@ def classifier(*labels: str) -> ZeroShotClassifier:
     return ZeroShotClassifier(labels, unit_rows(len(labels), 1), ScoringSpec(logit_scale=10))
 
 
-def labels_of(ranking: Ranking, *labels: str) -> list[ScoredLabel]:
-    (lists,) = ranked([(classifier(*labels), ranking)], [unit_rows(1, 2)[0]])
-    assert not isinstance(lists, ClipError)
-    return list(lists[0])
+def labels_of(ranking: Ranking, *labels: str) -> list[LabelScore]:
+    (result,) = ranked([(classifier(*labels), ranking)], [unit_rows(1, 2)[0]])
+    assert isinstance(result, ImageLabels)
+    return list(result.labels)
 
 
 def test_each_label_may_have_a_threshold_of_its_own() -> None:
@@ -119,19 +120,17 @@ def test_each_label_may_have_a_threshold_of_its_own() -> None:
 
 
 def test_a_label_has_its_id_if_there_is_one() -> None:
-    found = {each.label: each for each in labels_of(Ranking(ids=("7", None)), "a", "b")}
-    assert isinstance(found["a"], IdentifiedLabel)
-    assert found["a"].id == "7"
-    assert not isinstance(found["b"], IdentifiedLabel)
+    found = {each.label: each.id for each in labels_of(Ranking(ids=("7", None)), "a", "b")}
+    assert found == {"a": "7", "b": None}
 
 
 def test_each_image_is_ranked_by_each_classifier() -> None:
     broken = UndecodableImage("broken")
     first, second = (classifier("a", "b"), Ranking()), (classifier("c"), Ranking())
-    lists, error = ranked([first, second], [unit_rows(1, 2)[0], broken])
+    result, error = ranked([first, second], [unit_rows(1, 2)[0], broken], ["pets", "cars"])
     assert error is broken
-    assert not isinstance(lists, ClipError)
-    assert [len(labels) for labels in lists] == [2, 1]
+    assert isinstance(result, ImageLabelSets)
+    assert [(each.label_set, len(each.labels)) for each in result.label_sets] == [("pets", 2), ("cars", 1)]
 
 
 @pytest.mark.parametrize(

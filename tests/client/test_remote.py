@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Answer
 from clipserve.client.errors import (
     BadAddress,
     FingerprintChanged,
@@ -121,6 +121,6 @@ async def test_a_form_of_many_fields_is_written_at_once() -> None:
 
     form = {"data": {"labels": [f"label {number}" for number in range(10)]}, "files": {"image": b"bytes"}}
     async with Connection("http://testserver", transport=Recorder()) as connection:
-        await connection.ask("POST", "/classify", JsonAnswer, **form)
+        await connection.ask("POST", "/classify", Answer, **form)
     (written,) = pieces
     assert written.count(b"label ") == 10

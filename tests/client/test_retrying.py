@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import httpx2
 import pytest
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Answer
 from clipserve.client.errors import Refused, Unreachable
 from clipserve.client.http import Connection, retry_after
 from clipserve.client.remote import AsyncClient
@@ -58,7 +58,7 @@ class Server(httpx2.MockTransport):
 async def test_a_request_that_waits_keeps_its_place() -> None:
     server = Server("30")
     async with server.connection(60) as connection:
-        await asyncio.gather(*(connection.ask("GET", "/", JsonAnswer) for _ in range(3)))
+        await asyncio.gather(*(connection.ask("GET", "/", Answer) for _ in range(3)))
     first, *others = server.times
     assert len(others) == 3
     assert all(30 <= each - first < 60 for each in others)
@@ -71,8 +71,8 @@ async def test_a_wait_that_would_be_too_long_is_not_made(seconds: float) -> None
     began = time.monotonic()
     async with server.connection(seconds) as connection:
         with pytest.raises(Refused):
-            await connection.ask("GET", "/", JsonAnswer)
-        await connection.ask("GET", "/", JsonAnswer)
+            await connection.ask("GET", "/", Answer)
+        await connection.ask("GET", "/", Answer)
     assert time.monotonic() - began < 60
 
 
@@ -81,7 +81,7 @@ async def test_a_request_that_is_refused_without_a_wait_is_not_repeated_at_once(
     server = Server(*["0"] * 100_000)
     async with server.connection(1.5) as connection:
         with pytest.raises(Refused):
-            await connection.ask("GET", "/", JsonAnswer)
+            await connection.ask("GET", "/", Answer)
     assert 2 <= len(server.times) <= 4
 
 

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
+from clipserve.api.answers import Classification, Embeddings, ImageLabels, ImageVector, LabelScore, TextVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Classification, Embedding
 from clipserve.application.body import Body
-from clipserve.application.encoder import EncodedText
-from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shared import size_of
 from clipserve.concurrency import SHORT
 from clipserve.errors import UndecodableImage
@@ -78,17 +76,17 @@ async def test_an_image_alone_needs_no_reading(beside: Beside) -> None:
 
 @pytest.mark.parametrize(("count", "short"), [(256, True), (257, False)])
 def test_many_labels_are_rendered_in_a_thread(count: int, short: bool) -> None:
-    labels = [ScoredLabel("a", 0.5, 0.5, 0.5)]
+    labels = [LabelScore("a", 0.5, 0.5, 0.5)]
     broken = UndecodableImage("it is broken")
-    answer = Classification("", "", [(labels * 200,), broken, (labels * (count - 200),)])
+    answer = Classification("", "", [ImageLabels(labels * 200), broken, ImageLabels(labels * (count - 200))])
     assert (size_of(answer) <= SHORT) == short
 
 
 @pytest.mark.parametrize(("count", "short"), [(32, True), (33, False)])
 def test_many_vectors_are_rendered_in_a_thread(count: int, short: bool) -> None:
     vector = np.zeros(4, np.float32)
-    texts = [EncodedText(vector, 1, False)] * (count - 20)
-    assert (size_of(Embedding("", "", [vector] * 20, texts)) <= SHORT) == short
+    texts = [TextVector(vector, 1, False)] * (count - 20)
+    assert (size_of(Embeddings("", "", [*[ImageVector(vector)] * 20, *texts])) <= SHORT) == short
 
 
 @pytest.mark.parametrize("size", [3 << 18, (3 << 18) - 1, (3 << 18) + 1, 3 << 19, 5_000_000])

@@ -77,8 +77,8 @@ async def test_each_code_is_in_the_document_with_its_status(running: Running) ->
     document = await document_of(running)
     codes = {kind.code for kind in kinds()}
     schemas = document["components"]["schemas"]
-    assert set(schemas["ItemErrorJson"]["properties"]["code"]["enum"]) == codes
-    assert set(schemas["ProblemJson"]["properties"]["code"]["enum"]) == codes | {
+    assert set(schemas["ItemError"]["properties"]["code"]["enum"]) == codes
+    assert set(schemas["Problem"]["properties"]["code"]["enum"]) == codes | {
         "not_found",
         "method_not_allowed",
     }
@@ -125,7 +125,7 @@ async def test_every_error_documented_is_a_problem_but_for_clients_that_know_oth
     document = await document_of(running)
     for name, operation in operations(document):
         kind = "application/json" if name in OTHER_ERRORS else PROBLEM
-        reference = {"$ref": f"#/components/schemas/{OTHER_ERRORS.get(name, 'ProblemJson')}"}
+        reference = {"$ref": f"#/components/schemas/{OTHER_ERRORS.get(name, 'Problem')}"}
         for status, answer in operation["responses"].items():
             if status >= "400" and (name, status) not in NOT_READY:
                 assert answer["content"][kind]["schema"] == reference

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,35 @@ import orjson
 import pytest
 from starlette.responses import Response
 
-from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Classification, Embedding, LabelSetVersion, ModelState
-from clipserve.application.encoder import EncodedText
-from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
-from clipserve.clip.artifact import read_manifest
-from clipserve.errors import ImageTooLarge, UndecodableImage
-from clipserve.rest.rendering import (
-    classification_json,
-    embedding_json,
-    models_json,
-    npy_array,
+from clipserve.api.answers import (
+    Classification,
+    Embeddings,
+    ImageLabels,
+    ImageLabelSets,
+    LabelScore,
+    LabelSetLabels,
+    UsedLabelSet,
 )
+from clipserve.api.requests import EncodingFormat
+from clipserve.application.encoder import EncodedText, VectorOrError
+from clipserve.application.encodings import encoded
+from clipserve.errors import ImageTooLarge, UndecodableImage
+from clipserve.rest.rendering import NPY, embedding_response, json_response
 from tests.support import DIM, Running, png
 
 VECTORS: npt.NDArray[np.float32] = np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(7)  # [3, D]
 TEXT = EncodedText(VECTORS[2], tokens=5, truncated=True)
 BROKEN = UndecodableImage("image 1 is broken.", index=1)
+
+
+def embedded(
+    images: list[VectorOrError],
+    texts: list[EncodedText],
+    encoding_format: EncodingFormat = "float",
+    accept: str = "*/*",
+) -> Response:
+    answer = Embeddings("toy", "toy@fp32-1", encoded(images, texts, "float32"))
+    return embedding_response(answer, encoding_format, accept)
 
 
 def told(response: Response) -> object:
@@ -38,10 +49,10 @@ def told(response: Response) -> object:
 
 
 def test_scores_come_for_each_image_in_order_and_errors_in_the_place_of_theirs() -> None:
-    label = ScoredLabel("cat", score=0.5, cosine=0.25, logit=2.0)
+    label = LabelScore("cat", score=0.5, cosine=0.25, logit=2.0)
     large = ImageTooLarge("too large", limit=5, actual=6, index=1)
-    answer = Classification("toy", "toy@fp32-1", [([label],), large, ([],)])
-    assert told(classification_json(answer)) == {
+    answer = Classification("toy", "toy@fp32-1", [ImageLabels([label]), large, ImageLabels([])])
+    assert told(json_response(answer)) == {
         "model": "toy",
         "fingerprint": "toy@fp32-1",
         "results": [
@@ -62,7 +73,7 @@ def test_scores_come_for_each_image_in_order_and_errors_in_the_place_of_theirs()
 
 def test_labels_that_were_cut_are_told_if_there_are_any() -> None:
     answer = Classification("toy", "toy@fp32-1", [], ("long", "longer"))
-    assert told(classification_json(answer)) == {
+    assert told(json_response(answer)) == {
         "model": "toy",
         "fingerprint": "toy@fp32-1",
         "results": [],
@@ -71,21 +82,22 @@ def test_labels_that_were_cut_are_told_if_there_are_any() -> None:
 
 
 def test_one_label_set_has_its_labels_as_labels_of_a_request_and_several_have_a_list_each() -> None:
-    plain = ScoredLabel("cat", score=0.5, cosine=0.25, logit=2.0)
-    own = IdentifiedLabel("dog", score=0.25, cosine=0.125, logit=1.0, id="d")
-    used = LabelSetVersion("pets", "1"), LabelSetVersion("cars", "2")
+    plain = LabelScore("cat", score=0.5, cosine=0.25, logit=2.0)
+    own = LabelScore("dog", score=0.25, cosine=0.125, logit=1.0, id="d")
+    used = UsedLabelSet("pets", "1"), UsedLabelSet("cars", "2")
     shown = [
         {"label": "cat", "score": 0.5, "cosine": 0.25, "logit": 2.0},
         {"label": "dog", "score": 0.25, "cosine": 0.125, "logit": 1.0, "id": "d"},
     ]
     heading = {"model": "toy", "fingerprint": "toy@fp32-1", "warnings": ["odd"]}
-    one = Classification("toy", "toy@fp32-1", [([plain, own],)], (), used[:1], ("odd",))
-    assert told(classification_json(one)) == heading | {
+    one = Classification("toy", "toy@fp32-1", [ImageLabels([plain, own])], (), ("odd",), label_sets=used[:1])
+    assert told(json_response(one)) == heading | {
         "label_sets": [{"name": "pets", "version": "1"}],
         "results": [{"labels": shown}],
     }
-    both = Classification("toy", "toy@fp32-1", [([plain], [own]), BROKEN], (), used, ("odd",))
-    body = told(classification_json(both))
+    lists = ImageLabelSets([LabelSetLabels("pets", [plain]), LabelSetLabels("cars", [own])])
+    both = Classification("toy", "toy@fp32-1", [lists, BROKEN], (), ("odd",), label_sets=used)
+    body = told(json_response(both))
     assert isinstance(body, dict)
     assert body["label_sets"] == [{"name": "pets", "version": "1"}, {"name": "cars", "version": "2"}]
     several, error = body["results"]
@@ -99,7 +111,7 @@ def test_one_label_set_has_its_labels_as_labels_of_a_request_and_several_have_a_
 
 
 def test_vectors_are_numbers_that_are_exact_in_float32() -> None:
-    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[0], BROKEN], [TEXT]), EmbedRequest()))
+    body = told(embedded([VECTORS[0], BROKEN], [TEXT]))
     assert isinstance(body, dict)
     assert (body["model"], body["fingerprint"]) == ("toy", "toy@fp32-1")
     image, error, text = body["results"]
@@ -113,8 +125,7 @@ def test_vectors_are_numbers_that_are_exact_in_float32() -> None:
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
 def test_base64_is_little_endian_float32_whatever_the_encoder_gave(dtype: str) -> None:
     vectors: Any = VECTORS.astype(dtype)
-    answer = Embedding("toy", "toy@fp32-1", [vectors[0]], [EncodedText(vectors[2], 5, False)])
-    body = told(embedding_json(answer, EmbedRequest(encoding_format="base64")))
+    body = told(embedded([vectors[0]], [EncodedText(vectors[2], 5, False)], "base64"))
     assert isinstance(body, dict)
     assert [base64.b64decode(each["embedding"], validate=True) for each in body["results"]] == [
         VECTORS[0].astype("<f4").tobytes(),
@@ -123,7 +134,7 @@ def test_base64_is_little_endian_float32_whatever_the_encoder_gave(dtype: str) -
 
 
 def test_a_vector_that_is_a_column_of_an_array_is_a_list_too() -> None:
-    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[:, 1]], []), EmbedRequest()))
+    body = told(embedded([VECTORS[:, 1]], []))
     assert isinstance(body, dict)
     np.testing.assert_array_equal(np.float32(body["results"][0]["embedding"]), VECTORS[:, 1])
 
@@ -131,25 +142,22 @@ def test_a_vector_that_is_a_column_of_an_array_is_a_list_too() -> None:
 @pytest.mark.parametrize("dtype", [">f4", "<f8"])
 def test_a_numpy_file_is_float32_whatever_the_encoder_gave_and_has_images_first(dtype: str) -> None:
     first, second, third = VECTORS.astype(dtype)
-    answer = Embedding("toy", "toy@fp32-1", [first, second], [EncodedText(third, 5, False)])
-    response = npy_array(answer, EmbedRequest())
+    response = embedded([first, second], [EncodedText(third, 5, False)], accept=NPY)
     array = np.load(io.BytesIO(response.body), allow_pickle=False)
     assert array.dtype.str == "<f4"
     np.testing.assert_array_equal(array, VECTORS)
 
 
-async def test_a_model_is_told_from_its_manifest(toy: Path) -> None:
-    manifest = read_manifest(toy)
-    assert told(
-        models_json([ModelState(manifest, "toy@fp32-1", True), ModelState(manifest, "x", False)])
-    ) == {
+async def test_a_model_is_told_from_its_manifest(running: Running) -> None:
+    manifest = next(iter(running.gateway.models.values())).manifest
+    assert (await running.client.get("/v1/models")).json() == {
         "object": "list",
         "data": [
             {
                 "id": "toy",
                 "object": "model",
-                "ready": ready,
-                "fingerprint": fingerprint,
+                "ready": True,
+                "fingerprint": manifest.fingerprint(),
                 "embed_dim": DIM,
                 "image_size": manifest.image.size,
                 "context_length": manifest.text.context_length,
@@ -162,7 +170,6 @@ async def test_a_model_is_told_from_its_manifest(toy: Path) -> None:
                 "licence": "none",
                 "random_weights": True,
             }
-            for ready, fingerprint in ((True, "toy@fp32-1"), (False, "x"))
         ],
     }
 

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from clipserve.api import answers
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.application.answers import LabelSetVersion, Tokenization, Tokens
-from clipserve.application.ranking import IdentifiedLabel
 from clipserve.rpc.requests import words
 from clipserve.v1 import clip_pb2
 
@@ -45,10 +44,14 @@ PAIRS: list[tuple[Any, type, dict[str, str]]] = [
         },
     ),
     (clip_pb2.NewLabel, LabelFields, {"examples": "REST has base64"}),
-    (clip_pb2.LabelScore, IdentifiedLabel, {"id": "the type of labels without one has no such field"}),
-    (clip_pb2.LabelSetVersion, LabelSetVersion, {}),
-    (clip_pb2.TokenizeResponse, Tokenization, {"results": "messages, each of which is compared below"}),
-    (clip_pb2.TokenizeResult, Tokens, {}),
+    (clip_pb2.LabelScore, answers.LabelScore, {}),
+    (clip_pb2.LabelSetVersion, answers.UsedLabelSet, {}),
+    (
+        clip_pb2.TokenizeResponse,
+        answers.Tokenization,
+        {"results": "messages, each of which is compared below"},
+    ),
+    (clip_pb2.TokenizeResult, answers.TextTokens, {}),
 ]
 
 

@@ -1,24 +1,39 @@
-"""The answers of the use cases in JSON, as the OpenAPI document shows them and the client reads them.
+"""What is answered, each as one type: the application makes it, a front writes it, the OpenAPI document shows it,
+and the client reads it. gRPC's messages have the same names.
 
-The service renders its answers by hand (`clipserve.rest.rendering`), because vectors take most of their time there;
-tests compare what it renders with these types. A field with a default may be absent. The names
-end in Json, because the answers of the use cases have the others.
+Where an item failed, its `ClipError` stands for an `ItemFailure`. In JSON a field that is None or an empty tuple is
+left out (`shown`). A field's description is the docstring below it. Subclasses inherit only those in `Field`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat, JsonValue
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, FailFast, Field, FiniteFloat, GetPydanticSchema, JsonValue
 
-from clipserve.errors import kinds
+from clipserve.errors import ClipError, kinds
 
 T = TypeVar("T")
 
 _CODES: list[JsonValue] = [kind.code for kind in kinds()]
+_CODE = "stable: clients may branch on it"
 
 # An error of a list is its first item's: those of all items would take a hundred times the answer's memory.
 List = Annotated[list[T], FailFast()]
+
+
+def in_json(kind: Any) -> GetPydanticSchema:
+    """Marks a type that is of this kind in JSON, and where JSON is read."""
+    return GetPydanticSchema(lambda _, handler: handler(kind))
+
+
+Texts = Annotated[Sequence[str], in_json(List[str])]
+Numbers = Annotated[npt.NDArray[np.float32], in_json(List[float])]
+Vector = Annotated[npt.NDArray[np.float32], in_json(list[float] | str)]
 Fingerprint = Annotated[
     str,
     Field(
@@ -28,19 +43,28 @@ Fingerprint = Annotated[
 ]
 
 
-class JsonAnswer(BaseModel):
-    """Base of all answers. It is strict: no text is converted to a number. Other fields are allowed and kept."""
+@dataclass
+class Answer:
+    """Base of all answers. Readers are strict: no text is converted to a number. Other fields are kept."""
 
-    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, extra="allow", defer_build=True, use_attribute_docstrings=True
+    )
 
 
-class ItemErrorJson(JsonAnswer):
+def shown(answer: Answer) -> dict[str, Any]:
+    """The fields that have a value, in order, as JSON and messages show them."""
+    fields = vars(answer).items()
+    return {
+        name: value for name, value in fields if value is not None and (type(value) is not tuple or value)
+    }
+
+
+@dataclass
+class ItemError(Answer):
     """Why one of several items has no result."""
 
-    code: Annotated[
-        str,
-        Field(description="stable: clients may branch on it", json_schema_extra={"enum": [*_CODES]}),
-    ]
+    code: Annotated[str, Field(description=_CODE, json_schema_extra={"enum": [*_CODES]})]
     detail: Annotated[str, Field(description="one sentence for people")]
     limit: Annotated[
         FiniteFloat | None, Field(description="the limit that was exceeded, in the unit that `detail` names")
@@ -54,144 +78,165 @@ class ItemErrorJson(JsonAnswer):
     ] = None
 
 
-class ProblemJson(ItemErrorJson):
+@dataclass(kw_only=True)
+class Problem(ItemError):
     """An error of the whole request (RFC 9457, application/problem+json)."""
 
-    code: Annotated[
-        str,
-        Field(
-            description="stable: clients may branch on it",
-            json_schema_extra={"enum": [*_CODES, "not_found", "method_not_allowed"]},
-        ),
-    ]
-    type: Annotated[str, Field(pattern="^urn:clipserve:error:[a-z_]+$", description="the code as a URN")]
-    title: Annotated[str, Field(description="the status in words")]
-    status: Annotated[int, Field(description="the HTTP status")]
-    request_id: Annotated[str, Field(description="the id in X-Request-Id and in the log")]
+    code: Annotated[str, Field(json_schema_extra={"enum": [*_CODES, "not_found", "method_not_allowed"]})]
+    """stable: clients may branch on it"""
+    type: Annotated[str, Field(pattern="^urn:clipserve:error:[a-z_]+$")]
+    """the code as a URN"""
+    title: str
+    """the status in words"""
+    status: int
+    """the HTTP status"""
+    request_id: str
+    """the id in X-Request-Id and in the log"""
 
 
-class ItemFailureJson(JsonAnswer):
+@dataclass
+class ItemFailure(Answer):
     """An item without a result. The other items have theirs."""
 
-    error: ItemErrorJson
+    error: ItemError
 
 
-class OfModelJson(JsonAnswer):
+Failed = Annotated[ClipError, in_json(ItemFailure)]
+
+
+@dataclass
+class OfModel(Answer):
     model: str
     fingerprint: Fingerprint
 
 
-class LabelScoreJson(JsonAnswer):
+@dataclass
+class LabelScore(Answer):
     label: str
-    score: Annotated[
-        FiniteFloat,
-        Field(
-            description="softmax over the labels, the sigmoid of each label, or the cosine, as `scoring` says"
-        ),
-    ]
-    cosine: Annotated[FiniteFloat, Field(description="similarity of image and label, from -1 to 1")]
-    logit: Annotated[FiniteFloat, Field(description="cosine times the model's logit scale, plus its bias")]
-    id: Annotated[str | None, Field(description="the id that the label set gives the label")] = None
+    score: FiniteFloat
+    """softmax over the labels, the sigmoid of each label, or the cosine, as `scoring` says"""
+    cosine: FiniteFloat
+    """similarity of image and label, from -1 to 1"""
+    logit: FiniteFloat
+    """cosine times the model's logit scale, plus its bias"""
+    id: str | None = None
+    """the id that the label set gives the label"""
 
 
-class ImageLabelsJson(JsonAnswer):
+Labels = Annotated[Sequence[LabelScore], in_json(List[LabelScore])]
+
+
+@dataclass
+class ImageLabels(Answer):
     """The labels of one image, best first."""
 
-    labels: List[LabelScoreJson]
+    labels: Labels
 
 
-class LabelSetLabelsJson(JsonAnswer):
-    label_set: Annotated[str, Field(description="the label set's name")]
-    labels: Annotated[List[LabelScoreJson], Field(description="best first")]
+@dataclass
+class LabelSetLabels(Answer):
+    label_set: str
+    """the label set's name"""
+    labels: Labels
+    """best first"""
 
 
-class ImageLabelSetsJson(JsonAnswer):
+@dataclass
+class ImageLabelSets(Answer):
     """The labels of one image from each of several label sets, in the order of the request."""
 
-    label_sets: List[LabelSetLabelsJson]
+    label_sets: List[LabelSetLabels]
 
 
-class UsedLabelSetJson(JsonAnswer):
+@dataclass
+class UsedLabelSet(Answer):
     """The label set that gave the scores."""
 
     name: str
-    version: Annotated[str, Field(description="changes with everything that its scores depend on")]
+    version: str
+    """changes with everything that its scores depend on"""
 
 
-class ClassificationJson(OfModelJson):
+@dataclass
+class Classification(OfModel):
     """Results in the order of the images."""
 
-    label_sets: Annotated[
-        List[UsedLabelSetJson], Field(default_factory=list, description="the label sets of the request")
-    ]
-    results: List[ImageLabelsJson | ImageLabelSetsJson | ItemFailureJson]
-    truncated_labels: Annotated[
-        List[str], Field(default_factory=list, description="labels with a prompt that was cut")
-    ]
-    warnings: Annotated[
-        List[str],
-        Field(default_factory=list, description="what is unusual in the request, in sentences for people"),
-    ]
+    label_sets: Annotated[Sequence[UsedLabelSet], in_json(List[UsedLabelSet])] = field(
+        default_factory=tuple, kw_only=True
+    )
+    """the label sets of the request"""
+    results: List[ImageLabels | ImageLabelSets | Failed]
+    truncated_labels: Texts = field(default_factory=tuple)
+    """labels with a prompt that was cut"""
+    warnings: Texts = field(default_factory=tuple)
+    """what is unusual in the request, in sentences for people"""
 
 
-class ImageVectorJson(JsonAnswer):
+@dataclass
+class ImageVector(Answer):
     """The vector of one image."""
 
-    embedding: Annotated[list[float] | str, Field(title="Vector")]
+    embedding: Annotated[Vector, Field(title="Vector")]
     scale: Annotated[
         FiniteFloat | None, Field(description="with int8: each value of the vector is the integer times this")
-    ] = None
+    ] = field(default=None, kw_only=True)
 
 
-class TextVectorJson(ImageVectorJson):
+@dataclass
+class TextVector(ImageVector):
     """The vector of one text. `truncated`: some of its `tokens` were cut."""
 
     tokens: int
     truncated: bool
 
 
-class EmbeddingsJson(OfModelJson):
+@dataclass
+class Embeddings(OfModel):
     """Results in the order of the request, images first."""
 
-    results: List[TextVectorJson | ImageVectorJson | ItemFailureJson]
+    results: List[TextVector | ImageVector | Failed]
 
 
-class ItemSimilaritiesJson(JsonAnswer):
+@dataclass
+class ItemSimilarities(Answer):
     """One item compared with each of `to_images`, then each of `to_texts`."""
 
-    cosine: List[float]
-    logit: Annotated[List[float], Field(description="cosine times the model's logit scale, plus its bias")]
+    cosine: Numbers
+    logit: Numbers
+    """cosine times the model's logit scale, plus its bias"""
 
 
-class SimilaritiesJson(OfModelJson):
+@dataclass
+class Similarities(OfModel):
     """Results in the order of the request, images first."""
 
-    results: List[ItemSimilaritiesJson | ItemFailureJson]
+    results: List[ItemSimilarities | Failed]
 
 
-class TextTokensJson(JsonAnswer):
+@dataclass
+class TextTokens(Answer):
     """The tokens of one text as the encoder gets them, special tokens included."""
 
     ids: List[int]
-    pieces: Annotated[List[str], Field(description="each token as the vocabulary writes it")]
-    tokens: Annotated[int, Field(description="the number of tokens of the text")]
-    truncated: Annotated[
-        bool,
-        Field(
-            description="whether the text has more than `context_length` tokens; `ids` and `pieces` have only "
-            "those that fit"
-        ),
-    ]
+    pieces: List[str]
+    """each token as the vocabulary writes it"""
+    tokens: int
+    """the number of tokens of the text"""
+    truncated: bool
+    """whether the text has more than `context_length` tokens; `ids` and `pieces` have only those that fit"""
 
 
-class TokenizationJson(OfModelJson):
+@dataclass
+class Tokenization(OfModel):
     """Results in the order of the texts."""
 
-    context_length: Annotated[int, Field(description="the maximum number of tokens")]
-    results: List[TextTokensJson]
+    context_length: int
+    """the maximum number of tokens"""
+    results: List[TextTokens]
 
 
-class ModelInfoJson(JsonAnswer):
+@dataclass
+class ModelInfo(Answer):
     id: str
     object: Literal["model"]
     ready: bool
@@ -209,18 +254,22 @@ class ModelInfoJson(JsonAnswer):
     random_weights: bool
 
 
-class ModelListJson(JsonAnswer):
+@dataclass
+class ModelList(Answer):
     object: Literal["list"]
-    data: List[ModelInfoJson]
+    data: List[ModelInfo]
 
 
-class AliveJson(JsonAnswer):
+@dataclass
+class Alive(Answer):
     status: Literal["alive"]
 
 
-class ReadyJson(JsonAnswer):
+@dataclass
+class Ready(Answer):
     status: Literal["ready"]
 
 
-class NotReadyJson(JsonAnswer):
+@dataclass
+class NotReady(Answer):
     status: Literal["not ready"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
-from clipserve.api.answers import JsonAnswer, List
+from clipserve.api.answers import Answer, List, Texts
 from clipserve.clip.zeroshot import ScoringFunction
 
 
-class ListedTemplateSetJson(JsonAnswer):
+@dataclass
+class ListedTemplateSet(Answer):
     """A template set without its class names."""
 
     name: Annotated[
@@ -21,25 +23,23 @@ class ListedTemplateSetJson(JsonAnswer):
     source: Annotated[str, Field(description="where the templates were published, and their licence")]
 
 
-class TemplateSetJson(ListedTemplateSetJson):
+@dataclass
+class TemplateSet(ListedTemplateSet):
     """A template set with its class names."""
 
-    class_names: Annotated[
-        List[str],
-        Field(
-            description="the class names of the data set that the templates were written for, in its order; use "
-            "them as `labels`"
-        ),
-    ]
+    class_names: List[str]
+    """the class names of the data set that the templates were written for, in its order; use them as `labels`"""
 
 
-class TemplateSetListJson(JsonAnswer):
+@dataclass
+class TemplateSetList(Answer):
     """General template sets first, then all others by name."""
 
-    template_sets: List[ListedTemplateSetJson]
+    template_sets: List[ListedTemplateSet]
 
 
-class LabelSetSummaryJson(JsonAnswer):
+@dataclass
+class LabelSetSummary(Answer):
     """A label set without its definition."""
 
     name: str
@@ -52,85 +52,91 @@ class LabelSetSummaryJson(JsonAnswer):
         Field(
             description="the version that requests get: the former one until `version` is built; absent: none yet"
         ),
-    ] = None
+    ] = field(default=None, kw_only=True)
     model: str
     fingerprint: Annotated[str, Field(description="the model's fingerprint")]
     label_count: int
     prompts: Annotated[int, Field(description="prompts to encode for this version")]
     prompts_done: int
     read_only: Annotated[bool, Field(description="it comes from a file, and only that file can change it")]
-    error: Annotated[str | None, Field(description="why it is not built")] = None
+    error: Annotated[str | None, Field(description="why it is not built")] = field(default=None, kw_only=True)
 
 
-class LabelSetListJson(JsonAnswer):
+@dataclass
+class LabelSetList(Answer):
     """All label sets, by name."""
 
-    label_sets: List[LabelSetSummaryJson]
+    label_sets: List[LabelSetSummary]
 
 
-class SetLabelJson(JsonAnswer):
+@dataclass
+class SetLabel(Answer):
     """A label of a set."""
 
     label: str
-    id: Annotated[str | None, Field(description="your own id")] = None
-    prompts: Annotated[
-        List[str],
-        Field(default_factory=list, description="sentences that describe it, in place of the templates"),
-    ]
-    examples: Annotated[
-        List[str],
-        Field(default_factory=list, description="the SHA-256 of each example image, in hexadecimal"),
-    ]
-    threshold: Annotated[FiniteFloat | None, Field(description="in place of the set's")] = None
+    id: str | None = None
+    """your own id"""
+    prompts: Texts = field(default_factory=tuple)
+    """sentences that describe it, in place of the templates"""
+    examples: Texts = field(default_factory=tuple)
+    """the SHA-256 of each example image, in hexadecimal"""
+    threshold: FiniteFloat | None = None
+    """in place of the set's"""
 
 
-class TrainedWeightsJson(JsonAnswer):
+@dataclass
+class TrainedWeights(Answer):
     """of a set with trained weights, what they are, in place of all of them"""
 
-    dim: Annotated[int, Field(description="numbers for each label, as many as a vector has")]
-    sha256: Annotated[str, Field(description="of all numbers, in hexadecimal")]
-    fingerprint: Annotated[
-        str, Field(description="of the model that they were trained for, and for no other")
-    ]
+    dim: int
+    """numbers for each label, as many as a vector has"""
+    sha256: str
+    """of all numbers, in hexadecimal"""
+    fingerprint: str
+    """of the model that they were trained for, and for no other"""
 
 
-class MisreadExampleJson(JsonAnswer):
+@dataclass
+class MisreadExample(Answer):
     """An example that gets another label."""
 
-    label: Annotated[str, Field(description="the label of the example")]
-    example: Annotated[int, Field(description="its position among the examples of the label, from 0")]
+    label: str
+    """the label of the example"""
+    example: int
+    """its position among the examples of the label, from 0"""
     taken_for: str
 
 
-class LeaveOneOutJson(JsonAnswer):
+@dataclass
+class LeaveOneOut(Answer):
     """leave-one-out, once it is built: how each example is classified by a classifier that is built without it"""
 
-    accuracy: Annotated[FiniteFloat, Field(description="of all examples, 0 to 1")]
-    examples: Annotated[int, Field(description="the number of examples")]
-    misread: List[MisreadExampleJson]
+    accuracy: FiniteFloat
+    """of all examples, 0 to 1"""
+    examples: int
+    """the number of examples"""
+    misread: List[MisreadExample]
 
 
-class LabelSetJson(LabelSetSummaryJson):
+@dataclass(kw_only=True)
+class LabelSet(LabelSetSummary):
     """A label set as it was put, with the model's defaults filled in, and the results of its build."""
 
-    labels: List[SetLabelJson]
-    templates: Annotated[
-        List[str], Field(description="each with its slots; names of template sets are expanded")
-    ]
+    templates: List[str]
+    """each with its slots; names of template sets are expanded"""
     background: List[str]
     truncate: bool
+    scoring: ScoringFunction | None = None
+    """absent: as the model was trained"""
+    temperature: FiniteFloat | None = None
+    """absent: 1"""
+    threshold: FiniteFloat | None = None
+    """absent: none, unless a label has its own"""
     example_weight: FiniteFloat
-    scoring: Annotated[ScoringFunction | None, Field(description="absent: as the model was trained")] = None
-    temperature: Annotated[FiniteFloat | None, Field(description="absent: 1")] = None
-    threshold: Annotated[
-        FiniteFloat | None, Field(description="absent: none, unless a label has its own")
-    ] = None
-    weights: TrainedWeightsJson | None = None
-    loo: LeaveOneOutJson | None = None
-    truncated_labels: Annotated[
-        List[str], Field(default_factory=list, description="labels with a prompt that was cut")
-    ]
-    warnings: Annotated[
-        List[str],
-        Field(default_factory=list, description="what is unusual in the set, in sentences for people"),
-    ]
+    labels: List[SetLabel]
+    weights: TrainedWeights | None = None
+    loo: LeaveOneOut | None = None
+    truncated_labels: Texts = field(default_factory=tuple)
+    """labels with a prompt that was cut"""
+    warnings: Texts = field(default_factory=tuple)
+    """what is unusual in the set, in sentences for people"""

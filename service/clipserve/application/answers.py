@@ -1,124 +1,73 @@
-"""The answers of the use cases, which each front renders."""
+"""The answers about template sets and label sets, made of their states."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import hashlib
 
-import numpy as np
-import numpy.typing as npt
-
-from clipserve.application.ranking import LabelLists
-from clipserve.clip.manifest import ModelManifest, ScoringSpec
-from clipserve.clip.zeroshot import logits
-from clipserve.errors import ClipError
-
-if TYPE_CHECKING:  # they load Pillow and tokenizers, and a client has answers too
-    from clipserve.application.encoder import EncodedText, VectorOrError
-    from clipserve.clip.tokenizer import TokenizedText
+from clipserve.api import sets
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.served import LabelSet
+from clipserve.clip.few_shot import LeaveOneOut
+from clipserve.clip.template_sets import TemplateSet
 
 
-@dataclass(frozen=True)
-class LabelSetVersion:
-    """The label set of an answer. Its version changes with everything that decides its scores."""
-
-    name: str
-    version: str
+def listed_template_set(found: TemplateSet) -> sets.ListedTemplateSet:
+    """Without the class names, which are five times as large as the rest."""
+    return sets.ListedTemplateSet(found.name, [*found.templates], len(found.class_names), found.source)
 
 
-@dataclass(frozen=True)
-class Classification:
-    """For each image its labels, best first, or its error.
-
-    An image has one list of labels, or one for each of several `label_sets`. `warnings`: about the labels and the
-    scoring of the request, for people.
-    """
-
-    model: str
-    fingerprint: str
-    results: list[LabelLists | ClipError]
-    truncated_labels: tuple[str, ...] = ()
-    label_sets: tuple[LabelSetVersion, ...] = ()
-    warnings: tuple[str, ...] = ()
+def template_set(found: TemplateSet) -> sets.TemplateSet:
+    return sets.TemplateSet(**vars(listed_template_set(found)), class_names=[*found.class_names])
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """For each image its vector or its error, then for each text its vector."""
-
-    model: str
-    fingerprint: str
-    images: list[VectorOrError]
-    texts: list[EncodedText]
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """One item compared with M others: two arrays, float32 [M].
-
-    `logit`: the cosine with the model's scale and bias applied.
-    """
-
-    cosine: npt.NDArray[np.float32]
-    logit: npt.NDArray[np.float32]
+def listed_label_set(state: LabelSet) -> sets.LabelSetSummary:
+    return sets.LabelSetSummary(
+        name=state.name,
+        version=state.version,
+        state=state.state,
+        served_version=state.served_version,
+        model=state.definition.model,
+        fingerprint=state.fingerprint,
+        label_count=len(state.definition.labels),
+        prompts=state.prompts,
+        prompts_done=state.prompts_done,
+        read_only=state.read_only,
+        error=state.error,
+    )
 
 
-@dataclass(frozen=True)
-class Similarities:
-    """For each item its similarities, or the error of an image; images come first."""
-
-    model: str
-    fingerprint: str
-    results: list[Similarity | ClipError]
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of one text.
-
-    Attributes:
-        ids: of the tokens that the encoder gets.
-        pieces: the spelling of each in the vocabulary.
-        tokens: the number of tokens before the text was cut, special tokens included.
-        truncated: whether the text was cut.
-    """
-
-    ids: list[int]
-    pieces: list[str]
-    tokens: int
-    truncated: bool
+def label_set(state: LabelSet) -> sets.LabelSet:
+    """With its definition and the result of its build."""
+    definition, built = state.definition, state.built
+    return sets.LabelSet(
+        **vars(listed_label_set(state)),
+        templates=[*definition.templates],
+        background=[*definition.background],
+        truncate=definition.truncate,
+        scoring=definition.scoring,
+        temperature=definition.temperature,
+        threshold=definition.threshold,
+        example_weight=definition.example_weight,
+        labels=[
+            sets.SetLabel(each.label, each.id, tuple(each.prompts), tuple(each.examples), each.threshold)
+            for each in definition.labels
+        ],
+        weights=_weights(definition) if definition.weights else None,
+        loo=_loo(built.loo, definition) if built and built.loo else None,
+        truncated_labels=built.truncated if built else (),
+        warnings=definition.warnings,
+    )
 
 
-@dataclass(frozen=True)
-class Tokenization:
-    """The tokens of each text. `context_length`: the most tokens that the encoder takes."""
-
-    model: str
-    fingerprint: str
-    context_length: int
-    results: list[Tokens]
+def _weights(definition: Definition) -> sets.TrainedWeights:
+    """What trained weights are, in place of megabytes of them."""
+    weights, fingerprint = definition.matrix, definition.expect_fingerprint or ""
+    return sets.TrainedWeights(weights.shape[1], hashlib.sha256(weights.data).hexdigest(), fingerprint)
 
 
-@dataclass(frozen=True)
-class ModelState:
-    manifest: ModelManifest
-    fingerprint: str
-    ready: bool
-
-
-def compared(
-    items: Sequence[VectorOrError], others: Sequence[VectorOrError], scoring: ScoringSpec
-) -> list[Similarity | ClipError]:
-    """The similarities of each item to `others`, which has no errors; or the item's error."""
-    matrix = np.stack([other for other in others if not isinstance(other, ClipError)])  # [M, D]
-    cosines = (item if isinstance(item, ClipError) else matrix @ item for item in items)  # [M]
-    return [
-        cosine if isinstance(cosine, ClipError) else Similarity(cosine, logits(cosine, scoring))
-        for cosine in cosines
+def _loo(loo: LeaveOneOut, definition: Definition) -> sets.LeaveOneOut:
+    names = definition.names
+    misread = [
+        sets.MisreadExample(names[each.label], each.example, names[each.taken_for]) for each in loo.misread
     ]
-
-
-def spelled(rows: Sequence[TokenizedText], pieces: Callable[[Sequence[int]], list[str]]) -> list[Tokens]:
-    """The tokens of each text. `pieces`: ids -> the spelling of each."""
-    return [Tokens(row.ids, pieces(row.ids), row.tokens, row.truncated) for row in rows]
+    return sets.LeaveOneOut(loo.accuracy, loo.examples, misread)

@@ -1,4 +1,4 @@
-"""Encodings of vectors in fewer bytes. docs/api.md says how each affects a search.
+"""Vectors as answers have them, in the type that a request asks for. docs/api.md says how each affects a search.
 
 With int8 each vector has its own scale, because the values of a unit vector of 512 dimensions are about 0.04: in
 steps of 1/127 they would have five levels. A cosine does not need the scale.
@@ -16,14 +16,17 @@ Values are little-endian and in the order of the vector; the first bit of a byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from clipserve.api.answers import ImageVector, TextVector
 from clipserve.api.requests import EmbeddingType
+from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.engine.backend import Vector
+from clipserve.errors import ClipError
 
 _INT8_MAX = 127
 
@@ -52,3 +55,21 @@ ENCODERS: Mapping[EmbeddingType, Callable[[Vector], Encoded]] = {
     "binary": lambda vector: Encoded((_bits(vector).astype(np.int16) - 128).astype(np.int8)),
     "ubinary": lambda vector: Encoded(_bits(vector)),
 }
+
+
+def encoded(
+    images: Sequence[VectorOrError], texts: Sequence[EncodedText], embedding_type: EmbeddingType
+) -> list[TextVector | ImageVector | ClipError]:
+    """The result for each image, then for each text."""
+    encode = ENCODERS[embedding_type]
+    results: list[TextVector | ImageVector | ClipError] = []
+    for image in images:
+        if isinstance(image, ClipError):
+            results.append(image)
+        else:
+            values, scale = encode(image)
+            results.append(ImageVector(values, scale=scale))
+    for text in texts:
+        values, scale = encode(text.vector)
+        results.append(TextVector(values, text.tokens, text.truncated, scale=scale))
+    return results

@@ -6,31 +6,37 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from clipserve.api.limits import RequestLimits
-from clipserve.api.requests import Choice, ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.application.answers import (
+import numpy as np
+
+from clipserve.api.answers import (
     Classification,
-    Embedding,
-    LabelSetVersion,
-    ModelState,
+    Embeddings,
+    ItemSimilarities,
+    ModelInfo,
     Similarities,
+    TextTokens,
     Tokenization,
-    compared,
-    spelled,
+    UsedLabelSet,
 )
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.charging import Charge, RequestEncoder
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import VectorOrError
+from clipserve.application.encoder import EncodedText, VectorOrError
+from clipserve.application.encodings import encoded
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.models import Models
 from clipserve.application.ranking import Classified, Ranking, ranked, warnings_of
 from clipserve.application.requests import check_dimensions, expanded_templates
 from clipserve.application.served_model import ServedModel
+from clipserve.clip.manifest import ScoringSpec
+from clipserve.clip.zeroshot import logits
 from clipserve.concurrency import beside_loop, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
 
 _SCORE_BYTES = 4  # to rank; or of a token to spell
+_VECTOR_BYTES = 128  # to encode
 
 
 class Inference:
@@ -74,8 +80,9 @@ class Inference:
         vectors, built = await self._rows.encode(
             model, request.images, missing, partial(model.classifiers.get, labels, prompting)
         )
-        classified = [(built.classifier, Ranking.of(request))]
-        return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
+        answer = await _ranked(model, [(built.classifier, Ranking.of(request))], vectors)
+        answer.truncated_labels = built.truncated
+        return answer
 
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
         if request.model is not None:  # label sets have the name that an alias stands for
@@ -84,24 +91,14 @@ class Inference:
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
         classified = [(each.classifier, each.ranking(request)) for each in sets]
         images, _ = await self._rows.encode(model, request.images, 0, partial(model.texts.encode, ()))
-        return replace(
-            await self._ranked(model, classified, images),
-            truncated_labels=tuple(dict.fromkeys(label for each in sets for label in each.truncated)),
-            label_sets=tuple(LabelSetVersion(each.name, each.version) for each in sets),
-        )
-
-    async def _ranked(
-        self, model: ServedModel, classified: Classified, vectors: Sequence[VectorOrError]
-    ) -> Classification:
-        _raise_error_of_all(vectors)
-        labels = sum(len(classifier.labels) for classifier, _ in classified)
-        size = _SCORE_BYTES * len(vectors) * labels
-        results = await beside_loop(partial(ranked, classified, vectors), size)
-        return Classification(model.name, model.fingerprint, results, warnings=warnings_of(classified))
+        answer = await _ranked(model, classified, images, [each.name for each in sets])
+        answer.truncated_labels = tuple(dict.fromkeys(label for each in sets for label in each.truncated))
+        answer.label_sets = tuple(UsedLabelSet(each.name, each.version) for each in sets)
+        return answer
 
     async def embed(
         self, request: EmbedRequest, *, all_or_nothing: bool = False, dimensions: int | None = None
-    ) -> Embedding:
+    ) -> Embeddings:
         """The vector of each image and of each text.
 
         `all_or_nothing`: the error of one image fails the request. `dimensions`: the number that the caller
@@ -122,7 +119,7 @@ class Inference:
             _raise_first_error(images)
         if not texts:
             _raise_error_of_all(images)
-        return Embedding(model.name, model.fingerprint, images, texts)
+        return await _encoded(model, images, texts, request)
 
     async def similarity(self, request: SimilarityRequest) -> Similarities:
         """The similarities of each item to each of those that it is compared with.
@@ -143,19 +140,10 @@ class Inference:
         _raise_first_error(others)
         _raise_error_of_all(own)
         size = _SCORE_BYTES * len(own) * len(others)
-        results = await beside_loop(partial(compared, own, others, model.manifest.scoring), size)
+        results = await beside_loop(partial(_compared, own, others, model.manifest.scoring), size)
         return Similarities(model.name, model.fingerprint, results)
 
-    def find(self, choice: Choice) -> ModelState:
-        """The state of the chosen model.
-
-        Raises:
-            UnknownModel, WrongFingerprint, BackendUnavailable: see `clipserve.errors`.
-        """
-        model = self._models.find(choice)
-        return ModelState(model.manifest, model.fingerprint, ready=True)
-
-    async def embed_item(self, request: EmbedRequest) -> Embedding | ClipError:
+    async def embed_item(self, request: EmbedRequest) -> Embeddings | ClipError:
         """The vector of one item of a bulk request, or its error. `request` has one image or one text.
 
         It checks the request. Admission never refuses the item: it waits, also for the rate of its key.
@@ -175,7 +163,7 @@ class Inference:
             raise
         except ClipError as error:
             return error.with_traceback(None)
-        return Embedding(model.name, model.fingerprint, images, texts)
+        return await _encoded(model, images, texts, request)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """The tokens of each text as the encoder gets them.
@@ -187,21 +175,51 @@ class Inference:
         model = self._models.find(request)
         rows = await model.texts.tokenize(request.texts, truncate=True)
         size = _SCORE_BYTES * sum(len(row.ids) for row in rows)
-        results = await beside_loop(partial(spelled, rows, model.texts.tokenizer.pieces), size)
+        pieces = model.texts.tokenizer.pieces
+        results = await beside_loop(
+            lambda: [TextTokens(row.ids, pieces(row.ids), row.tokens, row.truncated) for row in rows], size
+        )
         return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
 
-    async def models(self) -> list[ModelState]:
-        """The present state of each served model."""
-        return [
-            ModelState(model.manifest, model.fingerprint, await model.ready())
-            for model in self._models.values()
-        ]
+    async def models(self) -> list[ModelInfo]:
+        """Each served model, and whether it is ready now."""
+        return [await model.state() for model in self._models.values()]
 
     async def ready(self) -> bool:
         """Whether all models and the label sets would serve a request now, and no background task has failed."""
         if self.draining or not self.label_sets.started or not loops_are_well():
             return False
         return all([await model.ready() for model in self._models.values()])
+
+
+async def _encoded(
+    model: ServedModel, images: Sequence[VectorOrError], texts: Sequence[EncodedText], request: EmbedRequest
+) -> Embeddings:
+    size = _VECTOR_BYTES * (len(images) + len(texts))
+    results = await beside_loop(partial(encoded, images, texts, request.embedding_type), size)
+    return Embeddings(model.name, model.fingerprint, results)
+
+
+async def _ranked(
+    model: ServedModel, classified: Classified, vectors: Sequence[VectorOrError], names: Sequence[str] = ()
+) -> Classification:
+    """`names`: of the label sets."""
+    _raise_error_of_all(vectors)
+    size = _SCORE_BYTES * len(vectors) * sum(len(classifier.labels) for classifier, _ in classified)
+    results = await beside_loop(partial(ranked, classified, vectors, names), size)
+    return Classification(model.name, model.fingerprint, results, warnings=warnings_of(classified))
+
+
+def _compared(
+    items: Sequence[VectorOrError], others: Sequence[VectorOrError], scoring: ScoringSpec
+) -> list[ItemSimilarities | ClipError]:
+    """The similarities of each item to `others`, which has no errors; or the item's error."""
+    matrix = np.stack([other for other in others if not isinstance(other, ClipError)])  # [M, D]
+    cosines = (item if isinstance(item, ClipError) else matrix @ item for item in items)  # [M]
+    return [
+        cosine if isinstance(cosine, ClipError) else ItemSimilarities(cosine, logits(cosine, scoring))
+        for cosine in cosines
+    ]
 
 
 def _raise_error_of_all(results: Sequence[VectorOrError]) -> None:

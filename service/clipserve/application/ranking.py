@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
+from clipserve.api.answers import ImageLabels, ImageLabelSets, LabelScore, LabelSetLabels, shown
 from clipserve.api.requests import ClassifyRequest
+from clipserve.application.encoder import VectorOrError
 from clipserve.clip.zeroshot import FloatArray, Scores, ScoringFunction, ZeroShotClassifier
 from clipserve.errors import ClipError
-
-if TYPE_CHECKING:  # it loads Pillow, and a client has labels too
-    from clipserve.application.encoder import VectorOrError
-
-
-@dataclass  # not frozen: a thousand of these would take three times as long to make
-class ScoredLabel:
-    label: str
-    score: float
-    cosine: float
-    logit: float
-
-
-@dataclass
-class IdentifiedLabel(ScoredLabel):
-    """A label with the id from its label set."""
-
-    id: str
-
-
-LabelLists = tuple[Sequence[ScoredLabel], ...]
 
 
 @dataclass(frozen=True)
@@ -65,7 +45,7 @@ class Ranking:
         )
 
 
-class RankedLabels(Sequence[ScoredLabel]):
+class RankedLabels(Sequence[LabelScore]):
     """The labels of one image, best first. Numbers stay in arrays: as objects they take ten times the memory."""
 
     def __init__(self, labels: Sequence[str], scores: Scores, ranking: Ranking) -> None:
@@ -83,29 +63,30 @@ class RankedLabels(Sequence[ScoredLabel]):
         return len(self._order)
 
     @overload
-    def __getitem__(self, at: int) -> ScoredLabel: ...
+    def __getitem__(self, at: int) -> LabelScore: ...
     @overload
-    def __getitem__(self, at: slice) -> list[ScoredLabel]: ...
-    def __getitem__(self, at: int | slice) -> ScoredLabel | list[ScoredLabel]:
-        if isinstance(at, slice):
-            return list(self._scored(self._order[at]))
-        return next(self._scored(self._order[at, np.newaxis]))
+    def __getitem__(self, at: slice) -> list[LabelScore]: ...
+    def __getitem__(self, at: int | slice) -> LabelScore | list[LabelScore]:
+        return list(self)[at]
 
-    def __iter__(self) -> Iterator[ScoredLabel]:
-        return self._scored(self._order)
+    def __iter__(self) -> Iterator[LabelScore]:
+        for k, score, cosine, logit in self._rows():
+            yield LabelScore(self._labels[k], score, cosine, logit, self._ids[k] if self._ids else None)
 
-    def _scored(self, order: npt.NDArray[np.intp]) -> Iterator[ScoredLabel]:
-        """Those of these positions. NumPy turns all numbers of an array into Python's in one step."""
-        columns = (
-            each[0, order].tolist() for each in (self._scores.score, self._scores.cosine, self._scores.logit)
-        )
-        for k, score, cosine, logit in zip(order.tolist(), *columns, strict=True):
-            own_id = self._ids[k] if self._ids else None
-            label = self._labels[k]
-            if own_id is None:
-                yield ScoredLabel(label, score, cosine, logit)
-            else:
-                yield IdentifiedLabel(label, score, cosine, logit, own_id)
+    def _rows(self) -> Iterator[tuple[int, float, float, float]]:
+        """The position, score, cosine and logit of each. NumPy makes Python's numbers of an array in one step."""
+        columns = (self._scores.score, self._scores.cosine, self._scores.logit)
+        return zip(self._order.tolist(), *(each[0, self._order].tolist() for each in columns), strict=True)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """`shown` of each."""
+        if self._ids:
+            return [shown(label) for label in self]
+        labels = self._labels
+        return [
+            {"label": labels[k], "score": score, "cosine": cosine, "logit": logit}
+            for k, score, cosine, logit in self._rows()
+        ]
 
 
 _SINGLE = (
@@ -121,14 +102,23 @@ _UNCALIBRATED = (
 Classified = Sequence[tuple[ZeroShotClassifier, Ranking]]
 
 
-def ranked(classified: Classified, vectors: Sequence[VectorOrError]) -> list[LabelLists | ClipError]:
-    """The labels of each image by each classifier, or the image's error."""
+def ranked(
+    classified: Classified, vectors: Sequence[VectorOrError], names: Sequence[str] = ()
+) -> list[ImageLabels | ImageLabelSets | ClipError]:
+    """The labels of each image by each classifier, or the image's error. `names`: of the label sets, if any."""
     return [
-        vector
-        if isinstance(vector, ClipError)
-        else tuple(_labels(vector, classifier, ranking) for classifier, ranking in classified)
+        vector if isinstance(vector, ClipError) else _of_image(vector, classified, names)
         for vector in vectors
     ]
+
+
+def _of_image(
+    vector: FloatArray, classified: Classified, names: Sequence[str]
+) -> ImageLabels | ImageLabelSets:
+    lists = [_labels(vector, classifier, ranking) for classifier, ranking in classified]
+    if len(lists) == 1:
+        return ImageLabels(lists[0])
+    return ImageLabelSets(list(map(LabelSetLabels, names, lists)))
 
 
 def _labels(vector: FloatArray, classifier: ZeroShotClassifier, ranking: Ranking) -> RankedLabels:

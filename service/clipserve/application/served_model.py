@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clipserve.api.answers import ModelInfo
 from clipserve.application.admission import Admission
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.encoder import ImageEncoder, TextEncoder
@@ -69,6 +70,27 @@ class ServedModel:
     async def ready(self) -> bool:
         """Whether the model would serve a request made now."""
         return self.started and await self._backend.ready()
+
+    async def state(self) -> ModelInfo:
+        """What is answered about the model now."""
+        manifest = self.manifest
+        return ModelInfo(
+            id=manifest.name,
+            object="model",
+            ready=await self.ready(),
+            fingerprint=self.fingerprint,
+            embed_dim=manifest.embed_dim,
+            image_size=manifest.image.size,
+            context_length=manifest.text.context_length,
+            scoring=manifest.scoring.function,
+            logit_scale=manifest.scoring.logit_scale,
+            logit_bias=manifest.scoring.logit_bias,
+            prompt_templates=[*manifest.prompt_templates],
+            precision=manifest.precision,
+            checkpoint=manifest.source.checkpoint,
+            licence=manifest.source.licence,
+            random_weights=manifest.source.random_weights,
+        )
 
     async def start(self, folder: Path, verified: Future[None] | None = None) -> None:
         """Verify the files in `folder`, load the backend, and run the self-test.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from clipserve.access.gate import Gate
-from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
+from clipserve.api.answers import Classification, Embeddings, ImageLabels, Similarities, Tokenization
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.concurrency import beside_loop
@@ -52,14 +52,16 @@ class Shared:
 
 def size_of(answer: object) -> int:
     """About how many bytes rendering the answer reads or writes."""
-    if isinstance(answer, Embedding):
-        return _ITEM_BYTES * (len(answer.images) + len(answer.texts))
     if isinstance(answer, Classification):
-        lists = (lists for lists in answer.results if not isinstance(lists, ClipError))
-        return _LABEL_BYTES * sum(len(labels) for each in lists for labels in each)
+        results = [each for each in answer.results if not isinstance(each, ClipError)]
+        sets = (each.label_sets for each in results if not isinstance(each, ImageLabels))
+        return _LABEL_BYTES * sum(
+            [len(each.labels) for each in results if isinstance(each, ImageLabels)]
+            + [len(of_set.labels) for each in sets for of_set in each]
+        )
     if isinstance(answer, LabelSet):
         return _PROMPT_BYTES * answer.prompts + (_WEIGHTS_BYTES if answer.definition.weights else 0)
-    listed = answer.results if isinstance(answer, Similarities | Tokenization) else answer
+    listed = answer.results if isinstance(answer, Embeddings | Similarities | Tokenization) else answer
     return _ITEM_BYTES * len(listed) if isinstance(listed, Sequence) else 0
 
 

@@ -6,6 +6,7 @@ A key is sent only over https or to this machine, and requests to this machine b
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import os
 import random
@@ -18,14 +19,14 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx2
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
-from clipserve.api.answers import ItemErrorJson, JsonAnswer
+from clipserve.api.answers import Answer, ItemError
 from clipserve.client.errors import DOUBTFUL, BadAddress, OddAnswer, Refused, Unreachable, refusal
 from clipserve.errors import BodyTooLarge, InvalidInput
 
-S = TypeVar("S", bound=JsonAnswer)
+S = TypeVar("S", bound=Answer)
 
 _CONNECT_SECONDS = 10.0
 # Includes a proxy's answers for an absent server, and a missed deadline.
@@ -92,7 +93,8 @@ class Connection:
         async with self._places:
             response: httpx2.Response = await again(self._once, method, path, content)
         try:
-            return shape.model_validate_json(response.content or b"{}")
+            answer: S = _adapter(shape).validate_json(response.content or b"{}")  # type: ignore[arg-type] # types are hashable
+            return answer
         except ValidationError as error:
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(map(str, fault["loc"]))
@@ -131,6 +133,11 @@ class Connection:
         limit = self._retry_seconds if known else min(self._retry_seconds, _FIRST_SECONDS)
         waited = time.monotonic() - max(state.start_time, self._answered)
         return waited + state.upcoming_sleep > limit
+
+
+@functools.cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
 
 
 def ask_once(
@@ -199,7 +206,7 @@ def _refusal(response: httpx2.Response) -> Refused:
     """The error, in the words of the server that answered."""
     status = response.status_code
     try:
-        problem = ItemErrorJson.model_validate_json(response.content)
+        problem = _adapter(ItemError).validate_json(response.content)
         code, detail = problem.code, problem.detail
     except ValidationError:  # of a proxy or another server
         code, detail = f"HTTP {status}", " ".join(response.text.split())[:200] or "without a word"

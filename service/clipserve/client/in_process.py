@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clipserve.api.answers import ImageLabels
 from clipserve.api.requests import ClassifyRequest, TokenizeRequest
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.client.blocking import Blocking
@@ -181,8 +182,9 @@ class MethodsInProcess(AsyncMethods):
                 await self._built(request.label_sets)
             asked = replace(request, images=[image]).check(self._inference.limits)
             answer = await self._inference.classify(asked)
-        (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
-        return Labelled(labels, answer.fingerprint, answer.warnings)
+        (result,) = answer.results
+        assert isinstance(result, ImageLabels)  # the error of the only image is raised
+        return Labelled(result.labels, answer.fingerprint, answer.warnings)
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
         with _refusing():

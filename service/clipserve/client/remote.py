@@ -11,19 +11,16 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import numpy as np
 
 from clipserve.api.answers import (
-    ClassificationJson,
-    EmbeddingsJson,
-    ImageLabelsJson,
-    ImageVectorJson,
-    JsonAnswer,
-    LabelScoreJson,
-    ModelListJson,
-    TokenizationJson,
+    Answer,
+    Classification,
+    Embeddings,
+    ImageLabels,
+    ImageVector,
+    ModelList,
+    Tokenization,
 )
 from clipserve.api.requests import ClassifyRequest
-from clipserve.api.sets import LabelSetListJson
-from clipserve.application.answers import Tokens
-from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
+from clipserve.api.sets import LabelSetList
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import (
     INVALID_VECTOR,
@@ -44,7 +41,7 @@ _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
 
 P = ParamSpec("P")
-S = TypeVar("S", bound=JsonAnswer)
+S = TypeVar("S", bound=Answer)
 
 
 class AsyncClient(AsyncMethods):
@@ -103,7 +100,7 @@ class AsyncClient(AsyncMethods):
     async def served_by(self) -> ServedBy:
         if self._pinned:
             return self._pinned
-        models = (await self._connection.ask("GET", "/v1/models", ModelListJson)).data
+        models = (await self._connection.ask("GET", "/v1/models", ModelList)).data
         chosen = next((model for model in models if self._model in (None, model.id)), None)
         if chosen is None:
             has = ", ".join(model.id for model in models)
@@ -120,32 +117,31 @@ class AsyncClient(AsyncMethods):
 
     async def label_sets(self) -> list[str]:
         model = (await self.served_by()).model
-        answer = await self._connection.ask("GET", "/label-sets", LabelSetListJson)
+        answer = await self._connection.ask("GET", "/label-sets", LabelSetList)
         return [label_set.name for label_set in answer.label_sets if label_set.model == model]
 
     async def embed_image(self, image: bytes) -> Embedded:
         content = {"params": self._fields(encoding_format="base64"), "content": image}
         content |= {"headers": {"Content-Type": "application/octet-stream"}}
-        return self._vector(await self._of_item(OF_IMAGE, "/embed", EmbeddingsJson, content))
+        return self._vector(await self._of_item(OF_IMAGE, "/embed", Embeddings, content))
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
         content = {"json": self._fields(texts=[text], truncate=truncate, encoding_format="base64")}
-        return self._vector(await self._of_item(OF_TEXT, "/embed", EmbeddingsJson, content))
+        return self._vector(await self._of_item(OF_TEXT, "/embed", Embeddings, content))
 
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
         # A form repeats the name of a list for each of its values, and so has no images but this one.
         content = {"data": self._fields(**vars(request)), "files": {"image": ("image", image)}}
-        answer = await self._of_item(OF_IMAGE, "/classify", ClassificationJson, content)
-        labels = [_label(label) for label in self._only(answer, ImageLabelsJson).labels]
+        answer = await self._of_item(OF_IMAGE, "/classify", Classification, content)
+        labels = self._only(answer, ImageLabels).labels
         return Labelled(labels, self._check(answer.fingerprint), answer.warnings)
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
         fields = self._fields(texts=texts)
-        answer = await self._connection.ask("POST", "/tokenize", TokenizationJson, json=fields)
+        answer = await self._connection.ask("POST", "/tokenize", Tokenization, json=fields)
         if len(answer.results) != len(texts):
             raise OddAnswer(f"the server answered about {len(answer.results):,} texts of {len(texts):,}.")
-        tokens = [Tokens(text.ids, text.pieces, text.tokens, text.truncated) for text in answer.results]
-        return Tokenized(tokens, answer.context_length, self._check(answer.fingerprint))
+        return Tokenized(answer.results, answer.context_length, self._check(answer.fingerprint))
 
     def _fields(self, **fields: Any) -> dict[str, Any]:
         """The fields that have a value, with the model and the fingerprint, which every request names."""
@@ -174,10 +170,10 @@ class AsyncClient(AsyncMethods):
             raise changed(fingerprint, str(self._expected))
         return fingerprint
 
-    def _vector(self, answer: EmbeddingsJson) -> Embedded:
+    def _vector(self, answer: Embeddings) -> Embedded:
         self._check(answer.fingerprint)
         try:
-            content = self._only(answer, ImageVectorJson).embedding
+            content = self._only(answer, ImageVector).embedding
             vector = np.frombuffer(base64.b64decode(content, validate=True), "<f4")  # type: ignore[arg-type]
         except (ValueError, TypeError):
             raise ItemFailed("the server answered no base64 of float32.", INVALID_VECTOR) from None
@@ -207,8 +203,3 @@ class Client(Blocking):
     @_as_in(AsyncClient.__init__)
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(AsyncClient(*args, **kwargs))
-
-
-def _label(shape: LabelScoreJson) -> ScoredLabel:
-    numbers = (shape.label, shape.score, shape.cosine, shape.logit)
-    return ScoredLabel(*numbers) if shape.id is None else IdentifiedLabel(*numbers, shape.id)

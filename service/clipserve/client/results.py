@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.application.answers import Tokens
-from clipserve.application.ranking import ScoredLabel
+from clipserve.api.answers import LabelScore, TextTokens
 from clipserve.client.errors import ItemFailed
 
 FloatRows = npt.NDArray[np.float32]
@@ -38,7 +37,7 @@ class Embedded:
 class Labelled:
     """The labels of one image, best first. `warnings`: for people."""
 
-    labels: Sequence[ScoredLabel]
+    labels: Sequence[LabelScore]
     fingerprint: str
     warnings: Sequence[str] = ()
 
@@ -63,7 +62,7 @@ class Classified:
     images, by position. `warnings`: about the labels and the scoring of the request, for people.
     """
 
-    labels: list[Sequence[ScoredLabel]]
+    labels: list[Sequence[LabelScore]]
     fingerprint: str
     errors: dict[int, ItemFailed] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -94,6 +93,6 @@ class Tokenized:
     `truncated` (whether it was cut). `context_length`: the most tokens that the encoder takes.
     """
 
-    tokens: list[Tokens]
+    tokens: list[TextTokens]
     context_length: int
     fingerprint: str

@@ -6,12 +6,12 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import asdict
 from operator import attrgetter
 from typing import Annotated, Any
 
 import typer
 
+from clipserve.api.answers import shown
 from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import ItemFailed
 from clipserve.client.methods import AsyncMethods
@@ -126,4 +126,4 @@ def _fields(outcome: Labelled | ItemFailed) -> dict[str, Any]:
     if isinstance(outcome, Exception):
         return {"error": {"code": outcome.code, "detail": outcome.detail}}
     warnings = {"warnings": outcome.warnings} if outcome.warnings else {}
-    return {"labels": [asdict(label) for label in outcome.labels], **warnings}
+    return {"labels": [shown(label) for label in outcome.labels], **warnings}

@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import typer
 
-from clipserve.api.answers import JsonAnswer
-from clipserve.api.sets import LabelSetJson, LabelSetListJson, LabelSetSummaryJson
+from clipserve.api.answers import Answer, shown
+from clipserve.api.sets import LabelSet, LabelSetList, LabelSetSummary
 from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.running import WRONG_USE, fail
 
-S = TypeVar("S", bound=JsonAnswer)
+S = TypeVar("S", bound=Answer)
 label_sets = typer.Typer(no_args_is_help=True, help="List, show, put and delete label sets of a server.")
 
 Url = Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="The server.")]
@@ -41,7 +41,7 @@ _SHOWN = (*_SCORES, "weights", "served_version", "error", "warnings")
 @label_sets.command("list")
 def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False) -> None:
     """List all label sets."""
-    answer = _ask(url, key, ca_file, "GET", "/label-sets", LabelSetListJson)
+    answer = _ask(url, key, ca_file, "GET", "/label-sets", LabelSetList)
     if not _is_json(answer, as_json):
         say_table(map(_row, answer.label_sets), [column.upper() for column in _COLUMNS])
 
@@ -51,7 +51,7 @@ def show(
     name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False
 ) -> None:
     """Show one label set: its labels, its scoring, the progress of its build."""
-    _echo(_ask(url, key, ca_file, "GET", _path(name), LabelSetJson), as_json)
+    _echo(_ask(url, key, ca_file, "GET", _path(name), LabelSet), as_json)
 
 
 @label_sets.command()
@@ -76,13 +76,13 @@ def put(
     except (OSError, ValueError, RecursionError) as error:
         fail(f"{file}: {getattr(error, 'strerror', None) or error}")
     place = _path(name or Path(file).stem)
-    _echo(_ask(url, key, ca_file, "PUT", place, LabelSetJson, json=definition), as_json)
+    _echo(_ask(url, key, ca_file, "PUT", place, LabelSet, json=definition), as_json)
 
 
 @label_sets.command()
 def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None) -> None:
     """Delete a label set with its examples and embeddings."""
-    _ask(url, key, ca_file, "DELETE", _path(name), JsonAnswer)
+    _ask(url, key, ca_file, "DELETE", _path(name), Answer)
 
 
 def _ask(
@@ -125,30 +125,30 @@ def _example(folder: Path, example: object) -> object:
     return example
 
 
-def _is_json(answer: JsonAnswer, as_json: bool) -> bool:
+def _is_json(answer: Answer, as_json: bool) -> bool:
     """Print the answer as JSON if programs read it."""
     if wanted := as_json or not sys.stdout.isatty():
-        say_json(answer.model_dump(mode="json", exclude_unset=True), indent=2)
+        say_json(json.loads(json.dumps(answer, default=shown)), indent=2)
     return wanted
 
 
-def _echo(label_set: LabelSetJson, as_json: bool) -> None:
+def _echo(label_set: LabelSet, as_json: bool) -> None:
     if _is_json(label_set, as_json):
         return
     rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
     for name in _SHOWN:
         if value := getattr(label_set, name):
-            if isinstance(value, JsonAnswer):
-                value = [f"{key} {number}" for key, number in value.model_dump().items()]
+            if isinstance(value, Answer):
+                value = [f"{key} {number}" for key, number in vars(value).items()]
             rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
     say_table(rows)
     for label in label_set.labels:
-        more = label.model_dump(exclude={"label"}, exclude_unset=True)
-        more |= {"examples": len(more["examples"])} if "examples" in more else {}
+        more = shown(label) | ({"examples": len(label.examples)} if label.examples else {})
+        del more["label"]
         say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
 
 
-def _row(label_set: LabelSetSummaryJson) -> list[str]:
+def _row(label_set: LabelSetSummary) -> list[str]:
     done, prompts = label_set.prompts_done, str(label_set.prompts)
     return [
         label_set.name,

@@ -16,7 +16,7 @@ import orjson
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
-from clipserve.api.answers import ProblemJson
+from clipserve.api.answers import Problem
 from clipserve.api.fields import in_form
 from clipserve.api.limits import RequestLimits
 from clipserve.clip.template_sets import TEMPLATE_SETS
@@ -86,7 +86,7 @@ def failures(
     body: bool = False,
     images: bool = False,
     open_: bool = False,
-    error: type[Any] = ProblemJson,
+    error: type[Any] = Problem,
 ) -> dict[int | str, Json]:
     """The `responses` of a route: its errors by status. `codes`: besides those that many routes have in common."""
     words = _ANY + _KEYED * (not open_) + _BODY * (body or images) + _IMAGES * images + codes
@@ -94,7 +94,7 @@ def failures(
     for kind in kinds():
         if kind.code in words.split():
             by_status.setdefault(status_of(kind), []).append(kind)
-    media_type = "application/problem+json" if error is ProblemJson else "application/json"
+    media_type = "application/problem+json" if error is Problem else "application/json"
     return {
         int(status): {
             "description": f"{status.phrase}. Codes: {', '.join(kind.code for kind in raised)}.",

@@ -31,7 +31,7 @@ _LATER = {"description": "seconds after which it may be built", "schema": {"type
 @router.get(
     "/label-sets",
     summary="List all label sets.",
-    response_model=sets.LabelSetListJson,
+    response_model=sets.LabelSetList,
     responses=failures("store_unavailable"),
 )
 async def list_label_sets(request: Request) -> Response:
@@ -42,7 +42,7 @@ async def list_label_sets(request: Request) -> Response:
 @router.get(
     "/label-sets/{name}",
     summary="Return one label set: its labels, its scoring, and the progress of its build.",
-    response_model=sets.LabelSetJson,
+    response_model=sets.LabelSet,
     responses=failures("unknown_label_set store_unavailable"),
 )
 async def get_label_set(request: Request, name: Name) -> Response:
@@ -65,11 +65,11 @@ def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutReques
     "/label-sets/{name}",
     summary="Create or replace a label set. The former version is served until the new one is built.",
     description="The answer is 200 once it is built, or 202 if the build takes longer than two seconds.",
-    response_model=sets.LabelSetJson,
+    response_model=sets.LabelSet,
     responses=failures("bad_prompt_template label_set_read_only store_unavailable", images=True)
     | {
         202: {
-            "model": sets.LabelSetJson,
+            "model": sets.LabelSet,
             "description": "It is stored but not built yet: ask again.",
             "headers": {"Retry-After": _LATER},
         }

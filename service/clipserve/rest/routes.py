@@ -15,14 +15,11 @@ from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
 from clipserve.rest.reading import header, reads, service_of
 from clipserve.rest.rendering import (
     NPY,
-    classification_json,
+    embedding_response,
     json_response,
     models_json,
-    similarity_json,
     template_set_json,
     template_sets_json,
-    tokenization_json,
-    vector_form,
 )
 
 
@@ -62,20 +59,20 @@ _EMBED = body_of(
     "/embed",
     summary="Return vectors of images and texts, of unit length, in one space.",
     description=f"With `Accept: {NPY}` the answer is one array in NumPy's file format, not JSON.",
-    response_model=answers.EmbeddingsJson,
+    response_model=answers.Embeddings,
     responses=failures(images=True) | _VECTORS,
     openapi_extra=_EMBED | {"parameters": [*_EMBED["parameters"], _PRIORITY]},
 )
 async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(EmbedRequest))]) -> Response:
-    service, form = service_of(request), vector_form(header(request, b"accept"))
-    answer = await service.inference.embed(asked, all_or_nothing=form.all_or_nothing)
-    return await service.rendered(form.render, answer, asked)
+    service, accept = service_of(request), header(request, b"accept")
+    answer = await service.inference.embed(asked, all_or_nothing=NPY in accept)
+    return await service.rendered(embedding_response, answer, asked.encoding_format, accept)
 
 
 @router.post(
     "/classify",
     summary="Score labels by how well they fit each image, best label first.",
-    response_model=answers.ClassificationJson,
+    response_model=answers.Classification,
     responses=failures(
         "bad_prompt_template unknown_label_set label_set_not_ready label_set_failed store_unavailable",
         images=True,
@@ -91,13 +88,13 @@ async def classify(
     request: Request, asked: Annotated[ClassifyRequest, Depends(reads(ClassifyRequest))]
 ) -> Response:
     service = service_of(request)
-    return await service.rendered(classification_json, await service.inference.classify(asked))
+    return await service.rendered(json_response, await service.inference.classify(asked))
 
 
 @router.post(
     "/similarity",
     summary="Compare each of some images and texts with each of others: cosine and logit of each pair.",
-    response_model=answers.SimilaritiesJson,
+    response_model=answers.Similarities,
     responses=failures(images=True),
     openapi_extra=body_of(
         SimilarityRequest,
@@ -110,13 +107,13 @@ async def similarity(
     request: Request, asked: Annotated[SimilarityRequest, Depends(reads(SimilarityRequest))]
 ) -> Response:
     service = service_of(request)
-    return await service.rendered(similarity_json, await service.inference.similarity(asked))
+    return await service.rendered(json_response, await service.inference.similarity(asked))
 
 
 @router.post(
     "/tokenize",
     summary="Return the tokens of texts, and whether a text would be cut.",
-    response_model=answers.TokenizationJson,
+    response_model=answers.Tokenization,
     responses=failures(body=True),
     openapi_extra=body_of(TokenizeRequest, {"texts": ["a photo of a cat"]}, form=True),
 )
@@ -124,14 +121,14 @@ async def tokenize(
     request: Request, asked: Annotated[TokenizeRequest, Depends(reads(TokenizeRequest))]
 ) -> Response:
     service = service_of(request)
-    return await service.rendered(tokenization_json, await service.inference.tokenize(asked))
+    return await service.rendered(json_response, await service.inference.tokenize(asked))
 
 
 @template_sets.get(
     "/template-sets",
     name="template_sets",
     summary="List the template sets. Most were published for a data set.",
-    response_model=sets.TemplateSetListJson,
+    response_model=sets.TemplateSetList,
     responses=failures(),
 )
 async def list_template_sets() -> Response:
@@ -142,7 +139,7 @@ async def list_template_sets() -> Response:
     "/template-sets/{name}",
     name="template_set",
     summary="Return one template set, with the class names of its data set.",
-    response_model=sets.TemplateSetJson,
+    response_model=sets.TemplateSet,
     responses=failures("unknown_template_set"),
 )
 async def get_template_set(
@@ -154,7 +151,7 @@ async def get_template_set(
 @operations.get(
     "/v1/models",
     summary="List the models, and whether each is ready.",
-    response_model=answers.ModelListJson,
+    response_model=answers.ModelList,
     responses=failures(),
 )
 async def models(request: Request) -> Response:
@@ -164,7 +161,7 @@ async def models(request: Request) -> Response:
 @operations.get(
     "/livez",
     summary="200 while the process is alive. Restart it when this fails.",
-    response_model=answers.AliveJson,
+    response_model=answers.Alive,
     responses=failures(open_=True),
     openapi_extra={"security": []},
 )
@@ -175,8 +172,8 @@ async def livez() -> Response:
 @operations.get(
     "/readyz",
     summary="200 if the service would serve a request now. Send it no traffic while this is 503.",
-    response_model=answers.ReadyJson,
-    responses=failures(open_=True) | {503: {"model": answers.NotReadyJson, "description": "Not ready."}},
+    response_model=answers.Ready,
+    responses=failures(open_=True) | {503: {"model": answers.NotReady, "description": "Not ready."}},
     openapi_extra={"security": []},
 )
 async def readyz(request: Request) -> Response:

@@ -109,7 +109,7 @@ class Health:
     async def _states(self) -> Mapping[str, bool]:
         ready = await self._inference.ready()
         models = await self._inference.models()
-        serving = {model.manifest.name: model.ready and not self._inference.draining for model in models}
+        serving = {model.id: model.ready and not self._inference.draining for model in models}
         return dict.fromkeys(self._services, ready) | serving
 
     def _tell(self, ready: Mapping[str, bool]) -> None:

@@ -45,12 +45,12 @@ class Methods:
     async def Classify(self, body: Body) -> bytes:
         request = await self._request(ClassifyRequest, clip_pb2.ClassifyRequest, body)
         answer = await self._inference.classify(request)
-        return await self._rendered(rendering.classification, answer)
+        return await self._rendered(rendering.answered, answer, clip_pb2.ClassifyResponse)
 
     async def Embed(self, body: Body) -> bytes:
         request = await self._request(EmbedRequest, clip_pb2.EmbedRequest, body)
         answer = await self._inference.embed(request)
-        return await self._rendered(rendering.embedding, answer, request.embedding_type)
+        return await self._rendered(rendering.answered, answer, clip_pb2.EmbedResponse)
 
     async def EmbedStream(self, call: Call) -> bytes:
         """Answer each message, in order. The answer has the error of the item, if any.
@@ -71,17 +71,17 @@ class Methods:
             return rendering.embedded_item(error)
         answer = await self._inference.embed_item(request)
         call.bytes.shrink(size)
-        return rendering.embedded_item(answer, request.embedding_type)
+        return rendering.embedded_item(answer)
 
     async def Similarity(self, body: Body) -> bytes:
         request = await self._request(SimilarityRequest, clip_pb2.SimilarityRequest, body)
         answer = await self._inference.similarity(request)
-        return await self._rendered(rendering.similarity, answer)
+        return await self._rendered(rendering.answered, answer, clip_pb2.SimilarityResponse)
 
     async def Tokenize(self, body: Body) -> bytes:
         request = await self._request(TokenizeRequest, clip_pb2.TokenizeRequest, body)
         answer = await self._inference.tokenize(request)
-        return await self._rendered(rendering.tokenization, answer)
+        return await self._rendered(rendering.answered, answer, clip_pb2.TokenizeResponse)
 
     async def ListModels(self, body: Body) -> bytes:
         await self._message(clip_pb2.ListModelsRequest, body)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipserve.api.answers import Classification, ImageLabelSets, ImageVector
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
-from clipserve.application.answers import Classification
 from clipserve.application.label_sets import definition
 from clipserve.errors import (
     ClipError,
@@ -60,7 +60,7 @@ async def version_at(site: Site, name: str = "pets") -> str | None:
 
 def rows(result: Any) -> list[tuple[Any, ...]]:
     assert not isinstance(result, ClipError)
-    return [(each.label, each.score, each.cosine, each.logit) for each in result[0]]
+    return [(each.label, each.score, each.cosine, each.logit) for each in result.labels]
 
 
 async def test_a_set_scores_as_its_labels_and_templates_in_a_request(open_site: OpenSite) -> None:
@@ -95,7 +95,7 @@ async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
 
 async def _vectors(site: Site, texts: list[str]) -> list[Any]:
     embedded = await site.inference.embed(EmbedRequest([png()], texts))
-    return [*embedded.images, *(text.vector for text in embedded.texts)]
+    return [each.embedding for each in embedded.results if isinstance(each, ImageVector)]
 
 
 async def test_a_set_that_is_built_is_logged_with_its_version_and_seconds(
@@ -116,9 +116,9 @@ async def test_an_image_is_encoded_once_for_several_sets_and_no_text(open_site: 
     answer = await classified(site, "moods", "pets")
     assert (site.backend.texts, site.backend.images) == (0, 1)
     assert [each.name for each in answer.label_sets] == ["moods", "pets"]
-    (lists,) = answer.results
-    assert not isinstance(lists, ClipError)
-    assert [len(labels) for labels in lists] == [3, 2]
+    (result,) = answer.results
+    assert isinstance(result, ImageLabelSets)
+    assert [len(each.labels) for each in result.label_sets] == [3, 2]
 
 
 async def test_a_version_changes_with_all_that_decides_scores_and_with_nothing_else(
@@ -209,8 +209,9 @@ async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenS
     again = await open_site(store, backend=(backend := Counted()))
     assert [state.state for state in again.sets.all()] == ["ready"] * 20
     assert (backend.texts, backend.images) == (0, 0)
-    answers = [await classified(each, *(f"set-{i}" for i in range(16))) for each in (site, again)]
-    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
+    both = [await classified(each, *(f"set-{i}" for i in range(16))) for each in (site, again)]
+    of_site, of_again = [[rows(each) for each in answer.results[0].label_sets] for answer in both]  # type: ignore[union-attr]
+    assert of_site == of_again
 
 
 async def test_a_set_of_another_fingerprint_is_rebuilt_and_both_live_side_by_side(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipserve.api.answers import ImageVector
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, WrongFingerprint
@@ -21,7 +22,9 @@ from tests.waiting import until
 
 
 async def vector_at(site: Site) -> Any:
-    return (await site.inference.embed(EmbedRequest([png()]))).images[0]
+    (result,) = (await site.inference.embed(EmbedRequest([png()]))).results
+    assert isinstance(result, ImageVector)
+    return result.embedding
 
 
 async def scores(site: Site, **options: Any) -> dict[str, float]:

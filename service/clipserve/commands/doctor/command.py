@@ -95,13 +95,13 @@ def _here(settings: Settings) -> Iterator[Finding]:
 
 def _there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
     """Whether a clipserve answers there and is ready, and its models."""
-    from clipserve.api.answers import ModelListJson, ReadyJson
+    from clipserve.api.answers import ModelList, Ready
     from clipserve.client.errors import ClipserveError, Refused
     from clipserve.client.http import ask_once
     from clipserve.commands.doctor.findings import Finding
 
     try:
-        ask_once(url, key, ca_file, "GET", "/readyz", ReadyJson, seconds=_SECONDS)
+        ask_once(url, key, ca_file, "GET", "/readyz", Ready, seconds=_SECONDS)
         yield Finding("ready", "ok", f"{url}/readyz says yes")
     except Refused as error:
         yield Finding("ready", "problem", f"{url}/readyz: {error}", "its log says what it waits for")
@@ -109,7 +109,7 @@ def _there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]
         do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
         yield Finding("ready", "problem", str(error), do)
     try:
-        for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelListJson, seconds=_SECONDS).data:
+        for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelList, seconds=_SECONDS).data:
             found = f"{model.id}: {model.fingerprint}"
             unready = Finding("models", "problem", f"{found} is not ready", "its log says why")
             yield Finding("models", "ok", found) if model.ready else unready

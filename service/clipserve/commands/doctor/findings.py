@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from clipserve import __version__
 from clipserve.access.key_file import KeyFileError, read_keys
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Answer
 from clipserve.clip import resampling
 from clipserve.cores import affinity, cpu_quota, processor
 from clipserve.settings import Settings
@@ -181,7 +181,7 @@ def hub(settings: Settings) -> Iterator[Finding]:
             yield Finding("hub", "warning", f"{reason}, and the doctor exports nothing", do)
             try:
                 with suppress(OddAnswer):  # a list, which is the answer of a hub
-                    ask_once(_HUB, None, None, "GET", "/api/models?limit=1", JsonAnswer, seconds=5.0)
+                    ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer, seconds=5.0)
             except ClipserveError as failed:
                 do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
                 yield Finding("hub", "problem", str(failed), do)

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Embeddings, TextVector
 from clipserve.api.fields import Number
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbeddingType, EmbedRequest
-from clipserve.application.answers import Embedding
-from clipserve.application.encoder import EncodedText
+from clipserve.application.encodings import ENCODERS
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.items import Asked, Item, asked_for, item, items_of, message
 from clipserve.rest.compat.shared import (
@@ -23,6 +22,7 @@ from clipserve.rest.compat.shared import (
     TEXT,
     Dimensions,
     Ignored,
+    JsonAnswer,
     Options,
     list_of,
     one_of,
@@ -31,7 +31,7 @@ from clipserve.rest.compat.shared import (
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.reading import parse_object, reading, service_of
-from clipserve.rest.rendering import vector_fields
+from clipserve.rest.rendering import in_base64
 
 router = APIRouter(tags=[*TAGS])
 
@@ -133,9 +133,12 @@ async def cohere_embed(
     return await service.rendered(_rendered, answer, asked, request.state.id)
 
 
-def _rendered(answer: Embedding, asked: _Asked, request_id: str) -> Response:
+def _rendered(answer: Embeddings, asked: _Asked, request_id: str) -> Response:
     results = asked.results(answer)
-    units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
+    units = {
+        "input_tokens": sum(result.tokens for result in results),
+        "images": sum(each.is_image for each in asked.items),
+    }
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
     if cut := [each.name for each, result in zip(asked.items, results, strict=True) if result.truncated]:
         meta["warnings"] = [f"{name} has too many tokens and was cut at its end." for name in cut]
@@ -150,6 +153,6 @@ def _rendered(answer: Embedding, asked: _Asked, request_id: str) -> Response:
     return shaped(shown, answer)
 
 
-def _shown(result: EncodedText, kind: _Type) -> Any:
-    encoding_format = "base64" if kind == "base64" else "float"
-    return vector_fields(result.vector, encoding_format, _ENCODINGS[kind])["embedding"]
+def _shown(result: TextVector, kind: _Type) -> Any:
+    vector = result.embedding
+    return in_base64(vector) if kind == "base64" else ENCODERS[_ENCODINGS[kind]](vector).values

@@ -8,14 +8,12 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Classification, ImageLabels
 from clipserve.api.fields import TEMPLATE, Labels
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.answers import Classification
-from clipserve.errors import ClipError
 from clipserve.rest.compat.items import listed
-from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, chosen, shaped
+from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, JsonAnswer, chosen, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.reading import parse_object, reading, service_of
@@ -90,7 +88,6 @@ async def hugging_face(
 
 def _rendered(scored: Classification) -> Response:
     (result,) = scored.results
-    if isinstance(result, ClipError):  # the only one of its request: `Inference.classify` has raised it
-        raise result
-    labels = [{"label": each.label, "score": each.score} for each in result[0]]
+    assert isinstance(result, ImageLabels)  # the error of the only image is the request's
+    labels = [{"label": each.label, "score": each.score} for each in result.labels]
     return shaped(labels, scored)

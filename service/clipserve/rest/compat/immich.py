@@ -9,12 +9,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import PlainTextResponse, Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Embeddings, ImageVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Embedding
-from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.shared import TAGS, chosen, shaped
+from clipserve.errors import InvalidInput
+from clipserve.rest.compat.shared import TAGS, JsonAnswer, chosen, shaped
 from clipserve.rest.document import OF_FINGERPRINT, failures
 from clipserve.rest.reading import FORM, Upload, parse_upload, reading, service_of
 
@@ -94,11 +93,10 @@ async def immich_predict(
     return await service.rendered(_rendered, await service.inference.embed(asked))
 
 
-def _rendered(answer: Embedding) -> Response:
-    vector = answer.images[0] if answer.images else answer.texts[0].vector
-    if isinstance(vector, ClipError):  # the only one of its request: `Inference.embed` has raised it
-        raise vector
-    shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+def _rendered(answer: Embeddings) -> Response:
+    (result,) = answer.results
+    assert isinstance(result, ImageVector)  # the error of the only item is the request's
+    shown = orjson.dumps(result.embedding, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     return shaped({"clip": shown}, answer)
 
 

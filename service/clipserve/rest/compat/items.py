@@ -10,11 +10,10 @@ from typing import Any, Generic, Self, TypeVar
 
 from starlette.requests import Request
 
+from clipserve.api.answers import Embeddings, ImageVector, TextVector
 from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest, SimilarityRequest
-from clipserve.application.answers import Embedding
-from clipserve.application.encoder import EncodedText
 from clipserve.application.inference import Inference
 from clipserve.errors import (
     ClipError,
@@ -85,16 +84,20 @@ class Asked(Generic[R, T]):
         named.detail = f"{name}: {detail}" if detail == error.detail else f"{name} {detail}"
         return named
 
-    async def embed(self: Asked[EmbedRequest, T], inference: Inference, dimensions: int | None) -> Embedding:
+    async def embed(self: Asked[EmbedRequest, T], inference: Inference, dimensions: int | None) -> Embeddings:
         """The vectors; an item's error fails the request. `dimensions`: see `Inference.embed`."""
         with self.names():
             return await inference.embed(self.request, all_or_nothing=True, dimensions=dimensions)
 
-    def results(self, answer: Embedding) -> list[EncodedText]:
+    def results(self, answer: Embeddings) -> list[TextVector]:
         """The results in the order of the items; an image has no tokens."""
-        vectors = (vector for vector in answer.images if not isinstance(vector, ClipError))
-        images, texts = (EncodedText(vector, 0, truncated=False) for vector in vectors), iter(answer.texts)
-        return [next(images) if each.is_image else next(texts) for each in self.items]
+        vectors = [each for each in answer.results if isinstance(each, ImageVector)]  # no error is among them
+        texts = (each for each in vectors if isinstance(each, TextVector))
+        images = iter(vectors)  # they come first
+        return [
+            TextVector(next(images).embedding, 0, truncated=False) if each.is_image else next(texts)
+            for each in self.items
+        ]
 
 
 def asked_for(

@@ -8,14 +8,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Embeddings
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Embedding
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.items import Asked, Item, asked_for, listed
 from clipserve.rest.compat.openai import OpenAIError
-from clipserve.rest.compat.shared import TAGS, EncodedImage, Options, Text, shaped
+from clipserve.rest.compat.shared import TAGS, EncodedImage, JsonAnswer, Options, Text, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.reading import parse_object, reading, service_of
@@ -111,9 +110,9 @@ async def llama_embeddings(
     return await service.rendered(_rendered, await asked.embed(service.inference, None), asked)
 
 
-def _rendered(answer: Embedding, asked: _Asked) -> Response:
+def _rendered(answer: Embeddings, asked: _Asked) -> Response:
     results = asked.results(answer)
-    shown = [{"index": i, "embedding": [result.vector]} for i, result in enumerate(results)]
+    shown = [{"index": i, "embedding": [result.embedding]} for i, result in enumerate(results)]
     return shaped(shown, answer)
 
 

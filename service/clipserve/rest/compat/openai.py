@@ -13,11 +13,9 @@ from pydantic import AliasChoices, ConfigDict, Field
 from starlette.responses import Response
 
 from clipserve import errors
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Embeddings, TextVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Embedding
-from clipserve.application.encoder import EncodedText
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import Asked, Item, asked_for, item, items_of, listed, only_item, parts_of
 from clipserve.rest.compat.shared import (
@@ -27,6 +25,7 @@ from clipserve.rest.compat.shared import (
     TAGS,
     Dimensions,
     Ignored,
+    JsonAnswer,
     Options,
     list_of,
     shaped,
@@ -35,7 +34,7 @@ from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.reading import parse_object, reading, service_of
-from clipserve.rest.rendering import vector_fields
+from clipserve.rest.rendering import in_base64
 
 router = APIRouter(tags=[*TAGS])
 
@@ -171,7 +170,7 @@ async def openai_embeddings(
     return await service.rendered(_rendered, answer, asked)
 
 
-def _rendered(answer: Embedding, asked: _Asked) -> Response:
+def _rendered(answer: Embeddings, asked: _Asked) -> Response:
     encoding_format = asked.options.encoding_format or asked.options.embedding_type or "float"
     results = asked.results(answer)
     data = openai_vectors(results, encoding_format)
@@ -180,10 +179,14 @@ def _rendered(answer: Embedding, asked: _Asked) -> Response:
     return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
 
 
-def openai_vectors(results: Sequence[EncodedText], encoding_format: Literal["float", "base64"]) -> list[Json]:
+def openai_vectors(results: Sequence[TextVector], encoding_format: Literal["float", "base64"]) -> list[Json]:
     """Each as an `OpenAIVector`."""
     return [
-        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": in_base64(result.embedding) if encoding_format == "base64" else result.embedding,
+        }
         for index, result in enumerate(results)
     ]
 

@@ -9,14 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Similarities
 from clipserve.api.fields import CutTexts, whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
-from clipserve.application.answers import Similarities
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import Asked, decoded, encoded, item, items_of
-from clipserve.rest.compat.shared import ITEM, TAGS, Options, chosen, list_of, one_of, shaped
+from clipserve.rest.compat.shared import ITEM, TAGS, JsonAnswer, Options, chosen, list_of, one_of, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.reading import parse_object, reading, service_of

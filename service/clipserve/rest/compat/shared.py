@@ -9,9 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import OfModel
 from clipserve.api.fields import ModelName, whole
-from clipserve.application.answers import Classification, Embedding, Similarities
 from clipserve.rest.document import Json
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.reading import expected
@@ -85,9 +84,15 @@ def chosen(request: Request, model: str | None) -> dict[str, Any]:
     return {"model": model, "expect_fingerprint": expected(request)}
 
 
-def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
+def shaped(body: object, answer: OfModel) -> Response:
     """An answer without a field for the model's fingerprint, which a header has."""
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
+
+
+class JsonAnswer(BaseModel):
+    """Base of the answers of adapters, which describes them. Other fields are allowed."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class ErrorAlone(JsonAnswer):

@@ -8,13 +8,21 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Embeddings
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Embedding
 from clipserve.rest.compat.items import Asked, asked_for, items_of, message
 from clipserve.rest.compat.openai import OpenAIVector, openai_vectors
-from clipserve.rest.compat.shared import MESSAGE, TAGS, Dimensions, Ignored, Options, list_of, shaped
+from clipserve.rest.compat.shared import (
+    MESSAGE,
+    TAGS,
+    Dimensions,
+    Ignored,
+    JsonAnswer,
+    Options,
+    list_of,
+    shaped,
+)
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.reading import parse_object, reading, service_of
@@ -77,7 +85,7 @@ async def voyage_embeddings(
     return await service.rendered(_rendered, answer, asked)
 
 
-def _rendered(answer: Embedding, asked: _Asked) -> Response:
+def _rendered(answer: Embeddings, asked: _Asked) -> Response:
     results = asked.results(answer)
     tokens = sum(result.tokens for result in results)
     usage = {"text_tokens": tokens, "image_pixels": 0, "video_pixels": 0, "total_tokens": tokens}

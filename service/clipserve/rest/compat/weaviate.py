@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from clipserve.api.answers import JsonAnswer
+from clipserve.api.answers import Embeddings, ImageVector, TextVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.answers import Embedding
 from clipserve.rest.compat.items import listed
-from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, Text, chosen, shaped
+from clipserve.rest.compat.shared import TAGS, EncodedImage, ErrorAlone, JsonAnswer, Text, chosen, shaped
 from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.reading import parse_object, reading, service_of
@@ -83,8 +82,11 @@ async def weaviate_vectorize(
     return await service.rendered(_rendered, await service.inference.embed(asked, all_or_nothing=True))
 
 
-def _rendered(embedded: Embedding) -> Response:
-    vectors = {"textVectors": [text.vector for text in embedded.texts], "imageVectors": embedded.images}
+def _rendered(embedded: Embeddings) -> Response:
+    vectors: dict[str, list[object]] = {"textVectors": [], "imageVectors": []}
+    for result in embedded.results:
+        assert isinstance(result, ImageVector)  # an item's error is the request's
+        vectors["textVectors" if isinstance(result, TextVector) else "imageVectors"].append(result.embedding)
     return shaped(vectors, embedded)
 
 
@@ -97,9 +99,9 @@ def _rendered(embedded: Embedding) -> Response:
 async def weaviate_meta(request: Request) -> Response:
     first, *_others = await service_of(request).inference.models()
     fields = {
-        "model": first.manifest.name,
+        "model": first.id,
         "fingerprint": first.fingerprint,
-        "dimensions": first.manifest.embed_dim,
+        "dimensions": first.embed_dim,
     }
     return json_response(fields)
 
