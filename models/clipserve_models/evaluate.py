@@ -12,15 +12,14 @@ import typer
 
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, open_clip
-from clipserve.commands.printing import say
 from clipserve.commands.running import run
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.asking import logits_of, vectors_of
-from clipserve_models.evaluation.classes import Classes, classes_in, read_classes, read_templates
+from clipserve_models.evaluation.classes import Classes, classes_in, read_classes
 from clipserve_models.evaluation.data import Item, read_items, truths_of
 from clipserve_models.evaluation.figures import of_captions, of_labels
 from clipserve_models.evaluation.presets import Preset, compared, preset_of
-from clipserve_models.evaluation.report import Report, write
+from clipserve_models.evaluation.report import Report, publish
 
 ClassesOption = Annotated[
     str | None,
@@ -32,9 +31,7 @@ ClassesOption = Annotated[
 ]
 Template = Annotated[
     list[str] | None,
-    typer.Option(
-        help="A template, a file of them, or the name of a template set; default: the model's own; repeatable."
-    ),
+    typer.Option(help="A template, or the name of a template set; default: the model's own; repeatable."),
 ]
 PresetName = Annotated[
     str | None,
@@ -58,7 +55,7 @@ class Plan:
 
     Attributes:
         classes: a file of them, or a data set's name; None: the classes that the data define.
-        templates: templates, names of template sets or files; none: the model's own.
+        templates: templates, or names of template sets; none: the model's own.
         label_set: of the service, with these classes, in place of templates. It may have prompts and examples of
             its own, and a threshold: an image without a label counts as wrong.
         preset: a set of presets.toml; its classes and templates are used unless others are given.
@@ -76,8 +73,7 @@ P = TypeVar("P", bound=Plan)
 
 def evaluate(
     data: Annotated[
-        Path,
-        typer.Argument(help="Labelled images: a folder, CIFAR's files, .csv or .tsv.", exists=True),
+        Path, typer.Argument(help="Labelled images: a folder, CIFAR's files, .csv or .tsv.", exists=True)
     ],
     classes: ClassesOption = None,
     template: Template = None,
@@ -97,12 +93,7 @@ def evaluate(
 
     async def evaluated() -> int:
         async with open_clip(None if in_process else url, key, model, in_flight) as clip:
-            report = await evaluation(clip, plan)
-        markdown = report.as_markdown()
-        if out:
-            write(out, report, markdown)
-        for line in markdown.splitlines():
-            say(line)
+            publish(await evaluation(clip, plan), out)
         return 0
 
     run(evaluated(), INTERRUPTED)
@@ -124,7 +115,11 @@ async def evaluation(clip: AsyncMethods, plan: Plan) -> Report:
     if any(item.classes for item in items):
         classes = given or classes_in(plan.data, (name for item in items for name in item.classes))
         return await classified(clip, plan, items, classes, images)
-    return await _retrieved(clip, plan, items, images)
+    served, captions = await clip.served_by(), [caption for item in items for caption in item.captions]
+    texts = (await clip.embed_texts(captions, truncate=True)).vectors
+    figures = of_captions(await vectors_of(clip, images()), texts, [len(item.captions) for item in items])
+    told = compared(plan.preset, served.model, figures) if plan.preset else None
+    return Report(served.model, served.fingerprint, plan.data.name, {}, figures, told)
 
 
 def by_preset(plan: P) -> P:
@@ -141,18 +136,10 @@ async def classified(
     """Ask for the labels of each item. `images`: the same items, with what is asked. Raises as `evaluation`."""
     served, right = await clip.served_by(), [classes.of(item) for item in items]
     places = {label: place for place, label in enumerate(classes.labels)}
-    templates = read_templates(plan.templates)
-    logits = await logits_of(clip, images(), places, templates=templates, label_set=plan.label_set)
+    logits = await logits_of(clip, images(), places, templates=plan.templates, label_set=plan.label_set)
     figures = of_labels(logits, right)
-    told = compared(plan.preset, served.model, figures, classes.names, templates) if plan.preset else None
-    asked = {"templates": list(templates), "label_set": plan.label_set}
+    told = (
+        compared(plan.preset, served.model, figures, classes.names, plan.templates) if plan.preset else None
+    )
+    asked = {"templates": list(plan.templates), "label_set": plan.label_set}
     return Report(served.model, served.fingerprint, plan.data.name, asked, figures, told)
-
-
-async def _retrieved(clip: AsyncMethods, plan: Plan, items: Sequence[Item], images: Images) -> Report:
-    served, captions = await clip.served_by(), [caption for item in items for caption in item.captions]
-    texts = (await clip.embed_texts(captions, truncate=True)).vectors
-    vectors = await vectors_of(clip, images())
-    figures = of_captions(vectors, texts, [len(item.captions) for item in items])
-    told = compared(plan.preset, served.model, figures) if plan.preset else None
-    return Report(served.model, served.fingerprint, plan.data.name, {}, figures, told)

@@ -7,17 +7,15 @@ import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, open_clip
-from clipserve.commands.printing import say
 from clipserve.commands.running import run
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluate import (
@@ -33,13 +31,17 @@ from clipserve_models.evaluate import (
     by_preset,
     classified,
 )
+from clipserve_models.evaluation import logistic
 from clipserve_models.evaluation.asking import vectors_of
 from clipserve_models.evaluation.classes import Classes, classes_in, read_classes
 from clipserve_models.evaluation.data import Item, read_items, truths_of
 from clipserve_models.evaluation.figures import Figures, of_labels, rounded
-from clipserve_models.evaluation.logistic import Linear, Part, check_installed, fitted, shares, swept
+from clipserve_models.evaluation.logistic import Part, shares
 from clipserve_models.evaluation.presets import preset_of, verdict
-from clipserve_models.evaluation.report import SHARES, Report, asked_of, percent, table, write
+from clipserve_models.evaluation.report import SHARES, Report, asked_of, percent, publish, table
+
+if TYPE_CHECKING:  # it takes seconds
+    from sklearn.linear_model import LogisticRegression
 
 VALIDATION_SHARE = 0.2  # of the training part
 
@@ -91,8 +93,22 @@ class ProbeReport:
     converged: bool
     probe: Figures
 
-    def as_markdown(self) -> str:
-        return "\n".join(_lines(self)) + "\n"
+    def lines(self) -> Iterator[str]:
+        """Of Markdown."""
+        before, after, asked = self.zero_shot.figures, self.probe, asked_of(self.zero_shot.asked)
+        of = self.test or f"set apart with seed {self.seed}"
+        yield f"# A linear probe of {self.zero_shot.fingerprint} on {self.zero_shot.data}\n"
+        yield f"{self.training_images:,} images to train on, of {self.learned_classes:,} classes."
+        yield f"{before['images']:,} to test on, {of}, of {before['classes_that_occur']:,} classes.\n"
+        chosen = f"top-1 {percent(self.validation_top1)} on a fifth of the training images"
+        yield f"C = {self.c:g}, the best of {self.values_of_c}: {chosen}."
+        if not self.converged:
+            yield "The fit has not converged: its figures may be better with more images or another C."
+        yield ""
+        if self.zero_shot.expected:
+            yield from (f"Zero-shot: {sentence}\n" for sentence in verdict(self.zero_shot.expected))
+        both = [(SHARES[key], percent(before[key]), percent(after[key])) for key in SHARES if key in after]
+        yield from table(("figure", f"zero-shot, {asked}", "linear probe"), *both)
 
 
 def probe(
@@ -132,7 +148,7 @@ def probe(
     first, *more = data
     chosen = preset_of(preset) if preset else None
     plan = ProbePlan(first, classes, tuple(template or ()), None, chosen, tuple(more), test, test_share, seed)
-    check_installed()  # before the images
+    logistic.check_installed()  # before the images
 
     async def probed() -> int:
         async with open_clip(None if in_process else url, key, model, in_flight) as clip:
@@ -140,13 +156,9 @@ def probe(
         for end in (signal.SIGINT, signal.SIGTERM):  # from here on nothing is awaited that these could cancel
             signal.signal(end, signal.default_int_handler)
         report, learned = learn(found, plan)
-        markdown = report.as_markdown()
-        if out:
-            write(out, report, markdown)
         if set_file:
             write_set(set_file, found, learned)
-        for line in markdown.splitlines():
-            say(line)
+        publish(report, out)
         return 0
 
     run(probed(), INTERRUPTED)
@@ -161,11 +173,13 @@ async def gather(clip: AsyncMethods, plan: ProbePlan) -> Gathered:
     """
     plan = by_preset(plan)
     given = read_classes(plan.classes) if plan.classes else None
-    own = partial(_read, (plan.data, *plan.more), given)
-    others = partial(_read, (plan.test,) if plan.test else (), given)
-    items = truths_of(own(), plan.data, plan.classes)
+
+    def images(*files: Path | None) -> Iterator[Item]:
+        return chain.from_iterable(read_items(each, given.keys if given else ()) for each in files if each)
+
+    items = truths_of(images(plan.data, *plan.more), plan.data, plan.classes)
     count = len(items)
-    items += truths_of(others(), plan.test, plan.classes) if plan.test else []
+    items += truths_of(images(plan.test), plan.test, plan.classes) if plan.test else []
     classes = given or classes_in(plan.data, (name for item in items for name in item.classes))
     truths = np.array([_class_of(item, classes) for item in items], np.intp)
     if plan.test:
@@ -176,17 +190,18 @@ async def gather(clip: AsyncMethods, plan: ProbePlan) -> Gathered:
         raise ModelsError(
             f"{plan.test_share:g} of each class give no image to test on: give more data, or --test."
         )
+    everything = (plan.data, *plan.more, plan.test)
 
     def tested() -> Iterator[Item]:
         chosen = set(test.tolist())
-        return (item for place, item in enumerate(chain(own(), others())) if place in chosen)
+        return (item for place, item in enumerate(images(*everything)) if place in chosen)
 
     zero_shot = await classified(clip, plan, [items[place] for place in test], classes, tested)
-    both = Part(await vectors_of(clip, chain(own(), others())), truths)
+    both = Part(await vectors_of(clip, images(*everything)), truths)
     return Gathered(classes, both.of(training), both.of(test), zero_shot)
 
 
-def learn(found: Gathered, plan: ProbePlan) -> tuple[ProbeReport, Linear]:
+def learn(found: Gathered, plan: ProbePlan) -> tuple[ProbeReport, LogisticRegression]:
     """Choose C on a fifth of the training part, train on all of it, and test.
 
     Raises:
@@ -197,40 +212,38 @@ def learn(found: Gathered, plan: ProbePlan) -> tuple[ProbeReport, Linear]:
     rest, validation = map(training.of, parts)
     if len(np.unique(rest.truths)) < 2 or not len(validation.truths):
         raise ModelsError("training needs two classes, and three images of one of them: give more data.")
-    tried = swept(rest, validation)
-    model = fitted(training, tried[0].c)
+    tried = logistic.swept(rest, validation)
+    c, top1, _ = tried[0]
+    model = logistic.fitted(training, c)
+    weights, biases = logistic.rows_of(model)
     logits = np.full((len(test.truths), len(found.classes.labels)), -np.inf, np.float32)
-    logits[:, model.places] = model.logits(test.vectors)
+    logits[:, model.classes_] = test.vectors @ weights.T + biases
     report = ProbeReport(
         zero_shot=found.zero_shot,
         test=plan.test.name if plan.test else None,
         seed=plan.seed,
         training_images=len(training.truths),
-        learned_classes=len(model.places),
-        c=tried[0].c,
-        validation_top1=rounded(tried[0].top1),
+        learned_classes=len(model.classes_),
+        c=c,
+        validation_top1=rounded(top1),
         values_of_c=len(tried),
-        converged=model.converged,
+        converged=bool(model.n_iter_.max() < logistic.MAX_ITERATIONS),
         probe=of_labels(logits, test.truths[:, np.newaxis].tolist()),
     )
     return report, model
 
 
-def write_set(file: Path, found: Gathered, model: Linear) -> None:
+def write_set(file: Path, found: Gathered, model: LogisticRegression) -> None:
     """The classifier as a label set: what `clipserve label-sets put` and CLIPSERVE_LABEL_SETS_FOLDER read."""
-    served = found.zero_shot
+    served, (weights, biases) = found.zero_shot, logistic.rows_of(model)
     fields = {
-        "labels": [found.classes.labels[place] for place in model.places],
+        "labels": [found.classes.labels[place] for place in model.classes_],
         "model": served.model,
         "expect_fingerprint": served.fingerprint,
-        "biases": model.biases.astype(np.float32).tolist(),
-        "weights": base64.b64encode(model.weights.astype("<f4").tobytes()).decode(),
+        "biases": biases.astype(np.float32).tolist(),
+        "weights": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
     }
     file.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _read(files: tuple[Path, ...], given: Classes | None) -> Iterator[Item]:
-    return chain.from_iterable(read_items(file, given.keys if given else ()) for file in files)
 
 
 def _class_of(item: Item, classes: Classes) -> int:
@@ -238,20 +251,3 @@ def _class_of(item: Item, classes: Classes) -> int:
     if len(places) > 1:
         raise ModelsError(f"{item.id} has {len(places)} classes: a probe needs images with one class.")
     return places[0]
-
-
-def _lines(report: ProbeReport) -> Iterator[str]:
-    before, after, asked = report.zero_shot.figures, report.probe, asked_of(report.zero_shot.asked)
-    of = report.test or f"set apart with seed {report.seed}"
-    yield f"# A linear probe of {report.zero_shot.fingerprint} on {report.zero_shot.data}\n"
-    yield f"{report.training_images:,} images to train on, of {report.learned_classes:,} classes."
-    yield f"{before['images']:,} to test on, {of}, of {before['classes_that_occur']:,} classes.\n"
-    chosen = f"top-1 {percent(report.validation_top1)} on a fifth of the training images"
-    yield f"C = {report.c:g}, the best of {report.values_of_c}: {chosen}."
-    if not report.converged:
-        yield "The fit has not converged: its figures may be better with more images or another C."
-    yield ""
-    if report.zero_shot.expected:
-        yield from (f"Zero-shot: {sentence}\n" for sentence in verdict(report.zero_shot.expected))
-    both = [(name, percent(before[key]), percent(after[key])) for key, name in SHARES.items() if key in after]
-    yield from table(("figure", f"zero-shot, {asked}", "linear probe"), *both)

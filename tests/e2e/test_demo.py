@@ -43,7 +43,7 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     figures = report.figures
     assert [figures[each] for each in ("images", "classes", "classes_that_occur")] == [4, 4, 3]
     assert (figures["top1"], figures["mean_per_class"]) == (0.75, pytest.approx((0.5 + 1 + 1) / 3, abs=1e-6))
-    assert "| right label first (top-1) | 75.00% |" in report.as_markdown()
+    assert "| right label first (top-1) | 75.00% |" in "\n".join(report.lines())
     # A set in which the labels are described as one another: what was right is wrong.
     crossed = [{"label": "cat", "prompts": ["coffee"]}, {"label": "coffee", "prompts": ["cat"]}]
     built(demo, "crossed", {"labels": [*crossed, "rocket", "guitar"]})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from clipserve.client.errors import ItemFailed
+from clipserve.client.images import ImageLike
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.prompts import expand
 from clipserve.commands.progress import Shown
@@ -33,48 +33,51 @@ async def logits_of(
         ModelsError: an image has no answer, or a label set has other labels.
         ClipserveError: the service refuses a request, cannot be reached, or its model changes.
     """
-    rows: list[Floats] = []
     labels = [] if asked.get("label_set") else [*places]
-    with Shown("images") as shown:
-        for some in _parts(items):
-            if not rows:
-                await _prepare(clip, some[0], labels, asked.get("templates", ()))
-            answer = await clip.classify([item.image for item in some], labels, **asked)
-            _check(some, answer.errors)
-            rows += [_row(ranked, places) for ranked in answer.labels]
-            _advance(shown, len(some))
-    return np.stack(rows)
+    await _prepare(clip, labels, asked.get("templates", ()))
+
+    async def classified(images: Sequence[ImageLike]) -> tuple[Floats, Mapping[int, Exception]]:
+        answer = await clip.classify(images, labels, **asked)
+        return np.stack([_row(ranked, places) for ranked in answer.labels]), answer.errors
+
+    return await _all(items, classified)
 
 
 async def vectors_of(clip: AsyncMethods, items: Iterable[Item]) -> Floats:
     """The vectors of images: float32 [N, D]. Raises as `logits_of`."""
-    found = []
+
+    async def embedded(images: Sequence[ImageLike]) -> tuple[Floats, Mapping[int, Exception]]:
+        answer = await clip.embed_images(images)
+        return answer.vectors, answer.errors
+
+    return await _all(items, embedded)
+
+
+async def _all(
+    items: Iterable[Item],
+    ask: Callable[[Sequence[ImageLike]], Awaitable[tuple[Floats, Mapping[int, Exception]]]],
+) -> Floats:
+    found, waiting = [], iter(items)
     with Shown("images") as shown:
-        for some in _parts(items):
-            answer = await clip.embed_images([item.image for item in some])
-            _check(some, answer.errors)
-            found.append(answer.vectors)
-            _advance(shown, len(some))
+        while some := list(islice(waiting, _ITEMS)):
+            rows, errors = await ask([item.image for item in some])
+            for place, error in sorted(errors.items()):
+                raise ModelsError(f"{some[place].id}: {error}") from None
+            found.append(rows)
+            for _ in some:
+                shown.advance()
     return np.concatenate(found)
 
 
-def _parts(items: Iterable[Item]) -> Iterator[list[Item]]:
-    waiting = iter(items)
-    while some := list(islice(waiting, _ITEMS)):
-        yield some
-
-
-async def _prepare(clip: AsyncMethods, item: Item, labels: Sequence[str], templates: Sequence[str]) -> None:
+async def _prepare(clip: AsyncMethods, labels: Sequence[str], templates: Sequence[str]) -> None:
     """Let the service embed the prompts of many labels, some at a time: all at once could miss the deadline."""
     try:
         step = max(1, _PROMPTS // (len(expand(templates)) or 1))
     except ClipError as error:
         raise ModelsError(error.detail) from None
-    if len(labels) > step:
-        for start in range(0, len(labels), step):
-            some = labels[start : start + step]
-            answer = await clip.classify([item.image], some, templates=templates, top_k=1)
-            _check([item], answer.errors)
+    for start in range(0, len(labels), step) if len(labels) > step else ():
+        any_image = np.zeros((32, 32, 3), np.uint8)
+        await clip.classify([any_image], labels[start : start + step], templates=templates, top_k=1)
 
 
 def _row(ranked: Iterable[Any], places: Mapping[str, int]) -> Floats:
@@ -87,14 +90,3 @@ def _row(ranked: Iterable[Any], places: Mapping[str, int]) -> Floats:
             )
         row[places[each.label]] = each.logit
     return row
-
-
-def _check(items: Sequence[Item], errors: Mapping[int, ItemFailed]) -> None:
-    """Raises ModelsError: an item has no answer."""
-    for place, error in sorted(errors.items()):
-        raise ModelsError(f"{items[place].id}: {error}") from None
-
-
-def _advance(shown: Shown, count: int) -> None:
-    for _ in range(count):
-        shown.advance()

@@ -12,14 +12,12 @@ import numpy.typing as npt
 
 from clipserve_models.errors import ModelsError
 
-_SIDE = 32
-_TESTS = ("test_batch", "test")  # of CIFAR-10 and CIFAR-100
-_NAMES = ("batches.meta", "meta")
+_TESTS, _NAMES = ("test_batch", "test"), ("batches.meta", "meta")  # of CIFAR-10 and CIFAR-100
 
 
 def fits(path: Path) -> bool:
     """Whether it is a batch, or a folder with the test images."""
-    return path.suffix == "" if path.is_file() else _test_file(path) is not None
+    return path.suffix == "" if path.is_file() else _first(path, _TESTS) is not None
 
 
 def images(path: Path) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
@@ -28,27 +26,28 @@ def images(path: Path) -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
     Raises:
         ValueError: it is not a batch.
     """
-    file = _test_file(path) or path
+    file = _first(path, _TESTS) or path
     table = _unpickled(file)
     data, numbers = table.get(b"data"), table.get(b"labels") or table.get(b"fine_labels")
     if not isinstance(data, _Array) or not isinstance(numbers, list):
         raise ValueError("it is not a batch of CIFAR")
-    pixels = data.pixels().reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
+    _, shape, _, fortran, content = data.state
+    rows = np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
+    pixels = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
     for row, (number, image) in enumerate(zip(numbers, pixels, strict=True)):
         yield f"{file.name}:{row}", image, str(number)
 
 
 def names(path: Path) -> list[str]:
     """The classes, in the order of their numbers, as the file beside the images has them; none without it."""
-    folder = path if path.is_dir() else path.parent
-    file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    file = _first(path if path.is_dir() else path.parent, _NAMES)
     table = _unpickled(file) if file else {}
     found = table.get(b"label_names") or table.get(b"fine_label_names") or ()
     return [name.decode().replace("_", " ") for name in found]
 
 
-def _test_file(path: Path) -> Path | None:
-    return next((path / name for name in _TESTS if (path / name).is_file()), None)
+def _first(folder: Path, files: tuple[str, str]) -> Path | None:
+    return next((folder / name for name in files if (folder / name).is_file()), None)
 
 
 class _Array:
@@ -60,23 +59,13 @@ class _Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.state = state
 
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """uint8 [N, 3072]. Raises ValueError: the array has another type or shape."""
-        _, shape, _, fortran, content = self.state
-        return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
 
-
-def _latin1(text: str, _: str) -> bytes:
-    """How Python 3 writes bytes for Python 2."""
-    return text.encode("latin1")
-
-
-_KNOWN = {
+_KNOWN: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Array,
-    ("_codecs", "encode"): _latin1,
+    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # Python 3's bytes for Python 2
 }
 
 

@@ -90,15 +90,6 @@ def read_classes(given: str | Path) -> Classes:
     return named(names)
 
 
-def read_templates(given: Sequence[str]) -> tuple[str, ...]:
-    """Each template as it is, or the lines of the file with this name."""
-    lines: list[str] = []
-    for each in given:
-        file = Path(each)
-        lines += file.read_text("utf-8").splitlines() if "{" not in each and file.is_file() else [each]
-    return tuple(filter(str.strip, lines))
-
-
 def classes_in(data: Path, names: Iterable[str]) -> Classes:
     """The classes that the data define. `names`: the names of classes in the items.
 

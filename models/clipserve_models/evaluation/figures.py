@@ -13,7 +13,6 @@ Numbers = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 Figures = dict[str, Any]
 
-_LEVELS = 11  # of recall, as in the VOC challenge of 2007
 _CHUNK = 1_000  # rows at a time, so that memory stays small
 _RECALLS = (1, 5, 10)
 
@@ -37,8 +36,8 @@ def of_labels(logits: Floats, places: Sequence[Sequence[int]]) -> Figures:
     }
     if logits.shape[1] > 5:
         figures["top5"] = rounded(recall_at(found, 5))
-    if (right.sum(axis=1) > 1).any():
-        return figures | {"mean_average_precision": rounded(mean_average_precision(logits, right))}
+    if (right.sum(axis=1) > 1).any():  # an image of several classes counts for none of them alone
+        return figures
     truths = np.array([own[0] for own in places], np.intp)
     return figures | {"mean_per_class": rounded(mean_per_class(truths, found == 0))}
 
@@ -89,26 +88,6 @@ def mean_per_class(truths: Numbers, hits: Flags) -> float:
     count = np.bincount(truths)
     there = count > 0
     return float((np.bincount(truths, hits)[there] / count[there]).mean())
-
-
-def average_precision(scores: Floats, right: Flags) -> float:
-    """Interpolated over 11 levels of recall, as in the VOC challenge of 2007 (Everingham et al. 2010, section 4.2).
-
-    Args:
-        scores: float32 [N], of one class.
-        right: bool [N], the images that show it, at least one.
-    """
-    hits = right[np.argsort(-scores, kind="stable")]
-    found = np.cumsum(hits)
-    precision, recall = found / np.arange(1, len(hits) + 1), found / found[-1]
-    levels = np.linspace(0, 1, _LEVELS)
-    return float(np.mean([precision[recall >= level - 1e-9].max() for level in levels]))
-
-
-def mean_average_precision(scores: Floats, right: Flags) -> float:
-    """Over the classes that occur. `scores`: float32 [N, K]; `right`: bool [N, K]."""
-    there = np.flatnonzero(right.any(axis=0))
-    return float(np.mean([average_precision(scores[:, place], right[:, place]) for place in there]))
 
 
 def retrieval_ranks(queries: Floats, others: Floats, owners: Numbers, wanted: Numbers) -> Numbers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def published(preset: str, model: str) -> float | None:
 def compared(
     preset: Preset, model: str, figures: Figures, names: Sequence[str] = (), templates: Sequence[str] = ()
 ) -> Figures:
-    """What is expected, and whether it is the same set. Shares are 0..1, as in `figures`.
+    """What is expected, and why it may not be the same set. Shares are 0..1, as in `figures`.
 
     `names`: of the classes that were asked; `templates`: that were asked.
     """
@@ -71,7 +71,7 @@ def compared(
     told: dict[str, Any] = {
         "preset": preset.name,
         "figure": preset.figure,
-        "other_set": _differences(preset, figures, names, templates),
+        "other_set": [*_differences(preset, figures, names, templates)],
         "expected": expected,
         "measured": measured,
         "source": _SOURCE,
@@ -84,40 +84,34 @@ def compared(
 
 def _differences(
     preset: Preset, figures: Figures, names: Sequence[str], templates: Sequence[str]
-) -> list[str]:
-    """Why the measured figure cannot be compared with the published one."""
-    found = []
+) -> Iterator[str]:
     if preset.figure not in figures:
-        found.append(f"it has no {preset.figure}")
+        yield f"it has no {preset.figure}"
     if figures["images"] != preset.images:
-        found.append(f"it has {figures['images']:,} images, not {preset.images:,}")
+        yield f"it has {figures['images']:,} images, not {preset.images:,}"
     if not preset.classes:
-        return found
+        return
     if len(names) != preset.classes:
-        found.append(f"{len(names):,} classes are asked, not {preset.classes:,}")
+        yield f"{len(names):,} classes are asked, not {preset.classes:,}"
     elif preset.sha256 and hashlib.sha256("\n".join(names).encode()).hexdigest() != preset.sha256:
-        found.append("the classes have other names than open_clip gives them")
+        yield "the classes have other names than open_clip gives them"
     if missing := figures.get("classes", 0) - figures.get("classes_that_occur", 0):
-        found.append(f"{missing:,} of the classes have no image")
+        yield f"{missing:,} of the classes have no image"
     if [*templates] != [preset.templates]:
-        found.append(f"it is asked without the templates {preset.templates}")
-    return found
+        yield f"it is asked without the templates {preset.templates}"
 
 
-def verdict(told: Figures) -> list[str]:
+def verdict(told: Figures) -> Iterator[str]:
     """The comparison in sentences: first what makes it void."""
-    lines = []
     if told["other_set"]:
-        lines.append(f"**Not the set of the published figure**: {'; '.join(told['other_set'])}.")
+        yield f"**Not the set of the published figure**: {'; '.join(told['other_set'])}."
     expected, measured = told["expected"], told["measured"]
     if expected is None:
-        lines.append(f"For this model {told['source']} has no {told['figure']} of {told['preset']}.")
+        yield f"For this model {told['source']} has no {told['figure']} of {told['preset']}."
     elif measured is not None:
         off = abs(measured - expected) * 100
         said = "within 0.3" if told["within"] else f"**off by {off:.2f}**, more than 0.3"
-        lines.append(
-            f"Expected {expected * 100:.2f} ({told['figure']}, {told['source']}), got {measured * 100:.2f}: {said}."
-        )
+        figure, of = f"{expected * 100:.2f} ({told['figure']}, {told['source']})", measured * 100
+        yield f"Expected {figure}, got {of:.2f}: {said}."
     if told["note"]:
-        lines.append(f"{told['preset']}: {told['note']}.")
-    return lines
+        yield f"{told['preset']}: {told['note']}."

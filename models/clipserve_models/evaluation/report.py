@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clipserve.commands.printing import say
 from clipserve_models.evaluation.figures import Figures
 from clipserve_models.evaluation.presets import verdict
 
@@ -16,7 +17,6 @@ SHARES = {
     "top1": "right label first (top-1)",
     "top5": "right label among the first five (top-5)",
     "mean_per_class": "top-1, mean over the classes",
-    "mean_average_precision": "mean average precision, 11 points",
 }
 _RECALLS = {
     "captions_of_an_image": "a caption of the image",
@@ -42,16 +42,34 @@ class Report:
     figures: Figures
     expected: Figures | None = None
 
-    def as_markdown(self) -> str:
-        return "\n".join(_lines(self)) + "\n"
+    def lines(self) -> Iterator[str]:
+        """Of Markdown."""
+        figures = self.figures
+        yield f"# {self.fingerprint} on {self.data}\n"
+        if "captions" in figures:
+            yield f"{figures['images']:,} images with {figures['captions']:,} captions.\n"
+        else:
+            yield f"{figures['images']:,} images, {figures['classes']:,} classes, {asked_of(self.asked)}.\n"
+        if self.expected:
+            yield from (f"{sentence}\n" for sentence in verdict(self.expected))
+        if "captions" in figures:
+            recalls = [(name, *map(percent, figures[key].values())) for key, name in _RECALLS.items()]
+            yield from table(("recall", "at 1", "at 5", "at 10"), *recalls)
+        else:
+            shares = [(name, percent(figures[key])) for key, name in SHARES.items() if key in figures]
+            yield from table(("figure", ""), *shares)
 
 
-def write(folder: Path, report: Any, markdown: str) -> None:
-    """Write report.json, of a dataclass, and report.md. The folder is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = json.dumps({"format": 1, **asdict(report)}, indent=2, ensure_ascii=False)
-    (folder / "report.json").write_text(told + "\n", "utf-8")
-    (folder / "report.md").write_text(markdown, "utf-8")
+def publish(report: Any, folder: Path | None) -> None:
+    """Print a report, a dataclass with `lines`, and write report.md and report.json to the folder, if given."""
+    markdown = "\n".join(report.lines())
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        told = json.dumps({"format": 1, **asdict(report)}, indent=2, ensure_ascii=False)
+        (folder / "report.json").write_text(f"{told}\n", "utf-8")
+        (folder / "report.md").write_text(f"{markdown}\n", "utf-8")
+    for line in markdown.splitlines():
+        say(line)
 
 
 def table(*rows: Iterable[object]) -> Iterator[str]:
@@ -74,20 +92,3 @@ def asked_of(asked: dict[str, Any]) -> str:
 def percent(share: float) -> str:
     """0.5 -> 50.00%."""
     return f"{share:.2%}"
-
-
-def _lines(report: Report) -> Iterator[str]:
-    figures, captions = report.figures, "captions" in report.figures
-    yield f"# {report.fingerprint} on {report.data}\n"
-    if captions:
-        yield f"{figures['images']:,} images with {figures['captions']:,} captions.\n"
-    else:
-        yield f"{figures['images']:,} images, {figures['classes']:,} classes, {asked_of(report.asked)}.\n"
-    if report.expected:
-        yield from (f"{sentence}\n" for sentence in verdict(report.expected))
-    if captions:
-        recalls = [(name, *map(percent, figures[key].values())) for key, name in _RECALLS.items()]
-        yield from table(("recall", "at 1", "at 5", "at 10"), *recalls)
-    else:
-        shares = [(name, percent(figures[key])) for key, name in SHARES.items() if key in figures]
-        yield from table(("figure", ""), *shares)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.classes import read_classes, read_templates
+from clipserve_models.evaluation.classes import read_classes
 from clipserve_models.evaluation.data import Item
 
 
@@ -33,9 +33,3 @@ def test_a_file_of_labels_and_the_name_of_a_data_set_are_classes(tmp_path: Path)
     (tmp_path / "two.tsv").write_text("0\tcat\n")
     with pytest.raises(ModelsError, match=r"two\.tsv, line 1: expected index, key and label"):
         read_classes(tmp_path / "two.tsv")
-
-
-def test_templates_are_themselves_names_of_sets_or_the_lines_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("a {}.\n\nthe {}.\n")
-    given = ["{}", str(tmp_path / "mine.txt"), "imagenet-7"]
-    assert read_templates(given) == ("{}", "a {}.", "the {}.", "imagenet-7")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 
 from clipserve_models.evaluation import figures
 from clipserve_models.evaluation.figures import of_captions, of_labels
@@ -70,17 +69,3 @@ def test_a_model_that_says_the_same_of_everything_has_the_recall_of_chance() -> 
 def test_the_mean_per_class_weighs_a_small_class_as_a_large_one() -> None:
     truths, hits = np.array([0, 0, 0, 2]), np.array([True, True, True, False])
     assert figures.mean_per_class(truths, hits) == 0.5  # 3/3 and 0/1; class 1 does not occur
-
-
-def test_the_average_precision_of_eleven_levels() -> None:
-    scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
-    hits = np.array([True, False, True, False])
-    # Recall 0..0.5 has the precision 1; 0.6..1.0 has 2/3: six levels of the one, five of the other.
-    assert figures.average_precision(scores, hits) == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
-
-
-def test_the_mean_average_precision_is_over_the_classes_that_occur() -> None:
-    scores = np.array([[0.9, 0.1, 0.5], [0.1, 0.8, 0.4]], np.float32)
-    both = np.array([[True, True, False], [False, False, False]])
-    # Class 0 is right at once; class 1 second of two, 1/2 at all levels; class 2 does not occur.
-    assert figures.mean_average_precision(scores, both) == pytest.approx((1 + 0.5) / 2)

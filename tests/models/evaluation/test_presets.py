@@ -25,7 +25,7 @@ WHOLE = {"images": 10_000, "classes": 10, "classes_that_occur": 10, "top1": 0.89
 
 
 def told(model: str = "ViT-B-32", templates: tuple[str, ...] = ("cifar10",), **other: Any) -> list[str]:
-    return verdict(compared(preset_of("cifar10"), model, WHOLE | other, CIFAR, templates))
+    return [*verdict(compared(preset_of("cifar10"), model, WHOLE | other, CIFAR, templates))]
 
 
 def test_the_expected_figure_stands_beside_the_measured_one() -> None:
@@ -69,7 +69,7 @@ def test_other_class_names_of_imagenet_are_another_set() -> None:
 
 def test_what_the_data_cannot_have_is_said() -> None:
     captions = compared(preset_of("mscoco"), "ViT-B-32", {"images": 5, "top1": 0.5}, (), ())
-    assert verdict(captions) == [
+    assert [*verdict(captions)] == [
         "**Not the set of the published figure**: it has no mean_recall_at_1; it has 5 images, not 5,000."
     ]
 
