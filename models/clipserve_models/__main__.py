@@ -17,11 +17,10 @@ from clipserve_models.evaluate import evaluate
 from clipserve_models.export_command import export, list_models
 from clipserve_models.probe import probe
 
-# The same as in `triton_options` and `variants.job`, which import too much for every command.
-BackendName = Literal["python", "onnxruntime", "tensorrt"]
+# The same as in `triton_options` and `variants.gate`, which import too much for every command.
+BackendName = Literal["onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
-VariantPrecision = Literal["fp16", "bf16", "int8"]
-Int8Method = Literal["dynamic", "static"]
+VariantPrecision = Literal["fp16", "int8"]
 # A repository must have the same values as the plans that it serves.
 Images = Annotated[int | None, typer.Option(min=1, help="Most images in one call.")]
 Texts = Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")]
@@ -60,32 +59,17 @@ def variant(
     photos: Annotated[
         Path, typer.Option(help="Photos like those that will be served.", exists=True, file_okay=False)
     ],
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="Labels of the photos, as for `evaluate`.", exists=True, dir_okay=False),
-    ] = None,
-    method: Annotated[
-        Int8Method | None,
-        typer.Option(
-            help="Of int8, default static; `dynamic` needs no calibration; its vectors depend on their batch."
-        ),
-    ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: NAME@PRECISION beside FOLDER.")] = None,
     image: Annotated[bool, typer.Option("--image/--no-image", help="Convert the image encoder.")] = True,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Convert the text encoder.")] = True,
-    timing: Annotated[
-        bool, typer.Option("--timing/--no-timing", help="Measure speed on this CPU, 8 s.")
-    ] = True,
 ) -> None:
     """Make a variant of an fp32 artifact in a smaller precision, if it is faithful to fp32 on photos."""
-    from clipserve_models.variants.making import TOWERS, make_variant, plan_of
-    from clipserve_models.variants.table import table
+    from clipserve_models.variants.making import GRAPHS, make_variant, plan_of, table
 
     logging.disable(logging.WARNING)  # the quantizer logs advice that has been followed already
-    towers = tuple(tower for tower, chosen in zip(TOWERS, (image, text), strict=True) if chosen)
-    plan = plan_of(folder, photos, precision, out=out, classes=classes, method=method, towers=towers)
-    made = make_variant(plan, say=typer.echo)
-    typer.echo(table(precision, folder, plan.out, made, timing=timing))
+    towers = tuple(tower for tower, chosen in zip(GRAPHS, (image, text), strict=True) if chosen)
+    plan = plan_of(folder, photos, precision, out=out, towers=towers)
+    typer.echo(table(plan, make_variant(plan, say=typer.echo)))
 
 
 @app.command()
@@ -93,7 +77,9 @@ def triton(
     folders: Artifacts,
     out: Annotated[Path, typer.Option(help="The model repository.")],
     backend: Annotated[BackendName, typer.Option(help="What runs the graphs inside Triton.")] = "onnxruntime",
-    device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
+    device: Annotated[
+        TritonDevice | None, typer.Option(help="The default is gpu; tensorrt has no other.")
+    ] = None,
     max_batch_images: Images = None,
     max_batch_texts: Texts = None,
     instances: Annotated[
@@ -110,7 +96,7 @@ def triton(
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
 ) -> None:
-    """Write artifacts into a Triton model repository. The defaults depend on the backend.
+    """Write artifacts into a Triton model repository. The defaults depend on the device.
 
     Models that this command has written there for other artifacts are removed; what others have written stays.
     """

@@ -1,4 +1,4 @@
-"""The writer of int8 variants: fp32 graphs -> int8 graphs.
+"""Writes int8 graphs by onnxruntime's static quantization.
 
 Only products with constant weights become int8. The first convolution, the last product, LayerNorm, softmax, the
 scaling of the pixels and the L2 norm stay fp32.
@@ -16,17 +16,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from clipserve.clip.external import external_files
-from clipserve_models.errors import ModelsError
-from clipserve_models.variants.job import GRAPHS, Job, Method
 from clipserve_models.verify import Feeds, session_of
 
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
@@ -37,84 +29,45 @@ _BETWEEN = ("Add", "Relu", "Clip", "AveragePool", "MaxPool", "GlobalAveragePool"
 # one trained transformer at hand, the demo model's text tower, 0.65 was best: its mean cosine to fp32 is 0.981
 # without, 0.990 at 0.5, 0.996 at 0.65 and 0.994 at 0.8.
 _SMOOTHING = 0.65
-# The weights have 7 bits (`reduce_range`): without VNNI, onnxruntime's u8 x s8 kernels add two products in 16 bits
-# and saturate (VPMADDUBSW), and one variant must be right on every CPU. On a ViT-B/32 with random weights, on such
-# a CPU, the mean cosine to fp32 is 0.9999 with 7 bits and 0.9895 with 8.
-_WEIGHTS: dict[str, Any] = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
 
 
-def write_int8(job: Job) -> None:
-    """Write the graphs of `job.towers` in int8, made from the fp32 graphs; `job.photos` calibrate a static variant.
-
-    Raises:
-        ModelsError: as `quantize_graph`.
-    """
-    for tower in job.towers:
-        graph = GRAPHS[tower]
-        job.say(f"quantizing {graph}")
-        quantize_graph(job.source / graph, job.target / graph, job.method, job.feeds(tower))
-
-
-def quantize_graph(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
-    """Write the int8 variant of the graph `source`; `feeds` are the inputs that calibrate a static variant.
+def write_int8(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
+    """Write the int8 variant of the fp32 graph `source`; the inputs `feeds` calibrate the ranges of activations.
 
     If `source` has its weights in files beside it, as graphs above 2 GB must, so has the variant.
-
-    Raises:
-        ModelsError: the graph is convolutional and the method is `dynamic`.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folded = Path(scratch) / "folded.onnx"
-        beside = bool(external_files(source))
         model = _fold(source, folded)
         products = _constant_products(model.graph)
         keep = [products[-1].name] + [products[0].name] * (products[0].op_type == "Conv")
         convolutional = any(node.op_type == "Conv" for node in products[1:])
-        if method == "dynamic":
-            if convolutional:
-                raise ModelsError(
-                    f"{source.name} is made of convolutions, which --method dynamic leaves in fp32: nothing "
-                    "would be gained. Use --method static, or --no-image."
-                )
-            options = {"MatMulConstBOnly": True}
-            types = ["MatMul", "Gemm"]
-            quantize_dynamic(
-                folded,
-                target,
-                types,
-                nodes_to_exclude=keep,
-                use_external_data_format=beside,
-                extra_options=options,
-                **_WEIGHTS,
-            )
-            return
         if not convolutional:
             _smooth(model, [node for node in products if node.name not in keep], feeds)
             _save(model, folded)
         del model  # a copy of all weights
-        _write_static(folded, target, [*_PRODUCTS, *(_BETWEEN if convolutional else ())], keep, feeds, beside)
-
-
-def _write_static(
-    source: Path, target: Path, types: list[str], keep: list[str], feeds: Iterable[Feeds], beside: bool
-) -> None:
-    quantize_static(
-        source,
-        target,
-        _Reader(feeds),
-        use_external_data_format=beside,
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=types,
-        # Signed ones around zero, which TensorRT takes, need 1.8 times the CPU time (the demo's texts, with VNNI).
-        activation_type=QuantType.QUInt8,
-        nodes_to_exclude=keep,
-        extra_options={
-            "MatMulConstBOnly": True,
-            # The results of matrix products stay fp32: this is more exact, and not slower.
-            "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
-        },
-        **_WEIGHTS,
-    )
+        quantize_static(
+            folded,
+            target,
+            _Reader(feeds),
+            use_external_data_format=bool(external_files(source)),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=[*_PRODUCTS, *(_BETWEEN if convolutional else ())],
+            # Signed ones around zero, which TensorRT takes, need 1.8 times the CPU time (demo's texts, VNNI).
+            activation_type=QuantType.QUInt8,
+            nodes_to_exclude=keep,
+            extra_options={
+                "MatMulConstBOnly": True,
+                # The results of matrix products stay fp32: this is more exact, and not slower.
+                "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
+            },
+            per_channel=True,
+            # The weights have 7 bits: without VNNI, onnxruntime's u8 x s8 kernels add two products in 16 bits and
+            # saturate (VPMADDUBSW), and one variant must be right on every CPU. On a ViT-B/32 with random weights,
+            # on such a CPU, the mean cosine to fp32 is 0.9999 with 7 bits and 0.9895 with 8.
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clipserve.clip.artifact import (
     IMAGE_GRAPH,
@@ -18,34 +19,44 @@ from clipserve.clip.artifact import (
 )
 from clipserve.clip.external import external_files
 from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.prompts import fill
+from clipserve.clip.template_sets import TEMPLATE_SETS
+from clipserve.clip.tokenizer import load_tokenizer
 from clipserve_models.artifact import checksums, replacing, write_manifest
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants import gate
-from clipserve_models.variants.fp16 import write_fp16
+from clipserve_models.variants.fp16 import Largest, write_fp16
+from clipserve_models.variants.gate import VariantPrecision
 from clipserve_models.variants.int8 import write_int8
-from clipserve_models.variants.job import GRAPHS, Job, Largest, Method, Tower, VariantPrecision, Writer
-from clipserve_models.variants.samples import MAX_CALIBRATION_PHOTOS, Photos, read_photos, split, spread
-from clipserve_models.verify import session_of, verify
+from clipserve_models.variants.samples import (
+    CALIBRATION_PROMPTS,
+    EVERYDAY,
+    MAX_CALIBRATION_PHOTOS,
+    Pixels,
+    image_feeds,
+    read_photos,
+    split,
+    spread,
+    text_feeds,
+)
+from clipserve_models.verify import Feeds, session_of, verify
 
+Tower = Literal["image", "text"]
+GRAPHS: dict[Tower, str] = {"image": IMAGE_GRAPH, "text": TEXT_GRAPH}
+# fp32 graph, graph of the variant, inputs that the writer may use -> the largest fp32 value, if that was measured
+Writer = Callable[[Path, Path, Sequence[Feeds]], Largest | None]
 WRITERS: dict[VariantPrecision, Writer] = {"fp16": write_fp16, "int8": write_int8}
-TOWERS: tuple[Tower, ...] = ("image", "text")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a variant. `classes`: labels of the photos, as for `evaluate`. Encoders not in `towers` stay
-    fp32.
-
-    `method`: only for int8, else None.
-    """
+    """The plan of a variant. Encoders not in `towers` stay fp32."""
 
     folder: Path
     photos: Path
     out: Path
     precision: VariantPrecision
-    classes: Path | None = None
-    method: Method | None = None
-    towers: tuple[Tower, ...] = TOWERS
+    towers: tuple[Tower, ...] = ("image", "text")
 
 
 def plan_of(
@@ -54,35 +65,23 @@ def plan_of(
     precision: VariantPrecision,
     *,
     out: Path | None = None,
-    classes: Path | None = None,
-    method: Method | None = None,
-    towers: tuple[Tower, ...] = TOWERS,
+    towers: tuple[Tower, ...] = ("image", "text"),
 ) -> Plan:
-    """The plan with its defaults: the folder NAME@PRECISION beside the artifact, and static int8.
+    """The plan; without `out` for the folder NAME@PRECISION beside the artifact.
 
     Raises:
         ArtifactError: `folder` is not an artifact.
-        ModelsError: the artifact cannot have this variant, an option is for another precision, or `out` exists.
+        ModelsError: the artifact cannot have this variant, there is nothing to do, or `out` exists.
     """
     manifest = read_manifest(folder)
     if manifest.precision != "fp32":
         raise ModelsError(f"{folder} is already {manifest.precision}: give the fp32 artifact it was made of.")
-    if precision == "bf16":
-        raise ModelsError(
-            "a bf16 variant cannot be made: onnxruntime's CPU provider has no bf16 convolution (ONNX has it since "
-            "opset 22), so that neither the gate nor the self-test of a service could run it. On a CPU with bf16 "
-            "the OpenVINO engine computes the fp32 artifact in bf16 by itself, and the fingerprint says so."
-        )
-    if method and precision != "int8":
-        raise ModelsError(f"--method is of int8; {precision} has none.")
     if not towers:
         raise ModelsError("--no-image with --no-text leaves nothing to do.")
     out = out or folder.resolve().with_name(f"{manifest.name}@{precision}")
     if out.exists():
         raise ModelsError(f"{out} exists. Remove it, or choose another folder with --out.")
-    if precision == "int8":
-        method = method or "static"
-    return Plan(folder, photos, out, precision, classes, method, towers)
+    return Plan(folder, photos, out, precision, towers)
 
 
 def make_variant(
@@ -98,37 +97,62 @@ def make_variant(
     """
     manifest = read_manifest(plan.folder)
     verify_files(plan.folder, manifest)
-    photos = read_photos(plan.photos, plan.classes, manifest.image)
-    calibration, judges = split(photos, calibrate=plan.method == "static")
-    write = write or WRITERS[plan.precision]
-    say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, with {len(photos.labels)} labels")
+    photos = read_photos(plan.photos, manifest.image)
+    calibration, judges = split(photos, calibrate=plan.precision == "int8")
+    say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, with {len(EVERYDAY)} labels")
     # A writer that fits nothing to its photos may also use those of the gate.
-    seen = (
-        calibration if plan.precision == "int8" else photos.take(spread(len(photos), MAX_CALIBRATION_PHOTOS))
-    )
+    fits = plan.precision == "int8"
+    feeds = _feeds(plan.folder, manifest, calibration if fits else photos)
+    found: list[Largest] = []
     with replacing(plan.out) as variant, _emptied_on_failure(variant):
-        method = plan.method or "static"
-        job = Job(plan.folder, manifest, variant, plan.towers, seen, method, say)
-        largest = write(job)
-        for tower in set(TOWERS) - set(plan.towers):
-            _copy_graph(plan.folder / GRAPHS[tower], variant)
+        for tower, graph in GRAPHS.items():
+            if tower not in plan.towers:
+                _copy_graph(plan.folder / graph, variant)
+                continue
+            say(f"writing {graph} in {plan.precision}")
+            largest = (write or WRITERS[plan.precision])(plan.folder / graph, variant / graph, feeds[tower])
+            found += [largest] if largest else []
         shutil.copyfile(plan.folder / TOKENIZER, variant / TOKENIZER)
 
         say("comparing with fp32")
-        made = _judged(plan, variant, manifest, judges, len(calibration), largest)
+        made = _judged(plan, variant, manifest, judges, len(calibration), found)
         write_manifest(variant, made)
         _self_test(variant, plan.precision)
     say(f"wrote {plan.out}: {made.fingerprint()}")
     return made
 
 
+def table(plan: Plan, made: ModelManifest) -> str:
+    """For people: each line has a name, fp32's figure, the variant's figure and the least that was needed."""
+    before, after = (
+        f"{sum(path.stat().st_size for path in folder.glob('*.onnx*')) / 1e6:.1f}"
+        for folder in (plan.folder, plan.out)
+    )
+    rows = [("", "fp32", plan.precision, "needed"), ("size, MB", before, after, "")]
+    if made.variant is not None:
+        for verdict in gate.verdicts(plan.precision, made.variant):
+            rows.append((verdict.what, "", verdict.shown, f">= {verdict.bound}"))
+    return "\n".join(f"{a:<30}{b:>8}{c:>14}  {d}".rstrip() for a, b, c, d in rows)
+
+
+def _feeds(folder: Path, manifest: ModelManifest, photos: Pixels) -> dict[Tower, list[Feeds]]:
+    """Inputs of each encoder that a writer may use, one photo a batch. The gate uses other prompts."""
+    templates = TEMPLATE_SETS["imagenet-7"].templates
+    prompts = [fill(template, label) for label in EVERYDAY for template in templates]
+    some = [prompts[row] for row in spread(len(prompts), CALIBRATION_PROMPTS)]
+    return {
+        "image": [*image_feeds(photos[spread(len(photos), MAX_CALIBRATION_PHOTOS)], batch=1)],
+        "text": [*text_feeds(some, load_tokenizer(folder, manifest.text), manifest.text)],
+    }
+
+
 def _judged(
     plan: Plan,
     variant: Path,
     fp32: ModelManifest,
-    judges: Photos,
+    judges: Pixels,
     calibration_photos: int,
-    largest: Largest | None,
+    found: Sequence[Largest],
 ) -> ModelManifest:
     """The manifest of the variant, if the gate accepts it.
 
@@ -136,25 +160,25 @@ def _judged(
     """
     _check_contract(plan.folder, variant)
     before, after = (gate.encode(folder, fp32, judges) for folder in (plan.folder, variant))
-    measured = gate.measure(
-        before,
-        after,
-        judges,
-        made_of=fp32.fingerprint(),
-        method=plan.method,
-        towers=list(plan.towers),
-        calibration_photos=calibration_photos,
-        largest=largest,
-        trained=not fp32.source.random_weights,
-    )
-    gate.judge(plan.precision, measured)
+    largest = max(found, key=lambda each: each.value, default=None)
+    record = gate.measure(before, after, trained=not fp32.source.random_weights) | {
+        "made_of": fp32.fingerprint(),
+        "method": "static" if plan.precision == "int8" else None,
+        "towers": list(plan.towers),
+        "calibration_photos": calibration_photos,
+        "largest_value": largest and largest.value,
+        "largest_tensor": largest and f"{largest.graph}: {largest.tensor}",
+    }
     changes = {
         "name": f"{fp32.name}@{plan.precision}",
         "precision": plan.precision,
         "files": checksums(variant),
-        "variant": measured.model_dump(),
+        "variant": record,
     }
-    return ModelManifest.model_validate(fp32.model_dump() | changes)
+    made = ModelManifest.model_validate(fp32.model_dump() | changes)
+    if made.variant is not None:
+        gate.judge(plan.precision, made.variant)
+    return made
 
 
 def _copy_graph(graph: Path, folder: Path) -> None:
@@ -163,7 +187,7 @@ def _copy_graph(graph: Path, folder: Path) -> None:
 
 
 def _check_contract(folder: Path, variant: Path) -> None:
-    for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+    for graph in GRAPHS.values():
         before, after = (
             [(node.name, node.type, node.shape) for node in (*session.get_inputs(), *session.get_outputs())]
             for session in (session_of(folder / graph), session_of(variant / graph))

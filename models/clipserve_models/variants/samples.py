@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ from clipserve.clip.manifest import ImageSpec, TextSpec
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.errors import InvalidInput, UnsupportedFormat
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.classes import read_keys
-from clipserve_models.evaluation.data import labelled_photos
 from clipserve_models.verify import Feeds
+
+Pixels = npt.NDArray[np.uint8]  # N photos at the encoder's size, [N, S, S, 3]
 
 # With fewer photos the ranges of activations, or the first percentile, are random.
 CALIBRATION_PHOTOS = 32
@@ -27,7 +26,7 @@ MAX_PHOTOS = 1_000
 CALIBRATION_PROMPTS = 128
 BATCH = 8
 
-# Labels for photos without labels: only whether both precisions choose the same label matters.
+# Labels of any photos: only whether both precisions choose the same label matters.
 EVERYDAY = (
     "cat", "dog", "horse", "cow", "bird", "fish", "insect", "snake", "bear", "elephant", "person",
     "crowd", "child", "face", "hand", "car", "truck", "bus", "train", "bicycle", "motorcycle",
@@ -39,60 +38,25 @@ EVERYDAY = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Photos:
-    """N photos at the encoder's size. `truths`: each photo's label, None where it has none; `labels`: all."""
-
-    pixels: npt.NDArray[np.uint8]  # [N, S, S, 3]
-    truths: tuple[str | None, ...]
-    labels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.truths)
-
-    def take(self, rows: npt.NDArray[np.intp]) -> Photos:
-        return Photos(self.pixels[rows], tuple(self.truths[row] for row in rows), self.labels)
-
-    def feeds(self, batch: int = BATCH) -> Iterator[Feeds]:
-        for start in range(0, len(self), batch):
-            yield {"pixels": self.pixels[start : start + batch]}
-
-
-def read_photos(folder: Path, classes: Path | None, spec: ImageSpec) -> Photos:
-    """Read the photos under `folder`, at most MAX_PHOTOS of them, evenly spaced.
-
-    With `classes` (lines of index, key and label) only those that have a label, with all labels of the list;
-    without it every file that is a photo, whatever its name, with the labels EVERYDAY.
+def read_photos(folder: Path, spec: ImageSpec) -> Pixels:
+    """Every file under `folder` that is a photo, whatever its name, at most MAX_PHOTOS of them, evenly spaced.
 
     Raises:
-        ModelsError: a photo is broken, or `classes` has another form.
+        ModelsError: a photo is broken.
     """
-    labelled: list[tuple[Path, str | None]]
-    labels: tuple[str, ...] = EVERYDAY
-    if classes is None:
-        labelled = [(path, None) for path in sorted(folder.rglob("*")) if path.is_file()]
-    else:
-        by_key = read_keys(classes)
-        labels = tuple(dict.fromkeys(by_key.values()))
-        labelled = [*labelled_photos(folder, by_key)]
-        if not labelled:
-            raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
-    pixels: list[npt.NDArray[np.uint8]] = []
-    truths: list[str | None] = []
-    for row in spread(len(labelled), MAX_PHOTOS):
-        path, truth = labelled[row]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    pixels: list[Pixels] = []
+    for row in spread(len(paths), MAX_PHOTOS):
         try:
-            pixels.append(decode_pixels(path.read_bytes(), spec, ImageLimits()))
+            pixels.append(decode_pixels(paths[row].read_bytes(), spec, ImageLimits()))
         except UnsupportedFormat:
-            continue  # a file that is not a photo, such as a list of classes or a licence
+            continue  # a file that is not a photo, such as a licence
         except InvalidInput as error:
-            raise ModelsError(f"{path}: {error}") from None
-        truths.append(truth)
-    stacked = np.stack(pixels) if pixels else np.empty((0, spec.size, spec.size, 3), np.uint8)
-    return Photos(stacked, tuple(truths), labels)
+            raise ModelsError(f"{paths[row]}: {error}") from None
+    return np.stack(pixels) if pixels else np.empty((0, spec.size, spec.size, 3), np.uint8)
 
 
-def split(photos: Photos, *, calibrate: bool) -> tuple[Photos, Photos]:
+def split(photos: Pixels, *, calibrate: bool) -> tuple[Pixels, Pixels]:
     """Split the photos into those for calibration and those for the gate.
 
     No photo is in both, because ranges always fit the photos that they were measured on. A third, evenly spaced, is
@@ -103,23 +67,25 @@ def split(photos: Photos, *, calibrate: bool) -> tuple[Photos, Photos]:
     """
     needed = GATE_PHOTOS + CALIBRATION_PHOTOS * calibrate
     if len(photos) < needed:
-        why = (
-            f"{CALIBRATION_PHOTOS} to calibrate and {GATE_PHOTOS} others to judge"
-            if calibrate
-            else "to judge"
-        )
+        both = f"{CALIBRATION_PHOTOS} to calibrate and {GATE_PHOTOS} others to judge"
         raise ModelsError(
-            f"found {len(photos)} photos; needed are at least {needed} ({why} the variant). "
-            "Take photos like those that will be served."
+            f"found {len(photos)} photos; needed are at least {needed} ({both if calibrate else 'to judge'} the "
+            "variant). Take photos like those that will be served."
         )
     count = min(max(CALIBRATION_PHOTOS, len(photos) // 3), MAX_CALIBRATION_PHOTOS) * calibrate
     rows = spread(len(photos), count)
-    return photos.take(rows), photos.take(np.setdiff1d(np.arange(len(photos)), rows))
+    return photos[rows], photos[np.setdiff1d(np.arange(len(photos)), rows)]
 
 
 def spread(total: int, count: int) -> npt.NDArray[np.intp]:
     """`count` distinct rows of `total`, evenly spaced; all of them if there are no more."""
     return np.linspace(0, total - 1, min(total, count)).round().astype(np.intp)
+
+
+def image_feeds(photos: Pixels, batch: int = BATCH) -> Iterator[Feeds]:
+    """Batches of photos."""
+    for start in range(0, len(photos), batch):
+        yield {"pixels": photos[start : start + batch]}
 
 
 def text_feeds(

@@ -148,7 +148,9 @@ class Variant(_Frozen):
     p1_cosine: float = Field(description="the first percentile of the same")
     text_mean_cosine: float = Field(description="of the vectors of the labels' prompts to those of fp32")
     text_p1_cosine: float
-    batch_cosine: float = Field(description="lowest cosine of an input alone to the same input in a batch")
+    batch_cosine: float | None = Field(
+        default=None, description="lowest cosine of an input alone to the same input in a batch"
+    )
     top1_agreement: float | None = Field(default=None, description="photos whose first label is fp32's; 0..1")
     top1: float | None = Field(default=None, description="photos whose first label is right; 0..1")
     top1_drop: float | None = Field(default=None, description="fp32's top1 less this one's")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,8 @@ from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.errors import ClipError
 from clipserve.settings import Settings
 from clipserve_models.errors import ModelsError
-from clipserve_models.variants.job import Job, Largest
 from clipserve_models.variants.making import make_variant, plan_of
-from clipserve_models.verify import verify
+from clipserve_models.verify import Feeds, verify
 from tests.external.export.families import xlm_r
 from tests.external.export.faults import (
     Plant,
@@ -128,7 +127,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"), 11)
+    return write_photos(tmp_path_factory.mktemp("photos"), 22)
 
 
 def start(folder: Path) -> None:
@@ -153,12 +152,10 @@ def doctor(folder: Path) -> None:
 def variant(sound: Path, photos: Path, folder: Path) -> None:
     """The image graph of `folder` as the int8 variant of the sound artifact."""
 
-    def write(job: Job) -> Largest | None:
-        for graph, source in (("image.onnx", folder), ("text.onnx", sound)):
-            shutil.copyfile(source / graph, job.target / graph)
-        return None
+    def write(source: Path, target: Path, _: Sequence[Feeds]) -> None:
+        shutil.copyfile((folder if source.name == "image.onnx" else sound) / source.name, target)
 
-    plan = plan_of(sound, photos, "int8", out=folder.with_name("variant"), method="dynamic")
+    plan = plan_of(sound, photos, "int8", out=folder.with_name("variant"))
     make_variant(plan, write, lambda _: None)
 
 

@@ -22,12 +22,12 @@ from clipserve.clip.reference import reference_pixels
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models import triton_towers
 from clipserve_models.graphs.file import stored
-from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_options import options_of
 from clipserve_models.triton_plans import command
 from clipserve_models.triton_towers import towers
 from clipserve_models.variants.fp16 import halve
-from clipserve_models.variants.int8 import quantize_graph
-from clipserve_models.variants.job import GRAPHS, Tower
+from clipserve_models.variants.int8 import write_int8
+from clipserve_models.variants.making import GRAPHS, Tower
 from clipserve_models.verify import Feeds
 from tests.external.clients.environments import installed
 from tests.external.export.families import FAMILIES, add_family
@@ -55,7 +55,7 @@ def test_the_document_says_what_it_builds_and_what_it_refuses(
         make(add_family(tmp_path, family), source, say=lambda _: None)
     manifest = read_manifest(source)
     cells = []
-    for tower, of_triton in zip(GRAPHS, towers(manifest, DEFAULTS["tensorrt"]), strict=True):
+    for tower, of_triton in zip(GRAPHS, towers(manifest, options_of("tensorrt")), strict=True):
         shapes = json.dumps([shapes_of(of_triton)])
         for path in (
             source / GRAPHS[tower],
@@ -90,7 +90,7 @@ def in_half(source: Path, tower: Tower, folder: Path) -> Path | None:
     if not stored(source / GRAPHS[tower]) and (tower == "text" or source == DEMO):
         return None
     path = folder / f"{tower}-fp16.onnx"
-    halve(tower, source / GRAPHS[tower], path)
+    halve(source / GRAPHS[tower], path)
     return path
 
 
@@ -105,5 +105,5 @@ def in_int8(source: Path, tower: Tower, manifest: ModelManifest, folder: Path) -
         if tower == "image"
         else {"token_ids": np.ones((2, length), np.int32), "lengths": np.array([length, 5], np.int32)}
     )
-    quantize_graph(source / GRAPHS[tower], path, "static", [feeds])
+    write_int8(source / GRAPHS[tower], path, [feeds])
     return path

@@ -41,5 +41,5 @@ def test_the_fp16_variant_has_the_bytes_of_graphs_that_are_written_in_fp16(
 
 
 def test_an_int8_variant_is_made_too(artifact: Path, photos: Path, tmp_path: Path) -> None:
-    plan = plan_of(artifact, photos, "int8", out=tmp_path / "int8", method="dynamic")
-    assert make_variant(plan, say=lambda _: None).precision == "int8"
+    made = make_variant(plan_of(artifact, photos, "int8", out=tmp_path / "int8"), say=lambda _: None)
+    assert (made.precision, made.variant and made.variant.method) == ("int8", "static")

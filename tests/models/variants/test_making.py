@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +12,34 @@ import pytest
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
-from clipserve_models.variants.job import GRAPHS, Job, Method
-from clipserve_models.variants.making import Plan, make_variant, plan_of
+from clipserve_models.variants.making import make_variant, plan_of
 from clipserve_models.variants.samples import read_photos, split
+from clipserve_models.verify import Feeds
 from tests.models.asking import ask
-from tests.models.variants.conftest import write_photos
 from tests.support import png, serving
 
 MANIFEST = read_manifest(DEMO)
 
 
-def copy(job: Job) -> None:
+def copy(source: Path, target: Path, _: Sequence[Feeds]) -> None:
     """The most faithful variant there is."""
-    for tower in job.towers:
-        shutil.copyfile(job.source / GRAPHS[tower], job.target / GRAPHS[tower])
+    shutil.copyfile(source, target)
 
 
-def spoil(job: Job) -> None:
+def spoil(source: Path, target: Path, _: Sequence[Feeds]) -> None:
     """The image tower's class vectors in another order."""
-    copy(job)
-    path = job.target / GRAPHS["image"]
-    data = bytearray(path.read_bytes())
-    start = data.find(b"classes.rows\x4a") + 20  # the tensor's name, and the tag and length of its bytes
-    rows = np.frombuffer(bytes(data[start : start + 999 * 384]), np.int8).reshape(999, 384)
-    data[start : start + rows.size] = rows[::-1].tobytes()
-    path.write_bytes(data)
-
-
-def plan(photos: Path, out: Path, **changes: object) -> Plan:
-    return replace(plan_of(DEMO, photos, "int8", out=out), **changes)  # type: ignore[arg-type]
+    data = bytearray(source.read_bytes())
+    if source.name == "image.onnx":
+        start = data.find(b"classes.rows\x4a") + 20  # the tensor's name, and the tag and length of its bytes
+        rows = np.frombuffer(bytes(data[start : start + 999 * 384]), np.int8).reshape(999, 384)
+        data[start : start + rows.size] = rows[::-1].tobytes()
+    target.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
 def faithful(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("faithful") / "demo@int8"
-    assert make_variant(plan(photos, out), copy) == read_manifest(out)
+    assert make_variant(plan_of(DEMO, photos, "int8", out=out), copy) == read_manifest(out)
     return out
 
 
@@ -61,19 +53,18 @@ def test_a_faithful_variant_is_published_with_its_figures(faithful: Path) -> Non
     assert (record.calibration_photos, record.photos) == (32, 34)
     assert record.made_of == MANIFEST.fingerprint()
     assert record.p1_cosine == pytest.approx(1, abs=1e-6)
-    assert (record.top1_agreement, record.top1, record.top1_drop) == (1.0, None, None)
+    assert record.top1_agreement == 1.0
     assert [path.name for path in faithful.parent.iterdir()] == ["demo@int8"]
 
 
 def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelsError) as refusal:
-        make_variant(plan(photos, tmp_path / "out"), spoil)
+        make_variant(plan_of(DEMO, photos, "int8", out=tmp_path / "out"), spoil)
     told = str(refusal.value)
     for words in (
         "image cosine, mean ",
         "at least 0.99)",
         "top-1 agreement 0.",
-        "Try --method dynamic",
         "--no-image, which keeps",
         "(32 did)",
     ):
@@ -81,20 +72,6 @@ def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path,
     assert "text cosine" not in told, "the text tower is as it was"
     assert "--no-text" not in told
     assert not list(tmp_path.iterdir())
-
-
-def test_labelled_photos_are_judged_by_their_labels(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    photos = write_photos(tmp_path / "photos", 11)
-    classes = tmp_path / "classes.tsv"
-    classes.write_text("0\tcat\tcat\n1\tcoffee\tcoffee\n2\trocket\trocket\n3\tn4\tguitar\n")
-    made = make_variant(plan(photos, tmp_path / "out", classes=classes, method="dynamic"), copy)
-    record = made.variant
-    assert record
-    assert (record.photos, record.labels, record.calibration_photos) == (33, 4, 0)
-    assert record.top1
-    assert record.top1 > 0.5
-    assert record.top1_drop == 0
 
 
 async def test_the_service_serves_the_variant_beside_fp32(faithful: Path) -> None:
@@ -114,30 +91,31 @@ def test_a_fingerprint_names_the_precision_once() -> None:
 
 
 def test_no_photo_both_calibrates_and_judges(photos: Path) -> None:
-    whole = read_photos(photos, None, MANIFEST.image)
+    whole = read_photos(photos, MANIFEST.image)
     assert len(whole) == 66
     one, other = split(whole, calibrate=True)
     assert (len(one), len(other)) == (32, 34)
-    assert not {p.tobytes() for p in one.pixels} & {p.tobytes() for p in other.pixels}
+    assert not {p.tobytes() for p in one} & {p.tobytes() for p in other}
 
 
 def test_a_broken_photo_is_named(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(png()[:100])
     with pytest.raises(ModelsError, match=r"torn\.png: the image begins as PNG but is broken"):
-        read_photos(tmp_path, None, MANIFEST.image)
+        read_photos(tmp_path, MANIFEST.image)
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("precision", "words"),
     [
-        ("static", "found 3 photos; needed are at least 64 (32 to calibrate and 32 others"),
-        ("dynamic", "least 32"),
+        ("int8", "found 3 photos; needed are at least 64 (32 to calibrate and 32 others"),
+        ("fp16", "least 32"),
     ],
 )
-def test_too_few_photos_say_how_many_are_needed(method: Method, words: str, tmp_path: Path) -> None:
+def test_too_few_photos_say_how_many_are_needed(precision: str, words: str, tmp_path: Path) -> None:
     for seed in range(3):
         (tmp_path / f"{seed}.png").write_bytes(png(seed))
-    result = refused(str(DEMO), "--photos", str(tmp_path), "--method", method, "--out", str(tmp_path / "out"))
+    options = ("--precision", precision, "--photos", str(tmp_path), "--out", str(tmp_path / "out"))
+    result = ask("variant", str(DEMO), *options)
     assert result.returncode == 1
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -154,19 +132,4 @@ def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
         plan_of(DEMO, tmp_path, "int8", out=tmp_path)
     with pytest.raises(ModelsError, match="nothing to do"):
         plan_of(DEMO, tmp_path, "fp16", towers=())
-    with pytest.raises(ModelsError, match="--method is of int8"):
-        plan_of(DEMO, tmp_path, "fp16", method="static")
-    assert plan_of(DEMO, tmp_path, "int8").out == DEMO.with_name("demo@int8")
     assert plan_of(DEMO, tmp_path, "fp16").out == DEMO.with_name("demo@fp16")
-
-
-def test_bf16_is_refused_with_what_computes_it_instead(tmp_path: Path) -> None:
-    result = refused(str(DEMO), "--precision", "bf16", "--photos", str(tmp_path))
-    assert result.returncode == 1
-    assert "onnxruntime's CPU provider has no bf16 convolution" in result.stderr
-    assert "OpenVINO engine computes the fp32 artifact in bf16 by itself" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-
-
-def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return ask("variant", "--precision", "int8", *arguments)

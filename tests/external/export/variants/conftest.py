@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +22,18 @@ def few_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def few_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labels of the photos, and five others: few prompts."""
-    path = tmp_path_factory.mktemp("labels") / "classes.tsv"
-    labels = ("cat", "coffee", "rocket", "guitar", "street", "night sky", "page of text", "bread")
-    path.write_text("".join(f"{row}\t{label}\t{label}\n" for row, label in enumerate(labels)))
-    return path
-
-
-@pytest.fixture(scope="session")
-def tiny_fp16(tiny: Path, few_photos: Path, few_labels: Path) -> Path:
-    asked = _plan(few_photos, few_labels, tiny, tiny.parent / "fp16")
+def tiny_fp16(tiny: Path, few_photos: Path) -> Path:
+    asked = plan_of(tiny, few_photos, "fp16", out=tiny.parent / "fp16")
     made = make_variant(asked, say=lambda _: None)
     assert made == read_manifest(tiny.parent / "fp16")
     return tiny.parent / "fp16"
 
 
 @pytest.fixture
-def plan(few_photos: Path, few_labels: Path) -> Planner:
+def plan(few_photos: Path) -> Planner:
     """A plan of an artifact's fp16 variant in another folder, on few photos."""
-    return partial(_plan, few_photos, few_labels)
 
+    def planned(folder: Path, out: Path, **options: Any) -> Plan:
+        return plan_of(folder, few_photos, "fp16", out=out, **options)
 
-def _plan(judged_on: Path, classes: Path, folder: Path, out: Path, **options: Any) -> Plan:
-    return plan_of(folder, judged_on, "fp16", out=out, classes=classes, **options)
+    return planned

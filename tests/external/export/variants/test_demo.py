@@ -11,12 +11,9 @@ from tests.models.asking import ask
 from tests.support import serving
 
 
-async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(
-    photos: Path, few_labels: Path, tmp_path: Path
-) -> None:
+async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo@int8"
-    few = ("--photos", str(photos), "--classes", str(few_labels))
-    words = (str(DEMO), *few, "--no-image", "--no-timing", "--out", str(out))
+    words = (str(DEMO), "--photos", str(photos), "--no-image", "--out", str(out))
     result = await asyncio.to_thread(ask, "variant", "--precision", "int8", *words)
     assert result.returncode == 0, result.stderr
     assert "text cosine, mean" in result.stdout
@@ -24,7 +21,6 @@ async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(
     assert record
     assert record.towers == ["text"]
     assert 0.99 < record.text_mean_cosine < 0.9999
-    assert record.batch_cosine > 0.99999
     assert (out / "image.onnx").read_bytes() == (DEMO / "image.onnx").read_bytes()
     async with serving(None, out, backend="onnx") as running:
         assert (await running.embed(text="a cat")).json()["fingerprint"].startswith("demo@int8-")

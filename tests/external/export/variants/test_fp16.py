@@ -6,7 +6,7 @@ The tests of `tiny` are in one file, because each process that needs it exports 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.reference import lowest_cosine, reference_pixels
 from clipserve_models.errors import ModelsError
-from clipserve_models.variants.job import Job, Largest
-from clipserve_models.variants.making import make_variant
+from clipserve_models.variants.fp16 import Largest
+from clipserve_models.variants.making import Writer, make_variant
+from clipserve_models.verify import Feeds
 from tests.external.export.variants.conftest import Planner
 from tests.external.export.variants.faithful import assert_faithful
 
@@ -47,17 +48,17 @@ def test_one_tower_may_stay_fp32(tiny: Path, plan: Planner, tmp_path: Path) -> N
     assert (tmp_path / "out" / "image.onnx").read_bytes() == (tiny / "image.onnx").read_bytes()
 
 
-def after(change: Callable[[Any], None], fp16: Path) -> Callable[[Job], Largest]:
+def after(change: Callable[[Any], None], fp16: Path) -> Writer:
     """A writer whose graphs are those of the variant `fp16`, but for a change of the image graph."""
 
-    def write(job: Job) -> Largest:
+    def write(source: Path, target: Path, _: Sequence[Feeds]) -> Largest:
         import onnx
 
-        for graph in ("image.onnx", "text.onnx"):
-            shutil.copyfile(fp16 / graph, job.target / graph)
-        model = onnx.load(job.target / "image.onnx")
-        change(model.graph)
-        onnx.save(model, job.target / "image.onnx")
+        shutil.copyfile(fp16 / source.name, target)
+        if source.name == "image.onnx":
+            model = onnx.load(target)
+            change(model.graph)
+            onnx.save(model, target)
         return Largest("image.onnx", "any", 1.0)
 
     return write

@@ -9,8 +9,6 @@ import pytest
 
 from clipserve.clip.reference import cosines, reference_pixels
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.errors import ModelsError
-from clipserve_models.variants.job import Method
 from tests.models.towers import CLIP, random_tensors, write_graphs
 
 
@@ -22,12 +20,12 @@ def test_weights_have_seven_bits_and_the_outer_layers_stay_fp32(
     import onnx
     from onnx import numpy_helper
 
-    from clipserve_models.variants.int8 import quantize_graph
+    from clipserve_models.variants.int8 import write_int8
 
     texts = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
     feeds = [{"pixels": reference_pixels(256)}] if tower == "image" else [texts]
     source, target = DEMO / f"{tower}.onnx", tmp_path / f"{tower}.onnx"
-    quantize_graph(source, target, "static", feeds)
+    write_int8(source, target, feeds)
     before, after = onnx.load(source), onnx.load(target)
     assert after.ir_version == before.ir_version
     assert {o.domain: o.version for o in after.opset_import} == {
@@ -71,14 +69,13 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
     assert cosines(smoothed, plain).min() > 0.99999
 
 
-@pytest.mark.parametrize("method", ["static", "dynamic"])
-def test_weights_beside_a_graph_become_weights_beside_its_variant(method: Method, tmp_path: Path) -> None:
+def test_weights_beside_a_graph_become_weights_beside_its_variant(tmp_path: Path) -> None:
     """As of a graph above 2 GB, which one message cannot hold."""
     import onnx
     import onnxruntime
 
     from clipserve.clip.external import external_files
-    from clipserve_models.variants.int8 import quantize_graph
+    from clipserve_models.variants.int8 import write_int8
 
     _, within = write_graphs(tmp_path / "within", CLIP, random_tensors(CLIP))
     beside = tmp_path / "beside" / "text.onnx"
@@ -88,7 +85,7 @@ def test_weights_beside_a_graph_become_weights_beside_its_variant(method: Method
     vectors = []
     for graph in (beside, within):
         target = graph.with_name("text-int8.onnx")
-        quantize_graph(graph, target, method, [feeds])
+        write_int8(graph, target, [feeds])
         assert bool(external_files(target)) == bool(external_files(graph)) == (graph is beside)
         vectors.append(onnxruntime.InferenceSession(target).run(None, feeds)[0])
     np.testing.assert_array_equal(*vectors)
@@ -96,11 +93,3 @@ def test_weights_beside_a_graph_become_weights_beside_its_variant(method: Method
         *("text.onnx", "text.onnx.data"),
         *("text-int8.onnx", "text-int8.onnx.data"),
     }
-
-
-def test_convolutions_are_not_dynamic(tmp_path: Path) -> None:
-    from clipserve_models.variants.int8 import quantize_graph
-
-    with pytest.raises(ModelsError, match=r"image\.onnx is made of convolutions"):
-        quantize_graph(DEMO / "image.onnx", tmp_path / "image.onnx", "dynamic", [])
-    assert not list(tmp_path.iterdir())
