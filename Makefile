@@ -150,7 +150,8 @@ triton-server: .venv/service.stamp
 	deploy/triton/local.sh setup
 
 triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=service/clipserve/demo] [ARGS="--instances 2"]
-	$(BIN)/python -m clipserve_models triton $(or $(FOLDER),service/clipserve/demo) --backend python --out .triton/models $(ARGS)
+	$(BIN)/python -m clipserve_models triton $(or $(FOLDER),service/clipserve/demo) --device cpu --out .triton/models $(ARGS)
+	$(BIN)/python -m tests.external.triton.python_backend .triton/models
 	@exec deploy/triton/local.sh serve .triton/models
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -24,7 +24,7 @@ from clipserve_models.triton_towers import towers
 from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import write_fake_artifact
 
-_OPTIONS = options_of("python", max_batch_images=64, max_batch_texts=64)
+_OPTIONS = options_of("onnxruntime", "cpu", max_batch_images=64, max_batch_texts=64)
 _TYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32}
 
 

@@ -27,11 +27,7 @@ from clipserve.engine.triton.contract import (
 from clipserve_models.triton_options import BackendName, BatchPolicy, RepositoryOptions
 from clipserve_models.triton_towers import Tower
 
-MODEL_FILES: dict[BackendName, str] = {
-    "python": "model.py",
-    "onnxruntime": "model.onnx",
-    "tensorrt": "model.plan",
-}
+MODEL_FILES: dict[BackendName, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
 
 
 def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) -> pb.ModelConfig:
@@ -108,8 +104,6 @@ def _dynamic_batching(policy: BatchPolicy, options: RepositoryOptions) -> pb.Mod
 def _parameters(options: RepositoryOptions) -> dict[str, str]:
     """The backend's settings by its own names."""
     match options.backend, options.device:
-        case "python", _:
-            return {"threads": str(options.threads)}
         case "onnxruntime", "cpu":
             # A memory pattern is kept for every input shape; texts have many.
             return {

@@ -1,4 +1,4 @@
-"""The options of Triton for an artifact, and the defaults of each backend."""
+"""The options of Triton for an artifact, and the defaults of each device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from clipserve.engine.triton.contract import CALL_ROWS, TOWERS
 from clipserve_models.errors import ModelsError
 
-BackendName = Literal["python", "onnxruntime", "tensorrt"]
+BackendName = Literal["onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]
 
 
@@ -26,9 +26,8 @@ class RepositoryOptions:
     """How Triton serves an artifact.
 
     Attributes:
-        backend: `python`: onnxruntime in Triton's Python backend, for a server that has neither of the others.
-            `onnxruntime`: Triton's own backend of that name. `tensorrt`: plans (`triton_plans`).
-        device: what it runs on. `python` runs on the CPU only, `tensorrt` on a GPU only.
+        backend: `onnxruntime`: Triton's backend of that name. `tensorrt`: plans (`triton_plans`).
+        device: what it runs on. `tensorrt` runs on a GPU only.
         image, text: `concurrency` is the number of instances of an encoder, each with its copy of the weights.
         threads: of one call on the CPU; 0: all cores of the server.
         queue_timeout: seconds that a request may wait; a request may set less, not more.
@@ -51,10 +50,9 @@ class RepositoryOptions:
 # GPUs: two calls of a gateway, of which Triton splits none.
 _CPU_IMAGE, _CPU_TEXT = BatchPolicy(8, concurrency=2), BatchPolicy(32, concurrency=2)
 _GPU_IMAGE, _GPU_TEXT = (BatchPolicy(2 * CALL_ROWS[tower], concurrency=2) for tower in TOWERS)
-DEFAULTS: dict[BackendName, RepositoryOptions] = {
-    "python": RepositoryOptions("python", "cpu", _CPU_IMAGE, _CPU_TEXT),
-    "onnxruntime": RepositoryOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
-    "tensorrt": RepositoryOptions("tensorrt", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
+DEFAULTS: dict[Device, RepositoryOptions] = {
+    "cpu": RepositoryOptions("onnxruntime", "cpu", _CPU_IMAGE, _CPU_TEXT),
+    "gpu": RepositoryOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
 }
 
 
@@ -68,14 +66,14 @@ def options_of(
     queue_delay: float | None = None,
     **others: float | None,
 ) -> RepositoryOptions:
-    """The defaults of `backend`, overridden by the given arguments. `others`: fields of the options.
+    """The defaults of `device` (gpu), overridden by the given arguments. `others`: fields of the options.
 
     Raises:
         ModelsError: the backend does not run on `device`.
     """
-    default = DEFAULTS[backend]
-    if backend != "onnxruntime" and device not in (None, default.device):
-        raise ModelsError(f"the backend {backend} runs on the {default.device} only.")
+    default = DEFAULTS[device or "gpu"]
+    if backend == "tensorrt" and default.device != "gpu":
+        raise ModelsError("the backend tensorrt runs on the gpu only.")
 
     def policy(own: BatchPolicy, rows: int | None) -> BatchPolicy:
         changes = _given(max_batch_size=rows, max_queue_delay=queue_delay, concurrency=instances)
@@ -83,7 +81,7 @@ def options_of(
 
     return replace(
         default,
-        device=device or default.device,
+        backend=backend,
         image=policy(default.image, max_batch_images),
         text=policy(default.text, max_batch_texts),
         **_given(**others),

@@ -1,7 +1,7 @@
 """Writes an artifact as a Triton model repository.
 
 OUT/<name>_image/  config.pbtxt   see `clipserve_models.triton_config`
-OUT/<name>_text/   1/             the graph: model.onnx or model.plan, with model.py for the Python backend
+OUT/<name>_text/   1/             the graph: model.onnx or model.plan
                    warmup/        inputs of the warm-up that must not be zeros
 """
 
@@ -22,7 +22,6 @@ from clipserve_models.triton_options import BackendName, RepositoryOptions
 from clipserve_models.triton_plans import PLANS, check_plans
 from clipserve_models.triton_towers import Tower, towers
 
-_MODEL_PY = Path(__file__).with_name("triton_python_model.py")
 _ONE_FILE = ("model.onnx", "model.plan")
 _WRITTEN = "# Written by `clipserve models triton`, which removes this model when it writes others.\n"
 
@@ -53,8 +52,6 @@ def write_repository(folder: Path, out: Path, options: RepositoryOptions) -> lis
         for source, name in graphs.items():
             # onnx refuses weights beside a graph that have several hard links: the artifact's must not get another.
             (link if name in _ONE_FILE else shutil.copyfile)(source, version / name)
-        if options.backend == "python":
-            shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)
     return [tower.name for tower in made]
 

@@ -12,14 +12,14 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
-from clipserve_models.triton_options import DEFAULTS, options_of
+from clipserve_models.triton_options import options_of
 from clipserve_models.triton_plans import KEY_NAME, command, write_lines
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from tests.models.asking import ask
 
 MANIFEST = read_manifest(DEMO)
-OPTIONS = DEFAULTS["tensorrt"]
+OPTIONS = options_of("tensorrt")
 GPU = "NVIDIA H100 80GB HBM3"
 SLICE = f"{GPU}\n  MIG 1g.10gb     Device  0: (UUID: MIG-0)"  # of a GPU, as `nvidia-smi -L` lists it
 

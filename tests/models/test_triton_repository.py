@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,14 @@ from clipserve.clip.manifest import TextSpec
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import triton_model
 from clipserve_models.errors import ModelsError
-from clipserve_models.triton_options import DEFAULTS, BackendName, BatchPolicy, RepositoryOptions, options_of
+from clipserve_models.triton_options import (
+    DEFAULTS,
+    BackendName,
+    BatchPolicy,
+    Device,
+    RepositoryOptions,
+    options_of,
+)
 from clipserve_models.triton_plans import KEY_NAME, PLANS
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
@@ -31,7 +37,11 @@ ROOT = Path(__file__).parents[2]
 MANIFEST = read_manifest(DEMO)
 TYPES = {"tensor(uint8)": pb.TYPE_UINT8, "tensor(int32)": pb.TYPE_INT32, "tensor(float)": pb.TYPE_FP32}
 TOWERS = {"demo_image": "image.onnx", "demo_text": "text.onnx"}
-BACKENDS: list[BackendName] = ["python", "onnxruntime", "tensorrt"]
+BACKENDS: list[tuple[BackendName, Device]] = [
+    ("onnxruntime", "cpu"),
+    ("onnxruntime", "gpu"),
+    ("tensorrt", "gpu"),
+]
 
 
 def artifact(folder: Path, backend: BackendName) -> Path:
@@ -50,13 +60,16 @@ def read(repository: Path, model: str) -> pb.ModelConfig:
     return text_format.Parse((repository / model / "config.pbtxt").read_text(), pb.ModelConfig())
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=BACKENDS, ids=" on ".join)
 def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    out = tmp_path / "out"
-    assert write_repository(
-        artifact(tmp_path / "artifact", request.param), out, DEFAULTS[request.param]
-    ) == list(TOWERS)
+    out, (backend, device) = tmp_path / "out", request.param
+    folder = artifact(tmp_path / "artifact", backend)
+    assert write_repository(folder, out, options_of(backend, device)) == list(TOWERS)
     return out
+
+
+def on_cpu(config: pb.ModelConfig) -> bool:
+    return bool(config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU)
 
 
 @pytest.mark.parametrize("model", TOWERS)
@@ -78,7 +91,7 @@ def test_the_configuration_has_the_graphs_inputs_and_outputs(repository: Path, m
 @pytest.mark.parametrize("model", TOWERS)
 def test_names_batching_and_fingerprint(repository: Path, model: str) -> None:
     config = read(repository, model)
-    options = DEFAULTS[config.backend]
+    options = DEFAULTS["cpu" if on_cpu(config) else "gpu"]
     policy = options.image if model == "demo_image" else options.text
     assert config.name == model, "must be the folder's name"
     assert config.max_batch_size == policy.max_batch_size
@@ -90,8 +103,7 @@ def test_names_batching_and_fingerprint(repository: Path, model: str) -> None:
     assert 0 < queue.max_queue_size <= 1024
     (group,) = config.instance_group
     assert group.count == policy.concurrency
-    on_cpu = config.backend == "python"
-    assert group.kind == (pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_GPU)
+    assert group.kind in (pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU)
     several = config.backend == "tensorrt" and model == "demo_text"
     assert list(group.profile) == (["0", "1", "2"] if several else []), (
         "Triton uses the first, unless they are named"
@@ -109,7 +121,6 @@ def test_the_files_are_those_that_the_configuration_names(repository: Path, mode
         assert (version / "model.plan").read_bytes() == PLANS[TOWERS[model]].encode()
     else:
         assert (version / "model.onnx").read_bytes() == (DEMO / TOWERS[model]).read_bytes()
-    assert (version / "model.py").is_file() == (config.backend == "python")
 
 
 def test_every_shape_that_will_be_met_is_warmed_up_alone_and_in_a_full_batch(repository: Path) -> None:
@@ -117,7 +128,7 @@ def test_every_shape_that_will_be_met_is_warmed_up_alone_and_in_a_full_batch(rep
         config = read(repository, model)
         first = config.input[0].name
         shapes = {(s.batch_size, *s.inputs[first].dims) for s in config.model_warmup}
-        lengths = (8, 10, 12, 16, 24, 32, 48, 77) if config.backend == "python" else (16, 32, 77)
+        lengths = (8, 10, 12, 16, 24, 32, 48, 77) if on_cpu(config) else (16, 32, 77)
         each = [(256, 256, 3)] if model == "demo_image" else [(n,) for n in lengths]
         assert shapes == {(rows, *dims) for rows in (1, config.max_batch_size) for dims in each}
         session = ort.InferenceSession(DEMO / graph)
@@ -162,7 +173,7 @@ def test_the_policies_reach_the_configuration(tmp_path: Path) -> None:
 
 
 def test_onnxruntime_on_a_gpu_is_told_where_it_reads_it(tmp_path: Path) -> None:
-    write_repository(DEMO, tmp_path, DEFAULTS["onnxruntime"])
+    write_repository(DEMO, tmp_path, DEFAULTS["gpu"])
     for name in TOWERS:
         model = read(tmp_path, name)
         told = {key: value.string_value for key, value in model.parameters.items()}
@@ -177,14 +188,14 @@ def test_onnxruntime_on_a_gpu_is_told_where_it_reads_it(tmp_path: Path) -> None:
         }
         (cuda,) = model.optimization.execution_accelerators.gpu_execution_accelerator
         assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"})
-    write_repository(DEMO, tmp_path, replace(DEFAULTS["onnxruntime"], device="cpu"))
+    write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
     assert not read(tmp_path, "demo_image").HasField("optimization")
 
 
 def test_a_text_encoder_that_pads_to_one_length_takes_that_length_only() -> None:
     fixed = MANIFEST.model_copy(update={"text": TextSpec(context_length=64, padding="fixed")})
     assert fixed.text.lengths == [64]
-    _, text = towers(fixed, DEFAULTS["python"])
+    _, text = towers(fixed, DEFAULTS["cpu"])
     assert text.inputs[0].dims == (64,)
 
 
@@ -194,14 +205,15 @@ def test_names_are_made_safe() -> None:
 
 
 def test_the_writer_replaces_its_own_models_and_nothing_else(tmp_path: Path) -> None:
-    write_repository(DEMO, tmp_path, DEFAULTS["python"])
+    write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
     (tmp_path / "other").mkdir()
-    write_repository(DEMO, tmp_path, replace(DEFAULTS["onnxruntime"], device="cpu"))
+    (tmp_path / "demo_image" / "1" / "model.py").touch()
+    write_repository(DEMO, tmp_path, DEFAULTS["gpu"])
     assert {path.name for path in tmp_path.iterdir()} == {*TOWERS, "other"}
     assert not (tmp_path / "demo_image" / "1" / "model.py").exists()
     (tmp_path / "demo_image" / "config.pbtxt").unlink()
     with pytest.raises(ModelsError, match="is not a model"):
-        write_repository(DEMO, tmp_path, DEFAULTS["python"])
+        write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
 
 
 def ending_at(last: int, do: Any, steps: Iterator[int]) -> Any:
@@ -221,14 +233,14 @@ def test_what_is_left_by_a_process_that_ended_at_any_step_is_replaced(
 ) -> None:
     """Each finds what the one before has left, and comes one step further."""
     if former:
-        write_repository(DEMO, tmp_path, DEFAULTS["python"])
+        write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
     for last in itertools.count(1):
         steps = itertools.count(1)
         with monkeypatch.context() as patched:
             for name in ("mkdir", "link", "unlink", "rmdir"):
                 patched.setattr(os, name, ending_at(last, getattr(os, name), steps))
             try:
-                write_repository(DEMO, tmp_path, DEFAULTS["onnxruntime"])
+                write_repository(DEMO, tmp_path, DEFAULTS["gpu"])
                 break
             except KeyboardInterrupt:
                 pass
@@ -239,7 +251,7 @@ def test_what_is_left_by_a_process_that_ended_at_any_step_is_replaced(
 def test_weights_beside_a_large_graph_come_along_under_their_name(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path / "artifact")
     (tmp_path / "artifact" / "text.onnx.data").write_bytes(b"weights")
-    write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["onnxruntime"])
+    write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["gpu"])
     written = tmp_path / "out" / "demo_text" / "1" / "text.onnx.data"
     assert written.read_bytes() == b"weights"
     assert written.stat().st_nlink == 1, "onnx refuses weights that have several hard links"
@@ -250,25 +262,25 @@ def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path / "artifact")
     (tmp_path / "artifact" / "text.onnx").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"text\.onnx"):
-        write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["python"])
+        write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["cpu"])
     assert not (tmp_path / "out").exists()
 
 
 def test_a_backend_is_not_asked_to_run_where_it_cannot() -> None:
     assert options_of("onnxruntime", "cpu").device == "cpu"
-    with pytest.raises(ModelsError, match="on the cpu only"):
-        options_of("python", "gpu")
+    with pytest.raises(ModelsError, match="on the gpu only"):
+        options_of("tensorrt", "cpu")
 
 
 def test_a_context_below_those_lengths_is_a_length_too() -> None:
     for context, lengths in [(64, [16, 32, 64]), (32, [16, 32]), (20, [16, 20]), (12, [12])]:
         small = MANIFEST.model_copy(update={"text": TextSpec(context_length=context)})
-        _, text = towers(small, DEFAULTS["onnxruntime"])
+        _, text = towers(small, DEFAULTS["gpu"])
         assert [length for (length,), _ in text.shapes] == lengths
 
 
 def test_the_command_writes_a_repository(tmp_path: Path) -> None:
-    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--backend", "python", "--max-batch-texts", "5")
+    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--device", "cpu", "--max-batch-texts", "5")
     assert result.returncode == 0, result.stderr
     assert read(tmp_path, "demo_text").max_batch_size == 5
     assert result.stderr == ""

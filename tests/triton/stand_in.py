@@ -17,11 +17,11 @@ from clipserve.clip.manifest import Precision
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import FINGERPRINT, PRECISION
 from clipserve_models.triton_config import config
-from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_options import options_of
 from clipserve_models.triton_towers import towers
 
 MANIFEST = read_manifest(DEMO)
-OPTIONS = DEFAULTS["tensorrt"]
+OPTIONS = options_of("tensorrt")
 # A status, its message, and perhaps the trailing metadata.
 Failure = tuple[grpc.StatusCode, str] | tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]
 

@@ -27,11 +27,10 @@ from clipserve.cores import usable_cores
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine, EngineOptions, InProcess
-from clipserve_models.triton_options import options_of
-from clipserve_models.triton_repository import write_repository
 from tests.external.export.families import FAMILIES, add_family
 from tests.external.export.test_export import load, make
-from tests.external.triton.conftest import PATIENT, Triton, triton_installed, up  # noqa: F401
+from tests.external.triton.conftest import Triton, triton_installed, up  # noqa: F401
+from tests.external.triton.python_backend import write_models
 from tests.golden.make_tokens import hurting_strings
 from tests.models.variants.conftest import write_photos
 from tests.support import serving
@@ -116,7 +115,7 @@ async def test_the_vectors_are_pytorch_s(
 @pytest.fixture
 def triton(triton_installed: None, exported: Exported, tmp_path: Path) -> Iterator[Triton]:  # noqa: F811
     """A real server with this model."""
-    write_repository(exported.folder, tmp_path / "models", options_of(**PATIENT, instances=1))
+    write_models(exported.folder, tmp_path / "models", instances=1)
     server = Triton(tmp_path / "models", tmp_path / "log.txt")
     yield up(server)
     server.kill()

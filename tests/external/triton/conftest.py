@@ -13,21 +13,17 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import options_of
-from clipserve_models.triton_repository import write_repository
 from loadtests.process import free_port
+from tests.external.triton.python_backend import write_models
 
 ROOT = Path(__file__).parents[3]
 LOCAL = ROOT / "deploy" / "triton" / "local.sh"
-# A busy machine may compute 600 images in more than the default ten seconds.
-PATIENT: Any = {"backend": "python", "queue_timeout": 600}
 RUN = '(embeddings,) = self._session.run(["embedding"], rows)'  # the line of model.py that computes
 SHARED = "triton_python_backend_shm_region_"  # how the names begin of what a server shares with its models
 SECONDS = 600  # for a start or an end, of which each takes a few
@@ -191,7 +187,7 @@ def triton_installed() -> None:
 def demo_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     """One server for all tests; take `triton`, which is sure to be up."""
     folder = tmp_path_factory.mktemp("triton")
-    write_repository(DEMO, folder / "models", options_of(**PATIENT))
+    write_models(DEMO, folder / "models")
     server = Triton(folder / "models", folder / "log.txt")
     yield server
     server.kill()
@@ -201,7 +197,7 @@ def demo_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory
 def demo_pair(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Triton]]:
     """Two servers for all tests that end one; an instance each, so that they start in half the time."""
     folder = tmp_path_factory.mktemp("pair")
-    write_repository(DEMO, folder / "models", options_of(**PATIENT, instances=1))
+    write_models(DEMO, folder / "models", instances=1)
     servers = [Triton(folder / "models", folder / f"{name}.txt") for name in ("one", "two")]
     yield servers
     for server in servers:
@@ -239,7 +235,7 @@ def triton_of(triton_installed: None, tmp_path: Path) -> Iterator[Callable[..., 
     servers: list[Triton] = []
 
     def make(edit: Callable[[str], str] | None = None, *flags: str, **options: int) -> Triton:
-        write_repository(DEMO, tmp_path / "models", options_of(**PATIENT | {"instances": 1} | options))
+        write_models(DEMO, tmp_path / "models", **{"instances": 1} | options)
         if edit is not None:
             program = tmp_path / "models" / "demo_image" / "1" / "model.py"
             program.write_text(edit(program.read_text()))

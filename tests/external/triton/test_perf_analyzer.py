@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import options_of
-from clipserve_models.triton_repository import write_repository
-from tests.external.triton.conftest import PATIENT, ROOT, Triton, up
+from tests.external.triton.conftest import ROOT, Triton, up
+from tests.external.triton.python_backend import write_models
 from tests.process import Process
 
 _WHEEL = (
@@ -52,7 +51,7 @@ def test_the_commands_of_the_page_measure_a_real_triton(
     perf_analyzer: Path, triton_installed: None, tmp_path: Path
 ) -> None:
     assert _WHEEL.split()[0] in _SECTION
-    write_repository(DEMO, tmp_path / "models", options_of(**PATIENT, instances=1))
+    write_models(DEMO, tmp_path / "models", instances=1)
     server = Triton(tmp_path / "models", tmp_path / "log.txt")
     try:
         up(server)

@@ -1,7 +1,8 @@
 """Triton's Python backend: one encoder of an artifact on onnxruntime, on the CPU.
 
-`clipserve models triton --backend python` copies it into the model repository. It runs inside Triton, in a separate
-process for each instance, with numpy and onnxruntime and without this repository.
+The server on PyPI has no onnxruntime backend, so tests run this one: `python_backend` copies it into the model
+repository. It runs inside Triton, in a separate process for each instance, with numpy and onnxruntime and without
+this repository.
 
 Triton hands over the requests of one dynamic batch at a time: pixels uint8 [n, S, S, 3], or token_ids int32
 [n, L] and lengths int32 [n], of n rows each. They become one call of the graph. A failed call is repeated
@@ -37,7 +38,7 @@ class TritonPythonModel:
         """Load `model.onnx` from the model's version folder; an exception ends the server's start."""
         config = json.loads(args["model_config"])
         options = ort.SessionOptions()
-        threads = int(config["parameters"]["threads"]["string_value"])
+        threads = int(config["parameters"]["intra_op_thread_count"]["string_value"])
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
         # Instances share the cores: a thread in a busy loop takes time from the others.
