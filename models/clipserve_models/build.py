@@ -16,12 +16,12 @@ from clipserve.clip import reference as inputs
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve_models import reference
-from clipserve_models.architecture import check_tensors, roles
 from clipserve_models.errors import ModelsError
 from clipserve_models.finishing import Described, Expected, expect, ids_by_service, make
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
+from clipserve_models.roles import check_tensors, roles
 
 
 def build(

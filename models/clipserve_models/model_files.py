@@ -30,7 +30,7 @@ NOTHING = UserFacts()
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One model. `tensors`: by role (`architecture.roles`), read when asked.
+    """One model. `tensors`: by role (`clipserve_models.roles`), read when asked.
 
     `mean`, `std`: an image's values are (pixel / 255 - mean) / std. `files`: all that were read.
     """

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clipserve.clip.manifest import ImageSpec
-from clipserve_models.architecture import Activation, Architecture, Convolution, ResNet, Tower
+from clipserve_models.architecture import Activation, Architecture, Bert, Convolution, ResNet, Tower
 from clipserve_models.tensors import Floats, Tensor
 
 Weights = Callable[[str], Floats]  # a tensor by its role, read now
@@ -62,6 +62,8 @@ def encode_texts(
     tower, w = architecture.text, _reader(tensors, "text.")
     x = w("tokens")[token_ids] + w("positions")  # [N, L, W]
     length = tower.context_length
+    if isinstance(tower, Bert):
+        return _unit(_bert(x, w, tower, np.arange(length) < lengths[:, np.newaxis]))
     x = _blocks(x, w, tower, np.tri(length, dtype=bool) if tower.causal else None)
     x = _norm(x, w, "norm", tower)
     x = x[:, -1] if tower.pooling == "last" else x[np.arange(len(x)), lengths - 1]  # [N, W]
@@ -111,6 +113,18 @@ def _attention_pool(x: Floats, w: Weights, tower: Tower) -> Floats:
     k, v = np.split(_linear(x, w, "pool.kv"), 2, axis=-1)
     x = _linear(_attention(q, k, v, tower.heads), w, "pool.out")
     return (x + _mlp(_norm(x, w, "pool.norm", tower), w, "pool", tower))[:, 0]
+
+
+def _bert(x: Floats, w: Weights, tower: Bert, seen: Mask) -> Floats:
+    """[N, L, W], and which tokens are a text's, [N, L] -> [N, D]: norms come last, the first state is read."""
+    x = _norm(x, w, "norm", tower)
+    for block in (f"blocks.{index}" for index in range(tower.layers)):
+        q, k, v = np.split(_linear(x, w, f"{block}.qkv"), 3, axis=-1)
+        mixed = _attention(q, k, v, tower.heads, seen[:, np.newaxis, np.newaxis])
+        x = _norm(x + _linear(mixed, w, f"{block}.out"), w, f"{block}.norm1", tower)
+        x = _norm(x + _mlp(x, w, block, tower), w, f"{block}.norm2", tower)
+    vectors: Floats = x[:, 0] @ w("projection.weight").T
+    return vectors
 
 
 def _resnet(x: Floats, w: Weights, tower: ResNet) -> Floats:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipserve_models.architecture import Architecture, check_tensors, roles
+from clipserve_models.architecture import Architecture
 from clipserve_models.errors import ModelsError
+from clipserve_models.roles import check_tensors, roles
 from clipserve_models.tensors import Tensor, constant
 from tests.models.towers import CLIP, SIGLIP
 

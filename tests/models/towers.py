@@ -12,10 +12,11 @@ import numpy as np
 import tokenizers
 
 from clipserve.clip.manifest import ImageSpec, ScoringSpec, TextSpec
-from clipserve_models.architecture import Activation, Architecture, ImageTower, ResNet, TextTower, roles
+from clipserve_models.architecture import Activation, Architecture, Bert, ImageTower, ResNet, TextTower
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
+from clipserve_models.roles import roles
 from clipserve_models.tensors import Floats, Tensor
 
 CLIP_IMAGE = ImageTower(
@@ -32,23 +33,31 @@ CLIP_IMAGE = ImageTower(
     patch_bias=False,
     projection=True,
 )
-CLIP = Architecture(
-    image=CLIP_IMAGE,
-    text=TextTower(
-        width=32,
-        layers=2,
-        heads=2,
-        mlp=128,
-        activation="quick_gelu",
-        epsilon=1e-5,
-        vocabulary=600,
-        context_length=77,
-        causal=True,
-        pooling="eot",
-        projection_bias=False,
-    ),
-    embed_dim=48,
+CLIP_TEXT = TextTower(
+    width=32,
+    layers=2,
+    heads=2,
+    mlp=128,
+    activation="quick_gelu",
+    epsilon=1e-5,
+    vocabulary=600,
+    context_length=77,
+    causal=True,
+    pooling="eot",
+    projection_bias=False,
 )
+CLIP = Architecture(CLIP_IMAGE, CLIP_TEXT, embed_dim=48)
+BERT_TEXT = Bert(
+    width=32,
+    layers=2,
+    heads=2,
+    mlp=128,
+    activation="gelu",
+    epsilon=1e-12,
+    vocabulary=600,
+    context_length=77,
+)
+CHINESE = Architecture(CLIP_IMAGE, BERT_TEXT, embed_dim=48)
 
 SIGLIP = Architecture(
     image=replace(
@@ -63,7 +72,7 @@ SIGLIP = Architecture(
         projection=False,
     ),
     text=replace(
-        CLIP.text,
+        CLIP_TEXT,
         vocabulary=600,
         context_length=16,
         activation="gelu_tanh",
@@ -83,6 +92,12 @@ def vit(architecture: Architecture) -> ImageTower:
     """Its image encoder, which is a transformer."""
     assert isinstance(architecture.image, ImageTower)
     return architecture.image
+
+
+def words(architecture: Architecture) -> TextTower:
+    """Its text encoder, which is CLIP's or SigLIP's."""
+    assert isinstance(architecture.text, TextTower)
+    return architecture.text
 
 
 def random_tensors(architecture: Architecture, seed: int = 0) -> dict[str, Tensor]:
@@ -125,7 +140,7 @@ def checkpoint_of(
     architecture: Architecture, seed: int = 0, tensors: Mapping[str, Tensor] | None = None
 ) -> Checkpoint:
     """A model with a tokenizer of single bytes, and squashed images for SigLIP; random weights by default."""
-    causal = architecture.text.causal
+    causal = architecture.text.pooling != "last"
     return Checkpoint(
         architecture=architecture,
         tensors=tensors or random_tensors(architecture, seed),

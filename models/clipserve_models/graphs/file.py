@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from clipserve.clip.protobuf import head
-from clipserve_models.architecture import AnyImageTower, ImageTower, ResNet, TextTower
+from clipserve_models.architecture import AnyImageTower, AnyTextTower, Bert, ImageTower, ResNet, TextTower
 from clipserve_models.tensors import Tensor, constant
 
 OPSET, IR_VERSION = 18, 8  # onnxruntime reads both from 1.14 on
@@ -27,7 +27,12 @@ OPSET, IR_VERSION = 18, 8  # onnxruntime reads both from 1.14 on
 INLINE_BYTES = 1_800_000_000
 _SMALL_BYTES = 1_024  # the sizes that a runtime must know before it opens that file
 # Keys of metadata.
-_TOWERS = {"clipserve.image": ImageTower, "clipserve.resnet": ResNet, "clipserve.text": TextTower}
+_TOWERS = {
+    "clipserve.image": ImageTower,
+    "clipserve.resnet": ResNet,
+    "clipserve.text": TextTower,
+    "clipserve.bert": Bert,
+}
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # numbers of onnx.proto's fields
 
 
@@ -89,7 +94,7 @@ class Graph:
         self,
         path: Path,
         inputs: list[onnx.ValueInfoProto],
-        tower: AnyImageTower | TextTower,
+        tower: AnyImageTower | AnyTextTower,
         embed_dim: int,
         inline_bytes: int = INLINE_BYTES,
     ) -> None:

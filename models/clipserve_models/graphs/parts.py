@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from onnx import TensorProto, ValueInfoProto, helper
 
+from clipserve_models.architecture import Tower
 from clipserve_models.graphs.file import Graph
 
 
@@ -35,3 +38,24 @@ def embedding(graph: Graph, pooled: str, width: int) -> None:
     pooled = graph.to_full(pooled)
     norm = graph.node("ReduceL2", pooled, graph.integers(-1), keepdims=1)  # [N, 1]
     graph.node("Div", pooled, graph.node("Max", norm, graph.number(1e-12, full=True)), name="embedding")
+
+
+def activation(graph: Graph, x: str, tower: Tower) -> str:
+    """In the nodes that engines know as one operator."""
+    if tower.activation == "quick_gelu":
+        return graph.node("Mul", x, graph.node("Sigmoid", graph.node("Mul", x, graph.number(1.702))))
+    one, half = graph.number(1), graph.number(0.5)
+    if tower.activation == "gelu":
+        bent = graph.node("Erf", graph.node("Div", x, graph.number(math.sqrt(2))))
+    else:
+        # Not x ** 3, which fp16 has up to 40 only.
+        square = graph.node("Mul", graph.node("Mul", x, graph.number(0.044715)), x)
+        scaled = graph.node("Mul", x, graph.number(math.sqrt(2 / math.pi)))
+        bent = graph.node("Tanh", graph.node("Mul", graph.node("Add", square, one), scaled))
+    return graph.node("Mul", graph.node("Mul", x, half), graph.node("Add", bent, one))
+
+
+def norm(graph: Graph, states: str, name: str, tower: Tower) -> str:
+    affine = (graph.weight(f"{name}.{part}", full=True) for part in ("weight", "bias"))
+    full = graph.to_full(states)
+    return graph.to_half(graph.node("LayerNormalization", full, *affine, axis=-1, epsilon=tower.epsilon))

@@ -6,16 +6,24 @@ reads the others. In half precision the norms, the tables of a text and the leng
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from onnx import TensorProto, ValueInfoProto, helper
 
-from clipserve_models.architecture import AnyImageTower, ImageTower, ResNet, TextTower, Tower
+from clipserve_models.architecture import (
+    AnyImageTower,
+    AnyTextTower,
+    Bert,
+    ImageTower,
+    ResNet,
+    TextTower,
+    Tower,
+)
 from clipserve_models.graphs.attention import attend, attend_with
+from clipserve_models.graphs.bert import write_bert
 from clipserve_models.graphs.file import Graph
-from clipserve_models.graphs.parts import embedding, linear, normalized, pixels_of
+from clipserve_models.graphs.parts import activation, embedding, linear, norm, normalized, pixels_of
 from clipserve_models.graphs.resnet import write_resnet
 from clipserve_models.tensors import Tensor
 
@@ -37,9 +45,9 @@ def write_image(
     if tower.pooling == "class":
         states = _blocks(graph, states, tower, tower.layers - 1)
         own = graph.node("Gather", states, graph.integers(0), axis=1)  # [N, 1, W]
-        pooled = _norm(graph, _last(graph, states, own, tower), "norm", tower)
+        pooled = norm(graph, _last(graph, states, own, tower), "norm", tower)
     else:
-        states = _norm(graph, _blocks(graph, states, tower, tower.layers), "norm", tower)
+        states = norm(graph, _blocks(graph, states, tower, tower.layers), "norm", tower)
         pooled = _attention_pool(graph, states, tower)
     embedding(graph, pooled, tower.width)
     graph.save(path, [pixels_of(tower.size)], tower, embed_dim)
@@ -47,13 +55,16 @@ def write_image(
 
 def write_text(
     path: Path,
-    tower: TextTower,
+    tower: AnyTextTower,
     embed_dim: int,
     weights: Mapping[str, Tensor],
     *,
     half: bool = False,
 ) -> None:
     """Write the graph of a text encoder, of the weights that `graphs.weights.text_weights` gives."""
+    if isinstance(tower, Bert):
+        write_bert(path, tower, embed_dim, weights, half=half)
+        return
     graph = Graph(weights, half)
     states, mask = _tokens(graph, tower)  # [N, L, W], [L, L]
     states = _blocks(graph, states, tower, tower.layers - 1, mask)
@@ -69,7 +80,7 @@ def write_text(
         if mask:
             seen = graph.node("Unsqueeze", graph.node("Gather", mask, ends), graph.integers(1, 2))
         pooled = _last(graph, states, own, tower, seen)
-    embedding(graph, _norm(graph, pooled, "norm", tower), tower.width)
+    embedding(graph, norm(graph, pooled, "norm", tower), tower.width)
     length = "L" if tower.trims else tower.context_length
     token_ids = _input("token_ids", TensorProto.INT32, "N", length)
     lengths = _input("lengths", TensorProto.INT32, "N")
@@ -87,7 +98,7 @@ def _patches(graph: Graph, tower: ImageTower) -> str:
     if tower.pooling == "class":  # the class token is in the positions
         states = graph.node("Pad", states, graph.integers(0, 1, 0, 0, 0, 0))
     states = graph.node("Add", states, graph.weight("positions"))
-    return _norm(graph, states, "pre_norm", tower) if tower.pre_norm else states
+    return norm(graph, states, "pre_norm", tower) if tower.pre_norm else states
 
 
 def _convolution(graph: Graph, image: str, tower: ImageTower) -> str:
@@ -118,7 +129,7 @@ def _blocks(graph: Graph, states: str, tower: Tower, count: int, mask: str | Non
     """The first blocks: [N, L, W] -> [N, L, W]."""
     for block in (f"blocks.{index}" for index in range(count)):
         graph.scope = f"{block}/"
-        joint = linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.qkv")
+        joint = linear(graph, norm(graph, states, f"{block}.norm1", tower), f"{block}.qkv")
         query, key, value = graph.split(joint, 3)
         mixed = attend(graph, query, key, value, tower, mask)
         states = graph.node("Add", states, linear(graph, mixed, f"{block}.out"))
@@ -134,8 +145,8 @@ def _last(graph: Graph, states: str, own: str, tower: Tower, mask: str | None = 
     """
     block = f"blocks.{tower.layers - 1}"
     graph.scope = f"{block}/"
-    query = linear(graph, _norm(graph, own, f"{block}.norm1", tower), f"{block}.q")
-    both = linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.kv")
+    query = linear(graph, norm(graph, own, f"{block}.norm1", tower), f"{block}.q")
+    both = linear(graph, norm(graph, states, f"{block}.norm1", tower), f"{block}.kv")
     key, value = graph.split(both, 2)
     mixed = attend(graph, query, key, value, tower, mask)
     own = graph.node("Add", own, linear(graph, mixed, f"{block}.out"))
@@ -154,28 +165,7 @@ def _attention_pool(graph: Graph, states: str, tower: Tower) -> str:
     return pooled
 
 
-def _mlp(graph: Graph, states: str, where: str, norm: str, tower: Tower) -> str:
+def _mlp(graph: Graph, states: str, where: str, before: str, tower: Tower) -> str:
     """[N, L, W] -> [N, L, W], the states themselves added."""
-    inner = linear(graph, _norm(graph, states, f"{where}.{norm}", tower), f"{where}.up")  # [N, L, mlp]
-    return graph.node("Add", states, linear(graph, _activation(graph, inner, tower), f"{where}.down"))
-
-
-def _activation(graph: Graph, x: str, tower: Tower) -> str:
-    """In the nodes that engines know as one operator."""
-    if tower.activation == "quick_gelu":
-        return graph.node("Mul", x, graph.node("Sigmoid", graph.node("Mul", x, graph.number(1.702))))
-    one, half = graph.number(1), graph.number(0.5)
-    if tower.activation == "gelu":
-        bent = graph.node("Erf", graph.node("Div", x, graph.number(math.sqrt(2))))
-    else:
-        # Not x ** 3, which fp16 has up to 40 only.
-        square = graph.node("Mul", graph.node("Mul", x, graph.number(0.044715)), x)
-        scaled = graph.node("Mul", x, graph.number(math.sqrt(2 / math.pi)))
-        bent = graph.node("Tanh", graph.node("Mul", graph.node("Add", square, one), scaled))
-    return graph.node("Mul", graph.node("Mul", x, half), graph.node("Add", bent, one))
-
-
-def _norm(graph: Graph, states: str, name: str, tower: Tower) -> str:
-    affine = (graph.weight(f"{name}.{part}", full=True) for part in ("weight", "bias"))
-    full = graph.to_full(states)
-    return graph.to_half(graph.node("LayerNormalization", full, *affine, axis=-1, epsilon=tower.epsilon))
+    inner = linear(graph, norm(graph, states, f"{where}.{before}", tower), f"{where}.up")  # [N, L, mlp]
+    return graph.node("Add", states, linear(graph, activation(graph, inner, tower), f"{where}.down"))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from clipserve_models.architecture import AnyImageTower, ResNet, TextTower, Tower
+from clipserve_models.architecture import AnyImageTower, AnyTextTower, Bert, ResNet, Tower
+from clipserve_models.graphs.bert import bert_weights
 from clipserve_models.graphs.resnet import resnet_weights
 from clipserve_models.tensors import Floats, Tensor, constant
 
@@ -41,9 +42,11 @@ def image_weights(
     return weights
 
 
-def text_weights(tower: TextTower, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of the text graph: the tensors `text.*`, and the mask of a causal encoder."""
+def text_weights(tower: AnyTextTower, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of the text graph: the tensors `text.*`, and the mask of a causal encoder, or what BERT's is made of."""
     weights = dict(_layers(_of("text.", tensors), tower, cut=True))
+    if isinstance(tower, Bert):
+        return bert_weights(tower, weights, MASKED)
     if tower.causal:
         side = tower.context_length
         weights["mask"] = Tensor((side, side), lambda: np.triu(np.full((side, side), MASKED, np.float32), 1))

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipserve.clip.manifest import ScoringSpec
-from clipserve_models.architecture import Shape, Tower, check_tensors
+from clipserve_models.architecture import Tower
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts.facts import read_facts
+from clipserve_models.roles import Shape, check_tensors
 from clipserve_models.tensors import Tensor, concatenated
 from clipserve_models.weights import open_weights
 

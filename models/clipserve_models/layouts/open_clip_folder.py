@@ -11,11 +11,11 @@ from clipserve.clip.manifest import Cleaning, ImageSpec
 from clipserve_models.architecture import (
     Activation,
     AnyImageTower,
+    AnyTextTower,
     Architecture,
     ImageTower,
     ResNet,
     TextTower,
-    roles,
 )
 from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts.assigning import Assignment, weight_files
@@ -23,6 +23,7 @@ from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
 from clipserve_models.model_files import Checkpoint, UserFacts
+from clipserve_models.roles import roles
 from clipserve_models.weights import OPEN_CLIP
 
 CONFIG = "open_clip_config.json"
@@ -236,14 +237,14 @@ def _assign_resnet(found: Assignment, tower: ResNet) -> None:
     found.give_all("image", pool, {"q": "q_proj", "k": "k_proj", "v": "v_proj", "projection": "c_proj"})
 
 
-def assign_text(found: Assignment, tower: TextTower) -> None:
+def assign_text(found: Assignment, tower: AnyTextTower) -> None:
     """Give the tensors of the text encoder their roles. Raises ModelsError: one is missing."""
     at = "text." if "text.token_embedding.weight" in found else ""  # CustomTextCLIP, or CLIP
     found.roles["text.tokens"] = found.take(f"{at}token_embedding.weight")
     found.roles["text.positions"] = found.take(f"{at}positional_embedding")
     found.give_blocks("text", f"{at}transformer.resblocks", tower, _BLOCK)
     found.give("text.norm", f"{at}ln_final")
-    if tower.projection_bias:
+    if isinstance(tower, TextTower) and tower.projection_bias:
         found.give("text.projection", f"{at}text_projection")
     else:
         found.roles["text.projection.weight"] = found.take(f"{at}text_projection").transposed

@@ -1,7 +1,8 @@
 """The tokenizer of a folder, with the ids of the folder's own library: transformers' AutoTokenizer or open_clip's.
 
-A tokenizer.json is taken as it stands, but for two classes of transformers, which build theirs from the vocabulary
-and the merges (CLIPTokenizer) or from a SentencePiece model (SiglipTokenizer), whatever else the files say.
+A tokenizer.json is taken as it stands, but for three classes of transformers, which build theirs from the
+vocabulary (BertTokenizer) and the merges (CLIPTokenizer) or from a SentencePiece model (SiglipTokenizer), whatever
+else the files say.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tokenizers.models import BPE
 
 from clipserve.clip.manifest import Cleaning, TextSpec
 from clipserve_models.errors import ModelsError, first_line
+from clipserve_models.layouts import wordpiece
 from clipserve_models.layouts.facts import Facts, read_facts, read_object
 from clipserve_models.layouts.sentencepiece import siglip_tokenizer
 
@@ -32,6 +34,7 @@ _CLIP_END = "<|endoftext|>"
 _SPECIAL: dict[str, dict[str, str]] = {
     "CLIPTokenizer": {"bos_token": "<|startoftext|>", "eos_token": _CLIP_END, "pad_token": _CLIP_END},
     "SiglipTokenizer": {"eos_token": "</s>", "pad_token": "</s>"},
+    "BertTokenizer": wordpiece.SPECIAL,
 }
 
 
@@ -92,11 +95,16 @@ def read_texts(
         config.refuse("auto_map", "this is code of the repository's own, which is never run")
     name = config.text("tokenizer_class", default_class).removesuffix("Fast")
     special = _Special(folder, config, _SPECIAL.get(name, {}))
+    end_key = "eos_token"
     if name == "CLIPTokenizer":
         tokenizer, files = _clip(folder, config, special)
     elif name == "SiglipTokenizer":
         files = [folder / "spiece.model"]
         tokenizer = siglip_tokenizer(files[0], config, special.named("eos_token"))
+    elif name == "BertTokenizer":
+        end_key = "sep_token"
+        tokens = {key: special.named(key) for key in wordpiece.SPECIAL}
+        tokenizer, files = wordpiece.bert_tokenizer(folder, config, tokens)
     else:
         files = [folder / "tokenizer.json"]
         tokenizer = _as_it_stands(files[0])
@@ -116,9 +124,9 @@ def read_texts(
         config.refuse("padding_side", "texts padded on the left are not supported")
     if cuts and config.number("model_max_length", tower.context_length) < tower.context_length:
         config.refuse("model_max_length", f"the model has positions for {tower.context_length} tokens")
-    pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", "eos_token"))
+    pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", end_key))
     if tokenizer.encode("").ids[-1:] != [end]:
-        raise ModelsError(f"{files[0]} ends no text with the eos_token of {config.file}: the two do not fit.")
+        raise ModelsError(f"{files[0]} ends no text with the {end_key} of {config.file}: the two do not fit.")
     own = (path,) if path.is_file() else ()
     return Texts(tokenizer, spec_of(tower, pad, end, cleaning), (*own, *special.files, *files))
 

@@ -1,4 +1,4 @@
-"""Folders of transformers' CLIPModel, MetaClip2Model and SiglipModel."""
+"""Folders of transformers' CLIPModel, ChineseCLIPModel, MetaClip2Model and SiglipModel."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.clip.manifest import ImageSpec
-from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
+from clipserve_models.architecture import Activation, AnyTextTower, Architecture, Bert, ImageTower, TextTower
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.texts import Texts, read_texts
+from clipserve_models.layouts.transformers_tensors import assign
 from clipserve_models.model_files import Checkpoint, Triple, UserFacts
+from clipserve_models.roles import roles
 from clipserve_models.weights import TRANSFORMERS
 
 CONFIG = "config.json"
@@ -35,9 +37,12 @@ _CLIP_VISION = _CLIP_TEXT | {
 }
 _SIGLIP_VISION = _CLIP_VISION | {"patch_size": 16, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
 _SIGLIP_TEXT = _SIGLIP_VISION | {"vocab_size": 32000, "max_position_embeddings": 64}
+_BERT_TEXT = _CLIP_VISION | {"vocab_size": 30522, "max_position_embeddings": 512}
+_BERT_TEXT |= {"hidden_act": "gelu", "layer_norm_eps": 1e-12}
 # model_type -> its class, its tokenizer where no file names one, and the defaults
 _KINDS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "clip": ("CLIPModel", "CLIPTokenizer", _CLIP_TEXT, _CLIP_VISION),
+    "chinese_clip": ("ChineseCLIPModel", "BertTokenizer", _BERT_TEXT, _CLIP_VISION),
     "metaclip_2": ("MetaClip2Model", "XLMRobertaTokenizer", _CLIP_TEXT, _CLIP_VISION),
     "siglip": ("SiglipModel", "SiglipTokenizer", _SIGLIP_TEXT, _SIGLIP_VISION),
 }
@@ -46,16 +51,6 @@ _ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
-# Roles -> names of a block, and of SigLIP's attention pooling.
-_BLOCK = {
-    "norm1": "layer_norm1",
-    "qkv": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
-    "out": "self_attn.out_proj",
-    "norm2": "layer_norm2",
-    "up": "mlp.fc1",
-    "down": "mlp.fc2",
-}
-_HEAD = {"out": "attention.out_proj", "norm": "layernorm", "up": "mlp.fc1", "down": "mlp.fc2"}
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
@@ -73,7 +68,7 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, told, texts, architecture)
     weights = weight_files(folder, TRANSFORMERS)
-    _assign(found := Assignment.of_files(weights), architecture)
+    assign(found := Assignment.of_files(weights), architecture)
     return Checkpoint(
         architecture=architecture,
         scoring=found.scoring(sigmoid=architecture.text.pooling == "last"),
@@ -129,14 +124,22 @@ def _architecture(config: Facts, text: Facts, vision: Facts) -> Architecture:
         patch_bias=siglip,
         projection=not siglip,
     )
-    words = TextTower(
-        **_tower(text),
-        vocabulary=text.integer("vocab_size"),
-        context_length=text.integer("max_position_embeddings"),
-        causal=not siglip,
-        pooling="last" if siglip else "eot",
-        projection_bias=siglip,
-    )
+    told: dict[str, Any] = {
+        "vocabulary": text.integer("vocab_size"),
+        "context_length": text.integer("max_position_embeddings"),
+    }
+    words: AnyTextTower
+    if config.text("model_type") == "chinese_clip":
+        text.choice("position_embedding_type", {"absolute": "absolute"}, "absolute")
+        words = Bert(**_tower(text), **told)
+    else:
+        words = TextTower(
+            **_tower(text),
+            **told,
+            causal=not siglip,
+            pooling="last" if siglip else "eot",
+            projection_bias=siglip,
+        )
     return Architecture(image, words, dim)
 
 
@@ -191,35 +194,3 @@ def _check_lengths(config: Facts, text: Facts, texts: Texts, architecture: Archi
         eos = max(texts.tokenizer.get_vocab(with_added_tokens=True).values())
     if eos != texts.spec.eot_id:
         text.refuse("eos_token_id", f"the tokenizer's end of a text has the id {texts.spec.eot_id}")
-
-
-def _assign(found: Assignment, architecture: Architecture) -> None:
-    image, text = architecture.image, architecture.text
-    assert isinstance(image, ImageTower)  # transformers has no other
-    vision, words = "vision_model.embeddings", "text_model.embeddings"
-    found.give("image.patch", f"{vision}.patch_embedding", bias=image.patch_bias)
-    found.roles["image.positions"] = found.take(f"{vision}.position_embedding.weight")
-    found.give_blocks("image", "vision_model.encoder.layers", image, _BLOCK)
-    found.give("image.norm", "vision_model.post_layernorm")
-    if image.pooling == "attention":
-        _pool(found, image.width)
-    else:
-        found.roles["image.class"] = found.take(f"{vision}.class_embedding")
-        found.give("image.pre_norm", "vision_model.pre_layrnorm")  # so spelled
-        found.give("image.projection", "visual_projection", bias=False)
-    found.roles["text.tokens"] = found.take(f"{words}.token_embedding.weight")
-    found.roles["text.positions"] = found.take(f"{words}.position_embedding.weight")
-    found.give_blocks("text", "text_model.encoder.layers", text, _BLOCK)
-    found.give("text.norm", "text_model.final_layer_norm")
-    projection = "text_model.head" if text.projection_bias else "text_projection"
-    found.give("text.projection", projection, bias=text.projection_bias)
-
-
-def _pool(found: Assignment, width: int) -> None:
-    head = "vision_model.head"
-    found.roles["image.pool.probe"] = found.take(f"{head}.probe", 1, 1, width).reshaped(width)
-    for part, shape in (("weight", (3 * width, width)), ("bias", (3 * width,))):
-        joint = found.take(f"{head}.attention.in_proj_{part}", *shape)
-        found.roles[f"image.pool.q.{part}"] = joint.rows(0, width)
-        found.roles[f"image.pool.kv.{part}"] = joint.rows(width)
-    found.give_all("image.pool", head, _HEAD)

@@ -80,17 +80,32 @@ def of_transformers(folder: Path) -> Reference:
         told = tokenizer(list(texts), padding="max_length", truncation=True, max_length=length)
         return np.array(told.input_ids)
 
-    towers = {"image": model.vision_model, "text": model.text_model}
-    layers = {name: tower.encoder.layers[-1] for name, tower in towers.items()}
+    def text_vectors(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        told = {"attention_mask": torch.from_numpy(rows != tokenizer.pad_token_id).long()} if bert else {}
+        return unit(model.get_text_features(torch.from_numpy(rows), **told).pooler_output)
+
+    bert = model.config.model_type == "chinese_clip"
+    layers = {"image": model.vision_model.encoder.layers[-1]}
+    if not bert:
+        layers["text"] = model.text_model.encoder.layers[-1]
+    facts = {
+        name: (layer.self_attn.num_heads, layer.layer_norm1.eps, activation_of(layer.mlp.activation_fn))
+        for name, layer in layers.items()
+    }
+    if bert:
+        last = model.text_model.encoder.layer[-1]
+        heads = last.attention.self.num_attention_heads
+        facts["text"] = (
+            heads,
+            last.output.LayerNorm.eps,
+            activation_of(last.intermediate.intermediate_act_fn),
+        )
     return Reference(
         pixels=lambda data: images(Image.open(io.BytesIO(data)), return_tensors="np").pixel_values[0],
         ids=ids,
         image_vectors=lambda pixels: unit(model.get_image_features(torch.from_numpy(pixels)).pooler_output),
-        text_vectors=lambda rows: unit(model.get_text_features(torch.from_numpy(rows)).pooler_output),
-        facts={
-            name: (layer.self_attn.num_heads, layer.layer_norm1.eps, activation_of(layer.mlp.activation_fn))
-            for name, layer in layers.items()
-        },
+        text_vectors=text_vectors,
+        facts=facts,
         scale=model.logit_scale.exp().item(),
         bias=model.logit_bias.item() if hasattr(model, "logit_bias") else None,
     )
@@ -196,6 +211,27 @@ def clip_of_2022(folder: Path) -> None:
     preprocessor |= {"feature_extractor_type": "CLIPFeatureExtractor", "resample": 3}
     preprocessor |= {"image_mean": MEAN_STD["mean"], "image_std": MEAN_STD["std"]}
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+
+
+def chinese_clip(folder: Path) -> None:
+    """A BERT whose vocabulary is single characters, in vocab.txt, and a pickle of weights."""
+    from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessor, ChineseCLIPModel
+
+    letters = sorted(
+        {letter for text in hurting_strings(2_000, seed=4) for letter in text if letter.isalnum()}
+    )
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*special, *letters, *(f"##{letter}" for letter in letters[:200]), *"!?.,;:'-"]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    text = {**WORDS, "vocab_size": len(vocabulary), "max_position_embeddings": 52}
+    model = ChineseCLIPModel(
+        ChineseCLIPConfig(text_config=text, vision_config={**SMALL, **IMAGES}, projection_dim=40)
+    )
+    randomize(model)
+    model.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    ChineseCLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
 
 
 def metaclip_2(folder: Path) -> None:
@@ -341,6 +377,7 @@ def timm_siglip(folder: Path) -> None:
 SAVED: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Reference]]] = {
     "CLIP": (clip, of_transformers),
     "CLIP of 2022": (clip_of_2022, of_transformers),
+    "Chinese-CLIP": (chinese_clip, of_transformers),
     "MetaCLIP 2": (metaclip_2, of_transformers),
     "SigLIP": (siglip, of_transformers),
     "SigLIP2": (siglip2, of_transformers),

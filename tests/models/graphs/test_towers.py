@@ -27,7 +27,9 @@ from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.graphs.file import stored
 from clipserve_models.graphs.towers import write_image, write_text
 from tests.models.towers import (
+    CHINESE,
     CLIP,
+    CLIP_TEXT,
     MEAN,
     RESNET,
     SIGLIP,
@@ -35,6 +37,7 @@ from tests.models.towers import (
     random_tensors,
     vit,
     with_activation,
+    words,
     write_graphs,
 )
 
@@ -42,16 +45,18 @@ CASES = {
     "CLIP": CLIP,
     "CLIP with GELU": with_activation(CLIP, "gelu"),
     "CLIP of one layer, without a norm before": replace(
-        CLIP, image=replace(vit(CLIP), layers=1, pre_norm=False), text=replace(CLIP.text, layers=1)
+        CLIP, image=replace(vit(CLIP), layers=1, pre_norm=False), text=replace(CLIP_TEXT, layers=1)
     ),
+    "Chinese-CLIP": CHINESE,
+    "Chinese-CLIP of one layer": replace(CHINESE, text=replace(CHINESE.text, layers=1)),
     "ResNet": RESNET,
     "SigLIP": SIGLIP,
     "SigLIP with GELU": with_activation(SIGLIP, "gelu"),
     "CLIPA: pools the last state, padding included": replace(
-        CLIP, text=replace(CLIP.text, causal=False, pooling="last")
+        CLIP, text=replace(CLIP_TEXT, causal=False, pooling="last")
     ),
-    "causal, pools the last state": replace(CLIP, text=replace(CLIP.text, pooling="last")),
-    "pools the end, not causal": replace(CLIP, text=replace(CLIP.text, causal=False)),
+    "causal, pools the last state": replace(CLIP, text=replace(CLIP_TEXT, pooling="last")),
+    "pools the end, not causal": replace(CLIP, text=replace(CLIP_TEXT, causal=False)),
 }
 OPERATORS = {"gelu": "Erf", "gelu_tanh": "Tanh", "quick_gelu": "Sigmoid"}
 
@@ -182,7 +187,7 @@ def test_what_nobody_reads_is_not_computed(
 ) -> None:
     """Behind its keys and values, the last of two blocks works on the pooled state alone."""
     fixed = replace(
-        architecture, text=replace(architecture.text, causal=False)
+        architecture, text=replace(words(architecture), causal=False)
     )  # texts of one length, for shapes
     for path in write_graphs(tmp_path, fixed, random_tensors(fixed)):
         graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph

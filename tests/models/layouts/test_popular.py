@@ -15,12 +15,13 @@ from typing import Any
 
 import tokenizers
 
-from clipserve_models.architecture import Architecture, roles
+from clipserve_models.architecture import Architecture
 from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts import read
 from clipserve_models.layouts.facts import Facts
 from clipserve_models.layouts.open_clip_folder import ARCHITECTURES, architecture_of
 from clipserve_models.layouts.transformers_folder import _architecture, _kind, _told
+from clipserve_models.roles import roles
 from tests.models import torch_files
 from tests.models.layouts.folders import (
     _open_clip_name,
@@ -105,7 +106,10 @@ def transformers(
     except ModelsError:
         return
     architecture = _architecture(facts, _told(facts, "text", text), _told(facts, "vision", vision))
-    shapes = shapes_of(architecture, _transformers_name)
+    shapes = shapes_of(architecture, chinese_name if kind == "chinese_clip" else _transformers_name)
+    if kind == "chinese_clip":
+        shapes["text_model.embeddings.token_type_embeddings.weight"] = (2, 768)
+        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u4e00"]))
     if kind == "siglip":
         width = architecture.embed_dim
         for part in ("weight", "bias"):
@@ -114,6 +118,23 @@ def transformers(
         shapes["vision_model.head.attention.in_proj_weight"] = (3 * width, width)
         shapes["vision_model.head.attention.in_proj_bias"] = (3 * width,)
     (pickled if weights.endswith(".bin") else holes)(folder / weights, shapes)
+
+
+CHINESE = {"tokens": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings"}
+CHINESE |= {"norm": "embeddings.LayerNorm", "out": "attention.output.dense", "up": "intermediate.dense"}
+CHINESE |= {"norm1": "attention.output.LayerNorm", "norm2": "output.LayerNorm", "down": "output.dense"}
+
+
+def chinese_name(role: str) -> list[str]:
+    """Of a role, in transformers' Chinese-CLIP, whose text encoder is BERT."""
+    if not role.startswith("text.") or role.startswith("text.projection"):
+        return _transformers_name(role)
+    if role in ("text.tokens", "text.positions"):
+        role += ".weight"
+    *inside, part, kind = role.removeprefix("text.").split(".")
+    at = f"text_model.encoder.layer.{inside[1]}." if inside else "text_model."
+    names = ["query", "key", "value"] if part == "qkv" else []
+    return [f"{at}attention.self.{name}.{kind}" for name in names] or [f"{at}{CHINESE[part]}.{kind}"]
 
 
 def gemma_tokenizer(folder: Path) -> None:
@@ -246,7 +267,11 @@ POPULAR: dict[str, Callable[[Path], None]] = {
         at, {"text_config": {}, "vision_config": {}}, SIZES, told={}, kind="siglip2"
     ),
     "OFA-Sys/chinese-clip-vit-base-patch16": lambda at: transformers(
-        at, {"text_config": {}, "vision_config": {}}, SIZES, told={}, kind="chinese_clip"
+        at,
+        {"text_config": {"vocab_size": 21_128}, "vision_config": {"patch_size": 16}},
+        SIZES,
+        weights="pytorch_model.bin",
+        kind="chinese_clip",
     ),
     "facebook/metaclip-2-worldwide-huge-quickgelu": metaclip_2,
     "zer0int/LongCLIP-GmP-ViT-L-14": lambda at: transformers(

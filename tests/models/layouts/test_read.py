@@ -24,7 +24,7 @@ from tests.models.layouts.folders import (
     without,
 )
 from tests.models.torch_files import write_torch
-from tests.models.towers import CLIP, SIGLIP, random_tensors, vit
+from tests.models.towers import CLIP, SIGLIP, random_tensors, vit, words
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
@@ -246,7 +246,7 @@ def test_a_folder_with_both_layouts_is_open_clips_if_that_has_weights(tmp_path: 
 def test_open_clips_options_reach_the_record(tmp_path: Path) -> None:
     heads = replace(vit(OPEN_CLIP), heads=2, activation="gelu", epsilon=1e-6, pre_norm=False)
     other = replace(
-        OPEN_CLIP, image=heads, text=replace(OPEN_CLIP.text, activation="gelu_tanh", causal=False)
+        OPEN_CLIP, image=heads, text=replace(words(OPEN_CLIP), activation="gelu_tanh", causal=False)
     )
     open_clip_folder(tmp_path, other)
     model = ["model_cfg", "vision_cfg"]

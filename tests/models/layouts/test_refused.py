@@ -25,6 +25,7 @@ from tests.models.layouts.folders import (
 from tests.models.towers import CLIP, SIGLIP
 
 Change = Callable[[Path], Any]
+CONFIG, IMAGES, TOKENS = "config.json", "preprocessor_config.json", "tokenizer_config.json"
 
 
 def told(file: str, *keys: str, value: Any = ...) -> Change:
@@ -58,6 +59,16 @@ def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def bert(*words: str) -> Change:
+    """Another tokenizer, with this vocabulary."""
+
+    def apply(folder: Path) -> None:
+        write_json(folder / TOKENS, {"tokenizer_class": "BertTokenizer"})
+        (folder / "vocab.txt").write_text("\n".join(words))
+
+    return apply
+
+
 def cut(name: str) -> Change:
     def apply(folder: Path) -> None:
         path = folder / name
@@ -66,7 +77,6 @@ def cut(name: str) -> Change:
     return apply
 
 
-CONFIG, IMAGES, TOKENS = "config.json", "preprocessor_config.json", "tokenizer_config.json"
 OF_TRANSFORMERS: list[tuple[Change, str]] = [
     (gone(CONFIG), "neither config.json nor open_clip_config.json"),
     (cut(CONFIG), "config.json is no JSON"),
@@ -77,7 +87,7 @@ OF_TRANSFORMERS: list[tuple[Change, str]] = [
         "tokenizer_config.json: auto_map is .* never run",
     ),
     (told(CONFIG, "model_type"), "config.json has no model_type"),
-    (told(CONFIG, "model_type", value="chinese_clip"), 'model_type is "chinese_clip"; supported: clip'),
+    (told(CONFIG, "model_type", value="blip"), 'model_type is "blip"; supported: clip'),
     (told(CONFIG, "model_type", value="siglip2"), "model_type .* NaFlex"),
     (told(CONFIG, "architectures", value=["CLIPVisionModel"]), r"architectures .* CLIPModel is needed"),
     (
@@ -120,7 +130,12 @@ OF_TRANSFORMERS: list[tuple[Change, str]] = [
     (told(TOKENS, "pad_token", value="[PAD]"), "pad_token .* no token '\\[PAD\\]'"),
     (told(TOKENS, "padding_side", value="left"), "padding_side .* left"),
     (told(TOKENS, "model_max_length", value=64), "model_max_length is 64; .* 77 tokens"),
-    (told(TOKENS, "tokenizer_class", value="BertTokenizer"), "tokenizer.json is missing"),
+    (told(TOKENS, "tokenizer_class", value="GPT2Tokenizer"), "tokenizer.json is missing"),
+    (
+        told(TOKENS, "tokenizer_class", value="BertTokenizer"),
+        "vocab.txt is missing, and so is tokenizer.json",
+    ),
+    (bert("[PAD]", "[CLS]"), r"vocab.txt has no token '\[UNK\]'"),
     (told(TOKENS, "tokenizer_class", value="SiglipTokenizer"), "spiece.model is missing"),
     (told("vocab.json", "more", value=600), "the id 600, and the model only 600 tokens"),
     (pickled, r"pytorch_model.bin is no file that PyTorch 1.6 or later has saved"),
