@@ -67,8 +67,11 @@ def _from_hub(
 ) -> None:
     """`model`: ORG/NAME or ORG/NAME@REVISION. `entry`: what the catalog says of it."""
     from clipserve_models import hub
+    from clipserve_models.layouts import open_clip_folder
 
     repository, _, revision = model.partition("@")
+    if entry and entry.model not in open_clip_folder.known():
+        _check_tracer(entry)
     where = hub.Repository(repository, revision or hub.MAIN)
     say(f"downloading {where.url}")
     found = hub.download(where)
@@ -83,6 +86,16 @@ def _from_hub(
             f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
         )
     _build(found.folder, by_user, out, name, source.model_copy(update=facts), found.digests, say)
+
+
+def _check_tracer(entry: Entry) -> None:
+    """Raises ModelsError: PyTorch, which traces this model, is missing; before a download of gigabytes."""
+    try:
+        tracer()
+    except ModelsError as missing:
+        raise ModelsError(
+            f"{entry.name} is not built from its weights: PyTorch traces it, but {missing}"
+        ) from None
 
 
 def _from_files(path: Path, out: Path, name: str, by_user: UserModel, say: Say) -> None:

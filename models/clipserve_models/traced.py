@@ -32,6 +32,7 @@ from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.layouts import open_clip_folder as layout
 from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.layouts.facts import Facts, read_facts
+from clipserve_models.layouts.open_clip_tensors import assign_image, assign_text
 from clipserve_models.layouts.texts import TextGraph, Texts, TextShape, open_clip_texts, spec_of
 
 
@@ -73,9 +74,8 @@ def trace(
         ids = torch.ones(2, texts.spec.context_length, dtype=torch.int32)
         by_torch = partial(write_traced, module=Encoder(model))
         writer = partial(_writer, config, found)
-        how = layout.assign_image, weigh, write_image
-        image = writer(towers[0], *how) or partial(by_torch, pixels=pixels)
-        text = writer(towers[1], layout.assign_text, text_weights, write_text)
+        image = writer(towers[0], assign_image, weigh, write_image) or partial(by_torch, pixels=pixels)
+        text = writer(towers[1], assign_text, text_weights, write_text)
         text = text or partial(by_torch, token_ids=ids, lengths=ids[:, 0])
         for what, tower in zip(("image", "text"), towers, strict=True):
             say(f"the {what} encoder is {'built' if tower else 'traced'}")

@@ -11,7 +11,6 @@ from clipserve.clip.manifest import Cleaning, ImageSpec
 from clipserve_models.architecture import (
     Activation,
     AnyImageTower,
-    AnyTextTower,
     Architecture,
     ImageTower,
     ResNet,
@@ -20,7 +19,8 @@ from clipserve_models.architecture import (
 from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
-from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
+from clipserve_models.layouts.open_clip_tensors import assign_image, assign_text
+from clipserve_models.layouts.siglip_of_timm import only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
 from clipserve_models.model_files import Checkpoint, UserFacts
 from clipserve_models.roles import roles
@@ -31,10 +31,6 @@ CONFIG = "open_clip_config.json"
 ARCHITECTURES = Path(__file__).with_name("architectures.json")
 
 CLEANING: dict[str, Cleaning] = {each: each for each in ("lower", "whitespace", "canonicalize")}
-
-# Roles -> names of a block.
-_BLOCK = {"norm1": "ln_1", "qkv": "attn.in_proj_", "out": "attn.out_proj", "norm2": "ln_2"}
-_BLOCK |= {"up": "mlp.c_fc", "down": "mlp.c_proj"}
 
 _MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
 _MODEL |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
@@ -54,6 +50,12 @@ def read_open_clip(folder: Path, by_user: UserFacts) -> Checkpoint:
     return _read(folder, config, weight_files(folder, OPEN_CLIP), by_user, (folder / CONFIG,))
 
 
+def known() -> dict[str, Any]:
+    """open_clip's own configurations of models that are built, by their names there."""
+    configurations: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
+    return configurations
+
+
 def read_single(file: Path, name: str, by_user: UserFacts) -> Checkpoint:
     """The model of a file of weights alone. `name`: its architecture in open_clip.
 
@@ -66,11 +68,11 @@ def read_single(file: Path, name: str, by_user: UserFacts) -> Checkpoint:
             f"{file} does not say how images are normalised: give --mean and --std as in its training, three "
             "numbers each."
         )
-    known: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or sorted(known)[:8]
+    configurations = known()
+    if name not in configurations:
+        close = difflib.get_close_matches(name, configurations, n=4, cutoff=0.5) or sorted(configurations)[:8]
         raise NotBuilt(f"no architecture {name!r} of open_clip is built here. Similar: {', '.join(close)}.")
-    config = known[name]
+    config = configurations[name]
     if by_user.activation is not None:
         if by_user.activation == "gelu_tanh" or "timm_model_name" in config["model_cfg"]["vision_cfg"]:
             raise ModelsError(
@@ -201,50 +203,3 @@ def texts_of(folder: Path, facts: Facts, tower: TextShape) -> Texts:
                 key, f"the tokenizer's end of a text, where the model pools, has the id {texts.spec.eot_id}"
             )
     return texts
-
-
-def assign_image(found: Assignment, tower: AnyImageTower) -> None:
-    """Give the tensors of the image encoder their roles. Raises ModelsError: one is missing."""
-    if isinstance(tower, ResNet):
-        _assign_resnet(found, tower)
-        return
-    if tower.pooling == "attention":
-        assign_timm(found, tower)
-        return
-    found.give("image.patch", "visual.conv1", bias=False)
-    found.roles["image.class"] = found.take("visual.class_embedding")
-    found.roles["image.positions"] = found.take("visual.positional_embedding")
-    if tower.pre_norm:
-        found.give("image.pre_norm", "visual.ln_pre")
-    found.give_blocks("image", "visual.transformer.resblocks", tower, _BLOCK)
-    found.give("image.norm", "visual.ln_post")
-    found.roles["image.projection.weight"] = found.take("visual.proj").transposed
-
-
-def _assign_resnet(found: Assignment, tower: ResNet) -> None:
-    parts = {"weight": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
-    for each in tower.convolutions:
-        place, _, which = each.role.removeprefix("stem.").rpartition(".")
-        block = f"visual.layer{int(place[5]) + 1}{place[6:]}." if place else "visual."  # stage0.1 -> layer1.1
-        convolution, norm = (
-            ("downsample.0", "downsample.1") if which == "beside" else (f"conv{which}", f"bn{which}")
-        )
-        found.give(f"image.{each.role}", f"{block}{convolution}", bias=False)
-        for part, name in parts.items():
-            found.roles[f"image.{each.role}.norm.{part}"] = found.take(f"{block}{norm}.{name}")
-    pool = "visual.attnpool"
-    found.roles["image.positions"] = found.take(f"{pool}.positional_embedding")
-    found.give_all("image", pool, {"q": "q_proj", "k": "k_proj", "v": "v_proj", "projection": "c_proj"})
-
-
-def assign_text(found: Assignment, tower: AnyTextTower) -> None:
-    """Give the tensors of the text encoder their roles. Raises ModelsError: one is missing."""
-    at = "text." if "text.token_embedding.weight" in found else ""  # CustomTextCLIP, or CLIP
-    found.roles["text.tokens"] = found.take(f"{at}token_embedding.weight")
-    found.roles["text.positions"] = found.take(f"{at}positional_embedding")
-    found.give_blocks("text", f"{at}transformer.resblocks", tower, _BLOCK)
-    found.give("text.norm", f"{at}ln_final")
-    if isinstance(tower, TextTower) and tower.projection_bias:
-        found.give("text.projection", f"{at}text_projection")
-    else:
-        found.roles["text.projection.weight"] = found.take(f"{at}text_projection").transposed

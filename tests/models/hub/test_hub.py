@@ -97,6 +97,15 @@ def test_sentence_transformers_repository_is_downloaded_with_its_folder(
     assert not [each for each in served.asked if each.endswith(("x/y.json", ".bin", ".py"))]
 
 
+def test_a_model_that_is_traced_is_refused_without_pytorch_before_its_download(
+    hub: LocalHub, export: Export
+) -> None:
+    refused = export("MobileCLIP2-S0")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "MobileCLIP2-S0 is not built from its weights: PyTorch traces it, but" in refused.stderr
+    assert "is not installed: pip install 'clipserve-models[export]'" in refused.stderr
+
+
 def test_what_was_downloaded_is_enough_offline(hub: LocalHub, export: Export, tmp_path: Path) -> None:
     hub.repos["org/name"] = served = repo(tmp_path)
     first = export("org/name").stdout.splitlines()[-1]
