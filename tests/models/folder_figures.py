@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from clipserve_models.architecture import ImageTower, ResNet
 from clipserve_models.layouts.facts import Facts
 from clipserve_models.layouts.open_clip_folder import architecture_of
 from tests.models.layouts.folders import _open_clip_name, write_json
-from tests.models.layouts.test_popular import GEMMA, MEAN_STD, gemma_tokenizer, named, timm_name
+from tests.models.layouts.test_popular import GEMMA, MEAN_STD, gemma_tokenizer, named
 from tests.models.towers import random_tensors
 from tests.process import ROOT, Fresh
 
@@ -42,11 +43,27 @@ def write_folder(folder: Path, name: str) -> int:
     if siglip:
         arrays["logit_bias"] = np.array(-10, np.float16)
     for role, tensor in random_tensors(architecture).items():
-        (key,) = timm_name(role) if siglip else _names(role, architecture.image)
+        (key,) = _timm_name(role) if siglip else _names(role, architecture.image)
         values = tensor.read().astype(np.float16)
         ones = {"visual.trunk.pos_embed": 1, "visual.trunk.attn_pool.latent": 2}.get(key, 0)
         arrays[key] = values.T if key in _TRANSPOSED else values.reshape((1,) * ones + values.shape)
     return _write(folder / "open_clip_model.safetensors", arrays)
+
+
+_TIMM = {"patch": "patch_embed.proj", "positions": "pos_embed", "probe": "latent"}
+_TIMM |= {"pool.": "attn_pool.", ".qkv": ".attn.qkv", ".out": ".proj"}
+_TIMM |= {".up": ".mlp.fc1", ".down": ".mlp.fc2"}
+
+
+def _timm_name(role: str) -> list[str]:
+    """Of a role, in open_clip's models with an image encoder of timm."""
+    tower, _, inside = role.partition(".")
+    if tower == "text":
+        return [role.replace("text.", "text_", 1)] if "projection" in role else _open_clip_name(role)
+    inside = re.sub(r"(blocks\.\d+)\.out", r"\1.attn.proj", inside)
+    for ours, theirs in _TIMM.items():
+        inside = inside.replace(ours, theirs)
+    return [f"visual.trunk.{inside}"]
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> int:

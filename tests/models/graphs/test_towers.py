@@ -102,9 +102,12 @@ def test_a_graph_computes_what_numpy_computes(
     loaded.close()
 
 
-def test_a_causal_encoder_gives_the_same_for_a_text_without_its_padding(tmp_path: Path) -> None:
-    _, text = write_graphs(tmp_path, CLIP, random_tensors(CLIP))
-    ids, lengths = texts_of(CLIP)
+@pytest.mark.parametrize("architecture", [CLIP, CHINESE], ids=["causal", "BERT"])
+def test_an_encoder_that_sees_no_padding_gives_the_same_without_it(
+    architecture: Architecture, tmp_path: Path
+) -> None:
+    _, text = write_graphs(tmp_path, architecture, random_tensors(architecture))
+    ids, lengths = texts_of(architecture)
     whole = run(text, token_ids=ids, lengths=lengths)
     assert np.abs(run(text, token_ids=ids[:2, :9], lengths=lengths[:2]) - whole[:2]).max() < 1e-6
 
@@ -116,7 +119,7 @@ def assert_near_in_fp16(path: Path, expected: npt.NDArray[np.float32], feeds: di
         assert np.abs(computed - expected).max() < 2e-3
 
 
-@pytest.mark.parametrize("architecture", [CLIP, SIGLIP], ids=["CLIP", "SigLIP"])
+@pytest.mark.parametrize("architecture", [CLIP, SIGLIP, CHINESE], ids=["CLIP", "SigLIP", "Chinese-CLIP"])
 def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
     architecture: Architecture, tmp_path: Path
 ) -> None:

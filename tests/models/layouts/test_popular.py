@@ -1,38 +1,29 @@
 """Repositories that many people load, by name: which are built, which are traced, and why others are refused.
 
-Each is written as its owner lays it out, with its own configuration and the shapes of its tensors. Weights are
-holes in a file: to read a layout looks at names and shapes, and at one value.
+Each is written as its owner lays it out, with its own configuration and tokenizer. Its file of weights is empty.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import tokenizers
 
-from clipserve_models.architecture import Architecture
+from clipserve.clip.manifest import ScoringSpec
 from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts import read
-from clipserve_models.layouts.facts import Facts
-from clipserve_models.layouts.open_clip_folder import ARCHITECTURES, architecture_of
-from clipserve_models.layouts.transformers_folder import _architecture, _kind, _told
-from clipserve_models.roles import roles
-from tests.models import torch_files
-from tests.models.layouts.folders import (
-    _open_clip_name,
-    _transformers_name,
-    clip_tokenizer,
-    siglip_tokenizer,
-    write_json,
-)
+from clipserve_models.layouts.assigning import Assignment
+from clipserve_models.layouts.open_clip_folder import ARCHITECTURES
+from clipserve_models.roles import Shape
+from clipserve_models.tensors import Tensor, constant
+from tests.models.layouts.folders import clip_tokenizer, siglip_tokenizer, write_json
 from tests.process import ROOT
 
-Shapes = dict[str, tuple[int, ...]]
 MEAN_STD = {"mean": [0.5] * 3, "std": [0.5] * 3}
 HALVES = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 CROPPED = {"resample": 3, "do_center_crop": True, **HALVES}
@@ -44,37 +35,17 @@ H14 = L14 | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers"
 TEXT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 
 
-def shapes_of(architecture: Architecture, name_of: Callable[[str], list[str]]) -> Shapes:
-    """The tensors of a layout. `name_of`: those of a role; of q, k and v there may be three."""
-    shapes: Shapes = {"logit_scale": ()}
-    if architecture.text.pooling == "last":
-        shapes |= {"logit_scale": (1,), "logit_bias": (1,)}
-    for role, shape in roles(architecture).items():
-        if names := name_of(role):
-            shapes |= dict.fromkeys(names, (shape[0] // len(names), *shape[1:]))
-    return shapes
+class AnyTensors(Assignment):
+    """Weights that have every tensor that is asked for: whether a model is built is said by its other files."""
 
+    def take(self, name: str, *shape: int) -> Tensor:
+        return constant(np.zeros(shape or 1))
 
-def holes(path: Path, shapes: Shapes) -> None:
-    """A file of safetensors whose values are all zero, and take no room."""
-    header: dict[str, Any] = {}
-    end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
+    def scoring(self, *, sigmoid: bool) -> ScoringSpec:
+        return ScoringSpec(logit_scale=1)
 
-
-def pickled(path: Path, shapes: Shapes) -> None:
-    """A pickle of tensors that all are the first values of one storage."""
-    most = max(map(math.prod, shapes.values()))
-    tensors = {
-        name: torch_files.tensor("0", shape, kind="HalfStorage", count=most) for name, shape in shapes.items()
-    }
-    torch_files.write(path, torch_files.state(tensors), {"0": bytes(2 * most)})
+    def finished(self, needed: Mapping[str, Shape]) -> dict[str, Tensor]:
+        return {}
 
 
 def transformers(
@@ -94,47 +65,15 @@ def transformers(
         gemma_tokenizer(folder)
     elif kind == "siglip":
         siglip_tokenizer(folder)
+    elif kind == "chinese_clip":
+        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u4e00"]))
     else:
         clip_tokenizer(folder, 49408, 77)
     if told is None:
-        (folder / "tokenizer_config.json").unlink()
+        (folder / "tokenizer_config.json").unlink(missing_ok=True)
     elif told:
         write_json(folder / "tokenizer_config.json", told)
-    facts = Facts("config.json", {"model_type": kind, **config})
-    try:
-        _, text, vision = _kind(facts)
-    except ModelsError:
-        return
-    architecture = _architecture(facts, _told(facts, "text", text), _told(facts, "vision", vision))
-    shapes = shapes_of(architecture, chinese_name if kind == "chinese_clip" else _transformers_name)
-    if kind == "chinese_clip":
-        shapes["text_model.embeddings.token_type_embeddings.weight"] = (2, 768)
-        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u4e00"]))
-    if kind == "siglip":
-        width = architecture.embed_dim
-        for part in ("weight", "bias"):
-            shapes[f"text_model.head.{part}"] = shapes.pop(f"text_projection.{part}")
-        shapes["vision_model.head.probe"] = (1, 1, width)
-        shapes["vision_model.head.attention.in_proj_weight"] = (3 * width, width)
-        shapes["vision_model.head.attention.in_proj_bias"] = (3 * width,)
-    (pickled if weights.endswith(".bin") else holes)(folder / weights, shapes)
-
-
-CHINESE = {"tokens": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings"}
-CHINESE |= {"norm": "embeddings.LayerNorm", "out": "attention.output.dense", "up": "intermediate.dense"}
-CHINESE |= {"norm1": "attention.output.LayerNorm", "norm2": "output.LayerNorm", "down": "output.dense"}
-
-
-def chinese_name(role: str) -> list[str]:
-    """Of a role, in transformers' Chinese-CLIP, whose text encoder is BERT."""
-    if not role.startswith("text.") or role.startswith("text.projection"):
-        return _transformers_name(role)
-    if role in ("text.tokens", "text.positions"):
-        role += ".weight"
-    *inside, part, kind = role.removeprefix("text.").split(".")
-    at = f"text_model.encoder.layer.{inside[1]}." if inside else "text_model."
-    names = ["query", "key", "value"] if part == "qkv" else []
-    return [f"{at}attention.self.{name}.{kind}" for name in names] or [f"{at}{CHINESE[part]}.{kind}"]
+    (folder / weights).touch()
 
 
 def gemma_tokenizer(folder: Path) -> None:
@@ -144,18 +83,8 @@ def gemma_tokenizer(folder: Path) -> None:
 
 def open_clip(folder: Path, config: dict[str, Any], weights: str = "open_clip_model.safetensors") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"model_cfg": config, "preprocess_cfg": MEAN_STD}
-    write_json(folder / "open_clip_config.json", told)
-    holes(folder / "open_clip_model.safetensors", {})
-    try:
-        architecture = architecture_of(Facts("open_clip_config.json", config).section("", config))
-    except ModelsError:
-        return
-    shapes = shapes_of(architecture, _open_clip_name)
-    for name in ("visual.proj", "text_projection"):
-        shapes[name] = shapes[name][::-1]
-    (folder / "open_clip_model.safetensors").unlink()
-    (pickled if weights.endswith(".bin") else holes)(folder / weights, shapes)
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": MEAN_STD})
+    (folder / weights).touch()
 
 
 def named(name: str) -> dict[str, Any]:
@@ -198,31 +127,9 @@ def metaclip_2(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-TIMM = {"patch": "patch_embed.proj", "positions": "pos_embed", "probe": "latent"}
-TIMM |= {"pool.": "attn_pool.", ".qkv": ".attn.qkv", ".out": ".proj"}
-TIMM |= {".up": ".mlp.fc1", ".down": ".mlp.fc2"}
-
-
-def timm_name(role: str) -> list[str]:
-    """Of a role, in open_clip's models with an image encoder of timm."""
-    tower, _, inside = role.partition(".")
-    if tower == "text":
-        return [role.replace("text.", "text_", 1)] if "projection" in role else _open_clip_name(role)
-    inside = re.sub(r"(blocks\.\d+)\.out", r"\1.attn.proj", inside)
-    for ours, theirs in TIMM.items():
-        inside = inside.replace(ours, theirs)
-    return [f"visual.trunk.{inside}"]
-
-
 def marqo(folder: Path) -> None:
     """A fine-tune of open_clip's SigLIP, whose tokenizer is beside it."""
-    config = named("ViT-B-16-SigLIP")
-    open_clip(folder, {"vision_cfg": {"timm_model_name": "other"}, "text_cfg": {}, "embed_dim": 1})
-    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": MEAN_STD})
-    shapes = shapes_of(architecture_of(Facts("", config)), timm_name)
-    for name, ones in (("pos_embed", 1), ("attn_pool.latent", 2)):
-        shapes[f"visual.trunk.{name}"] = (*(1,) * ones, *shapes[f"visual.trunk.{name}"])
-    holes(folder / "open_clip_model.safetensors", shapes)
+    open_clip(folder, named("ViT-B-16-SigLIP"))
     gemma_tokenizer(folder)
     write_json(folder / "tokenizer_config.json", GEMMA | {"tokenizer_class": "T5Tokenizer"})
 
@@ -329,7 +236,10 @@ def answer(name: str, folder: Path) -> str:
     return "built"
 
 
-def test_the_table_of_popular_repositories_says_what_becomes_of_each(tmp_path: Path) -> None:
+def test_the_table_of_popular_repositories_says_what_becomes_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Assignment, "of_files", lambda files: AnyTensors(files[0], {}))
     rows = [f"| `{name}` | {answer(name, tmp_path / str(place))} |" for place, name in enumerate(POPULAR)]
     table = "\n".join(["| repository | |", "| --- | --- |", *rows])
     assert table in (ROOT / "docs/models.md").read_text("utf-8"), table

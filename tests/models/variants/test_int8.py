@@ -1,15 +1,28 @@
-"""The int8 graphs themselves."""
+"""The int8 graphs themselves, and a variant of the demo model that is served."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import numpy_helper
 
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.external import external_files
 from clipserve.clip.reference import cosines, reference_pixels
 from clipserve.demo import FOLDER as DEMO
+from clipserve_models.variants import int8
+from clipserve_models.variants.int8 import write_int8
+from tests.models.asking import ask
 from tests.models.towers import CLIP, random_tensors, write_graphs
+from tests.support import serving
+
+# Each quantizes a whole encoder of the demo model.
+pytestmark = pytest.mark.slow
 
 
 # The first layer of an image encoder, and the last one of both. A text encoder begins with a table.
@@ -17,10 +30,6 @@ from tests.models.towers import CLIP, random_tensors, write_graphs
 def test_weights_have_seven_bits_and_the_outer_layers_stay_fp32(
     tower: str, outer: tuple[int, ...], tmp_path: Path
 ) -> None:
-    import onnx
-    from onnx import numpy_helper
-
-    from clipserve_models.variants.int8 import write_int8
 
     texts = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
     feeds = [{"pixels": reference_pixels(256)}] if tower == "image" else [texts]
@@ -53,9 +62,6 @@ def node_is_constant(node: object, writers: dict[str, str]) -> bool:
 
 
 def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
-    import onnxruntime
-
-    from clipserve_models.variants import int8
 
     folded = tmp_path / "folded.onnx"
     model = int8._fold(DEMO / "text.onnx", folded)
@@ -71,11 +77,6 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
 
 def test_weights_beside_a_graph_become_weights_beside_its_variant(tmp_path: Path) -> None:
     """As of a graph above 2 GB, which one message cannot hold."""
-    import onnx
-    import onnxruntime
-
-    from clipserve.clip.external import external_files
-    from clipserve_models.variants.int8 import write_int8
 
     _, within = write_graphs(tmp_path / "within", CLIP, random_tensors(CLIP))
     beside = tmp_path / "beside" / "text.onnx"
@@ -93,3 +94,18 @@ def test_weights_beside_a_graph_become_weights_beside_its_variant(tmp_path: Path
         *("text.onnx", "text.onnx.data"),
         *("text-int8.onnx", "text-int8.onnx.data"),
     }
+
+
+async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo@int8"
+    words = (str(DEMO), "--photos", str(photos), "--no-image", "--out", str(out))
+    result = await asyncio.to_thread(ask, "variant", "--precision", "int8", *words)
+    assert result.returncode == 0, result.stderr
+    assert "text cosine, mean" in result.stdout
+    record = read_manifest(out).variant
+    assert record
+    assert record.towers == ["text"]
+    assert 0.99 < record.text_mean_cosine < 0.9999
+    assert (out / "image.onnx").read_bytes() == (DEMO / "image.onnx").read_bytes()
+    async with serving(None, out, backend="onnx") as running:
+        assert (await running.embed(text="a cat")).json()["fingerprint"].startswith("demo@int8-")
