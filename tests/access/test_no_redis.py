@@ -61,7 +61,6 @@ async def test_label_sets_in_it_are_unavailable(answer: bytes) -> None:
             lambda: store.read("a.json"),
             lambda: store.write("a.json", b"1"),
             lambda: store.delete(["a.json"]),
-            lambda: store.lock().__aenter__(),
         ]
         async with asyncio.timeout(60):
             for ask in asked:

@@ -176,7 +176,6 @@ FAULTS = [
         an_empty_label={"labels": ["a", " "]},
         a_label_twice_in_a_set={"labels": ["a", {"label": "a"}]},
         a_label_that_is_background_too={"background": ["a"]},
-        an_id_twice={"labels": [{"label": "a", "id": "x"}, {"label": "b", "id": "x"}]},
         an_id_that_is_not_printable=label(id="\n"),
         a_prompt_twice=label(prompts=["b", "b"]),
         a_prompt_in_two_spellings=label(prompts=["b {}", "b {label}"]),

@@ -22,7 +22,7 @@ from clipserve.application.answers import (
     listed_template_set,
     template_set,
 )
-from clipserve.application.label_sets.served import LabelSet
+from clipserve.application.label_sets.served import RETRY_SECONDS, LabelSet
 from clipserve.application.ranking import RankedLabels
 from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
@@ -95,7 +95,7 @@ def put_json(state: LabelSet) -> Response:
     """200 if it is built, else 202."""
     if state.state == "ready":
         return label_set_json(state)
-    headers = {"Retry-After": str(math.ceil(state.retry_after))}
+    headers = {"Retry-After": str(math.ceil(RETRY_SECONDS))}
     return json_response(label_set(state), HTTPStatus.ACCEPTED, headers)
 
 

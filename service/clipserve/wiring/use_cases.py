@@ -29,7 +29,7 @@ from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
-from clipserve.application.label_sets.store import FOLDER, Folder, FolderStore, Store
+from clipserve.application.label_sets.store import FOLDER, Folder, Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import ArtifactError, verify_files
@@ -190,7 +190,7 @@ def _store(settings: Settings, limits: Limits) -> Store:
 
         seconds = limits.store_seconds
         return RedisStore(settings.redis_url.get_secret_value(), seconds=seconds, value_seconds=5 * seconds)
-    return FolderStore(settings.state_dir / FOLDER, limits.label_sets.max_file_bytes)
+    return Folder(settings.state_dir / FOLDER, limits.label_sets.max_file_bytes)
 
 
 def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | None:

@@ -14,7 +14,7 @@ from clipserve.application.inference import Inference
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.label_sets.service import LabelSets
-from clipserve.application.label_sets.store import Folder, FolderStore, Store
+from clipserve.application.label_sets.store import Folder, Store
 from clipserve.application.models import Models
 from clipserve.errors import StoreUnavailable
 from loadtests.fake_backend import FakeBackend
@@ -97,4 +97,4 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def another(folder: Path) -> OpenStore:
     """Opens the same store, as another gateway does."""
-    return lambda: FolderStore(folder, MOST)
+    return lambda: Folder(folder, MOST)

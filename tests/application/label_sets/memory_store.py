@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 
 from clipserve.errors import StoreUnavailable
 
@@ -18,7 +16,6 @@ class MemoryStore:
         self.reads: list[str] = []
         self._values: dict[str, tuple[bytes, str]] = {}
         self._changes = 0
-        self._locked = asyncio.Lock()
 
     async def listing(self) -> Mapping[str, str]:
         self._check()
@@ -30,12 +27,6 @@ class MemoryStore:
         if name not in self._values:
             raise ValueError("it has no value")
         return self._values[name][0]
-
-    @asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
-        self._check()
-        async with self._locked:
-            yield
 
     async def write(self, name: str, value: bytes) -> None:
         self._check(changes=True)

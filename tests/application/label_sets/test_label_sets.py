@@ -78,7 +78,9 @@ async def test_both_spellings_of_a_slot_make_the_same_set(open_site: OpenSite) -
         await site.put(name, labels=["cat", own], templates=[f"a {slot}"])
     assert await version_at(site, "short") == await version_at(site, "named")
     for prompts in (["a {}", "a {label}"], ["{} {label} {}"]):
-        with pytest.raises(InvalidInput, match=r"label 0: it has a prompt twice|has 3 slots"):
+        with pytest.raises(
+            InvalidInput, match=r"label 0: it has a prompt twice, or an empty one|has 3 slots"
+        ):
             await site.put(labels=[{"label": "dog", "prompts": prompts}])
 
 

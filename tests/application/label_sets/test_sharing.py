@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.application.label_sets import build
 from clipserve.application.label_sets.definition import Record
-from clipserve.errors import StoreUnavailable, TooMany, UnknownLabelSet
+from clipserve.errors import StoreUnavailable, UnknownLabelSet
 from clipserve.telemetry.request import current
 from tests.application.label_sets.conftest import OpenSite, OpenStore, Site
 from tests.application.label_sets.making import Counted, long_ago, not_waiting, versions_in
@@ -169,24 +169,6 @@ async def test_of_sets_put_at_the_same_time_one_is_kept_whole_everywhere(
 
 async def _has(store: Any, *versions: str) -> bool:
     return await versions_in(store) == {*versions}
-
-
-async def test_two_gateways_together_store_no_more_sets_than_there_may_be(
-    open_site: OpenSite, another: OpenStore
-) -> None:
-    sites = [await open_site(another(), max_label_sets=3) for _ in range(2)]
-    puts = await asyncio.gather(*(sites[n % 2].put(f"{n}") for n in range(8)), return_exceptions=True)
-    assert [type(each) for each in puts if isinstance(each, BaseException)] == [TooMany] * 5
-    await sites[0].put(next(iter(sites[0].states)))  # one that is there already may be replaced
-
-
-async def test_the_bytes_of_sets_are_limited_with_their_embeddings(open_site: OpenSite) -> None:
-    site = await open_site(max_label_sets_bytes=100_000)
-    await site.put("a")
-    with pytest.raises(TooMany, match="the limit is 100,000"):
-        await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
-    with pytest.raises(TooMany, match="the limit is 100,000"):  # 64 bytes of each are its embedding
-        await site.put("b", labels=[f"{n}" for n in range(1_000)])
 
 
 async def test_what_is_deleted_or_replaced_leaves_nothing(open_site: OpenSite) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipserve.application.label_sets.store import FolderStore, Store
+from clipserve.application.label_sets.store import Folder, Store
 from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.making import MOST
 from tests.application.label_sets.memory_store import MemoryStore
@@ -38,7 +38,7 @@ async def values_of(store: Store) -> dict[str, bytes]:
 def another(request: pytest.FixtureRequest, folder: Path) -> OpenStore:
     """Opens the same store again, as another gateway does; one in memory has no other."""
     memory = MemoryStore()
-    return lambda: memory if request.param == "memory" else FolderStore(folder, MOST)
+    return lambda: memory if request.param == "memory" else Folder(folder, MOST)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -105,28 +105,3 @@ async def test_a_reader_never_sees_half_of_a_value(another: OpenStore) -> None:
             read.add(number)
             await asyncio.sleep(0)
         await writing
-
-
-async def test_one_at_a_time_is_in_the_lock_of_all(another: OpenStore) -> None:
-    await (store := another()).write("count.json", b"0")
-
-    async def add(store: Store, times: int) -> None:
-        for _ in range(times):
-            async with store.lock():
-                count = int(await store.read("count.json"))
-                await asyncio.sleep(0)
-                await store.write("count.json", b"%d" % (count + 1))
-
-    await asyncio.gather(*(add(another(), 10) for _ in range(3)))
-    assert await store.read("count.json") == b"30"
-
-
-async def test_an_error_in_the_lock_is_the_caller_s_own_and_lets_go_of_it(another: OpenStore) -> None:
-    async def fail(store: Store) -> None:
-        async with store.lock():
-            raise KeyError("a")
-
-    with pytest.raises(KeyError):
-        await fail(another())
-    async with asyncio.timeout(60), another().lock():
-        pass

@@ -34,7 +34,6 @@ async def assert_fails(store: RedisStore) -> None:
         store.read("a"),
         store.write("a", b"2"),
         store.delete(["a"]),
-        store.lock().__aenter__(),
     )
     async with asyncio.timeout(60):
         for failure in await asyncio.gather(*calls, return_exceptions=True):
@@ -95,10 +94,9 @@ async def test_a_redis_that_was_emptied_is_noticed(store: RedisStore, redis: Red
 
 
 async def test_all_keys_are_on_one_node_of_a_cluster(store: RedisStore, redis: RedisServer) -> None:
-    async with store.lock():
-        await store.write("{b}", b"")
-        listed = redis.ask("KEYS", "*").split()
-    assert sorted(listed) == sorted(PREFIX + name for name in ("last-write", "lock", "values", "written"))
+    await store.write("{b}", b"")
+    listed = redis.ask("KEYS", "*").split()
+    assert sorted(listed) == sorted(PREFIX + name for name in ("last-write", "values", "written"))
     assert len({redis.ask("CLUSTER", "KEYSLOT", key) for key in listed}) == 1
     assert PREFIX == "{clipserve:label-sets}:"
 
@@ -130,17 +128,6 @@ async def test_sets_of_an_earlier_version_are_told(redis: RedisServer) -> None:
     await store.aclose()
     (line,) = log.lines
     assert "an earlier version: put them again" in line["hint"]
-
-
-async def test_a_gateway_that_dies_in_the_lock_holds_others_up_for_seconds_and_not_for_ever(
-    redis: RedisServer,
-) -> None:
-    dying, other = (RedisStore(redis.url, seconds=60, value_seconds=value) for value in (0.5, 60))
-    await dying.lock().__aenter__()
-    async with asyncio.timeout(60), other.lock():
-        await other.write("a", b"1")
-    for store in (dying, other):
-        await store.aclose()
 
 
 async def test_a_wrong_password_is_unavailable_and_not_logged(redis: RedisServer) -> None:

@@ -11,9 +11,7 @@ from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.test_stores import (  # noqa: F401  collected here with this module's store
     test_a_reader_never_sees_half_of_a_value,
     test_a_value_may_have_tens_of_megabytes,
-    test_an_error_in_the_lock_is_the_caller_s_own_and_lets_go_of_it,
     test_changes_by_two_are_those_of_a_dictionary_and_each_is_seen_in_the_listing,
-    test_one_at_a_time_is_in_the_lock_of_all,
     test_the_listing_stays_while_nothing_changes,
     test_what_there_is_not_has_no_value,
 )

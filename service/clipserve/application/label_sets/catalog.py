@@ -1,39 +1,38 @@
 """The label sets of this gateway, which follow the store and the folder of files.
 
 `refresh` reads what has changed there: it loads what is built, builds the rest, and drops deleted sets. It runs at
-the start, several times a second, and before a put. So the same code handles a set that was put at another gateway,
-one whose build was interrupted by a crash, and one that was built for another model's fingerprint. Until a new
-version is built, the former one is served. A value that is no set is passed over with a line in the log, and its
-set stays as it was.
+the start, twice a second, and before a change. So the same code handles a set that was put at another gateway, one
+whose build was interrupted by a crash, and one that was built for another model's fingerprint. A value that is no
+set is passed over with a line in the log, and its set stays as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import Choice
 from clipserve.application.label_sets.build import Builds, Charge
 from clipserve.application.label_sets.definition import OURS, Former, Record, version_of
-from clipserve.application.label_sets.people import WRONG, reason_of, written
-from clipserve.application.label_sets.request import NAME, LabelSetLimits
+from clipserve.application.label_sets.request import NAME, LabelSetLimits, written
 from clipserve.application.label_sets.served import STATES, LabelSet, State
-from clipserve.application.label_sets.store import Folder, Source, Store
+from clipserve.application.label_sets.store import Folder, Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import ended, kept_running
-from clipserve.errors import StoreUnavailable
+from clipserve.errors import ClipError, LabelSetReadOnly, StoreUnavailable, TooMany, check_limit
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import caller
 
-_POLL_SECONDS = 0.25
-_PAUSE_TIMES = 9  # as long as a look took: following many sets that change has a tenth of the time,
-_LONGEST_PAUSE_SECONDS = 2.0  # unless another gateway's change would be late
+_POLL_SECONDS = 0.5
+_EMBEDDINGS = re.compile(r"(.+)\.([0-9a-f]{32})\.[0-9a-f]{16}\.npy")  # name, digest
 
 
 class Catalog:
@@ -41,8 +40,6 @@ class Catalog:
 
     Attributes:
         entries: by name.
-        sizes: the bytes of the sets that were put, by name; 0 of one that cannot be read.
-        read_only: the names of files that people write, also of wrong ones.
         loaded: whether the store was read at least once.
     """
 
@@ -56,22 +53,17 @@ class Catalog:
         charge: Charge | None = None,
     ) -> None:
         """`folder`: more files that people write. `charge`: takes the rows of a build from the rate of its key."""
-        self.entries: dict[str, LabelSet] = {}
-        self.sizes: dict[str, int] = {}
-        self.read_only: set[str] = set()
-        self.loaded = False
-        self._models, self._limits, self.store = models, limits, store
-        self._sources: Sequence[Source] = [
-            store,
-            *([folder] if folder else []),
-        ]  # the last one has precedence
-        self._listings: dict[Source, Mapping[str, str]] = {}
-        self._seen: dict[str, tuple[Source, str, str]] = {}  # name -> its source, file and stamp
-        self._builds = Builds(store, metrics, lambda: self._listings.get(store, {}), self._note, charge)
-        self._putters: dict[str, tuple[float, str]] = {}  # when a set was put here, and by which caller
+        self.entries, self.store, self.loaded = dict[str, LabelSet](), store, False
+        self._models, self._limits = models, limits
+        self._sources: list[Store] = [store, *([folder] if folder else [])]  # the last one has precedence
+        self._listings: dict[Store, Mapping[str, str]] = {}
         self._unloaded = False  # what was listed is not all that is to be loaded or dropped
-        self._lock = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._seen: dict[str, tuple[Store, str, str]] = {}  # name -> its source, file and stamp
+        self._sizes: dict[
+            str, int | None
+        ] = {}  # name -> bytes of what was put; None: a file, also a wrong one
+        self._builds = Builds(store, metrics, self._note, self._tidy, charge)
+        self._lock, self._changed = asyncio.Lock(), asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         for state in STATES:  # counted when asked for: a put must not look at all sets
             metrics.label_sets.labels(state).set_function(partial(self._count, state))
@@ -94,47 +86,47 @@ class Catalog:
         while (entry := self.entries.get(name)) and entry.state == "building":
             await self._changed.wait()
 
-    @asynccontextmanager
-    async def changing(self) -> AsyncIterator[None]:
-        """A block in which no other gateway puts a set, and all sets are known here. Raises StoreUnavailable."""
-        async with self.store.lock():
-            await self.refresh()
-            yield
-
     async def put(self, name: str, model: ServedModel, record: Record, payer: str | None) -> None:
-        """Store a label set, and begin its build. `payer`: see `Record`. Raises StoreUnavailable."""
-        entry, now, served = self.entries.get(name), time.time(), None
-        if entry and entry.served and entry.served.digest != record.digest:
-            served = Former(digest=entry.served.digest, definition=entry.served.definition)
-        version = version_of(record.digest, model.fingerprint)
-        paid = {"put": now, "payer": payer, "pays_for": version, "former": served}
-        record = record.model_copy(update=paid)
-        self._putters[name] = now, caller()
-        await self.store.write(f"{name}.json", await asyncio.to_thread(record.to_bytes))
+        """Store a label set, and begin its build. `payer`: see `Record`. One at a time, so that limits hold.
+
+        Raises LabelSetReadOnly, TooMany, StoreUnavailable.
+        """
         async with self._lock:
-            self.sizes[name] = record.size
-            await self._want(name, model, record, read_only=False)
-            self._unloaded = True  # deleted before it was listed, it would stay
-            self._note()
+            await self._refresh()
+            self.check_writable(name)
+            sizes = [size for size in (self._sizes | {name: record.size}).values() if size is not None]
+            most, size = self._limits[1], sum(sizes)
+            check_limit(
+                TooMany, "there would be {:,} label sets, so delete one", len(sizes), most.max_label_sets
+            )
+            check_limit(TooMany, "all would have {:,} bytes, so delete one", size, most.max_label_sets_bytes)
+            entry, former = self.entries.get(name), None
+            if entry and entry.served and entry.served.digest != record.digest:
+                former = Former(digest=entry.served.digest, definition=entry.served.definition)
+            pays_for = version_of(record.digest, model.fingerprint)
+            more = {"put": time.time(), "payer": payer, "pays_for": pays_for, "former": former}
+            record = record.model_copy(update=more)
+            await self.store.write(f"{name}.json", await asyncio.to_thread(record.to_bytes))
+            self._sizes[name], self._unloaded = (
+                record.size,
+                True,
+            )  # deleted before it was listed, it would stay
+            await self._want(name, model, record, putter=caller())
         with suppress(StoreUnavailable):  # who changes the set next does it
-            await self._builds.tidy(name, self.entries.get(name))
+            await self._tidy(name)
 
     async def delete(self, name: str) -> bool:
-        """Delete a label set. False: there is no such set. Raises StoreUnavailable."""
-        deleted = await self.store.delete([f"{name}.json"])
-        self._putters.pop(name, None)
+        """Delete a label set. False: there is no such set. Raises LabelSetReadOnly, StoreUnavailable."""
         await self.refresh()
-        await self._builds.tidy(name, None)
+        self.check_writable(name)
+        deleted = await self.store.delete([f"{name}.json"])
+        await self._tidy(name)
         return deleted
 
-    async def _follow(self) -> None:
-        took = 0.0
-        while True:
-            await asyncio.sleep(min(max(_POLL_SECONDS, _PAUSE_TIMES * took), _LONGEST_PAUSE_SECONDS))
-            began = time.monotonic()
-            with suppress(StoreUnavailable):  # the store has said so in the log
-                await self.refresh()
-            took = time.monotonic() - began
+    def check_writable(self, name: str) -> None:
+        """Raises LabelSetReadOnly: people have written a file of this name."""
+        if self._sizes.get(name, 0) is None:
+            raise LabelSetReadOnly(f"{name} comes from a file; change the file, or choose another name.")
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
@@ -143,34 +135,44 @@ class Catalog:
             StoreUnavailable: of the store. The sets of what cannot be read stay as they are.
         """
         async with self._lock:
-            failure: StoreUnavailable | None = None
-            changed = self._unloaded
-            for source in self._sources:
-                try:
-                    listing = await source.listing()
-                    changed |= listing != self._listings.get(source)
-                    self._listings[source] = listing
-                except StoreUnavailable as error:
-                    failure = error if source is self.store else failure
-            if changed:
-                self._unloaded = True
-                failure = await self._load_all() or failure
-                self._unloaded = failure is not None
-            self.loaded = self.loaded or self.store in self._listings
-            if failure:
-                raise failure
+            await self._refresh()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            with suppress(StoreUnavailable):  # the store has said so in the log
+                await self.refresh()
+
+    async def _refresh(self) -> None:
+        failure: StoreUnavailable | None = None
+        for source in self._sources:
+            try:
+                listing = await source.listing()
+                self._unloaded |= listing != self._listings.get(source)
+                self._listings[source] = listing
+            except StoreUnavailable as error:
+                failure = error if source is self.store else failure
+        if self._unloaded:
+            unread = await self._load_all()
+            self._unloaded, failure = unread is not None, unread or failure
+        self.loaded = self.loaded or self.store in self._listings
+        if failure:
+            raise failure
 
     async def _load_all(self) -> StoreUnavailable | None:
-        wanted: dict[str, tuple[Source, str, str]] = {}
+        """Load what has changed. Returns the error of what could not be read."""
+        wanted: dict[str, tuple[Store, str, str]] = {}
         for source in self._sources:
-            listing = self._listings.get(source, {})
-            files = [(file, *file.rpartition(".")[::2]) for file in sorted(listing)]
-            beside = "".join(listing[file] for file, _, kind in files if kind not in ("json", "toml", "npy"))
-            for file, name, kind in files:
+            files = sorted(self._listings.get(source, {}).items())
+            beside = "".join(stamp for file, stamp in files if not file.endswith((".json", ".toml", ".npy")))
+            for file, stamp in files:
+                name, _, kind = file.rpartition(".")
                 if kind in ("json", "toml") and NAME.fullmatch(name):
-                    wanted[name] = source, file, listing[file] + beside  # whose examples they may be
+                    wanted[name] = source, file, stamp + beside  # whose examples they may be
         for name in {*self.entries, *self._seen} - wanted.keys():
-            self._forget(name)
+            self._seen.pop(name, None)
+            self._sizes.pop(name, None)
+            self._replace(name, None)
         names = [name for name, place in wanted.items() if place != self._seen.get(name)]
         random.shuffle(names)  # another gateway may build them too
         failure = None
@@ -183,58 +185,66 @@ class Catalog:
         self._note()
         return failure
 
-    async def _load(self, name: str, source: Source, file: str) -> None:
+    async def _load(self, name: str, source: Store, file: str) -> None:
         ours, record, model = not isinstance(source, Folder), None, None
         try:
             value = await source.read(file)
             if not isinstance(source, Folder) or value.startswith(OURS):
-                ours = True
-                record = await asyncio.to_thread(Record.model_validate_json, value)
+                ours, record = True, await asyncio.to_thread(Record.model_validate_json, value)
                 model = self._models.get(record.definition.model)
             else:
-                model, record = await asyncio.to_thread(
-                    written, source, file, value, self._models, *self._limits
-                )
+                model, record = await asyncio.to_thread(self._of_people, source, file, value)
         except StoreUnavailable:
             raise
-        except WRONG as error:
-            if file not in await source.listing():  # it was just deleted
-                return
-            logger.error(
-                "label_set_file_wrong", file=file, reason=reason_of(error), hint="the set stays as it was"
-            )
+        except (ValueError, TypeError, RecursionError, ClipError) as error:  # whoever has written it
+            reason = error.detail if isinstance(error, ClipError) else str(error)
+            logger.error("label_set_file_wrong", file=file, reason=reason, hint="the set stays as it was")
         if record and model:
             await self._want(name, model, record, read_only=not ours)
         elif record:
-            self._forget(name)
+            self._replace(name, None)
             logger.warning("label_set_without_model", label_set=name, model=record.definition.model)
-        if ours:
-            self.read_only.discard(name)
-            self.sizes[name] = record.size if record else 0
-        else:
-            self.read_only.add(name)
-            self.sizes.pop(name, None)
+        self._sizes[name] = (record.size if record else 0) if ours else None
 
-    async def _want(self, name: str, model: ServedModel, record: Record, *, read_only: bool) -> None:
+    def _of_people(self, folder: Folder, file: str, text: bytes) -> tuple[ServedModel, Record]:
+        request = written(folder, file, text)
+        # One that was trained for another fingerprint is not to vanish: it fails, and says why.
+        trained = request.fields.weights is not None
+        model = self._models.find(Choice(model=request.fields.model) if trained else request.fields)
+        return model, request.record(model.manifest, *self._limits)
+
+    async def _want(
+        self,
+        name: str,
+        model: ServedModel,
+        record: Record,
+        *,
+        read_only: bool = False,
+        putter: str | None = None,
+    ) -> None:
         former = self.entries.get(name)
         if former and former.read_only == read_only and former.is_still(record):
             return
-        entry = LabelSet(
-            name, model, record, read_only, former.served if former and former.model is model else None
-        )
-        put, putter = self._putters.get(name, (None, None))
-        await self._builds.take(entry, putter if record.put == put else None)
-        if former and former.task:
-            former.task.cancel()
-        self.entries[name] = entry
+        served = former.served if former and former.model is model else None
+        entry = LabelSet(name, model, record, read_only, served)
+        await self._builds.take(entry, putter)
+        self._replace(name, entry)
 
-    def _forget(self, name: str) -> None:
-        for known in (self._seen, self.sizes):
-            known.pop(name, None)
-        self.read_only.discard(name)
+    def _replace(self, name: str, entry: LabelSet | None) -> None:
         former = self.entries.pop(name, None)
         if former and former.task:
             former.task.cancel()
+        if entry:
+            self.entries[name] = entry
+
+    async def _tidy(self, name: str) -> None:
+        """Delete the embeddings of this name that are of no definition of its set. Raises StoreUnavailable."""
+        await self.refresh()
+        if (entry := self.entries.get(name)) is None and name in self._sizes:
+            return  # another gateway serves its model
+        kept = {of.digest for of in (entry.record, entry.record.former) if of} if entry else set[str]()
+        found = [match for file in self._listings[self.store] if (match := _EMBEDDINGS.fullmatch(file))]
+        await self.store.delete([each[0] for each in found if each[1] == name and each[2] not in kept])
 
     def _note(self) -> None:
         self._changed.set()

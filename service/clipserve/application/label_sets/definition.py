@@ -16,16 +16,13 @@ from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.clip.prompts import SLOT, fill
 from clipserve.errors import InvalidInput
 
-_DIGEST, _VERSION = 32, 16  # hexadecimal digits
 OURS = b'{"format":'  # so begins each record, and no file that people write
+_DIGEST, _VERSION = 32, 16  # hexadecimal digits
 _OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
 
 
 class Definition(LabelSetFields):
-    """A label set with the model's defaults filled in, to be hashed, stored and built.
-
-    Its examples are the SHA-256 of their files.
-    """
+    """A label set with the model's defaults filled in. Its examples are the SHA-256 of their files."""
 
     model: str
     labels: list[LabelFields]  # type: ignore[assignment]  # narrower: no bare names
@@ -57,14 +54,14 @@ class Definition(LabelSetFields):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is unusual in it, in sentences for people."""
-        with_examples = sum(bool(label.examples) for label in self.labels)
         found = []
-        if self.example_weight and 0 < with_examples < len(self.labels):
+        with_examples = sum(bool(label.examples) for label in self.labels) if self.example_weight else 0
+        if 0 < with_examples < len(self.labels):
             found.append(
                 f"{with_examples} of {len(self.labels)} labels have examples. An image is more similar to images "
                 "than to texts, so these labels have higher scores: give examples to all, or to none."
             )
-        if self.example_weight and with_examples and self.background:
+        if with_examples and self.background:
             found.append(
                 "background labels have no examples, and so have lower scores than labels with examples: use a "
                 "threshold in place of them."

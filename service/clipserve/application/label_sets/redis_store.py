@@ -10,13 +10,12 @@ from __future__ import annotations
 import secrets
 import time
 from asyncio import timeout
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
 
-from clipserve.application.label_sets.store import LOCK_SECONDS, OF_EARLIER_FORMAT, Failures
+from clipserve.application.label_sets.store import OF_EARLIER_FORMAT, Failures
 from clipserve.redis_pool import redis_pool
 from clipserve.telemetry.log import logger
 
@@ -41,62 +40,46 @@ class RedisStore:
         self._seconds, self._value_seconds = seconds, value_seconds
         self._redis = Redis.from_pool(redis_pool(url, connect_seconds=seconds, answer_seconds=value_seconds))
         # Whatever an answer makes of the client: one that is none has no common error.
-        self._reading, self._changing = Failures(Exception, _ADVICE), Failures(Exception, _ADVICE)
-        self._revision: Any = None
+        self._failures = Failures(Exception, _ADVICE)
+        self._revision: list[Any] = []
         self._listing: dict[str, str] = {}
 
     async def listing(self) -> Mapping[str, str]:
         # A deletion lowers the number, also on a Redis without memory, which takes no other mark of it.
         marks = ["GET", _LAST], ["HLEN", _WRITTEN], ["EXISTS", _EARLIER]
-        if (revision := await self._run(self._reading, self._seconds, *marks)) != self._revision:
-            *revision, rows = await self._run(
-                self._reading, self._value_seconds, *marks, ["HGETALL", _WRITTEN]
-            )
+        if await self._run(self._seconds, *marks) != self._revision:
+            *revision, rows = await self._run(self._value_seconds, *marks, ["HGETALL", _WRITTEN])
             # A name that is damaged is another name, and not the end of all.
             self._listing = {
                 name.decode("utf-8", "backslashreplace"): mark.decode("utf-8", "replace")
                 for name, mark in rows.items()
             }
-            if revision[2] and self._revision is None:
+            if revision[2] and not self._revision:
                 logger.warning("label_set_store_skips", path=_EARLIER, hint=OF_EARLIER_FORMAT)
             self._revision = revision
         return self._listing
 
     async def read(self, name: str) -> bytes:
-        (value,) = await self._run(self._reading, self._value_seconds, ["HGET", _VALUES, name])
+        (value,) = await self._run(self._value_seconds, ["HGET", _VALUES, name])
         if not isinstance(value, bytes):
             raise ValueError("it has no value")
         return value
 
-    @asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
-        seconds = LOCK_SECONDS + self._value_seconds
-        lock = self._redis.lock(PREFIX + "lock", timeout=2 * seconds, sleep=0.02, blocking_timeout=seconds)
-        with self._changing.translated():
-            if not await lock.acquire():
-                raise TimeoutError("other changes do not end")
-        try:
-            yield
-        finally:
-            with self._changing.translated():
-                await lock.release()
-
     async def write(self, name: str, value: bytes) -> None:
         written = f"{time.time_ns()} {secrets.token_hex(8)}"
         row = ["HSET", _WRITTEN, name, written], ["HSET", _VALUES, name, value]
-        await self._run(self._changing, self._value_seconds, *row, ["SET", _LAST, written])
+        await self._run(self._value_seconds, *row, ["SET", _LAST, written])
 
     async def delete(self, names: Collection[str]) -> bool:
         rows = ["HDEL", _WRITTEN, *names], ["HDEL", _VALUES, *names]
-        return any(await self._run(self._changing, self._value_seconds, *rows)) if names else False
+        return any(await self._run(self._value_seconds, *rows)) if names else False
 
     async def aclose(self) -> None:
         await self._redis.aclose()
 
-    async def _run(self, failures: Failures, seconds: float, *commands: list[Any]) -> list[Any]:
-        """The answers to the commands, which are one transaction."""
-        # A limit for all of it: the pool's own limits are for each step.
-        with failures.translated():
+    async def _run(self, seconds: float, *commands: list[Any]) -> list[Any]:
+        """The answers to the commands, which are one transaction. `seconds`: for all of it."""
+        with self._failures.translated():
             async with timeout(seconds), self._redis.pipeline(transaction=True) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import MAX_ID, MAX_WEIGHT, LabelFields, LabelSetFields
@@ -23,10 +24,18 @@ from clipserve.api.limits import (
     each_at_most,
 )
 from clipserve.application.label_sets.definition import Definition, Record, digest_of, no_cosines
+from clipserve.application.label_sets.store import Folder
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling
-from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, check_limit
+from clipserve.errors import (
+    BadPromptTemplate,
+    ClipError,
+    InvalidInput,
+    TextTooLong,
+    UndecodableImage,
+    check_limit,
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -65,22 +74,20 @@ class PutRequest:
             InvalidInput and its subclasses: the set exceeds a limit, or is invalid.
         """
         check_name(self.name)
-        fields = self.fields
-        if not fields.labels:
-            raise InvalidInput("there is nothing to choose from: give at least one label.")
-        given = [_with_fields(label) for label in fields.labels]
-        check_labels([label.label for label in given], fields.background, limits)
-        check_templates(fields.templates, limits)
-        check_scoring(fields.temperature, fields.threshold)
-        check_range("example_weight", fields.example_weight, 0.0, 1.0)
-        _check_each(given, limits)
+        fields, given = self.fields, [_with_fields(label) for label in self.fields.labels]
+        _check(fields, given, limits)
         _check_trained(fields, given, manifest)
         at_most("example images", sum(map(len, self.examples)), of_sets.max_label_set_examples)
-        images: dict[str, bytes] = {}
-        labels = []
-        for index, (label, files) in enumerate(zip(given, self.examples, strict=True)):
-            prompts, examples = [*map(one_spelling, label.prompts)], [*_kept(files, index, images)]
-            labels.append(label.model_copy(update={"prompts": prompts, "examples": examples}))
+        images, labels = dict[str, bytes](), []
+        for index, label in enumerate(given):
+            digests = []
+            for position, file in enumerate(self.examples[index]):
+                if isinstance(file, ClipError):
+                    raise of_example(file, index, position)
+                digests.append(hashlib.sha256(file).hexdigest())
+                images[digests[-1]] = file
+            prompts = [*map(one_spelling, label.prompts)]
+            labels.append(label.model_copy(update={"prompts": prompts, "examples": digests}))
         templates: Sequence[str] = ()
         if fields.weights is None:
             by_template = [*(label.label for label in labels if not label.prompts), *fields.background]
@@ -101,6 +108,26 @@ def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageI
     return PutRequest(name, fields, [[*map(image, _with_fields(label).examples)] for label in fields.labels])
 
 
+def written(folder: Folder, file: str, text: bytes) -> PutRequest:
+    """The request that people wrote into a file of the folder, `pets.toml` or `pets.json`.
+
+    It has the fields of a request to put the set; its examples are names of image files beside it.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is no label set.
+    """
+    name, _, kind = file.rpartition(".")
+    fields = tomllib.loads(text.decode()) if kind == "toml" else json.loads(text)
+
+    def image(named: str) -> ImageInput:
+        try:
+            return folder.file(named)
+        except ValueError:
+            return UndecodableImage(f"there is no file {named[:64]!r} beside it that can be read.")
+
+    return put_request(name, LabelSetFields.model_validate(fields), image)
+
+
 def check_name(name: str) -> None:
     """Raises InvalidInput: the name of the label set is malformed."""
     if not NAME.fullmatch(name):
@@ -119,31 +146,31 @@ def _with_fields(label: str | LabelFields) -> LabelFields:
     return LabelFields.model_construct(label=label) if isinstance(label, str) else label
 
 
-def _check_each(labels: Sequence[LabelFields], limits: RequestLimits) -> None:
-    ids: dict[str | None, int] = {}
+def _check(fields: LabelSetFields, labels: Sequence[LabelFields], limits: RequestLimits) -> None:
+    if not labels:
+        raise InvalidInput("there is nothing to choose from: give at least one label.")
+    check_labels([label.label for label in labels], fields.background, limits)
+    check_templates(fields.templates, limits)
+    check_scoring(fields.temperature, fields.threshold)
+    check_range("example_weight", fields.example_weight, 0.0, 1.0)
     for index, label in enumerate(labels):
         try:
             _check_label(label, limits)
         except InvalidInput as error:
             raise error.at(index, f"label {index}: ") from None
-        if label.id is not None and (first := ids.setdefault(label.id, index)) != index:
-            raise InvalidInput(f"the id of label {index} is that of label {first} too.", index=index)
 
 
 def _check_label(label: LabelFields, limits: RequestLimits) -> None:
     at_most("prompts", len(label.prompts), limits.max_templates)
     each_at_most("prompt", label.prompts, limits.max_prompt_chars)
     check_scoring(None, label.threshold)
-    if label.id is not None:
-        if not label.id.strip() or not label.id.isprintable():
-            raise InvalidInput("its id must have printable characters.")
-        check_limit(TextTooLong, "its id has {:,} characters", len(label.id), MAX_ID)
+    if label.id is not None and not (label.id.strip() and label.id.isprintable()):
+        raise InvalidInput("its id must have printable characters.")
+    check_limit(TextTooLong, "its id has {:,} characters", len(label.id or ""), MAX_ID)
     prompts = [*map(one_spelling, label.prompts)]
-    if len(set(prompts)) < len(prompts):
-        raise InvalidInput("it has a prompt twice.")
+    if len(set(prompts)) < len(prompts) or not all(map(str.strip, prompts)):
+        raise InvalidInput("it has a prompt twice, or an empty one.")
     for prompt in prompts:
-        if not prompt.strip():
-            raise InvalidInput("it has an empty prompt.")
         check_limit(BadPromptTemplate, "a prompt has {:,} slots", prompt.count(SLOT), MAX_SLOTS)
         chars = filled_chars(prompt, len(label.label))
         check_limit(TextTooLong, "a prompt has {:,} characters", chars, limits.max_prompt_chars)
@@ -156,63 +183,29 @@ def _check_trained(fields: LabelSetFields, labels: Sequence[LabelFields], manife
             raise InvalidInput("biases belong to weights: give weights too, or leave biases out.")
         return
     if not fields.expect_fingerprint:
-        raise InvalidInput(
-            "weights are of one model, and mean nothing for another: give its fingerprint, expect_fingerprint."
-        )
+        raise InvalidInput("weights are of one model: give its fingerprint, expect_fingerprint.")
     if fields.scoring == "cosine":
         raise no_cosines("the set")
-    for name in ("templates", "background", "truncate"):
-        if getattr(fields, name):
-            raise InvalidInput(f"a set has weights or {name}, and not both: leave out one of them.")
-    for index, label in enumerate(labels):
-        for name in ("prompts", "examples"):
-            if getattr(label, name):
-                detail = f"label {index} has {name}, and the set has weights: leave out one of them."
-                raise InvalidInput(detail, index=index)
-    if len(fields.biases) not in (0, len(labels)):
-        raise InvalidInput(
-            f"there are {len(fields.biases):,} biases for {len(labels):,} labels: give one for each, or none.",
-            limit=len(labels),
-            actual=len(fields.biases),
-        )
-    _check_numbers("a weight", _matrix(fields.weights, len(labels), manifest))
-    _check_numbers("the bias", np.reshape(fields.biases, (-1, 1)))
-
-
-def _matrix(weights: str, labels: int, manifest: ModelManifest) -> npt.NDArray[np.float32]:
-    """The weights, float32 [labels, D]. Raises InvalidInput: they are too few or too many, or no base64."""
-    dim = manifest.embed_dim
-    wanted = 4 * labels * dim
-    if (size := len(weights) // 4 * 3 - weights[-2:].count("=")) != wanted:  # before any is decoded
-        raise InvalidInput(
-            f"weights has {size:,} bytes, and {labels:,} labels of {manifest.name} need {wanted:,}: base64 of "
-            f"float32, little-endian, {dim:,} numbers for each label.",
-            limit=wanted,
-            actual=size,
-        )
+    beside = [name for name in ("templates", "background", "truncate") if getattr(fields, name)]
+    beside += [name for name in ("prompts", "examples") if any(getattr(label, name) for label in labels)]
+    if beside:
+        raise InvalidInput(f"a set has weights or {beside[0]}, and not both: leave out one of them.")
     try:
-        return np.frombuffer(binascii.a2b_base64(weights, strict_mode=True), "<f4").reshape(labels, dim)
+        weights = binascii.a2b_base64(fields.weights, strict_mode=True)
     except ValueError:
         raise InvalidInput("weights is not valid base64.") from None
-
-
-def _check_numbers(what: str, numbers: npt.NDArray[np.floating]) -> None:
-    """Raises InvalidInput: one of them, [K, n], is too large or no number."""
-    for label, place in np.argwhere(~(np.abs(numbers) <= MAX_WEIGHT))[:1].tolist():
-        value = float(numbers[label, place])
+    dim, count = manifest.embed_dim, len(labels)
+    if len(weights) != (wanted := 4 * count * dim):
         raise InvalidInput(
-            f"{what} of label {label} is {value:g}; it must be from {-MAX_WEIGHT:,.0f} to {MAX_WEIGHT:,.0f}.",
-            limit=MAX_WEIGHT,
-            actual=value,
-            index=label,
+            f"weights has {len(weights):,} bytes, and {count:,} labels of {manifest.name} need {wanted:,}: base64 "
+            f"of float32, little-endian, {dim:,} numbers for each label.",
+            limit=wanted,
+            actual=len(weights),
         )
-
-
-def _kept(files: Sequence[ImageInput], label: int, images: dict[str, bytes]) -> Iterator[str]:
-    """The SHA-256 of each, by which it is put into `images`."""
-    for position, file in enumerate(files):
-        if isinstance(file, ClipError):
-            raise of_example(file, label, position)
-        digest = hashlib.sha256(file).hexdigest()
-        images[digest] = file
-        yield digest
+    if len(fields.biases) not in (0, count):
+        raise InvalidInput(
+            f"there are {len(fields.biases):,} biases for {count:,} labels: give one for each."
+        )
+    for what, numbers in (("weights", np.frombuffer(weights, "<f4")), ("biases", np.array(fields.biases))):
+        for wrong in numbers[~(np.abs(numbers) <= MAX_WEIGHT)][:1]:
+            raise InvalidInput(f"one of {what} is {wrong:g}; it must be from -1,000,000 to {MAX_WEIGHT:,}.")

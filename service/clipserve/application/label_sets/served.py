@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.label_sets.definition import Definition, Record, no_cosines, version_of
+from clipserve.application.label_sets.definition import Definition, Former, Record, no_cosines, version_of
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
@@ -21,9 +20,9 @@ from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
 
 State = Literal["ready", "building", "failed"]
 STATES: tuple[State, ...] = get_args(State)
-Rows = npt.NDArray[Any]
+Rows = npt.NDArray[Any]  # of `row_type`
 
-_RETRY_SECONDS = 5.0  # where there is no progress to measure by
+RETRY_SECONDS = 5.0
 
 
 def row_type(dim: int) -> np.dtype[Any]:
@@ -56,9 +55,10 @@ class ServedSet:
     thresholds: FloatArray | None
 
     @classmethod
-    def of(cls, name: str, digest: str, definition: Definition, rows: Rows, model: ServedModel) -> ServedSet:
-        """Of a definition and its embeddings, [n] of `row_type`; trained weights have none."""
-        loo, truncated, names = None, tuple[str, ...](), definition.names
+    def of(cls, name: str, of: Record | Former, rows: Rows, model: ServedModel) -> ServedSet:
+        """Of a definition and its embeddings, [n]; trained weights have none."""
+        definition, names, loo = of.definition, of.definition.names, None
+        truncated = tuple(name for name, row in zip(names, rows, strict=False) if row["truncated"])
         if definition.weights is not None:
             biases = np.array(definition.biases or [0.0] * len(names), np.float32)
             classifier = linear_classifier(names, definition.matrix, biases)
@@ -72,16 +72,14 @@ class ServedSet:
                 joined[k] = with_examples(joined[k], of_label, weight)
             classifier = ZeroShotClassifier(names, joined, model.manifest.scoring)
             loo = leave_one_out(texts, examples, joined, weight)
-            truncated = tuple(name for name, row in zip(names, rows, strict=False) if row["truncated"])
         ids = tuple(label.id for label in definition.labels)
-        limits = [
+        own = [
             definition.threshold if each.threshold is None else each.threshold for each in definition.labels
         ]
-        thresholds = np.array([-np.inf if limit is None else limit for limit in limits], np.float32)
-        version = version_of(digest, model.fingerprint)
+        limits = np.array([-np.inf if limit is None else limit for limit in own], np.float32)
         return cls(
-            name, digest, version, definition, classifier, truncated, loo, ids if any(ids) else (),
-            None if limits.count(None) == len(limits) else thresholds,
+            name, of.digest, version_of(of.digest, model.fingerprint), definition, classifier, truncated, loo,
+            ids if any(ids) else (), None if own.count(None) == len(own) else limits,
         )  # fmt: skip
 
     def ranking(self, asked: ClassifyRequest) -> Ranking:
@@ -108,10 +106,10 @@ class LabelSet:
 
     Attributes:
         read_only: whether it comes from a file that people write.
-        version: of the record's definition.
         served: the set that requests use, an older version during a build; None: there is none yet.
-        prompts: the number of texts of `version`. `done`: of those that are encoded.
+        done: of `prompts`, those that this gateway has encoded.
         failure: why the last try to build it failed. `final`: whether another would fail too.
+        paid: rows of its build that are charged.
     """
 
     name: str
@@ -122,8 +120,8 @@ class LabelSet:
     done: int = 0
     failure: ClipError | None = None
     final: bool = False
+    paid: int = 0
     task: asyncio.Task[None] | None = None
-    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.definition, self.fingerprint = self.record.definition, self.model.fingerprint
@@ -133,7 +131,7 @@ class LabelSet:
     @property
     def built(self) -> ServedSet | None:
         """The served set, if it is of `version`."""
-        return self.served if self.served and self.served.version == self.version else None
+        return self.served if self.served_version == self.version else None
 
     @property
     def served_version(self) -> str | None:
@@ -154,13 +152,6 @@ class LabelSet:
         return self.failure.detail if self.failure else None
 
     @property
-    def retry_after(self) -> float:
-        """The estimated seconds until the set is built, from its progress."""
-        if not self.done:
-            return _RETRY_SECONDS
-        return max(1.0, (time.monotonic() - self.began) / self.done * (self.prompts - self.done))
-
-    @property
     def payer(self) -> str | None:
         """The SHA-256 of the key that pays for the build; None: it is free."""
         return self.record.payer if self.record.pays_for == self.version else None
@@ -174,11 +165,9 @@ class LabelSet:
             return record.digest == self.record.digest
         return record.put == self.record.put if self.final else record.payer == self.record.payer
 
-    def fail(self, error: ClipError, *, final: bool) -> None:
-        """Record why the build failed. `final`: whether another try would fail too."""
-        # Its frames, and those of what it came from, hold what was to be written.
-        error.__traceback__ = error.__context__ = error.__cause__ = None
-        self.failure, self.final = error, final
+    def serve(self, served: ServedSet) -> None:
+        """Serve this version from now on."""
+        self.served, self.failure = served, None
 
     def not_ready(self) -> LabelSetNotReady | LabelSetFailed:
         """The error of a request for this set while no version is served."""
@@ -186,7 +175,7 @@ class LabelSet:
             return LabelSetFailed(f"{self.name} cannot be built: {self.error}")
         why = f" Its build has failed so far: {self.error}" if self.error else ""
         return LabelSetNotReady(
-            f"{self.name} is being built: {self.done:,} of {self.prompts:,} prompts are encoded.{why} "
+            f"{self.name} is being built: {self.prompts_done:,} of {self.prompts:,} prompts are encoded.{why} "
             "Try again later.",
-            retry_after=self.retry_after,
+            retry_after=RETRY_SECONDS,
         )

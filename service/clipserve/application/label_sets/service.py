@@ -7,24 +7,22 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from clipserve.api.limits import RequestLimits
+from clipserve.application.label_sets.build import check
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.pieces import check
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served import LabelSet, ServedSet
 from clipserve.application.models import Models
 from clipserve.concurrency import beside_loop
-from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet, check_limit
-from clipserve.quota import Quota
+from clipserve.errors import StoreUnavailable, UnknownLabelSet
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, caller, current, remaining
+from clipserve.telemetry.request import RequestContext, current, remaining
 
 _SHOWN_NAMES = 10
 _DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
-_CHANGES = 4  # puts and deletions at a time, until they are stored
 
 
 @dataclass
@@ -37,7 +35,6 @@ class LabelSets:
     own_limits: LabelSetLimits
     metrics: Metrics
     started: bool = False
-    _changes: Quota = field(default_factory=partial(Quota, "changes of label sets", _CHANGES))
 
     async def start(self) -> None:
         """Load the stored label sets. Call it after the models have started.
@@ -62,14 +59,13 @@ class LabelSets:
             LabelSetFailed: the set cannot be built.
             StoreUnavailable: the store has not been read yet.
         """
-        entries = [self._entry(name.partition("@")[0]) for name in names]
-        if any(entry.served is None for entry in entries):  # most requests need no timeout
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
-                    for entry in entries:
-                        if entry.served is None:
-                            await self.catalog.settled(entry.name)
-        found = [self._find(*name.partition("@")[::2]) for name in names]
+        asked = [name.partition("@") for name in names]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
+                for name, _, _ in asked:
+                    if self._entry(name).served is None:
+                        await self.catalog.settled(name)
+        found = [self._find(name, version) for name, _, version in asked]
         self.metrics.label_sets_used.inc(len(found))
         return found
 
@@ -87,7 +83,6 @@ class LabelSets:
 
         Returns when the set is built, or after `put_wait_seconds`. The caller's key pays for the build. All checks
         come before the set is stored. Of two concurrent puts of a name the last wins, and both return its state.
-        Four changes are made at a time; for more, callers take turns.
 
         Raises:
             InvalidInput: the set exceeds a limit, a prompt has too many tokens, or an example is not an image.
@@ -95,70 +90,41 @@ class LabelSets:
             LabelSetReadOnly: the name is that of a file.
             StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
-        with self._changes.lease(caller()) as change:
-            await change.wait(1)
-            await self._put(request)
+        model, payer = self.models.find(request.fields), None
+        checked = partial(request.record, model.manifest, self.limits, self.own_limits)
+        record = await beside_loop(checked, _DEFINITION_BYTES)
+        self.catalog.check_writable(request.name)
+        if isinstance(context := current(), RequestContext):
+            context.bulk = True  # requests that somebody waits for come first
+            payer = context.digest
+        await check(model, record)
+        await self.catalog.put(request.name, model, record, payer)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.own_limits.put_wait_seconds):
                 await self.catalog.settled(request.name)
         return self.get(request.name)
 
-    async def _put(self, request: PutRequest) -> None:
-        model = self.models.find(request.fields)
-        limits = self.limits, self.own_limits
-        record = await beside_loop(partial(request.record, model.manifest, *limits), _DEFINITION_BYTES)
-        self._check_writable(request.name)
-        payer = None
-        if isinstance(context := current(), RequestContext):
-            context.bulk = True  # requests that somebody waits for come first
-            payer = context.digest
-        await check(model, record)
-        async with self.catalog.changing():
-            self._check_writable(request.name)
-            self._check_room(request.name, record.size)
-            await self.catalog.put(request.name, model, record, payer)
-
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
-        with self._changes.lease(caller()) as change:
-            await change.wait(1)
-            await self.catalog.refresh()
-            self._check_writable(name)
-            if not await self.catalog.delete(name):
-                raise self._unknown(name)
-
-    def _check_writable(self, name: str) -> None:
-        if name in self.catalog.read_only:
-            raise LabelSetReadOnly(f"{name} comes from a file; change the file, or choose another name.")
-
-    def _check_room(self, name: str, size: int) -> None:
-        """Raises TooMany: with this one of so many bytes, there are too many label sets, or they take too many."""
-        sizes = self.catalog.sizes | {name: size}
-        limits, all_bytes = self.own_limits, sum(sizes.values())
-        there = "there would be {:,} label sets, so delete one"
-        check_limit(TooMany, there, len(sizes), limits.max_label_sets)
-        check_limit(
-            TooMany, "all would have {:,} bytes, so delete one", all_bytes, limits.max_label_sets_bytes
-        )
+        if not await self.catalog.delete(name):
+            raise self._unknown(name)
 
     def _find(self, name: str, version: str) -> ServedSet:
         entry = self._entry(name)
-        served = entry.served
-        if served is None:
+        if (served := entry.served) is None:
             raise entry.not_ready()
-        if version and version != served.version:
+        if version not in ("", served.version):
             raise UnknownLabelSet(
                 f"{name} is at version {served.version}; version {version[:64]} is not served."
             )
         return served
 
     def _entry(self, name: str) -> LabelSet:
-        entry = self.catalog.entries.get(name)
-        if entry is None:
-            self._check_loaded()
-            raise self._unknown(name)
-        return entry
+        if entry := self.catalog.entries.get(name):
+            return entry
+        self._check_loaded()
+        raise self._unknown(name)
 
     def _check_loaded(self) -> None:
         if not self.catalog.loaded:
