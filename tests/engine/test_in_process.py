@@ -17,7 +17,6 @@ from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.logs import Log
 from tests.support import eventually
-from tests.waiting import until
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 
@@ -120,24 +119,6 @@ async def test_a_gpu_on_which_a_small_graph_does_not_end_is_lost(monkeypatch: py
     gpu.may_try.clear()
     backend = await backend_of(gpu)
     assert not await backend.ready()
-    gpu.may_try.set()
-    await backend.aclose()
-
-
-async def test_a_gpu_on_which_a_call_hangs_that_nobody_waits_for_is_tried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cuda, "TRIAL_SECONDS", 0.01)
-    gpu = Gpu("", gone=True)
-    gpu.may_run.clear()
-    backend = InProcess(gpu)
-    await backend.start()
-    call = asyncio.create_task(backend.encode_image(PIXELS))
-    await eventually(gpu.runs.is_set)
-    gpu.may_try.clear()
-    call.cancel()
-    await until(lambda: not_ready(backend))
-    gpu.may_run.set()
     gpu.may_try.set()
     await backend.aclose()
 

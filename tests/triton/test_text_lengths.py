@@ -31,19 +31,15 @@ async def test_one_that_names_none_gets_those_of_a_cpu(one: StandIn) -> None:
         assert tuple(backend.text_buckets) == TEXT_BUCKETS
 
 
-async def test_a_server_with_fewer_lengths_narrows_them_and_is_sent_no_others(
+async def test_a_server_that_states_other_lengths_than_the_first_gets_no_calls(
     one: StandIn, two: StandIn
 ) -> None:
-    state(one, "8,10,12,16,24,32,48,77")
+    state(one, "8,16,77")
     two.ready = False
     async with backend_on(one, urls=[one.url, two.url]) as backend:
-        await ask(backend, 8)
-        two.ready = True
-        await until(lambda: bool(backend.up(two.url)))
-        assert backend.text_buckets == [16, 32]
-        one.ready = False
-        await until(lambda: not backend.up(one.url))
-        await ask(backend, 8)  # padded before the second came
-        await ask(backend, 48)
-    assert one.shapes == [(2, 8)]
-    assert two.shapes == [(2, 16), (2, 77)]
+        asked, two.ready = two.asked, True
+        await until(lambda: two.asked >= asked + 4)
+        assert (backend.text_buckets, backend.up(two.url)) == ([8, 16], 0)
+        for _ in range(3):
+            await ask(backend, 8)
+    assert (one.shapes, two.shapes) == ([(2, 8)] * 3, [])

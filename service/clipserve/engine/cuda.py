@@ -12,10 +12,9 @@ import contextlib
 import io
 import re
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -166,19 +165,9 @@ class LostGpu:
         self._engine, self._trial, self._on_lost = engine, trial, on_lost
         self.lost = False
         self._trying: asyncio.Future[str | None] | None = None
-        self._doubts: set[asyncio.Task[None]] = set()
-        self._closed = False
-
-    def doubt(self, running: Future[Any]) -> None:
-        """Nobody waits for this call any more. If it does not end, the GPU may hang."""
-        doubt = asyncio.create_task(self._doubt(running))
-        self._doubts.add(doubt)
-        doubt.add_done_callback(self._doubts.discard)
 
     async def look(self) -> None:
         """A call has failed: try the GPU, once for all who ask, in a thread that nobody needs if it hangs."""
-        if self._closed or self.lost:
-            return
         if not self._trying:
             self._trying = asyncio.wrap_future(in_own_thread("engine_trial", self._trial))
         trying = self._trying
@@ -186,21 +175,7 @@ class LostGpu:
         reason: str | None = f"a small graph has not ended on it within {TRIAL_SECONDS:g} s"
         if trying.done():
             self._trying, reason = None, trying.result()
-        if reason and not lacks_memory(reason) and not self.lost and not self._closed:
+        if reason and not lacks_memory(reason) and not self.lost:
             self.lost = True
             logger.error("engine_lost", engine=self._engine, reason=reason)
             self._on_lost()
-
-    def close(self) -> None:
-        """End all of it."""
-        self._closed = True
-        for doubt in self._doubts:
-            doubt.cancel()
-
-    async def _doubt(self, running: Future[Any]) -> None:
-        end = asyncio.wrap_future(running)
-        await asyncio.wait({end}, timeout=TRIAL_SECONDS)
-        if not end.done():
-            await self.look()
-        elif not end.cancelled():
-            end.exception()  # retrieve it: the one who waited has left

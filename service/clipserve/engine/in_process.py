@@ -101,7 +101,7 @@ class InProcess:
     """One call is one run of the engine; put `Batched` around it.
 
     On a GPU a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other
-    failure, and where a call goes on that nobody waits for, `LostGpu` looks; all calls are refused once it is lost.
+    failure `LostGpu` looks; all calls are refused once it is lost.
 
     `workers`: calls at a time; on a GPU so many of each graph, because a text must not wait behind images there.
     `on_lost` is called once. `first_calls`: to run on a GPU before `start` returns: the first of a size looks for
@@ -176,8 +176,6 @@ class InProcess:
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
         self._executor = self._texts = self._threads("engine")  # it may be started again
-        if self._gpu:
-            self._gpu.close()
         if was_open:
             self._engine.close()
 
@@ -191,16 +189,13 @@ class InProcess:
         if gpu and gpu.lost:
             raise BackendUnavailable("the GPU has failed, and the process ends, to be started again.")
         call = engine.call(graph, feeds)
-        running = threads.submit(call.run)
         try:
-            embeddings = await asyncio.wrap_future(running)
+            embeddings = await asyncio.get_running_loop().run_in_executor(threads, call.run)
             if gpu:
                 _check_length(embeddings)
             return embeddings
         except asyncio.CancelledError:
             call.cancel()
-            if gpu:
-                gpu.doubt(running)
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))

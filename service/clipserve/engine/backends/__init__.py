@@ -32,7 +32,6 @@ class BackendKind:
         connect: the backend on servers, with its batcher; None: the encoders are in this process. Its second
             argument makes options of a class from the settings (`ModelSettings.options`).
         cuda: whether it computes on a GPU where CUDA works.
-        bf16: whether it has an advantage only on CPUs with bf16 arithmetic.
         rows_in_flight: that keep it busy, if the batches of the settings do not need more.
     """
 
@@ -40,7 +39,6 @@ class BackendKind:
     open_engine: OpenEngine | None = None
     connect: Connect | None = None
     cuda: bool = False
-    bf16: bool = False
     rows_in_flight: int = 16
 
     @property
@@ -77,7 +75,7 @@ BACKENDS: Mapping[str, BackendKind] = {
         lambda folder, _manifest, options, _inputs: OnnxEngine(folder, options),
         cuda=True,
     ),
-    "openvino": BackendKind("in this process, in OpenVINO", _open_openvino, bf16=True),
+    "openvino": BackendKind("in this process, in OpenVINO", _open_openvino),
     "triton": BackendKind("on a Triton server", connect=_connect_to_triton, rows_in_flight=128),
 }
 

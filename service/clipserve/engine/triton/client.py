@@ -74,7 +74,7 @@ class TritonBackend:
         return await self._infer("image", pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._infer("text", self._expected.padded(token_ids), lengths)
+        return await self._infer("text", token_ids, lengths)
 
     async def ready(self) -> bool:
         return self.servers.ready

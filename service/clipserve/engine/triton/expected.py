@@ -16,7 +16,7 @@ import numpy as np
 from clipserve.clip.manifest import TEXT_BUCKETS, ModelManifest
 from clipserve.clip.reference import MIN_COSINE, lowest_cosine
 from clipserve.concurrency import together
-from clipserve.engine.backend import Embeddings, TokenIds
+from clipserve.engine.backend import Embeddings
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import (
     EMBEDDING,
@@ -56,10 +56,11 @@ class Expected:
     """The artifact that this gateway holds, and with which it compares each server. All servers share one object.
 
     Attributes:
-        text_buckets: lengths below the context length to which texts are padded: those that every server accepted
-            so far takes. A repository for a GPU has few, and a plan takes no others.
-        precision: Triton's precision; None: it is the artifact's. The first accepted server decides it: servers
-            with another precision are refused.
+        text_buckets: lengths below the context length to which texts are padded. A repository for a GPU has few,
+            and a plan takes no others.
+        precision: Triton's precision; None: it is the artifact's.
+
+    The first accepted server decides both; servers that state others are refused.
     """
 
     def __init__(self, manifest: ModelManifest, images: int | None = None, texts: int | None = None) -> None:
@@ -68,6 +69,7 @@ class Expected:
         self._rows: dict[Tower, int] = {"image": images or 0, "text": texts or 0}
         self.models = {tower: triton_model(manifest, tower) for tower in TOWERS}  # their names in Triton
         self._precision: str | None = None  # the artifact's own, too
+        self._lengths: list[int] | None = None
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
         self._known: dict[Tower, tuple[TritonCall, Embeddings]] = {}  # float32 [1, D]
 
@@ -78,16 +80,6 @@ class Expected:
     @property
     def precision(self) -> str | None:
         return None if self._precision == self._manifest.precision else self._precision
-
-    def padded(self, token_ids: TokenIds) -> TokenIds:
-        """int32 [N, L], padded again: a server that came after the first padding may not take its length."""
-        rows, tokens = token_ids.shape
-        spec = self._manifest.text
-        length = spec.padded_length(tokens, self.text_buckets)
-        if length == tokens:
-            return token_ids
-        padding = np.full((rows, length - tokens), spec.pad_id, token_ids.dtype)
-        return np.concatenate([token_ids, padding], axis=1)
 
     async def ready(self, server: Channel) -> bool:
         """Whether the server says that both models are ready. Raises grpc.aio.AioRpcError."""
@@ -107,15 +99,15 @@ class Expected:
                 f"Triton computes images in {image.precision} and texts in {text.precision}. "
                 "Write the repository again from one artifact."
             )
-        if self._precision not in (None, image.precision):
+        if self._precision not in (None, image.precision) or self._lengths not in (None, text.lengths):
             raise BackendUnavailable(
-                f"Triton now computes {self.name} in {image.precision}; this gateway was started on "
-                f"{self._precision}, and its fingerprint says so. Serve that again, or restart the gateway."
+                f"Triton now computes {self.name} in {image.precision} for texts of {text.lengths or 'any'} tokens; "
+                f"this gateway was started on {self._precision} and {self._lengths or 'any'}. Serve that again, or "
+                "restart the gateway."
             )
-        self._precision = image.precision
+        self._precision, self._lengths = image.precision, text.lengths
         if text.lengths:
-            shorter = [each for each in text.lengths if each < self._manifest.text.context_length]
-            self.text_buckets = [each for each in self.text_buckets if each in shorter]
+            self.text_buckets = [each for each in TEXT_BUCKETS if each in text.lengths]
         return dict(zip(TOWERS, (image, text), strict=True))
 
     async def _checked(self, server: Channel, tower: Tower) -> Served:
@@ -164,9 +156,6 @@ class Expected:
             BackendUnavailable: it gives another vector.
         """
         for tower, (call, known) in list(self._known.items()):
-            if tower == "text":  # a server that came later may take other lengths
-                token_ids, lengths = call.arrays
-                call = replace(call, arrays=[self.padded(np.asarray(token_ids)), lengths])
             try:
                 answer = await server.infer(call.message(_PROBE_SECONDS), _PROBE_SECONDS)
             except grpc.aio.AioRpcError as error:
