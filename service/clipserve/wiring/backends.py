@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,14 +22,12 @@ from clipserve.engine.batched import Batched
 from clipserve.engine.calls import Calls
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.idle import Unloading
-from clipserve.engine.in_process import EngineOptions, Feeds, InProcess, ToLoad, TrialInputs
+from clipserve.engine.in_process import EngineOptions, Feeds, InProcess, ToLoad
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
-# A call has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait for it.
-# For a large model on a CPU these are four, which reach most of the gain of a batch; a fast GPU takes all in that
-# time.
+# A call has as many images as take a quarter of a second, four at least: later requests wait for it.
 _CALL_SECONDS = 0.25
 
 _tokenizers: WeakValueDictionary[tuple[Path, str], Tokenizer] = WeakValueDictionary()
@@ -84,10 +83,8 @@ def first_calls(manifest: ModelManifest, calls: Calls) -> Iterator[tuple[str, Fe
         yield IMAGE_GRAPH, {"pixels": np.zeros((rows, size, size, 3), np.uint8)}
     for length in manifest.text.lengths_of(GPU_TEXT_BUCKETS):
         for rows in _sizes(min(calls.max_batch_texts, calls.max_batch_tokens // length)):
-            yield (
-                TEXT_GRAPH,
-                {"token_ids": np.ones((rows, length), np.int32), "lengths": np.ones(rows, np.int32)},
-            )
+            ids, lengths = np.ones((rows, length), np.int32), np.ones(rows, np.int32)
+            yield TEXT_GRAPH, {"token_ids": ids, "lengths": lengths}
 
 
 def _sizes(most: int) -> list[int]:
@@ -119,17 +116,11 @@ def open_engine(
     """
     open_it = settings.backend_kind.open_engine
     assert open_it, f"{settings.backend} does not compute in this process"
-    options = settings.options(
-        EngineOptions,
-        cuda=on_gpu,
-        threads=calls.threads or usable_cores(),
-        workers=calls.workers,
+    threads = calls.threads or usable_cores()
+    options = settings.options(EngineOptions, cuda=on_gpu, threads=threads, workers=calls.workers)
+    return open_it(
+        folder, manifest, options, lambda: reference_feeds(manifest, tokenizer_of(folder, manifest))
     )
-    return open_it(folder, manifest, options, _reference(folder, manifest))
-
-
-def _reference(folder: Path, manifest: ModelManifest) -> TrialInputs:
-    return lambda: reference_feeds(manifest, tokenizer_of(folder, manifest))
 
 
 def tokenizer_of(folder: Path, manifest: ModelManifest) -> Tokenizer:
@@ -154,20 +145,14 @@ def batched(
 ) -> Batched:
     """The batcher around encoders in this process. `most_rows`: see `InProcess.most_rows`."""
     calls = settings.calls(on_gpu=on_gpu)
-    text = BatchPolicy(calls.max_batch_texts, calls.workers, calls.max_batch_tokens)
-    image = image_policy(settings, on_gpu=on_gpu)
-    return Batched(
-        inner,
-        image=replace(image, max_rows_now=partial(most_rows, IMAGE_GRAPH)),
-        text=replace(text, max_rows_now=partial(most_rows, TEXT_GRAPH)),
-        metrics=metrics,
-    )
+    image = replace(image_policy(settings, on_gpu=on_gpu), max_rows_now=partial(most_rows, IMAGE_GRAPH))
+    rows_now = partial(most_rows, TEXT_GRAPH)
+    text = BatchPolicy(calls.max_batch_texts, calls.workers, calls.max_batch_tokens, rows_now)
+    return Batched(inner, image, text, metrics)
 
 
 def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     """The batching of images. A size in the settings is used whatever its call takes."""
     calls = settings.calls(on_gpu=on_gpu)
-    policy = BatchPolicy(calls.max_batch_images, calls.workers)
-    if settings.max_batch_images is not None:
-        return policy
-    return replace(policy, call_seconds=_CALL_SECONDS)
+    seconds = _CALL_SECONDS if settings.max_batch_images is None else math.inf
+    return BatchPolicy(calls.max_batch_images, calls.workers, call_seconds=seconds)

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from clipserve.telemetry.log import logger
 
@@ -82,41 +81,22 @@ def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[int]:
-    """Hold the lock of this model's export; yield its descriptor. The file goes with its last holder."""
+    """Hold the lock of this model's export, a file that stays; yield its descriptor."""
     path = folder.with_name(f".{folder.name}.lock")
-    lock = _locked(path)
     try:
-        yield lock
-        path.unlink(missing_ok=True)
-        fcntl.flock(lock, fcntl.LOCK_UN)  # also of a child that the exporter may have left with it
-    finally:
-        os.close(lock)
-
-
-def _locked(path: Path) -> int:
-    """The descriptor of a locked file, which is still that of this path: its former holder may have removed it."""
-    while True:
-        lock = _opened(path)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not only to read, or NFS would not lock it
+    except PermissionError:
+        lock = os.open(path, os.O_RDONLY)  # that of another user, who shares the folder
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.info("waiting_for_export", model=path.name[1:-5], hint="another process exports it")
+            logger.info("waiting_for_export", model=folder.name, hint="another process exports it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            if os.path.samestat(os.fstat(lock), os.stat(path)):
-                return lock
-        except FileNotFoundError:
-            pass
+        yield lock
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also of a child that the exporter may have left with it
+    finally:
         os.close(lock)
-
-
-def _opened(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not only to read, or NFS would not lock it
-    except PermissionError:
-        if not path.exists():
-            raise
-        return os.open(path, os.O_RDONLY)  # that of another user, who shares the folder
 
 
 @contextmanager
@@ -125,13 +105,10 @@ def _ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

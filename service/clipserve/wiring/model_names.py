@@ -1,9 +1,7 @@
 """Finds the folder of a model's artifact by what names the model, and has the artifact made first if it can.
 
-A model is named by a name of the catalog (`ViT-B-32`), by a repository of the Hugging Face hub (`org/name`,
-`org/name@revision`), or by a folder: of an artifact, or of weights. `NAME=` before one gives it another name. All
-code that opens an artifact gets its folder here. The catalog is in `clipserve_models`, which is never imported:
-`model_export` runs it.
+CLIPSERVE_MODELS says what names one. All code that opens an artifact gets its folder here. The catalog is in
+`clipserve_models`, which is never imported: `model_export` runs it.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Expected:
             )
         if self._precision not in (None, image.precision) or self._lengths not in (None, text.lengths):
             raise BackendUnavailable(
-                f"Triton now computes {self.name} in {image.precision} for texts of {text.lengths or 'any'} tokens; "
+                f"Triton now computes {self.name} in {image.precision}, texts of {text.lengths or 'any'} tokens; "
                 f"this gateway was started on {self._precision} and {self._lengths or 'any'}. Serve that again, or "
                 "restart the gateway."
             )
