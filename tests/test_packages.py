@@ -1,4 +1,4 @@
-"""What the service and the makers of artifacts import is declared where they are installed from."""
+"""What is imported is declared, what is declared is pinned and explained, and all distributions belong together."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import clipserve
+import clipserve_models
 from tests.process import ROOT
 
 # Modules of a declared package that is not installed here, or that brings them as part of itself.
@@ -26,43 +29,91 @@ PARTS = {
 NOBODYS = {"_typeshed", "triton_python_backend_utils"}
 
 
-def project(part: str) -> dict[str, Any]:
-    return dict(tomllib.loads((ROOT / part / "pyproject.toml").read_text("utf-8"))["project"])
+def load(folder: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / folder / "pyproject.toml").read_text("utf-8"))
 
 
-def declared(part: str) -> set[str]:
-    lists = [project(part)["dependencies"], *project(part)["optional-dependencies"].values()]
-    return {canonicalize_name(Requirement(line).name) for each in lists for line in each}
+def lists(folder: str) -> dict[str, list[str]]:
+    """The lists of requirements: dependencies, extras and groups."""
+    told = load(folder)
+    project = told.get("project", {})
+    extras, groups = project.get("optional-dependencies", {}), told.get("dependency-groups", {})
+    return {"dependencies": project.get("dependencies", []), **extras, **groups}
+
+
+def names(folder: str) -> set[str]:
+    return {Requirement(line).name for line in chain(*lists(folder).values())}
 
 
 def imported(source: str) -> set[str]:
-    names = set[str]()
+    found = set[str]()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {each.name.partition(".")[0] for each in node.names}
+            found |= {each.name.partition(".")[0] for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
-    return names - {*sys.stdlib_module_names, "clipserve", "clipserve_models"}
+            found.add(node.module.partition(".")[0])
+    return found - {*sys.stdlib_module_names, "clipserve", "clipserve_models"} - NOBODYS
 
 
 @pytest.mark.parametrize("part", ["service", "models"])
 def test_every_import_is_of_a_declared_package(part: str) -> None:
     """Not of one that only the tools of developers bring."""
-    known = declared("service") | declared(part)
+    known = {canonicalize_name(name) for name in names("service") | names(part)}
     makers = packages_distributions()
     found = [
         f"{path}: {name}"
         for path in sorted((ROOT / part).glob("clipserve*/**/*.py"))
-        for name in sorted(imported(path.read_text("utf-8")) - NOBODYS)
+        for name in sorted(imported(path.read_text("utf-8")))
         if not {canonicalize_name(PARTS.get(name, each)) for each in makers.get(name, [name])} & known
     ]
     assert found == []
 
 
+def test_every_dependency_has_a_line_that_says_why() -> None:
+    page = (ROOT / "docs/decisions/dependencies.md").read_text()
+    told = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.+?) \| ", page, re.MULTILINE)))
+    assert {name for name in told if name[0] != "@"} == names("") | names("service") | names("models")
+
+
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("dev", "dependencies server cpu heif mcp openvino parquet tracing video dev build deploy dist site"),
+        ("service", "dependencies server cpu"),
+        ("image-cpu", "dependencies server cpu heif openvino tracing"),
+        ("image-gpu", "dependencies server gpu heif tracing"),
+        ("build", "build"),
+        ("sbom", "sbom"),
+    ],
+)
+def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, wanted: str) -> None:
+    text = (ROOT / f"requirements/{lock}.txt").read_text()
+    assert "://" not in text
+    pins = {canonicalize_name(name): pin for name, pin in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", text)}
+    every = {**lists("service"), **load("")["dependency-groups"]}
+    for asked in (Requirement(line) for name in wanted.split() for line in every[name]):
+        if asked.name == "clipserve-models":  # of this checkout: not pinned, and its dependencies are
+            own = {canonicalize_name(Requirement(each).name) for each in lists("models")["dependencies"]}
+            assert own - {"clipserve-core"} <= pins.keys(), "run make lock"
+        else:
+            assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), f"{asked}: run make lock"
+
+
+def test_all_distributions_have_one_version_and_one_licence() -> None:
+    own = f"=={clipserve.__version__}"
+    assert clipserve_models.__version__ == clipserve.__version__
+    assert f"clipserve-core[server]{own}" in lists("models")["dependencies"]
+    for extra, name in (("cpu", "clipserve"), ("gpu", "clipserve-gpu")):
+        assert f"clipserve-models{own}" in lists("service")[extra]
+        project = load(f"service/distributions/{name}")["project"]
+        assert f"=={project['version']}" == own
+        assert project["dependencies"] == [f"clipserve-core[server,{extra}]{own}"]
+    assert len({(ROOT / folder / "LICENSE").read_text() for folder in ("", "service", "models")}) == 1
+
+
 def test_the_stubs_of_the_contract_run_with_the_lowest_versions_that_are_allowed() -> None:
     """They refuse older ones than those that they were made with."""
-    server = project("service")["optional-dependencies"]["server"]
-    lowest = {each.name: str(each.specifier) for each in map(Requirement, server)}
+    lowest = {each.name: str(each.specifier) for each in map(Requirement, lists("service")["server"])}
     stubs = "".join(path.read_text("utf-8") for path in (ROOT / "service/clipserve/v1").glob("*_pb2*.py"))
     (grpcio,) = re.findall(r"^GRPC_GENERATED_VERSION = '([\d.]+)'", stubs, re.MULTILINE)
     (protobuf,) = re.findall(r"Domain\.PUBLIC,\s+(\d+),\s+(\d+),\s+(\d+),", stubs)

@@ -10,15 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _FOLDERS = (".github", "docs", "deploy", "loadtests/results", "models", "service")
-
 _FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1\n?", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
-_INDENTED = re.compile(r"\n\n    \S")
 _OF_ALL = re.compile(r"^<!-- blocks: ([^\n]*) -->$", re.MULTILINE)
 _COMMENT_ABOVE = re.compile(r"<!-- ([^\n]*) -->\n+\Z")
 _LINKS = (
-    re.compile(r"\]\(<?([^)>\s]+)>?(?: \"[^\"]*\")?\)"),  # [text](target) and ![text](target)
-    re.compile(r"^\[[^\]]+\]: +(\S+)", re.MULTILINE),  # [name]: target
+    re.compile(r"\]\(([^)\s]+)\)"),  # [text](target) and ![text](target)
     re.compile(r"<(?:img|source|a)\b[^>]*?\b(?:src|srcset|href)=\"([^\"]+)\""),
 )
 
@@ -27,7 +24,8 @@ _LINKS = (
 class Block:
     """A fenced block of code.
 
-    `line`: of its fence, from 1; `section`: how many headings are before it; `note`: the comment right above it.
+    `line`: of its fence, from 1; `section`: how many headings are before it; `note`: the comment right above it, or
+    the one for all blocks of the page, `<!-- blocks: NOTE -->`.
     """
 
     language: str
@@ -45,8 +43,7 @@ class Block:
 
 def documents() -> list[Path]:
     """Every Markdown file that people read, by its place."""
-    found = [*ROOT.glob("*.md"), *(path for each in _FOLDERS for path in (ROOT / each).rglob("*.md"))]
-    return sorted(found)
+    return sorted([*ROOT.glob("*.md"), *(path for each in _FOLDERS for path in (ROOT / each).rglob("*.md"))])
 
 
 def shown(document: Path) -> str:
@@ -56,32 +53,19 @@ def shown(document: Path) -> str:
 
 def blocks(text: str) -> list[Block]:
     """The fenced blocks, in order."""
-    found = []
+    found, of_all = [], _OF_ALL.search(text)
     for fence in _FENCE.finditer(text):
-        above = _COMMENT_ABOVE.search(text, 0, fence.start())
+        note = _COMMENT_ABOVE.search(text, 0, fence.start()) or of_all
         line = text.count("\n", 0, fence.start()) + 1
         section = len(_HEADING.findall(_FENCE.sub("", text[: fence.start()])))
-        found.append(Block(fence[2], fence[3], line, section, above[1] if above else ""))
+        found.append(Block(fence[2], fence[3], line, section, note[1] if note else ""))
     return found
 
 
-def note_of_all(text: str) -> str | None:
-    """What the comment `<!-- blocks: ... -->` says of all blocks of a page, if there is one."""
-    found = _OF_ALL.search(text)
-    return found[1] if found else None
-
-
-def has_code(text: str) -> bool:
-    """Whether it has a block of code, fenced or indented."""
-    prose = _FENCE.sub("", text)
-    return prose != text or bool(_INDENTED.search(prose))
-
-
 def anchors(text: str) -> set[str]:
-    """The anchors of headings as GitHub makes them, and those that are written out."""
-    prose, seen = _FENCE.sub("", text), Counter[str]()
-    found = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", prose))
-    for title in _HEADING.findall(prose):
+    """The anchors of headings as GitHub makes them."""
+    found, seen = set[str](), Counter[str]()
+    for title in _HEADING.findall(_FENCE.sub("", text)):
         words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
         anchor = re.sub(r"[^\w -]", "", words.lower()).replace(" ", "-")
         found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
@@ -92,8 +76,7 @@ def anchors(text: str) -> set[str]:
 def links(text: str) -> Iterator[tuple[str, str]]:
     """(path, anchor) of each link to a place in the repository; either may be empty."""
     prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
-    for pattern in _LINKS:
-        for target in pattern.findall(prose):
-            if not re.match(r"\w+:", target):
-                path, _, anchor = target.partition("#")
-                yield path, anchor
+    for target in (found for pattern in _LINKS for found in pattern.findall(prose)):
+        if not re.match(r"\w+:", target):
+            path, _, anchor = target.partition("#")
+            yield path, anchor

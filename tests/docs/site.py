@@ -1,35 +1,37 @@
 """The sources of the site, out of the Markdown files: `make site` writes them into .site/.
 
-They lie there as in the repository, so that the links between them hold. The navigation is that of docs/README.md,
-and the references, which are made here.
+They lie there as in the repository, so that the links between them hold. The references are made here and are not
+in Git: REST is the OpenAPI document in Swagger UI, gRPC is clip.proto, commands tell their own help.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import tempfile
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import typer
+from typer.cli import get_docs_for_click
+
+from clipserve.__main__ import cli
+from clipserve_models.__main__ import app as models
+from loadtests.fake_backend import FakeBackend
 from tests.docs.markdown import ROOT, documents, links, shown
+from tests.support import DIM, serving, write_toy_artifact
 
 SITE = ROOT / ".site"
-INDEX = ROOT / "docs/README.md"
+REFERENCES = SITE / "pages/docs/reference"
 CONFIG = ROOT / "docs/zensical.toml"
-STYLE = ROOT / "docs/site.css"
-# What tests/docs/references.py makes: title and place.
-REFERENCES = {
-    "REST": "docs/reference/rest.md",
-    "gRPC": "docs/reference/grpc.md",
-    "Commands": "docs/reference/commands.md",
-}
-_SECTION = re.compile(r"^##(#?) (.+)\n((?:(?!##).*\n)*)", re.MULTILINE)
-_ROW = re.compile(r"^\| (?:\d+ \| )?(\[.+?\]\(.+?\)) \|", re.MULTILINE)
-_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
-# The way back to the index, for who reads the files; the site has its navigation on every page.
-_BACK = re.compile(r"\n\[All documents\]\(.+\)\n")
+_INDEXES = (ROOT / "docs/README.md", ROOT / "docs/decisions/README.md")
+_REST = """<link rel="stylesheet" href="swagger-ui.css"><div id="swagger"></div>
+<script src="swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({{dom_id: "#swagger", supportedSubmitMethods: [], spec: {}}})</script>
+"""
 
 
 def pages() -> list[Path]:
@@ -37,61 +39,60 @@ def pages() -> list[Path]:
     return [path for path in documents() if not path.is_relative_to(ROOT / ".github")]
 
 
-def files() -> set[Path]:
-    """What pages link to beside one another, pictures and files of the repository, and the style."""
-    linked = {
-        (page.parent / path).resolve() for page in pages() for path, _ in links(page.read_text()) if path
-    }
-    return {path for path in linked if path.suffix != ".md"} | {STYLE}
-
-
 def navigation() -> list[dict[str, Any]]:
-    """The sections of the index with the pages of their tables, in the form of the configuration.
-
-    A page that is an index itself has those of its own tables below it.
-    """
-    found: list[dict[str, Any]] = [{"Start": ["README.md", {"All documents": shown(INDEX)}]}]
-    for level, title, text in _SECTION.findall(INDEX.read_text()):
-        into = next(iter(found[-1].values())) if level else found
-        into.append({title: list(_rows(INDEX, text))})
-    found.append({"References": [{title: path} for title, path in REFERENCES.items()]})
-    return [section for section in found if all(section.values())]
-
-
-def _rows(index: Path, text: str) -> Iterator[dict[str, Any]]:
-    for row in _ROW.findall(text):
-        for title, path in _LINK.findall(row):
-            page = (index.parent / path).resolve()
-            below = list(_rows(page, page.read_text())) if page.name == "README.md" else []
-            yield {title: [shown(page), *below] if below else shown(page)}
+    """The sections of the indexes with the pages of their tables, and the references."""
+    found: list[dict[str, Any]] = [{"Start": ["README.md", {"All documents": "docs/README.md"}]}]
+    for index in _INDEXES:
+        for title, text in re.findall(r"^##? (.+)\n((?:(?!##? ).*\n)*)", index.read_text(), re.MULTILINE):
+            rows = re.findall(r"^\| (?:\d+ \| )?\[(.+?)\]\((.+?)\) \|", text, re.MULTILINE)
+            entries = [{name: shown((index.parent / path).resolve())} for name, path in rows]
+            found += [{title: entries}] if entries else []
+    names = {"REST": "rest", "gRPC": "grpc", "Commands": "commands"}
+    return [*found, {"References": [{title: f"docs/reference/{name}.md"} for title, name in names.items()]}]
 
 
-def toml(value: object) -> str:
-    """A list, table or string as a value of TOML."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(each)}" for key, each in value.items()) + "}"
-    return json.dumps(value)
+def write_references() -> None:
+    """Of REST, gRPC and the commands."""
+    REFERENCES.mkdir(parents=True)
+    for path in files("fastapi_swagger").joinpath("resources").iterdir():
+        if path.name.startswith("swagger-ui"):
+            (REFERENCES / path.name).write_bytes(path.read_bytes())
+    spec = json.dumps(asyncio.run(openapi())).replace("</", "<\\/")
+    (REFERENCES / "rest.md").write_text("# REST\n\n" + _REST.format(spec))
+    proto = (ROOT / "service/clipserve/v1/clip.proto").read_text()
+    (REFERENCES / "grpc.md").write_text(f"# gRPC\n\n```protobuf\n{proto}```\n")
+    parts = [help_of(cli, "clipserve"), help_of(models, "clipserve models")]
+    (REFERENCES / "commands.md").write_text("# Commands\n\n" + "\n".join(parts))
+
+
+def help_of(app: typer.Typer, name: str) -> str:
+    """The help of all its commands as Markdown."""
+    command = typer.main.get_command(app)
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name=name), name=name)
+    return re.sub("^# ", "## ", text, flags=re.MULTILINE)
+
+
+async def openapi() -> dict[str, Any]:
+    """The OpenAPI document of a service."""
+    with tempfile.TemporaryDirectory() as folder:
+        toy = await write_toy_artifact(Path(folder), name="demo")
+        async with serving(FakeBackend(DIM), toy, warm=False) as running:
+            return dict((await running.client.get("/openapi.json")).json())
 
 
 def main() -> None:
     """Write them anew."""
-    from tests.docs.references import reference  # what makes them needs the service
-
     shutil.rmtree(SITE / "pages", ignore_errors=True)
-    for path in [*pages(), *files()]:
+    linked = {
+        (page.parent / path).resolve() for page in pages() for path, _ in links(page.read_text()) if path
+    }
+    for path in {*pages(), *(path for path in linked if path.is_file()), ROOT / "docs/site.css"}:
         copy = SITE / "pages" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".md":
-            copy.write_text(_BACK.sub("\n", path.read_text()))
-        else:
-            shutil.copyfile(path, copy)
-    for title, place in REFERENCES.items():
-        copy = SITE / "pages" / place
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_text(f"# {title}\n\n{reference(title)}")
-    text = CONFIG.read_text().replace("[project]\n", f"[project]\nnav = {toml(navigation())}\n", 1)
+        shutil.copyfile(path, copy)
+    write_references()
+    nav = json.dumps(navigation()).replace('": ', '" = ')  # TOML has = where JSON has :
+    text = CONFIG.read_text().replace("[project]\n", f"[project]\nnav = {nav}\n", 1)
     (SITE / CONFIG.name).write_text(text)
 
 
