@@ -73,7 +73,7 @@ class ClassifyRequest(Choice):
                 "required": ["label_sets"],
                 "properties": {
                     "label_sets": {"minItems": 1},
-                    "truncate": {"const": False},
+                    "truncate": {"not": {"const": True}},
                     "labels": {"maxItems": 0},
                     "templates": {"maxItems": 0},
                     "background": {"maxItems": 0},
