@@ -13,10 +13,10 @@ EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Folders of tests/external, whose tests need more than `make test`. PARTS: run by `make test-all`, and by .ci/run as separate stages.
-# Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), hub (gigabytes of the real hub), tensorrt
+# Without clients (minutes of installation), hub (gigabytes of the real hub), tensorrt
 # (NVIDIA's licence, accepted by installing), deploy (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
-FOLDERS := $(PARTS) abuse clients hub tensorrt
+FOLDERS := $(PARTS) clients hub tensorrt
 # Each run of tests says which took longest.
 SLOWEST := --durations=25 --durations-min=5
 FAST := not slow
@@ -67,7 +67,6 @@ only-export: PYTEST_ARGS := -n 2 --dist loadfile
 # Two processes on two cores: PyTorch's threads in each would wait for one another in busy loops.
 only-export: export OMP_NUM_THREADS := 1
 only-browser: PYTEST_ARGS := -n 2 --dist loadfile
-only-attacks: PYTEST_ARGS := -n 2
 only-triton: triton-server
 only-triton: PYTEST_ARGS := -n 2 --dist loadfile
 only-image only-hub only-tensorrt: PYTEST_ARGS := -rP

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
 
 import hpack
 
+from tests.abuse.attack import Attack
 from tests.rpc.raw import HEADERS
 
+LATE = (503, 504)  # what a machine that is busy with other things brings too
 _FRAME = 9  # bytes of a frame's head
 # Status of gRPC -> of HTTP, as google/rpc/code.proto has it; UNIMPLEMENTED, an unknown method, is no 501.
 _HTTP = {0: 200, 1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 12: 404, 14: 503, 16: 401}
@@ -21,31 +23,26 @@ _FAULTS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """`status`: of HTTP. `content_type`: empty where there is none."""
+    """`status`: of HTTP."""
 
     status: int
-    content_type: str
     body: bytes
 
 
-# Takes the first whole answer out of the bytes; None while there is none.
-Take = Callable[[bytearray], Answer | None]
-
-
-def http_answers(data: bytearray, bodiless: bool = False) -> Answer | None:
-    """A `Take` for HTTP/1.1. `bodiless`: answers have no bodies (HEAD)."""
+def http_answers(data: bytearray) -> Answer | None:
+    """The first whole answer of HTTP/1.1, which is taken out of the bytes; None while there is none."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None
     first, *lines = bytes(data[:end]).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    chunked = headers.get("transfer-encoding") == "chunked" and not bodiless
-    size = _chunks(data, end + 4) if chunked else 0 if bodiless else int(headers.get("content-length", 0))
+    chunked = headers.get("transfer-encoding") == "chunked"
+    size = _chunks(data, end + 4) if chunked else int(headers.get("content-length", 0))
     if size is None or len(data) < end + 4 + size:
         return None
     body = bytes(data[end + 4 : end + 4 + size])
     del data[: end + 4 + size]
-    return Answer(int(first.split()[1]), headers.get("content-type", ""), body)
+    return Answer(int(first.split()[1]), body)
 
 
 def _chunks(data: bytearray, start: int) -> int | None:
@@ -60,7 +57,7 @@ def _chunks(data: bytearray, start: int) -> int | None:
 
 
 class RpcAnswers:
-    """A `Take` for one connection to a gRPC server: an answer is a call's end, its body the error's message."""
+    """The same for one connection to a gRPC server: an answer is a call's end, its body the error's message."""
 
     def __init__(self) -> None:
         self._decoder = hpack.Decoder()
@@ -78,4 +75,21 @@ class RpcAnswers:
 
 def _of_rpc(code: int, message: bytes) -> Answer:
     faults = (status for fault, status in _FAULTS.items() if message.startswith(fault))
-    return Answer(next(faults, _HTTP.get(code, 500)), "application/grpc", message)
+    return Answer(next(faults, _HTTP.get(code, 500)), message)
+
+
+def fault_of(answer: Answer, attack: Attack) -> str | None:
+    """What is wrong with it: a 200 that should be none, a 5xx, a refusal without a code."""
+    if answer.status < 400:
+        return None if attack.legal and answer.status == 200 else f"status {answer.status}"
+    if answer.status >= 500:
+        return None if answer.status in LATE else f"status {answer.status}"
+    if attack.rpc:  # to what is no call, gRPC's library may say nothing
+        return None if answer.body or attack.silent else f"status {answer.status} without a message"
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        return f"status {answer.status} without JSON"
+    error = body.get("error")  # as other servers' clients know it
+    told = (error if isinstance(error, dict) else body).get("code")
+    return None if told else f"status {answer.status} without a code"

@@ -4,26 +4,8 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-
-from loadtests.bodies import photo
-
-# Kinds of many attacks that are each a matter of milliseconds.
-_QUICK = frozenset(
-    (
-        "syntax of HTTP",
-        "base64",
-        "forms",
-        "JSON",
-        "labels and templates",
-        "Exif",
-        "similarity",
-        "label sets",
-        "gRPC",
-        "health and reflection",
-    )
-)
 
 
 class Act(enum.Enum):
@@ -35,80 +17,49 @@ class Act(enum.Enum):
     DEAF = "read nothing from here on"
 
 
-# Bytes to send, seconds to wait, an act, or what is done elsewhere meanwhile.
-Piece = bytes | float | Act | Callable[[], None]
+Piece = bytes | float | Act  # to send, seconds to wait, or an act
+Make = Callable[[], Iterable[Piece]]
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One bad input of a kind.
+    """One bad input.
 
     Attributes:
-        kind: the row of the table that it belongs to.
         make: the pieces, the same at each call.
         legal: 200 is a right answer too: nothing is wrong with it but its cost.
         silent: no answer is right too: the request never ends, or is none.
-        patience: seconds after which the client gives up.
-        labels: its like is a good request of 1,000 labels, which costs seconds, and not a photo of as many bytes.
-        answers: how many there may be, so that a player knows when to end.
-        requests: it costs what so many cost, because each may be served, or one has the rows of many; at least one
-            for each answer.
-        bodiless: the answers have no bodies (HEAD).
+        answers: how many there may be; who has them leaves.
+        patience: seconds after which the client leaves. It gives up on an attack that is not silent: a fault.
+        photos: it costs at most the CPU time of so many photos of 12 megapixels.
         rpc: it goes to the gRPC port.
-        slow: it takes seconds by its nature, or megabytes.
-        keyed: it goes to a victim that asks for keys.
-        nightly: others together have all that it is made of.
-        loops: so many connections of one address repeat it, on a route of `tests.abuse.loops`, while another asks.
-        concurrent: its requests are served at the same time, and each decoder has an image of its own.
+        connections: so many of one address repeat it at the same time.
     """
 
-    kind: str
-    name: str
-    make: Callable[[], Iterable[Piece]] = field(repr=False)
+    id: str
+    make: Make = field(repr=False)
     legal: bool = False
     silent: bool = False
-    patience: float = 100.0
-    labels: bool = False
     answers: int = 1
-    requests: int = 1
-    bodiless: bool = False
+    patience: float = 60.0
+    photos: float = 4.0
     rpc: bool = False
-    slow: bool = False
-    keyed: bool = False
-    nightly: bool = False
-    concurrent: bool = False
-    loops: tuple[int, str] | None = None
-
-    @property
-    def id(self) -> str:
-        return f"{self.kind}: {self.name}"
-
-    @property
-    def quick(self) -> bool:
-        """It takes a moment: one for the fast tests."""
-        return not self.slow and self.kind in _QUICK
+    connections: int = 8
 
 
 def request(
-    path: str,
-    body: bytes = b"",
-    content_type: str = "application/json",
-    *more: str,
-    method: str = "POST",
+    path: str, body: bytes = b"", content_type: str = "application/json", *more: str, method: str = "POST"
 ) -> bytes:
     """One request as it goes over the wire. `more`: lines of the header."""
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "Host: a",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-    ]
-    return "\r\n".join([*lines, *more, "", ""]).encode("latin-1") + body
+    length = f"Content-Length: {len(body)}"
+    return head(path, f"Content-Type: {content_type}", length, *more, method=method) + body
 
 
 @functools.cache
 def good(width: int = 640, height: int = 480) -> bytes:
     """A request that any client may send: a photo and two labels."""
+    from loadtests.bodies import photo  # it loads numpy and Pillow, which an attacker's process does without
+
     return request("/classify?labels=rocket&labels=cat", photo(width, height), "image/jpeg")
 
 
@@ -127,18 +78,10 @@ def part(name: str, value: bytes, filename: str | None = None) -> bytes:
     return line.encode() + value + b"\r\n"
 
 
-def form(path: str, parts: Iterable[bytes], end: bytes = b"--b--\r\n") -> bytes:
-    return request(path, b"".join(parts) + end, "multipart/form-data; boundary=b")
+def form(path: str, parts: Iterable[bytes]) -> bytes:
+    return request(path, b"".join(parts) + b"--b--\r\n", "multipart/form-data; boundary=b")
 
 
-def images_form(images: Sequence[bytes]) -> bytes:
-    return form("/embed", [part("image", image, "a") for image in images])
-
-
-def once(data: bytes) -> Callable[[], Iterable[Piece]]:
-    return lambda: [data]
-
-
-def whole(make: Callable[[], bytes]) -> Callable[[], Iterable[Piece]]:
-    """What `make` gives, in one piece."""
-    return lambda: [make()]
+def images(files: Iterable[bytes]) -> bytes:
+    """A form of these images."""
+    return form("/embed", [part("image", file, "a") for file in files])

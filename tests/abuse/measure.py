@@ -6,13 +6,13 @@ The service decodes in processes of its own, which it ends when they take too lo
 from __future__ import annotations
 
 import os
-import threading
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")  # of /proc, a second
-_PERIOD = 0.02
+_LOOKS, _LOOK_SECONDS = 10, 0.005  # until it is at rest
 
 
 def family(pid: int) -> list[int]:
@@ -48,6 +48,17 @@ def at_work(pid: int) -> bool:
     return False
 
 
+def wait_for_rest(pid: int, most_seconds: float = 60) -> None:
+    """Until the process has nothing to do, for so long at most; requests of a neighbour are nothing.
+
+    A process without a core has as much to do as one that computes.
+    """
+    until, looks = time.monotonic() + most_seconds, deque([True] * _LOOKS, _LOOKS)
+    while sum(looks) > _LOOKS * 0.4 and time.monotonic() < until and Path(f"/proc/{pid}/stat").exists():
+        time.sleep(_LOOK_SECONDS)
+        looks.append(at_work(pid))
+
+
 def _clock(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3), to the nanosecond
 
@@ -57,32 +68,15 @@ def resident(pid: int) -> int:
     return sum(_of_status(each, "VmRSS") for each in family(pid))
 
 
-class Peak:
-    """Most bytes that they had in memory at a time while the block lasts; afterwards in `bytes`."""
+def peak(pid: int) -> int:
+    """Bytes that each of them had at most, together, since `forget_peak`."""
+    return sum(_of_status(each, "VmHWM") for each in family(pid))
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-        self.bytes = 0
 
-    def __enter__(self) -> Peak:
-        for each in family(self._pid):
-            with suppress(OSError):
-                Path(f"/proc/{each}/clear_refs").write_text("5")  # forget the peak
-        self.before = resident(self._pid)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        # Each one's own peak: more than all had at one time, but a short one is not missed.
-        self.bytes = max(self.bytes, sum(_of_status(each, "VmHWM") for each in family(self._pid)))
-
-    def _sample(self) -> None:
-        while not self._ended.wait(_PERIOD):
-            self.bytes = max(self.bytes, resident(self._pid))
+def forget_peak(pid: int) -> None:
+    for each in family(pid):
+        with suppress(OSError):
+            Path(f"/proc/{each}/clear_refs").write_text("5")
 
 
 def _of_status(pid: int, name: str) -> int:

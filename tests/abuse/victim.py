@@ -1,40 +1,51 @@
-"""A server under attack: a process, what good requests cost it, and what it does while it is attacked."""
+"""A service under attack, as a process that may have two gigabytes of addresses, and the one bar for attacks.
+
+It needs 1.1 of them to serve photos. What cannot be allocated is an error of one request, never the process's end.
+"""
 
 from __future__ import annotations
 
-import functools
 import json
+import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from clipserve.demo import FOLDER as DEMO
-from loadtests.bodies import photo
-from tests.abuse import hostile_host, keys
-from tests.abuse.answers import RpcAnswers, http_answers
-from tests.abuse.attack import Attack, Piece, good, request
-from tests.abuse.measure import Peak, at_work, cpu_seconds, resident
-from tests.abuse.probe import Prober
-from tests.abuse.wire import Address, Played, play
-from tests.process import Process
+from tests.abuse import hostile_host, measure
+from tests.abuse.answers import LATE
+from tests.abuse.attack import Attack, good
+from tests.abuse.neighbour import Neighbour
+from tests.process import PATIENT, ROOT, Process, post
 
-SIZES = ((64, 48), (640, 480), (1_600, 1_200), (2_300, 1_725), (4_000, 3_000))  # 2 KB to 2 MB
-_KEPT = 60_000_000  # bytes
-_LOOKS, _LOOK_SECONDS = 10, 0.005  # until it is at rest
-_LEAST_MEMORY = 1_000_000  # of a good request: the pixels of a small photo
+_KIB = 2_000_000
+_MOST_BYTES = (
+    200_000_000  # beyond what it had before; two photos of 12 megapixels in decoders take half of it
+)
+_MOST_SECONDS = 10.0  # that the neighbour waits, ten times the usual and more
+_MANY_SECONDS = 1.5
+_ATTEMPTS = 3  # pauses of the machine's own do not come each time
+_PATIENCE = 60  # seconds: until a busy server has seen that all clients have left
+_PHOTO = (4_000, 3_000)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """`cpu`: seconds. `memory`: bytes at the peak beyond those before."""
+@dataclass
+class Verdict:
+    """What an attack did. `late`: a fault that a machine which is busy with other things brings too."""
 
     cpu: float
     memory: int
+    statuses: Counter[str]
+    faults: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
 
 
 def _cleaning_model(folder: Path) -> Path:
@@ -47,158 +58,104 @@ def _cleaning_model(folder: Path) -> Path:
     return copy
 
 
-def address_of(process: Process, rpc: bool = False) -> Address:
-    """Where it listens for HTTP, or for gRPC."""
-    parts = urlsplit(f"//{process.rpc_address}" if rpc else process.url)
-    return parts.hostname or "", parts.port or 0
-
-
-def play_attack(
-    process: Process, attack: Attack, pieces: Sequence[Piece], seconds: float, source: str | None = None
-) -> Played:
-    """Play it at the front that it is for; see `play`."""
-    take = RpcAnswers() if attack.rpc else functools.partial(http_answers, bodiless=attack.bodiless)
-    return play(address_of(process, attack.rpc), pieces, attack.answers, seconds, source, take)
-
-
 class Victim:
-    """A running service. Costs are of this process, without the prober's share."""
+    """A running service, and a neighbour who is silent while costs are measured."""
 
-    def __init__(self, *prefix: str, keyed: bool = False, **settings: str | int) -> None:
-        """`keyed`: it asks for keys, and good requests have one."""
-        self._keyed = keyed
-        if keyed:
-            keys.both()
-            settings["keys_file"] = str(keys.FILE)
-        settings["image_formats"] = "JPEG,PNG,WEBP,HEIC"
-        settings["image_hosts"] = f"{hostile_host.url()}=127.0.0.0/8,{hostile_host.url(nice=0)}=127.0.0.0/8"
-        settings.setdefault("threads", 0)  # as it is shipped
-        self._prefix, self._settings = prefix, settings
-        self.deaths = 0
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._model = _cleaning_model(Path(self._folder.name))
-        self._start()
-        self._idle_rate = self._measure_idle()
-        self._good_costs: dict[int, Cost] = {}
-
-    def _start(self) -> None:
-        self.process = Process(*self._prefix, models=str(self._model), **self._settings)
+        settings: dict[str, Any] = {
+            "models": str(_cleaning_model(Path(self._folder.name))),
+            "backend": "onnx",
+            "threads": 0,  # as it is shipped
+            "image_formats": "JPEG,PNG,WEBP,HEIC",
+            "image_hosts": f"{hostile_host.url()}=127.0.0.0/8",
+        }
+        confined = ("bash", "-c", f'ulimit -v {_KIB}; exec "$@"', "-")
+        self.process = Process(*confined, **settings, **PATIENT)
         self.process.wait_ready()
-        self.address = address_of(self.process)
-        self.prober = Prober(self.address)
-        for size in SIZES:
-            assert self.send_good(*size).answers[0].status == 200
-        self.rest()
-        self._resident = resident(self.pid)
+        self.pid = self.process.popen.pid
+        parts = urlsplit(self.process.url)
+        assert parts.hostname
+        assert parts.port
+        for _ in range(3):
+            assert self._good(*_PHOTO) == 200
+        self._neighbour = Neighbour(parts.hostname, parts.port)
+        self._neighbour.since(time.monotonic())  # it is there
+        with self._neighbour.silent():
+            self.photo = max(0.05, min(self._cost(lambda: self._good(*_PHOTO))[0] for _ in range(3)))
 
-    @property
-    def pid(self) -> int:
-        return self.process.popen.pid
+    def attacked(self, attack: Attack) -> Verdict:
+        """Attack once, and then on many connections. Where it was only late, two more times."""
+        for _ in range(_ATTEMPTS):
+            verdict = self._attacked(attack)
+            if verdict.faults or not verdict.late:
+                break
+        verdict.faults += verdict.late
+        return verdict
 
-    def send_good(self, width: int = 640, height: int = 480) -> Played:
-        wire = good(width, height)
-        if self._keyed:
-            wire = wire.replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer %b\r\n\r\n" % keys.GOOD.encode(), 1)
-        return play(self.address, [wire], 1, 60)
+    def _attacked(self, attack: Attack) -> Verdict:
+        told = list[dict[str, Any]]()
+        with self._neighbour.silent():
+            cpu, memory = self._cost(lambda: told.append(self.play(attack, 1, 0)))
+        began = time.monotonic()
+        told.append(self.play(attack, attack.connections, _MANY_SECONDS))
+        statuses = Counter[str](told[0]["statuses"]) + Counter(told[1]["statuses"])
+        verdict = Verdict(cpu, memory, statuses, [*told[0]["faults"]])
+        verdict.faults += [fault for fault in told[1]["faults"] if fault.startswith("status")]
+        if attack.connections <= Attack.connections:  # more than an address may have are refused with 503
+            verdict.late += [f"status {status}" for status in statuses if int(status) in LATE]
+        if cpu > attack.photos * self.photo:
+            verdict.late.append(f"{cpu:.2f} s of CPU: {cpu / self.photo:.0f} photos of 12 megapixels")
+        if memory > _MOST_BYTES:
+            verdict.faults.append(f"{memory / 1e6:.0f} MB")
+        self._judge_company(verdict, began)
+        return verdict
 
-    def send_bulk(self) -> Played:
-        bulk = request("/embed", b'{"texts": ["a"]}', "application/json", "X-Priority: bulk")
-        return play(self.address, [bulk], 1, 60)
+    def play(self, attack: Attack, connections: int, seconds: float) -> dict[str, Any]:
+        """By an attacker of an address of its own; what it says."""
+        address = self.process.rpc_address if attack.rpc else self.process.url.removeprefix("http://")
+        host, _, port = address.partition(":")
+        command = [sys.executable, "-m", "tests.abuse.attacker", host, port, "127.0.0.2"]
+        sent = pickle.dumps((replace(attack, make=tuple), tuple(attack.make())))
+        done = subprocess.run(
+            [*command, str(connections), str(seconds)], input=sent, cwd=ROOT, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
 
-    def alive(self) -> bool:
-        """Whether it still runs; a dead one is counted, and another started."""
-        if self.process.popen.poll() is None:
-            return True
-        self.deaths += 1
-        self.prober.stop()
-        self._start()
-        return False
-
-    def refresh(self) -> None:
-        """Another process, if this one has kept much memory: what it has it need not take for the next attack."""
-        if resident(self.pid) - self._resident > _KEPT:
-            self.stop()
-            self._start()
-
-    def cost(self, act: Callable[[], object]) -> Cost:
-        """What it costs to serve this, until the process is at rest again, beside the prober."""
-        started = time.monotonic()
-        cost = self._cost(act)
-        idle = self._idle_rate * (time.monotonic() - started)
-        return replace(cost, cpu=max(0.0, cost.cpu - idle))
-
-    def cost_alone(self, act: Callable[[], object]) -> Cost:
-        """The same while the prober asks nothing: on a busy machine its share is more than a small request's."""
-        with self.prober.silent():
-            return self._cost(act)
-
-    def _cost(self, act: Callable[[], object]) -> Cost:
-        before = cpu_seconds(self.pid)
-        with Peak(self.pid) as peak:
-            act()
-            self.rest()
+    def _judge_company(self, verdict: Verdict, began: float) -> None:
         if self.process.popen.poll() is not None:
-            return Cost(0.0, 0)
-        return Cost(cpu_seconds(self.pid) - before, max(0, peak.bytes - peak.before))
-
-    def rest(self) -> None:
-        """Wait until it has nothing to do: work that nobody waits for any more is a cost too."""
-        for seconds in self.until_rest():
-            time.sleep(seconds)
-
-    def until_rest(self, most_seconds: float = 60) -> Iterator[float]:
-        """The seconds to wait before each look at it, until it has nothing to do.
-
-        A process without a core has as much to do as one that computes. The prober's requests are nothing.
-        """
-        until = time.monotonic() + most_seconds
-        looks = deque([True] * _LOOKS, _LOOKS)
-        while sum(looks) > _LOOKS * 0.4 and time.monotonic() < until and self.process.popen.poll() is None:
-            yield _LOOK_SECONDS
-            looks.append(at_work(self.pid))
-
-    @functools.cached_property
-    def labels_cost(self) -> Cost:
-        """Of a photo and 1,000 labels that are new."""
-        labels = "&".join(f"labels=a%20thing%20of%20{n}" for n in range(1_000))
-        wire = request(f"/classify?{labels}", photo(640, 480), "image/jpeg")
-        return self.cost_alone(lambda: play(self.address, [wire], 1, 60))
-
-    def good_cost(self, sent: int) -> Cost:
-        """Of the largest good request of no more than so many bytes, or of the smallest."""
-        sizes = {len(good(*size)): size for size in SIZES}
-        size = max((size for size in sizes if size <= sent), default=min(sizes))
-        if size not in self._good_costs:
-            self._good_costs[size] = self._measured(sizes[size])
-        return self._good_costs[size]
-
-    def forget_costs(self) -> None:
-        """Measure those of good requests again, once somebody asks: the machine may be slower by now."""
-        self._good_costs.clear()
-        vars(self).pop("labels_cost", None)
-
-    @property
-    def photo_cost(self) -> Cost:
-        """Of a good photo of 12 megapixels."""
-        return self.good_cost(len(good(*SIZES[-1])))
-
-    def stop(self) -> int:
-        """The exit status."""
-        self.prober.stop()
-        return self.process.stop()[0]
+            verdict.faults.append("the process ended")
+            return
+        seen = self._neighbour.since(began)
+        if lost := Counter(each.status for each in seen if each.status != 200):
+            verdict.late.append(f"the neighbour lost {dict(lost)} of {len(seen)}")
+        if (slowest := max(each.seconds for each in seen)) > _MOST_SECONDS:
+            verdict.late.append(f"the neighbour waited {slowest:.2f} s")
+        until = time.monotonic() + _PATIENCE
+        while (status := self._good()) != 200 and time.monotonic() < until:
+            time.sleep(0.2)
+        if status != 200:
+            verdict.faults.append(f"the next good request: {status}")
 
     def close(self) -> int:
-        """`stop`, for the last time."""
+        """The exit status."""
+        self._neighbour.stop()
         self._folder.cleanup()
-        return self.stop()
+        return self.process.stop()[0]
 
-    def _measure_idle(self) -> float:
-        before = cpu_seconds(self.pid)
-        time.sleep(1)
-        return cpu_seconds(self.pid) - before
+    def _good(self, width: int = 640, height: int = 480) -> int:
+        body = good(width, height).partition(b"\r\n\r\n")[2]
+        url = f"{self.process.url}/classify?labels=rocket&labels=cat"
+        return int(post(url, content=body, headers={"content-type": "image/jpeg"}).status_code)
 
-    def _measured(self, size: tuple[int, int]) -> Cost:
-        costs = [self.cost_alone(lambda: self.send_good(*size)) for _ in range(5)]
-        return Cost(
-            sorted(cost.cpu for cost in costs)[2], max(max(cost.memory for cost in costs), _LEAST_MEMORY)
-        )
+    def _cost(self, act: Callable[[], object]) -> tuple[float, int]:
+        """Seconds of CPU and bytes at the peak until the process is at rest: what nobody waits for costs too."""
+        before, held = measure.cpu_seconds(self.pid), measure.resident(self.pid)
+        measure.forget_peak(self.pid)
+        act()
+        measure.wait_for_rest(self.pid)
+        if self.process.popen.poll() is not None:
+            return 0.0, 0
+        return measure.cpu_seconds(self.pid) - before, max(0, measure.peak(self.pid) - held)

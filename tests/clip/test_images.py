@@ -23,7 +23,7 @@ from clipserve.clip.images import ImageLimits, configure_pillow, decode_pixels, 
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.resampling import RESIZED_BY, resampled
 from clipserve.errors import InvalidInput, UndecodableImage, UnsupportedFormat
-from tests.abuse.attacks.files import chunk, png_of_zeros, sized, small
+from tests.abuse.files import chunk, png_of_zeros, sized, small
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixels"
 DIGESTS = json.loads((GOLDEN / "pixels.json").read_text())

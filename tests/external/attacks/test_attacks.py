@@ -1,14 +1,58 @@
-"""Each attack once: refused or served, at a bounded cost, and nothing else is held up."""
+"""Hostile inputs, each once and then on many connections: one bar for all of them, see `tests.abuse.victim`."""
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
 from tests.abuse.attack import Attack
-from tests.abuse.attacks.table import ATTACKS
-from tests.abuse.bar import attacked
-from tests.abuse.fixtures import named
+from tests.abuse.rows import ATTACKS, BY_ID
 from tests.abuse.victim import Victim
 
+# As different as they can be: bodies, decoders, answers that nobody reads, streams.
+TOGETHER = (
+    "32 of WebP, alpha of 6 MP",
+    "100 large answers, unread",
+    "540 connections of photos",
+    "gRPC: 3,000 messages of a stream, then a reset",
+    "gRPC: 100 watches that withhold their message",
+)
 
-@named([attack for attack in ATTACKS if attack.quick])
-def test_an_attack_costs_little_and_is_answered(victim: Victim, attack: Attack) -> None:
-    assert attacked(victim, attack).faults == []
+
+@pytest.fixture(scope="session")
+def victim() -> Iterator[Victim]:
+    """One for all: what an attack leaves behind, the next ones find."""
+    victim = Victim()
+    yield victim
+    assert victim.close() == 0
+
+
+@pytest.mark.parametrize("attack", [pytest.param(each, id=each.id) for each in ATTACKS])
+def test_an_attack_is_refused_at_a_bounded_cost_and_the_neighbours_are_served(
+    victim: Victim, attack: Attack
+) -> None:
+    verdict = victim.attacked(attack)
+    photos = verdict.cpu / victim.photo
+    print(f"{attack.id} | {dict(verdict.statuses)} | {photos:.1f} photos | {verdict.memory / 1e6:.0f} MB")
+    assert verdict.faults == []
+
+
+def test_sigterm_in_the_middle_of_attacks_ends_the_process_in_order() -> None:
+    victim = Victim()
+    attackers = [
+        threading.Thread(target=victim.play, args=(BY_ID[name], BY_ID[name].connections, 8.0))
+        for name in TOGETHER
+    ]
+    for attacker in attackers:
+        attacker.start()
+    time.sleep(4)  # they have begun
+    victim.process.popen.send_signal(signal.SIGTERM)
+    status, log = victim.process.ended()
+    for attacker in attackers:
+        attacker.join()
+    assert status == 0
+    assert "Traceback" not in log

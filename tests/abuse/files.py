@@ -94,9 +94,6 @@ def sized(jpeg: bytes, width: int, height: int) -> bytes:
     return bytes(data)
 
 
-EMPTY_SCAN = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
-
-
 # WebP
 
 
@@ -132,13 +129,3 @@ def webp_canvas(width: int, height: int, flags: int, *chunks: bytes) -> bytes:
     """The extended layout. `flags`: 0x10 alpha, 0x02 animation, 0x20 profile, 0x08 Exif."""
     size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return riff(riff_chunk(b"VP8X", struct.pack("<I", flags) + size), *chunks)
-
-
-def webp_frame(width: int, height: int, image: bytes) -> bytes:
-    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return riff_chunk(b"ANMF", bytes(6) + size + (10).to_bytes(3, "little") + b"\0" + image)
-
-
-def webp_animated(width: int, height: int, frames: int) -> bytes:
-    frame = webp_frame(width, height, riff_chunk(b"VP8L", lossless_of_one_colour(width, height)))
-    return webp_canvas(width, height, 0x02, riff_chunk(b"ANIM", bytes(6)), *([frame] * frames))
