@@ -1,83 +1,188 @@
-"""How much a key may use."""
+"""How much a key may use: here, and through a Redis that may be away."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from math import floor
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import memory
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.exceptions import ConnectionError as NotConnected
 
-from clipserve.access.gate import RateOptions, Rates
-from clipserve.access.rate_counter import LocalRateCounter
+from clipserve.access.gate import Gate, RateOptions
+from clipserve.access.keys import Keys
+from clipserve.access.rate_counter import LocalRateCounter, seconds_until
+from clipserve.access.shared_rate_counter import SharedRateCounter, shared_rate_counter
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
-from tests.virtual_time import virtual_time
+from tests.logs import logged
+from tests.virtual_time import HandClock, virtual_time
+
+EXPIRY = 10
+ITEM = RateLimitItemPerSecond(10, 3600)
 
 
-def rates(rows: int = 0, size: int = 0, seconds: int = 3600) -> Rates:
-    return Rates(RateOptions(rows, size, seconds), LocalRateCounter(time.monotonic))
+async def gate_of(rows: int = 0, size: int = 0, seconds: int = 3600, **own: Any) -> Gate:
+    """A gate that a request has entered with the only key. `own`: its rates."""
+    key, kept = made(**own)
+    gate = Gate(Keys([kept]), RateOptions(rows, size, seconds), LocalRateCounter(time.monotonic))
+    enter(RequestContext("a"))
+    await gate.enter(f"Bearer {key}", "use")
+    return gate
 
 
-async def test_without_a_rate_there_is_no_limit() -> None:
-    limits, (_, key) = rates(), made()
-    for _ in range(100):
-        await limits.charge(key, 10**6, 10**9)
-        limits.check(key)
-
-
-async def test_rows_and_bytes_are_counted_apart() -> None:
-    limits, (_, key) = rates(rows=1, size=1_000), made()
-    await limits.charge(key, 3_600, 0)
+async def test_rows_and_bytes_are_counted_apart_and_without_a_rate_not_limited() -> None:
+    await (await gate_of()).charge(rows=10**6, size=10**9)
+    gate = await gate_of(rows=1, size=1_000)
+    await gate.charge(rows=3_600)
     with pytest.raises(RateLimited, match="1 rows a second, and up to 3,600 at once"):
-        await limits.charge(key, 1, 0)
-    await limits.charge(key, 0, 3_600_000)
+        await gate.charge(rows=1)
+    await gate.charge(size=3_600_000)
     with pytest.raises(RateLimited, match="1,000 bytes a second"):
-        await limits.charge(key, 0, 1)
+        await gate.charge(size=1)
 
 
-async def test_a_key_has_its_own_rate_or_that_of_all() -> None:
-    limits = rates(rows=1)
-    (_, usual), (_, large), (_, free) = made(), made(rows_per_second=2), made(rows_per_second=0)
-    await limits.charge(usual, 3_600, 0)
-    await limits.charge(large, 7_200, 0)
-    await limits.charge(free, 10**6, 0)
-    for key in (usual, large):
-        with pytest.raises(RateLimited):
-            await limits.charge(key, 1, 0)
+@pytest.mark.parametrize(("own", "rows"), [({}, 3_600), ({"rows_per_second": 2}, 7_200)])
+async def test_a_key_has_its_own_rate_or_that_of_all(own: dict[str, int], rows: int) -> None:
+    gate = await gate_of(rows=1, **own)
+    await gate.charge(rows=rows)
+    with pytest.raises(RateLimited):
+        await gate.charge(rows=1)
+    await (await gate_of(rows=1, rows_per_second=0)).charge(rows=10**6)
 
 
 async def test_more_than_a_window_holds_is_refused_for_good_with_the_numbers() -> None:
-    limits, (_, key) = rates(rows=10, size=100, seconds=10), made()
+    gate = await gate_of(rows=10, size=100, seconds=10)
     with pytest.raises(TooMany, match=r"101 rows.* 10 rows a second, and up to 100 at once") as rows:
-        await limits.charge(key, 101, 0)
+        await gate.charge(rows=101)
     assert (rows.value.limit, rows.value.actual) == (100, 101)
     with pytest.raises(BodyTooLarge) as size:
-        await limits.charge(key, 0, 10**30)
+        await gate.charge(size=10**30)
     assert (size.value.limit, size.value.actual) == (1_000, 1e30)
-    limits.check(key)
-    await limits.charge(key, 100, 1_000)
-
-
-@virtual_time
-async def test_a_key_with_nothing_left_is_refused_at_the_door_until_a_row_fits() -> None:
-    limits, (_, key), (_, other) = rates(rows=10, seconds=1), made(), made("other")
-    await limits.charge(key, 10, 0)
-    limits.check(key)  # nobody has been refused yet
-    with pytest.raises(RateLimited):
-        await limits.charge(key, 1, 0)
-    with pytest.raises(RateLimited) as refused:
-        limits.check(key)
-    limits.check(other)
-    assert 0 < refused.value.retry_after <= 2
-    await asyncio.sleep(refused.value.retry_after + 0.001)
-    limits.check(key)
-    await limits.charge(key, 1, 0)
+    await gate.charge(rows=100, size=1_000)
 
 
 async def test_a_large_request_that_is_refused_does_not_hold_up_a_small_one() -> None:
-    limits, (_, key) = rates(rows=1), made()
-    await limits.charge(key, 3_000, 0)
+    gate = await gate_of(rows=1)
+    await gate.charge(rows=3_000)
     with pytest.raises(RateLimited):
-        await limits.charge(key, 1_000, 0)
-    limits.check(key)
-    await limits.charge(key, 600, 0)
+        await gate.charge(rows=1_000)
+    await gate.charge(rows=600)
+
+
+def counts_at(seconds: float, window: tuple[int, float, int, float]) -> int:
+    """What counts after so many seconds without use, by the formula of the strategy."""
+    previous, left, current, lives = window
+    end = lives - EXPIRY  # of this window
+    if seconds < end:
+        return floor(previous * max(0.0, left - seconds) / EXPIRY) + current
+    return floor(current * max(0.0, lives - seconds) / EXPIRY)
+
+
+@given(
+    previous=st.integers(0, 10**6),
+    current=st.integers(0, 10**6),
+    left=st.floats(0.01, EXPIRY),
+    room=st.integers(0, 10**6),
+)
+def test_a_cost_fits_as_soon_as_it_is_said_to_and_not_before(
+    previous: int, current: int, left: float, room: int
+) -> None:
+    window = (previous, left, current, left + EXPIRY)  # both slide at the same time
+    seconds = seconds_until(room, EXPIRY, window)
+    assert 0 <= seconds <= 2 * EXPIRY
+    assert counts_at(seconds + 1e-6, window) <= room
+    if seconds > 1e-3:
+        assert counts_at(seconds - 1e-3, window) >= room
+
+
+async def test_in_this_process_is_counted_what_limits_counts_by_name_and_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = HandClock(1_000.0)
+    monkeypatch.setattr(time, "time", clock)
+    mine, theirs = LocalRateCounter(clock), SlidingWindowCounterRateLimiter(memory.MemoryStorage())
+    items = [RateLimitItemPerSecond(100, 8, unit) for unit in ("rows", "bytes")]
+    dice, taken = random.Random(1), 0
+    for _ in range(5_000):
+        item, name, cost = dice.choice(items), dice.choice("ab"), dice.choice([1, 1, 2, 3, 50, 100])
+        seconds = await mine.take(item, name, cost)
+        assert (seconds is None) == await theirs.hit(item, name, cost=cost)
+        taken += cost if seconds is None else 0
+        clock.now += dice.choice([0, 0.125, 0.125, 0.5, 20]) if dice.random() < 0.9 else 1
+    monkeypatch.undo()
+    assert taken > 10_000
+
+
+class Redis:
+    """`RateCounter` that may fail or hang."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.error: Exception | None = None
+        self.hangs = False
+
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error:
+            raise self.error
+        return None
+
+
+@pytest.mark.parametrize("error", [NotConnected("gone"), OSError("gone"), TimeoutError()])
+@virtual_time
+async def test_while_redis_is_away_a_gateway_counts_alone_and_asks_now_and_then(error: Exception) -> None:
+    redis, metrics = Redis(), Metrics()
+    counter = SharedRateCounter(redis, metrics, pause_seconds=0.5)
+    redis.error = error
+    with logged() as log:
+        taken = [await counter.take(ITEM, "a", 1) for _ in range(12)]
+        assert [seconds is None for seconds in taken] == [True] * 10 + [False] * 2
+        assert redis.asked == metrics.registry.get_sample_value("clipserve_redis_failures_total") == 1
+        redis.error = None
+        await asyncio.sleep(0.51)
+        for _ in range(20):
+            assert await counter.take(ITEM, "a", 1) is None
+    assert redis.asked == 21
+    assert log.events == ["redis_lost", "redis_back"]
+
+
+@virtual_time
+async def test_a_redis_that_hangs_is_not_waited_for_and_one_request_asks_again() -> None:
+    redis = Redis()
+    counter, redis.hangs = SharedRateCounter(redis, Metrics(), pause_seconds=0.5), True
+    assert await asyncio.gather(*(counter.take(ITEM, "a", 1) for _ in range(5))) == [None] * 5
+    assert redis.asked == 5, "those that came together"
+    await asyncio.sleep(0.51)
+    await asyncio.gather(*(counter.take(ITEM, "a", 1) for _ in range(5)))
+    assert redis.asked == 6
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"*1\r\n" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n", b":" + b"9" * 100_000 + b"\r\n"],
+    ids=["deep arrays", "HTTP", "a number without an end"],
+)
+async def test_a_server_that_is_no_redis_is_a_redis_that_is_away(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, shared_rate_counter(f"redis://127.0.0.1:{port}", metrics := Metrics()) as counter:
+        async with asyncio.timeout(60):
+            assert await counter.take(ITEM, "a", 1) is None
+    assert metrics.registry.get_sample_value("clipserve_redis_failures_total") == 1

@@ -83,14 +83,7 @@ async def test_the_key_that_put_a_label_set_has_used_the_rows_of_its_build(
     await eventually(lambda: used(running.gateway.metrics)["editor"][0] == 6)
 
 
-async def test_a_refused_request_has_used_no_rows(running: Running, keys: dict[str, str]) -> None:
-    sent = json_of(texts=["a"] * 11)
-    refused = await running.client.post("/embed", content=sent, headers=bearer(keys["slow"]) | JSON)
-    assert refused.status_code == 413
-    assert used(running.gateway.metrics) == {"slow": (0, len(sent))}
-
-
-async def test_a_body_that_is_announced_too_large_has_used_nothing(
+async def test_a_refused_request_has_used_no_rows_and_an_announced_body_nothing(
     running: Running, keys: dict[str, str]
 ) -> None:
     head = f"POST /embed HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {keys['camera']}\r\n"
@@ -98,3 +91,7 @@ async def test_a_body_that_is_announced_too_large_has_used_nothing(
         await raw.send(f"{head}content-length: 1000000000000\r\n\r\n".encode())
         assert (await raw.answer()).status == 413
     assert used(running.gateway.metrics) == {}
+    sent = json_of(texts=["a"] * 11)
+    refused = await running.client.post("/embed", content=sent, headers=bearer(keys["slow"]) | JSON)
+    assert refused.status_code == 413
+    assert used(running.gateway.metrics) == {"slow": (0, len(sent))}

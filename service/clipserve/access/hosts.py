@@ -45,10 +45,9 @@ class Hosts:
             MisdirectedRequest: the name is not accepted.
         """
         if self._besides is not None and host and not self._accepts(host):
-            name = name_of(host.decode("latin-1"))
             raise MisdirectedRequest(
-                f"the request is for the host `{name[:64]}`; without keys, a service on loopback accepts only "
-                "localhost. Use localhost, or add this host to CLIPSERVE_ALLOWED_HOSTS."
+                f"the request is for the host `{name_of(host.decode('latin-1'))[:64]}`; without keys, a service on "
+                "loopback accepts only localhost. Use localhost, or add this host to CLIPSERVE_ALLOWED_HOSTS."
             )
 
     def _accepts_name(self, host: bytes) -> bool:

@@ -38,10 +38,6 @@ class KeyFileError(Exception):
     """The file of keys cannot be used; the message says where and why."""
 
 
-class _Unreadable(KeyFileError):
-    """The system does not let it be read, now."""
-
-
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Read all keys of the file.
 
@@ -123,9 +119,8 @@ async def following(path: Path) -> AsyncIterator[Keys]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return read_bounded(path, _MAX_BYTES).decode().splitlines()
-    except OSError as error:
-        raise _Unreadable(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from None
+        with _told(path):
+            return read_bounded(path, _MAX_BYTES).decode().splitlines()
     except UnicodeDecodeError:
         raise KeyFileError(f"{path}: not UTF-8.") from None
 
@@ -163,9 +158,18 @@ def _key(path: Path, number: int, line: str) -> Key | None:
 
 
 @contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system says is an error of the file."""
+    try:
+        yield
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be used').lower()}.") from None
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep other commands from changing the file in the block: each writes what it has read, and its change."""
-    try:
+    with _told(path):
         # Of the folder, because the file is replaced. Path.resolve raises a RuntimeError at a link to itself.
         folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
         try:
@@ -173,19 +177,14 @@ def _locked(path: Path) -> Iterator[None]:
             yield
         finally:
             os.close(folder)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be locked').lower()}.") from None
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Replace the file atomically. Who could read and write it still can, and nobody else."""
     path = Path(os.path.realpath(path))
-    try:
-        with replacing(path) as file:
-            file.writelines(f"{line}\n".encode() for line in lines)
-            _give_access(file.fileno(), path)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be written').lower()}.") from None
+    with _told(path), replacing(path) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
+        _give_access(file.fileno(), path)
 
 
 def _give_access(file: int, path: Path) -> None:
@@ -200,15 +199,14 @@ def _give_access(file: int, path: Path) -> None:
     except PermissionError:
         raise KeyFileError(
             f"{path}: the file belongs to user {old.st_uid} and group {old.st_gid}, and user {os.geteuid()} cannot "
-            "make a new one with the same owner and group. Nothing was changed; run this command as "
-            "the owner or as root."
+            "make another like it. Nothing was changed; run this command as the owner or as root."
         ) from None
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
     """A change counts when two looks on end see the same: an editor empties a file before it writes it.
 
-    What cannot be read is tried again: too many files may be open, or a network disk away for a moment.
+    What cannot be used is tried again: too many files may be open, or a network disk away for a moment.
     """
     now, told = seen, ""
     while True:
@@ -221,14 +219,14 @@ async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
             keys.replace(await asyncio.to_thread(read_keys, path))
         except KeyFileError as error:
             if str(error) != told:
-                logger.error("keys_unchanged", reason=str(error), hint="the keys stay as they were")
-            told = str(error)
-            if isinstance(error, _Unreadable):
-                continue
+                told = str(error)
+                logger.error("keys_unchanged", reason=told, hint="the keys stay as they were")
         else:
-            told = ""
+            told, seen = (
+                "",
+                now,
+            )  # taken before the read, so that a change during the read is seen the next time
             logger.info("keys", count=len(keys))
-        seen = now  # taken before the read, so that a change during the read is seen the next time
 
 
 def _signature(path: Path) -> Signature:

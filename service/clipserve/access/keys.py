@@ -1,11 +1,7 @@
-"""Keys of 256 random bits. Only their SHA-256 is stored.
+"""Keys of 256 random bits. Only their SHA-256 is stored, by which a presented key is looked up.
 
-One hash, without a salt and without a slow function: those protect passwords, which can be guessed. No list has
-256 random bits, and a search takes 2^255 hashes on average, fast or slow (NIST SP 800-63B, 5.1.2.2, asks for no
-more if a secret has 112 bits).
-
-A presented key is looked up by its digest. The time of that tells at most something of digests, and these lead to
-no key.
+One hash, without a salt and without a slow function: those protect passwords, which can be guessed (NIST SP
+800-63B, 5.1.2.2, asks for no more if a secret has 112 bits). The time of a look-up tells nothing but of digests.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,19 +26,14 @@ if TYPE_CHECKING:
 REDIS_SECONDS = 0.25  # for an answer of Redis: a thousand times the usual
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """The seconds until the whole cost fits, and until a cost of 1 fits."""
-
-    seconds: float
-    seconds_for_one: float
-
-
 class RateCounter(Protocol):
     """Counts the use of many names."""
 
-    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
-        """Count `cost` if it fits. It must be at most what the item allows in a window."""
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
+        """Count `cost` if it fits, else return the seconds until it does.
+
+        It must be at most what the item allows in a window.
+        """
 
 
 class LocalRateCounter:
@@ -50,7 +44,7 @@ class LocalRateCounter:
         # (name, unit) -> number of the window, previous, current
         self._used: dict[tuple[str, str], tuple[float, int, int]] = {}
 
-    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
         expiry = item.get_expiry()
         number, since = divmod(self._clock(), expiry)
         left = expiry - since
@@ -60,18 +54,10 @@ class LocalRateCounter:
         if floor(previous * left / expiry) + current + cost <= item.amount:
             self._used[name, item.namespace] = number, previous, current + cost
             return None
-        return refusal(item, cost, (previous, left, current, left + expiry))
+        return seconds_until(item.amount - cost, expiry, (previous, left, current, left + expiry))
 
 
-Window = tuple[int, float, int, float]
-
-
-def refusal(item: RateLimitItem, cost: int, window: Window) -> Refusal:
-    """The refusal of a cost that does not fit now. `window`: see `seconds_until`."""
-    return Refusal(*(seconds_until(item.amount - each, item.get_expiry(), window) for each in (cost, 1)))
-
-
-def seconds_until(room: int, expiry: int, window: Window) -> float:
+def seconds_until(room: int, expiry: int, window: tuple[int, float, int, float]) -> float:
     """The seconds until at most `room` counts, without further use.
 
     `window`: the counts of the previous window and of this one, each with its time to live, as `limits` has them:

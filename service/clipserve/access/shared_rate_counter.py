@@ -16,7 +16,7 @@ from limits import RateLimitItem
 from limits.aio.storage.redis import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from clipserve.access.rate_counter import REDIS_SECONDS, LocalRateCounter, RateCounter, Refusal, refusal
+from clipserve.access.rate_counter import REDIS_SECONDS, LocalRateCounter, RateCounter, seconds_until
 from clipserve.redis_pool import redis_pool
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -37,7 +37,7 @@ async def shared_rate_counter(
         key_prefix="clipserve",
         connection_pool=pool,  # type: ignore[arg-type]
     )
-    counter = SharedRateCounter(RedisRateCounter(storage), LocalRateCounter(), metrics, answer_seconds)
+    counter = SharedRateCounter(RedisRateCounter(storage), metrics, answer_seconds)
     try:
         yield counter
     finally:
@@ -51,12 +51,11 @@ class RedisRateCounter:
         self._storage = storage
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
-    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
         if await self._limiter.hit(item, name, cost=cost):
             return None
-        return refusal(
-            item, cost, await self._storage.get_sliding_window(item.key_for(name), item.get_expiry())
-        )
+        window = await self._storage.get_sliding_window(item.key_for(name), item.get_expiry())
+        return seconds_until(item.amount - cost, item.get_expiry(), window)
 
 
 class SharedRateCounter:
@@ -65,33 +64,32 @@ class SharedRateCounter:
     def __init__(
         self,
         shared: RateCounter,
-        local: RateCounter,
         metrics: Metrics,
         answer_seconds: float = REDIS_SECONDS,
         pause_seconds: float = 2.0,
     ) -> None:
         """`answer_seconds`: for an answer of Redis. `pause_seconds`: after a failure, until it is asked again."""
         self._shared = shared
+        self._local = LocalRateCounter()
+        self._metrics = metrics
         self._answer_seconds = answer_seconds
         self._pause_seconds = pause_seconds
-        self._local = local
-        self._metrics = metrics
         self._lost = False
         self._ask_at = 0.0
 
-    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
         if self._lost and not self._time_to_ask():
             return await self._local.take(item, name, cost)
         try:
             async with asyncio.timeout(self._answer_seconds):
-                refused = await self._shared.take(item, name, cost)
+                seconds = await self._shared.take(item, name, cost)
         except Exception as error:  # a malformed answer has no common exception
             self._fail(type(error).__name__)
             return await self._local.take(item, name, cost)
         if self._lost:
             self._lost = False
             logger.info("redis_back")
-        return refused
+        return seconds
 
     def _time_to_ask(self) -> bool:
         now = time.monotonic()
@@ -105,6 +103,5 @@ class SharedRateCounter:
         self._ask_at = time.monotonic() + self._pause_seconds
         if not self._lost:
             self._lost = True
-            logger.warning(
-                "redis_lost", error=error, hint="each gateway counts rates by itself until it is back"
-            )
+            hint = "each gateway counts rates by itself until it is back"
+            logger.warning("redis_lost", error=error, hint=hint)

@@ -201,12 +201,9 @@ class Exchange:
         if path not in _OPEN and not path.startswith(_OPEN_FOLDERS):
             authorization = headers.get(b"authorization")
             manages = scope["method"] in ("PUT", "DELETE") and path.startswith("/label-sets/")
-            enter = partial(
-                self._gate.enter,
-                authorization.decode("latin-1") if authorization else None,
-                "manage" if manages else "use",
+            await self._gate.enter(
+                authorization.decode("latin-1") if authorization else None, "manage" if manages else "use"
             )
-            await (when_there_is_room(enter) if request.bulk else enter())
 
     async def _read(
         self, headers: dict[bytes, bytes], receive: Receive, request: RequestContext, lease: Lease

@@ -197,7 +197,7 @@ class Calls:
             call.task.add_done_callback(lease.__exit__)
         if call.method not in _PROBES:
             scope = _SCOPES.get(call.method, "use")
-            await in_turn(call, partial(self._shared.gate.enter, call.authorization, scope))
+            await self._shared.gate.enter(call.authorization, scope)
 
     def _close(self, call: Call) -> None:
         call.bytes.shrink(call.bytes.size)
@@ -208,7 +208,8 @@ class Calls:
     async def _answer(self, work: Work, call: Call) -> bytes:
         body = await self.reads.receive(call.request.address, lambda: _first_message(call))
         call.bytes.grow(len(body))
-        await in_turn(call, partial(self._shared.gate.charge, size=len(body)))
+        charge = partial(self._shared.gate.charge, size=len(body))
+        await (when_there_is_room(charge) if call.request.bulk else charge())
         seconds = call.seconds
         call.request.deadline = time.monotonic() + seconds
         answered = await _within(seconds, work(body))
@@ -216,11 +217,6 @@ class Calls:
             # What was computed and charged is not refused.
             (call.bytes.add if call.request.rows else call.bytes.grow)(len(answered))
         return answered
-
-
-async def in_turn(call: Call, check: Callable[[], Awaitable[None]]) -> None:
-    """Await a check of the gate. A bulk request waits for the rate of its key."""
-    await (when_there_is_room(check) if call.request.bulk else check())
 
 
 async def _first_message(call: Call) -> Body:

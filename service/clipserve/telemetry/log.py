@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import sys
@@ -79,7 +80,10 @@ def configure(level: str, output: Output = standard_error) -> None:
         # slowly that all requests wait.
         last: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)]
+        # One encoder: with `json.dumps` each line would make its own.
+        encode = json.JSONEncoder(default=repr).encode
+        renderer = structlog.processors.JSONRenderer(lambda line, **_: encode(line))
+        last = [structlog.processors.format_exc_info, renderer]
     structlog.configure(
         processors=[
             add_request_ids,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from clipserve.access.gate import Gate, RateOptions, Rates
+from clipserve.access.gate import Gate, RateOptions
 from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
 from clipserve.access.rate_counter import LocalRateCounter, RateCounter
@@ -153,4 +153,4 @@ async def _keys_and_gate(
         url, seconds = settings.redis_url.get_secret_value(), rates.redis_seconds
         shared = shared_rate_counter(url, metrics, seconds)
         counter = await stack.enter_async_context(shared)
-    return keys, Gate(keys, Rates(rates, counter), metrics.key_used)
+    return keys, Gate(keys, rates, counter, metrics.key_used)

@@ -18,7 +18,7 @@ from clipserve.access.shared_rate_counter import shared_rate_counter
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
-from tests.access.test_shared_rate_counter import ITEM
+from tests.access.test_rates import ITEM
 from tests.logs import logged
 from tests.redis_server import PASSWORD, RedisServer
 from tests.support import DIM, Running, serving, write_toy_artifact
