@@ -113,13 +113,3 @@ async def test_watchers_have_a_tenth_of_the_calls_an_address_a_quarter_of_it_and
         watches[0].cancel()
         await eventually(lambda: running.gateway.metrics.registry.get_sample_value(*LEFT) == 1)
         await stub.Watch(asked("")).read()
-
-
-async def test_a_watcher_is_told_again_after_a_while(toy: Path) -> None:
-    async with (
-        serving(FakeBackend(DIM), toy, grpc_enabled=True, seconds_between_news=0.05) as running,
-        client_of(running.rpc_address) as client,
-    ):
-        watch = health_pb2_grpc.HealthStub(client.channel).Watch(asked("nobody"))
-        for _ in range(3):
-            assert (await watch.read()).status == Response.SERVICE_UNKNOWN

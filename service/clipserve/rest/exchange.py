@@ -172,7 +172,7 @@ class Exchange:
         lease: Lease,
     ) -> None:
         request.bulk = headers.get(b"x-priority") == b"bulk" and scope["path"] == "/embed"
-        await self._enter(scope, headers, request)
+        await self._enter(scope, headers)
         with self._shared.bulk.lease(request.caller, 1) if request.bulk else nullcontext():
             body = await self._read(headers, receive, request, lease)
             answer.body_pending = False
@@ -192,7 +192,7 @@ class Exchange:
         if answer.refusal:
             raise answer.refusal
 
-    async def _enter(self, scope: Scope, headers: dict[bytes, bytes], request: RequestContext) -> None:
+    async def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Check the host, and the key for all but probes and pages."""
         self._hosts.check(headers.get(b"host"))
         path: str = scope["path"]

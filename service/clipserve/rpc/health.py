@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TypeVar
 
 import grpc
@@ -39,14 +39,12 @@ _Response = health_pb2.HealthCheckResponse
 class Health:
     """Answers calls of health. The readiness is updated while `follow` runs."""
 
-    def __init__(self, inference: Inference, calls: Calls, service: str, seconds_between_news: float) -> None:
-        """`service`: the full name of the service of clip.proto. `seconds_between_news`: see `RpcOptions`."""
+    def __init__(self, inference: Inference, calls: Calls, service: str) -> None:
+        """`service`: the full name of the service of clip.proto."""
         self._inference = inference
         self._calls = calls
-        self._seconds_between_news = seconds_between_news
         self._services = ("", service)
         self._ready: Mapping[str, bool] = dict.fromkeys((*self._services, *inference.names), False)
-        self._changed = asyncio.Event()
         self._ended = False
 
     async def follow(self) -> None:
@@ -54,11 +52,10 @@ class Health:
         self._ended = False
         try:
             while True:
-                self._tell(await self._states())
+                self._ready = await self._states()
                 await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
-            self._ended = True
-            self._tell(dict.fromkeys(self._ready, False))
+            self._ready, self._ended = dict.fromkeys(self._ready, False), True
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """The methods of the service."""
@@ -74,16 +71,16 @@ class Health:
         return b""
 
     async def watch(self, call: Call) -> bytes:
-        """Answer with the present state, and again after each change, and after a while without one."""
-        service = await self._service(call)
+        """Answer with the present state, and again after each change."""
+        service, told = await self._service(call), None
         while True:
             ended, status = self._ended, self._status(service)
-            await call.write(self._answer(service))
+            if status != told:
+                await call.write(self._answer(service))
             if ended:
                 return b""
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds_between_news):
-                    await self._other_status(service, status)
+            told = status
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def _service(self, call: Call) -> str:
         """The name that the message has."""
@@ -92,11 +89,6 @@ class Health:
             raise await call.without_message()
         service: str = message.service
         return service
-
-    async def _other_status(self, service: str, status: int) -> None:
-        """Until the status is another than this, or none will follow."""
-        while not self._ended and self._status(service) == status:
-            await self._changed.wait()
 
     def _answer(self, service: str) -> bytes:
         return bytes(_Response(status=self._status(service)).SerializeToString())
@@ -111,12 +103,6 @@ class Health:
         models = await self._inference.models()
         serving = {model.id: model.ready and not self._inference.draining for model in models}
         return dict.fromkeys(self._services, ready) | serving
-
-    def _tell(self, ready: Mapping[str, bool]) -> None:
-        if ready != self._ready or self._ended:
-            self._ready = ready
-            self._changed.set()
-            self._changed = asyncio.Event()
 
 
 class Reflection:

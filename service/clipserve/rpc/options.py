@@ -24,7 +24,6 @@ class RpcOptions:
         max_json_bytes: of a message besides its images.
         max_in_flight_bytes: of all messages together.
         max_header_bytes: of metadata.
-        seconds_between_news: then a watcher is sent its status again, to drop one that reads no answers.
     """
 
     host: str
@@ -47,4 +46,3 @@ class RpcOptions:
     min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
     max_header_bytes: int = ConnectionLimits.max_header_bytes
     first_byte_timeout_seconds: float = ConnectionLimits.first_byte_timeout_seconds
-    seconds_between_news: float = 60.0

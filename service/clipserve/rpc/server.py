@@ -41,7 +41,7 @@ class RpcServer:
         self._at_once = asyncio.Event()
         self.port = options.grpc_port
         self.calls = Calls(shared, options)
-        self._health = Health(shared.inference, self.calls, SERVICE, options.seconds_between_news)
+        self._health = Health(shared.inference, self.calls, SERVICE)
         self._server = grpc.aio.server(options=list(_arguments(options)))
         self._server.add_generic_rpc_handlers(
             (
