@@ -167,28 +167,6 @@ def test_what_is_wrong_with_a_question_is_no_image_s_error(clip: Any) -> None:
         assert refused.value.code == code
 
 
-def test_everything_is_beside_everything(clip: Any) -> None:
-    compared = clip.similarity(
-        [CAT, b"no image"], ["a cat"], to_images=[CAT], to_texts=["a cat", "cat " * 500]
-    )
-    assert (compared.cosines.shape, compared.cosines.dtype) == ((3, 3), np.float32)
-    assert {position: error.code for position, error in compared.errors.items()} == {1: "unsupported_format"}
-    assert {position: error.code for position, error in compared.other_errors.items()} == {2: "text_too_long"}
-    assert np.isnan(compared.cosines).tolist() == [[False, False, True], [True] * 3, [False, False, True]]
-    assert [compared.cosines[0, 0], compared.cosines[2, 1]] == pytest.approx([1, 1], abs=1e-4)
-    assert compared.cosines[0, 1] == pytest.approx(compared.cosines[2, 0], abs=1e-4)
-    (best,) = clip.classify([CAT], ["a cat"], templates=["{}"]).labels[0]
-    assert compared.logits[0, 1] == pytest.approx(best.logit, abs=0.01)
-
-
-def test_tokens_are_those_of_the_encoder(clip: Any) -> None:
-    tokenized = clip.tokenize(["a cat", "cat " * 500, *["a dog"] * 300])
-    cat, long, *dogs = tokenized.tokens
-    assert (len(cat.ids), len(cat.pieces), cat.tokens, cat.truncated) == (4, 4, 4, False)
-    assert (len(long.ids), long.truncated) == (tokenized.context_length, True)
-    assert len(dogs) == 300
-
-
 def test_items_come_in_lists(clip: Any) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: clip.embed_images(str(CAT)),
@@ -196,7 +174,6 @@ def test_items_come_in_lists(clip: Any) -> None:
         lambda: clip.embed_images(np.zeros((8, 8, 3), np.uint8)),
         lambda: clip.embed_texts("a cat"),
         lambda: clip.embed_texts([7]),
-        lambda: clip.similarity([CAT], to_texts="a cat"),
         lambda: clip.classify([CAT], "a cat"),
         lambda: clip.embed_images([7]),
     ]
@@ -208,8 +185,6 @@ def test_items_come_in_lists(clip: Any) -> None:
     for array in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\]"):
             clip.embed_images([array])
-    with pytest.raises(ValueError, match="nothing to tokenize"):
-        clip.tokenize([])
 
 
 def test_clip_and_both_clients_say_the_same(clip: Any, in_process: clipserve.Clip) -> None:
@@ -220,7 +195,6 @@ def test_clip_and_both_clients_say_the_same(clip: Any, in_process: clipserve.Cli
     ):
         assert own.fingerprint == other.fingerprint
         near(own.vectors, other.vectors)
-    assert clip.tokenize(["a cat"]) == in_process.tokenize(["a cat"])
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -230,8 +204,6 @@ def test_another_fingerprint_than_is_expected_is_refused(kind: str, demo: str) -
             lambda: client.embed_images([CAT]),
             lambda: client.embed_texts(["a cat"]),
             lambda: client.classify([CAT], ["a cat", "a dog"]),
-            lambda: client.similarity([CAT], to_texts=["a cat"]),
-            lambda: client.tokenize(["a cat"]),
             client.served_by,
         ):
             with pytest.raises(FingerprintChanged):

@@ -5,34 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import httpx2
 import pytest
 
 from clipserve.api.answers import Answer
 from clipserve.client.errors import Refused, Unreachable
-from clipserve.client.http import Connection, retry_after
+from clipserve.client.http import Connection
 from clipserve.client.remote import AsyncClient
 from tests.commands.hostile import EMBEDDED, Parts, body, head, serving
 from tests.virtual_time import virtual_time
 
 SECONDS = 60.0  # to notice a hang
-
-
-def test_retry_after_is_seconds_or_a_date() -> None:
-    assert retry_after("3") == 3
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert retry_after(later) == pytest.approx(30, abs=10)
-    assert retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-
-
-@pytest.mark.parametrize(
-    "header", ["", "soon", "nan", "-1", "12 seconds", f"Mon, 01 Jan {9**30} 00:00:00 GMT"]
-)
-def test_what_cannot_be_read_counts_as_nothing(header: str) -> None:
-    assert retry_after(header) is None
 
 
 class Server(httpx2.MockTransport):

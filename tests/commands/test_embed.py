@@ -24,7 +24,7 @@ from tests.commands.hostile import good_but, path_of, serving
 from tests.label_sets import built
 from tests.process import ROOT, Process, waited_until
 
-FACTS = Facts("image", "toy", "toy@1", 2)
+FACTS = Facts("toy", "toy@1", 2)
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
     status, output, errors = run("embed", folder, "--npz", out, "--json")
     assert status == 1
     assert "8 rows; embedded now: 8" in errors
-    assert "1 images failed:\n  0/00006.jpg: unsupported_format: " in errors
+    assert "failed: 1\n  0/00006.jpg: unsupported_format: " in errors
     said = json.loads(output)
     assert (said["rows"], said["embedded"], said["failed"]) == (8, 8, 1)
     assert Path(said["index"]) == folder / ".clipserve.sqlite"
@@ -161,7 +161,6 @@ def test_rows_of_an_index_stay_until_they_are_pruned(tmp_path: Path) -> None:
 def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
     for words, reason in {
         ("embed", "--index", "a.sqlite"): "name folders or image files",
-        ("embed", tmp_path, "--text", "b"): "name folders or image files",
         ("embed", tmp_path, "--npz", "/nowhere/a.npz"): "no folder /nowhere",
         ("embed", tmp_path / "none", "--index", "a.sqlite"): "no file or folder",
         ("embed", "a.jpg"): "--index FILE",
@@ -207,7 +206,7 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
 
 
 @pytest.mark.slow
-def test_paths_come_from_standard_input_and_texts_from_a_file(tmp_path: Path) -> None:
+def test_paths_come_from_standard_input(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "photos", 3), tmp_path / "a.npz"
     paths = [*sorted(map(str, folder.rglob("*.jpg"))), str(tmp_path / "none.jpg"), "/dev/zero"]
     index: list[str | Path] = ["--index", tmp_path / "a.sqlite"]
@@ -216,16 +215,6 @@ def test_paths_come_from_standard_input_and_texts_from_a_file(tmp_path: Path) ->
     arrays = np.load(out)
     assert arrays["path"].tolist() == paths
     assert arrays["error"].tolist() == ["", "", "", "unreadable_file", "unreadable_file"]
-
-    (tmp_path / "lines.txt").write_text("a cat\n\na photo of a dog\na cat\n" + "many words " * 1_000)
-    texts = tmp_path / "texts.sqlite"
-    assert run_here("embed", "--text", tmp_path / "lines.txt", "--index", texts, "--npz", out)[0] == 1
-    arrays = np.load(out)
-    assert arrays["text"].tolist()[:4] == ["a cat", "", "a photo of a dog", "a cat"]
-    assert (arrays["vector"][0] == arrays["vector"][3]).all()
-    assert arrays["error"].tolist() == ["", "", "", "", "text_too_long"]
-    status, output, _ = run_here("search", texts, "a dog", "--top", "1")
-    assert (status, output.partition("\t")[2]) == (0, "a photo of a dog\n")
 
 
 @pytest.mark.slow

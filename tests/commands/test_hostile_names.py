@@ -57,7 +57,6 @@ def test_a_name_that_is_not_there_is_shown_and_not_obeyed(name: str, tmp_path: P
     asked = (
         ["embed", nowhere, "--index", tmp_path / "a.sqlite"],
         ["embed", tmp_path, "--npz", nowhere.with_suffix(".npz")],
-        ["embed", "--text", nowhere, "--index", tmp_path / "a.sqlite"],
         ["search", nowhere.with_suffix(".sqlite"), "a cat"],
         ["label-sets", "put", nowhere],
         ["keys", "list", "--file", nowhere],
@@ -78,7 +77,6 @@ def test_a_name_that_is_not_there_is_shown_and_not_obeyed(name: str, tmp_path: P
     [
         ["classify", "LONG", *LABELS],
         ["embed", "LONG", "--index", "a.sqlite"],
-        ["embed", "--text", "LONG", "--index", "a.sqlite"],
         ["embed", str(ROOT / "docs"), "--npz", "LONG/a.npz"],
         ["search", "LONG.sqlite", "a cat"],
         ["label-sets", "put", "LONG"],

@@ -56,7 +56,7 @@ def test_texts_of_a_server_are_shown_and_not_obeyed(words: list[str], changed: d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["labels and warnings", "label sets", "a label set"])
+@pytest.mark.parametrize("what", ["labels and warnings", "label sets"])
 def test_texts_of_a_server_are_not_obeyed_in_a_terminal(what: str) -> None:
     words, changed = TEXTS[what]
     with serving(good_but(changed)) as (url, _):

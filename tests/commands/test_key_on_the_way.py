@@ -23,7 +23,7 @@ WITH_KEY: dict[str, list[str]] = {
 @pytest.mark.parametrize("words", WITH_KEY.values(), ids=WITH_KEY)
 def test_no_key_goes_over_http_to_another_machine(words: list[str], tmp_path: Path) -> None:
     with closing(Index(tmp_path / "a.sqlite")) as index:
-        index.begin(Facts("image", "toy", "toy@1", 2))
+        index.begin(Facts("toy", "toy@1", 2))
     words = [str(tmp_path / "a.sqlite") if each == "PLACE" else each for each in words]
     # Every request of the command comes here, whatever its host.
     with serving(good_but({})) as (proxy, requests):

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import BlobResourceContents
@@ -90,11 +89,6 @@ async def test_an_agent_searches_looks_at_what_it_found_and_classifies_it(photos
         assert pet["label"] == "a cat"
         (like, *_) = await search(client, "search_like", path="photos/red/red.png")
         assert (like["path"], like["cosine"]) == ("photos/red/red.png", pytest.approx(1, abs=1e-5))
-        cosines = await ask(client, "similarity", path="photos/cat.jpg", sentences=["a cat", "a car"])
-        vectors = [
-            await ask(client, "embed", **item) for item in ({"path": "photos/cat.jpg"}, {"sentence": "a cat"})
-        ]
-        assert float(np.dot(*vectors)) == pytest.approx(cosines[0], abs=1e-5)
 
 
 async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read(photos: Path) -> None:
@@ -109,13 +103,12 @@ async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read
             assert str(photos) not in message, "an agent need not know where the folder is"
         found = await search(client, sentence="a plain color", top=10)
         assert {each["path"] for each in found} == {f"photos/{name}" for name in SCENES}
-        assert "one of the two" in await error_of(client, "embed")
         for labels in ({}, {"labels": ["a", "b"], "label_set": "pets"}, {"label_set": "nowhere"}):
             assert "label" in await error_of(client, "classify", path="photos/cat.jpg", **labels)
         assert "tokens" in await error_of(client, "search", sentence="cat " * 900)
         assert "top" in await error_of(client, "search", sentence="a cat", top=101)
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert {*tools} == {"search", "search_like", "label_sets", "classify", "similarity", "embed"}
+        assert {*tools} == {"search", "search_like", "label_sets", "classify"}
         for tool in tools.values():
             assert tool.description
             assert tool.input_schema["type"] == "object"

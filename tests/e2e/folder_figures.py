@@ -83,15 +83,14 @@ def million(folder: Path, rows: int, dimensions: int = 512) -> str:
     vectors = np.random.default_rng(0).normal(size=(10_000, dimensions)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with closing(Index(folder / "million.sqlite")) as index:
-        index.begin(Facts("image", "toy", "toy@1", dimensions))
+        index.begin(Facts("toy", "toy@1", dimensions))
         database = index._database
         assert database is not None
         for at in range(0, rows, len(vectors)):
             rolled = np.roll(vectors, at // len(vectors), axis=1)
             numbers = range(at + 1, at + len(vectors) + 1)
-            database.executemany("INSERT INTO items (id, name) VALUES (?, ?)", ((n, str(n)) for n in numbers))
-            contents = ((n, row.tobytes()) for n, row in zip(numbers, rolled, strict=True))
-            database.executemany("INSERT INTO vectors VALUES (?, ?)", contents)
+            contents = ((n, str(n), row.tobytes()) for n, row in zip(numbers, rolled, strict=True))
+            database.executemany("INSERT INTO items (id, name, vector) VALUES (?, ?, ?)", contents)
         index._commit()
         took = []
         for _ in range(2):

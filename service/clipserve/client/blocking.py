@@ -1,26 +1,27 @@
-"""The methods for programs without an event loop. A thread of each object runs a loop for them.
+"""The methods for programs without an event loop: anyio runs a loop for each object, in a thread.
 
 A fork has no such thread: there, the objects that its parent has opened refuse calls, and closing one does nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
-import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from anyio.from_thread import start_blocking_portal
 
 from clipserve.client.methods import AsyncMethods
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Opened = Future[tuple[AsyncMethods, asyncio.AbstractEventLoop, asyncio.Event]]  # the event: the end
+Calls = weakref.WeakSet[Future[Any]]
+_of_a_parent = list[ExitStack]()  # what a fork must not close: it would wait for its parent's thread
 
 
 def _blocking(
@@ -33,11 +34,11 @@ def _blocking(
             raise RuntimeError(
                 f"{name} was opened before a fork, which has no thread of it. Open another here."
             )
+        if not self._close.alive:
+            raise RuntimeError(f"{name} is closed.")
         bound = getattr(self._clip, method.__name__)  # by its name: `method` may be abstract
-        with self._lock:
-            if not self._close.alive:
-                raise RuntimeError(f"{name} is closed.")
-            future: Future[T] = asyncio.run_coroutine_threadsafe(bound(*args, **kwargs), self._loop)
+        future: Future[T] = self._portal.start_task_soon(functools.partial(bound, *args, **kwargs))
+        self._calls.add(future)
         try:
             return future.result()
         except CancelledError:
@@ -53,20 +54,12 @@ class Blocking:
     """Blocking versions of `AsyncMethods`. Threads may share an object: their calls run concurrently."""
 
     def __init__(self, opening: AbstractAsyncContextManager[AsyncMethods]) -> None:
-        opened: Opened = Future()
-        thread = threading.Thread(target=_run_loop, args=(opening, opened), name="clipserve", daemon=True)
-        thread.start()
-        try:
-            self._clip, self._loop, end = opened.result()
-        except BaseException:  # Ctrl-C, while it is being opened
-            opened.cancel()
-            raise
-        self._process, self._lock = (
-            os.getpid(),
-            threading.Lock(),
-        )  # a call begins before the end, or not at all
-        # At the latest when the process ends.
-        self._close = weakref.finalize(self, _end, self._process, self._lock, thread, self._loop, end)
+        self._process, self._calls = os.getpid(), Calls()
+        with ExitStack() as life:
+            self._portal = life.enter_context(start_blocking_portal(name="clipserve"))
+            self._clip = life.enter_context(self._portal.wrap_async_context_manager(opening))
+            # At the latest when the process ends.
+            self._close = weakref.finalize(self, _end, self._process, self._calls, life.pop_all())
 
     served_by = _blocking(AsyncMethods.served_by)
     pin = _blocking(AsyncMethods.pin)
@@ -74,8 +67,6 @@ class Blocking:
     embed_images = _blocking(AsyncMethods.embed_images)
     embed_texts = _blocking(AsyncMethods.embed_texts)
     classify = _blocking(AsyncMethods.classify)
-    similarity = _blocking(AsyncMethods.similarity)
-    tokenize = _blocking(AsyncMethods.tokenize)
 
     def close(self) -> None:
         """Close it. Later calls raise RuntimeError, and those that are under way, too."""
@@ -88,30 +79,10 @@ class Blocking:
         self.close()
 
 
-def _run_loop(opening: AbstractAsyncContextManager[AsyncMethods], opened: Opened) -> None:
-    async def serve() -> None:
-        end = asyncio.Event()
-        try:
-            async with opening as clip:
-                if opened.set_running_or_notify_cancel():
-                    opened.set_result((clip, asyncio.get_running_loop(), end))
-                    await end.wait()
-        except BaseException as error:
-            if opened.done():
-                raise
-            opened.set_exception(error)
-
-    runner = asyncio.Runner()
-    try:
-        runner.run(serve())
-    finally:
-        # It waits for the loop's threads in a new one, and Python 3.12 starts none at the end of the process.
-        with suppress(RuntimeError):
-            runner.close()
-
-
-def _end(process: int, lock: threading.Lock, thread: threading.Thread, loop: Any, end: asyncio.Event) -> None:
-    if os.getpid() == process:
-        with lock:
-            loop.call_soon_threadsafe(end.set)
-        thread.join()
+def _end(process: int, calls: Calls, life: ExitStack) -> None:
+    if os.getpid() != process:
+        _of_a_parent.append(life)
+        return
+    for call in list(calls):
+        call.cancel()
+    life.close()

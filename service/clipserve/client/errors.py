@@ -20,9 +20,9 @@ _OF_IMAGE = (errors.BodyTooLarge, errors.ImageTooLarge, errors.UndecodableImage,
 _OF_TEXT = (errors.BodyTooLarge, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
 OF_IMAGE, OF_TEXT = (frozenset(kind.code for kind in kinds) for kinds in (_OF_IMAGE, _OF_TEXT))
 UNREADABLE = "unreadable_file"
-INVALID_VECTOR = "invalid_vector"  # the server's answer is not a vector of its model
-# The item or the encoders may be the cause. A request with a known good item tells which.
-DOUBTFUL = frozenset({INVALID_VECTOR, errors.BackendFailed.code, errors.ClipError.code})
+DOUBTFUL = frozenset(
+    {errors.BackendFailed.code, errors.ClipError.code}
+)  # the item or the encoders may be the cause
 
 
 class ClipserveError(Exception):

@@ -9,18 +9,15 @@ import asyncio
 import functools
 import ipaddress
 import os
-import random
 import ssl
-import time
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx2
 from pydantic import TypeAdapter, ValidationError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay, wait_exponential
+from tenacity.wait import wait_random
 
 from clipserve.api.answers import Answer, ItemError
 from clipserve.client.errors import DOUBTFUL, BadAddress, OddAnswer, Refused, Unreachable, refusal
@@ -31,10 +28,8 @@ S = TypeVar("S", bound=Answer)
 _CONNECT_SECONDS = 10.0
 # Includes a proxy's answers for an absent server, and a missed deadline.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
-_FIRST_SECONDS = 2.0  # report an address without a server soon
-_LEAST_SECONDS = 0.1  # a shorter Retry-After says nothing: the client would only repeat
-_JITTER = 0.25  # of a wait, added at random, so that clients refused together do not retry together
 _backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
+_jitter = wait_random(1.0, 1.25)  # a factor, so that clients refused together do not retry together
 
 
 class Connection:
@@ -71,7 +66,7 @@ class Connection:
         self.url = url.rstrip("/")
         self._seconds, self._retry_seconds = seconds, retry_seconds
         self._places = asyncio.Semaphore(in_flight)
-        self._answered = 0.0  # of time.monotonic(): the last answer
+        self._has_answered = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,12 +79,11 @@ class Connection:
 
         Raises:
             Refused: the server refused the request, for good or until the time was over; or a text is no Unicode.
-            Unreachable: the server did not answer until the time was over.
+            Unreachable: the server did not answer until the time was over, or has never answered.
             OddAnswer: the answer is not one of clipserve.
         """
-        again = AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=_wait, stop=self._is_over, reraise=True
-        )
+        stop = stop_before_delay(self._retry_seconds)
+        again = AsyncRetrying(retry=retry_if_exception(self._may_pass), wait=_wait, stop=stop, reraise=True)
         async with self._places:
             response: httpx2.Response = await again(self._once, method, path, content)
         try:
@@ -102,21 +96,12 @@ class Connection:
             raise OddAnswer(f"{self.url} is not a clipserve server: its answer is {what}.") from None
 
     async def _once(self, method: str, path: str, content: dict[str, Any]) -> httpx2.Response:
-        response = await self._send(method, path, content)
-        error = None if response.is_success else _refusal(response)
-        if error is None or not _may_pass(error):
-            self._answered = time.monotonic()
-        if error is not None:
-            raise error
-        return response
-
-    async def _send(self, method: str, path: str, content: dict[str, Any]) -> httpx2.Response:
         limit = self._seconds
         try:
             request = self._http.build_request(method, path, **content)
             request.read()  # the parts of a form together: each would be written by itself, five for each label
             async with asyncio.timeout(limit):  # httpx's own limits are for each piece, however small
-                return await self._http.send(request)
+                response = await self._http.send(request)
         except (TimeoutError, httpx2.TimeoutException) as error:
             limit = min(limit, _CONNECT_SECONDS) if isinstance(error, httpx2.ConnectTimeout) else limit
             raise Unreachable(f"{self.url} does not answer within {limit:g} s") from None
@@ -126,36 +111,27 @@ class Connection:
             raise BadAddress(f"{self.url} cannot be asked: {_reason(error)}") from None
         except (httpx2.HTTPError, OSError) as error:
             raise Unreachable(f"{self.url} cannot be asked: {_reason(error)}") from None
+        self._has_answered = True
+        if response.is_success:
+            return response
+        raise _refusal(response)
 
-    def _is_over(self, state: RetryCallState) -> bool:
-        """Before the next wait: it would be over too late. A server that answers others is waited for."""
-        known = self._answered > 0 or _asked(state) is not None
-        limit = self._retry_seconds if known else min(self._retry_seconds, _FIRST_SECONDS)
-        waited = time.monotonic() - max(state.start_time, self._answered)
-        return waited + state.upcoming_sleep > limit
-
-
-@functools.cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
+    def _may_pass(self, error: BaseException) -> bool:
+        if isinstance(error, Refused):
+            return error.status in _LATER and error.code not in DOUBTFUL
+        return (
+            isinstance(error, Unreachable) and self._has_answered
+        )  # an address may be wrong until it answers
 
 
 def ask_once(
-    url: str,
-    key: str | None,
-    ca_file: Path | None,
-    method: str,
-    path: str,
-    shape: type[S],
-    *,
-    seconds: float = 30.0,
-    **content: Any,
+    url: str, key: str | None, ca_file: Path | None, method: str, path: str, shape: type[S], **content: Any
 ) -> S:
     """A single blocking request, without retries; see `Connection`. Raises ClipserveError."""
 
     async def asked() -> S:
         try:
-            connection = Connection(url, key, ca_file=ca_file, seconds=seconds)
+            connection = Connection(url, key, ca_file=ca_file)
         except OSError as error:
             raise BadAddress(f"{ca_file} has no certificates to trust: {_reason(error)}") from None
         async with connection:
@@ -164,13 +140,9 @@ def ask_once(
     return asyncio.run(asked())
 
 
-def retry_after(header: str) -> float | None:
-    """Seconds, from a number or a date; None: it is neither."""
-    with suppress(ValueError, TypeError, OverflowError):
-        if header[:1].isdigit():
-            return float(header)
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    return None
+@functools.cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
 
 
 def _checked(url: str, key: str | None) -> httpx2.URL:
@@ -178,9 +150,11 @@ def _checked(url: str, key: str | None) -> httpx2.URL:
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
-        raise BadAddress("the address cannot be read: write http://host:port, or https://") from None
+        parsed = httpx2.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise BadAddress("the address must begin with http:// or https://, as http://localhost:8080 does")
+    if parsed.userinfo:
+        raise BadAddress("the address must be without a user: services know keys alone.")
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise BadAddress(
             "the key has characters that no key has: look at --key, CLIPSERVE_KEY or the argument `key`"
@@ -190,8 +164,6 @@ def _checked(url: str, key: str | None) -> httpx2.URL:
             f"the key is not sent to {parsed.host} over http, where it can be read on the way: ask over https, or "
             "without a key"
         )
-    if parsed.userinfo:
-        raise BadAddress("the address must be without a user: services know keys alone.")
     return parsed
 
 
@@ -204,7 +176,7 @@ def _is_here(url: httpx2.URL) -> bool:
 
 def _refusal(response: httpx2.Response) -> Refused:
     """The error, in the words of the server that answered."""
-    status = response.status_code
+    status, asked = response.status_code, response.headers.get("retry-after", "")
     try:
         problem = _adapter(ItemError).validate_json(response.content)
         code, detail = problem.code, problem.detail
@@ -215,7 +187,7 @@ def _refusal(response: httpx2.Response) -> Refused:
     if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
         detail += " Give a key that it accepts for this: --key, CLIPSERVE_KEY, or the argument `key`."
     error = refusal(code, detail, response.headers.get("x-request-id"))
-    error.status, error.retry_after = status, retry_after(response.headers.get("retry-after", ""))
+    error.status, error.retry_after = status, float(asked) if asked.isdecimal() else None
     return error
 
 
@@ -232,17 +204,6 @@ def _reason(error: BaseException) -> str:
 
 
 def _wait(state: RetryCallState) -> float:
-    asked = _asked(state)
-    seconds = _backoff(state) if asked is None or asked < _LEAST_SECONDS else asked
-    return seconds * (1 + _JITTER * random.random())  # noqa: S311 - no secret
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, Refused):
-        return error.status in _LATER and error.code not in DOUBTFUL
-    return isinstance(error, Unreachable) and not isinstance(error, BadAddress)
-
-
-def _asked(state: RetryCallState) -> float | None:
     error = state.outcome and state.outcome.exception()
-    return error.retry_after if isinstance(error, Refused) else None
+    asked = error.retry_after if isinstance(error, Refused) else None
+    return (asked or _backoff(state)) * _jitter(state)  # 0 says nothing: the client would only repeat

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.api.answers import ImageLabels
-from clipserve.api.requests import ClassifyRequest, TokenizeRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
+from clipserve.client.results import Embedded, Labelled, ServedBy
 from clipserve.clip.artifact import ArtifactError
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
@@ -40,19 +40,6 @@ class Clip(Blocking):
     """A model in this process, without a server. It needs an engine: `pip install clipserve`.
 
     The same image gives the same bits on the same machine, whichever images share its call. Threads may share it.
-
-    >>> import clipserve
-    >>> clip = clipserve.Clip(backend="onnx")
-    >>> image, words = clip.embed_images(["docs/cat.jpg"]), clip.embed_texts(["a cat", "a lorry"])
-    >>> image.vectors.shape, str(image.vectors.dtype), image.errors
-    ((1, 384), 'float32', {})
-    >>> int((image.vectors @ words.vectors.T).argmax())  # of the words, the one that is nearest
-    0
-    >>> clip.classify(["docs/cat.jpg"], ["a cat", "a dog"], top_k=1).labels[0][0].label
-    'a cat'
-    >>> clip.embed_images(["docs/cat.jpg", "nowhere.jpg"]).errors[1].code
-    'unreadable_file'
-    >>> clip.close()
     """
 
     def __init__(self, model: str | Path | None = None, **settings: Any) -> None:
@@ -185,11 +172,6 @@ class MethodsInProcess(AsyncMethods):
         (result,) = answer.results
         assert isinstance(result, ImageLabels)  # the error of the only image is raised
         return Labelled(result.labels, answer.fingerprint, answer.warnings)
-
-    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
-        with _refusing():
-            answer = await self._inference.tokenize(TokenizeRequest(texts).check(self._inference.limits))
-        return Tokenized(answer.results, answer.context_length, answer.fingerprint)
 
     async def _label_sets(self) -> LabelSets:
         label_sets = self._inference.label_sets

@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from clipserve.client.errors import ClipserveError
 
-Kind = Literal["image", "text"]
-_VERSION = 1  # of the schema
+_VERSION = 2  # of the schema
 _APPLICATION = 0x434C_4950  # "CLIP", in the header of the file
 _CHUNK = 4_096  # rows in memory at a time
 _SECONDS = 60.0  # for another process's commit, or a reader's search
 _SCHEMA = (
-    *(f"DROP TABLE IF EXISTS {table}" for table in ("about", "items", "vectors")),
+    *(f"DROP TABLE IF EXISTS {table}" for table in ("about", "items")),
     f"PRAGMA user_version = {_VERSION}",
     f"PRAGMA application_id = {_APPLICATION}",
-    "CREATE TABLE about (kind TEXT, model TEXT, fingerprint TEXT, embed_dim INTEGER)",
+    "CREATE TABLE about (model TEXT, fingerprint TEXT, embed_dim INTEGER)",
     "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER, modified INTEGER, "
-    "width INTEGER, height INTEGER, code TEXT, detail TEXT)",
-    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    "width INTEGER, height INTEGER, code TEXT, detail TEXT, vector BLOB)",
 )
-_FIELDS = ("name", "size", "modified", "width", "height", "code", "detail")
+_FIELDS = ("name", "size", "modified", "width", "height", "code", "detail", "vector")
 _STORE = (
-    f"INSERT INTO items ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "  # noqa: S608
-    f"{', '.join(f'{field} = excluded.{field}' for field in _FIELDS[1:])} RETURNING id"
+    f"INSERT INTO items ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "  # noqa: S608
+    f"{', '.join(f'{field} = excluded.{field}' for field in _FIELDS[1:])}"
 )
 
 
@@ -52,7 +50,6 @@ class IndexInUse(IndexUnusable):
 class Facts(NamedTuple):
     """What holds for all rows."""
 
-    kind: Kind
     model: str
     fingerprint: str
     embed_dim: int
@@ -62,8 +59,8 @@ class Row(NamedTuple):
     """An item and its outcome: a vector, or an error.
 
     Attributes:
-        name: the path of an image, `PATH#t=SECONDS` of a frame, `LINE:TEXT` of a text.
-        size: bytes of the file; `modified`: nanoseconds since 1970. Both 0 of a text.
+        name: the path of an image, `PATH#t=SECONDS` of a frame.
+        size: bytes of the file; `modified`: nanoseconds since 1970.
         width, height: of an image in pixels.
         code, detail: of the error; empty with a vector.
         vector: float32 [D]; None with an error.
@@ -80,9 +77,8 @@ class Row(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the index has of an item: its number, its file, and the code of its error."""
+    """What the index has of an item: its file, and the code of its error."""
 
-    number: int
     size: int
     modified: int
     code: str
@@ -127,74 +123,57 @@ class Index:
             if self.facts is None:
                 for statement in _SCHEMA:
                     self._execute(statement)
-                self._execute("INSERT INTO about VALUES (?, ?, ?, ?)", facts)
+                self._execute("INSERT INTO about VALUES (?, ?, ?)", facts)
                 self.facts = facts
             self._commit()
             self._writes = True
         self.check(facts)
 
     def check(self, facts: Facts) -> None:
-        """Raises IndexUnusable: the rows are of another fingerprint, so cannot be compared, or of another kind."""
-        if self.facts is None or self.facts == facts:
-            return
-        if self.facts.kind != facts.kind:
-            what = f"{self.facts.kind}s, not of {facts.kind}s. Choose another --index."
-        else:
-            what = (
-                f"{self.facts.fingerprint}, and the model makes those of {facts.fingerprint}, which cannot be "
-                "compared. Use the former model and settings (CLIPSERVE_BACKEND=auto may have chosen another "
-                "engine: name one), or embed everything again: `clipserve embed` with --restart."
+        """Raises IndexUnusable: the rows are of another fingerprint, so cannot be compared."""
+        if self.facts and self.facts.fingerprint != facts.fingerprint:
+            raise IndexUnusable(
+                f"{self.path} has vectors of {self.facts.fingerprint}, and the model makes those of "
+                f"{facts.fingerprint}, which cannot be compared. Use the former model and settings "
+                "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), or embed everything again: "
+                "`clipserve embed` with --restart."
             )
-        raise IndexUnusable(f"{self.path} has vectors of {what}")
 
-    def known(self, names: Iterable[str]) -> list[Known | None]:
-        """What is known of each; None: it is new."""
-        query = "SELECT id, size, modified, code FROM items WHERE name = ?"
+    def known(self) -> dict[str, Known]:
+        """What it has of each item, by name: some 300 bytes of memory each."""
         with self._used():
-            found = [self.facts and self._execute(query, (name,)).fetchone() for name in names]
-        return [row and Known(*row) for row in found]
+            rows = self._execute("SELECT name, size, modified, code FROM items") if self.facts else ()
+            return {name: Known(*of_file) for name, *of_file in rows}
 
-    def vectors(self, numbers: Iterable[int]) -> list[npt.NDArray[np.float32]]:
-        """float32 [D] of each number."""
-        query = "SELECT vector FROM vectors WHERE id = ?"
+    def vector(self, name: str) -> npt.NDArray[np.float32]:
+        """float32 [D] of an item that has one."""
         with self._used():
-            return [np.frombuffer(self._execute(query, (number,)).fetchone()[0], "<f4") for number in numbers]
+            found = self._execute("SELECT vector FROM items WHERE name = ?", (name,)).fetchone()
+            return np.frombuffer(found[0], "<f4")
 
     def store(self, rows: Iterable[Row]) -> None:
         """Add or replace rows, and commit: they survive a crash."""
         with self._used():
             for *fields, vector in rows:
-                (number,) = self._execute(_STORE, fields).fetchone()
-                if vector is None:
-                    self._execute("DELETE FROM vectors WHERE id = ?", (number,))
-                else:
-                    content = vector.astype("<f4", copy=False).tobytes()
-                    self._execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (number, content))
+                content = None if vector is None else vector.astype("<f4", copy=False).tobytes()
+                self._execute(_STORE, (*fields, content))
             self._commit()
 
-    def numbers(self) -> dict[int, str]:
-        """The number and the name of each row."""
-        with self._used():
-            return dict(self._execute("SELECT id, name FROM items")) if self.facts else {}
-
-    def drop(self, numbers: Collection[int]) -> None:
+    def drop(self, names: Iterable[str]) -> None:
         """Remove rows, and commit."""
         with self._used():
-            for number in numbers:
-                self._execute("DELETE FROM items WHERE id = ?", (number,))
-                self._execute("DELETE FROM vectors WHERE id = ?", (number,))
+            for name in names:
+                self._execute("DELETE FROM items WHERE name = ?", (name,))
             self._commit()
 
     def rows(self, where: str = "true") -> Iterator[Row]:
-        """The rows: texts by their lines, images as they were first embedded. `where`: a condition in SQL.
+        """The rows, as they were first embedded. `where`: a condition in SQL.
 
         Other threads, and commits of another process, wait until they are read.
         """
-        # A text's name begins with the number of its line.
-        order = "CAST(name AS INTEGER)" if self.facts and self.facts.kind == "text" else "items.id"
-        query = f"SELECT {', '.join(_FIELDS)}, vector FROM items LEFT JOIN vectors USING (id) "  # noqa: S608
+        query = f"SELECT {', '.join(_FIELDS)} FROM items WHERE {where} ORDER BY id"  # noqa: S608
         with self._used():
-            for *fields, vector in self._execute(f"{query} WHERE {where} ORDER BY {order}"):
+            for *fields, vector in self._execute(query):
                 yield Row._make((*fields, None if vector is None else np.frombuffer(vector, "<f4")))
 
     def count(self, where: str = "true") -> int:
@@ -209,16 +188,18 @@ class Index:
         `query`: float32 [D], of unit length, as all vectors are. It compares all rows: a search is exact.
         """
         numbers, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+        every = "SELECT id, vector FROM items WHERE vector IS NOT NULL ORDER BY id"
         with self._used():
-            rows = self._execute("SELECT id, vector FROM vectors ORDER BY id") if self.facts else None
+            rows = self._execute(every) if self.facts else None
             while rows and (some := rows.fetchmany(_CHUNK)):
                 ids, vectors = zip(*some, strict=True)
                 numbers.append(np.array(ids))
                 cosines.append(np.frombuffer(b"".join(vectors), "<f4").reshape(len(ids), -1) @ query)
-            every, cosine = np.concatenate(numbers), np.concatenate(cosines)
+            cosine = np.concatenate(cosines)
             best = np.argsort(-cosine, kind="stable")[:most]
             name = "SELECT name FROM items WHERE id = ?"
-            names = [self._execute(name, (number,)).fetchone() for number in every[best].tolist()]
+            chosen = np.concatenate(numbers)[best].tolist()
+            names = [self._execute(name, (number,)).fetchone() for number in chosen]
         return [Found(row[0], float(cosine[at])) for row, at in zip(names, best, strict=True) if row]
 
     def close(self) -> None:

@@ -11,22 +11,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
 from clipserve.client.images import ImageLike, as_file, listed
-from clipserve.client.results import Classified, Compared, Embedded, Embeddings, Labelled, ServedBy, Tokenized
+from clipserve.client.results import Classified, Embedded, Embeddings, Labelled, ServedBy
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.concurrency import together
 from clipserve.errors import WrongFingerprint
 
 R = TypeVar("R")
 
-_AT_A_TIME = RequestLimits.max_texts  # of texts in a request
-
 
 class AsyncMethods(ABC):
-    """One model: images and texts in; vectors, labels and tokens out.
+    """One model: images and texts in; vectors and labels out.
 
     Each method takes any number of items. A bad item has its error in the result, and does not affect the others.
     Every method raises ClipserveError (`clipserve.client.errors` has the tree) if the whole call fails, and
@@ -60,10 +57,6 @@ class AsyncMethods(ABC):
     @abstractmethod
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
         """The labels of one image. `request` has no images."""
-
-    @abstractmethod
-    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
-        """The tokens of at most as many texts as one request may have."""
 
     async def embed_images(
         self,
@@ -141,41 +134,6 @@ class AsyncMethods(ABC):
         fingerprint = _only(good) or (await self.served_by()).fingerprint
         return Classified(labels_of, fingerprint, _errors(outcomes), [*warnings])
 
-    async def similarity(
-        self,
-        images: Iterable[ImageLike] = (),
-        texts: Iterable[str] = (),
-        *,
-        to_images: Iterable[ImageLike] = (),
-        to_texts: Iterable[str] = (),
-        truncate: bool = False,
-    ) -> Compared:
-        """Compare each of `images` and `texts` with each of `to_images` and `to_texts`: cosines, float32 [N, M].
-
-        Each call embeds all items. To compare the same items again, keep their vectors and multiply those.
-        """
-        both = [
-            [partial(self._image, image) for image in listed(images)]
-            + [partial(self._text, text, truncate) for text in listed(texts)]
-            for images, texts in ((images, texts), (to_images, to_texts))
-        ]
-        served = await self.served_by()
-        rows, columns = await together(self._embeddings(items, served) for items in both)
-        _only([rows, columns, served])
-        cosines = rows.vectors @ columns.vectors.T
-        logits = cosines * np.float32(served.logit_scale) + np.float32(served.logit_bias)
-        return Compared(cosines, logits, served.fingerprint, rows.errors, columns.errors)
-
-    async def tokenize(self, texts: Iterable[str]) -> Tokenized:
-        """The tokens of each text. A text that is too long is cut, and its `truncated` is true."""
-        if not (items := listed(texts)):
-            raise ValueError("there is nothing to tokenize: give at least one text.")
-        parts = [
-            await self.tokenize_texts(items[at : at + _AT_A_TIME]) for at in range(0, len(items), _AT_A_TIME)
-        ]
-        tokens = [text for part in parts for text in part.tokens]
-        return Tokenized(tokens, parts[0].context_length, _only(parts) or "")
-
     async def _text(self, text: str, truncate: bool) -> Embedded:
         if not isinstance(text, str):
             raise TypeError(f"a text is a str, not {type(text).__name__}.")
@@ -184,17 +142,15 @@ class AsyncMethods(ABC):
     async def _image(self, image: ImageLike) -> Embedded:
         return await self.embed_image(await asyncio.to_thread(as_file, image))
 
-    async def _embeddings(
-        self, items: Sequence[Callable[[], Awaitable[Embedded]]], served: ServedBy | None = None
-    ) -> Embeddings:
-        """`items`: what embeds each. `served`: the model, if it is known."""
+    async def _embeddings(self, items: Sequence[Callable[[], Awaitable[Embedded]]]) -> Embeddings:
+        """`items`: what embeds each."""
         outcomes = await self._outcomes(items)
         good = {at: outcome for at, outcome in enumerate(outcomes) if isinstance(outcome, Embedded)}
         fingerprint = _only([*good.values()])
+        lengths = {len(each.vector) for each in good.values()}
         if fingerprint is None:
-            served = served or await self.served_by()
-            fingerprint = served.fingerprint
-        lengths = {len(each.vector) for each in good.values()} or {served.embed_dim if served else 0}
+            served = await self.served_by()
+            fingerprint, lengths = served.fingerprint, {served.embed_dim}
         if len(lengths) > 1:
             raise OddAnswer(f"vectors of {fingerprint} came in several lengths.")
         vectors = np.full((len(outcomes), *lengths), np.nan, np.float32)

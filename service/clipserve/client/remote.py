@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -17,16 +17,13 @@ from clipserve.api.answers import (
     ImageLabels,
     ImageVector,
     ModelList,
-    Tokenization,
 )
 from clipserve.api.requests import ClassifyRequest
 from clipserve.api.sets import LabelSetList
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import (
-    INVALID_VECTOR,
     OF_IMAGE,
     OF_TEXT,
-    ItemFailed,
     OddAnswer,
     Refused,
     Unreachable,
@@ -35,7 +32,7 @@ from clipserve.client.errors import (
 )
 from clipserve.client.http import Connection
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
+from clipserve.client.results import Embedded, Labelled, ServedBy
 
 _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
@@ -136,13 +133,6 @@ class AsyncClient(AsyncMethods):
         labels = self._only(answer, ImageLabels).labels
         return Labelled(labels, self._check(answer.fingerprint), answer.warnings)
 
-    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
-        fields = self._fields(texts=texts)
-        answer = await self._connection.ask("POST", "/tokenize", Tokenization, json=fields)
-        if len(answer.results) != len(texts):
-            raise OddAnswer(f"the server answered about {len(answer.results):,} texts of {len(texts):,}.")
-        return Tokenized(answer.results, answer.context_length, self._check(answer.fingerprint))
-
     def _fields(self, **fields: Any) -> dict[str, Any]:
         """The fields that have a value, with the model and the fingerprint, which every request names."""
         fields |= {"model": self._model, "expect_fingerprint": self._expected}
@@ -172,18 +162,16 @@ class AsyncClient(AsyncMethods):
 
     def _vector(self, answer: Embeddings) -> Embedded:
         self._check(answer.fingerprint)
+        content = self._only(answer, ImageVector).embedding
         try:
-            content = self._only(answer, ImageVector).embedding
             vector = np.frombuffer(base64.b64decode(content, validate=True), "<f4")  # type: ignore[arg-type]
         except (ValueError, TypeError):
-            raise ItemFailed("the server answered no base64 of float32.", INVALID_VECTOR) from None
+            vector = np.empty(0, np.float32)
         wanted = self._pinned.embed_dim if self._pinned else len(vector)
         length = np.linalg.norm(vector.astype(np.float64))
         if len(vector) != wanted or not abs(length - 1) < _OFF_UNIT:  # `not <`, for NaN
             found = f"{len(vector):,} numbers, of length {length:.3g}"
-            raise ItemFailed(
-                f"the server answered {found}, and a vector has {wanted:,}, of length 1.", INVALID_VECTOR
-            )
+            raise OddAnswer(f"{self._connection.url} answers {found}; a vector has {wanted:,}, of length 1.")
         return Embedded(vector, answer.fingerprint)
 
 

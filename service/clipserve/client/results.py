@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.api.answers import LabelScore, TextTokens
+from clipserve.api.answers import LabelScore
 from clipserve.client.errors import ItemFailed
 
 FloatRows = npt.NDArray[np.float32]
@@ -66,33 +66,3 @@ class Classified:
     fingerprint: str
     errors: dict[int, ItemFailed] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Each of N items compared with each of M others; images come first, then texts.
-
-    Attributes:
-        cosines: float32 [N, M]; NaN if one of the two items failed.
-        logits: float32 [N, M]: cosine times the model's scale, plus its bias.
-        errors: of the failed items among the N, by position; `other_errors`: among the M.
-    """
-
-    cosines: FloatRows
-    logits: FloatRows
-    fingerprint: str
-    errors: dict[int, ItemFailed] = field(default_factory=dict)
-    other_errors: dict[int, ItemFailed] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Tokenized:
-    """The tokens of each text as the encoder gets them, special tokens included.
-
-    Each has `ids`, `pieces` (their spelling in the vocabulary), `tokens` (their number before the text was cut) and
-    `truncated` (whether it was cut). `context_length`: the most tokens that the encoder takes.
-    """
-
-    tokens: list[TextTokens]
-    context_length: int
-    fingerprint: str

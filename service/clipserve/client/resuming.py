@@ -19,7 +19,7 @@ _AT_A_TIME = 256  # images between two commits
 
 async def resumed(
     paths: Sequence[str | Path],
-    index: str | Path,
+    place: str | Path,
     served: ServedBy,
     embed: Callable[[Sequence[str]], Awaitable[Embeddings]],
     progress: Callable[[int, int], object],
@@ -29,26 +29,23 @@ async def resumed(
     Raises IndexUnusable: it has vectors of another model, or another process writes it.
     """
     names = [os.fspath(path) for path in paths]
-    facts = Facts("image", served.model, served.fingerprint, served.embed_dim)
+    facts = Facts(served.model, served.fingerprint, served.embed_dim)
     vectors = np.full((len(names), served.embed_dim), np.nan, np.float32)
     errors: dict[int, ItemFailed] = {}
-    with closing(Index(Path(index))) as opened:
-        opened.check(facts)
-        known = await asyncio.to_thread(opened.known, names)
-        kept = {
-            position: row.number
-            for position, row in enumerate(known)
-            if row and not row.code and (row.size, row.modified) == _stamp(names[position])
-        }
-        if kept:
-            vectors[[*kept]] = await asyncio.to_thread(opened.vectors, kept.values())
-        lacking = [position for position in range(len(names)) if position not in kept]
-        progress(len(kept), len(names))
+    with closing(Index(Path(place))) as index:
+        index.check(facts)
+        known, lacking = await asyncio.to_thread(index.known), []
+        for at, name in enumerate(names):
+            if name in known and known[name] == (*_stamp(name), ""):
+                vectors[at] = index.vector(name)
+            else:
+                lacking.append(at)
+        done = len(names) - len(lacking)
+        progress(done, len(names))
         if lacking:
-            await asyncio.to_thread(opened.begin, facts)
-        for first in range(0, len(lacking), _AT_A_TIME):
-            some = lacking[first : first + _AT_A_TIME]
-            made = await embed([names[position] for position in some])
+            await asyncio.to_thread(index.begin, facts)
+        for some in (lacking[first : first + _AT_A_TIME] for first in range(0, len(lacking), _AT_A_TIME)):
+            made = await embed([names[at] for at in some])
             if made.fingerprint != served.fingerprint:
                 raise changed(made.fingerprint, served.fingerprint)
             vectors[some] = made.vectors
@@ -56,8 +53,9 @@ async def resumed(
             rows = [Row(names[at], *_stamp(names[at]), vector=vectors[at]) for at in some]
             for number, error in made.errors.items():
                 rows[number] = rows[number]._replace(code=error.code, detail=error.detail, vector=None)
-            await asyncio.to_thread(opened.store, rows)
-            progress(len(kept) + first + len(some), len(names))
+            await asyncio.to_thread(index.store, rows)
+            done += len(some)
+            progress(done, len(names))
     return Embeddings(vectors, served.fingerprint, errors)
 
 

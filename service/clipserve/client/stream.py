@@ -1,117 +1,54 @@
-"""An endless stream of items, and their answers in the same order.
-
-How it works. One task reads items and starts the work on each; the caller takes answers, the oldest first. A window
-limits the items, and their bytes, that are being worked on or whose answers are not yet taken. So if a caller takes
-no answers, reading stops and memory does not grow.
-"""
+"""The answers of an endless stream of items, in order, while a bounded number of items is worked on."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from clipserve.concurrency import clears_frame
-from clipserve.errors import ClipError
+from clipserve.concurrency import ended
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class InFlightLimit:
-    """The most items and bytes between the reader of items and the taker of answers. One item always fits."""
-
-    items: int = 64
-    size: int = 32_000_000  # bytes
-
-
 async def in_order(
     items: AsyncGenerator[T, None],
     work: Callable[[T], Coroutine[Any, Any, R]],
-    window: InFlightLimit,
+    most: int,
+    *,
+    most_bytes: int = 64_000_000,
     size_of: Callable[[T], int] = lambda _: 0,
 ) -> AsyncGenerator[R, None]:
-    """The answers of `work`, in the order of `items`. `size_of`: the bytes of an item.
+    """The answers of `work`, in the order of `items`. Close it (`contextlib.aclosing`), which cancels running work.
 
-    Close it (`contextlib.aclosing`), which cancels running work.
-
-    Raises:
-        ClipError: one of `items`, after the answers of the items before it.
-        Exception: any other error of `items`, at once; and any error of `work`.
+    At most `most` items are worked on or have an answer that is not taken yet; none is read while they have
+    `most_bytes` together or more. So if nobody takes answers, reading stops. `size_of`: the bytes of an item. The
+    first error of `items` or of `work` is raised, and ends it.
     """
-    room = _Room(window)
-    started: asyncio.Queue[tuple[asyncio.Task[R], int] | None] = asyncio.Queue()  # None: no more will come
-    under_way: deque[asyncio.Task[R]] = deque()
-
-    async def read() -> None:
+    under_way = deque[tuple[asyncio.Task[R], int]]()
+    waiting: asyncio.Task[T] | None = None  # for the next item
+    is_end = False
+    async with aclosing(items):
         try:
-            async with aclosing(items):
-                async for item in items:
-                    size = size_of(item)
-                    await room.take(size)
-                    under_way.append(asyncio.create_task(work(item)))
-                    started.put_nowait((under_way[-1], size))
-                    del item  # do not hold it while waiting for the next
-        except ClipError:
-            raise
-        except Exception:  # the client has left, or a bug: nobody waits for the answers any more
-            _cancel(under_way)
-            raise
+            while under_way or not is_end:
+                has_room = len(under_way) < most and sum(size for _, size in under_way) < most_bytes
+                if waiting is None and has_room and not is_end:
+                    waiting = asyncio.ensure_future(anext(items))
+                oldest = [under_way[0][0]] if under_way else []
+                await asyncio.wait([*oldest, *([waiting] if waiting else [])], return_when="FIRST_COMPLETED")
+                if waiting and waiting.done():
+                    try:
+                        item = waiting.result()
+                        under_way.append((asyncio.create_task(work(item)), size_of(item)))
+                        del item  # do not hold it while waiting for the next
+                    except StopAsyncIteration:
+                        is_end = True
+                    waiting = None
+                elif oldest and oldest[0].done():
+                    under_way.popleft()
+                    yield oldest[0].result()
         finally:
-            started.put_nowait(None)
-
-    reader = asyncio.create_task(read())
-    try:
-        while (next_one := await started.get()) is not None:
-            yield await _answer(next_one[0], reader)
-            under_way.popleft()
-            room.give_back(next_one[1])
-        await reader
-    finally:
-        next_one = None
-        _cancel([reader])
-        await asyncio.gather(reader, return_exceptions=True)
-        _cancel(under_way)
-        await asyncio.gather(*under_way, return_exceptions=True)
-        under_way.clear()
-        del reader  # `clears_frame` says why
-
-
-@clears_frame
-async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if task.cancelled() and reader.done():
-            reader.result()  # raises its error
-        raise
-
-
-def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-
-
-class _Room:
-    """What is left of a window."""
-
-    def __init__(self, window: InFlightLimit) -> None:
-        self._window = window
-        self._items = self._size = 0
-        self._changed = asyncio.Event()
-
-    async def take(self, size: int) -> None:
-        while self._items and (self._items >= self._window.items or self._size + size > self._window.size):
-            self._changed.clear()
-            await self._changed.wait()
-        self._items += 1
-        self._size += size
-
-    def give_back(self, size: int) -> None:
-        self._items -= 1
-        self._size -= size
-        self._changed.set()
+            await ended([*([waiting] if waiting else []), *(task for task, _ in under_way)])

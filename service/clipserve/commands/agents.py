@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -69,20 +69,21 @@ class Photos:
 
     def file(self, path: str) -> Path:
         """Raises NoPhoto: the path leads out of its folder, also by a symbolic link, or to no file."""
-        file = self._inside(path)
-        if file is None:
-            raise NoPhoto(f"there is no photo {path}: use a path that `search` returned.")
-        return file
-
-    def _inside(self, path: str) -> Path | None:
         name, _, rest = path.partition("/")
-        if (folder := self._folders.get(name)) is None:
-            return None
-        try:
+        with suppress(
+            KeyError, OSError, ValueError
+        ):  # the system allows no such name: it is too long, or has a NUL
+            folder = self._folders[name]
             file = (folder / rest).resolve()
-            return file if file.is_relative_to(folder) and file.is_file() else None
-        except (OSError, ValueError):  # the system allows no such name: it is too long, or has a NUL
-            return None
+            if file.is_relative_to(folder) and file.is_file():
+                return file
+        raise NoPhoto(f"there is no photo {path}: use a path that `search` returned.")
+
+    def _may_be_seen(self, path: str) -> bool:
+        """A folder may have links to photos outside of it, which an agent is not told."""
+        with suppress(NoPhoto):
+            return bool(self.file(path))
+        return False
 
     async def search(
         self, sentence: str | None, photo: Path | None, top: int, report: Callable[[int], Awaitable[None]]
@@ -104,17 +105,11 @@ class Photos:
             with closing(Index(folder)) as index:
                 rows = await nearest_in(self.clip, index, sentence, photo, top)
             found += [(f"{name}/{row.name}", row.cosine) for row in rows]
-        # A folder may have links to photos outside of it, which an agent is not told.
-        found = [row for row in found if self._inside(row[0])]
-        best = sorted(found, key=lambda row: -row[1])[:top]
+        best = sorted(filter(lambda row: self._may_be_seen(row[0]), found), key=lambda row: -row[1])[:top]
         photos = [Photo(path=path, uri=f"photo://{quote(path)}", cosine=cosine) for path, cosine in best]
-        if self._updating.done():
-            return Search(photos=photos, note="")
         count = await asyncio.to_thread(self._count)
-        return Search(
-            photos=photos,
-            note=f"Photos are still being embedded: {count:,} were searched. Ask again for the others.",
-        )
+        note = f"Photos are still being embedded: {count:,} were searched. Ask again for the others."
+        return Search(photos=photos, note="" if self._updating.done() else note)
 
     async def _update(self) -> None:
         """Bring the index of each folder up to date, unless another process does."""
@@ -169,23 +164,6 @@ def tools(photos: Photos) -> MCPServer:
         (scored,) = (await told(photos.clip.classify([file], labels or (), label_set=label_set))).labels
         return [Score(label=each.label, score=each.score) for each in scored]
 
-    @server.tool()
-    async def similarity(path: PhotoPath, sentences: Texts) -> list[float]:
-        """The cosine of a photo with each sentence, -1 to 1."""
-        compared = await told(photos.clip.similarity([photos.file(path)], to_texts=sentences))
-        return [float(cosine) for cosine in compared.cosines[0]]
-
-    @server.tool()
-    async def embed(sentence: str | None = None, path: str | None = None) -> list[float]:
-        """The vector of a sentence or of a photo, of unit length, for an index of your own."""
-        if (sentence is None) == (path is None):
-            raise ToolError("give a sentence or the path of a photo; one of the two.")
-        if sentence is not None:
-            made = await told(photos.clip.embed_texts([sentence]))
-        else:
-            made = await told(photos.clip.embed_images([photos.file(path or "")]))
-        return [float(value) for value in made.vectors[0]]
-
     @server.resource("photo://{+path}", mime_type="image/jpeg")
     async def photo(path: str) -> bytes:
         """The picture, upright, at most 1,024 pixels on its longer side."""
@@ -205,6 +183,6 @@ async def told(result: Awaitable[R]) -> R:
         done = await result
     except (ClipserveError, OSError) as error:
         raise ToolError(str(error)) from None
-    for failed in (*getattr(done, "errors", {}).values(), *getattr(done, "other_errors", {}).values()):
+    for failed in getattr(done, "errors", {}).values():
         raise ToolError(f"{failed.detail} ({failed.code})")
     return done

@@ -16,7 +16,7 @@ from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import ItemFailed
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Labelled, ServedBy
-from clipserve.client.stream import InFlightLimit, in_order
+from clipserve.client.stream import in_order
 from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
@@ -52,8 +52,7 @@ def classify(
 ) -> None:
     """Find the labels that fit images best.
 
-    Exit status: 0 if all are classified; 1 if some are not, if none was found, or the command failed; 2 for wrong
-    usage.
+    Exit status: 0 if all are classified; 1 if one is not, or the command failed; 2 for wrong usage.
     """
     chosen = [label.strip() for label in (labels or "").split(",") if label.strip()]
     if bool(chosen) == (label_set is not None):
@@ -94,7 +93,7 @@ def _outcomes(
         except ItemFailed as error:
             return item.key, error
 
-    return in_order(items(), outcome, InFlightLimit(4 * clip.in_flight), attrgetter("held"))
+    return in_order(items(), outcome, 4 * clip.in_flight, size_of=attrgetter("held"))
 
 
 async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, as_json: bool) -> int:

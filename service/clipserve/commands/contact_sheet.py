@@ -30,8 +30,8 @@ img, i {{ display: block; width: 100%; aspect-ratio: 1; object-fit: contain; bac
 """
 
 
-def contact_sheet(title: str, about: str, found: Iterable[tuple[str, float, Path | None]]) -> str:
-    """The page. `found`: the name and the cosine of each result, and its file; None: it is a text."""
+def contact_sheet(title: str, about: str, found: Iterable[tuple[str, float, Path]]) -> str:
+    """The page. `found`: the name, the cosine and the file of each result."""
     figures = "\n".join(
         f"<figure>{_picture(path)}<figcaption><b>{cosine:.3f}</b> {html.escape(name)}</figcaption></figure>"
         for name, cosine, path in found
@@ -51,12 +51,9 @@ def thumbnail(path: Path, side: int) -> bytes:
     return file.getvalue()
 
 
-def _picture(path: Path | None) -> str:
+def _picture(path: Path) -> str:
     try:
-        return (
-            f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail(path, _SIDE)).decode()}">'
-            if path
-            else ""
-        )
+        content = base64.b64encode(thumbnail(path, _SIDE)).decode()
     except Exception:  # from a decoder: deleted or broken
         return '<i role="img" aria-label="no picture"></i>'
+    return f'<img alt="" src="data:image/jpeg;base64,{content}">'

@@ -1,10 +1,8 @@
-"""`clipserve embed`: the vectors of a folder of images, or of lines of text, in an index."""
+"""`clipserve embed`: the vectors of a folder of images in an index."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +14,7 @@ from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Mo
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.listing import Item, VectorSource
+from clipserve.commands.vectors.listing import VectorSource
 from clipserve.settings import read_settings
 
 if TYPE_CHECKING:  # it loads SQLite
@@ -41,12 +39,10 @@ def embed(
     npz: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also export the index as arrays of NumPy.")
     ] = None,
-    text: Annotated[
-        Path | None, typer.Option(help="A file of texts, one a line, in place of images; - reads them.")
-    ] = None,
-    truncate: Annotated[bool, typer.Option(help="Cut texts of too many tokens.")] = False,
-    restart: Annotated[bool, typer.Option(help="Discard the vectors of the index.")] = False,
-    prune: Annotated[bool, typer.Option(help="Drop rows of --index that are not named now.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard the vectors of the index.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop rows of --index that are not named now.")
+    ] = False,
     every: Every = None,
     url: Url = None,
     key: Key = None,
@@ -56,37 +52,34 @@ def embed(
 ) -> None:
     """Embed images into an index that `search` uses. After an interruption, the same command goes on.
 
-    Folders are searched for images, without hidden files. The index of a folder is FOLDER/.clipserve.sqlite, or
-    lies in CLIPSERVE_CACHE_DIR if the folder is read-only. Exit status: 0 if all have a vector; 1 if some have
-    none, if nothing was found, or the command failed; 2 for wrong usage.
+    Folders are searched for images, without hidden files.
+
+    The index of a folder is FOLDER/.clipserve.sqlite; that of a read-only folder is in CLIPSERVE_CACHE_DIR.
+
+    Exit status: 0 if all have a vector; 1 if one has none, or the command failed; 2 for wrong usage.
     """
-    if bool(sources) == (text is not None):
-        fail("name folders or image files, or - for their paths; or --text FILE alone.", status=WRONG_USE)
+    if not sources:
+        fail("name folders or image files, or - for their paths.", status=WRONG_USE)
     for path in (index, npz):
         if path is not None and not os.path.isdir(path.parent):
             fail(f"there is no folder {path.parent} for {path.name}.", status=WRONG_USE)
-    folder = sources[0] if sources and len(sources) == 1 and os.path.isdir(sources[0]) else None
+    folder = sources[0] if len(sources) == 1 and os.path.isdir(sources[0]) else None
     if folder is None and index is None:
         fail(
             "say where the vectors go: --index FILE. Only one folder has an index of its own.",
             status=WRONG_USE,
         )
-    if text is not None:
-        source = _texts(text)
-    elif index is None:
-        source = images_in(Path(folder or ""), every)
+    if index is None:
+        source, place, prune = images_in(Path(folder or ""), every), folder_index(Path(folder or "")), True
     else:
-        source = _images(sources or [], every)
-    prune = prune or index is None or source.kind == "text"
-    place = index or folder_index(Path(folder or ""))
+        source, place = _images(sources, every), index
 
     async def embedded() -> int:
         from clipserve.client.index import Index
 
         async with open_clip(url, key, model, in_flight) as clip:
             with closing(Index(place)) as opened:
-                how = {"truncate": truncate, "restart": restart, "prune": prune}
-                status = await make(clip, source, opened, as_json=json, **how)
+                status = await make(clip, source, opened, as_json=json, restart=restart, prune=prune)
                 if npz is not None:
                     from clipserve.commands.vectors.npz import export
 
@@ -112,7 +105,6 @@ def images_in(folder: Path, every: float | None = None) -> VectorSource:
     """The images of a folder, named by their paths in it. Without `every`, frames of earlier runs stay."""
     root = str(folder)
     return VectorSource(
-        "image",
         lambda left_out: listing.images([root], left_out, root, every),
         keeps=lambda name: every is None and listing.is_frame_of_a_video(name, root),
     )
@@ -125,7 +117,7 @@ async def make(
     from clipserve.commands.progress import Shown  # loads rich
     from clipserve.commands.vectors.updating import update  # loads SQLite
 
-    with Shown(f"{source.kind}s") as shown:
+    with Shown("images") as shown:
         done = await update(clip, source, index, shown, **how)
     failed = index.count("code != ''")
     if left_out := listing.summary(source.left_out):
@@ -136,10 +128,9 @@ async def make(
     say(f"{index.path}: {index.count():,} rows{others}; embedded now: {done.embedded:,}.", err=True)
     failures = [row for _, row in zip(range(_SHOWN_FAILURES), index.rows("code != ''"), strict=False)]
     if failures:
-        say(f"{failed:,} {source.kind}s failed:", err=True)
+        say(f"failed: {failed:,}", err=True)
     for row in failures:
-        name = listing.text_of(row.name) if source.kind == "text" else row.name
-        say(f"  {name}: {row.code}: {row.detail}", err=True)
+        say(f"  {row.name}: {row.code}: {row.detail}", err=True)
     if failed > len(failures):
         say(f"  and {failed - len(failures):,} more: --npz FILE has all of them.", err=True)
     if as_json:
@@ -166,23 +157,6 @@ def _images(sources: list[str], every: float | None) -> VectorSource:
         if not os.path.exists(source):  # Path.exists raises if a name is too long
             fail(f"there is no file or folder {listing.shown(source)}.", status=WRONG_USE)
     return VectorSource(
-        "image",
         lambda left_out: listing.images(listing.named(sources), left_out, every=every),
         countable=not is_stdin,
     )
-
-
-def _texts(file: Path) -> VectorSource:
-    is_stdin = str(file) == _STDIN
-    if not is_stdin and not os.path.isfile(file):
-        fail(f"there is no file {file}.", status=WRONG_USE)
-
-    def read(_: Counter[str]) -> Iterator[Item]:
-        # Bytes that are not UTF-8 are embedded as shown.
-        opened = 0 if is_stdin else file
-        with open(
-            opened, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=not is_stdin
-        ) as lines:
-            yield from listing.texts(lines)
-
-    return VectorSource("text", read, countable=not is_stdin)

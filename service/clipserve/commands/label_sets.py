@@ -15,7 +15,7 @@ import typer
 
 from clipserve.api.answers import Answer, shown
 from clipserve.api.sets import LabelSet, LabelSetList, LabelSetSummary
-from clipserve.commands.printing import say, say_json, say_table
+from clipserve.commands.printing import say_json, say_table
 from clipserve.commands.running import WRONG_USE, fail
 
 S = TypeVar("S", bound=Answer)
@@ -29,29 +29,27 @@ ApiKey = Annotated[
     ),
 ]
 CaFile = Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.", exists=True, dir_okay=False)]
-Json = Annotated[bool, typer.Option("--json", help="The server's JSON; the default without a terminal.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, the default without a terminal.")]
 Name = Annotated[str, typer.Argument(help="Of the label set.")]
 
 _HERE = "http://localhost:8080"
-_COLUMNS = ("name", "state", "labels", "prompts", "model", "version")
-_SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # of one that has them
-_SHOWN = (*_SCORES, "weights", "served_version", "error", "warnings")
+_COLUMNS = ("NAME", "STATE", "LABELS", "PROMPTS", "MODEL", "VERSION")
 
 
 @label_sets.command("list")
 def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False) -> None:
     """List all label sets."""
     answer = _ask(url, key, ca_file, "GET", "/label-sets", LabelSetList)
-    if not _is_json(answer, as_json):
-        say_table(map(_row, answer.label_sets), [column.upper() for column in _COLUMNS])
+    if as_json or not sys.stdout.isatty():
+        _echo(answer)
+    else:
+        say_table(map(_row, answer.label_sets), _COLUMNS)
 
 
 @label_sets.command()
-def show(
-    name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False
-) -> None:
-    """Show one label set: its labels, its scoring, the progress of its build."""
-    _echo(_ask(url, key, ca_file, "GET", _path(name), LabelSet), as_json)
+def show(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, _: Json = False) -> None:
+    """Show one label set as JSON: its labels, its scoring, the progress of its build."""
+    _echo(_ask(url, key, ca_file, "GET", _path(name), LabelSet))
 
 
 @label_sets.command()
@@ -66,7 +64,7 @@ def put(
     url: Url = _HERE,
     key: ApiKey = None,
     ca_file: CaFile = None,
-    as_json: Json = False,
+    _: Json = False,
 ) -> None:
     """Create or replace a label set. Image files beside FILE that examples name are sent with it."""
     if name is None and file == "-":
@@ -76,7 +74,7 @@ def put(
     except (OSError, ValueError, RecursionError) as error:
         fail(f"{file}: {getattr(error, 'strerror', None) or error}")
     place = _path(name or Path(file).stem)
-    _echo(_ask(url, key, ca_file, "PUT", place, LabelSet, json=definition), as_json)
+    _echo(_ask(url, key, ca_file, "PUT", place, LabelSet, json=definition))
 
 
 @label_sets.command()
@@ -125,27 +123,8 @@ def _example(folder: Path, example: object) -> object:
     return example
 
 
-def _is_json(answer: Answer, as_json: bool) -> bool:
-    """Print the answer as JSON if programs read it."""
-    if wanted := as_json or not sys.stdout.isatty():
-        say_json(json.loads(json.dumps(answer, default=shown)), indent=2)
-    return wanted
-
-
-def _echo(label_set: LabelSet, as_json: bool) -> None:
-    if _is_json(label_set, as_json):
-        return
-    rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
-    for name in _SHOWN:
-        if value := getattr(label_set, name):
-            if isinstance(value, Answer):
-                value = [f"{key} {number}" for key, number in vars(value).items()]
-            rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    say_table(rows)
-    for label in label_set.labels:
-        more = shown(label) | ({"examples": len(label.examples)} if label.examples else {})
-        del more["label"]
-        say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
+def _echo(answer: Answer) -> None:
+    say_json(json.loads(json.dumps(answer, default=shown)), indent=2)
 
 
 def _row(label_set: LabelSetSummary) -> list[str]:

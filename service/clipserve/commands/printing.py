@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 # C0, DEL and C1; characters of writing direction; line separators; lone surrogates.
@@ -27,31 +27,16 @@ def say(*columns: str, err: bool = False) -> None:
     stream.flush()
 
 
-def say_table(
-    rows: Iterable[Sequence[str]],
-    header: Sequence[str] = (),
-    *,
-    widths: Sequence[int] = (),
-    styles: Mapping[str, str] = {},
-) -> None:
-    """Print rows: as a table in a terminal, else without the header and separated by tabs.
-
-    `widths`: the minimum of each column. `styles`: cell text -> style.
-    """
+def say_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Print rows: with the header and in columns in a terminal, else separated by tabs."""
     if not sys.stdout.isatty():
         for row in rows:
             say(*row)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(header), header_style="")
-    for name, width in zip_longest(header, widths, fillvalue=None):
-        table.add_column(name or "", min_width=width, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell), styles.get(cell, "")) for cell in row))
-    Console(highlight=False).print(table)
+    shown = [[visible(cell) for cell in row] for row in ([header] if header else []) + [*rows]]
+    widths = [max(map(len, column)) for column in zip_longest(*shown, fillvalue="")]
+    for row in shown:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
 
 
 def say_json(value: object, *, indent: int | None = None) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-_UPDATE_SECONDS = 0.1  # between two updates of the rate
 _LINE_SECONDS = 10.0  # between two lines
-_RATE_SECONDS = 20.0  # window of the rate
 
 
 class Shown:
@@ -23,16 +20,11 @@ class Shown:
         self.total: int | None = None
         self.ended = False
         self.done = self.failed = self.kept = 0
-        self._updated = self._said = time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            *(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-            speed_estimate_period=_RATE_SECONDS,
-        )
-        self._task = self._bar.add_task(what, total=None, rate="")
+        self._began = self._said = time.monotonic()
+        console = Console(stderr=True, highlight=False)
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -47,23 +39,16 @@ class Shown:
         self.done += 1
         self.failed += failed
         self.kept += kept
-        now = time.monotonic()
-        if kept or now - self._updated < _UPDATE_SECONDS:
+        if kept:
             return
-        self._updated = now
-        total = None if self.total is None else self.total - self.kept
-        self._bar.update(self._task, completed=self.done - self.kept, total=total, rate=self._rate())
-        if not self._console.is_terminal and now - self._said >= _LINE_SECONDS:
+        now, made = time.monotonic(), self.done - self.kept
+        rate = f"{made / max(now - self._began, 0.1):.1f}/s" + (
+            f", {self.failed:,} failed" if self.failed else ""
+        )
+        if not self._bar.disable:
+            total = None if self.total is None else self.total - self.kept
+            self._bar.update(self._task, completed=made, total=total, description=rate)
+        elif now - self._said >= _LINE_SECONDS:
             self._said = now
             of = "" if self.total is None else f" of {self.total:,}"
-            self._console.print(f"{self.done:,}{of} {self._what}, {self._rate()}", soft_wrap=True)
-
-    def _rate(self) -> str:
-        """The rate, the time left, and the failures."""
-        (task,) = self._bar.tasks
-        parts = [f"{task.speed or 0:.1f}/s"]
-        if task.time_remaining is not None:
-            parts.append(f"{timedelta(seconds=round(task.time_remaining))} left")
-        if self.failed:
-            parts.append(f"{self.failed:,} failed")
-        return ", ".join(parts)
+            self._bar.console.print(f"{self.done:,}{of} {self._what}, {rate}", soft_wrap=True)

@@ -17,7 +17,6 @@ from clipserve.commands.embed import folder_index, images_in, interrupted, make
 from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
-from clipserve.commands.vectors.listing import text_of
 
 if TYPE_CHECKING:  # it loads SQLite
     from clipserve.client.index import Found, Index
@@ -64,7 +63,7 @@ def search(
                             err=True,
                         )
                 found = await nearest_in(clip, index, sentence, image, top)
-            _show(index, found, as_json=json)
+            _show(found, as_json=json)
             if page is not None:
                 _write(page, sentence if sentence is not None else f"like {image}", found, index, folder)
         return 0
@@ -95,31 +94,22 @@ async def nearest_in(
     return await asyncio.to_thread(index.nearest, query.vector, top)
 
 
-def _show(index: Index, found: list[Found], *, as_json: bool) -> None:
+def _show(found: list[Found], *, as_json: bool) -> None:
     for row in found:
-        name = _shown_name(row, index)
         if as_json:
-            say_json({"name": name, "cosine": row.cosine})
+            say_json(row._asdict())
         else:
-            say(f"{row.cosine:.4f}", name)
+            say(f"{row.cosine:.4f}", row.name)
 
 
 def _write(page: Path, title: str, found: list[Found], index: Index, folder: Path | None) -> None:
     from clipserve.commands.contact_sheet import contact_sheet
 
     facts = index.facts
-    texts = facts is not None and facts.kind == "text"
-    pictured = [
-        (_shown_name(row, index), row.cosine, None if texts else _file_of(row.name, index.path, folder))
-        for row in found
-    ]
+    pictured = [(row.name, row.cosine, _file_of(row.name, index.path, folder)) for row in found]
     about = f"{folder or index.path}, {facts.fingerprint if facts else 'no row'}"
     page.write_text(contact_sheet(title, about, pictured), "utf-8", "backslashreplace")
     say(f"{page}: a page with pictures of what was found.", err=True)
-
-
-def _shown_name(row: Found, index: Index) -> str:
-    return text_of(row.name) if index.facts and index.facts.kind == "text" else row.name
 
 
 def _file_of(name: str, index: Path, folder: Path | None) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.client.errors import ItemFailed
 from clipserve.client.images import read_file
-from clipserve.commands.vectors.listing import images, shown, text_of, texts
+from clipserve.commands.vectors.listing import images, shown
 
 
 def files(folder: Path, *names: str) -> None:
@@ -67,10 +67,3 @@ def test_an_item_knows_the_size_and_the_time_of_its_file(tmp_path: Path) -> None
     os.utime(tmp_path / "a.jpg", ns=(5, 7))
     (item,) = images([str(tmp_path)], Counter())
     assert (item.size, item.modified, item.path) == (1, 7, str(tmp_path / "a.jpg"))
-
-
-def test_lines_are_texts_and_the_same_line_twice_is_two_rows() -> None:
-    items = list(texts(["a cat\n", "\n", "a: cat\r\n", "a cat"]))
-    assert [item.text for item in items] == ["a cat", "", "a: cat", "a cat"]
-    assert [text_of(item.key) for item in items] == ["a cat", "", "a: cat", "a cat"]
-    assert len({item.key for item in items}) == 4

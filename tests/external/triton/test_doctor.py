@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipserve.demo import FOLDER as DEMO
-from tests.commands.doctor.asking import doctor
-from tests.commands.doctor.test_here import PORTS
+from tests.commands.test_doctor import PORTS, doctor
 from tests.process import copy_of_demo
 from tests.triton.stand_in import MANIFEST
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def test_one_that_serves_the_artifact_is_no_fault(triton: Triton) -> None:
     told = doctor(backend="triton", triton_url=triton.url, models=DEMO, **PORTS)
     assert told.status == 0, told.output
-    assert any(f"{MANIFEST.fingerprint()} on " in line["found"] for line in told.lines("ok"))
+    assert any(f"{MANIFEST.fingerprint()} on " in found for _, found, _ in told.of("start"))
 
 
 def test_one_that_serves_another_artifact_is_named_with_both_fingerprints(
@@ -31,4 +30,4 @@ def test_one_that_serves_another_artifact_is_named_with_both_fingerprints(
     (copy / "model.json").write_text(json.dumps(manifest))
     told = doctor(backend="triton", triton_url=triton.url, models=copy, **PORTS)
     assert told.status == 1, told.output
-    assert f"Triton's model demo_image is {MANIFEST.fingerprint()}" in told.lines("problem")[0]["found"]
+    assert f"Triton's model demo_image is {MANIFEST.fingerprint()}" in str(told.of("start"))

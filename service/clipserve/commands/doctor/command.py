@@ -12,7 +12,7 @@ import typer
 
 from clipserve import __version__
 from clipserve.commands.doctor.secrets import Secrets
-from clipserve.commands.printing import say, say_json, say_table
+from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail
 
 if TYPE_CHECKING:  # they load what serves
@@ -20,8 +20,6 @@ if TYPE_CHECKING:  # they load what serves
     from clipserve.settings import Settings
 
 FORMAT = 2  # version of the JSON; a new field does not change it
-_SECONDS = 5.0  # for an answer of a server
-_STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
@@ -53,7 +51,7 @@ def doctor(
             fail("--url: write http://host:port, or https://", status=WRONG_USE)
         report["examined"], found = url, _there(url.rstrip("/"), key, ca_file)
     else:
-        from clipserve.commands.doctor.findings import Finding, installed
+        from clipserve.commands.doctor.findings import Finding
 
         try:
             settings = read_settings()
@@ -62,7 +60,6 @@ def doctor(
             found = (Finding("settings", "problem", reason, do) for reason in error.reasons)
         else:
             report["settings"], found = settings.model_dump(mode="json"), _here(settings)
-        report["packages"] = installed()
     shown = []
     for finding in found:
         shown.append(finding)
@@ -78,9 +75,9 @@ def doctor(
 
 
 def _say(finding: Finding, secrets: Secrets) -> None:
-    rows = [[finding.level, finding.name, secrets.hide(finding.found)]]
-    rows += [["", "", f"-> {secrets.hide(finding.do)}"]] if finding.do else []
-    say_table(rows, widths=(len("problem"), len("versions")), styles=_STYLES)
+    say(finding.level, finding.name, secrets.hide(finding.found))
+    if finding.do:
+        say("", "", f"-> {secrets.hide(finding.do)}")
 
 
 def _here(settings: Settings) -> Iterator[Finding]:
@@ -100,18 +97,18 @@ def _there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]
     from clipserve.client.http import ask_once
     from clipserve.commands.doctor.findings import Finding
 
+    log = "its log says what it waits for"
     try:
-        ask_once(url, key, ca_file, "GET", "/readyz", Ready, seconds=_SECONDS)
+        ask_once(url, key, ca_file, "GET", "/readyz", Ready)
         yield Finding("ready", "ok", f"{url}/readyz says yes")
+        models = ask_once(url, key, ca_file, "GET", "/v1/models", ModelList).data
     except Refused as error:
-        yield Finding("ready", "problem", f"{url}/readyz: {error}", "its log says what it waits for")
+        yield Finding("ready", "problem", f"{url}: {error}", log)
     except ClipserveError as error:
         do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
         yield Finding("ready", "problem", str(error), do)
-    try:
-        for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelList, seconds=_SECONDS).data:
+    else:
+        for model in models:
             found = f"{model.id}: {model.fingerprint}"
-            unready = Finding("models", "problem", f"{found} is not ready", "its log says why")
+            unready = Finding("models", "problem", f"{found} is not ready", log)
             yield Finding("models", "ok", found) if model.ready else unready
-    except ClipserveError as error:
-        yield Finding("models", "problem", f"{url}/v1/models: {error}", "look at its log, and see `ready`")

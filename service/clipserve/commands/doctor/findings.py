@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import importlib.metadata
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from clipserve import __version__
 from clipserve.access.key_file import KeyFileError, read_keys
@@ -32,7 +31,7 @@ SECONDS = 240.0  # for a start: a large model on two engines
 _HUB = "https://huggingface.co"
 _LISTENING = "0A"  # in /proc/net/tcp
 _CGROUP = Path("/sys/fs/cgroup")
-_DETAILS = ("reason", "error", "hint", "gpu", "engine", "name")  # fields of a log line that are shown
+_NOT_SHOWN = frozenset({"event", "level", "timestamp", "do", "exception"})  # fields of a log line
 
 
 class Finding(NamedTuple):
@@ -48,20 +47,14 @@ def of_start(said: str, status: int) -> Iterator[Finding]:
     """What a start logged, and how it ended. `status`: of its process; negative: of a signal."""
     events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     for event in events:
-        about = "; ".join(
-            [event["event"], *(f"{name}: {event[name]}" for name in _DETAILS if event.get(name))]
-        )
+        more = [f"{name}: {value}" for name, value in event.items() if name not in _NOT_SHOWN]
+        about = "; ".join([event["event"], *more])
         if event["event"] == "model_ready":
-            chosen = f"; the choice of the engine: {event['trial']}" if "trial" in event else ""
-            rows = f"; images a call: {event['batch_rows']}" if "batch_rows" in event else ""
-            found = (
-                f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {event['ms_per_call']} ms a "
-                f"call, self-test at cosine {event['self_test_cosine']:.6f}{chosen}{rows}"
-            )
-            yield Finding("start", "ok", found)
+            yield Finding("start", "ok", _ready(event))
         elif event["level"] == "warning":
-            do = event.get("do") or "docs/troubleshooting.md has this line"
-            yield Finding("start", "warning", about, do)
+            yield Finding(
+                "start", "warning", about, event.get("do") or "docs/troubleshooting.md has this line"
+            )
         elif event["level"] in ("error", "critical"):
             do = "the service ends with this: correct it"
             yield Finding("start", "problem", event.get("reason") or about, do)
@@ -71,6 +64,15 @@ def of_start(said: str, status: int) -> Iterator[Finding]:
     elif status and not any(event["level"] == "critical" for event in events):
         last = (said.strip().splitlines() or ["it said nothing"])[-1]
         yield Finding("start", "problem", f"the start ended with status {status}: {last}", "report this")
+
+
+def _ready(event: dict[str, Any]) -> str:
+    known = {"trial": "the choice of the engine", "batch_rows": "images a call"}
+    more = "".join(f"; {what}: {event[name]}" for name, what in known.items() if name in event)
+    return (
+        f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {event['ms_per_call']} ms a "
+        f"call, self-test at cosine {event['self_test_cosine']:.6f}{more}"
+    )
 
 
 def start() -> tuple[str, int]:
@@ -91,13 +93,12 @@ def start() -> tuple[str, int]:
 
 
 def memory(settings: Settings, said: str, cgroup: Path = _CGROUP) -> Iterator[Finding]:
-    """The memory that a start took beside the machine's and the cgroup's (v2, else v1). `said`: what it logged."""
+    """The memory that a start took beside the machine's and the cgroup's. `said`: what the start logged."""
     if not (peaks := re.findall(r'"peak_bytes": ?(\d+)', said)):
         return
     limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has")]
-    for file in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # ValueError: `max`
-            limits.append((int(file.read_text("utf-8")), f"the limit of {file} is"))
+    with suppress(OSError, ValueError):  # ValueError: `max`
+        limits.append((int((cgroup / "memory.max").read_text("utf-8")), f"the limit of {cgroup} is"))
     (have, whose), took = min(limits), int(peaks[-1])
     more = settings.max_in_flight_bytes * (1 + settings.grpc_enabled) + Limits.decode_memory_bytes
     have_mb, took_mb, more_mb = (f"{each / 1e6:,.0f} MB" for each in (have, took, more))
@@ -144,17 +145,6 @@ def versions(_: Settings) -> Iterator[Finding]:
     if resampling.RESIZED_BY == "Pillow":
         reason = "Pillow resizes images, several times slower than clipserve's own code, which was not built"
         yield Finding("versions", "warning", reason, "install gcc and Python's headers, then clipserve again")
-    if {"onnxruntime", "onnxruntime-gpu"} <= installed().keys():
-        do = "uninstall both, then install clipserve, or clipserve-gpu, again"
-        yield Finding(
-            "versions", "problem", "onnxruntime and onnxruntime-gpu overwrite each other's files", do
-        )
-
-
-def installed() -> dict[str, str]:
-    """The packages of this Python's environment: name -> version."""
-    found = importlib.metadata.distributions()
-    return dict(sorted((package.name.lower().replace("_", "-"), package.version) for package in found))
 
 
 def cpu(_: Settings, cgroup: Path = _CGROUP) -> Iterator[Finding]:
@@ -181,7 +171,7 @@ def hub(settings: Settings) -> Iterator[Finding]:
             yield Finding("hub", "warning", f"{reason}, and the doctor exports nothing", do)
             try:
                 with suppress(OddAnswer):  # a list, which is the answer of a hub
-                    ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer, seconds=5.0)
+                    ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
             except ClipserveError as failed:
                 do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
                 yield Finding("hub", "problem", str(failed), do)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 VIDEOS = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
 AT = "#t="  # between the path and the second
 # A header may claim anything, and a row is made for each frame that it promises.
-MAX_SECONDS = 604_800  # a week
 MAX_FRAMES = 20_000  # rows of one video: more than five hours of one a second
 MAX_PIXELS = 8_192 * 4_320  # of a frame: 8K. Decoders keep up to 16 of them.
 _QUALITY = 95  # of a JPEG, which loses less than the video has lost
@@ -43,10 +42,12 @@ def times(path: str, every: float) -> list[float]:
         raise ClipserveError(
             "videos need the package av, which is not installed: pip install 'clipserve-core[video]'"
         )
+    import av
+
     with _opened(path, "at its beginning") as (container, stream):
         if not every:
             return _key_frames(container, stream)
-        seconds = _seconds(container)
+        seconds = (container.duration or 0) / av.time_base
     count = max(1, math.ceil(seconds / every))
     if count > MAX_FRAMES:
         raise _too_large(
@@ -91,15 +92,6 @@ def _opened(
         raise ItemFailed(
             f"no frame of the video can be read {where}: {error}", UndecodableImage.code
         ) from None
-
-
-def _seconds(container: av.container.InputContainer) -> float:
-    import av
-
-    seconds = (container.duration or 0) / av.time_base
-    if seconds > MAX_SECONDS:
-        raise _too_large(f"{seconds:,.0f} s. Cut it", f"{MAX_SECONDS:,} s", MAX_SECONDS)
-    return seconds
 
 
 def _key_frames(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> list[float]:

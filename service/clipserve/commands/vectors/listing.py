@@ -1,4 +1,4 @@
-"""Lists the items to embed, files in folders or lines of text, in an order that depends only on the names."""
+"""Lists the images to embed, files and folders of them, in an order that depends only on the names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clipserve.client.errors import ItemFailed
 from clipserve.client.images import read_file
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.commands.vectors import frames
-
-if TYPE_CHECKING:  # it loads SQLite
-    from clipserve.client.index import Kind
 
 # Every format that a setting can allow here. A file that the service refuses is reported, not skipped.
 _OTHER_SUFFIXES = {
@@ -41,16 +37,14 @@ class Item:
 
     Attributes:
         key: its name in the index.
-        path: of an image file, for the system.
-        text: the line of a text.
-        size: bytes; `modified`: nanoseconds since 1970. Both 0 for a text, and if the system does not report them.
+        path: of its file, for the system.
+        size: bytes; `modified`: nanoseconds since 1970. Both 0 if the system does not report them.
         at: of a frame: its second in the video.
         failed: why no frame of the video can be taken.
     """
 
     key: str
-    path: str = ""
-    text: str | None = None
+    path: str
     size: int = 0
     modified: int = 0
     at: float | None = None
@@ -79,7 +73,6 @@ class VectorSource:
         left_out: what was left out when they were embedded.
     """
 
-    kind: Kind
     items: Callable[[Counter[str]], Iterator[Item]]
     countable: bool = True
     keeps: Callable[[str], bool] = lambda _: False
@@ -124,18 +117,6 @@ def is_frame_of_a_video(name: str, root: str = "") -> bool:
     """Whether it is the name of a frame whose video is there. `root`: as in `images`."""
     path, at, _ = name.rpartition(frames.AT)
     return bool(at) and os.path.isfile(os.path.join(root, path))
-
-
-def texts(lines: Iterable[str]) -> Iterator[Item]:
-    """One item for each line, without its end; also for empty lines, so that row and line have the same number."""
-    for number, line in enumerate(lines):
-        text = line.removesuffix("\n").removesuffix("\r")
-        yield Item(f"{number}:{text}", text=text)
-
-
-def text_of(key: str) -> str:
-    """The line of a text's key."""
-    return key.partition(":")[2]
 
 
 def summary(left_out: Counter[str]) -> str:
@@ -201,4 +182,4 @@ def _item(path: str, root: str | None) -> Item:
         status = os.stat(path)
     except (OSError, ValueError):
         return Item(key, path)
-    return Item(key, path, None, status.st_size, status.st_mtime_ns)
+    return Item(key, path, status.st_size, status.st_mtime_ns)

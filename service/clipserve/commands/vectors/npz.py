@@ -1,15 +1,4 @@
-"""Exports an index as NumPy's .npz: arrays that `numpy.load` reads without pickle.
-
-    path         <U [N]           or text: what was embedded
-    size         int32 [N, 2]     width, height in pixels; zeros for a text, and where there is no vector
-    vector       float32 [N, D]   zeros where there is none
-    error        <U [N]           the code of what went wrong; empty: there is a vector
-    failed       int64 [F]        the rows that have no vector
-    detail       <U [F]           why, of each of these
-    bytes        int64 [N]        of the file
-    modified     int64 [N]        nanoseconds since 1970
-    fingerprint  <U []            of all vectors
-    model        <U []
+"""Exports an index as NumPy's .npz: arrays that `numpy.load` reads without pickle; docs/command-line.md lists them.
 
 The same rows give the same bytes: entries have a fixed time. The arrays are in memory meanwhile.
 """
@@ -25,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clipserve.client.index import Index
-from clipserve.commands.vectors.listing import text_of
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest in a zip file
 
@@ -40,11 +28,8 @@ def export(index: Index, path: Path) -> None:
         if row.vector is not None:
             vectors[number] = row.vector
     failed = [number for number, row in enumerate(rows) if row.code]
-    is_text = facts.kind == "text"
     arrays = {
-        "text" if is_text else "path": np.array(
-            [text_of(row.name) if is_text else row.name for row in rows], np.str_
-        ),
+        "path": np.array([row.name for row in rows], np.str_),
         "size": np.array([(row.width, row.height) for row in rows], np.int32).reshape(-1, 2),
         "vector": vectors,
         "error": np.array([row.code for row in rows], np.str_),

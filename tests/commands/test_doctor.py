@@ -1,0 +1,313 @@
+"""`clipserve doctor`: a planted fault is a line that says what to do, and no secret is in an output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from clipserve.__main__ import cli
+from clipserve.access.key_file import add_key, read_keys
+from clipserve.commands.doctor import findings
+from clipserve.commands.doctor.secrets import HIDDEN, Secrets
+from clipserve.demo import FOLDER as DEMO
+from clipserve.settings import Settings
+from loadtests.fake_backend import FakeBackend
+from loadtests.process import free_port
+from tests.certificates import self_signed
+from tests.commands.hostile import body, good_but
+from tests.commands.hostile import serving as answering
+from tests.process import ROOT, copy_of_demo, waited_until
+from tests.support import DIM, serving
+
+PORTS = {"port": 0, "grpc_port": 0, "operations_port": 0}
+READY = {
+    "event": "model_ready", "level": "info", "fingerprint": "demo@fp32-1", "engine": "onnxruntime",
+    "precision": "fp32", "ms_per_call": 6.1, "self_test_cosine": 1.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What it said: exit status, the object of JSON, and all that it wrote."""
+
+    status: int
+    report: dict[str, Any]
+    output: str
+
+    def of(self, name: str) -> list[tuple[str, str, str]]:
+        """Level, what was found, and what to do, of the lines with this name."""
+        lines = [line for line in self.report["findings"] if line["name"] == name]
+        return [(line["level"], line["found"], line["do"]) for line in lines]
+
+
+def doctor(*words: str, **settings: object) -> Told:
+    """In this process. `settings` are variables without CLIPSERVE_."""
+    variables = {f"CLIPSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+    told = CliRunner().invoke(cli, ["doctor", "--json", *words], env=variables)
+    assert told.exit_code in (0, 1), told.output
+    return Told(told.exit_code, json.loads(told.stdout), told.output)
+
+
+def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
+    told = doctor(backend="onnx", threads=1, state_dir=tmp_path, **PORTS)
+    assert (told.status, told.report["level"] != "problem") == (0, True), told.output
+    assert (told.report["format"], told.report["examined"]) == (2, "this machine")
+    assert told.report["settings"].keys() == Settings.model_fields.keys()
+    assert {line["name"] for line in told.report["findings"]} == {
+        "versions",
+        "cpu",
+        "ports",
+        "start",
+        "memory",
+    }
+    assert any(" on onnxruntime in fp32: " in found for _, found, _ in told.of("start"))
+    assert "; the start took " in told.of("memory")[0][1]
+
+
+def cut_short(folder: Path) -> dict[str, object]:
+    copy = copy_of_demo(folder)
+    (copy / "image.onnx").write_bytes((copy / "image.onnx").read_bytes()[:-100])
+    return {"models": copy}
+
+
+def no_keys_file(folder: Path) -> dict[str, object]:
+    (folder / "keys").write_text("no line of a key")
+    return {"keys_file": folder / "keys"}
+
+
+def no_triton(_: Path) -> dict[str, object]:
+    return {"backend": "triton", "triton_url": f"127.0.0.1:{free_port()}"}
+
+
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        pytest.param(cut_short, "image.onnx has SHA-256", id="graph"),
+        pytest.param(no_keys_file, "keys", id="keys"),
+        pytest.param(no_triton, "riton", id="Triton"),
+    ],
+)
+def test_a_fault_that_a_start_tells_is_a_line(plant, said: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    told = doctor(**{"backend": "onnx", **PORTS, **plant(tmp_path)})
+    bad = [line for line in told.of("start") if line[0] != "ok"]
+    assert said in str(bad), told.output
+    assert all(do for _, _, do in bad)
+
+
+WARNING = {"event": "gpu_not_used", "level": "warning", "reason": "no driver", "do": "install one"}
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "level", "found"),
+    [
+        pytest.param(json.dumps(READY), 0, "ok", "on onnxruntime in fp32: 6.1 ms a call", id="ready"),
+        pytest.param(json.dumps(WARNING), 0, "warning", "gpu_not_used; reason: no driver", id="warning"),
+        pytest.param("", -9, "problem", "the start was ended by SIGKILL", id="killed"),
+        pytest.param(
+            "Traceback\nOSError: no", 1, "problem", "ended with status 1: OSError: no", id="crashed"
+        ),
+    ],
+)
+def test_how_a_start_ends_is_told(said: str, status: int, level: str, found: str) -> None:
+    (line,) = findings.of_start(said, status)
+    assert (line.level, found in line.found, bool(line.do)) == (level, True, level != "ok")
+
+
+def test_a_doctor_that_is_killed_leaves_no_start_behind() -> None:
+    command = [sys.executable, "-m", "clipserve", "doctor"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        waited_until(lambda: bool(children.read_text()))
+        (child,) = children.read_text().split()
+        process.kill()
+    words = Path(f"/proc/{child}/cmdline")
+    waited_until(lambda: not words.exists() or not words.read_bytes())
+
+
+def one_port_twice(_: Path) -> dict[str, object]:
+    port = free_port()
+    return {"port": port, "operations_port": port}
+
+
+def keys(mode: int, *names: str):  # type: ignore[no-untyped-def]
+    def plant(folder: Path) -> dict[str, object]:
+        (folder / "keys").touch()
+        for name in names:
+            add_key(folder / "keys", name, ["use"])
+        (folder / "keys").chmod(mode)
+        return {"keys_file": folder / "keys"}
+
+    return plant
+
+
+# What is planted; the line's name and level; what it says, and what to do.
+PLANTED = [
+    pytest.param(
+        one_port_twice, "ports", "problem", "CLIPSERVE_OPERATIONS_PORT=", "another port", id="one port"
+    ),
+    pytest.param(keys(0o666, "a"), "keys", "warning", "by others than its owner", "chmod go-w", id="mode"),
+    pytest.param(
+        keys(0o600), "keys", "warning", "every request is refused", "clipserve keys add", id="no key"
+    ),
+    pytest.param(
+        lambda _: {"prot": 1}, "settings", "problem", "did you mean CLIPSERVE_PORT?", "correct", id="name"
+    ),
+]
+
+
+@pytest.mark.parametrize(("plant", "name", "level", "said", "do"), PLANTED)
+def test_a_fault_that_a_start_does_not_tell_is_a_line(  # type: ignore[no-untyped-def]
+    plant, name: str, level: str, said: str, do: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
+    told = doctor(**PORTS | plant(tmp_path))
+    ((found_level, found, what_to_do),) = (line for line in told.of(name) if line[0] != "ok")
+    assert found_level == level
+    assert said in found, told.output
+    assert do in what_to_do
+    assert told.status == (level == "problem")
+
+
+def test_who_has_a_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = doctor(**PORTS | {"port": taken.getsockname()[1]})
+    ((found, do),) = (line[1:] for line in told.of("ports") if line[0] == "problem")
+    assert f"address already in use: process {os.getpid()} (" in found
+    assert "set CLIPSERVE_PORT to another port" in do
+
+
+@pytest.mark.parametrize(
+    ("answer", "level"), [(body([]), "warning"), (body({}, 503), "problem")], ids=["there", "away"]
+)
+def test_a_model_that_is_not_here_and_the_hub(  # type: ignore[no-untyped-def]
+    answer, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
+    with answering(good_but({"/api/models": answer})) as (url, _):
+        monkeypatch.setattr(findings, "_HUB", url)
+        lines = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
+    assert lines[0][1].startswith(f"ViT-B-31 is neither a folder nor a model in {tmp_path}, and the doctor")
+    assert lines[-1][0] == level
+
+
+@pytest.mark.parametrize(("limit", "level"), [("max", "ok"), ("1000000000", "warning")])
+def test_memory_is_compared_with_the_lowest_limit(
+    limit: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2_000_000}.__getitem__)
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    said = json.dumps({"event": "started", "peak_bytes": 300_000_000})
+    (line,) = findings.memory(Settings(models=(DEMO,)), said, tmp_path)
+    assert line.level == level
+    assert ("1,000 MB" if level == "warning" else "the machine has 8,192 MB") in line.found
+
+
+def test_a_quota_of_half_a_core(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    _, line = findings.cpu(Settings(models=(DEMO,)), tmp_path)
+    assert f"the quota of {tmp_path} is 0.5 cores" in line.found
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["ready", "not ready"])
+async def test_a_server_that_runs(warm: bool, toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, warm=warm) as running:
+        told = await asyncio.to_thread(doctor, "--url", running.url)
+        fingerprint = running.gateway.models[toy].fingerprint if warm else ""
+    assert (told.status, told.report["examined"]) == (not warm, running.url), told.output
+    assert told.of("ready")[0][0] == ("ok" if warm else "problem")
+    assert told.of("models") == ([("ok", f"toy: {fingerprint}", "")] if warm else [])
+
+
+def test_nobody_there_is_a_problem() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    ((level, found, do),) = doctor("--url", url).of("ready")
+    assert (level, found) == ("problem", f"{url} cannot be asked: Connection refused")
+    assert "is a firewall between?" in do
+
+
+def test_a_certificate_of_your_own(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path, "server", "IP:127.0.0.1")
+    with answering(good_but({}), certificate) as (url, _):
+        assert doctor("--url", url, "--ca-file", str(certificate)).status == 0
+        ((_, found, do),) = doctor("--url", url).of("ready")
+    assert ("certificate" in found, "--ca-file" in do) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--url", "localhost:8080"], "--url: write http://host:port"),
+        (["--ca-file", __file__], "--ca-file is for --url"),
+    ],
+)
+def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
+    told = CliRunner().invoke(cli, ["doctor", *words])
+    assert (told.exit_code, said in told.stderr) == (2, True)
+
+
+@pytest.mark.slow  # two starts wait for a Triton that is not there
+def test_no_secret_is_in_an_output(tmp_path: Path) -> None:
+    port, secrets = free_port(), [f"planted-{letter}-5ec12e7" for letter in "abcdefghi"]
+    a, b, c, d, e, f, g, h, i = secrets
+    nested = {"demo": {"triton_token": d, "backend": "triton", "triton_url": [f"127.0.0.1:{port}"]}}
+    planted = {
+        "CLIPSERVE_TRITON_TOKEN": a,
+        "CLIPSERVE_REDIS_URL": f"redis://a-user:{b}@127.0.0.1:{port}/0?password={c}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://:{e}@127.0.0.1:{port}/path/{e}",
+        "CLIPSERVE_MODEL_SETTINGS": json.dumps(nested),
+        "CLIPSERVE_KEYS_FILE": str(tmp_path / "keys"),
+        "CLIPSERVE_LABEL_SET_STORE": "redis",
+        "CLIPSERVE_CORS_ORIGINS": f"https://somebody:{f}@app.example.com",
+        "CLIPSERVE_KEY": g,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{h}",
+        "HTTPS_PROXY": f"http://somebody:{i}@127.0.0.1:{port}",
+    }
+    secrets.append(add_key(tmp_path / "keys", "a-camera", ["use"]))
+    secrets += [read_keys(tmp_path / "keys")[0].sha256, "a-camera"]
+    runs: list[tuple[list[str], dict[str, str]]] = [
+        ([], planted),
+        (["--json"], planted),
+        (["--json", "--url", f"http://somebody:{b}@localhost:{port}", "--key", g], {}),
+    ]
+    outputs = [CliRunner().invoke(cli, ["doctor", *words], env=env).output for words, env in runs]
+    assert not [(secret, text) for secret in secrets for text in outputs if secret in text]
+    assert "problem\tstart" in outputs[0], "the start has said something"
+
+
+SPOILT = "planted-5ec12e7"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("MODEL_SETTINGS", f'{{"demo": {{"triton_token": "{SPOILT}"'),
+        ("MODEL_SETTINGS", json.dumps({"demo": {"triton_token": [SPOILT], "redis_url": SPOILT}})),
+        ("TRITON_URL", f"http://somebody:{SPOILT}@triton:8001"),
+        ("REDIS_URL", f"http://:{SPOILT}@localhost"),
+        ("TRITON_TOKEN", f"{SPOILT}\nmore"),
+        ("TRITON_TOKN", SPOILT),
+        ("CORS_ORIGINS", f"https://somebody:{SPOILT}@app.example.com/path"),
+    ],
+)
+def test_no_secret_is_in_what_is_said_of_a_setting_that_is_wrong(setting: str, value: str) -> None:
+    for words in ([], ["--json"]):
+        told = CliRunner().invoke(cli, ["doctor", *words], env={f"CLIPSERVE_{setting}": value})
+        assert (told.exit_code, SPOILT in told.output) == (1, False), told.output
+
+
+def test_a_secret_in_a_line_is_hidden_and_short_words_are_not() -> None:
+    secrets = Secrets({"A_TOKEN": "a-long-secret", "B_TOKEN": "ok", "CLIPSERVE_KEYS_FILE": "/etc/keys/file"})
+    assert secrets.hide("ok: a-long-secret, http://u:p@h/") == f"ok: {HIDDEN}, http://{HIDDEN}@h/"
+    assert secrets.hide("/etc/keys/file") == "/etc/keys/file"
+    assert secrets.hide(None) is None
