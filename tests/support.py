@@ -158,7 +158,7 @@ def inference_of(
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     store = store or MemoryStore()
     own_limits = own_limits or LabelSetLimits(put_wait_seconds=30)
-    catalog = Catalog(known, store, folder, (limits, own_limits), metrics)
+    catalog = Catalog(known, store, folder, (limits, own_limits), metrics, charge)
     label_sets = LabelSets(known, catalog, limits, own_limits, metrics)
     return Inference(known, label_sets, limits, charge, fetched)
 

@@ -43,24 +43,6 @@ async def test_what_is_wrong_in_a_part_is_refused_and_nothing_is_kept(
     assert await names(client) == []
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"temperature": nan}, "temperature is nan"),
-        ({"temperature": inf}, "temperature is inf"),
-        ({"threshold": nan}, "threshold is nan"),
-        ({"scoring": 4}, "scoring is 4; known are 1 to 3"),
-        ({"label_sets": ["pets"]}, "send these or a label set"),
-    ],
-)
-async def test_options_that_make_no_sense_are_refused(
-    client: Client, options: dict[str, Any], said: str
-) -> None:
-    refused = await refusal(client, "Classify", images=[FIRST], labels=["a"], **options)
-    assert refused.status == INVALID
-    assert said in refused.fields["detail"]
-
-
 async def test_texts_of_a_set_are_bounded_before_they_are_parsed_and_images_are_not_counted_there(
     toy: Path,
 ) -> None:

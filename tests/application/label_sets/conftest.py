@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from clipserve.application.charging import Charge
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.served import LabelSet
@@ -67,6 +68,7 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             *choices: str,
             backend: FakeBackend | None = None,
             files: Path | None = None,
+            charge: Charge | None = None,
             **limits: float,
         ) -> Site:
             backend = backend or Counted()
@@ -77,7 +79,7 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             patient = LabelSetLimits(put_wait_seconds=60)  # a busy machine has its time
             own_limits = with_constants(patient, limits)
             inference = inference_of(
-                models, store=store or MemoryStore(), folder=folder, own_limits=own_limits
+                models, store=store or MemoryStore(), folder=folder, own_limits=own_limits, charge=charge
             )
             stack.push_async_callback(inference.label_sets.aclose)
             await inference.label_sets.start()

@@ -225,16 +225,6 @@ async def test_a_set_of_a_model_that_is_not_served_here_is_read_once_and_not_ser
     assert (await site.put("theirs")).state == "ready"
 
 
-class Read(MemoryStore):
-    """Notes how often it is listed."""
-
-    listed = 0
-
-    async def listing(self) -> Any:
-        self.listed += 1
-        return await super().listing()
-
-
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
     store = MemoryStore()
     site = await open_site(store)

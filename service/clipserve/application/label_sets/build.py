@@ -68,9 +68,8 @@ class Builds:
     async def take(self, label_set: LabelSet, putter: str | None) -> None:
         """Serve a set that is built or has trained weights; else build it, and serve the former one meanwhile.
 
-        `putter`: the caller who put it here, and whose turns its build takes; None: it was not put here.
-
-        Raises StoreUnavailable.
+        `putter`: the caller who put it here, and whose turns its build takes; None: it was not put here. Raises
+        StoreUnavailable.
         """
         record = label_set.record
         if not await self._load(label_set, record) and label_set.served is None and record.former:
@@ -168,8 +167,7 @@ class Builds:
     async def _load(self, label_set: LabelSet, of: Record | Former) -> bool:
         """Serve a definition whose embeddings for this model are stored; trained weights need none. False: not so.
 
-        Raises StoreUnavailable, unless it is the set of a file that people write.
-        """
+        Raises StoreUnavailable, unless people wrote the set."""
         model, definition, stored = label_set.model, of.definition, b""
         if definition.model != model.name or not definition.fits(model.fingerprint):
             return False

@@ -77,7 +77,6 @@ class Catalog:
     async def aclose(self) -> None:
         """Stop following changes, cancel all builds, and close the store."""
         tasks = [self._following, *(entry.task for entry in self.entries.values())]
-        self._following = None
         await ended([task for task in tasks if task])
         await self.store.aclose()
 
@@ -95,10 +94,8 @@ class Catalog:
             await self._refresh()
             self.check_writable(name)
             sizes = [size for size in (self._sizes | {name: record.size}).values() if size is not None]
-            most, size = self._limits[1], sum(sizes)
-            check_limit(
-                TooMany, "there would be {:,} label sets, so delete one", len(sizes), most.max_label_sets
-            )
+            most, count, size = self._limits[1], len(sizes), sum(sizes)
+            check_limit(TooMany, "there would be {:,} label sets, so delete one", count, most.max_label_sets)
             check_limit(TooMany, "all would have {:,} bytes, so delete one", size, most.max_label_sets_bytes)
             entry, former = self.entries.get(name), None
             if entry and entry.served and entry.served.digest != record.digest:
@@ -107,11 +104,9 @@ class Catalog:
             more = {"put": time.time(), "payer": payer, "pays_for": pays_for, "former": former}
             record = record.model_copy(update=more)
             await self.store.write(f"{name}.json", await asyncio.to_thread(record.to_bytes))
-            self._sizes[name], self._unloaded = (
-                record.size,
-                True,
-            )  # deleted before it was listed, it would stay
-            await self._want(name, model, record, putter=caller())
+            self._sizes[name] = record.size
+            self._unloaded = True  # deleted before it was listed, it would stay
+            await self._want(LabelSet(name, model, record, read_only=False), caller())
         with suppress(StoreUnavailable):  # who changes the set next does it
             await self._tidy(name)
 
@@ -200,7 +195,7 @@ class Catalog:
             reason = error.detail if isinstance(error, ClipError) else str(error)
             logger.error("label_set_file_wrong", file=file, reason=reason, hint="the set stays as it was")
         if record and model:
-            await self._want(name, model, record, read_only=not ours)
+            await self._want(LabelSet(name, model, record, not ours))
         elif record:
             self._replace(name, None)
             logger.warning("label_set_without_model", label_set=name, model=record.definition.model)
@@ -213,22 +208,15 @@ class Catalog:
         model = self._models.find(Choice(model=request.fields.model) if trained else request.fields)
         return model, request.record(model.manifest, *self._limits)
 
-    async def _want(
-        self,
-        name: str,
-        model: ServedModel,
-        record: Record,
-        *,
-        read_only: bool = False,
-        putter: str | None = None,
-    ) -> None:
-        former = self.entries.get(name)
-        if former and former.read_only == read_only and former.is_still(record):
+    async def _want(self, entry: LabelSet, putter: str | None = None) -> None:
+        """Serve or build what the entry says, unless it is on its way. `putter`: see `Builds.take`."""
+        former = self.entries.get(entry.name)
+        if former and former.read_only == entry.read_only and former.is_still(entry.record):
             return
-        served = former.served if former and former.model is model else None
-        entry = LabelSet(name, model, record, read_only, served)
+        if former and former.model is entry.model:
+            entry.served = former.served
         await self._builds.take(entry, putter)
-        self._replace(name, entry)
+        self._replace(entry.name, entry)
 
     def _replace(self, name: str, entry: LabelSet | None) -> None:
         former = self.entries.pop(name, None)
