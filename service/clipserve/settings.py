@@ -88,11 +88,7 @@ GONE = {
 
 
 def _xdg(variable: str, usual: str, without_home: str) -> Path:
-    """clipserve's folder in the one that `variable` names, else in `usual`.
-
-    `without_home`: for a user without a home. As in the XDG Base Directory Specification, a relative folder in the
-    variable is ignored.
-    """
+    """clipserve's folder in the absolute one that `variable` names, else in `usual`, or `without_home`."""
     base = Path(os.environ.get(variable, ""))
     if not base.is_absolute():
         base = Path(os.path.expanduser(usual))  # unchanged for a user without a home
@@ -129,8 +125,7 @@ def _split(value: object) -> object:
 
 
 def _split_some(value: object) -> object:
-    parts = _split(value)
-    return [part for part in parts if part] if isinstance(value, str) and isinstance(parts, list) else parts
+    return [part for part in map(str.strip, value.split(",")) if part] if isinstance(value, str) else value
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -138,9 +133,7 @@ Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # with commas
-Several = Annotated[
-    tuple[T, ...], NoDecode, BeforeValidator(_split_some)
-]  # or none: empty items are left out
+Several = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_some)]  # or none
 
 
 class Environment(EnvSettingsSource):
@@ -173,21 +166,17 @@ class ModelSettings(BaseModel):
         + "; ".join(f"`{name}`: {kind.meaning}" for name, kind in BACKENDS.items()),
     )
     device: Device = "auto"
-    """`cuda` refuses to start if CUDA does not work; `auto` uses CUDA if it works, and warns of a GPU that it
-    cannot use"""
+    """`cuda` refuses to start if CUDA does not work; `auto` uses it if it works, and else warns of a GPU"""
     threads: int = Field(0, ge=0, le=1024)
     """threads of one encoder call; 0: the cores of the quota, on a GPU one"""
     max_batch_images: int | None = Field(None, ge=1, le=1024)
-    """images in one encoder call; unset and in this process, those that the trial of engines has found, or as many
-    as take 0.25 s"""
+    """images in one encoder call; unset, what the trial of engines has found, or as many as take 0.25 s"""
     max_batch_texts: int | None = Field(None, ge=1, le=4096)
     """texts in one encoder call; more raise its limit of tokens too"""
     unload_after_seconds: float = Field(0.0, ge=0)
-    """free the memory of encoders in this process after so long without a request; the next one waits until they
-    are loaded again; 0: never"""
+    """free the encoders' memory after so long without a request; the next one waits for the load; 0: never"""
     triton_url: Names = Field(("localhost:8001",), min_length=1)
-    """host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses, and is resolved
-    again every few seconds"""
+    """host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses"""
     triton_tls: bool = False
     """encrypt the connection to Triton"""
     triton_ca_file: FilePath | None = None
@@ -277,14 +266,12 @@ class Settings(ModelSettings, BaseSettings):
 
     models: Annotated[tuple[Path, ...], NoDecode] = Field((demo.FOLDER,), min_length=1)
     """models, comma-separated, the first is the default: `demo`, a name of `clipserve models list`, a repository of
-    the Hugging Face hub (`org/name`, `org/name@revision`), or a folder of an artifact or of weights; what begins
-    with `/`, `./` or `../` is a folder. `NAME=` before one is its name in requests, or
-    another one if that model is in the list already: `ViT-B-32,text-embedding-3-small=ViT-B-32`"""
+    the Hugging Face hub (`org/name`, `org/name@revision`), or a folder (`/...`, `./...`), of an artifact or weights.
+    `NAME=` before one is its name in requests, or another one: `ViT-B-32,text-embedding-3-small=ViT-B-32`"""
     cache_dir: Folder = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", "~/.cache", "/var/cache/clipserve")
     )
-    """folder of models that are served by name; `clipserve models export` writes there, and a start stores which
-    engine is faster here; XDG_CACHE_HOME, if set, replaces ~/.cache"""
+    """folder of models that are served by name, and of trials of engines; XDG_CACHE_HOME replaces ~/.cache"""
     host: str = Field("127.0.0.1", min_length=1)
     """address to listen on; 0.0.0.0 for all"""
     port: Port = 8080
@@ -304,8 +291,7 @@ class Settings(ModelSettings, BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """least level logged"""
     model_settings: dict[str, ModelSettings] = {}
-    """settings of single models, those marked in the last column, as JSON: `{"ViT-B-32": {"backend": "triton",
-    "triton_url": "gpu:8001"}}`"""
+    """settings of single models, those marked in the last column, as JSON: `{"ViT-B-32": {"backend": "triton"}}`"""
     decode_threads: int = Field(0, ge=0, le=1024)
     """images decoded at a time; 0: as many as the quota has cores"""
     decode_processes: bool = True
@@ -324,7 +310,7 @@ class Settings(ModelSettings, BaseSettings):
     keep_alive_seconds: Seconds = 65.0
     """time between two requests on a connection; longer than that of a proxy"""
     drain_delay_seconds: float = Field(0.0, ge=0, le=3600)
-    """time after SIGTERM in which it is not ready and still listens; longer than a load balancer needs to see it"""
+    """time after SIGTERM in which it is not ready and still listens, for a load balancer to see it"""
     drain_seconds: int = Field(25, ge=0)
     """time for requests in flight to end after that"""
     max_images: Positive = RequestLimits.max_images
@@ -336,16 +322,13 @@ class Settings(ModelSettings, BaseSettings):
     compat: Several[Compat] = get_args(Compat)
     """other servers whose endpoints are served for their clients, comma-separated; empty: none"""
     image_hosts: Several[str] = ()
-    """hosts from which images may be fetched by URL, comma-separated: `images.example.com`, `*.example.com`,
-    `http://files.internal:9000=10.0.0.0/8`; empty: none"""
+    """hosts of images by URL, comma-separated: `*.example.com`, `http://files.internal:9000=10.0.0.0/8`"""
     state_dir: Folder = Field(
         default_factory=lambda: _xdg("XDG_STATE_HOME", "~/.local/state", "/var/lib/clipserve")
     )
-    """folder on a local disk for data that must outlive the process: label sets; created at the first change;
-    XDG_STATE_HOME, if set, replaces ~/.local/state"""
+    """folder on a local disk for label sets, created at the first change; XDG_STATE_HOME replaces ~/.local/state"""
     label_set_store: Literal["files", "redis"] = "files"
-    """store of label sets: `files`, in state_dir, for gateways of one machine; `redis`, which needs redis_url, for
-    those of several"""
+    """store of label sets: `files`, in state_dir, for one machine; `redis`, which needs redis_url, for several"""
     label_sets_folder: Annotated[DirectoryPath | None, BeforeValidator(_not_empty)] = None
     """folder of label sets as files, `pets.toml` or `pets.json`, besides those in state_dir; changes are loaded"""
     keys_file: Annotated[Path | None, BeforeValidator(_not_empty)] = None
@@ -355,15 +338,14 @@ class Settings(ModelSettings, BaseSettings):
     bytes_per_second: int = Field(0, ge=0, le=10**12)
     """bodies of one key; 0: no limit"""
     redis_url: SecretStr | None = Field(None, validate_default=True)
-    """redis://:password@host:6379/0, rediss:// with TLS: gateways share the rates of keys, which each counts by
-    itself without it; also stores label sets, if label_set_store is `redis`"""
+    """redis://:password@host:6379/0, rediss:// with TLS: for label sets, and rates of keys that gateways share"""
     metrics_open: bool = True
     """/metrics needs no key; false: one with the scope `manage`"""
     cors_origins: Several[str] = ()
     """origins whose scripts may call it, comma-separated: https://app.example.com; `*` for all"""
     allowed_hosts: Several[str] = ()
     """values of the header Host, comma-separated, that a service without keys on loopback accepts besides
-    localhost, such as those that a proxy here passes on; `*` for all. Any other service accepts all"""
+    localhost; `*` for all. Any other service accepts all"""
     trusted_proxies: Several[str] = ()
     """addresses and ranges, comma-separated, of trusted proxies: `10.0.0.7`, `172.16.0.0/12`; what they write
     into `X-Forwarded-For` is the client's address, for limits, turns and logs; empty: none"""
@@ -399,13 +381,6 @@ class Settings(ModelSettings, BaseSettings):
                 raise ValueError(f"{name[:200]} is not a host: write its name in lower case, without a port")
         return value
 
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            ip_network(name)  # raises ValueError, which says what is wrong
-        return value
-
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -438,11 +413,11 @@ class Settings(ModelSettings, BaseSettings):
             raise ValueError("it needs grpc_tls_cert_file and grpc_tls_key_file")
         return value
 
-    @field_validator("image_hosts")
+    @field_validator("image_hosts", "trusted_proxies")
     @classmethod
-    def _are_hosts_of_images(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            Host.parse(text)
+    def _can_be_parsed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for text in value:  # each raises ValueError, which says what is wrong
+            Host.parse(text) if info.field_name == "image_hosts" else ip_network(text)
         return value
 
     @field_validator("models", mode="before")

@@ -44,7 +44,7 @@ def test_a_failed_export_ends_the_start_with_the_exporter_s_last_lines(
         f"unknown is neither a folder nor a model in {cache}, and its export ended with status 1: "
         "error: no model named 'unknown'. Similar names: known.",
     )
-    assert left_in(cache) == {".ViT-B-32.lock"}
+    assert left_in(cache) == {".unknown.lock"}
 
 
 @pytest.mark.parametrize("command", [[], ["serve"]])
