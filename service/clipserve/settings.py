@@ -266,7 +266,7 @@ class Settings(ModelSettings, BaseSettings):
 
     models: Annotated[tuple[Path, ...], NoDecode] = Field((demo.FOLDER,), min_length=1)
     """models, comma-separated, the first is the default: `demo`, a name of `clipserve models list`, a repository of
-    the Hugging Face hub (`org/name`, `org/name@revision`), or a folder (`/...`, `./...`), of an artifact or weights.
+    the Hugging Face hub (`org/name`, `org/name@revision`), or a folder (`/`, `./`), of an artifact or weights.
     `NAME=` before one is its name in requests, or another one: `ViT-B-32,text-embedding-3-small=ViT-B-32`"""
     cache_dir: Folder = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", "~/.cache", "/var/cache/clipserve")
