@@ -135,8 +135,8 @@ dist: .venv/dev.stamp ## wheels and sdists of the four distributions, checked, i
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/clipserve_core-*.whl dist/clipserve_models-*.whl # the others are empty
 
-model: .venv-export/export.stamp ## export a model into the cache: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
-	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
+model: .venv-export/export.stamp ## export a model into the cache: make model NAME=ViT-B-32 [ARGS="--out FOLDER"]
+	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--out FOLDER"]'; exit 2; }
 	$(EXPORT)/python -m clipserve_models export $(NAME) $(ARGS)
 
 load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=service/clipserve/demo]; `python -m loadtests` lists all load tests

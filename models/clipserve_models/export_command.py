@@ -12,7 +12,7 @@ import typer
 from clipserve_models.cache import in_cache
 from clipserve_models.catalog import base_of, read_catalog
 from clipserve_models.errors import ModelsError
-from clipserve_models.exporting import UserModel, plan, plan_of_open_clip
+from clipserve_models.exporting import UserModel, plan, plan_of_random
 
 _Three = tuple[float, float, float]
 
@@ -29,7 +29,7 @@ def export(
         str,
         typer.Argument(
             help="A name of the catalog; a repository of the Hugging Face hub, ORG/NAME or ORG/NAME@REVISION; a "
-            "folder or file of weights; any model of open_clip, NAME-random too."
+            "folder or file of weights; NAME-random, of the catalog or of open_clip, for timing and tests."
         ),
     ],
     name: Annotated[
@@ -48,17 +48,6 @@ def export(
         Literal["gelu", "quick_gelu"] | None,
         typer.Option(help="Of a file of weights, if not the architecture's."),
     ] = None,
-    pretrained: Annotated[
-        str | None, typer.Option(help="The tag of the weights in open_clip; needs PyTorch.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file with these weights, instead of a download; without --pretrained they are your own.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
     random_weights: Annotated[
         bool,
         typer.Option("--random-weights", help="Untrained weights without a download, for timing and tests."),
@@ -69,21 +58,15 @@ def export(
     seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
 ) -> None:
     """Make the artifact of a model, and check it against a second computation of the same weights."""
-    say = timed()
-    if weights and not pretrained:
-        model, architecture = str(weights), architecture or model
     by_user = UserModel(architecture, mean, std, activation, name, licence)
-    planned = None if pretrained or random_weights else plan(model, by_user)
-    if planned is None:
-        if by_user != UserModel():
-            raise ModelsError(
-                f"{model} comes from open_clip, which says its name, licence, architecture and preprocessing: "
-                "leave out --name, --licence, --model, --mean, --std and --activation."
-            )
-        model, random_weights = base_of(model, random_weights)
-        planned = plan_of_open_clip(model, pretrained, weights, random_weights=random_weights, seed=seed)
-    called, write = planned
-    write(out or in_cache(called), say)
+    model, random_weights = base_of(model, random_weights)
+    if random_weights and by_user != UserModel():
+        raise ModelsError(
+            f"{model} comes from open_clip, which says its name, licence, architecture and preprocessing: leave "
+            "out --name, --licence, --model, --mean, --std and --activation."
+        )
+    called, write = plan_of_random(model, seed) if random_weights else plan(model, by_user)
+    write(out or in_cache(called), timed())
 
 
 def timed() -> Callable[[str], None]:

@@ -16,8 +16,8 @@ from typing import Any
 from clipserve.clip.manifest import Source
 from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
-from clipserve_models.catalog import RANDOM, Entry, read_catalog, resolve
-from clipserve_models.errors import ModelsError, NotBuilt, first_line, not_installed
+from clipserve_models.catalog import RANDOM, Entry, read_catalog, unknown
+from clipserve_models.errors import ModelsError, NotBuilt, not_installed
 from clipserve_models.layouts.assigning import weight_files
 from clipserve_models.model_files import UserFacts
 from clipserve_models.weights import OPEN_CLIP
@@ -36,11 +36,12 @@ class UserModel(UserFacts):
     licence: str | None = None
 
 
-def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], object]] | None:
-    """The name of the artifact of `model`, and what writes it to a folder; None: only open_clip may know it.
+def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], object]]:
+    """The name of the artifact of `model`, and what writes it to a folder.
 
     Raises:
-        ModelsError: the name is taken or cannot be one; options are given that say what the catalog says.
+        ModelsError: nothing has the name; that of the artifact is taken or cannot be one; options are given that
+            say what the catalog says.
     """
     path = Path(model)
     if path.is_file() or (
@@ -59,7 +60,7 @@ def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], obj
     if HUB_NAME.fullmatch(model):
         name = _own_name(by_user.name or folder_name(model), model)
         return name, lambda out, say: _from_hub(model, out, name, by_user, say)
-    return None
+    raise unknown(model)
 
 
 def _from_hub(
@@ -146,58 +147,32 @@ def _build(
         build(checkpoint, out, name=name, source=with_files(checkpoint.files), say=say)
 
 
-def plan_of_open_clip(
-    model: str, tag: str | None, weights: Path | None, *, random_weights: bool, seed: int
-) -> tuple[str, Callable[[Path, Say], object]]:
-    """As `plan`, of a name and a tag of open_clip's.
+def plan_of_random(model: str, seed: int) -> tuple[str, Callable[[Path, Say], object]]:
+    """As `plan`, of a model of the catalog or of open_clip with random weights.
 
     Raises:
-        ModelsError: PyTorch is missing; there is no such name or tag; the weights cannot be had.
+        ModelsError: PyTorch is missing, or there is no such model.
     """
-    known = not (tag or weights or random_weights)  # only the catalog can have it
-    try:
-        traced = tracer()
-    except ModelsError:
-        if known:
-            resolve(model, None, read_catalog(), {})
-        raise
+    traced = tracer()
     import open_clip
     import torch
 
-    tags = {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
-    entry = resolve(model, tag, read_catalog(), tags)
-    told = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
-    made = f"open_clip {entry.model}, random weights of seed {seed}"
-    source = Source(checkpoint=made, licence="none: random weights", random_weights=True, seed=seed)
-    if not random_weights:
-        if not told:
-            choices = ", ".join(tags[entry.model]) or "open_clip knows none"
-            raise ModelsError(
-                f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}."
-            )
-        weights = weights or _download(entry, told)
-        origin = f"https://huggingface.co/{told['hf_hub'].strip('/')}" if told.get("hf_hub") else told["url"]
-        digest = sha256_of(weights)
-        source = Source(checkpoint=origin, revision=f"sha256:{digest}", licence=entry.licence)
-        source = source.model_copy(update={"files": {weights.name: digest}})
-    source = source.model_copy(update={"model": entry.model, "pretrained": entry.pretrained})
+    model = model.replace("/", "-")
+    entry = read_catalog().get(model)
+    architecture, known = entry.model if entry else model, open_clip.list_models()
+    if architecture not in known:
+        raise unknown(model, known)
+    source = Source(
+        checkpoint=f"open_clip {architecture}, random weights of seed {seed}",
+        licence="none: random weights",
+        random_weights=True,
+        seed=seed,
+        model=architecture,
+    )
     torch.manual_seed(seed)
-    name = entry.name + RANDOM * random_weights
-    make = partial(traced.trace, entry.model, name=name, source=source, weights=weights, tag=told)
+    name = model + RANDOM
+    make = partial(traced.trace, architecture, name=name, source=source, weights=None, tag={})
     return name, lambda out, say: make(out, say=say)
-
-
-def _download(entry: Entry, told: dict[str, Any]) -> Path:
-    import open_clip
-
-    try:
-        return Path(open_clip.download_pretrained(told))
-    except Exception as error:  # huggingface_hub, httpx, urllib and open_clip each have errors of their own
-        raise ModelsError(
-            f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded: {first_line(error)}\n"
-            "Behind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, set HF_HOME. If you have "
-            "the file, give --weights FILE. For timing or tests, use --random-weights."
-        ) from None
 
 
 def tracer() -> Any:

@@ -49,11 +49,10 @@ def test_a_folder_called_as_a_catalog_s_model_needs_a_name(cache: Path, tmp_path
     ("words", "said"),
     [
         (("FILE",), "is a file of yours: give the model's name with --name"),
-        (("ViT-B-32", "--weights", "FILE"), "is a file of yours: give the model's name with --name"),
         (("FILE", "--name", "mine"), "--model"),
         (("FILE", "--name", "mine", "--model", "ViT-B-32"), "give --mean and --std"),
         (("FILE", "--name", "mine", "--model", "RN50"), "give --mean and --std"),
-        (("ViT-B-32", "--weights", "FILE", "--name", "ViT-B-32"), "is the name of another model"),
+        (("FILE", "--model", "ViT-B-32", "--name", "ViT-B-32"), "is the name of another model"),
         (("ViT-B-32", "--licence", "MIT"), "the catalog says all of ViT-B-32"),
         (("ViT-B-32", "--name", "mine"), "the catalog says all of ViT-B-32"),
         (("RN50-random", "--name", "mine"), "comes from open_clip"),
