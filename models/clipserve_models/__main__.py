@@ -85,16 +85,6 @@ def triton(
     instances: Annotated[
         int | None, typer.Option(min=1, help="Copies of each encoder and its weights.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=0, help="Threads of a call on the CPU; 0: all cores.")
-    ] = None,
-    queue_delay_ms: Annotated[
-        float | None, typer.Option(min=0, help="Time to wait for a fuller batch.")
-    ] = None,
-    queue_timeout_ms: Annotated[
-        float | None, typer.Option(min=1, help="The longest wait of a request.")
-    ] = None,
-    max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
 ) -> None:
     """Write artifacts into a Triton model repository. The defaults depend on the device.
 
@@ -103,17 +93,7 @@ def triton(
     from clipserve_models.triton_options import options_of
     from clipserve_models.triton_repository import remove_others, write_repository
 
-    options = options_of(
-        backend,
-        device,
-        max_batch_images,
-        max_batch_texts,
-        instances=instances,
-        queue_delay=None if queue_delay_ms is None else queue_delay_ms / 1000,
-        threads=threads,
-        queue_timeout=None if queue_timeout_ms is None else queue_timeout_ms / 1000,
-        max_queue_size=max_queue_size,
-    )
+    options = options_of(backend, device, max_batch_images, max_batch_texts, instances)
     names = [name for folder in folders for name in write_repository(folder, out, options)]
     if removed := remove_others(out, names):
         typer.echo(f"{' and '.join(removed)} removed from {out}")

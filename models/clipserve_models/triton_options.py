@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from clipserve.engine.triton.contract import CALL_ROWS, TOWERS
 from clipserve_models.errors import ModelsError
@@ -61,12 +61,9 @@ def options_of(
     device: Device | None = None,
     max_batch_images: int | None = None,
     max_batch_texts: int | None = None,
-    *,
     instances: int | None = None,
-    queue_delay: float | None = None,
-    **others: float | None,
 ) -> RepositoryOptions:
-    """The defaults of `device` (gpu), overridden by the given arguments. `others`: fields of the options.
+    """The defaults of `device` (gpu), overridden by the given arguments.
 
     Raises:
         ModelsError: the backend does not run on `device`.
@@ -76,17 +73,8 @@ def options_of(
         raise ModelsError("the backend tensorrt runs on the gpu only.")
 
     def policy(own: BatchPolicy, rows: int | None) -> BatchPolicy:
-        changes = _given(max_batch_size=rows, max_queue_delay=queue_delay, concurrency=instances)
-        return replace(own, **changes)
+        rows, count = rows or own.max_batch_size, instances or own.concurrency
+        return replace(own, max_batch_size=rows, concurrency=count)
 
-    return replace(
-        default,
-        backend=backend,
-        image=policy(default.image, max_batch_images),
-        text=policy(default.text, max_batch_texts),
-        **_given(**others),
-    )
-
-
-def _given(**values: float | None) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+    image, text = policy(default.image, max_batch_images), policy(default.text, max_batch_texts)
+    return replace(default, backend=backend, image=image, text=text)

@@ -1,4 +1,4 @@
-"""Pickles of weights are read without PyTorch, and what is more than weights is refused and not run."""
+"""Pickles of weights are read without PyTorch; attacks are in tests/models/hub/test_sabotage.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from clipserve_models import pickles
 from clipserve_models.errors import ModelsError
 from clipserve_models.pickles import open_pickle
-from tests.models.pickle_attacks import ATTACKS, Runs
+from tests.models.pickle_attacks import Runs
 from tests.models.torch_files import END, START, number, state, tensor, word, write, write_torch
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -46,20 +46,6 @@ def test_two_tensors_may_be_parts_of_one_storage(tmp_path: Path) -> None:
     found = open_pickle(tmp_path / "w.pt")
     assert found["first"].read().tolist() == [0, 1]
     assert found["last"].read().tolist() == [[3, 4, 5]]
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_what_is_more_than_weights_is_refused_and_not_run(
-    attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program, said = ATTACKS[attack]
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "w.bin", program, RAW)
-    with pytest.raises(ModelsError, match=said) as told:
-        open_pickle(tmp_path / "w.bin")
-    assert "w.bin is no pickle of weights alone: " in str(told.value)
-    assert "Nothing of it was run" in str(told.value)
-    assert not (tmp_path / "ran").exists()
 
 
 def test_archives_that_are_no_checkpoint_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def change(repository: Path) -> None:
 
 def write_models(folder: Path, repository: Path, **options: Any) -> None:
     """The artifact's models. A busy machine may compute 600 images in more than the default ten seconds."""
-    write_repository(folder, repository, options_of("onnxruntime", "cpu", **{"queue_timeout": 600} | options))
+    patient = replace(options_of("onnxruntime", "cpu", **options), queue_timeout=600)
+    write_repository(folder, repository, patient)
     change(repository)
 
 
