@@ -17,7 +17,7 @@ from clipserve_models.build import build
 from clipserve_models.errors import ModelsError
 from clipserve_models.model_files import Checkpoint
 from clipserve_models.verify import verify
-from tests.models.towers import CLIP, RESNET, SIGLIP, checkpoint_of
+from tests.models.towers import CHINESE, CLIP, RESNET, SIGLIP, checkpoint_of
 
 SOURCE = Source(checkpoint="random weights", licence="none", random_weights=True)
 
@@ -28,7 +28,9 @@ def made(checkpoint: Checkpoint, out: Path) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("architecture", [CLIP, SIGLIP, RESNET], ids=["CLIP", "SigLIP", "ResNet"])
+@pytest.mark.parametrize(
+    "architecture", [CLIP, CHINESE, SIGLIP, RESNET], ids=["CLIP", "Chinese-CLIP", "SigLIP", "ResNet"]
+)
 def test_an_artifact_is_built_compared_and_verified(architecture: Architecture, tmp_path: Path) -> None:
     checkpoint = checkpoint_of(architecture)
     said = made(checkpoint, tmp_path / "artifact")

@@ -28,7 +28,6 @@ _OPEN_CLIP_END = 49407
 _MAX_BYTES = 100_000_000  # the service's own limit for a tokenizer.json
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
-
 _CLIP_END = "<|endoftext|>"
 # The special tokens of transformers' classes, where a folder does not say others.
 _SPECIAL: dict[str, dict[str, str]] = {
@@ -117,10 +116,8 @@ def read_texts(
         raise ModelsError(
             f"{files[0]} has the id {largest}, and the model only {tower.vocabulary:,} tokens: these are of two."
         )
-    if (
-        config.text("padding_side", "right" if tokenizer.padding is None else tokenizer.padding["direction"])
-        != "right"
-    ):
+    side = "right" if tokenizer.padding is None else tokenizer.padding["direction"]
+    if config.text("padding_side", side) != "right":
         config.refuse("padding_side", "texts padded on the left are not supported")
     if cuts and config.number("model_max_length", tower.context_length) < tower.context_length:
         config.refuse("model_max_length", f"the model has positions for {tower.context_length} tokens")
