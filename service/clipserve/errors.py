@@ -14,7 +14,7 @@
     │   ├── MalformedRequest        bytes that are no request of the protocol
     │   ├── HeadersTooLarge         more bytes or fields before or after the body than the limit
     │   ├── HeadersTooSlow          the headers did not arrive in time
-    │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
+    │   ├── BodyTooLarge            more bytes in the body, or in a gRPC message besides its images, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
     ├── UnknownTemplateSet        no such template set

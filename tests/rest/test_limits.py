@@ -4,7 +4,6 @@ refused with both numbers. What each layer does at its limits has tests of its o
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,6 @@ LIMITS: dict[str, int] = {
     "max_aspect": 12,
     "max_scans": PROGRESSIVE.count(START_OF_SCAN),
     "max_body_bytes": 9_000,
-    "max_json_bytes": 900,
 }
 
 
@@ -77,14 +75,6 @@ async def padded(running: Running, size: int) -> httpx.Response:
     return await running.client.post("/embed", content=body, headers={"content-type": "image/png"})
 
 
-async def json_of(running: Running, size: int) -> httpx.Response:
-    """JSON of exactly so many bytes besides its image."""
-    image = "A" * 4_000  # no image, but its bytes are not counted
-    body = json.dumps({"images": [image], "texts": ["a"]}).encode()
-    body += b" " * (size - (len(body) - len(image)))
-    return await running.client.post("/embed", content=body, headers={"content-type": "application/json"})
-
-
 @dataclass(frozen=True)
 class Case:
     """`ask`: a request that has so many of what the limit bounds. `index`: what the error must name."""
@@ -119,7 +109,6 @@ CASES: dict[str, Case] = {
     "max_aspect": Case(lambda r, n: embed(r, picture(n, 1)), 413, "image_too_large", 0),
     "max_scans": Case(lambda r, n: embed(r, progressive(n)), 413, "image_too_large", 0),
     "max_body_bytes": Case(padded, 413, "body_too_large"),
-    "max_json_bytes": Case(json_of, 413, "body_too_large"),
 }
 
 

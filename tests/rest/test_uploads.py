@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,14 +25,15 @@ B64 = base64.b64encode(IMAGE).decode()
 FORM = "multipart/form-data; boundary=b"
 
 
-def request(content_type: str, query: bytes = b"") -> Request:
+def request(content_type: str, query: bytes = b"", max_json_bytes: int = 1_000) -> Request:
     state = {"headers": {b"content-type": content_type.encode("latin-1")}}
-    return Request({"type": "http", "headers": [], "query_string": query, "state": state})
+    app = SimpleNamespace(state=SimpleNamespace(service=SimpleNamespace(max_json_bytes=max_json_bytes)))
+    return Request({"type": "http", "headers": [], "query_string": query, "state": state, "app": app})
 
 
 def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
-    whole, asked = Body(body), request(content_type or "", query.encode())
-    upload = parse_upload(content_type or "", asked, whole, max_json_bytes)
+    whole, asked = Body(body), request(content_type or "", query.encode(), max_json_bytes)
+    upload = parse_upload(asked, whole)
     assert len(whole) == 0, "it holds the body longer than it needs it"
     return upload
 
@@ -71,7 +73,7 @@ def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> No
         file("images", b"2"),
         text("labels", "b"),
     )
-    assert upload == Upload({"images": [IMAGE, b"2"]}, {"model": "toy", "labels": ["a", "b"]}, typed=False)
+    assert upload == Upload({"images": [IMAGE, b"2"], "model": "toy", "labels": ["a", "b"]}, typed=False)
 
 
 @pytest.mark.parametrize("name", ["text", "label", "template"])
@@ -95,7 +97,7 @@ def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
 @pytest.mark.parametrize("part", [text("label", "a"), file("image", b"")], ids=["text", "files"])
 def test_a_form_may_have_4096_parts_and_no_more(part: bytes) -> None:
     upload = read_form(*[part] * 4_096)
-    assert len(upload.fields.get("labels", ()) or upload.images["images"]) == 4_096
+    assert len(upload.fields.get("labels") or upload.fields["images"]) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
         read_form(*[part] * 4_097)
     assert caught.value.limit == 4_096
@@ -108,7 +110,7 @@ def test_a_text_field_may_be_larger_than_the_framework_s_own_limit() -> None:
 
 def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file could not be made
-    assert (read_form(file("image", bytes(5_000_000)))).images["images"] == [bytes(5_000_000)]
+    assert (read_form(file("image", bytes(5_000_000)))).fields["images"] == [bytes(5_000_000)]
 
 
 def test_a_form_that_is_none_is_refused() -> None:
@@ -116,22 +118,13 @@ def test_a_form_that_is_none_is_refused() -> None:
         read(FORM, b"--c\r\n")
 
 
-@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"Utf-8"', "us-ascii", "US-ASCII"])
-def test_text_in_a_form_is_utf_8_whether_or_not_its_charset_says_so(charset: str) -> None:
+@pytest.mark.parametrize(
+    "charset", ["utf-8", '"Utf-8"', "latin-1", "punycode", "undefined", '""', "x" * 2_000]
+)
+def test_text_is_utf_8_whatever_its_charset_says(charset: str) -> None:
     upload = read(f"{FORM}; charset={charset}", text("label", "été") + b"--b--\r\n")
     assert upload.fields == {"labels": ["été"]}
     assert (read(f"application/json; charset={charset}", b'{"a": 1}')).fields == {"a": 1}
-
-
-@pytest.mark.parametrize(
-    "charset", ["punycode", "undefined", "idna", "utf-7", "latin-1", '""', "x" * 33, "'utf-8'"]
-)
-@pytest.mark.parametrize("form", [FORM, "application/json"])
-def test_another_charset_is_named_in_the_refusal(form: str, charset: str) -> None:
-    with pytest.raises(UnsupportedMediaType) as caught:
-        read(f"{form}; charset={charset}", b"{}")
-    named = charset.strip('"')[:32]
-    assert caught.value.detail == f"the charset {named} is not accepted: send utf-8 or us-ascii."
 
 
 def test_text_in_a_form_that_is_not_utf_8_is_refused() -> None:
@@ -142,21 +135,13 @@ def test_text_in_a_form_that_is_not_utf_8_is_refused() -> None:
             read_form(part.replace("é".encode(), b"\xe9"))
 
 
-def test_a_content_type_has_1024_characters_at_most() -> None:
-    longest = f"{FORM}; a={'b' * (1_024 - len(FORM) - 4)}"
-    assert len(longest) == 1_024
-    assert read(longest, text("label", "a") + b"--b--\r\n").fields == {"labels": ["a"]}
-    with pytest.raises(UnsupportedMediaType, match="has 1,025 characters; the limit is 1,024"):
-        read(longest + "b", b"")
-
-
 # The bytes of one image.
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/*", "application/octet-stream"])
 def test_a_body_that_is_an_image_takes_its_fields_from_the_query(content_type: str) -> None:
     upload = read(content_type, IMAGE, "label=a&label=b&top_k=1")
-    assert upload == Upload({"images": [IMAGE]}, {"labels": ["a", "b"], "top_k": "1"}, typed=False)
+    assert upload == Upload({"images": [IMAGE], "labels": ["a", "b"], "top_k": "1"}, typed=False)
     with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
         read(content_type, IMAGE, "top_k=1&top_k=2")
 

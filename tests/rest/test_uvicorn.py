@@ -25,7 +25,7 @@ OVERRIDDEN = {
     Server: "serve shutdown",
 }
 USED = {
-    HttpToolsProtocol: "_unset_keepalive_if_required pause_writing resume_writing",
+    HttpToolsProtocol: "pause_writing resume_writing",
     RequestResponseCycle: "run_asgi send receive",
     FlowControl: "resume_reading",
     uvicorn.Server: "_serve",
@@ -35,7 +35,7 @@ ATTRIBUTES = {
     "protocol": "app client cycle flow headers loop parser scope server_state tasks transport",
     "cycle": "disconnected keep_alive message_event response_complete response_started transport",
     "server": "config force_exit server_state should_exit started",
-    "state": "connections default_headers tasks total_requests",
+    "state": "connections default_headers tasks",
 }
 
 

@@ -16,21 +16,10 @@ from clipserve.errors import ClipError
 from clipserve.rest import label_sets, pages, routes
 from clipserve.rest.compat.adapters import ADAPTERS, render_for
 from clipserve.rest.compat.names import Compat
-from clipserve.rest.document import Json, custom_openapi
+from clipserve.rest.document import custom_openapi
 from clipserve.rest.errors import answers_errors
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.reading import Service
-
-_TAGS: list[Json] = [
-    {"name": "images and texts", "description": "Labels, vectors and similarities."},
-    {
-        "name": "label sets",
-        "description": "Labels with their prompts, examples and thresholds, stored under a name.",
-    },
-    {"name": "template sets", "description": "Prompt templates, stored under a name."},
-    {"name": "operations", "description": "Models, and whether the service is alive and ready."},
-    {"name": "clients of other servers", "description": "The APIs of other servers, for their clients."},
-]
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,7 @@ class RestOptions:
     """The options of the REST front.
 
     Attributes:
-        max_json_bytes: of a body besides its images.
+        max_json_bytes: JSON may have a value for each 8 of them.
         compat: the names of the enabled adapters of `rest.compat`.
         page: whether `/` is the page for people.
         cors_origins: scripts of pages from these origins may send requests and read all answers.
@@ -59,7 +48,6 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
         title="clipserve",
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
-        openapi_tags=_TAGS,
         routes=routes.router.routes,  # not included, which costs each request a tenth of what FastAPI takes
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the service has its own
         openapi_url=None,  # `pages` has it, with /docs

@@ -75,17 +75,32 @@ async def read_body(
 
 
 async def _read_rest(data: bytearray, receive: Receive, limits: BodyLimits, lease: Lease) -> None:
-    deadline = _BodyDeadline(limits)
+    """Each byte extends the deadline by 1 / minimum rate, up to the longest pause.
+
+    So a body whose last byte is withheld is given up as soon as one that has hardly begun.
+    """
+    loop = asyncio.get_running_loop()
+    rate, seconds = limits.min_body_bytes_per_second, limits.body_timeout_seconds
+    pause = limits.longest_pause_seconds
+    began, size = loop.time(), len(data)
+    until, end = began + limits.grace_seconds, began + seconds
     try:
-        async with asyncio.timeout_at(deadline.moved(lease.size)) as timer:
-            message: Message = {"more_body": True}
-            while message.get("more_body"):
+        async with asyncio.timeout(None) as timer:
+            while True:
+                until = min(until + size / rate, loop.time() + pause, end)
+                timer.reschedule(until)
                 message = await receive()
                 chunk = _chunk(message, limits, lease)
                 data += chunk
-                timer.reschedule(deadline.moved(len(chunk)))
+                size = len(chunk)
+                if not message.get("more_body"):
+                    return
     except TimeoutError:
-        raise deadline.too_slow(lease.size) from None
+        came = f"{lease.size:,} bytes of the body arrived within {until - began:.2g} s, and not its end"
+        if until == end:
+            raise BodyTooSlow(f"{came}; the limit is {seconds:g} s.", limit=seconds) from None
+        must = f"it must come at {rate:,} bytes a second, with no pause of {pause:g} s"
+        raise BodyTooSlow(f"{came}; {must}.", limit=rate) from None
 
 
 def _chunk(message: Message, limits: BodyLimits, lease: Lease) -> bytes:
@@ -96,33 +111,3 @@ def _chunk(message: Message, limits: BodyLimits, lease: Lease) -> bytes:
         check_limit(BodyTooLarge, _TOO_LARGE, lease.size + size, limits.max_body_bytes)
         lease.grow(size)
     return chunk
-
-
-class _BodyDeadline:
-    """The deadline of the next bytes. Each received byte extends it by 1 / minimum rate, up to the longest pause.
-
-    So a body whose last byte is withheld is given up as soon as one that has hardly begun.
-    """
-
-    def __init__(self, limits: BodyLimits) -> None:
-        self._now = asyncio.get_running_loop().time
-        self._began = self._now()
-        self._end = self._began + limits.body_timeout_seconds
-        self._limits = limits
-        self.until = min(self._began + limits.grace_seconds, self._end)
-
-    def moved(self, size: int) -> float:
-        bought = self.until + size / self._limits.min_body_bytes_per_second
-        self.until = min(bought, self._now() + self._limits.longest_pause_seconds, self._end)
-        return self.until
-
-    def too_slow(self, size: int) -> BodyTooSlow:
-        came = f"{size:,} bytes of the body arrived within {self.until - self._began:.2g} s, and not its end"
-        limits = self._limits
-        if self.until == self._end:
-            seconds = limits.body_timeout_seconds
-            return BodyTooSlow(f"{came}; the limit is {seconds:g} s.", limit=seconds)
-        rate, pause = limits.min_body_bytes_per_second, limits.longest_pause_seconds
-        return BodyTooSlow(
-            f"{came}; it must come at {rate:,} bytes a second, with no pause of {pause:g} s.", limit=rate
-        )

@@ -23,7 +23,7 @@ from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, record
 from clipserve.connections import address_of
-from clipserve.errors import BackendUnavailable, DeadlineExceeded, Overloaded
+from clipserve.errors import BackendUnavailable, DeadlineExceeded
 from clipserve.quota import Lease
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
@@ -55,7 +55,6 @@ class _Answer:
     Attributes:
         status: of the answer, once its head is passed on.
         body_pending: part of the request's body may still be on its way, so that the connection must be closed.
-        refusal: there was no room for the answer, and it was dropped.
     """
 
     def __init__(self, send: Send, request: RequestContext, lease: Lease) -> None:
@@ -64,16 +63,14 @@ class _Answer:
         self._lease = lease
         self.status: int | None = None
         self.body_pending = True
-        self.refusal: Overloaded | None = None
         self.timer: asyncio.Timeout | None = None  # of the deadline, which ends as the answer begins
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*message["headers"], (b"x-request-id", self._request.id.encode())]
-            if not self._has_room(
-                next((int(value) for name, value in headers if name == b"content-length"), 0)
-            ):
-                return
+            size = next((int(value) for name, value in headers if name == b"content-length"), 0)
+            if size > _SMALL:
+                self._lease.add(size)  # until the client has taken it
             self.status = message["status"]
             if self.timer:
                 self.timer.reschedule(None)
@@ -82,21 +79,7 @@ class _Answer:
             if self.body_pending:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
-        if self.refusal is None:
-            await self._send(message)
-
-    def _has_room(self, size: int) -> bool:
-        """Count a large answer, until the client has taken it. What was computed and charged is never refused."""
-        if size > _SMALL and self._request.rows:
-            self._lease.add(size)
-        elif size > _SMALL:
-            try:
-                self._lease.grow(size)
-            except Overloaded as error:
-                self.refusal = error
-                return False
-        self.refusal = None
-        return True
+        await self._send(message)
 
 
 class Exchange:
@@ -175,6 +158,8 @@ class Exchange:
         await self._enter(scope, headers)
         with self._shared.bulk.lease(request.caller, 1) if request.bulk else nullcontext():
             body = await self._read(headers, receive, request, lease)
+            if not body and scope["path"] not in _QUIET:
+                lease.grow(1)  # who does not take large answers is given no more of them
             answer.body_pending = False
             scope["state"]["body"] = body
             seconds = self._limits.deadline_seconds * (_BULK_PATIENCE if request.bulk else 1)
@@ -189,8 +174,6 @@ class Exchange:
                 raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
             finally:
                 answer.timer = None
-        if answer.refusal:
-            raise answer.refusal
 
     async def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Check the host, and the key for all but probes and pages."""

@@ -12,13 +12,13 @@ from clipserve.api import sets
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.label_sets.request import NAME, PutRequest, put_request
-from clipserve.rest.document import body_of, failures
-from clipserve.rest.json_body import JsonObject, decode_base64
+from clipserve.rest.document import ERRORS, body_of
+from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
 from clipserve.rest.reading import expected, parse_object, reading, service_of
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
 from clipserve.rest.validating import validated
 
-router = APIRouter(tags=["label sets"])
+router = APIRouter(tags=["label sets"], responses=ERRORS)
 
 Name = Annotated[
     str, Path(description="name of the label set", json_schema_extra={"pattern": f"^{NAME.pattern}$"})
@@ -32,7 +32,6 @@ _LATER = {"description": "seconds after which it may be built", "schema": {"type
     "/label-sets",
     summary="List all label sets.",
     response_model=sets.LabelSetList,
-    responses=failures("store_unavailable"),
 )
 async def list_label_sets(request: Request) -> Response:
     service = service_of(request)
@@ -43,19 +42,18 @@ async def list_label_sets(request: Request) -> Response:
     "/label-sets/{name}",
     summary="Return one label set: its labels, its scoring, and the progress of its build.",
     response_model=sets.LabelSet,
-    responses=failures("unknown_label_set store_unavailable"),
 )
 async def get_label_set(request: Request, name: Name) -> Response:
     service = service_of(request)
     return await service.rendered(label_set_json, service.inference.label_sets.get(name))
 
 
-def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutRequest:
-    if isinstance(labels := body.fields.get("labels"), list):
+def _put(sent: JsonObject, request: Request, limits: RequestLimits) -> PutRequest:
+    if isinstance(labels := sent.get("labels"), list):
         at_most("labels", len(labels), limits.max_labels)
-    fields = validated(LabelSetFields, body.fields)
-    examples = [each for label in fields.labels if isinstance(label, LabelFields) for each in label.examples]
-    body.check_images([*examples, fields.weights or ""])
+    fields = validated(LabelSetFields, sent)
+    examples = sum(len(label.examples) for label in fields.labels if isinstance(label, LabelFields))
+    at_most("example images", examples, MAX_IMAGES)  # before they are decoded
     fingerprint = fields.expect_fingerprint or expected(request)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
     return put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))
@@ -66,8 +64,7 @@ def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutReques
     summary="Create or replace a label set. The former version is served until the new one is built.",
     description="The answer is 200 once it is built, or 202 if the build takes longer than two seconds.",
     response_model=sets.LabelSet,
-    responses=failures("bad_prompt_template label_set_read_only store_unavailable", images=True)
-    | {
+    responses={
         202: {
             "model": sets.LabelSet,
             "description": "It is stored but not built yet: ask again.",
@@ -89,7 +86,6 @@ async def put_label_set(
     "/label-sets/{name}",
     summary="Delete a label set with its examples and embeddings.",
     status_code=204,
-    responses=failures("unknown_label_set label_set_read_only store_unavailable"),
 )
 async def delete_label_set(request: Request, name: Name) -> Response:
     await service_of(request).inference.label_sets.delete(name)

@@ -7,7 +7,6 @@ they work behind a proxy that adds a prefix.
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from clipserve.concurrency import SHORT, beside_loop
 
 INDEX = "index.html"
 _OWN = Path(str(files("clipserve.rest")))
-_SWAGGER = "fastapi-swagger"  # only for the files of Swagger UI in it
-_VERSION = version(_SWAGGER)
 # Besides files of their own, the page shows thumbnails of chosen pictures before they are sent, and Swagger UI has
 # small pictures in its style sheet.
 _POLICY = (
@@ -31,8 +28,7 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
-_FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}  # the version is in the address
-_PAGE = _ASK_AGAIN | {
+_HEADERS = _ASK_AGAIN | {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -40,21 +36,16 @@ _PAGE = _ASK_AGAIN | {
 
 
 class _Files(StaticFiles):
-    """The files of a folder, with headers of ours. A browser asks each time whether a file has changed."""
-
-    def __init__(self, directory: Path, headers: dict[str, str]) -> None:
-        super().__init__(directory=directory)
-        self._headers = headers
+    """Files with headers of ours. A browser asks each time whether a file has changed."""
 
     def file_response(self, full_path: Any, stat_result: os.stat_result, *arguments: Any) -> Response:
         response = super().file_response(full_path, stat_result, *arguments)
-        response.headers.update(self._headers)
+        response.headers.update(_HEADERS)
         return response
 
 
-_static = _Files(_OWN / "page" / "static", _PAGE)
-_swagger = _Files(Path(str(files("fastapi_swagger"))) / "resources", _FOR_A_YEAR)
-_docs = _Files(_OWN, _PAGE)
+_static = _Files(directory=_OWN / "page" / "static")
+_docs = _Files(directory=_OWN, packages=[("fastapi_swagger", "resources")])  # Swagger UI's files
 
 page = APIRouter(include_in_schema=False)
 docs = APIRouter(include_in_schema=False)
@@ -80,18 +71,12 @@ async def openapi(request: Request) -> Response:
 
 
 @docs.get("/docs")
-async def swagger() -> Response:
-    html = (_OWN / "docs.html").read_text("utf-8").replace("{version}", _VERSION)
-    return HTMLResponse(html, headers=_PAGE)
+async def swagger(request: Request) -> Response:
+    return await _docs.get_response("docs.html", request.scope)
 
 
-@docs.get("/docs/start.js")
-async def start(request: Request) -> Response:
-    return await _docs.get_response("docs.js", request.scope)
-
-
-@docs.get("/docs/{version}/{name}")
-async def swagger_file(request: Request, version: str, name: str) -> Response:
-    if version != _VERSION or name.endswith(".py"):
+@docs.get("/docs/{name}")
+async def swagger_file(request: Request, name: str) -> Response:
+    if name.endswith(".py"):
         raise HTTPException(404)
-    return await _swagger.get_response(name, request.scope)
+    return await _docs.get_response(name, request.scope)

@@ -42,6 +42,7 @@ _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _ALLOWED = 9 / 8  # bytes between chunks and in them, for each of the body, besides those that a head may have
 _LINGER_SECONDS = 2.0
 _LAST_IDLE_SECONDS = 1.0  # at the end, for a request that is on its way
+_IDLE, _HEAD, _BODY, _WORKING, _ENDING = Phase  # Python 3.11 looks a member up by functions of its own
 
 
 class Protocol(HttpToolsProtocol):
@@ -52,7 +53,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.address, self.proxied = "", False
-        self.phase, self.since, self._expires = Phase.IDLE, 0.0, math.inf
+        self.phase, self.since, self._expires = _IDLE, 0.0, math.inf
         self._limits = self.server_state.limits
         self._head = b""  # an incomplete one, or what has come behind the request at work
         self._between = 0.0  # bytes between chunks, minus those that the body allows
@@ -61,15 +62,16 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        return self.phase is Phase.IDLE and not self.transport.get_write_buffer_size()
+        return self.phase is _IDLE and not self.transport.get_write_buffer_size()
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.write, self.is_closing = transport.write, transport.is_closing  # for the cycle
         host = self.client[0] if self.client else ""
         self.address, self.proxied = address_of(host), host in self.server_state.proxies
-        self._enter(Phase.IDLE, self._limits.first_byte_timeout_seconds)
+        self._enter(_IDLE, self._limits.first_byte_timeout_seconds)
         try:
             self.server_state.admit(self)
         except TooManyConnections as error:
@@ -78,17 +80,20 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.discard(self)
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # after a reset, uvicorn leaves it
         if self._task:
             self._task.cancel(LEFT)
         self.cycle = self._task = None  # type: ignore[assignment]  # else they and this would hold each other
 
     def data_received(self, data: bytes) -> None:
         try:
-            if self.phase <= Phase.HEAD:
+            if self.phase <= _HEAD:
                 self._take_head(self._head + data)
-            else:
+            elif self.phase is _BODY:
                 self._take_body(data)
+            elif self.phase is _WORKING:  # a client has all of the answer to HEAD before this has
+                self._head += data
+                if len(self._head) > self._limits.max_header_bytes:
+                    self._end_with_this()
         except ClipError as error:
             self._refuse(error)
 
@@ -99,7 +104,7 @@ class Protocol(HttpToolsProtocol):
         untaken = self.transport.get_write_buffer_size()
         if not untaken or untaken != self._untaken:
             self._untaken, self._taken_at = untaken, now
-        if now > self._expires and self.phase is Phase.HEAD:
+        if now > self._expires and self.phase is _HEAD:
             seconds = self._limits.header_timeout_seconds
             message = f"the headers did not arrive within {seconds:g} s of their first byte."
             self._refuse(HeadersTooSlow(message, limit=seconds))
@@ -109,43 +114,36 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         if self._task:
             self.cycle.keep_alive = False
-        elif self.phase is Phase.IDLE:
-            self._enter(Phase.IDLE, _LAST_IDLE_SECONDS)
+        elif self.phase is _IDLE:
+            self._enter(_IDLE, _LAST_IDLE_SECONDS)
 
-    # What the cycle calls: the transport's methods, and its callback.
-
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self.transport.is_closing()
+    # What the cycle calls: it has this in place of the transport.
 
     def close(self) -> None:
         """Send nothing more, and close."""
-        lingers = self.phase not in (Phase.IDLE, Phase.WORKING)
-        self._enter(Phase.ENDING, _LINGER_SECONDS)
+        lingers = self.phase not in (_IDLE, _WORKING)
+        self._enter(_ENDING, _LINGER_SECONDS)
         if lingers:
             self.flow.resume_reading()
             self.transport.write_eof()
         else:
             self.transport.close()
 
-    def on_response_complete(self) -> None:
+    def on_response_complete(
+        self,
+    ) -> None:  # in place of uvicorn's: the sweep is cheaper than a timer for each
         self._task = None
-        super().on_response_complete()
-        if self.phase is Phase.WORKING:
-            self._enter(Phase.IDLE)  # uvicorn has set its timer for an idle connection
+        if self.phase is _WORKING:
+            self._enter(_IDLE, self._limits.keep_alive_seconds)
             if self._head:
                 self.data_received(b"")
-            return
-        self._unset_keepalive_if_required()
-        if self.phase is Phase.BODY:  # the answer has come before the end of its request
+        elif self.phase is _BODY:  # the answer has come before the end of its request
             self.close()
 
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        if self.phase is not Phase.BODY:
+        if self.phase is not _BODY:
             raise MalformedRequest("the request is followed by another one.")
         super().on_message_begin()
 
@@ -171,7 +169,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self.phase = Phase.WORKING
+        self.phase = _WORKING
         self.flow.resume_reading()  # only a read shows that the client has left
 
     # One request.
@@ -183,58 +181,46 @@ class Protocol(HttpToolsProtocol):
 
     def _take_head(self, data: bytes) -> None:
         """Begin the request, if its head has arrived."""
-        limits = self._limits
-        if self.phase is Phase.IDLE:
+        if self.phase is _IDLE:
             data = data.lstrip(b"\r\n")  # RFC 9112 (2.2): empty lines before a request are ignored
             if not data:
                 return
-            self._unset_keepalive_if_required()
-            self._enter(Phase.HEAD, limits.header_timeout_seconds)
-        found = data.find(_END)
-        end = found + len(_END) if found >= 0 else len(data)
-        check_limit(HeadersTooLarge, _TOO_LONG, end, limits.max_header_bytes)
+            self._enter(_HEAD, self._limits.header_timeout_seconds)
+        end = data.find(_END) + len(_END)
+        is_whole = end >= len(_END)
+        check_limit(HeadersTooLarge, _TOO_LONG, end if is_whole else len(data), self._limits.max_header_bytes)
         if not data[:1].isalpha():  # TLS, say
             raise MalformedRequest("the request is not HTTP/1.1: it begins with no method.")
-        if found < 0:
+        if not is_whole:
             self._head = data
             return
-        if (
-            b"\r\nupgrade:" in data[:end].lower()
-        ):  # RFC 9110 (7.8): it may be ignored; the parser would stop there
+        # RFC 9110 (7.8): an upgrade may be ignored. The parser would stop there.
+        if b"\r\nupgrade:" in data[:end].lower():
             data = _UPGRADE.sub(b"\r\nx-upgrade:", data[:end]) + data[end:]
         self._head, self._between = b"", -float(end)
-        self.phase, self._expires = Phase.BODY, math.inf  # the application limits its time
+        self.phase, self._expires = _BODY, math.inf  # the application limits its time
         self._take_body(data)
 
     def _take_body(self, data: bytes) -> None:
-        if self.phase is Phase.BODY:
-            self._between += len(data)
-            self._parse(data)
-            if self.phase is Phase.BODY:
-                check_limit(
-                    HeadersTooLarge, _TOO_LONG_BETWEEN, int(self._between), self._limits.max_header_bytes
-                )
-        elif self.phase is Phase.WORKING:  # a client has all of the answer to HEAD before this has
-            self._head += data
-            if len(self._head) > self._limits.max_header_bytes:
-                self._end_with_this()
-
-    def _end_with_this(self) -> None:
-        """Drop what comes behind the request; its answer is the last."""
-        self._enter(Phase.ENDING)
-        self.cycle.keep_alive = False
-
-    def _parse(self, data: bytes) -> None:
+        self._between += len(data)
         try:
             self.parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if self.phase is Phase.WORKING:
+            if self.phase is _WORKING:
                 self._end_with_this()
             elif isinstance(error.__context__, ClipError):
                 raise error.__context__ from None
             else:
                 reason = str(error).strip(" .'\"").lower() or "it cannot be parsed"
                 raise MalformedRequest(f"the request is not HTTP/1.1: {reason}.") from None
+        if self.phase is _BODY:
+            between = int(self._between)
+            check_limit(HeadersTooLarge, _TOO_LONG_BETWEEN, between, self._limits.max_header_bytes)
+
+    def _end_with_this(self) -> None:
+        """Drop what comes behind the request; its answer is the last."""
+        self._enter(_ENDING)
+        self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.transport = self  # type: ignore[assignment]  # see the module

@@ -7,7 +7,7 @@ and write the files of a form to a disk.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import unquote_plus
@@ -16,13 +16,13 @@ from multipart import parse_options_header
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from clipserve.api.fields import ImageSource, in_form
+from clipserve.api.fields import in_form
 from clipserve.api.limits import RequestLimits
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
-from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
+from clipserve.errors import InvalidInput, UnsupportedMediaType
 from clipserve.rest.forms import parse_form
-from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
+from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, decode_images, load_object
 from clipserve.rest.validating import validated, validator_of
 
 T = TypeVar("T")
@@ -30,14 +30,13 @@ Parsed = TypeVar("Parsed")
 
 _LISTS = ("texts", "to_texts", "labels", "label_sets", "templates", "background")
 _NAMES = {in_form(name): name for name in (*IMAGE_FIELDS, *_LISTS)}
-_CHARSETS = ("utf-8", "us-ascii")
-_MAX_CONTENT_TYPE = 1_024  # characters
+_MAX_CONTENT_TYPE = 1_024  # characters that are looked at
 FORM, JSON = "multipart/form-data", "application/json"
 
 
 @dataclass(frozen=True)
 class Service(Shared):
-    """What all handlers use: `request.app.state.service`. `max_json_bytes`: of a body besides its images."""
+    """What all handlers use: `request.app.state.service`. `max_json_bytes`: JSON may have a value for each 8."""
 
     max_json_bytes: int = field(kw_only=True)
 
@@ -58,9 +57,8 @@ C = TypeVar("C", bound=Checked)
 
 
 class Upload(NamedTuple):
-    """The images and the other fields, unparsed. `typed`: the fields are JSON, where "5" is not a number."""
+    """The images and the other fields, unvalidated. `typed`: they are JSON, where "5" is not a number."""
 
-    images: Mapping[str, Sequence[ImageSource]]
     fields: dict[str, Any]
     typed: bool
 
@@ -74,25 +72,17 @@ def reads(kind: type[C]) -> Callable[[Request], Awaitable[C]]:
 
 
 def reading(
-    parse: Callable[[str, Request, Body, int], Parsed], read: Callable[[Parsed, Request, RequestLimits], T]
+    parse: Callable[[Request, Body], Parsed], read: Callable[[Parsed, Request, RequestLimits], T]
 ) -> Callable[[Request], Awaitable[T]]:
     """A dependency: what `read` makes of a body that `parse_upload` or `parse_object` has parsed."""
 
     async def parsed(request: Request) -> T:
-        service, body, content_type = (
-            service_of(request),
-            request.state.body,
-            header(request, b"content-type"),
-        )
-
-        def work(body: Body) -> T:
-            return read(
-                parse(content_type, request, body, service.max_json_bytes), request, service.inference.limits
-            )
-
+        limits, body = service_of(request).inference.limits, request.state.body
         # Of an image nothing is parsed but the query.
-        size = len(request.scope["query_string"]) if _is_image(_media_type(content_type)) else len(body)
-        result: T = await body.parsed(work, lambda _: size)
+        size = len(request.scope["query_string"]) if _is_image(_media_type(request)) else len(body)
+        result: T = await body.parsed(
+            lambda body: read(parse(request, body), request, limits), lambda _: size
+        )
         return result
 
     return parsed
@@ -110,7 +100,7 @@ def read_fields(kind: type[T], upload: Upload, request: Request) -> T:
     Raises:
         InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
     """
-    fields = {**upload.images, **upload.fields}
+    fields = upload.fields
     if fields.get("expect_fingerprint") in (None, ""):
         fields["expect_fingerprint"] = expected(request)
     return validated(kind, fields, strict=upload.typed)
@@ -121,56 +111,59 @@ def expected(request: Request) -> str | None:
     return header(request, b"x-expect-fingerprint") or None
 
 
-def parse_upload(content_type: str, request: Request, body: Body, max_json_bytes: int) -> Upload:
+def parse_upload(request: Request, body: Body) -> Upload:
     """Take the body and parse it by its media type.
 
     Raises:
         InvalidInput: the body does not match its Content-Type; the query of a form or of JSON has fields; a text
             in a form is not UTF-8.
-        UnsupportedMediaType: the Content-Type is none of the three forms, or the charset is not UTF-8 or ASCII.
-        BodyTooLarge: the JSON has more than `max_json_bytes` besides its images.
-        TooMany: a form has too many parts, or JSON has too many images.
+        UnsupportedMediaType: the Content-Type is none of the three forms.
+        TooMany: a form has too many parts, or JSON has too many values or images.
     """
-    kind, query = _media_type(content_type), request.scope["query_string"]
+    kind, query = _media_type(request), request.scope["query_string"]
     if _is_image(kind):
-        upload = _gathered(QueryParams(query).multi_items() if query else ())
-        return upload._replace(images={"images": [body.take()]})
+        fields = _gathered(QueryParams(query).multi_items() if query else ())
+        return Upload(fields | {"images": [body.take()]}, typed=False)
     if kind not in (FORM, JSON):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
             "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
             "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
         )
-    options = _options(kind, content_type)
     if name := query.partition(b"&")[0].partition(b"=")[0]:
         shown = unquote_plus(name[:256].decode("latin-1"))[:64]
         raise InvalidInput(
             f"the query has the field `{shown}`; beside a form or JSON all fields go into the body."
         )
     if kind == JSON:
-        images, fields = parse_json(body, max_json_bytes)
-        return Upload(images, fields, typed=True)
-    return _gathered(parse_form(body.take(), options.get("boundary", "")))
+        fields = load_object(body, service_of(request).max_json_bytes)
+        decode_images(fields)
+        return Upload(fields, typed=True)
+    _, options = parse_options_header(_content_type(request))
+    return Upload(_gathered(parse_form(body.take(), options.get("boundary", ""))), typed=False)
 
 
-def parse_object(content_type: str, request: Request, body: Body, max_json_bytes: int) -> JsonObject:  # noqa: ARG001 - see `reading`
-    """Take the body and parse it as a JSON object, whose images the caller finds.
+def parse_object(request: Request, body: Body) -> JsonObject:
+    """Take the body and parse it as a JSON object, whose images are still base64.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not JSON.
-        InvalidInput, BodyTooLarge: see `load_object`.
+        InvalidInput, TooMany: see `load_object`.
     """
-    if (kind := _media_type(content_type)) != JSON:
+    if (kind := _media_type(request)) != JSON:
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
         )
-    _options(kind, content_type)
-    return load_object(body, max_json_bytes)
+    return load_object(body, service_of(request).max_json_bytes)
 
 
-def _media_type(content_type: str) -> str:
+def _content_type(request: Request) -> str:
+    return header(request, b"content-type")[:_MAX_CONTENT_TYPE]
+
+
+def _media_type(request: Request) -> str:
     """Without its options, in lower case."""
-    return content_type[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
+    return _content_type(request).partition(";")[0].strip().lower()
 
 
 def _is_image(kind: str) -> bool:
@@ -178,25 +171,8 @@ def _is_image(kind: str) -> bool:
     return kind.startswith("image/") or kind == "application/octet-stream"
 
 
-def _options(kind: str, content_type: str) -> dict[str, str]:
-    """What the Content-Type says besides the media type, `kind`; its charset is checked."""
-    if content_type == kind:
-        return {}
-    has = "the Content-Type has {:,} characters"
-    check_limit(UnsupportedMediaType, has, len(content_type), _MAX_CONTENT_TYPE)
-    options: dict[str, str] = parse_options_header(content_type)[1]
-    charset = options.get("charset", "utf-8")
-    # Some of Python's codecs take quadratic time, or raise unusual errors.
-    if charset.lower() not in _CHARSETS:
-        raise UnsupportedMediaType(
-            f"the charset {charset[:32]} is not accepted: send {' or '.join(_CHARSETS)}."
-        )
-    return options
-
-
-def _gathered(items: Iterable[tuple[str, str | bytes]]) -> Upload:
+def _gathered(items: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
     """Images and repeated fields as lists, the others as they are."""
-    images: dict[str, list[ImageSource]] = {}
     fields: dict[str, Any] = {}
     for key, value in items:
         name = _NAMES.get(key, key)
@@ -205,7 +181,7 @@ def _gathered(items: Iterable[tuple[str, str | bytes]]) -> Upload:
                 raise InvalidInput(
                     f"the field `{key}` is text, not a file. With curl, write -F {key}=@cat.jpg, with the @."
                 )
-            images.setdefault(name, []).append(value)
+            fields.setdefault(name, []).append(value)
         elif not isinstance(value, str):
             raise InvalidInput(f"the field `{key[:64]}` is a file; images go into the field `image`.")
         elif name in _LISTS:
@@ -216,4 +192,4 @@ def _gathered(items: Iterable[tuple[str, str | bytes]]) -> Upload:
             fields[name] = value
     if fields.get("labels") and fields.get("label_sets") == [""]:
         del fields["label_sets"]  # HTML forms send empty fields
-    return Upload(images, fields, typed=False)
+    return fields

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from clipserve.api import answers, sets
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
-from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
+from clipserve.rest.document import ERRORS, Json, body_of
 from clipserve.rest.reading import header, reads, service_of
 from clipserve.rest.rendering import (
     NPY,
@@ -28,17 +28,17 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-router = APIRouter(tags=["images and texts"], generate_unique_id_function=operation_id)
-template_sets = APIRouter(tags=["template sets"])
-operations = APIRouter(tags=["operations"])
+router = APIRouter(tags=["images and texts"], responses=ERRORS, generate_unique_id_function=operation_id)
+template_sets = APIRouter(tags=["template sets"], responses=ERRORS)
+operations = APIRouter(tags=["operations"], responses=ERRORS)
 
 _ARRAY = (
     "one array in NumPy's file format: [N, D] of float32, float16 or int8, or [N, D / 8] of bits, as "
     "`embedding_type` says"
 )
-_VECTORS: dict[int | str, Json] = {
-    200: OF_FINGERPRINT[200]
-    | {"content": {NPY: {"schema": {"type": "string", "format": "binary", "description": _ARRAY}}}}
+_VECTORS: Json = {
+    "headers": {"X-Model-Fingerprint": {"description": "of an array", "schema": {"type": "string"}}},
+    "content": {NPY: {"schema": {"type": "string", "format": "binary", "description": _ARRAY}}},
 }
 _PRIORITY = {
     "name": "X-Priority",
@@ -60,7 +60,7 @@ _EMBED = body_of(
     summary="Return vectors of images and texts, of unit length, in one space.",
     description=f"With `Accept: {NPY}` the answer is one array in NumPy's file format, not JSON.",
     response_model=answers.Embeddings,
-    responses=failures(images=True) | _VECTORS,
+    responses={200: _VECTORS},
     openapi_extra=_EMBED | {"parameters": [*_EMBED["parameters"], _PRIORITY]},
 )
 async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(EmbedRequest))]) -> Response:
@@ -73,10 +73,6 @@ async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(E
     "/classify",
     summary="Score labels by how well they fit each image, best label first.",
     response_model=answers.Classification,
-    responses=failures(
-        "bad_prompt_template unknown_label_set label_set_not_ready label_set_failed store_unavailable",
-        images=True,
-    ),
     openapi_extra=body_of(
         ClassifyRequest,
         {"images": ["$png"], "labels": ["cat", "dog"]},
@@ -95,7 +91,6 @@ async def classify(
     "/similarity",
     summary="Compare each of some images and texts with each of others: cosine and logit of each pair.",
     response_model=answers.Similarities,
-    responses=failures(images=True),
     openapi_extra=body_of(
         SimilarityRequest,
         {"images": ["$png"], "to_texts": ["a photo of a cat", "a photo of a dog"]},
@@ -114,7 +109,6 @@ async def similarity(
     "/tokenize",
     summary="Return the tokens of texts, and whether a text would be cut.",
     response_model=answers.Tokenization,
-    responses=failures(body=True),
     openapi_extra=body_of(TokenizeRequest, {"texts": ["a photo of a cat"]}, form=True),
 )
 async def tokenize(
@@ -129,7 +123,6 @@ async def tokenize(
     name="template_sets",
     summary="List the template sets. Most were published for a data set.",
     response_model=sets.TemplateSetList,
-    responses=failures(),
 )
 async def list_template_sets() -> Response:
     return template_sets_json()
@@ -140,7 +133,6 @@ async def list_template_sets() -> Response:
     name="template_set",
     summary="Return one template set, with the class names of its data set.",
     response_model=sets.TemplateSet,
-    responses=failures("unknown_template_set"),
 )
 async def get_template_set(
     name: Annotated[str, Path(json_schema_extra={"enum": list(TEMPLATE_SETS)})],
@@ -152,7 +144,6 @@ async def get_template_set(
     "/v1/models",
     summary="List the models, and whether each is ready.",
     response_model=answers.ModelList,
-    responses=failures(),
 )
 async def models(request: Request) -> Response:
     return models_json(await service_of(request).inference.models())
@@ -162,7 +153,6 @@ async def models(request: Request) -> Response:
     "/livez",
     summary="200 while the process is alive. Restart it when this fails.",
     response_model=answers.Alive,
-    responses=failures(open_=True),
     openapi_extra={"security": []},
 )
 async def livez() -> Response:
@@ -173,7 +163,7 @@ async def livez() -> Response:
     "/readyz",
     summary="200 if the service would serve a request now. Send it no traffic while this is 503.",
     response_model=answers.Ready,
-    responses=failures(open_=True) | {503: {"model": answers.NotReady, "description": "Not ready."}},
+    responses={503: {"model": answers.NotReady, "description": "Not ready."}},
     openapi_extra={"security": []},
 )
 async def readyz(request: Request) -> Response:

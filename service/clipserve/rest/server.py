@@ -50,7 +50,6 @@ class Server(uvicorn.Server):
             backlog=backlog,
             proxy_headers=bool(connections.proxies.names),  # by default uvicorn would trust 127.0.0.1
             forwarded_allow_ips=[*connections.proxies.names],
-            timeout_keep_alive=connections.limits.keep_alive_seconds,  # type: ignore[arg-type]  # of asyncio
             timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # of asyncio
         )
         super().__init__(config)

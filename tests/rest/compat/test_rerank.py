@@ -60,14 +60,6 @@ async def test_the_best_alone_with_its_text(running: Running) -> None:
     ]
 
 
-async def test_texts_get_the_answer_of_text_embeddings_inference(running: Running) -> None:
-    rows = await post(running, query="cats", texts=TEXTS, return_text=True)
-    every = await cosines(running, texts=["cats"], to_texts=TEXTS)
-    assert rows == [
-        {"index": i, "score": every[i], "text": TEXTS[i]} for i in np.argsort(-np.array(every)).tolist()
-    ]
-
-
 @pytest.mark.parametrize(
     ("fields", "status", "message"),
     [
@@ -76,7 +68,6 @@ async def test_texts_get_the_answer_of_text_embeddings_inference(running: Runnin
         ({"documents": ["a cat"]}, 400, "query must be a text"),
         ({"query": "a cat", "documents": ["a dog", 7]}, 400, r"documents\[1\] must be a text"),
         ({"query": "a cat", "documents": ["a dog"], "top_n": 0}, 400, "top_n"),
-        ({"query": "a cat", "texts": ["a dog"], "raw_scores": True}, 400, "raw_scores"),
         ({"query": "a cat", "documents": ["x", {"image": "aGVsbG8="}]}, 415, r"documents\[1\]"),
         ({"query": {"image": "aGVsbG8="}, "documents": ["x"]}, 415, "query"),
         ({"query": "a cat", "documents": ["cat " * 900], "truncate": False}, 400, r"documents\[0\]"),

@@ -32,7 +32,6 @@ ADAPTERS: dict[Compat, Adapter] = {
     "rerank": Adapter(rerank.router),
     "llama.cpp": Adapter(llama_cpp.router, "/embeddings", openai.openai_error),
 }
-_OTHERS_BELOW_V1 = {"/v1/models", "/v1/rerank", "/v1/multimodalembeddings"}
 
 
 def render_for(names: Collection[Compat]) -> Callable[[str], Render | None]:
@@ -40,11 +39,6 @@ def render_for(names: Collection[Compat]) -> Callable[[str], Render | None]:
     adapters = [ADAPTERS[name] for name in names if ADAPTERS[name].error]
 
     def render(path: str) -> Render | None:
-        for adapter in adapters:
-            if path.startswith(adapter.begins):
-                return adapter.error
-        # OpenAI's clients show only errors of their own form, and ask in vain for what is not here.
-        vain = "openai" in names and path.startswith("/v1/") and path not in _OTHERS_BELOW_V1
-        return openai.openai_error if vain else None
+        return next((each.error for each in adapters if path.startswith(each.begins)), None)
 
     return render

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import PlainTextResponse, Response
 
@@ -13,34 +13,19 @@ from clipserve.api.answers import Embeddings, ImageVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.errors import InvalidInput
-from clipserve.rest.compat.shared import TAGS, JsonAnswer, chosen, shaped
-from clipserve.rest.document import OF_FINGERPRINT, failures
+from clipserve.rest.compat.shared import adapter_router, chosen, example_of, shaped
 from clipserve.rest.reading import FORM, Upload, parse_upload, reading, service_of
 
-router = APIRouter(tags=[*TAGS])
+router = adapter_router()
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
 _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
-_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
-        "image": {"type": "string", "format": "binary", "description": "for `visual`, without `text`"},
-        "text": {"type": "string", "description": "for `textual`, without `image`"},
-    },
-    "required": ["entries"],
-    "additionalProperties": {"type": "string"},
-}
-_EXAMPLE = {"entries": '{"clip": {"textual": {"modelName": "$first_model"}}}', "text": "a photo of a cat"}
-
-
-class ImmichVector(JsonAnswer):
-    clip: Annotated[str, Field(description="the vector as a JSON list, in a string")]
+_EXAMPLE = {"entries": '{"clip": {"textual": {"modelName": "demo"}}}', "text": "a photo of a cat"}
 
 
 def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedRequest:
     kind, model = _entry(upload.fields.get("entries"))
-    images, texts = upload.images.get("images", ()), upload.fields.get("texts", ())
+    images, texts = upload.fields.get("images", ()), upload.fields.get("texts", ())
     named, other = ("image", "text") if kind == "visual" else ("text", "image")
     parts = {"image": images, "text": texts}
     asks = f"entries asks for the vector of one {named}, and the form has"
@@ -80,11 +65,7 @@ def _entry(entries: object) -> tuple[str, str]:
 @router.post(
     "/predict",
     summary="Return the vector of one image or text, as immich expects of its machine-learning server.",
-    response_model=ImmichVector,
-    responses=failures(images=True) | OF_FINGERPRINT,
-    openapi_extra={
-        "requestBody": {"required": True, "content": {FORM: {"schema": _SCHEMA, "example": _EXAMPLE}}}
-    },
+    openapi_extra=example_of(_EXAMPLE, FORM),
 )
 async def immich_predict(
     request: Request, asked: Annotated[EmbedRequest, Depends(reading(parse_upload, _read))]
@@ -104,7 +85,6 @@ def _rendered(answer: Embeddings) -> Response:
     "/ping",
     summary="200 while the process is alive, as immich expects.",
     response_class=PlainTextResponse,
-    responses=failures(open_=True),
     openapi_extra={"security": []},
 )
 async def immich_ping() -> Response:

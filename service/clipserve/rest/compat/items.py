@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from clipserve.api.answers import Embeddings, ImageVector, TextVector
 from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest, SimilarityRequest
-from clipserve.application.inference import Inference
 from clipserve.errors import (
     ClipError,
     ImageTooLarge,
@@ -25,7 +25,8 @@ from clipserve.errors import (
     check_limit,
 )
 from clipserve.rest.compat.shared import Options, chosen
-from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
+from clipserve.rest.json_body import MAX_IMAGES, image_of
+from clipserve.rest.reading import service_of
 
 R = TypeVar("R", EmbedRequest, SimilarityRequest)
 T = TypeVar("T", bound=Options)
@@ -84,10 +85,17 @@ class Asked(Generic[R, T]):
         named.detail = f"{name}: {detail}" if detail == error.detail else f"{name} {detail}"
         return named
 
-    async def embed(self: Asked[EmbedRequest, T], inference: Inference, dimensions: int | None) -> Embeddings:
-        """The vectors; an item's error fails the request. `dimensions`: see `Inference.embed`."""
+    async def answered(
+        self: Asked[EmbedRequest, T],
+        request: Request,
+        render: Callable[[Embeddings, Asked[EmbedRequest, T]], Response],
+        dimensions: int | None = None,
+    ) -> Response:
+        """The vectors, rendered; an item's error fails the request. `dimensions`: see `Inference.embed`."""
+        service = service_of(request)
         with self.names():
-            return await inference.embed(self.request, all_or_nothing=True, dimensions=dimensions)
+            answer = await service.inference.embed(self.request, all_or_nothing=True, dimensions=dimensions)
+        return await service.rendered(render, answer, self)
 
     def results(self, answer: Embeddings) -> list[TextVector]:
         """The results in the order of the items; an image has no tokens."""
@@ -101,7 +109,6 @@ class Asked(Generic[R, T]):
 
 
 def asked_for(
-    body: JsonObject,
     request: Request,
     limits: RequestLimits,
     items: Sequence[Item],
@@ -112,23 +119,18 @@ def asked_for(
     """The request for the vectors of these items.
 
     Raises:
-        BodyTooLarge: the JSON has too many bytes besides the images.
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
-    body.check_images(encoded(items))
     asked = EmbedRequest(*decoded(items), truncate=truncate, **chosen(request, options.model))
     return Asked(items, asked, options).checked(limits)
 
 
-def encoded(items: Sequence[Item]) -> list[str]:
-    """The images among the items, as they are in JSON."""
-    return [each.content for each in items if each.is_image]
-
-
 def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
     """The images and the texts among the items."""
-    images = [image_of(index, image) for index, image in enumerate(encoded(items))]
-    return images, [each.content for each in items if not each.is_image]
+    images = [each.content for each in items if each.is_image]
+    return [image_of(index, image) for index, image in enumerate(images)], [
+        each.content for each in items if not each.is_image
+    ]
 
 
 def listed(value: object, name: str) -> list[Any]:

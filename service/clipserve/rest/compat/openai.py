@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Request
-from pydantic import AliasChoices, ConfigDict, Field
+from fastapi import Depends, Request
+from pydantic import AliasChoices, Field
 from starlette.responses import Response
 
 from clipserve import errors
@@ -18,27 +18,16 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import Asked, Item, asked_for, item, items_of, listed, only_item, parts_of
-from clipserve.rest.compat.shared import (
-    CHAT_MESSAGE,
-    IMAGE_ITEM,
-    ITEM,
-    TAGS,
-    Dimensions,
-    Ignored,
-    JsonAnswer,
-    Options,
-    list_of,
-    shaped,
-)
-from clipserve.rest.document import OF_FINGERPRINT, Json, body_of, failures
+from clipserve.rest.compat.shared import Dimensions, Options, adapter_router, example_of, shaped
+from clipserve.rest.document import Json
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.reading import parse_object, reading, service_of
+from clipserve.rest.reading import parse_object, reading
 from clipserve.rest.rendering import in_base64
+from clipserve.rest.validating import validated
 
-router = APIRouter(tags=[*TAGS])
+router = adapter_router()
 
-_URI = "data:image/png;base64,$png"
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
@@ -46,105 +35,27 @@ _TYPES = {
 }
 
 
-def _given(field: str, schema: Json, modality: list[str | None]) -> Json:
-    """A JSON schema: one of `input` and `messages` is given, and the other is not."""
-    absent = "messages" if field == "input" else "input"
-    return {
-        "properties": {"modality": {"enum": modality}, field: schema, absent: {"type": "null"}},
-        "required": [field] if None in modality else [field, "modality"],
-    }
-
-
-_MOST = "At most $max_texts texts and $max_images images."
-_INPUT: Json = {
-    "description": "a text or an image, or a list of them. A string is a text, or an image if it is a data URI. "
-    + _MOST,
-    "anyOf": [ITEM, list_of(ITEM)],
-}
-_IMAGES: Json = {
-    "description": "with modality `image`, strings are base64. " + _MOST,
-    "anyOf": [IMAGE_ITEM, list_of(IMAGE_ITEM)],
-}
-_MESSAGES = list_of(CHAT_MESSAGE, 1) | {
-    "description": "in place of `input`: one message with one text or one image; gives one vector"
-}
-
-
 class OpenAIEmbedRequest(Options):
-    """All but what to embed. Fields of other names are ignored: gateways and frameworks add their own."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                _given("input", _INPUT, ["text", None]),
-                _given("input", _IMAGES, ["image"]),
-                _given("messages", _MESSAGES, ["text", "image", None]),
-            ]
-        },
-    )
+    """All but what to embed. Some names are Jina's (`embedding_type`) and Voyage's (`output_*`, `truncation`)."""
 
     modality: Literal["text", "image"] | None = None
     encoding_format: Literal["float", "base64"] | None = None
-    embedding_type: Annotated[
-        Literal["float", "base64"] | None, Field(description="the same as `encoding_format`, by Jina's name")
-    ] = None
+    embedding_type: Literal["float", "base64"] | None = None
     dimensions: Annotated[
         Dimensions | None, Field(validation_alias=AliasChoices("dimensions", "output_dimension"))
     ] = None
-    output_dtype: Annotated[Literal["float"] | None, Field(description="of Voyage's clients")] = None
-    normalized: Annotated[Literal[True] | None, Field(description="vectors always have unit length")] = None
-    truncate: Annotated[
-        bool | None,
-        Field(
-            description="cut texts of too many tokens instead of refusing them; `truncation` of Voyage's clients",
-            validation_alias=AliasChoices("truncate", "truncation"),
-        ),
-    ] = None
-    user: Ignored = None
+    output_dtype: Literal["float"] | None = None
+    normalized: Literal[True] | None = None
+    truncate: Annotated[bool | None, Field(validation_alias=AliasChoices("truncate", "truncation"))] = None
 
 
 _Asked = Asked[EmbedRequest, OpenAIEmbedRequest]
 
 
-class OpenAIVector(JsonAnswer):
-    object: Literal["embedding"]
-    index: Annotated[int, Field(description="position in `input`")]
-    embedding: Annotated[list[float] | str, Field(description="numbers, or base64 of little-endian float32")]
-
-
-class OpenAIUsage(JsonAnswer):
-    prompt_tokens: Annotated[
-        int, Field(description="tokens of all texts, before texts are cut; images count 0")
-    ]
-    total_tokens: int
-
-
-class OpenAIEmbeddings(JsonAnswer):
-    """Vectors in the order of `input`."""
-
-    object: Literal["list"]
-    data: list[OpenAIVector]
-    model: str
-    usage: OpenAIUsage
-
-
-class OpenAIErrorFields(JsonAnswer):
-    message: str
-    type: Annotated[str, Field(description="the kind of error, as OpenAI names it")]
-    param: Annotated[str | None, Field(description="the field that the error is about, if there is one")]
-    code: Annotated[str, Field(description="stable: clients may branch on it")]
-
-
-class OpenAIError(JsonAnswer):
-    """An error as OpenAI's clients expect it."""
-
-    error: OpenAIErrorFields
-
-
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
-    items = _items(body.fields)
-    options = OpenAIEmbedRequest.of(body.fields)
-    return asked_for(body, request, limits, items, options, truncate=bool(options.truncate))
+def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
+    items = _items(fields)
+    options = validated(OpenAIEmbedRequest, fields)
+    return asked_for(request, limits, items, options, truncate=bool(options.truncate))
 
 
 @router.post(
@@ -152,22 +63,12 @@ def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
     summary="Return vectors of texts and images in the order of `input`, as OpenAI's clients expect.",
     description="Strings are texts, data URIs are images. One bad item fails the whole request, because this API "
     "has no place for the error of an item.",
-    response_model=OpenAIEmbeddings,
-    responses=failures(images=True, error=OpenAIError) | OF_FINGERPRINT,
-    openapi_extra=body_of(
-        OpenAIEmbedRequest,
-        {"input": ["a photo of a cat", _URI], "encoding_format": "float"},
-        {"input": ["$png"], "modality": "image"},
-        {"input": [{"text": "a photo of a cat"}, {"image": "$png"}]},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
-    ),
+    openapi_extra=example_of({"input": ["a photo of a cat", {"image": "$png"}]}),
 )
 async def openai_embeddings(
     request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
-    service = service_of(request)
-    answer = await asked.embed(service.inference, asked.options.dimensions)
-    return await service.rendered(_rendered, answer, asked)
+    return await asked.answered(request, _rendered, asked.options.dimensions)
 
 
 def _rendered(answer: Embeddings, asked: _Asked) -> Response:
@@ -180,7 +81,7 @@ def _rendered(answer: Embeddings, asked: _Asked) -> Response:
 
 
 def openai_vectors(results: Sequence[TextVector], encoding_format: Literal["float", "base64"]) -> list[Json]:
-    """Each as an `OpenAIVector`."""
+    """The field `data` of the answer."""
     return [
         {
             "object": "embedding",
@@ -227,8 +128,10 @@ def _of_messages(messages: object) -> Item:
     parts: list[tuple[str, object]] = []
     for i, message in enumerate(listed(messages, "messages")):
         fields = message if isinstance(message, dict) else {}
-        if isinstance(text := fields.get("content"), str) and fields.get("role") != "system":
+        if fields.get("role") == "system":
+            continue
+        if isinstance(text := fields.get("content"), str):
             parts.append((f"messages[{i}].content", {"text": text}))
-        elif fields.get("role") != "system":
+        else:
             parts += parts_of(message, f"messages[{i}]")
     return only_item(parts, "messages")

@@ -1,76 +1,43 @@
-"""Rerank APIs of Jina, Cohere, vLLM and Text Embeddings Inference: a face of POST /similarity."""
+"""Rerank APIs of Jina, Cohere and vLLM: a face of POST /similarity."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Request
-from pydantic import BeforeValidator, Field, RootModel, WithJsonSchema
+from fastapi import Depends, Request
+from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
 from clipserve.api.answers import Similarities
-from clipserve.api.fields import CutTexts, whole
+from clipserve.api.fields import whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
-from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import Asked, decoded, encoded, item, items_of
-from clipserve.rest.compat.shared import ITEM, TAGS, JsonAnswer, Options, chosen, list_of, one_of, shaped
-from clipserve.rest.document import OF_FINGERPRINT, body_of, failures
+from clipserve.errors import ClipError
+from clipserve.rest.compat.items import Asked, decoded, item, items_of
+from clipserve.rest.compat.shared import Options, adapter_router, chosen, example_of, shaped
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.reading import parse_object, reading, service_of
+from clipserve.rest.validating import validated
 
-router = APIRouter(tags=[*TAGS])
+router = adapter_router()
 
 
 class RerankRequest(Options):
-    """Scores are cosines. `texts` ask for the answer of Text Embeddings Inference. Other fields are ignored."""
+    """All but the items."""
 
-    model_config = one_of(documents=list_of(ITEM), texts=list_of(ITEM))
-
-    query: Annotated[Any, WithJsonSchema(ITEM)]
     top_n: Annotated[int, Field(ge=1), BeforeValidator(whole)] | None = None
     return_documents: bool | None = None
-    return_text: bool | None = None
-    raw_scores: Annotated[bool | None, Field(json_schema_extra={"enum": [False, None]})] = None
-    truncate: CutTexts | None = True
+    truncate: bool | None = True
 
 
 _Asked = Asked[SimilarityRequest, RerankRequest]
 
 
-class RerankedDocument(JsonAnswer):
-    """A document's position in the request, its cosine with the query and, where asked for, its text."""
-
-    index: int
-    relevance_score: float
-    document: dict[str, str] | None = None
-
-
-class RerankedDocuments(JsonAnswer):
-    id: str
-    model: str
-    results: list[RerankedDocument]
-
-
-class RerankedText(JsonAnswer):
-    index: int
-    score: float
-    text: str | None = None
-
-
-class Reranked(RootModel[RerankedDocuments | list[RerankedText]]):
-    """Best first; a list of `RerankedText` if the request has `texts`."""
-
-
-def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
-    name = "documents" if body.fields.get("texts") is None else "texts"
-    documents = items_of(body.fields.pop(name, None), name)
-    query = item(body.fields.get("query"), "query")
-    options = RerankRequest.of(body.fields)
-    if options.raw_scores:
-        raise InvalidInput("raw_scores: scores are cosines here; POST /similarity has the model's logits.")
-    body.check_images(encoded([query, *documents]))
+def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
+    documents = items_of(fields.get("documents"), "documents")
+    query = item(fields.get("query"), "query")
+    options = validated(RerankRequest, fields)
     cut, choice = options.truncate is not False, chosen(request, options.model)
     asked = SimilarityRequest(*decoded([query]), *decoded(documents), truncate=cut, **choice)
     return Asked([query, *documents], asked, options).checked(limits)
@@ -91,14 +58,8 @@ for _path, _name in (("/rerank", "rerank"), ("/v1/rerank", "rerank_v1"), ("/v2/r
         rerank,
         methods=["POST"],
         name=_name,
-        summary="Sort texts and images by how well they fit a query, which is a text or an image.",
-        response_model=Reranked,
-        responses=failures(images=True) | OF_FINGERPRINT,
-        openapi_extra=body_of(
-            RerankRequest,
-            {"query": "a cat", "documents": [{"image": "$png"}, {"text": "a dog"}]},
-            {"query": "a cat", "texts": ["a kitten", "a car"], "return_text": True},
-        ),
+        summary="Sort texts and images by their cosines with a query, which is a text or an image.",
+        openapi_extra=example_of({"query": "a cat", "documents": [{"image": "$png"}, {"text": "a dog"}]}),
     )
 
 
@@ -109,13 +70,9 @@ def _rendered(answer: Similarities, asked: _Asked, request_id: str) -> Response:
     _, *documents = asked.items
     cosines, results = np.empty_like(scores.cosine), []
     cosines[np.argsort([not each.is_image for each in documents], kind="stable")] = scores.cosine
-    of_texts = documents[0].name.startswith("texts")
-    with_texts = asked.options.return_documents or asked.options.return_text
     for index in np.argsort(-cosines, kind="stable")[: asked.options.top_n].tolist():
-        result = {"index": index, "score" if of_texts else "relevance_score": cosines[index]}
-        if with_texts and not documents[index].is_image:
-            text = documents[index].content
-            result |= {"text": text} if of_texts else {"document": {"text": text}}
+        result = {"index": index, "relevance_score": cosines[index]}
+        if asked.options.return_documents and not documents[index].is_image:
+            result |= {"document": {"text": documents[index].content}}
         results.append(result)
-    shown = results if of_texts else {"id": request_id, "model": answer.model, "results": results}
-    return shaped(shown, answer)
+    return shaped({"id": request_id, "model": answer.model, "results": results}, answer)
