@@ -30,7 +30,7 @@ class Attack:
         legal: 200 is a right answer too: nothing is wrong with it but its cost.
         silent: no answer is right too: the request never ends, or is none.
         answers: how many there may be; who has them leaves.
-        patience: seconds after which the client leaves. It gives up on an attack that is not silent: a fault.
+        patience: seconds after which the client leaves. Within the usual ones the server answers or ends it.
         photos: it costs at most the CPU time of so many photos of 12 megapixels.
         rpc: it goes to the gRPC port.
         connections: so many of one address repeat it at the same time.

@@ -126,11 +126,12 @@ async def _repeat(
                 async with asyncio.timeout(max(left, 0.5)):
                     await client.play(pieces)
             except TimeoutError:
-                if not until and not client.answers:
+                if not until and not client.answers and attack.patience >= Attack.patience:
                     faults.add(f"neither answered nor closed in {attack.patience:g} s")
             if not until and not client.answers and not attack.silent:
                 faults.add("no answer")
-            client.transport.abort()
+            if not client.closed:
+                client.transport.abort()
         except OSError:
             await asyncio.sleep(_PAUSE)
         if time.monotonic() >= until:

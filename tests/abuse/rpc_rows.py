@@ -84,7 +84,7 @@ def _stream() -> bytes:
 # Frames that are no call, or a call that leaves: an answer is neither here nor there.
 FLOODS: dict[str, tuple[Make, float]] = {
     "10,000 calls begun and cancelled": (_cancelled, 40.0),
-    "100,000 resets": (lambda: _again(HELLO + raw.call(1), frame(raw.RST_STREAM, 0, 1, _CANCEL)), 8.0),
+    "100,000 resets": (lambda: _again(HELLO + raw.call(1), frame(raw.RST_STREAM, 0, 1, _CANCEL)), 20.0),
     "100,000 bytes of a message": (
         lambda: _again(
             HELLO + raw.call(1) + raw.message(1, b"", announced=19_000_000, end=False),
@@ -93,7 +93,7 @@ FLOODS: dict[str, tuple[Make, float]] = {
         8.0,
     ),
     "13 GB of headers in 3 MB": (_indexed, 8.0),
-    "100 answers unread": (_unread, 40.0),
+    "100 answers unread": (_unread, 80.0),
     "100 costly calls, then a reset": (
         lambda: [HELLO + _calls(100, _EMBED, _costly()), 1.0, Act.RESET],
         80.0,

@@ -19,7 +19,8 @@ _MANY = 540  # connections of one address, more than it may have
 
 
 def _endless(first: bytes, again: bytes, size: int = 100_000_000) -> Make:
-    return lambda: itertools.chain([first], itertools.repeat(again, size // len(again)))
+    block = again * max(1, len(_BLOCK) // len(again))
+    return lambda: itertools.chain([first], itertools.repeat(block, size // len(block)))
 
 
 def _dripping(first: bytes, drip: bytes) -> Iterator[Piece]:
@@ -66,7 +67,7 @@ LEFT: dict[str, tuple[int, float, Make]] = {
     "32 bombs, then a reset": (1, 32.0, lambda: [images([webp_lossless(_SIDE, _SIDE)] * 32), 0.3, Act.RESET]),
     "100 large answers, unread": (100, 80.0, lambda: [Act.DEAF, _LARGE * 100, 8.0]),
     "a bulk request, then a reset": (1, 8.0, lambda: [_BULK, 0.2, Act.RESET]),
-    "2,000 texts": (2_000, 80.0, lambda: _texts(2_000)),
+    "1,000 texts": (1_000, 100.0, lambda: _texts(1_000)),
 }
 
 

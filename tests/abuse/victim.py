@@ -140,10 +140,11 @@ class Victim:
             verdict.faults.append(f"the next good request: {status}")
 
     def close(self) -> int:
-        """The exit status."""
+        """The exit status after SIGTERM."""
         self._neighbour.stop()
+        status = self.process.stop()[0]
         self._folder.cleanup()
-        return self.process.stop()[0]
+        return status
 
     def _good(self, width: int = 640, height: int = 480) -> int:
         body = good(width, height).partition(b"\r\n\r\n")[2]
