@@ -269,12 +269,12 @@ async def test_a_build_is_tried_again_after_an_error_that_passes_and_pays_no_row
     site = await open_site(backend=(backend := Counted()), charge=charge)
     await backend.aclose()  # as if the encoders were away
     with not_waiting(site.sets):
-        await site.put()
+        await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
     await until(lambda: bool(site.sets.get("pets").error))
     await backend.start()
     await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None
-    assert paid == [1, 1]
+    assert paid == [1, 1, 1], "two prompts and an example"
 
 
 async def test_a_put_lets_requests_go_first_that_somebody_waits_for(open_site: OpenSite) -> None:
@@ -288,7 +288,7 @@ async def test_a_put_lets_requests_go_first_that_somebody_waits_for(open_site: O
 async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_not_by_all(
     open_site: OpenSite,
 ) -> None:
-    site = await open_site(backend=(backend := Counted()))
+    site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
     order: list[str] = []
 
     async def put(caller: str, name: str) -> None:
@@ -301,6 +301,7 @@ async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_no
     await asyncio.sleep(0)
     one = asyncio.create_task(put("one", "one"))
     await until(lambda: len(site.states) == 21)
+    assert [*await store.listing()].index("one.json") < 8, "changes are made in turn too"
     backend.gate.set()
     await asyncio.gather(one, *many)
     assert order.index("one") < 12, order

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from clipserve.telemetry.request import current
 from tests.access.support import bearer, write_keys
 from tests.application.label_sets.making import Counted, not_waiting
 from tests.rest.label_sets import until_ready
-from tests.support import Running, eventually, png, serving
+from tests.support import Running, eventually, serving
 
 SCOPES = {"scopes": ["use", "manage"]}
 LABELS = [f"label {number}" for number in range(40)]
@@ -62,21 +61,6 @@ async def test_a_put_of_more_than_the_rate_is_built_at_the_rate(toy: Path, tmp_p
         assert backend.texts == 2 * len(LABELS)
 
 
-async def test_examples_are_paid_too(toy: Path, tmp_path: Path) -> None:
-    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10})
-    labels = [{"label": "a", "examples": [_encoded(seed) for seed in range(40)]}]
-    async with started(tmp_path, toy, backend := Counted()) as running:
-        backend.images, began = 0, time.monotonic()
-        await unpaid(running, keys["slow"], labels=labels)
-        nothing_yet(backend.images, began)
-        running.client.headers.update(bearer(keys["slow"]))
-        await eventually(lambda: backend.images == 40, 10 * SECONDS)
-
-
-def _encoded(seed: int) -> str:
-    return base64.b64encode(png(seed)).decode()
-
-
 async def test_a_key_that_is_removed_ends_its_build_and_another_key_goes_on_with_it(
     toy: Path, tmp_path: Path
 ) -> None:
@@ -105,18 +89,6 @@ async def test_another_gateway_on_the_store_does_not_build_it_for_nothing(toy: P
         await asyncio.sleep(1)
         nothing_yet(here.texts + there.texts, began)  # the other one pays too
         await eventually(lambda: here.texts + there.texts >= len(LABELS), 10 * SECONDS)
-
-
-async def test_a_build_that_starts_anew_is_paid_on(toy: Path, tmp_path: Path) -> None:
-    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10})
-    async with started(tmp_path, toy, Counted()) as running:
-        await unpaid(running, keys["slow"])
-    began = time.monotonic()
-    async with started(tmp_path, toy, backend := Counted()):
-        backend.texts = 0
-        await asyncio.sleep(1)
-        nothing_yet(backend.texts, began)
-        await eventually(lambda: backend.texts == len(LABELS), 10 * SECONDS)
 
 
 async def test_a_build_works_for_no_request_and_in_the_name_of_no_key_in_the_log(

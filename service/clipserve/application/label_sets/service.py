@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from clipserve.api.limits import RequestLimits
@@ -18,10 +18,12 @@ from clipserve.application.label_sets.served import LabelSet, ServedSet
 from clipserve.application.models import Models
 from clipserve.concurrency import beside_loop
 from clipserve.errors import StoreUnavailable, UnknownLabelSet
+from clipserve.quota import Quota
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, current, remaining
+from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
 _SHOWN_NAMES = 10
+_CHANGES = 4  # puts and deletions at a time, for which callers take turns
 _DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
 
 
@@ -35,6 +37,7 @@ class LabelSets:
     own_limits: LabelSetLimits
     metrics: Metrics
     started: bool = False
+    _changes: Quota = field(default_factory=partial(Quota, "changes of label sets", _CHANGES))
 
     async def start(self) -> None:
         """Load the stored label sets. Call it after the models have started.
@@ -97,8 +100,10 @@ class LabelSets:
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
-        await check(model, record)
-        await self.catalog.put(request.name, model, record, payer)
+        with self._changes.lease(caller()) as change:
+            await change.wait(1)
+            await check(model, record)
+            await self.catalog.put(request.name, model, record, payer)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.own_limits.put_wait_seconds):
                 await self.catalog.settled(request.name)
@@ -107,8 +112,10 @@ class LabelSets:
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
-        if not await self.catalog.delete(name):
-            raise self._unknown(name)
+        with self._changes.lease(caller()) as change:
+            await change.wait(1)
+            if not await self.catalog.delete(name):
+                raise self._unknown(name)
 
     def _find(self, name: str, version: str) -> ServedSet:
         entry = self._entry(name)
