@@ -99,6 +99,16 @@ def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:
         client.embed_texts(["a", "b"])
 
 
+def test_vectors_of_several_lengths_are_odd(kind: str) -> None:
+    answers = iter([vector(1), vector(1, 0)])
+    with (
+        serving(lambda _: next(answers)) as (url, _),
+        client_of(kind, url, in_flight=1) as client,
+        pytest.raises(OddAnswer, match="several lengths"),
+    ):
+        client.embed_texts(["a", "b"])
+
+
 def test_a_client_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
     refusal = body(REFUSED, 429, "Retry-After: 300", "X-Request-Id: r-1")
     with serving(lambda _: refusal) as (url, requests), client_of(kind, url, retry_seconds=5) as client:

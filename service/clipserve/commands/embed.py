@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -133,22 +133,10 @@ async def make(
         say(f"  {row.name}: {row.code}: {row.detail}", err=True)
     if failed > len(failures):
         say(f"  and {failed - len(failures):,} more: --npz FILE has all of them.", err=True)
-    if as_json:
-        say_json(_summary(index, done.embedded, failed))
+    if as_json and (facts := index.facts):
+        about = {"index": str(index.path), "model": facts.model, "fingerprint": facts.fingerprint}
+        say_json(about | {"rows": index.count(), "embedded": done.embedded, "failed": failed})
     return 1 if failed else 0
-
-
-def _summary(index: Index, embedded: int, failed: int) -> dict[str, Any]:
-    facts = index.facts
-    assert facts is not None
-    return {
-        "index": str(index.path),
-        "model": facts.model,
-        "fingerprint": facts.fingerprint,
-        "rows": index.count(),
-        "embedded": embedded,
-        "failed": failed,
-    }
 
 
 def _images(sources: list[str], every: float | None) -> VectorSource:
