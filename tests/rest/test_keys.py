@@ -1,4 +1,4 @@
-"""Keys and rates, as a client of the REST front meets them."""
+"""Keys and rates, as a client of REST meets them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The REST front: parse, call, render."""
+"""The REST API: parse, call, render."""

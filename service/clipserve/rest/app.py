@@ -1,4 +1,4 @@
-"""The FastAPI application of the REST front."""
+"""The FastAPI application of REST."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clipserve.rest.reading import Service
 
 @dataclass(frozen=True)
 class RestOptions:
-    """The options of the REST front.
+    """The options of REST.
 
     Attributes:
         max_json_bytes: JSON may have a value for each 8 of them.

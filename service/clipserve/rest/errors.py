@@ -47,7 +47,7 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
 }
 
-# Errors of this front alone: the path or the method is wrong.
+# Errors of REST alone: the path or the method is wrong.
 FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
 
 # (error, request id) -> answer.
