@@ -64,7 +64,8 @@ class Quota:
     def give(self, caller: str, amount: int = 1) -> None:
         """Give so much back."""
         self.add(caller, -amount)
-        self._grant()
+        if self._waiting:
+            self._grant()
 
     async def wait(self, caller: str, amount: int = 1, owner: Hashable = None) -> None:
         """Take so much when it fits. Callers have it in turn, and so the owners (the requests) of a caller.

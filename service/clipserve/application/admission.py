@@ -76,7 +76,7 @@ class _Lane:
             for theirs in list(self._sizes.values()):  # copies: the metrics ask in another thread
                 if theirs is not sizes:
                     ahead += min(sum(size * n for size, n in list(theirs.items())), own + rows)
-        return self.seconds_per_row * ahead
+        return self.seconds_per_row * ahead if ahead else 0.0
 
     def enter(self, rows: int, whose: str) -> int:
         """Returns a number for `leave`."""
@@ -188,17 +188,19 @@ class Admission:
 
     def refuse_if_late(self, needs: Mapping[str, int], whose: str) -> None:
         """Raise the errors of `admit`. `needs`: rows by lane."""
-        lanes = [(self.lanes[lane], rows) for lane, rows in needs.items()]
-        ahead = max([lane.ahead(rows, whose) for lane, rows in lanes], default=0.0)
+        ahead = own = 0.0
+        for name, rows in needs.items():
+            lane = self.lanes[name]
+            ahead, own = max(ahead, lane.ahead(rows, whose)), max(own, lane.seconds_per_row * rows)
         if ahead > self._max_queue_seconds:
             raise Overloaded(
                 f"{ahead:.1f} s of work are queued; the limit is {self._max_queue_seconds:g} s. "
                 "Try again later, or add capacity.",
                 retry_after=ahead - self._max_queue_seconds / 2,
             )
-        own = max([lane.seconds_per_row * rows for lane, rows in lanes], default=0.0)
         left = remaining(math.inf)
         if own > _HOPELESS * left:
+            lanes = [(self.lanes[name], rows) for name, rows in needs.items()]
             raise _hopeless(*max(lanes, key=lambda each: each[0].seconds_per_row * each[1]), left)
         if ahead and ahead + own > left:
             raise Overloaded(

@@ -106,26 +106,26 @@ def ranked(
     classified: Classified, vectors: Sequence[VectorOrError], names: Sequence[str] = ()
 ) -> list[ImageLabels | ImageLabelSets | ClipError]:
     """The labels of each image by each classifier, or the image's error. `names`: of the label sets, if any."""
-    return [
-        vector if isinstance(vector, ClipError) else _of_image(vector, classified, names)
-        for vector in vectors
-    ]
-
-
-def _of_image(
-    vector: FloatArray, classified: Classified, names: Sequence[str]
-) -> ImageLabels | ImageLabelSets:
-    lists = [_labels(vector, classifier, ranking) for classifier, ranking in classified]
-    if len(lists) == 1:
-        return ImageLabels(lists[0])
-    return ImageLabelSets(list(map(LabelSetLabels, names, lists)))
-
-
-def _labels(vector: FloatArray, classifier: ZeroShotClassifier, ranking: Ranking) -> RankedLabels:
-    scores = classifier.scores(
-        vector[np.newaxis], ranking.function, ranking.temperature, ranking.background
-    )  # [1, K]
-    return RankedLabels(classifier.labels, scores, ranking)
+    results: list[ImageLabels | ImageLabelSets | ClipError] = []
+    for vector in vectors:
+        if isinstance(vector, ClipError):
+            results.append(vector)
+            continue
+        lists = [
+            RankedLabels(
+                classifier.labels,
+                classifier.scores(
+                    vector[np.newaxis], ranking.function, ranking.temperature, ranking.background
+                ),  # [1, K]
+                ranking,
+            )
+            for classifier, ranking in classified
+        ]
+        several = len(lists) > 1
+        results.append(
+            ImageLabelSets([*map(LabelSetLabels, names, lists)]) if several else ImageLabels(lists[0])
+        )
+    return results
 
 
 def warnings_of(classified: Classified) -> tuple[str, ...]:

@@ -9,7 +9,14 @@ from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from clipserve.access.gate import Gate
-from clipserve.api.answers import Classification, Embeddings, ImageLabels, Similarities, Tokenization
+from clipserve.api.answers import (
+    Classification,
+    Embeddings,
+    ImageLabels,
+    ImageLabelSets,
+    Similarities,
+    Tokenization,
+)
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.concurrency import beside_loop
@@ -53,12 +60,13 @@ class Shared:
 def size_of(answer: object) -> int:
     """About how many bytes rendering the answer reads or writes."""
     if isinstance(answer, Classification):
-        results = [each for each in answer.results if not isinstance(each, ClipError)]
-        sets = (each.label_sets for each in results if not isinstance(each, ImageLabels))
-        return _LABEL_BYTES * sum(
-            [len(each.labels) for each in results if isinstance(each, ImageLabels)]
-            + [len(of_set.labels) for each in sets for of_set in each]
-        )
+        labels = 0
+        for result in answer.results:
+            if isinstance(result, ImageLabels):
+                labels += len(result.labels)
+            elif isinstance(result, ImageLabelSets):
+                labels += sum(len(each.labels) for each in result.label_sets)
+        return _LABEL_BYTES * labels
     if isinstance(answer, LabelSet):
         return _PROMPT_BYTES * answer.prompts + (_WEIGHTS_BYTES if answer.definition.weights else 0)
     listed = answer.results if isinstance(answer, Embeddings | Similarities | Tokenization) else answer
