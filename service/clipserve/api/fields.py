@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from clipserve.api.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
-from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.errors import ClipError
 
 # An image from a front: the bytes of a file, or the front's error, such as malformed base64.
@@ -37,7 +36,6 @@ TEMPLATE_OR_SET = {"anyOf": [TEMPLATE, {"type": "string", "enum": "$template_set
 # Of JSON schemas: the bounds of numbers, and limits by their names in `RequestLimits`, which the document fills in.
 OF_TEMPERATURE = {"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}
 OF_THRESHOLD = {"minimum": -1.0, "maximum": 1.0}
-_INT32 = 2**31 - 1
 
 
 class ImageList:
@@ -125,44 +123,11 @@ Templates = Annotated[
 ]
 CutTexts = Annotated[bool, Field(description="cut texts of too many tokens instead of refusing them")]
 CutPrompts = Annotated[bool, Field(description="cut prompts of too many tokens instead of refusing them")]
-Scoring = Annotated[
-    ScoringFunction,
-    Field(
-        title="Scoring",
-        description="how logits become scores; default: the label set's, else as the model was trained",
-    ),
-]
-Temperature = Annotated[
-    Number,
-    Field(
-        description="divides logits: above 1, scores are less certain; default: the label set's, else 1",
-        examples=[1.0],
-        json_schema_extra=OF_TEMPERATURE,
-    ),
-]
-Threshold = Annotated[
-    Number,
-    Field(
-        description="labels with a lower score are omitted; default: the label set's, else none",
-        examples=[0.2],
-        json_schema_extra=OF_THRESHOLD,
-    ),
-]
-TopK = Annotated[
-    int,
-    Field(
-        le=_INT32,
-        description="the maximum number of labels to return, of each label set; default: all",
-        examples=[5],
-        json_schema_extra={"format": "int32", "minimum": 1},
-    ),
-    BeforeValidator(whole),
-]
 
 
 def closed(**rules: Any) -> ConfigDict:
     """No other fields are known. `rules`: what a JSON schema says of several fields together."""
-    return ConfigDict(extra="forbid", json_schema_extra=rules)
+    return ConfigDict(extra="forbid", json_schema_extra=rules, use_attribute_docstrings=True)
 
 
 def some_of(*names: str) -> dict[str, Any]:

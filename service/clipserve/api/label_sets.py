@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 
@@ -25,69 +25,39 @@ MAX_ID = 128  # characters
 MAX_WEIGHT = 1_000_000  # and so no logit leaves float32
 
 
+_CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+_NAME: dict[str, Any] = {"pattern": NOT_BLANK, "maxLength": "$max_label_chars"}
+_SENTENCE = {"type": "string", "pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS
+_Threshold = Annotated[Number, Field(json_schema_extra=OF_THRESHOLD)]
+_Bias = Annotated[Number, Field(json_schema_extra={"minimum": -MAX_WEIGHT, "maximum": MAX_WEIGHT})]
+
+
 class LabelFields(BaseModel):
     """A label with more than its name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _CONFIG
 
-    label: Annotated[
-        str,
-        Field(
-            description="its name", json_schema_extra={"pattern": NOT_BLANK, "maxLength": "$max_label_chars"}
-        ),
-    ]
-    id: (
-        Annotated[
-            str,
-            Field(
-                description="your own id, returned with the label",
-                examples=["n02123045"],
-                json_schema_extra={"maxLength": MAX_ID},
-            ),
-        ]
-        | None
-    ) = None
+    label: Annotated[str, Field(json_schema_extra=_NAME)]
+    """its name"""
+    id: Annotated[str, Field(examples=["n02123045"], json_schema_extra={"maxLength": MAX_ID})] | None = None
+    """your own id, returned with the label"""
     prompts: Annotated[
         list[str],
-        TextList(
-            {"type": "string", "pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS,
-            "max_templates",
-            "max_prompt_chars",
-            distinct=True,
-        ),
-        Field(
-            description="sentences that describe it, in place of the templates; the label fills a slot `{}` or "
-            "`{label}`",
-            examples=[["a small animal with whiskers", "a photo of a {} at home"]],
-        ),
+        TextList(_SENTENCE, "max_templates", "max_prompt_chars", distinct=True),
+        Field(examples=[["a small animal with whiskers", "a photo of a {} at home"]]),
     ] = []
-    examples: Annotated[
-        list[str],
-        TextList({"type": "string", "format": "image"}),
-        Field(
-            description="example images as base64 or data URIs; in a file, names of files beside it",
-            examples=[[]],
-        ),
-    ] = []
-    threshold: (
-        Annotated[
-            Number,
-            Field(
-                description="the threshold of this label, in place of the set's",
-                json_schema_extra=OF_THRESHOLD,
-            ),
-        ]
-        | None
-    ) = None
+    """sentences that describe it, in place of the templates; the label fills a slot `{}` or `{label}`"""
+    examples: Annotated[list[str], TextList({"type": "string", "format": "image"}), Field(examples=[[]])] = []
+    """example images as base64 or data URIs; in a file, names of files beside it"""
+    threshold: _Threshold | None = None
+    """the threshold of this label, in place of the set's"""
 
 
 def _form(label: object) -> str:
     return "name" if isinstance(label, str) else "object"
 
 
-_Name = Annotated[
-    str, Field(json_schema_extra={"pattern": NOT_BLANK, "maxLength": "$max_label_chars"}), Tag("name")
-]
+_Name = Annotated[str, Field(json_schema_extra=_NAME), Tag("name")]
 # What is wrong with an object is told of an object alone, and not that it is no name either.
 _Label = Annotated[_Name | Annotated[LabelFields, Tag("object")], Discriminator(_form)]
 
@@ -95,65 +65,31 @@ _Label = Annotated[_Name | Annotated[LabelFields, Tag("object")], Discriminator(
 class LabelSetFields(BaseModel):
     """A label set: its labels, and their scoring."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _CONFIG
 
     labels: Annotated[
         list[_Label],
         FailFast(),
         Field(
-            description="each a name, or an object",
             examples=[["cat", {"label": "dog", "id": "7"}]],
             json_schema_extra={"minItems": 1, "maxItems": "$max_labels"},
         ),
     ]
-    templates: Annotated[
-        Templates,
-        Field(
-            description="prompt templates, or names of template sets; default: the model's own",
-            examples=[["a photo of a {}."]],
-        ),
-    ] = []
+    """each a name, or an object"""
+    templates: Annotated[Templates, Field(examples=[["a photo of a {}."]])] = []
+    """prompt templates, or names of template sets; default: the model's own"""
     background: Background = []
     model: ModelName | None = None
     expect_fingerprint: ExpectedFingerprint | None = None
     truncate: CutPrompts = False
-    scoring: (
-        Annotated[
-            ScoringFunction,
-            Field(
-                description="how logits become scores, if a request does not say; default: as the model was trained"
-            ),
-        ]
-        | None
-    ) = None
-    temperature: (
-        Annotated[
-            Number,
-            Field(
-                description="divides logits, from 0.001 to 1000, if a request does not say",
-                examples=[1.0],
-                json_schema_extra=OF_TEMPERATURE,
-            ),
-        ]
-        | None
-    ) = None
-    threshold: (
-        Annotated[
-            Number,
-            Field(
-                description="labels with a lower score are omitted, if a request does not say",
-                json_schema_extra=OF_THRESHOLD,
-            ),
-        ]
-        | None
-    ) = None
-    example_weight: Annotated[
-        Number,
-        Field(
-            description="of the examples in a label's embedding, 0 to 1; the rest is its prompts'",
-            json_schema_extra={"minimum": 0.0, "maximum": 1.0},
-        ),
-    ] = 0.5
+    scoring: ScoringFunction | None = None
+    """how logits become scores, if a request does not say; default: as the model was trained"""
+    temperature: Annotated[Number, Field(examples=[1.0], json_schema_extra=OF_TEMPERATURE)] | None = None
+    """divides logits, from 0.001 to 1000, if a request does not say"""
+    threshold: _Threshold | None = None
+    """labels with a lower score are omitted, if a request does not say"""
+    example_weight: Annotated[Number, Field(json_schema_extra={"minimum": 0.0, "maximum": 1.0})] = 0.5
+    """of the examples in a label's embedding, 0 to 1; the rest is its prompts'"""
     weights: Annotated[
         Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})] | None,
         Field(
@@ -163,11 +99,6 @@ class LabelSetFields(BaseModel):
         ),
     ] = None
     biases: Annotated[
-        list[Annotated[Number, Field(json_schema_extra={"minimum": -MAX_WEIGHT, "maximum": MAX_WEIGHT})]],
-        FailFast(),
-        Field(
-            description="of the weights: one for each label; without them, 0",
-            examples=[[]],
-            json_schema_extra={"maxItems": "$max_labels"},
-        ),
+        list[_Bias], FailFast(), Field(examples=[[]], json_schema_extra={"maxItems": "$max_labels"})
     ] = []
+    """of the weights: one for each label; without them, 0"""

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from clipserve.api.fields import (
+    OF_TEMPERATURE,
+    OF_THRESHOLD,
     Background,
     CutPrompts,
     CutTexts,
@@ -22,15 +24,13 @@ from clipserve.api.fields import (
     Images,
     Labels,
     ModelName,
-    Scoring,
-    Temperature,
+    Number,
     Templates,
     TextList,
     Texts,
-    Threshold,
-    TopK,
     closed,
     some_of,
+    whole,
 )
 from clipserve.api.limits import (
     RequestLimits,
@@ -41,11 +41,13 @@ from clipserve.api.limits import (
     check_templates,
     each_at_most,
 )
-from clipserve.clip.zeroshot import SCORING_FUNCTIONS
+from clipserve.clip.zeroshot import SCORING_FUNCTIONS, ScoringFunction
 from clipserve.errors import InvalidInput
 
 EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
 EncodingFormat = Literal["float", "base64"]
+_INT32 = 2**31 - 1
+_COUNT: dict[str, Any] = {"format": "int32", "minimum": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +85,8 @@ class ClassifyRequest(Choice):
     )
 
     images: Annotated[Images, Field(json_schema_extra={"minItems": 1})] = ()
-    labels: Annotated[
-        Labels,
-        Field(description="candidate labels; an image's scores compare them", examples=[["cat", "dog"]]),
-    ] = ()
+    labels: Annotated[Labels, Field(examples=[["cat", "dog"]])] = ()
+    """candidate labels; an image's scores compare them"""
     templates: Annotated[
         Templates,
         Field(
@@ -98,17 +98,20 @@ class ClassifyRequest(Choice):
     ] = ()
     background: Background = ()
     label_sets: Annotated[
-        Sequence[str],
-        TextList(most="max_request_label_sets", distinct=True),
-        Field(
-            description="names of label sets, in place of `labels`; `pets@VERSION` asks for exactly that version",
-            examples=[[]],
-        ),
+        Sequence[str], TextList(most="max_request_label_sets", distinct=True), Field(examples=[[]])
     ] = ()
-    scoring: Scoring | None = None
-    temperature: Temperature | None = None
-    threshold: Threshold | None = None
-    top_k: TopK | None = None
+    """names of label sets, in place of `labels`; `pets@VERSION` asks for exactly that version"""
+    scoring: Annotated[ScoringFunction, Field(title="Scoring")] | None = None
+    """how logits become scores; default: the label set's, else as the model was trained"""
+    temperature: Annotated[Number, Field(examples=[1.0], json_schema_extra=OF_TEMPERATURE)] | None = None
+    """divides logits: above 1, scores are less certain; default: the label set's, else 1"""
+    threshold: Annotated[Number, Field(examples=[0.2], json_schema_extra=OF_THRESHOLD)] | None = None
+    """labels with a lower score are omitted; default: the label set's, else none"""
+    top_k: (
+        Annotated[int, Field(le=_INT32, examples=[5], json_schema_extra=_COUNT), BeforeValidator(whole)]
+        | None
+    ) = None
+    """the maximum number of labels to return, of each label set; default: all"""
     truncate: CutPrompts = False
 
     def of_models(self, names: Collection[str]) -> ClassifyRequest:
@@ -183,13 +186,8 @@ class EmbedRequest(VectorOptions):
     __pydantic_config__ = closed(**some_of("images", "texts"))
 
     images: Images = ()
-    texts: Annotated[
-        Texts,
-        Field(
-            description="texts to embed; their results follow those of the images",
-            examples=[["a photo of a cat"]],
-        ),
-    ] = ()
+    texts: Annotated[Texts, Field(examples=[["a photo of a cat"]])] = ()
+    """texts to embed; their results follow those of the images"""
 
     def check(self, limits: RequestLimits) -> Self:
         """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
@@ -206,17 +204,11 @@ class SimilarityRequest(Choice):
     __pydantic_config__ = closed(allOf=[some_of("images", "texts"), some_of("to_images", "to_texts")])
 
     images: Images = ()
-    texts: Annotated[
-        Texts, Field(description="texts to compare; their results follow those of the images")
-    ] = ()
+    texts: Texts = ()
+    """texts to compare; their results follow those of the images"""
     to_images: Images = ()
-    to_texts: Annotated[
-        Texts,
-        Field(
-            description="texts to compare with; their values follow those of `to_images`",
-            examples=[["a photo of a cat", "a photo of a dog"]],
-        ),
-    ] = ()
+    to_texts: Annotated[Texts, Field(examples=[["a photo of a cat", "a photo of a dog"]])] = ()
+    """texts to compare with; their values follow those of `to_images`"""
     truncate: CutTexts = False
 
     def check(self, limits: RequestLimits) -> Self:
@@ -235,14 +227,8 @@ class SimilarityRequest(Choice):
 class TokenizeRequest(Choice):
     """Texts to tokenize. A text that is too long for the model is cut, and is not an error."""
 
-    texts: Annotated[
-        Texts,
-        Field(
-            json_schema_extra={"minItems": 1},
-            description="texts to tokenize",
-            examples=[["a photo of a cat"]],
-        ),
-    ]
+    texts: Annotated[Texts, Field(json_schema_extra={"minItems": 1}, examples=[["a photo of a cat"]])]
+    """texts to tokenize"""
 
     def check(self, limits: RequestLimits) -> Self:
         """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
