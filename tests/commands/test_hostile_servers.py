@@ -15,7 +15,6 @@ import pytest
 
 from clipserve.client.errors import OddAnswer
 from clipserve.client.index import Index
-from clipserve_models.errors import ModelsError
 from tests.commands.hostile import (
     CAT,
     EMBEDDED,
@@ -95,17 +94,6 @@ def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> Non
         "model": [b"toy"],
         "expect_fingerprint": [b"toy@1"],
     }
-
-
-def test_a_bad_photo_ends_an_evaluation(tmp_path: Path) -> None:
-    (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
-    (photos(tmp_path) / "cat/2.jpg").write_bytes(CAT.read_bytes())
-    refusal = json.dumps({"code": "unsupported_format", "detail": "it is no image."}).encode()
-    with (
-        serving(good_but({"/classify": body(refusal, 415)})) as (url, _),
-        pytest.raises(ModelsError, match=r"1\.jpg: unsupported_format"),
-    ):
-        evaluated(url, tmp_path, tmp_path / "classes.tsv")
 
 
 def test_what_is_no_vector_ends_the_command_and_is_never_written(tmp_path: Path) -> None:
