@@ -302,6 +302,9 @@ async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_no
     one = asyncio.create_task(put("one", "one"))
     await until(lambda: len(site.states) == 21)
     assert [*await store.listing()].index("one.json") < 8, "changes are made in turn too"
+    late = asyncio.create_task(put("one", "late"))
+    await until(lambda: len(site.states) == 22)
+    assert backend.asked <= 4, "two builds of two prompts at a time"
     backend.gate.set()
-    await asyncio.gather(one, *many)
-    assert order.index("one") < 12, order
+    await asyncio.gather(one, late, *many)
+    assert order.index("late") < 12, order

@@ -192,6 +192,8 @@ class Catalog:
         except StoreUnavailable:
             raise
         except (ValueError, TypeError, RecursionError, ClipError) as error:  # whoever has written it
+            if file not in await source.listing():  # it was just deleted
+                return
             reason = error.detail if isinstance(error, ClipError) else str(error)
             logger.error("label_set_file_wrong", file=file, reason=reason, hint="the set stays as it was")
         if record and model:
