@@ -85,8 +85,7 @@ LOOPS: dict[str, bytes] = {
 
 def attacks() -> Iterator[Attack]:
     for name, make in FLOODS.items():
-        # What comes until the refusal has been read is dropped, in pieces that are as small as the client likes.
-        yield Attack(name, make, silent=True, photos=12.0)
+        yield Attack(name, make, silent=True)
     for name, (answers, photos, make) in LEFT.items():
         yield Attack(name, make, legal=True, silent=True, answers=answers, photos=photos)
     for name, data in LOOPS.items():
