@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -233,43 +233,3 @@ class Tokenization(OfModel):
     context_length: int
     """the maximum number of tokens"""
     results: List[TextTokens]
-
-
-@dataclass
-class ModelInfo(Answer):
-    id: str
-    object: Literal["model"]
-    ready: bool
-    fingerprint: str
-    embed_dim: int
-    image_size: int
-    context_length: int
-    scoring: str
-    logit_scale: FiniteFloat
-    logit_bias: FiniteFloat
-    prompt_templates: List[str]
-    precision: str
-    checkpoint: str
-    licence: str
-    random_weights: bool
-
-
-@dataclass
-class ModelList(Answer):
-    object: Literal["list"]
-    data: List[ModelInfo]
-
-
-@dataclass
-class Alive(Answer):
-    status: Literal["alive"]
-
-
-@dataclass
-class Ready(Answer):
-    status: Literal["ready"]
-
-
-@dataclass
-class NotReady(Answer):
-    status: Literal["not ready"]

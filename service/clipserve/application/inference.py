@@ -12,7 +12,6 @@ from clipserve.api.answers import (
     Classification,
     Embeddings,
     ItemSimilarities,
-    ModelInfo,
     Similarities,
     TextTokens,
     Tokenization,
@@ -20,6 +19,7 @@ from clipserve.api.answers import (
 )
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
+from clipserve.api.states import ModelInfo
 from clipserve.application.charging import Charge, RequestEncoder
 from clipserve.application.classifiers import Prompting
 from clipserve.application.encoder import EncodedText, VectorOrError

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clipserve.api.answers import ModelInfo
+from clipserve.api.states import ModelInfo
 from clipserve.application.admission import Admission
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.encoder import ImageEncoder, TextEncoder

@@ -16,10 +16,10 @@ from clipserve.api.answers import (
     Embeddings,
     ImageLabels,
     ImageVector,
-    ModelList,
 )
 from clipserve.api.requests import ClassifyRequest
 from clipserve.api.sets import LabelSetList
+from clipserve.api.states import ModelList
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import (
     OF_IMAGE,

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
-from clipserve.api.answers import Answer, Embeddings, ImageVector, ModelInfo, shown
+from clipserve.api.answers import Answer, Embeddings, ImageVector, shown
 from clipserve.api.requests import EncodingFormat
+from clipserve.api.states import ModelInfo
 from clipserve.application.answers import (
     label_set,
     listed_label_set,

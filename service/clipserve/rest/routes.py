@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from clipserve.api import answers, sets
+from clipserve.api import answers, sets, states
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.rest.document import ERRORS, Json, body_of
@@ -143,7 +143,7 @@ async def get_template_set(
 @operations.get(
     "/v1/models",
     summary="List the models, and whether each is ready.",
-    response_model=answers.ModelList,
+    response_model=states.ModelList,
 )
 async def models(request: Request) -> Response:
     return models_json(await service_of(request).inference.models())
@@ -152,7 +152,7 @@ async def models(request: Request) -> Response:
 @operations.get(
     "/livez",
     summary="200 while the process is alive. Restart it when this fails.",
-    response_model=answers.Alive,
+    response_model=states.Alive,
     openapi_extra={"security": []},
 )
 async def livez() -> Response:
@@ -162,8 +162,8 @@ async def livez() -> Response:
 @operations.get(
     "/readyz",
     summary="200 if the service would serve a request now. Send it no traffic while this is 503.",
-    response_model=answers.Ready,
-    responses={503: {"model": answers.NotReady, "description": "Not ready."}},
+    response_model=states.Ready,
+    responses={503: {"model": states.NotReady, "description": "Not ready."}},
     openapi_extra={"security": []},
 )
 async def readyz(request: Request) -> Response:

@@ -8,8 +8,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from clipserve.api.answers import Answer, Embeddings, ImageVector, ItemSimilarities, ModelInfo, shown
+from clipserve.api.answers import Answer, Embeddings, ImageVector, ItemSimilarities, shown
 from clipserve.api.sets import LabelSetSummary
+from clipserve.api.states import ModelInfo
 from clipserve.application import answers
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.ranking import RankedLabels

@@ -92,7 +92,7 @@ def _here(settings: Settings) -> Iterator[Finding]:
 
 def _there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
     """Whether a clipserve answers there and is ready, and its models."""
-    from clipserve.api.answers import ModelList, Ready
+    from clipserve.api.states import ModelList, Ready
     from clipserve.client.errors import ClipserveError, Refused
     from clipserve.client.http import ask_once
     from clipserve.commands.doctor.findings import Finding
