@@ -27,7 +27,7 @@ from tests.abuse.neighbour import Neighbour
 from tests.process import PATIENT, ROOT, Process, post
 
 _KIB = 2_000_000
-_MOST_BYTES = 200_000_000  # beyond what it had before; two photos of 12 megapixels in decoders, and a little
+_MOST_BYTES = 120_000_000  # beyond what it had before; two photos of 12 megapixels in decoders, and a little
 _MOST_SECONDS = 10.0  # that the neighbour waits, ten times the usual and more
 _MANY_SECONDS = 1.5
 _ATTEMPTS = 3  # pauses of the machine's own do not come each time
