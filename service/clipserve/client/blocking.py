@@ -9,7 +9,7 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -41,7 +41,9 @@ def _blocking(
         self._calls.add(future)
         try:
             return future.result()
-        except CancelledError:
+        except Exception:  # cancelled, or its connection was closed, when another thread closed this
+            if self._close.alive:
+                raise
             raise RuntimeError(f"{name} was closed meanwhile.") from None
         except BaseException:  # Ctrl-C, with requests in flight
             future.cancel()
