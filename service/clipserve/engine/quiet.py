@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _VARIABLE, _MODULE = "ORT_DISABLE_TELEMETRY", "openvino_telemetry"
+_one_at_a_time = threading.Lock()  # models are loaded in threads, and environment and modules are everybody's
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
     """What is imported in this block reports to nobody. Environment and modules are then as before."""
-    variable, module = os.environ.get(_VARIABLE), sys.modules.pop(_MODULE, None)
-    os.environ.setdefault(_VARIABLE, "1")
-    sys.modules[_MODULE] = None  # type: ignore[assignment]  # an import of it fails
-    try:
-        yield
-    finally:
-        if variable is None:
-            del os.environ[_VARIABLE]
-        del sys.modules[_MODULE]
-        if module:
-            sys.modules[_MODULE] = module
+    with _one_at_a_time:
+        variable, module = os.environ.get(_VARIABLE), sys.modules.pop(_MODULE, None)
+        os.environ.setdefault(_VARIABLE, "1")
+        sys.modules[_MODULE] = None  # type: ignore[assignment]  # an import of it fails
+        try:
+            yield
+        finally:
+            if variable is None:
+                del os.environ[_VARIABLE]
+            del sys.modules[_MODULE]
+            if module:
+                sys.modules[_MODULE] = module
