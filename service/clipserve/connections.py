@@ -1,4 +1,4 @@
-"""What connections of all fronts have in common: their limits, and whose they are."""
+"""What connections of REST and gRPC have in common: their limits, and whose they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks keys, and charges their rates: rows and bytes a second. The fronts call it before they read a body."""
+"""Checks keys, and charges their rates: rows and bytes a second. REST and gRPC call it before they read a body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller may ask and what is answered: the one definition that client, fronts and application share.
+"""What a caller may ask and what is answered: the one definition that client, network APIs and application share.
 
 Checks, the OpenAPI document and the arguments of the client follow from these types. No Pillow, no server.
 """

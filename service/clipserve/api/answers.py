@@ -1,4 +1,4 @@
-"""What is answered, each as one type: the application makes it, a front writes it, the OpenAPI document shows it,
+"""What is answered, each as one type: the application makes it, an API writes it, the OpenAPI document shows it,
 and the client reads it. gRPC's messages have the same names.
 
 Where an item failed, its `ClipError` stands for an `ItemFailure`. In JSON a field that is None or an empty tuple is

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 from clipserve.api.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from clipserve.errors import ClipError
 
-# An image from a front: the bytes of a file, or the front's error, such as malformed base64.
+# An image from REST or gRPC: the bytes of a file, or the API's error, such as malformed base64.
 ImageInput = bytes | ClipError
 
 
@@ -39,7 +39,7 @@ OF_THRESHOLD = {"minimum": -1.0, "maximum": 1.0}
 
 
 class ImageList:
-    """Marks a list of images, which a front makes of bytes, so that nothing is left to validate."""
+    """Marks a list of images, which an API makes of bytes, so that nothing is left to validate."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.any_schema()

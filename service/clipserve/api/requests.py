@@ -1,7 +1,7 @@
 """The requests of the use cases: their fields, each with its limits, meaning and an example.
 
 JSON and forms are validated by these types (`clipserve.rest.reading`), and the OpenAPI document is made of them
-(`clipserve.rest.document`). A front calls `check` before it passes a request to `Inference`. It does so in the
+(`clipserve.rest.document`). An API calls `check` before it passes a request to `Inference`. It does so in the
 thread that parses the request, so that a request over a limit is freed there. A request that is made in Python has
 the types that its maker gave it: only what strangers send is validated.
 """

@@ -1,4 +1,4 @@
-"""The use cases, which all fronts call."""
+"""The use cases, which REST and gRPC call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects and functions that all fronts share."""
+"""The objects and functions that REST and gRPC share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAY_BE_BULK = frozenset({"/embed", "grpc Embed"})  # "grpc EmbedStream" always 
 
 @dataclass(frozen=True)
 class Shared:
-    """The use cases, and the limits and metrics of the requests of all fronts together.
+    """The use cases, and the limits and metrics of the requests of REST and gRPC together.
 
     `budget`: bytes. `bulk`: bulk requests, of which one caller has half.
     """

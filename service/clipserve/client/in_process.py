@@ -1,4 +1,4 @@
-"""CLIP in this process: the service's use cases without its fronts."""
+"""CLIP in this process: the service's use cases without REST and gRPC."""
 
 from __future__ import annotations
 

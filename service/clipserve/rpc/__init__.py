@@ -1,1 +1,1 @@
-"""The gRPC front: parse, call, render."""
+"""The gRPC API: parse, call, render."""

@@ -1,4 +1,4 @@
-"""The options of the gRPC front, in a module that does not load gRPC."""
+"""The options of the gRPC API, in a module that does not load gRPC."""
 
 from __future__ import annotations
 

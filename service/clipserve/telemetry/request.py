@@ -1,6 +1,6 @@
 """The context of a request: its id, its deadline, and the seconds that it spent in each stage.
 
-A front sets it once in a context variable, which all code that works for the request reads: log lines take the id
+An API sets it once in a context variable, which all code that works for the request reads: log lines take the id
 from it, a call to another machine the deadline.
 
 Some work is done for several requests: a batch, or a value that is built once for all requests that need it. Such

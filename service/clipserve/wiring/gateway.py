@@ -34,9 +34,9 @@ if TYPE_CHECKING:  # loaded in `open_gateway`
 
 @dataclass(frozen=True)
 class Gateway:
-    """The fronts and their models, which are ready when `warm_up` has returned.
+    """REST and gRPC and their models, which are ready when `warm_up` has returned.
 
-    `rpc`: the gRPC front, if the settings enable it. `keys`: the known keys; None: no key is needed.
+    `rpc`: the gRPC API, if the settings enable it. `keys`: the known keys; None: no key is needed.
     """
 
     app: ASGIApp

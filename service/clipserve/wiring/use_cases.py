@@ -1,4 +1,4 @@
-"""Builds models and use cases, the part behind the fronts, from settings, and closes what it opened."""
+"""Builds models and use cases, which REST and gRPC call, from settings, and closes what it opened."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def open_use_cases(
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
         artifacts = opened(settings.models)
-        # In threads, while this one opens the backends and loads the fronts.
+        # In threads, while this one opens the backends and loads the code of REST and gRPC.
         verified = {
             each.folder: in_own_thread("verify", verify_files, each.folder, each.manifest)
             for each in artifacts

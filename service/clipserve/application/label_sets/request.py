@@ -104,7 +104,7 @@ class PutRequest:
 
 
 def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageInput]) -> PutRequest:
-    """Make a request. `image`: an entry of `examples` in the front's form -> the image."""
+    """Make a request. `image`: an entry of `examples` in the API's form -> the image."""
     return PutRequest(name, fields, [[*map(image, _with_fields(label).examples)] for label in fields.labels])
 
 
