@@ -93,10 +93,10 @@ FLOODS: dict[str, tuple[Make, float]] = {
         8.0,
     ),
     "13 GB of headers in 3 MB": (_indexed, 8.0),
-    "100 answers unread": (_unread, 80.0),
+    "100 answers unread": (_unread, 160.0),
     "100 costly calls, then a reset": (
         lambda: [HELLO + _calls(100, _EMBED, _costly()), 1.0, Act.RESET],
-        80.0,
+        160.0,
     ),
     "3,000 messages of a stream, then a reset": (lambda: [_stream(), 0.2, Act.RESET], 40.0),
     "100 watches, then a reset": (lambda: [HELLO + _calls(100, _WATCH), 0.2, Act.RESET], 4.0),

@@ -28,6 +28,19 @@ sys.argv = ["clipserve"]
 runpy.run_module("clipserve", run_name="__main__")
 """
 
+# The same where no memory is left for another thread.
+WITHOUT_THREADS = (
+    """
+import threading
+
+def start(self):
+    raise RuntimeError("can't start new thread")
+
+threading.Timer.start = start
+"""
+    + STUCK
+)
+
 
 def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
     process = Process(deadline_seconds=300, drain_seconds=250, backend="onnx")  # a busy machine needs them
@@ -161,3 +174,9 @@ def test_a_thread_that_never_ends_does_not_hold_it(drain: int) -> None:
     process = Process(sys.executable, "-c", STUCK, drain_seconds=drain, backend="onnx")
     process.wait_ready()
     assert process.stop()[0] == 0
+
+
+def test_the_kernel_ends_it_where_no_thread_can() -> None:
+    process = Process(sys.executable, "-c", WITHOUT_THREADS, drain_seconds=0, backend="onnx")
+    process.wait_ready()
+    assert process.stop()[0] == -signal.SIGALRM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
@@ -172,7 +173,11 @@ def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None], stat
     gateway.drain()
     warming.cancel()
     asyncio.get_running_loop().call_later(delay, gateway.end)
-    last_resort = threading.Timer(delay + drain + _MARGIN_SECONDS, os._exit, [status])
+    seconds = delay + drain + _MARGIN_SECONDS
+    signal.alarm(
+        math.ceil(seconds) + 1
+    )  # the kernel's, where no memory is left for a thread, or C code holds all
+    last_resort = threading.Timer(seconds, os._exit, [status])
     last_resort.daemon = True
     last_resort.start()
 
