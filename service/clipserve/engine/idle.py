@@ -103,7 +103,7 @@ class Unloading(Around):
             try:
                 await asyncio.to_thread(self._verify)
                 await self._inner.start()
-            except Exception as error:
+            except Exception as error:  # whatever it is, what has started must be closed
                 await self._inner.aclose()
                 logger.error("encoders_not_loaded", reason=str(error))
                 if isinstance(error, ArtifactError):
