@@ -59,6 +59,14 @@ def embed(image: bytes) -> Call:
     return Call("/embed", image, "image/jpeg")
 
 
+def embed_form(image: bytes) -> Call:
+    """POST /embed with the image in a form."""
+    edge = "0123456789abcdef"
+    head = f'--{edge}\r\nContent-Disposition: form-data; name="image"; filename="photo.jpg"\r\n'
+    body = head.encode() + b"Content-Type: image/jpeg\r\n\r\n" + image + f"\r\n--{edge}--\r\n".encode()
+    return Call("/embed", body, f"multipart/form-data; boundary={edge}")
+
+
 def embed_many(images: Sequence[bytes]) -> Call:
     """POST /embed with several images as JSON."""
     return Call("/embed", json.dumps({"images": [*map(json_image, images)]}).encode(), "application/json")

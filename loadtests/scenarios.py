@@ -74,6 +74,14 @@ def _embed(width: int, height: int) -> Callable[[int], Calls]:
     return lambda _: bodies.embed(_photo(width, height))
 
 
+def _embed_form(_: int) -> Calls:
+    return bodies.embed_form(_photo(640, 480))
+
+
+def _embed_json(_: int) -> Calls:
+    return bodies.embed_many([_photo(640, 480)])
+
+
 def _classify_warm(first: int) -> Calls:
     return bodies.classify(_photo(640, 480), phrases(first, 10))
 
@@ -109,6 +117,8 @@ SCENARIOS = {
     for scenario in (
         Scenario("embed-320x240", "one small image", _embed(320, 240)),
         Scenario("embed-640x480", "one image", _embed(640, 480)),
+        Scenario("embed-form", "one image in a form", _embed_form),
+        Scenario("embed-json", "one image in JSON", _embed_json),
         Scenario("embed-12mp", "one photograph of 12 megapixels", _embed(4000, 3000)),
         Scenario("classify-10-warm", "ten labels, always the same", _classify_warm),
         Scenario("classify-10-new", "ten labels never seen before", _classify_new),

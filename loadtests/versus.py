@@ -43,6 +43,8 @@ Loop = Callable[[Server, int, float], tuple[float, int]]
 # The module that is started in each checkout, and the scenario of its load.
 CONTESTS = {
     "/embed of a photo": ("clipserve", "embed-640x480"),
+    "/embed of a photo in a form": ("clipserve", "embed-form"),
+    "/embed of a photo in JSON": ("clipserve", "embed-json"),
     "/classify of a photo, ten labels": ("clipserve", "classify-10-warm"),
     "the gateway alone, texts": ("loadtests.fake_service", "text-8"),
     "the gateway alone, /classify": ("loadtests.fake_service", "classify-10-warm"),
