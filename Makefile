@@ -44,7 +44,7 @@ test-slow: .venv/dev.stamp ## the tests with the needs of `make test` that take 
 BOUNDS := lowest-direct
 test-bounds: ## the fast tests with the lowest versions that the pyproject.toml files allow, or BOUNDS=highest (needs uv), in .venv-bounds
 	$(or $(UV),uv) venv --quiet --clear --python $(PYTHON) .venv-bounds
-	$(or $(UV),uv) pip compile --quiet --python .venv-bounds --resolution $(BOUNDS) --extra server --extra cpu --extra heif --extra mcp --extra openvino --extra parquet --extra tracing --extra video \
+	$(or $(UV),uv) pip compile --quiet --python .venv-bounds --resolution $(BOUNDS) --extra server --extra cpu --extra heif --extra mcp --extra openvino --extra tracing --extra video \
 	  --no-emit-package clipserve-core --no-emit-package clipserve-models service/pyproject.toml models/pyproject.toml -o .venv-bounds/bounds.txt
 	$(or $(UV),uv) pip install --quiet --python .venv-bounds --group dev --group build -r .venv-bounds/bounds.txt
 	$(or $(UV),uv) pip install --quiet --python .venv-bounds $(EDITABLE)
@@ -168,7 +168,7 @@ site: .venv/dev.stamp ## build the documents and the references of REST, gRPC an
 extras = $(addprefix --extra ,$(1))
 lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS="--upgrade" takes new versions
 	@# What developers have is pinned first; the others have the same versions.
-	$(LOCK) $(ARGS) service/pyproject.toml $(call extras,server cpu heif mcp openvino parquet tracing video) \
+	$(LOCK) $(ARGS) service/pyproject.toml $(call extras,server cpu heif mcp openvino tracing video) \
 	  --group dev --group build --group deploy --group dist --group site -o requirements/dev.txt
 	$(LOCK) $(ARGS) -c requirements/dev.txt service/pyproject.toml $(call extras,server cpu) -o requirements/service.txt
 	$(LOCK) $(ARGS) -c requirements/dev.txt service/pyproject.toml $(call extras,server cpu heif openvino tracing) -o requirements/image-cpu.txt

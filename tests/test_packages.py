@@ -78,7 +78,7 @@ def test_every_dependency_has_a_line_that_says_why() -> None:
 @pytest.mark.parametrize(
     ("lock", "wanted"),
     [
-        ("dev", "dependencies server cpu heif mcp openvino parquet tracing video dev build deploy dist site"),
+        ("dev", "dependencies server cpu heif mcp openvino tracing video dev build deploy dist site"),
         ("service", "dependencies server cpu"),
         ("image-cpu", "dependencies server cpu heif openvino tracing"),
         ("image-gpu", "dependencies server gpu heif tracing"),

@@ -51,7 +51,6 @@ def test_what_is_stored_is_there_when_it_is_opened_again(index: Index) -> None:
         assert [known.get(name) for name in ("1.jpg", "bad.jpg", "new.jpg")] == [
             (10, 1, ""), (7, 8, "undecodable_image"), None
         ]  # fmt: skip
-        assert np.array_equal(again.vector("1.jpg"), vector(1))
         rows = [*again.rows()]
         assert [each.name for each in rows] == ["0.jpg", "1.jpg", "2.jpg", "bad.jpg"]
         assert np.array_equal(rows[2].vector, vector(2))  # type: ignore[arg-type] # not None
@@ -120,33 +119,8 @@ def test_two_that_begin_one_index_keep_each_other_s_rows(tmp_path: Path) -> None
     with closing(Index(tmp_path / "b.sqlite")) as one, closing(Index(tmp_path / "b.sqlite")) as other:
         filled(one, 3)
         one.close()
-        with pytest.raises(IndexUnusable, match="cannot be compared"):
+        with pytest.raises(IndexUnusable, match=r"toy@1.*toy@2.*cannot be compared"):
             other.begin(FACTS._replace(fingerprint="toy@2"))
-
-
-def test_another_model_is_refused_and_a_restart_forgets_the_rows(index: Index) -> None:
-    filled(index, 3).close()
-    other = FACTS._replace(fingerprint="toy@2")
-    with closing(Index(index.path)) as again:
-        with pytest.raises(IndexUnusable, match=r"toy@1.*toy@2.*--restart"):
-            again.check(other)
-        again.begin(other, restart=True)
-        assert (again.count(), again.facts) == (0, other)
-
-
-def test_rows_that_are_dropped_are_gone_with_their_vectors(index: Index) -> None:
-    filled(index, 3).drop(["1.jpg"])
-    assert {found.name for found in index.nearest(vector(1), 9)} == {"0.jpg", "2.jpg"}
-    assert index.count() == 2
-
-
-def test_reading_writes_nothing(index: Index) -> None:
-    filled(index, 3).close()
-    before = [(file, file.stat()) for file in index.path.parent.iterdir()]
-    with closing(Index(index.path)) as again:
-        assert len(again.known()) == 3
-        assert len(again.nearest(vector(0), 1)) == len([*again.rows()]) - 2 == 1
-        assert [(file, file.stat()) for file in index.path.parent.iterdir()] == before
 
 
 def of_another_version(path: Path) -> None:

@@ -96,13 +96,3 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), clip.embed_texts(["a"]
     refused, ended = done.stdout.splitlines()
     assert "was opened before a fork" in refused
     assert ended == "7 (1, 384)"
-
-
-def test_a_call_that_waits_ends_as_another_thread_closes_the_client() -> None:
-    with silent() as (url, asked), ThreadPoolExecutor(1) as threads:
-        client = clipserve.Client(url)
-        call = threads.submit(client.embed_texts, ["a"])
-        assert asked.wait(SECONDS)
-        client.close()
-        with pytest.raises(RuntimeError, match="this Client was closed meanwhile"):
-            call.result(SECONDS)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
-from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
 from clipserve.api.answers import Answer
-from clipserve.client.errors import (
-    BadAddress,
-    FingerprintChanged,
-    ItemFailed,
-    Refused,
-)
+from clipserve.client.errors import BadAddress, FingerprintChanged, ItemFailed, Refused
 from clipserve.client.http import Connection
 from clipserve.client.remote import AsyncClient
 from loadtests.fake_backend import FakeBackend
@@ -41,21 +32,6 @@ async def test_a_key_that_is_missing_is_asked_for_and_never_told(toy: Path, tmp_
             assert "secret" not in str(refused.value)
 
 
-async def test_a_service_that_limits_the_rate_of_a_key_gets_every_image(toy: Path, tmp_path: Path) -> None:
-    key = add_key(tmp_path / "keys", "tests", ["use"])
-    limited: dict[str, Any] = {
-        "keys_file": tmp_path / "keys",
-        "rows_per_second": 2,  # far fewer than a slow machine serves
-        "rate_window_seconds": 1,
-    }
-    async with serving(FakeBackend(DIM), toy, **limited) as service:
-        async with AsyncClient(service.url, key=key) as clip:
-            images = await asyncio.gather(*(clip.embed_image(png(seed)) for seed in range(8)))
-        metrics = generate_latest(service.gateway.metrics.registry).decode()
-    assert len({image.vector.tobytes() for image in images}) == 8
-    assert re.search(r"^clipserve_refused_total\{.*rate_limited.*\} [1-9]", metrics, re.MULTILINE), metrics
-
-
 @contextmanager
 def answering(*answers: Parts) -> Iterator[tuple[str, list[bytes]]]:
     """A server with these answers, one after the other, and the requests that came."""
@@ -74,12 +50,11 @@ async def test_a_connection_that_breaks_and_a_proxy_s_error_are_tried_again() ->
     assert len(requests) == 4
 
 
-async def test_an_error_of_the_encoders_is_the_item_s_and_doubtful() -> None:
+async def test_an_error_of_the_encoders_is_the_item_s() -> None:
     with answering(body({"code": "backend_failed", "detail": "onnxruntime failed."}, 502)) as (url, _):
         async with AsyncClient(url, in_flight=1) as clip:
-            with pytest.raises(ItemFailed) as error:
+            with pytest.raises(ItemFailed, match="backend_failed"):
                 await clip.embed_text("a", truncate=False)
-    assert error.value.doubtful
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://user:secret@host"])

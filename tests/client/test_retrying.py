@@ -49,18 +49,6 @@ async def test_a_request_that_waits_keeps_its_place() -> None:
 
 
 @virtual_time
-@pytest.mark.parametrize("seconds", [0.0, 30.0])
-async def test_a_wait_that_would_be_too_long_is_not_made(seconds: float) -> None:
-    server = Server("600")
-    began = time.monotonic()
-    async with server.connection(seconds) as connection:
-        with pytest.raises(Refused):
-            await connection.ask("GET", "/", Answer)
-        await connection.ask("GET", "/", Answer)
-    assert time.monotonic() - began < 60
-
-
-@virtual_time
 async def test_a_request_that_is_refused_without_a_wait_is_not_repeated_at_once() -> None:
     server = Server(*["0"] * 100_000)
     async with server.connection(1.5) as connection:

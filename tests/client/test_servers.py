@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -51,24 +49,20 @@ def classify(client: Any) -> Any:
     return client.classify([CAT], ["a", "b"])
 
 
-ODD = " is not a clipserve server: its answer is "
-LENGTH = "a vector has 2, of length 1"
+ODD = " is not a clipserve server: its answer"
+NO_VECTOR = "answers something else than a vector of toy"
 NAN = body(json.dumps(CLASSIFIED).replace("0.9", "NaN").encode())
 # What is asked; the answers of a server; the error, and what it says.
 ANSWERS = [
-    pytest.param(embed, body(b""), OddAnswer, f"{ODD}wrong: ", id="nothing"),
-    pytest.param(embed, body(b"<html>"), OddAnswer, f"{ODD}not JSON", id="HTML"),
-    pytest.param(embed, body(b"[" * 100_000), OddAnswer, f"{ODD}not JSON", id="arrays in arrays"),
+    pytest.param(embed, body(b""), OddAnswer, ODD, id="nothing"),
+    pytest.param(embed, body(b"[" * 100_000), OddAnswer, ODD, id="arrays in arrays"),
+    pytest.param(embed, body({"results": [{}]}), OddAnswer, ODD, id="no fields"),
+    pytest.param(classify, NAN, OddAnswer, rf"{ODD}\.results", id="a score that is none"),
+    pytest.param(embed, vector(float("nan"), 1), OddAnswer, NO_VECTOR, id="NaN"),
+    pytest.param(embed, vector(3e38, 3e38), OddAnswer, NO_VECTOR, id="too large"),
+    pytest.param(embed, vector(1), OddAnswer, NO_VECTOR, id="too short"),
     pytest.param(
-        embed, body(b'{"model": "\\ud800"}'), OddAnswer, f"{ODD}not JSON", id="half a surrogate pair"
-    ),
-    pytest.param(embed, body({"results": [{}]}), OddAnswer, f"{ODD}wrong: ", id="no fields"),
-    pytest.param(classify, NAN, OddAnswer, f"{ODD}wrong: results", id="a score that is none"),
-    pytest.param(embed, vector(float("nan"), 1), OddAnswer, LENGTH, id="NaN"),
-    pytest.param(embed, vector(3e38, 3e38), OddAnswer, LENGTH, id="too large"),
-    pytest.param(embed, vector(1), OddAnswer, LENGTH, id="too short"),
-    pytest.param(
-        embed, body(EMBEDDED | {"results": [{"embedding": EVIL}]}), OddAnswer, LENGTH, id="no base64"
+        embed, body(EMBEDDED | {"results": [{"embedding": EVIL}]}), OddAnswer, NO_VECTOR, id="no base64"
     ),
     pytest.param(embed, body(EMBEDDED | {"fingerprint": "toy@2"}), FingerprintChanged, "toy@2", id="model"),
     pytest.param(embed, body(REFUSED, 403), Refused, "CLIPSERVE_KEY", id="key"),
@@ -95,16 +89,6 @@ def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:
         serving(lambda _: body(EMBEDDED | {"fingerprint": f"toy@{next(numbers)}"})) as (url, _),
         client_of(kind, url) as client,
         pytest.raises(FingerprintChanged, match="has changed while this call was under way"),
-    ):
-        client.embed_texts(["a", "b"])
-
-
-def test_vectors_of_several_lengths_are_odd(kind: str) -> None:
-    answers = iter([vector(1), vector(1, 0)])
-    with (
-        serving(lambda _: next(answers)) as (url, _),
-        client_of(kind, url, in_flight=1) as client,
-        pytest.raises(OddAnswer, match="several lengths"),
     ):
         client.embed_texts(["a", "b"])
 
@@ -137,31 +121,3 @@ def test_a_model_that_is_not_ready_is_said(kind: str) -> None:
         pytest.raises(Unreachable, match="cannot use toy yet"),
     ):
         client.served_by()
-
-
-def test_connections_are_kept(kind: str) -> None:
-    callers = set[tuple[str, int]]()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            callers.add(self.client_address)
-            self.rfile.read(int(self.headers["Content-Length"]))
-            answer = json.dumps(EMBEDDED).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with client_of(kind, f"http://127.0.0.1:{server.server_port}", in_flight=2) as client:
-            for _ in range(3):
-                client.embed_texts(["a", "b", "c", "d"])
-        server.shutdown()
-    assert 1 <= len(callers) <= 2

@@ -1,128 +1,85 @@
-"""Answers in the order of items, in a bounded window, and nothing left behind."""
+"""Answers in the order of items, of a bounded number of them, and nothing left behind."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 
 from clipserve.client.stream import in_order
 from tests.virtual_time import virtual_time
 
+MOST = 4
+
 
 class Items:
-    """Counts how many were read."""
+    """Numbers. `read`: how many were; the item `bad` is an error."""
 
-    def __init__(self, count: int) -> None:
-        self.count, self.read = count, 0
+    def __init__(self, count: int, bad: int | None = None) -> None:
+        self.count, self.bad, self.read = count, bad, 0
 
     async def __aiter__(self) -> AsyncGenerator[int, None]:
         for number in range(self.count):
+            if number == self.bad:
+                raise ValueError("gone")
             self.read += 1
             yield number
 
 
-async def squared_later(number: int) -> int:
-    await asyncio.sleep(random.Random(number).random() / 100)
-    return number * number
+@virtual_time
+async def test_answers_come_in_the_order_of_items_and_so_many_are_worked_on_at_once() -> None:
+    at_once = most = 0
 
+    async def squared_later(number: int) -> int:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(random.Random(number).random())
+        at_once -= 1
+        return number * number
 
-async def collect(source: AsyncIterator[int], into: list[int]) -> None:
-    async for answer in source:
-        into.append(answer)
+    answers = [answer async for answer in in_order(Items(200).__aiter__(), squared_later, MOST)]
+    assert (answers, most) == ([number * number for number in range(200)], MOST)
 
 
 @virtual_time
-async def test_answers_come_in_the_order_of_items_whatever_they_take() -> None:
-    answers = [answer async for answer in in_order(Items(200).__aiter__(), squared_later, 16)]
-    assert answers == [number * number for number in range(200)]
+async def test_whoever_takes_no_answers_stops_the_reading_and_closing_cancels_the_work() -> None:
+    items, begun, ended = Items(1_000), list[int](), list[int]()
 
-
-@virtual_time
-@pytest.mark.parametrize(
-    ("most", "most_bytes", "read"),
-    [
-        pytest.param(5, 1_000, 6, id="items"),
-        pytest.param(100, 30, 4, id="bytes"),
-        pytest.param(100, 3, 2, id="one always fits"),
-    ],
-)
-async def test_whoever_takes_no_answers_stops_the_reading(most: int, most_bytes: int, read: int) -> None:
-    items = Items(1_000)
-    limits: dict[str, Any] = {"most_bytes": most_bytes, "size_of": lambda _: 10}
-    async with aclosing(in_order(items.__aiter__(), squared_later, most, **limits)) as answers:
-        pending = asyncio.ensure_future(anext(answers))
-        await pending
-        await asyncio.sleep(0.1)
-        # The first answer is taken and its place free again only when the next is asked for.
-        assert items.read <= read + 1
-        before = items.read
-        await asyncio.sleep(0.05)
-        assert items.read == before
-
-
-@virtual_time
-async def test_closing_cancels_what_is_under_way_and_the_reading() -> None:
-    begun, ended = [], []
-
-    async def hang(number: int) -> int:
+    async def work(number: int) -> int:
         begun.append(number)
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(3_600 if number else 0)
         finally:
             ended.append(number)
         return number
 
-    answers = in_order(Items(10).__aiter__(), hang, 4)
-    first = asyncio.ensure_future(anext(answers))
-    while len(begun) < 4:
-        await asyncio.sleep(0.001)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    assert sorted(ended) == sorted(begun) == [0, 1, 2, 3]
+    async with aclosing(in_order(items.__aiter__(), work, MOST)) as answers:
+        assert await anext(answers) == 0
+        await asyncio.sleep(60)
+        assert (items.read <= 4 * MOST + 1, len(begun)) == (True, 1 + MOST)
+    assert sorted(ended) == sorted(begun)
     assert len(asyncio.all_tasks()) == 1
 
 
-async def three_and_an_error() -> AsyncGenerator[int, None]:
-    for number in range(3):
-        yield number
-    raise ValueError("gone")
-
-
-async def test_an_error_of_the_items_ends_what_is_under_way() -> None:
-    async def hang(_: int) -> int:
-        await asyncio.sleep(60)
-        return 0
-
+@pytest.mark.parametrize("bad", [pytest.param(None, id="of the work"), pytest.param(9, id="of the items")])
+async def test_the_first_error_ends_it(bad: int | None) -> None:
     answers: list[int] = []
-    with pytest.raises(ValueError, match="gone"):
-        await collect(in_order(three_and_an_error(), hang, 8), answers)
-    assert answers == []
-    assert len(asyncio.all_tasks()) == 1
 
-
-@virtual_time
-async def test_an_answer_is_given_while_the_next_item_is_waited_for() -> None:
-    async def slow() -> AsyncGenerator[int, None]:
-        yield 3
-        await asyncio.sleep(60)
-
-    async with aclosing(in_order(slow(), squared_later, 8)) as answers:
-        assert await asyncio.wait_for(anext(answers), 30) == 9
-
-
-async def test_an_error_of_the_work_ends_it() -> None:
-    async def fail(number: int) -> int:
+    async def work(number: int) -> int:
         if number == 2:
-            raise ValueError("two")
+            await asyncio.sleep(3_600 if bad else 0)
+            raise ValueError("gone")
         return number
 
-    answers: list[int] = []
-    with pytest.raises(ValueError, match="two"):
-        await collect(in_order(Items(50).__aiter__(), fail, 8), answers)
-    assert answers == [0, 1]
+    async def collect() -> None:
+        async for answer in in_order(Items(50, bad).__aiter__(), work, MOST):
+            answers.append(answer)
+
+    with pytest.raises(ValueError, match="gone"):
+        await collect()
+    assert answers in ([0, 1], [])
     assert len(asyncio.all_tasks()) == 1

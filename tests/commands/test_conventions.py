@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -56,19 +55,3 @@ def test_results_of_a_search_are_json_lines(tmp_path: Path) -> None:
     with serving(good_but({})) as (url, _):
         done = run("search", tmp_path, "a cat", "--url", url, "--json")
     assert [json.loads(line) for line in done.output.splitlines()] == [{"name": "a.jpg", "cosine": 1.0}]
-
-
-def test_paths_to_classify_come_from_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    opened = open
-    monkeypatch.setattr(
-        "builtins.open",
-        lambda file, *args, **how: (
-            io.StringIO(f"{CAT}\n{tmp_path / 'none'}\n") if file == 0 else opened(file, *args, **how)
-        ),
-    )
-    with serving(good_but({})) as (url, _):
-        done = run("classify", "-", "--labels", "a,b", "--json", "--url", url)
-    assert [json.loads(line)["path"] for line in done.output.splitlines()] == [
-        str(CAT),
-        str(tmp_path / "none"),
-    ]

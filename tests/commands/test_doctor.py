@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from typer.testing import CliRunner
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key, read_keys
 from clipserve.commands.doctor import findings
-from clipserve.commands.doctor.secrets import HIDDEN, Secrets
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from loadtests.fake_backend import FakeBackend
@@ -26,7 +23,7 @@ from loadtests.process import free_port
 from tests.certificates import self_signed
 from tests.commands.hostile import body, good_but
 from tests.commands.hostile import serving as answering
-from tests.process import ROOT, copy_of_demo, waited_until
+from tests.process import copy_of_demo
 from tests.support import DIM, serving
 
 PORTS = {"port": 0, "grpc_port": 0, "operations_port": 0}
@@ -63,13 +60,8 @@ def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
     assert (told.status, told.report["level"] != "problem") == (0, True), told.output
     assert (told.report["format"], told.report["examined"]) == (2, "this machine")
     assert told.report["settings"].keys() == Settings.model_fields.keys()
-    assert {line["name"] for line in told.report["findings"]} == {
-        "versions",
-        "cpu",
-        "ports",
-        "start",
-        "memory",
-    }
+    named = {line["name"] for line in told.report["findings"]}
+    assert named == {"versions", "cpu", "ports", "start", "memory"}
     assert any(" on onnxruntime in fp32: " in found for _, found, _ in told.of("start"))
     assert "; the start took " in told.of("memory")[0][1]
 
@@ -112,26 +104,13 @@ WARNING = {"event": "gpu_not_used", "level": "warning", "reason": "no driver", "
     [
         pytest.param(json.dumps(READY), 0, "ok", "on onnxruntime in fp32: 6.1 ms a call", id="ready"),
         pytest.param(json.dumps(WARNING), 0, "warning", "gpu_not_used; reason: no driver", id="warning"),
-        pytest.param("", -9, "problem", "the start was ended by SIGKILL", id="killed"),
-        pytest.param(
-            "Traceback\nOSError: no", 1, "problem", "ended with status 1: OSError: no", id="crashed"
-        ),
+        pytest.param("", -9, "problem", "the start ended with SIGKILL", id="killed"),
+        pytest.param("...\nOSError: no", 1, "problem", "ended with status 1: OSError: no", id="crashed"),
     ],
 )
 def test_how_a_start_ends_is_told(said: str, status: int, level: str, found: str) -> None:
     (line,) = findings.of_start(said, status)
     assert (line.level, found in line.found, bool(line.do)) == (level, True, level != "ok")
-
-
-def test_a_doctor_that_is_killed_leaves_no_start_behind() -> None:
-    command = [sys.executable, "-m", "clipserve", "doctor"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        waited_until(lambda: bool(children.read_text()))
-        (child,) = children.read_text().split()
-        process.kill()
-    words = Path(f"/proc/{child}/cmdline")
-    waited_until(lambda: not words.exists() or not words.read_bytes())
 
 
 def one_port_twice(_: Path) -> dict[str, object]:
@@ -188,35 +167,31 @@ def test_who_has_a_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "level"), [(body([]), "warning"), (body({}, 503), "problem")], ids=["there", "away"]
+    ("answer", "level"), [(body([]), "ok"), (body({}, 503), "problem")], ids=["there", "away"]
 )
-def test_a_model_that_is_not_here_and_the_hub(  # type: ignore[no-untyped-def]
+def test_whether_the_hub_is_reached_is_told_where_a_model_must_be_exported(  # type: ignore[no-untyped-def]
     answer, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
     with answering(good_but({"/api/models": answer})) as (url, _):
         monkeypatch.setattr(findings, "_HUB", url)
-        lines = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
-    assert lines[0][1].startswith(f"ViT-B-31 is neither a folder nor a model in {tmp_path}, and the doctor")
-    assert lines[-1][0] == level
+        ((found, _, _),) = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
+    assert found == level
 
 
-@pytest.mark.parametrize(("limit", "level"), [("max", "ok"), ("1000000000", "warning")])
-def test_memory_is_compared_with_the_lowest_limit(
-    limit: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("limit", "memory"), [("max", "ok"), ("1000000000", "warning")])
+def test_memory_and_cpu_are_compared_with_the_limits_of_the_cgroup(
+    limit: str, memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2_000_000}.__getitem__)
     (tmp_path / "memory.max").write_text(f"{limit}\n")
-    said = json.dumps({"event": "started", "peak_bytes": 300_000_000})
-    (line,) = findings.memory(Settings(models=(DEMO,)), said, tmp_path)
-    assert line.level == level
-    assert ("1,000 MB" if level == "warning" else "the machine has 8,192 MB") in line.found
-
-
-def test_a_quota_of_half_a_core(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    _, line = findings.cpu(Settings(models=(DEMO,)), tmp_path)
-    assert f"the quota of {tmp_path} is 0.5 cores" in line.found
+    settings, said = Settings(models=(DEMO,)), json.dumps({"event": "started", "peak_bytes": 300_000_000})
+    (line,) = findings.memory(settings, said, tmp_path)
+    assert line.level == memory
+    assert ("1,000 MB" if memory == "warning" else "the machine has 8,192 MB") in line.found
+    (line,) = findings.cpu(settings, tmp_path)
+    assert (line.level, "quota: 0.5" in line.found) == ("warning", True)
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["ready", "not ready"])
@@ -229,31 +204,16 @@ async def test_a_server_that_runs(warm: bool, toy: Path) -> None:
     assert told.of("models") == ([("ok", f"toy: {fingerprint}", "")] if warm else [])
 
 
-def test_nobody_there_is_a_problem() -> None:
+def test_a_server_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     ((level, found, do),) = doctor("--url", url).of("ready")
     assert (level, found) == ("problem", f"{url} cannot be asked: Connection refused")
     assert "is a firewall between?" in do
-
-
-def test_a_certificate_of_your_own(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path, "server", "IP:127.0.0.1")
     with answering(good_but({}), certificate) as (url, _):
         assert doctor("--url", url, "--ca-file", str(certificate)).status == 0
         ((_, found, do),) = doctor("--url", url).of("ready")
     assert ("certificate" in found, "--ca-file" in do) == (True, True)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--url", "localhost:8080"], "--url: write http://host:port"),
-        (["--ca-file", __file__], "--ca-file is for --url"),
-    ],
-)
-def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
-    told = CliRunner().invoke(cli, ["doctor", *words])
-    assert (told.exit_code, said in told.stderr) == (2, True)
 
 
 @pytest.mark.slow  # two starts wait for a Triton that is not there
@@ -292,11 +252,9 @@ SPOILT = "planted-5ec12e7"
     ("setting", "value"),
     [
         ("MODEL_SETTINGS", f'{{"demo": {{"triton_token": "{SPOILT}"'),
-        ("MODEL_SETTINGS", json.dumps({"demo": {"triton_token": [SPOILT], "redis_url": SPOILT}})),
         ("TRITON_URL", f"http://somebody:{SPOILT}@triton:8001"),
         ("REDIS_URL", f"http://:{SPOILT}@localhost"),
         ("TRITON_TOKEN", f"{SPOILT}\nmore"),
-        ("TRITON_TOKN", SPOILT),
         ("CORS_ORIGINS", f"https://somebody:{SPOILT}@app.example.com/path"),
     ],
 )
@@ -304,10 +262,3 @@ def test_no_secret_is_in_what_is_said_of_a_setting_that_is_wrong(setting: str, v
     for words in ([], ["--json"]):
         told = CliRunner().invoke(cli, ["doctor", *words], env={f"CLIPSERVE_{setting}": value})
         assert (told.exit_code, SPOILT in told.output) == (1, False), told.output
-
-
-def test_a_secret_in_a_line_is_hidden_and_short_words_are_not() -> None:
-    secrets = Secrets({"A_TOKEN": "a-long-secret", "B_TOKEN": "ok", "CLIPSERVE_KEYS_FILE": "/etc/keys/file"})
-    assert secrets.hide("ok: a-long-secret, http://u:p@h/") == f"ok: {HIDDEN}, http://{HIDDEN}@h/"
-    assert secrets.hide("/etc/keys/file") == "/etc/keys/file"
-    assert secrets.hide(None) is None

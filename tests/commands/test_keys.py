@@ -31,23 +31,6 @@ def test_add_prints_the_key_alone_on_standard_output(file: Path) -> None:
     assert (found.name, found.scopes) == ("camera", ("use",))
 
 
-def test_scopes_are_those_that_are_named(file: Path) -> None:
-    run("add", "both", "--scope", "use", "--scope", "manage")
-    run("add", "manager", "--scope", "manage")
-    assert [key.scopes for key in read_keys(file)] == [("use", "manage"), ("manage",)]
-    assert run("add", "third", "--scope", "admin").exit_code == 1
-
-
-def test_a_rate_is_a_whole_number_and_another_one_leaves_the_file_as_it_was(file: Path) -> None:
-    run("add", "camera", "--rows-per-second", "0", "--bytes-per-second", "5000000")
-    for option, rate in (("rows", "0.5"), ("rows", "-1"), ("bytes", "many"), ("rows", str(10**10))):
-        refused = run("add", "other", f"--{option}-per-second", rate)
-        assert (refused.exit_code, refused.stdout) in ((1, ""), (2, "")), rate
-        assert "rates are at most" in refused.stderr or f"'--{option}-per-second'" in refused.stderr
-    (kept,) = read_keys(file)
-    assert (kept.rows_per_second, kept.bytes_per_second) == (0, 5_000_000)
-
-
 def test_list_shows_names_scopes_and_rates_and_no_digest(file: Path) -> None:
     run("add", "camera", "--rows-per-second", "7")
     (kept,) = read_keys(file)

@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clipserve.__main__ import cli
-from clipserve.access.key_file import add_key
 from loadtests.fake_backend import FakeBackend
 from tests.commands import hostile
 from tests.process import ROOT
@@ -123,19 +122,6 @@ def test_a_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert json.loads(requests[0].partition(b"\r\n\r\n")[2])["labels"] == ["Kätzchen", "\u732b"]
     assert json.loads(ended.stdout) == whole
-
-
-async def test_the_key_decides_what_may_be_done(toy: Path, tmp_path: Path) -> None:
-    use = add_key(tmp_path / "keys", "user", ["use"])
-    manage = add_key(tmp_path / "keys", "manager", ["use", "manage"])
-    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
-        words, stdin = ("put", "-", "--name", "pets"), '{"labels": ["cat", "dog"]}'
-        assert "unauthenticated: " in (await run(running, "list")).stderr
-        assert (await run(running, "list", key=use)).exit_code == 0
-        refused = (await run(running, *words, stdin=stdin, key=use)).stderr
-        assert "permission_denied: " in refused
-        assert "Give a key that it accepts for this: --key" in refused
-        assert (await run(running, *words, stdin=stdin, key=manage)).exit_code == 0
 
 
 @pytest.mark.slow

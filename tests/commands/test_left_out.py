@@ -42,17 +42,6 @@ def test_a_folder_of_raw_photos_fails_and_its_files_are_counted_by_suffix(raw: P
     assert list(tmp_path.iterdir()) == [raw]
 
 
-def test_an_empty_folder_fails(tmp_path: Path) -> None:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    for command in commands(folder, tmp_path / "a.sqlite"):
-        status, _, errors = run_here(*command)
-        assert status == 1, command
-        assert "no image was found" in errors
-        assert "Skipped" not in errors
-    assert list(tmp_path.rglob("*")) == [folder]
-
-
 def test_what_is_left_out_beside_images_is_said_and_is_no_failure(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 1)
     for name in ("a.raw", "notes", "b.x1", "b.x2", "b.x3", "b.x4", "b.x5"):
@@ -71,7 +60,7 @@ def test_where_nothing_is_found_the_rows_of_before_stay(tmp_path: Path) -> None:
     before = out.read_bytes()
     for file in folder.rglob("*.jpg"):
         file.unlink()
-    for more in ((), ("--prune",), ("--restart",)):
+    for more in ((), ("--prune",)):
         assert run_here("embed", folder, "--index", out, *more)[0] == 1
         assert out.read_bytes() == before
         assert sorted(tmp_path.iterdir()) == [out, folder]

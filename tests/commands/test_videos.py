@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -131,12 +129,6 @@ def test_a_timeline_has_a_row_for_each_time(folder: Path) -> None:
     assert [row["labels"][0]["label"] for row in rows] == ["a plain color", "a plain color", "a cat"]
 
 
-def test_without_an_interval_videos_are_left_out(folder: Path) -> None:
-    status, output, errors = run_here("classify", folder, "--labels", "a,b", "--json")
-    assert (status, len(output.splitlines())) == (0, 1)
-    assert "1 .mp4" in errors
-
-
 def test_a_file_that_is_no_video_fails_alone(tmp_path: Path, cat: Image.Image) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
     whole = film(tmp_path / "whole.mp4", 3, {1: cat}).read_bytes()
@@ -152,14 +144,6 @@ def test_a_file_that_is_no_video_fails_alone(tmp_path: Path, cat: Image.Image) -
     assert status == 1
 
 
-def test_key_frames_are_taken_where_the_interval_is_0(folder: Path) -> None:
-    times = frames.times(str(folder / "film.mp4"), 0)
-    assert times == sorted(times)
-    assert times[0] == 0
-    # An encoder sets one at least each 25 frames, 2.5 s.
-    assert 24 <= len(times) < 600
-
-
 @pytest.mark.parametrize("at", [0.0, 19.95, 20.0, 20.85, 40.5, 100.0])
 def test_a_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, folder: Path, at: float) -> None:
     (tmp_path / "a.jpg").write_bytes(frames.frame(str(folder / "film.mp4"), at))
@@ -167,33 +151,3 @@ def test_a_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, folder: Pa
         assert image.size == SIZE
         red, green, _ = np.asarray(image).mean(axis=(0, 1))
     assert (red - green > 100) == (20 <= at < 21)
-
-
-MEASURED = """
-import sys
-from pathlib import Path
-from clipserve.client.errors import ItemFailed
-from clipserve.client.index import Index
-from clipserve.commands.vectors import frames, listing
-from clipserve.commands.vectors.places import NAME
-
-path, every = sys.argv[1], float(sys.argv[2])
-taken = [len(frames.frame(path, at)) for at in frames.times(path, every)]
-status = Path("/proc/self/status").read_text().splitlines()
-print(len(taken), next(line.split()[1] for line in status if line.startswith("VmHWM")))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.slow
-def test_two_hours_take_no_more_memory_than_twenty_seconds(tmp_path: Path) -> None:
-    """Each in a process of its own, which takes twenty frames from all over it."""
-    found = []
-    for seconds, every in ((20, 1), (7_200, 360)):
-        path = film(tmp_path / f"{seconds}.mp4", seconds, {})
-        command: list[str | Path] = [sys.executable, "-c", MEASURED, path, str(every)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-        found.append([int(value) for value in done.stdout.split()])
-    (short, short_kb), (long, long_kb) = found
-    assert (short, long) == (20, 20)
-    assert long_kb < short_kb + 30_000

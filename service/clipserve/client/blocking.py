@@ -9,7 +9,6 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -20,7 +19,6 @@ from clipserve.client.methods import AsyncMethods
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Calls = weakref.WeakSet[Future[Any]]
 _of_a_parent = list[ExitStack]()  # what a fork must not close: it would wait for its parent's thread
 
 
@@ -29,22 +27,18 @@ def _blocking(
 ) -> Callable[Concatenate[Blocking, P], T]:
     @functools.wraps(method)
     def call(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        name = f"this {type(self).__name__}"
         if os.getpid() != self._process:
+            name = type(self).__name__
             raise RuntimeError(
-                f"{name} was opened before a fork, which has no thread of it. Open another here."
+                f"this {name} was opened before a fork, which has no thread of it: open another."
             )
         if not self._close.alive:
-            raise RuntimeError(f"{name} is closed.")
+            raise RuntimeError(f"this {type(self).__name__} is closed.")
         bound = getattr(self._clip, method.__name__)  # by its name: `method` may be abstract
-        future: Future[T] = self._portal.start_task_soon(functools.partial(bound, *args, **kwargs))
-        self._calls.add(future)
+        future = self._portal.start_task_soon(functools.partial(bound, *args, **kwargs))
         try:
-            return future.result()
-        except Exception:  # cancelled, or its connection was closed, when another thread closed this
-            if self._close.alive:
-                raise
-            raise RuntimeError(f"{name} was closed meanwhile.") from None
+            result: T = future.result()
+            return result
         except BaseException:  # Ctrl-C, with requests in flight
             future.cancel()
             raise
@@ -56,12 +50,12 @@ class Blocking:
     """Blocking versions of `AsyncMethods`. Threads may share an object: their calls run concurrently."""
 
     def __init__(self, opening: AbstractAsyncContextManager[AsyncMethods]) -> None:
-        self._process, self._calls = os.getpid(), Calls()
+        self._process = os.getpid()
         with ExitStack() as life:
             self._portal = life.enter_context(start_blocking_portal(name="clipserve"))
             self._clip = life.enter_context(self._portal.wrap_async_context_manager(opening))
             # At the latest when the process ends.
-            self._close = weakref.finalize(self, _end, self._process, self._calls, life.pop_all())
+            self._close = weakref.finalize(self, _end, self._process, life.pop_all())
 
     served_by = _blocking(AsyncMethods.served_by)
     pin = _blocking(AsyncMethods.pin)
@@ -71,7 +65,7 @@ class Blocking:
     classify = _blocking(AsyncMethods.classify)
 
     def close(self) -> None:
-        """Close it. Later calls raise RuntimeError, and those that are under way, too."""
+        """Close it when no call is under way. Later calls raise RuntimeError."""
         self._close()
 
     def __enter__(self) -> Self:
@@ -81,10 +75,8 @@ class Blocking:
         self.close()
 
 
-def _end(process: int, calls: Calls, life: ExitStack) -> None:
-    if os.getpid() != process:
+def _end(process: int, life: ExitStack) -> None:
+    if os.getpid() == process:
+        life.close()
+    else:
         _of_a_parent.append(life)
-        return
-    for call in list(calls):
-        call.cancel()
-    life.close()

@@ -16,13 +16,11 @@ from typing import ClassVar
 from clipserve import errors
 
 # Codes of errors of one item: the next item may succeed. Every other code is about the whole call.
-_OF_IMAGE = (errors.BodyTooLarge, errors.ImageTooLarge, errors.UndecodableImage, errors.UnsupportedFormat)
-_OF_TEXT = (errors.BodyTooLarge, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
+_OF_BOTH = (errors.BackendFailed, errors.BodyTooLarge, errors.ClipError)
+_OF_IMAGE = (*_OF_BOTH, errors.ImageTooLarge, errors.UndecodableImage, errors.UnsupportedFormat)
+_OF_TEXT = (*_OF_BOTH, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
 OF_IMAGE, OF_TEXT = (frozenset(kind.code for kind in kinds) for kinds in (_OF_IMAGE, _OF_TEXT))
 UNREADABLE = "unreadable_file"
-DOUBTFUL = frozenset(
-    {errors.BackendFailed.code, errors.ClipError.code}
-)  # the item or the encoders may be the cause
 
 
 class ClipserveError(Exception):
@@ -49,11 +47,6 @@ class ItemFailed(ClipserveError):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether the encoders may be at fault rather than the item."""
-        return self.code in DOUBTFUL
 
 
 class Refused(ClipserveError):
@@ -104,7 +97,7 @@ def changed(found: str, expected: str) -> FingerprintChanged:
 
 
 def of_item(error: Refused, item_codes: frozenset[str]) -> ItemFailed | Refused:
-    """The error of a call with one item: `ItemFailed` if its code is in `item_codes` or in `DOUBTFUL`."""
-    if error.code in item_codes | DOUBTFUL:
+    """The error of a call with one item: `ItemFailed` if its code is in `item_codes`."""
+    if error.code in item_codes:
         return ItemFailed(error.detail, error.code, error.request_id)
     return error

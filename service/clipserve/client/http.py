@@ -20,12 +20,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_bef
 from tenacity.wait import wait_random
 
 from clipserve.api.answers import Answer, ItemError
-from clipserve.client.errors import DOUBTFUL, BadAddress, OddAnswer, Refused, Unreachable, refusal
-from clipserve.errors import BodyTooLarge, InvalidInput
+from clipserve.client.errors import BadAddress, OddAnswer, Refused, Unreachable, refusal
+from clipserve.errors import BackendFailed, BodyTooLarge, InvalidInput
 
 S = TypeVar("S", bound=Answer)
 
-_CONNECT_SECONDS = 10.0
 # Includes a proxy's answers for an absent server, and a missed deadline.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
 _backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
@@ -49,17 +48,20 @@ class Connection:
         """See `AsyncClient`. `seconds`: for a try. `transport`: in place of the network, for tests.
 
         Raises:
-            BadAddress: the address or the key is malformed, or the key would be sent over http to another machine.
-            OSError: `ca_file` cannot be read.
+            BadAddress: see `AsyncClient`.
         """
         parsed = _checked(url, key)
         plain = parsed.scheme == "http"
+        try:
+            verify = False if plain else ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise BadAddress(f"{ca_file} has no certificates to trust: {_reason(error)}") from None
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             trust_env=not (plain and _is_here(parsed)),  # no proxy for addresses of this machine
-            verify=False if plain else ssl.create_default_context(cafile=ca_file),
-            timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS), pool=None),
+            verify=verify,
+            timeout=httpx2.Timeout(seconds, pool=None),
             limits=httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
             transport=transport,
         )
@@ -91,25 +93,20 @@ class Connection:
             return answer
         except ValidationError as error:
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            where = ".".join(map(str, fault["loc"]))
-            what = f"wrong: {where}: {fault['msg']}" if where else "not JSON"
-            raise OddAnswer(f"{self.url} is not a clipserve server: its answer is {what}.") from None
+            where = ".".join(["its answer", *map(str, fault["loc"])])
+            raise OddAnswer(f"{self.url} is not a clipserve server: {where}: {fault['msg']}.") from None
 
     async def _once(self, method: str, path: str, content: dict[str, Any]) -> httpx2.Response:
-        limit = self._seconds
         try:
             request = self._http.build_request(method, path, **content)
             request.read()  # the parts of a form together: each would be written by itself, five for each label
-            async with asyncio.timeout(limit):  # httpx's own limits are for each piece, however small
+            async with asyncio.timeout(self._seconds):  # httpx's own limits are for each piece, however small
                 response = await self._http.send(request)
-        except (TimeoutError, httpx2.TimeoutException) as error:
-            limit = min(limit, _CONNECT_SECONDS) if isinstance(error, httpx2.ConnectTimeout) else limit
-            raise Unreachable(f"{self.url} does not answer within {limit:g} s") from None
+        except (TimeoutError, httpx2.TimeoutException):
+            raise Unreachable(f"{self.url} does not answer within {self._seconds:g} s") from None
         except UnicodeEncodeError:
             raise refusal(InvalidInput.code, "a text is not valid Unicode.") from None
-        except (httpx2.InvalidURL, ValueError, OverflowError) as error:
-            raise BadAddress(f"{self.url} cannot be asked: {_reason(error)}") from None
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, OverflowError) as error:
             raise Unreachable(f"{self.url} cannot be asked: {_reason(error)}") from None
         self._has_answered = True
         if response.is_success:
@@ -118,10 +115,8 @@ class Connection:
 
     def _may_pass(self, error: BaseException) -> bool:
         if isinstance(error, Refused):
-            return error.status in _LATER and error.code not in DOUBTFUL
-        return (
-            isinstance(error, Unreachable) and self._has_answered
-        )  # an address may be wrong until it answers
+            return error.status in _LATER and error.code != BackendFailed.code
+        return isinstance(error, Unreachable) and self._has_answered  # before, the address may be wrong
 
 
 def ask_once(
@@ -130,11 +125,7 @@ def ask_once(
     """A single blocking request, without retries; see `Connection`. Raises ClipserveError."""
 
     async def asked() -> S:
-        try:
-            connection = Connection(url, key, ca_file=ca_file)
-        except OSError as error:
-            raise BadAddress(f"{ca_file} has no certificates to trust: {_reason(error)}") from None
-        async with connection:
+        async with Connection(url, key, ca_file=ca_file) as connection:
             return await connection.ask(method, path, shape, **content)
 
     return asyncio.run(asked())
@@ -181,9 +172,8 @@ def _refusal(response: httpx2.Response) -> Refused:
         problem = _adapter(ItemError).validate_json(response.content)
         code, detail = problem.code, problem.detail
     except ValidationError:  # of a proxy or another server
-        code, detail = f"HTTP {status}", " ".join(response.text.split())[:200] or "without a word"
-        if status == httpx2.codes.CONTENT_TOO_LARGE:
-            code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
+        code = BodyTooLarge.code if status == httpx2.codes.CONTENT_TOO_LARGE else f"HTTP {status}"
+        detail = " ".join(response.text.split())[:200] or "without a word"
     if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
         detail += " Give a key that it accepts for this: --key, CLIPSERVE_KEY, or the argument `key`."
     error = refusal(code, detail, response.headers.get("x-request-id"))

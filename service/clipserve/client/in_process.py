@@ -34,6 +34,7 @@ from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 _LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by eighty templates
 _MOST_IN_FLIGHT = 256  # each is a file in memory
+_ROWS_AHEAD = 4  # images in flight for each core, in place of the rows of a call, which has one
 
 
 class Clip(Blocking):
@@ -49,7 +50,8 @@ class Clip(Blocking):
             model: a folder with an artifact, or a name in CLIPSERVE_MODELS. None: the first model of
                 CLIPSERVE_MODELS, by default the demo model.
             settings: any of docs/settings.md, without CLIPSERVE_: `backend="onnx"`. The environment gives the
-                others. Threads of this process decode images, unless `decode_processes=True`.
+                others. Threads of this process decode images, unless `decode_processes=True`. On a CPU `threads`
+                is the number of cores that compute, each with a call of its own; 0: all.
 
         Raises:
             ClipserveError: the model or the engine does not exist, or the self-test fails.
@@ -83,8 +85,9 @@ async def open_in_process(
         if unused := accelerator.unused:
             warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
         if chosen.backend_kind.in_process and not on_gpu:  # the others need batches
-            chosen = _a_call_on_each_core(chosen)
-            calls = replace(chosen.calls(on_gpu=False), workers=usable_cores())
+            # A call on each core is as fast as any other arrangement (`make load` has it as a bare loop).
+            cores = chosen.threads or usable_cores()
+            calls = replace(calls, threads=1, workers=cores, max_batch_images=_ROWS_AHEAD)
             open_backend = partial(_one_row_a_call, calls)
         async with open_use_cases(chosen, Metrics(), open_backend, accelerator=accelerator) as use_cases:
             await use_cases.start_models()
@@ -107,24 +110,12 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
     """Of a model by its name or folder; None: the first of the settings."""
     if model is None:
         return provide(settings.models[0], settings)
-    known: dict[str, Path] = {}
-    for named in reversed(settings.models):
+    for named in settings.models:
         with suppress(NoSuchModel):  # a model that would have to be exported, but is not used
             folder = find(named, settings)
-            known[opened([folder])[0].name] = folder
-    try:
-        return known.get(str(model)) or provide(as_model(str(model)), settings)
-    except ArtifactError as error:
-        has = ", ".join(reversed(known))
-        raise ClipserveError(f"{str(error).rstrip('.')}. CLIPSERVE_MODELS has {has}.") from None
-
-
-def _a_call_on_each_core(settings: Settings) -> Settings:
-    """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
-    # A call has one row: the size limits the images in flight.
-    alone = {"threads": 1, "max_batch_images": 4}
-    free = {name: value for name, value in alone.items() if name not in settings.model_fields_set}
-    return settings.model_copy(update=free)
+            if opened([folder])[0].name == str(model):
+                return folder
+    return provide(as_model(str(model)), settings)
 
 
 def _one_row_a_call(

@@ -18,22 +18,14 @@ import numpy.typing as npt
 
 from clipserve.client.errors import ClipserveError
 
-_VERSION = 2  # of the schema
-_APPLICATION = 0x434C_4950  # "CLIP", in the header of the file
+_VERSION = 0x434C_0003  # in the header of the file: "CL", and the version of the schema
 _CHUNK = 4_096  # rows in memory at a time
 _SECONDS = 60.0  # for another process's commit, or a reader's search
 _SCHEMA = (
-    *(f"DROP TABLE IF EXISTS {table}" for table in ("about", "items")),
     f"PRAGMA user_version = {_VERSION}",
-    f"PRAGMA application_id = {_APPLICATION}",
     "CREATE TABLE about (model TEXT, fingerprint TEXT, embed_dim INTEGER)",
     "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER, modified INTEGER, "
     "width INTEGER, height INTEGER, code TEXT, detail TEXT, vector BLOB)",
-)
-_FIELDS = ("name", "size", "modified", "width", "height", "code", "detail", "vector")
-_STORE = (
-    f"INSERT INTO items ({', '.join(_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "  # noqa: S608
-    f"{', '.join(f'{field} = excluded.{field}' for field in _FIELDS[1:])}"
 )
 
 
@@ -84,6 +76,13 @@ class Known(NamedTuple):
     code: str
 
 
+_FIELDS = ", ".join(Row._fields)
+_VALUES = ", ".join(f":{name}" for name in Row._fields)
+# A row that is replaced keeps its place.
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in Row._fields[1:])
+_STORE = f"INSERT INTO items ({_FIELDS}) VALUES ({_VALUES}) ON CONFLICT (name) DO UPDATE SET {_REPLACED}"  # noqa: S608
+
+
 class Found(NamedTuple):
     name: str
     cosine: float  # with the query
@@ -104,8 +103,8 @@ class Index:
         if path.exists():
             self._connect()
 
-    def begin(self, facts: Facts, *, restart: bool = False) -> None:
-        """Become the one process that writes. `restart`: without the rows that are there.
+    def begin(self, facts: Facts) -> None:
+        """Become the one process that writes.
 
         Raises:
             IndexInUse: another process writes.
@@ -119,7 +118,7 @@ class Index:
             self._execute("PRAGMA busy_timeout = 0")
             self._execute("BEGIN IMMEDIATE")
             self._execute(f"PRAGMA busy_timeout = {_SECONDS * 1_000:.0f}")
-            self.facts = None if restart else self._facts()  # another process may have begun it meanwhile
+            self.facts = self._facts()  # another process may have begun it meanwhile
             if self.facts is None:
                 for statement in _SCHEMA:
                     self._execute(statement)
@@ -135,8 +134,7 @@ class Index:
             raise IndexUnusable(
                 f"{self.path} has vectors of {self.facts.fingerprint}, and the model makes those of "
                 f"{facts.fingerprint}, which cannot be compared. Use the former model and settings "
-                "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), or embed everything again: "
-                "`clipserve embed` with --restart."
+                "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), or delete it and embed again."
             )
 
     def known(self) -> dict[str, Known]:
@@ -145,18 +143,12 @@ class Index:
             rows = self._execute("SELECT name, size, modified, code FROM items") if self.facts else ()
             return {name: Known(*of_file) for name, *of_file in rows}
 
-    def vector(self, name: str) -> npt.NDArray[np.float32]:
-        """float32 [D] of an item that has one."""
-        with self._used():
-            found = self._execute("SELECT vector FROM items WHERE name = ?", (name,)).fetchone()
-            return np.frombuffer(found[0], "<f4")
-
     def store(self, rows: Iterable[Row]) -> None:
         """Add or replace rows, and commit: they survive a crash."""
         with self._used():
-            for *fields, vector in rows:
-                content = None if vector is None else vector.astype("<f4", copy=False).tobytes()
-                self._execute(_STORE, (*fields, content))
+            for row in rows:
+                vector = None if row.vector is None else row.vector.astype("<f4", copy=False).tobytes()
+                self._execute(_STORE, row._asdict() | {"vector": vector})
             self._commit()
 
     def drop(self, names: Iterable[str]) -> None:
@@ -171,9 +163,8 @@ class Index:
 
         Other threads, and commits of another process, wait until they are read.
         """
-        query = f"SELECT {', '.join(_FIELDS)} FROM items WHERE {where} ORDER BY id"  # noqa: S608
         with self._used():
-            for *fields, vector in self._execute(query):
+            for *fields, vector in self._execute(f"SELECT {_FIELDS} FROM items WHERE {where} ORDER BY id"):  # noqa: S608
                 yield Row._make((*fields, None if vector is None else np.frombuffer(vector, "<f4")))
 
     def count(self, where: str = "true") -> int:
@@ -211,19 +202,16 @@ class Index:
 
     def _connect(self) -> None:
         with self._used():
-            self._database = sqlite3.connect(
-                self.path, timeout=_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            options: Any = {"isolation_level": None, "check_same_thread": False}
+            self._database = sqlite3.connect(self.path, _SECONDS, **options)
             self._execute("PRAGMA page_size = 16384")  # several vectors on each, of a new index
             self.facts = self._facts()
 
     def _facts(self) -> Facts | None:
-        (application,), (version,) = (
-            self._execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-        )
-        if not application and not self._execute("SELECT 1 FROM sqlite_master").fetchone():
+        (version,) = self._execute("PRAGMA user_version").fetchone()
+        if not version and not self._execute("SELECT 1 FROM sqlite_master").fetchone():
             return None
-        if (application, version) != (_APPLICATION, _VERSION):
+        if version != _VERSION:
             raise IndexUnusable(
                 f"{self.path} is no index of this version of clipserve. Choose another --index, or delete it."
             )
@@ -247,7 +235,6 @@ class Index:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith("SQLITE_BUSY"):
                 raise IndexInUse(f"{self.path} is in use: another command writes it now.") from None
-            what = "is no index, or is damaged. Delete it, and embed again."
-            if name not in ("SQLITE_NOTADB", "SQLITE_CORRUPT", ""):
-                what = f"cannot be used: {error}."
-            raise IndexUnusable(f"{self.path} {what}") from None
+            raise IndexUnusable(
+                f"{self.path} cannot be used: {error}. If it is no index, or is damaged, delete it and embed again."
+            ) from None

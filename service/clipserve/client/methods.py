@@ -6,13 +6,12 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from clipserve.api.requests import ClassifyRequest
-from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
+from clipserve.client.errors import FingerprintChanged, ItemFailed
 from clipserve.client.images import ImageLike, as_file, listed
 from clipserve.client.results import Classified, Embedded, Embeddings, Labelled, ServedBy
 from clipserve.clip.zeroshot import ScoringFunction
@@ -58,34 +57,12 @@ class AsyncMethods(ABC):
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
         """The labels of one image. `request` has no images."""
 
-    async def embed_images(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        index: str | Path | None = None,
-        progress: Callable[[int, int], object] = lambda *_: None,
-    ) -> Embeddings:
+    async def embed_images(self, images: Iterable[ImageLike]) -> Embeddings:
         """The vector of each image: float32 [N, D], of unit length.
 
-        Args:
-            images: paths, bytes of files, PIL images, or arrays, uint8 [H, W, 3] in RGB.
-            index: a file that keeps the vectors, as `clipserve embed --index` does, for paths alone. Images that
-                are in it and have not changed are not embedded again, so a program that was ended goes on.
-            progress: gets the number of images that are done, and of all: with an index after each 256.
-
-        Raises:
-            IndexUnusable: the index has vectors of another model, or another process writes it.
+        `images`: paths, bytes of files, PIL images, or arrays, uint8 [H, W, 3] in RGB.
         """
-        items: Sequence[Any] = listed(images)
-        if index is None:
-            made = await self._embeddings([partial(self._image, image) for image in items])
-            progress(len(items), len(items))
-            return made
-        from clipserve.client.resuming import resumed  # loads SQLite
-
-        if wrong := next((image for image in items if not isinstance(image, str | Path)), None):
-            raise TypeError(f"with an index an image is a path, not {type(wrong).__name__}.")
-        return await resumed(items, index, await self.served_by(), self.embed_images, progress)
+        return await self._embeddings([partial(self._image, image) for image in listed(images)])
 
     async def embed_texts(self, texts: Iterable[str], *, truncate: bool = False) -> Embeddings:
         """The vector of each text: float32 [N, D], of unit length, in the space of the images.
@@ -146,14 +123,9 @@ class AsyncMethods(ABC):
         """`items`: what embeds each."""
         outcomes = await self._outcomes(items)
         good = {at: outcome for at, outcome in enumerate(outcomes) if isinstance(outcome, Embedded)}
-        fingerprint = _only([*good.values()])
-        lengths = {len(each.vector) for each in good.values()}
-        if fingerprint is None:
-            served = await self.served_by()
-            fingerprint, lengths = served.fingerprint, {served.embed_dim}
-        if len(lengths) > 1:
-            raise OddAnswer(f"vectors of {fingerprint} came in several lengths.")
-        vectors = np.full((len(outcomes), *lengths), np.nan, np.float32)
+        dim = next((len(each.vector) for each in good.values()), None) or (await self.served_by()).embed_dim
+        fingerprint = _only([*good.values()]) or (await self.served_by()).fingerprint
+        vectors = np.full((len(outcomes), dim), np.nan, np.float32)
         for at, embedded in good.items():
             vectors[at] = embedded.vector
         return Embeddings(vectors, fingerprint, _errors(outcomes))

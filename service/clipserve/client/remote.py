@@ -5,31 +5,18 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
-from clipserve.api.answers import (
-    Answer,
-    Classification,
-    Embeddings,
-    ImageLabels,
-    ImageVector,
-)
+from clipserve.api.answers import Answer, Classification, Embeddings, ImageLabels, ImageVector
 from clipserve.api.requests import ClassifyRequest
 from clipserve.api.sets import LabelSetList
 from clipserve.api.states import ModelList
 from clipserve.client.blocking import Blocking
-from clipserve.client.errors import (
-    OF_IMAGE,
-    OF_TEXT,
-    OddAnswer,
-    Refused,
-    Unreachable,
-    changed,
-    of_item,
-)
+from clipserve.client.errors import OF_IMAGE, OF_TEXT, OddAnswer, Refused, Unreachable, changed, of_item
 from clipserve.client.http import Connection
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy
@@ -69,13 +56,12 @@ class AsyncClient(AsyncMethods):
             expect_fingerprint: that of the vectors that you have; another one raises FingerprintChanged.
             ca_file: certificates to trust, PEM; None: the system's.
             timeout: seconds for one try: to connect, to send the request and to read the whole answer.
-            retry_seconds: how long requests are retried while the server answers none of them, and the longest wait
-                between two tries; 0: never.
+            retry_seconds: how long one request is tried again; 0: never.
             in_flight: requests at a time.
 
         Raises:
-            BadAddress: the address or the key is malformed, or the key would be sent over http to another machine.
-            OSError: `ca_file` cannot be read.
+            BadAddress: the address, the key or `ca_file` cannot be used, or the key would be sent over http to
+                another machine.
         """
         self._connection = Connection(
             url, key, ca_file=ca_file, seconds=timeout, retry_seconds=retry_seconds, in_flight=in_flight
@@ -118,8 +104,8 @@ class AsyncClient(AsyncMethods):
         return [label_set.name for label_set in answer.label_sets if label_set.model == model]
 
     async def embed_image(self, image: bytes) -> Embedded:
-        content = {"params": self._fields(encoding_format="base64"), "content": image}
-        content |= {"headers": {"Content-Type": "application/octet-stream"}}
+        headers = {"Content-Type": "application/octet-stream"}
+        content = {"params": self._fields(encoding_format="base64"), "content": image, "headers": headers}
         return self._vector(await self._of_item(OF_IMAGE, "/embed", Embeddings, content))
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
@@ -163,16 +149,12 @@ class AsyncClient(AsyncMethods):
     def _vector(self, answer: Embeddings) -> Embedded:
         self._check(answer.fingerprint)
         content = self._only(answer, ImageVector).embedding
-        try:
+        with suppress(ValueError, TypeError):
             vector = np.frombuffer(base64.b64decode(content, validate=True), "<f4")  # type: ignore[arg-type]
-        except (ValueError, TypeError):
-            vector = np.empty(0, np.float32)
-        wanted = self._pinned.embed_dim if self._pinned else len(vector)
-        length = np.linalg.norm(vector.astype(np.float64))
-        if len(vector) != wanted or not abs(length - 1) < _OFF_UNIT:  # `not <`, for NaN
-            found = f"{len(vector):,} numbers, of length {length:.3g}"
-            raise OddAnswer(f"{self._connection.url} answers {found}; a vector has {wanted:,}, of length 1.")
-        return Embedded(vector, answer.fingerprint)
+            is_unit = abs(np.linalg.norm(vector.astype(np.float64)) - 1) < _OFF_UNIT  # false for NaN
+            if is_unit and len(vector) == (self._pinned.embed_dim if self._pinned else len(vector)):
+                return Embedded(vector, answer.fingerprint)
+        raise OddAnswer(f"{self._connection.url} answers something else than a vector of {answer.model}.")
 
 
 def _as_in(

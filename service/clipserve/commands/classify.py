@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from operator import attrgetter
 from typing import Annotated, Any
 
 import typer
@@ -93,7 +92,7 @@ def _outcomes(
         except ItemFailed as error:
             return item.key, error
 
-    return in_order(items(), outcome, 4 * clip.in_flight, size_of=attrgetter("held"))
+    return in_order(items(), outcome, clip.in_flight)
 
 
 async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, as_json: bool) -> int:

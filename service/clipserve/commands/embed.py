@@ -39,7 +39,6 @@ def embed(
     npz: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also export the index as arrays of NumPy.")
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard the vectors of the index.")] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Drop rows of --index that are not named now.")
     ] = False,
@@ -79,7 +78,7 @@ def embed(
 
         async with open_clip(url, key, model, in_flight) as clip:
             with closing(Index(place)) as opened:
-                status = await make(clip, source, opened, as_json=json, restart=restart, prune=prune)
+                status = await make(clip, source, opened, as_json=json, prune=prune)
                 if npz is not None:
                     from clipserve.commands.vectors.npz import export
 
@@ -122,7 +121,7 @@ async def make(
     failed = index.count("code != ''")
     if left_out := listing.summary(source.left_out):
         say(left_out, err=True)
-    if not done.embedded and not how.get("retry", True):
+    if not (done.embedded or done.failed or how.get("retry", True)):
         return 1 if failed else 0  # nothing to tell: a search, and the index is up to date
     others = f", {done.others:,} of them from earlier and not named now" if done.others else ""
     say(f"{index.path}: {index.count():,} rows{others}; embedded now: {done.embedded:,}.", err=True)

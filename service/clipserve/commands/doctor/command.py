@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from json import dumps, loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from clipserve import __version__
 from clipserve.commands.doctor.secrets import Secrets
 from clipserve.commands.printing import say, say_json
-from clipserve.commands.running import WRONG_USE, fail
-
-if TYPE_CHECKING:  # they load what serves
-    from clipserve.commands.doctor.findings import Finding
-    from clipserve.settings import Settings
 
 FORMAT = 2  # version of the JSON; a new field does not change it
 
@@ -39,76 +34,32 @@ def doctor(
 
     Exit status: 0 without a problem, 1 with one, 2 for wrong usage.
     """
+    from clipserve.commands.doctor.findings import here, there, unreadable  # they load what serves
     from clipserve.settings import BadSettings, read_settings
 
     secrets = Secrets(os.environ, *([key] if key else []))
-    if ca_file is not None and url is None:
-        fail("--ca-file is for --url", status=WRONG_USE)
-    report: dict[str, Any] = {"format": FORMAT, "clipserve": __version__}
-    report |= {"examined": "this machine", "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    if url is not None:
-        if not url.lower().startswith(("http://", "https://")):
-            fail("--url: write http://host:port, or https://", status=WRONG_USE)
-        report["examined"], found = url, _there(url.rstrip("/"), key, ca_file)
-    else:
-        from clipserve.commands.doctor.findings import Finding
-
-        try:
-            settings = read_settings()
-        except BadSettings as error:
-            do = "correct it: the service does not start"
-            found = (Finding("settings", "problem", reason, do) for reason in error.reasons)
+    report: dict[str, Any] = {"format": FORMAT, "clipserve": __version__, "examined": url or "this machine"}
+    report["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        if url is not None:
+            found = there(url.rstrip("/"), key, ca_file)
         else:
-            report["settings"], found = settings.model_dump(mode="json"), _here(settings)
+            settings = read_settings()
+            report["settings"], found = settings.model_dump(mode="json"), here(settings)
+    except BadSettings as error:
+        found = unreadable(error)
     shown = []
     for finding in found:
         shown.append(finding)
         if not json:
-            _say(finding, secrets)
+            say(finding.level, finding.name, secrets.hide(finding.found))
+        if finding.do and not json:
+            say("", "", f"-> {secrets.hide(finding.do)}")
     problems, warnings = (sum(each.level == level for each in shown) for level in ("problem", "warning"))
     if json:
         report |= {"level": "problem" if problems else "warning" if warnings else "ok"}
-        say_json(secrets.hide(report | {"findings": [each._asdict() for each in shown]}), indent=2)
+        whole = report | {"findings": [each._asdict() for each in shown]}
+        say_json(loads(secrets.hide(dumps(whole, ensure_ascii=False))), indent=2)
     else:
         say(f"problems: {problems}, warnings: {warnings}")
     raise typer.Exit(int(problems > 0))
-
-
-def _say(finding: Finding, secrets: Secrets) -> None:
-    say(finding.level, finding.name, secrets.hide(finding.found))
-    if finding.do:
-        say("", "", f"-> {secrets.hide(finding.do)}")
-
-
-def _here(settings: Settings) -> Iterator[Finding]:
-    from clipserve.commands.doctor import findings
-
-    for check in findings.CHECKS:
-        yield from check(settings)
-    said, status = findings.start()
-    yield from findings.of_start(said, status)
-    yield from findings.memory(settings, said)
-
-
-def _there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
-    """Whether a clipserve answers there and is ready, and its models."""
-    from clipserve.api.states import ModelList, Ready
-    from clipserve.client.errors import ClipserveError, Refused
-    from clipserve.client.http import ask_once
-    from clipserve.commands.doctor.findings import Finding
-
-    log = "its log says what it waits for"
-    try:
-        ask_once(url, key, ca_file, "GET", "/readyz", Ready)
-        yield Finding("ready", "ok", f"{url}/readyz says yes")
-        models = ask_once(url, key, ca_file, "GET", "/v1/models", ModelList).data
-    except Refused as error:
-        yield Finding("ready", "problem", f"{url}: {error}", log)
-    except ClipserveError as error:
-        do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
-        yield Finding("ready", "problem", str(error), do)
-    else:
-        for model in models:
-            found = f"{model.id}: {model.fingerprint}"
-            unready = Finding("models", "problem", f"{found} is not ready", log)
-            yield Finding("models", "ok", found) if model.ready else unready

@@ -14,14 +14,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from clipserve import __version__
 from clipserve.access.key_file import KeyFileError, read_keys
 from clipserve.api.answers import Answer
+from clipserve.api.states import ModelList, Ready
+from clipserve.client.errors import ClipserveError, OddAnswer, Refused
+from clipserve.client.http import ask_once
 from clipserve.clip import resampling
 from clipserve.cores import affinity, cpu_quota, processor
-from clipserve.settings import Settings
+from clipserve.settings import BadSettings, Settings
 from clipserve.telemetry.versions import vector_libraries
 from clipserve.wiring.listening import CannotListen, listen
 from clipserve.wiring.model_names import NoSuchModel, find
@@ -43,6 +46,36 @@ class Finding(NamedTuple):
     do: str = ""
 
 
+def here(settings: Settings) -> Iterator[Finding]:
+    """On this machine."""
+    for check in (versions, cpu, ports, keys, hub):
+        yield from check(settings)
+    said, status = start()
+    yield from of_start(said, status)
+    yield from memory(settings, said)
+
+
+def there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
+    """Whether a clipserve answers there and is ready, and its models."""
+    log = "its log says what it waits for"
+    try:
+        ask_once(url, key, ca_file, "GET", "/readyz", Ready)
+        yield Finding("ready", "ok", f"{url}/readyz says yes")
+        for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelList).data:
+            found = f"{model.id}: {model.fingerprint}"
+            unready = Finding("models", "problem", f"{found} is not ready", log)
+            yield Finding("models", "ok", found) if model.ready else unready
+    except ClipserveError as error:
+        do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
+        yield Finding("ready", "problem", str(error), log if isinstance(error, Refused) else do)
+
+
+def unreadable(error: BadSettings) -> Iterator[Finding]:
+    """Settings that cannot be read."""
+    for reason in error.reasons:
+        yield Finding("settings", "problem", reason, "correct it: the service does not start")
+
+
 def of_start(said: str, status: int) -> Iterator[Finding]:
     """What a start logged, and how it ended. `status`: of its process; negative: of a signal."""
     events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
@@ -50,45 +83,29 @@ def of_start(said: str, status: int) -> Iterator[Finding]:
         more = [f"{name}: {value}" for name, value in event.items() if name not in _NOT_SHOWN]
         about = "; ".join([event["event"], *more])
         if event["event"] == "model_ready":
-            yield Finding("start", "ok", _ready(event))
+            cost = f"{event['ms_per_call']} ms a call, self-test at cosine {event['self_test_cosine']:.6f}"
+            ready = f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {cost}"
+            yield Finding("start", "ok", ready)
         elif event["level"] == "warning":
-            yield Finding(
-                "start", "warning", about, event.get("do") or "docs/troubleshooting.md has this line"
-            )
+            do = event.get("do") or "docs/troubleshooting.md has this line"
+            yield Finding("start", "warning", about, do)
         elif event["level"] in ("error", "critical"):
             do = "the service ends with this: correct it"
             yield Finding("start", "problem", event.get("reason") or about, do)
-    if status < 0:
-        reason = f"the start was ended by {signal.Signals(-status).name}"
-        yield Finding("start", "problem", reason, "if it was SIGKILL, give it more memory; `dmesg` tells")
-    elif status and not any(event["level"] == "critical" for event in events):
+    if status and not any(event["level"] == "critical" for event in events):
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
         last = (said.strip().splitlines() or ["it said nothing"])[-1]
-        yield Finding("start", "problem", f"the start ended with status {status}: {last}", "report this")
-
-
-def _ready(event: dict[str, Any]) -> str:
-    known = {"trial": "the choice of the engine", "batch_rows": "images a call"}
-    more = "".join(f"; {what}: {event[name]}" for name, what in known.items() if name in event)
-    return (
-        f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {event['ms_per_call']} ms a "
-        f"call, self-test at cosine {event['self_test_cosine']:.6f}{more}"
-    )
+        do = "SIGKILL: give it more memory, `dmesg` tells. Anything else: report this"
+        yield Finding("start", "problem", f"the start ended with {how}: {last}", do)
 
 
 def start() -> tuple[str, int]:
     """What a start of these settings logs, and its exit status."""
     command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.start"]
-    reading, held = os.pipe()  # it ends with this process, whose end closes the pipe
     try:
-        ended = subprocess.run(  # noqa: S603 - this Python
-            command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603 - this Python
     except subprocess.TimeoutExpired:
-        reason = f"the start did not end within {SECONDS:g} s; CLIPSERVE_LOG_LEVEL=DEBUG tells more"
-        return json.dumps({"event": "slow", "level": "critical", "reason": reason}), 1
-    finally:
-        os.close(reading)
-        os.close(held)
+        return f"no end within {SECONDS:g} s; CLIPSERVE_LOG_LEVEL=DEBUG tells more", 1
     return ended.stderr, ended.returncode
 
 
@@ -141,40 +158,34 @@ def versions(_: Settings) -> Iterator[Finding]:
     """Python, the libraries that vectors depend on, and what resizes images."""
     shown = ", ".join(f"{name} {version}" for name, version in vector_libraries().items() if version)
     about = f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}, {shown}"
-    yield Finding("versions", "ok", f"{about}; images are resized by {resampling.RESIZED_BY}")
-    if resampling.RESIZED_BY == "Pillow":
-        reason = "Pillow resizes images, several times slower than clipserve's own code, which was not built"
-        yield Finding("versions", "warning", reason, "install gcc and Python's headers, then clipserve again")
+    about += f"; images are resized by {resampling.RESIZED_BY}"
+    do = "install gcc and Python's headers, then clipserve again: its own code resizes several times faster"
+    slow = Finding("versions", "warning", about, do)
+    yield slow if resampling.RESIZED_BY == "Pillow" else Finding("versions", "ok", about)
 
 
 def cpu(_: Settings, cgroup: Path = _CGROUP) -> Iterator[Finding]:
     """The CPU, and the quota of the cgroup."""
     quota = cpu_quota(cgroup)
     name = re.search(r"model name\s*: (.*)", processor())
-    about = f"{name[1] if name else platform.machine()}, {affinity()} cores"
-    yield Finding("cpu", "ok", f"{about}, quota {quota:g}" if quota else f"{about}, no quota")
-    if quota and quota < 1:
-        reason = f"the quota of {cgroup} is {quota:g} cores: the kernel stops the process, probes too, for the rest"
-        yield Finding("cpu", "warning", reason, "give it a core or more: resources.limits.cpu, docker --cpus")
+    about = f"{name[1] if name else platform.machine()}, {affinity()} cores, quota: {quota or 'none'}"
+    do = "give it a core or more (resources.limits.cpu, docker --cpus): without, the kernel stops probes too"
+    yield Finding("cpu", "warning", about, do) if quota and quota < 1 else Finding("cpu", "ok", about)
 
 
 def hub(settings: Settings) -> Iterator[Finding]:
-    """Whether the hub is reached, if a model must be exported first."""
-    from clipserve.client.errors import ClipserveError, OddAnswer
-    from clipserve.client.http import ask_once
-
-    for model in settings.models:
-        try:
+    """Whether the hub is reached, if a model must be exported first, which the doctor does not do."""
+    try:
+        for model in settings.models:
             find(model, settings)
-        except NoSuchModel as error:
-            reason, _, do = str(error).partition(": ")
-            yield Finding("hub", "warning", f"{reason}, and the doctor exports nothing", do)
-            try:
-                with suppress(OddAnswer):  # a list, which is the answer of a hub
-                    ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
-            except ClipserveError as failed:
-                do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
-                yield Finding("hub", "problem", str(failed), do)
+    except NoSuchModel:
+        try:
+            ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
+        except OddAnswer:  # a list, which is the answer of a hub
+            yield Finding("hub", "ok", f"{_HUB} answers: a start of the service exports the model")
+        except ClipserveError as failed:
+            do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
+            yield Finding("hub", "problem", str(failed), do)
 
 
 def keys(settings: Settings) -> Iterator[Finding]:
@@ -183,13 +194,9 @@ def keys(settings: Settings) -> Iterator[Finding]:
         return
     with suppress(KeyFileError, OSError):  # the start says it
         count = len(read_keys(path))
-        yield Finding("keys", "ok", f"{path}: {count} keys")
-        if not count:
-            reason = f"{path} has no key: every request is refused"
-            yield Finding("keys", "warning", reason, "clipserve keys add NAME")
         if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             reason = f"{path} can be written by others than its owner, who could add a key"
             yield Finding("keys", "warning", reason, f"chmod go-w {path}")
-
-
-CHECKS = (versions, cpu, ports, keys, hub)
+        reason = f"{path} has no key: every request is refused"
+        empty = Finding("keys", "warning", reason, "clipserve keys add NAME")
+        yield Finding("keys", "ok", f"{path}: {count} keys") if count else empty

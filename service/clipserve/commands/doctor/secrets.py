@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
 HIDDEN = "***"
 
@@ -23,18 +23,11 @@ class Secrets:
 
     def __init__(self, environment: Mapping[str, str], *others: str) -> None:
         found = {value.strip() for name, value in environment.items() if _NAME.search(name)}.union(others)
-        for value in environment.values():
-            found |= {*_NESTED.findall(value)}
+        found |= {secret for value in environment.values() for secret in _NESTED.findall(value)}
         self._all = sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
 
-    def hide(self, value: Any) -> Any:
-        """The text, or JSON, without the secrets, and without users and queries of URLs."""
-        if isinstance(value, Mapping):
-            return {self.hide(name): self.hide(field) for name, field in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.hide(each) for each in value]
-        if not isinstance(value, str):
-            return value
+    def hide(self, text: str) -> str:
+        """A text, or JSON as text, without the secrets, and without users and queries of URLs."""
         for secret in self._all:
-            value = value.replace(secret, HIDDEN)
-        return _IN_A_URL.sub(HIDDEN, value)
+            text = text.replace(secret, HIDDEN).replace(json.dumps(secret)[1:-1], HIDDEN)
+        return _IN_A_URL.sub(HIDDEN, text)

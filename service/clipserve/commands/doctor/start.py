@@ -7,10 +7,8 @@ all memory ends this process, not the doctor.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
-import threading
 from pathlib import Path
 
 from clipserve.clip.images import configure_pillow
@@ -26,27 +24,26 @@ from clipserve.wiring.model_names import find, opened
 
 # A service waits for its Triton for as long as that takes.
 _TRITON_SECONDS = 20.0
+_NO_TRITON = (
+    f"Triton does not serve the models within {_TRITON_SECONDS:g} s. Start it, or correct CLIPSERVE_TRITON_URL; "
+    "`clipserve models triton` writes its repository (docs/triton.md)"
+)
 
 
 async def started(settings: Settings) -> None:
     """Open all that a service opens but its ports, until the models are ready. Raises what a start raises."""
     served = [settings.of_model(each.name) for each in opened(settings.models)]
-    on_triton = any(not model.backend_kind.in_process for model in served)
+    in_process = all(model.backend_kind.in_process for model in served)
     async with open_gateway(settings, accelerator=Accelerator()) as gateway:
         try:
-            async with asyncio.timeout(_TRITON_SECONDS if on_triton else None):
+            async with asyncio.timeout(None if in_process else _TRITON_SECONDS):
                 await gateway.warm_up()
         except TimeoutError:
-            raise BackendUnavailable(
-                f"Triton does not serve the models within {_TRITON_SECONDS:g} s. Start it, or correct "
-                "CLIPSERVE_TRITON_URL; `clipserve models triton` writes its repository (docs/triton.md)"
-            ) from None
+            raise BackendUnavailable(_NO_TRITON) from None
 
 
 def main() -> int:
     """The exit status. The last line has the most memory that it took."""
-    # It ends with the doctor. Not by sys.stdin, whose lock would be held at the program's end.
-    threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
     log.start()
     settings = read_settings()
     try:

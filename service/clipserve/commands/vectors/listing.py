@@ -50,11 +50,6 @@ class Item:
     at: float | None = None
     failed: ItemFailed | None = None
 
-    @property
-    def held(self) -> int:
-        """Bytes of the file that are read at once: of a video only a part."""
-        return self.size if self.at is None else 0
-
     def image(self) -> bytes:
         """The image file, or the frame as one. Raises ItemFailed: it cannot be read."""
         if self.failed:

@@ -11,10 +11,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
-from clipserve.client.errors import ClipserveError, ItemFailed
+from clipserve.client.errors import ItemFailed
 from clipserve.client.index import Facts, Index, IndexUnusable, Known, Row
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.stream import in_order
@@ -31,13 +30,14 @@ T = TypeVar("T")
 _THREADS = 6
 _LISTED = 256  # items listed at a time
 _COMMIT_SECONDS = 1.0  # work that is lost if the process is killed
-_DOUBTFUL = 10  # failures that may be the encoders', one after the other, after which they are
 
 
 class Updated(NamedTuple):
-    """What a run did. `embedded`: items; `others`: rows that stay though they are not among the items."""
+    """What a run did. `embedded`: items that have got a vector; `failed`: that have not; `others`: rows that stay
+    though they are not among the items."""
 
     embedded: int
+    failed: int
     others: int
 
 
@@ -47,17 +47,16 @@ async def update(
     index: Index,
     shown: Shown,
     *,
-    restart: bool = False,
     prune: bool = False,
     retry: bool = True,
 ) -> Updated:
     """Embed the items that the index lacks, or whose files have changed. It writes nothing if there are none.
 
-    If this ends early, the index has what was embedded, and the next call goes on from there. `restart`:
-    discard earlier rows. `prune`: drop rows that are not in `source`. `retry`: embed again what has failed.
+    If this ends early, the index has what was embedded, and the next call goes on from there. `prune`: drop rows
+    that are not in `source`. `retry`: embed again what has failed.
 
     Raises:
-        ClipserveError: the service, or the encoders, fail for every item.
+        ClipserveError: the service, or the model, cannot be asked.
         IndexUnusable: the index cannot be used, or is of another fingerprint; or there is nothing to embed.
         IndexInUse: something must be embedded, and another process writes the index.
     """
@@ -65,12 +64,11 @@ async def update(
     facts = Facts(served.model, served.fingerprint, served.embed_dim)
     # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
     with DaemonExecutor(_THREADS, "files") as threads:
-        run = _Run(clip, index, shown, threads, partial(index.begin, facts, restart=restart), retry)
+        run = _Run(clip, index, shown, threads, partial(index.begin, facts), retry)
         if source.countable:
             threads.submit(_count, source, shown)
-        if not restart:
-            index.check(facts)
-            run.known = await run.in_thread(index.known)
+        index.check(facts)
+        run.known = await run.in_thread(index.known)
         await run.embed(source.items(source.left_out))
         if not run.seen:
             raise IndexUnusable(f"no image was found to embed. {summary(source.left_out)}".rstrip())
@@ -79,7 +77,7 @@ async def update(
             await run.in_thread(run.begin)
             await run.in_thread(partial(index.drop, others))
             others = []
-    return Updated(run.embedded, len(others))
+    return Updated(run.embedded, run.failed, len(others))
 
 
 def _count(source: VectorSource, shown: Shown) -> None:
@@ -109,21 +107,21 @@ class _Run:
     begin: Callable[[], None]
     retry: bool
     embedded: int = 0
+    failed: int = 0
     known: dict[str, Known] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
-    _has_begun: bool = False
-    _doubtful: int = 0
 
     async def embed(self, items: Iterator[Item]) -> None:
         """Embed the items that the index lacks. Finished items are stored even if this ends early."""
-        most, size_of = 4 * self.clip.in_flight, attrgetter("held")
-        answers = in_order(self._lacking(items), self._outcome, most, size_of=size_of)
+        # Files are read while others are embedded.
+        answers = in_order(self._lacking(items), self._outcome, self.clip.in_flight + _THREADS)
         rows, committed = list[Row](), time.monotonic()
         try:
             async with aclosing(answers) as outcomes:
                 async for row in outcomes:
                     rows.append(row)
-                    self.embedded += 1
+                    self.embedded += row.vector is not None
+                    self.failed += row.vector is None
                     self.shown.advance(failed=row.vector is None)
                     if time.monotonic() - committed > _COMMIT_SECONDS:
                         stored, rows = rows, []
@@ -135,34 +133,28 @@ class _Run:
 
     async def _lacking(self, items: Iterator[Item]) -> AsyncGenerator[Item, None]:
         while chunk := await self.in_thread(lambda: list(islice(items, _LISTED))):
-            for item in chunk:
-                row = self.known.get(item.key)
-                changed = row is None or (row.size, row.modified) != (item.size, item.modified)
-                if item.key in self.seen or not (changed or (row and row.code and self.retry)):
-                    self.shown.advance(kept=row is not None)
-                    self.seen.add(item.key)
-                    continue
-                self.seen.add(item.key)
-                if not self._has_begun:
-                    await self.in_thread(self.begin)
-                    self._has_begun = True
+            lacking = [item for item in chunk if self._lacks(item)]
+            if lacking:
+                await self.in_thread(self.begin)
+            for item in lacking:
                 yield item
+
+    def _lacks(self, item: Item) -> bool:
+        """Whether it is to be embedded; an item that is named twice counts once."""
+        row, is_again = self.known.get(item.key), item.key in self.seen
+        self.seen.add(item.key)
+        is_there = row is not None and row[:2] == (item.size, item.modified) and not (row.code and self.retry)
+        if is_again or is_there:
+            self.shown.advance(kept=row is not None)
+        return not (is_again or is_there)
 
     async def _outcome(self, item: Item) -> Row:
         try:
-            row = await self._embedded(item)
+            image = await self.in_thread(item.image)
+            vector = (await self.clip.embed_image(image)).vector
+            return Row(item.key, item.size, item.modified, *size_of(image), vector=vector)
         except ItemFailed as error:
-            self._doubtful = self._doubtful + 1 if error.doubtful else 0
-            if self._doubtful == _DOUBTFUL:
-                raise ClipserveError(f"the encoders fail, whatever they are given: {error}") from None
             return Row(item.key, item.size, item.modified, code=error.code, detail=error.detail)
-        self._doubtful = 0
-        return row
-
-    async def _embedded(self, item: Item) -> Row:
-        image = await self.in_thread(item.image)
-        vector = (await self.clip.embed_image(image)).vector
-        return Row(item.key, item.size, item.modified, *size_of(image), vector=vector)
 
     async def in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.threads, job)
