@@ -52,13 +52,6 @@ def test_another_directory_s_packages_are_not_run(elsewhere: Path) -> None:
     assert (models.returncode, models.stdout.split()[0]) == (0, "NAME"), models.stderr
 
 
-def test_options_and_their_help_are_those_of_the_command_of_models(elsewhere: Path) -> None:
-    told = run("models", "export", "--help", cwd=elsewhere)
-    assert told.returncode == 0
-    assert "clipserve models export" in told.stdout
-    assert "--random-weights" in told.stdout
-
-
 def test_without_the_package_of_models_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = importlib.metadata.EntryPoints()
     monkeypatch.setattr(clipserve.__main__, "entry_points", lambda **_: nothing)

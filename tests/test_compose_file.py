@@ -39,11 +39,6 @@ def test_every_variable_has_its_default_shown() -> None:
     }
 
 
-def test_no_variable_is_set_and_none_has_to_be() -> None:
-    assert all(line.startswith("#") or not line for line in EXAMPLE.splitlines())
-    assert not re.findall(r"\$\{\w+(?::?[?])", COMPOSE)
-
-
 def test_a_service_of_which_there_can_be_several_has_no_name_and_no_port_of_the_host() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     several = {name: each for name, each in services.items() if "replicas" in each.get("deploy", {})}
@@ -99,11 +94,6 @@ def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() ->
     addresses = [re.sub(r"\$\{\w*ADDRESS:-(.+?)\}", r"\1", port).rpartition(":$")[0] for port in published]
     assert len(published) > 4
     assert set(addresses) == {"127.0.0.1"}
-
-
-def test_triton_keeps_the_entrypoint_of_its_image() -> None:
-    """It puts the libraries for older drivers in front."""
-    assert "entrypoint" not in yaml.safe_load(COMPOSE)["services"]["triton"]
 
 
 def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:

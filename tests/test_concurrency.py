@@ -149,13 +149,6 @@ def test_jobs_run_in_the_threads_after_their_initializer() -> None:
     assert names == ["test_0"]
 
 
-def test_as_many_jobs_run_at_a_time_as_there_are_threads() -> None:
-    meeting = threading.Barrier(3)
-    with DaemonExecutor(3, "test", int) as executor:
-        for job in [executor.submit(meeting.wait, 60) for _ in range(3)]:
-            job.result(60)
-
-
 def test_an_error_is_the_job_s_and_the_thread_goes_on() -> None:
     with one_thread() as executor:
         with pytest.raises(ValueError, match="invalid literal"):

@@ -59,6 +59,16 @@ def test_documents_name_commands_that_exist(pattern: str, known: set[str]) -> No
     assert named - known == set()
 
 
+def test_the_way_of_a_photo_names_functions_that_exist() -> None:
+    walk = (
+        (ROOT / "ARCHITECTURE.md").read_text().partition("\n## The way of a photo\n")[2].partition("\n## ")[0]
+    )
+    functions = re.findall(r"^- `([\w.]+)`", walk, re.MULTILINE)
+    assert len(functions) > 4
+    for name in functions:
+        pkgutil.resolve_name(f"clipserve.{name}")
+
+
 def test_the_parts_of_make_test_all_are_the_folders_of_external_tests() -> None:
     folders = {path.parent.name for path in (ROOT / "tests/external").glob("*/*.py")}
     assert PARTS | {"deploy", "site"} == folders

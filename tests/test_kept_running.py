@@ -87,49 +87,6 @@ async def _is(status: Callable[[], Awaitable[int]], expected: int) -> bool:
     return await status() == expected
 
 
-def _fails_once(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The next call of a method of `owner` fails; how often it was called since."""
-    method, calls = getattr(owner, name), []
-
-    def failing(*args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 1:
-            raise ValueError("a fault")
-        return method(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, failing)
-    return calls
-
-
-async def test_each_follower_of_the_service_outlives_a_fault(
-    running: Running, monkeypatch: pytest.MonkeyPatch, written: Log
-) -> None:
-    gateway = running.gateway
-    rpc: Any = gateway.rpc
-    label_sets: Any = gateway.inference.label_sets
-    owners = [(label_sets.catalog.store, "listing"), (gateway.inference, "models")]
-    calls = [_fails_once(owner, name, monkeypatch) for owner, name in owners]
-
-    class Member:
-        address, phase, since, looked = "a", 0, 0.0, 0
-
-        def check(self, now: float) -> None:
-            self.looked += 1
-            if self.looked == 1:
-                raise ValueError("a fault")
-
-        def abort(self) -> None: ...
-
-    member: Any = Member()
-    gateway.connections.connections.add(member)
-
-    await until(lambda: all(len(each) > 3 for each in calls) and member.looked > 3)
-    gateway.connections.connections.discard(member)
-    failed = {line.get("loop") for line in written.lines} - {None}
-    assert failed == {"label_sets", "grpc_health", "connections"}
-    assert rpc._health._ended is False
-
-
 async def test_keys_are_followed_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys"
     add_key(path, "old", ["use"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 
 import pytest
@@ -40,16 +38,6 @@ def test_a_chosen_folder_is_taken_as_it_is(home: Path, monkeypatch: pytest.Monke
     assert Settings(state_dir=Path("/other")).state_dir == Path("/other")
 
 
-def test_a_user_without_a_home_has_a_folder_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(uid: int) -> pwd.struct_passwd:
-        raise KeyError(uid)
-
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert os.path.expanduser("~") == "~"
-    assert Settings().state_dir == Path("/var/lib/clipserve")
-
-
 @pytest.mark.parametrize("folder", ["", "~no-such-user/state"])
 def test_what_names_no_folder_is_refused(folder: str) -> None:
     status, reason = failed_start(state_dir=folder)
@@ -62,8 +50,3 @@ def test_label_sets_in_redis_need_a_redis() -> None:
         Settings(label_set_store="redis")
     status, reason = failed_start(label_set_store="redis")
     assert (status, reason) == (2, "CLIPSERVE_REDIS_URL=...: CLIPSERVE_LABEL_SET_STORE=redis needs it")
-
-
-def test_no_test_keeps_anything_in_the_home_directory() -> None:
-    assert Settings().state_dir == Path(os.environ["CLIPSERVE_STATE_DIR"])
-    assert Path.home() not in Settings().state_dir.parents

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import resource
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -158,33 +157,6 @@ async def test_a_blocked_event_loop_is_told_and_so_is_its_recovery() -> None:
             for path in ("/livez", "/readyz"):
                 while (await port.get(path)).status_code != 200:
                     await asyncio.sleep(0.05)
-
-
-@contextmanager
-def descriptors(count: int) -> Iterator[None]:
-    """This process may have so many open files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-async def test_a_thousand_idle_connections_keep_no_probe_from_its_answer() -> None:
-    with descriptors(4_000):
-        async with running() as port:
-            idle = [await asyncio.to_thread(port.connect) for _ in range(1_000)]
-            assert (await port.get("/livez")).status_code == 200
-            open_now = 0
-            for connection in idle:
-                connection.setblocking(False)
-                try:
-                    connection.recv(1)
-                except BlockingIOError:
-                    open_now += 1
-                except ConnectionResetError:
-                    pass
-                connection.close()
-    assert open_now <= operations_port._CONNECTIONS
 
 
 async def test_a_connection_is_for_one_request() -> None:

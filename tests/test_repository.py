@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,14 +56,6 @@ def test_a_tag_gets_its_section_of_the_changelog_or_is_refused(
     done = run(".ci/release", tag, cwd=checkout)
     assert (done.stdout or done.stderr).startswith(said)
     assert (done.returncode == 0) is said.startswith("###")
-
-
-def test_the_changelog_begins_with_what_is_unreleased() -> None:
-    titles = re.findall(r"^## (.+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert titles[0] == "Unreleased"
-    assert [
-        title for title in titles[1:] if not re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", title)
-    ] == []
 
 
 def test_each_version_of_the_documents_is_a_folder_and_the_newest_comes_first(checkout: Path) -> None:

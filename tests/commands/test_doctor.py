@@ -61,7 +61,7 @@ def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
     assert (told.report["format"], told.report["examined"]) == (2, "this machine")
     assert told.report["settings"].keys() == Settings.model_fields.keys()
     named = {line["name"] for line in told.report["findings"]}
-    assert named == {"versions", "cpu", "ports", "start", "memory"}
+    assert named == {"versions", "cpu", "start", "memory"}
     assert any(" on onnxruntime in fp32: " in found for _, found, _ in told.of("start"))
     assert "; the start took " in told.of("memory")[0][1]
 
@@ -167,16 +167,16 @@ def test_who_has_a_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "level"), [(body([]), "ok"), (body({}, 503), "problem")], ids=["there", "away"]
+    ("answer", "levels"), [(body([]), []), (body({}, 503), ["problem"])], ids=["there", "away"]
 )
 def test_whether_the_hub_is_reached_is_told_where_a_model_must_be_exported(  # type: ignore[no-untyped-def]
-    answer, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer, levels: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
     with answering(good_but({"/api/models": answer})) as (url, _):
         monkeypatch.setattr(findings, "_HUB", url)
-        ((found, _, _),) = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
-    assert found == level
+        lines = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
+    assert [level for level, _, _ in lines] == levels
 
 
 @pytest.mark.parametrize(("limit", "memory"), [("max", "ok"), ("1000000000", "warning")])

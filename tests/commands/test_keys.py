@@ -31,6 +31,12 @@ def test_add_prints_the_key_alone_on_standard_output(file: Path) -> None:
     assert (found.name, found.scopes) == ("camera", ("use",))
 
 
+def test_a_rate_that_is_no_whole_number_leaves_the_file_as_it_was(file: Path) -> None:
+    for rate in ("0.5", "-1", "many", str(10**10)):
+        assert run("add", "other", "--rows-per-second", rate).exit_code in (1, 2), rate
+    assert not file.exists() or read_keys(file) == ()
+
+
 def test_list_shows_names_scopes_and_rates_and_no_digest(file: Path) -> None:
     run("add", "camera", "--rows-per-second", "7")
     (kept,) = read_keys(file)

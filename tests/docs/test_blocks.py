@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import ROOT, blocks, documents, shown
-from tests.docs.test_recipes import LISTS
-from tests.docs.walk import OTHERWISE, RUNNABLE, Walk
+from tests.docs.walk import OTHERWISE, RECIPES, RUNNABLE, Walk
 from tests.process import Process
 
 PAGES = [path for path in documents() if path.is_relative_to(ROOT / "docs")]
-WITH_PACKAGES = {path.stem for path in LISTS}  # tests/external/clients walks through these
+WITH_PACKAGES = {path.stem for path in RECIPES}  # tests/external/clients walks through these
 
 
 def walked(page: Path) -> bool:

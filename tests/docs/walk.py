@@ -29,6 +29,9 @@ OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
 SECONDS = 300  # for a start: a busy machine needs them
 # The same vectors on every machine, and time for a busy one.
 SETTINGS: dict[str, str | int] = {"backend": "onnx", **PATIENT_WITH_CLIENTS}
+RECIPES = sorted(
+    (Path(__file__).parent / "recipes").glob("*.txt")
+)  # what the page docs/recipes/NAME.md installs
 CACHE = ".cache/clipserve"  # the reader's home is his folder
 _CURL = "curl -sS --fail-with-body --retry 9 "  # a label set that is still being built says when to come back
 _SERVE = re.compile(r"^((?:CLIPSERVE_\w+=\S+ )*)make run\b.*\n", re.MULTILINE)

@@ -6,7 +6,6 @@ import base64
 import json
 import random
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,21 +122,3 @@ def test_bodies_take_what_the_budget_has_and_ten_bodies_for_their_parsing(
         assert client.recv(65_536).startswith(b"HTTP/1.1 4")
         client.close()
     assert IN_FLIGHT * 0.3 < measured.grown() < IN_FLIGHT + 10 * BODY + ALLOCATOR
-
-
-def test_a_connection_takes_three_times_its_headers_at_most() -> None:
-    with started() as fresh:  # one that has held bodies has memory left
-        grown = grown_by_connections(fresh)
-    assert CONNECTIONS * HEADERS * 0.3 < grown < CONNECTIONS * 3 * HEADERS + ALLOCATOR // 4
-
-
-def grown_by_connections(process: Process) -> int:
-    measured = Measured(process)
-    begun = b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x: " + b"y" * (HEADERS - 1_000)
-    clients = [measured.connect(begun) for _ in range(CONNECTIONS - 10)]
-    waited_until(measured.has_read_all)
-    time.sleep(0.5)  # for what is more than should be
-    grown = measured.grown()
-    for client in clients:
-        client.close()
-    return grown

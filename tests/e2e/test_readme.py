@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from tests.process import failed_start, get, post
-from tests.rest.documents import resolved
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -36,9 +35,6 @@ def run(command: list[str]) -> str:
     return subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
     ).stdout
-
-
-OTHERS = "clients of other servers"  # the group of their operations in the document
 
 
 def at(url: str, block: str) -> str:
@@ -115,39 +111,3 @@ def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
     (program,) = blocks(section(README, "From Python"), "python")
     (shown,) = blocks(section(README, "From Python"), "text")
     assert_as_shown(shown, run([sys.executable, "-c", at(demo, program)]))
-
-
-def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(demo: str) -> None:
-    paths = get(f"{demo}/openapi.json").json()["paths"]
-    rows = "".join(re.findall(r"^\| (`.*)", section(OTHER_SERVERS, "The adapters"), re.MULTILINE))
-    told = set(re.findall(r"`([A-Z]+ /[^`]+)`", rows))
-    assert told == {
-        f"{method.upper()} {path}"
-        for path, methods in paths.items()
-        for method, operation in methods.items()
-        if OTHERS in operation["tags"]
-    }
-
-
-def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
-    document = get(f"{demo}/openapi.json").json()
-    paths = document["paths"]
-    rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", section(API, "Endpoints"), re.MULTILINE)
-    told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]*)`", row.partition("|")[0])}
-    served = {
-        (method.upper(), path)
-        for path, methods in paths.items()
-        for method, operation in methods.items()
-        if OTHERS not in operation["tags"]  # they have a table of their own
-    }
-    assert told == served | {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json")}
-    for method, path in served:
-        operation = paths[path][method.lower()]
-        if body := operation.get("requestBody"):
-            (row,) = (row for row in rows if row.startswith(f"`{method} {path}`"))
-            forms = ("multipart/form-data", "application/json")
-            if form := next((body["content"][kind] for kind in forms if kind in body["content"]), None):
-                fields = resolved(document, form["schema"])["properties"]
-            else:
-                fields = [each["name"] for each in operation["parameters"]]
-            assert set(re.findall(r"`(\w+)`", row)) == set(fields), path

@@ -50,15 +50,10 @@ class ItemFailed(ClipserveError):
 
 
 class Refused(ClipserveError):
-    """The whole call failed; `code` says why.
+    """The whole call failed; `code` says why."""
 
-    Attributes:
-        status: of HTTP; None in this process.
-        retry_after: seconds to wait before a retry; None: the server did not say.
-    """
-
-    status: int | None = None
-    retry_after: float | None = None
+    status: int | None = None  # of HTTP; None in this process
+    retry_after: float | None = None  # seconds to wait before a retry; None: the server did not say
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

@@ -45,11 +45,7 @@ class Connection:
         in_flight: int = 1,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        """See `AsyncClient`. `seconds`: for a try. `transport`: in place of the network, for tests.
-
-        Raises:
-            BadAddress: see `AsyncClient`.
-        """
+        """See `AsyncClient`. `seconds`: for a try. `transport`: in place of the network, for tests."""
         parsed = _checked(url, key)
         plain = parsed.scheme == "http"
         try:

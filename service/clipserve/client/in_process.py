@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,6 @@ from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
-_LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by eighty templates
 _MOST_IN_FLIGHT = 256  # each is a file in memory
 _ROWS_AHEAD = 4  # images in flight for each core, in place of the rows of a call, which has one
 
@@ -157,7 +156,7 @@ class MethodsInProcess(AsyncMethods):
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
         with _refusing(OF_IMAGE):
             if request.label_sets:
-                await self._built(request.label_sets)
+                await (await self._label_sets()).find(request.label_sets)  # until it is built
             asked = replace(request, images=[image]).check(self._inference.limits)
             answer = await self._inference.classify(asked)
         (result,) = answer.results
@@ -169,15 +168,6 @@ class MethodsInProcess(AsyncMethods):
         if not label_sets.started:
             await label_sets.start()
         return label_sets
-
-    async def _built(self, names: Sequence[str]) -> None:
-        """Until this label set can be used."""
-        label_sets = await self._label_sets()
-        try:
-            async with asyncio.timeout(_LABEL_SET_SECONDS):
-                await label_sets.find(names)
-        except TimeoutError:
-            raise label_sets.get(names[0].partition("@")[0]).not_ready() from None
 
 
 @contextmanager

@@ -48,24 +48,16 @@ class Facts(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An item and its outcome: a vector, or an error.
+    """An item and its outcome: a vector, or an error."""
 
-    Attributes:
-        name: the path of an image, `PATH#t=SECONDS` of a frame.
-        size: bytes of the file; `modified`: nanoseconds since 1970.
-        width, height: of an image in pixels.
-        code, detail: of the error; empty with a vector.
-        vector: float32 [D]; None with an error.
-    """
-
-    name: str
-    size: int
-    modified: int
-    width: int = 0
+    name: str  # the path of an image, PATH#t=SECONDS of a frame
+    size: int  # bytes of the file
+    modified: int  # nanoseconds since 1970
+    width: int = 0  # pixels
     height: int = 0
-    code: str = ""
+    code: str = ""  # of the error; empty with a vector
     detail: str = ""
-    vector: npt.NDArray[np.float32] | None = None
+    vector: npt.NDArray[np.float32] | None = None  # [D]
 
 
 class Known(NamedTuple):
@@ -104,12 +96,7 @@ class Index:
             self._connect()
 
     def begin(self, facts: Facts) -> None:
-        """Become the one process that writes.
-
-        Raises:
-            IndexInUse: another process writes.
-            IndexUnusable: see `check`.
-        """
+        """Become the one process that writes. Raises IndexInUse: another one does; IndexUnusable: see `check`."""
         with self._used():
             if self._writes:
                 return

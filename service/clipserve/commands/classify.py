@@ -15,11 +15,11 @@ from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import ItemFailed
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Labelled, ServedBy
-from clipserve.client.stream import in_order
 from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
+from clipserve.commands.vectors.stream import in_order
 
 Outcome = tuple[str, Labelled | ItemFailed]
 

@@ -10,8 +10,7 @@ import pytest
 
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.postgres import postgres
-from tests.docs.test_recipes import LISTS, page_of
-from tests.docs.walk import SECONDS, SETTINGS, Walk
+from tests.docs.walk import RECIPES, SECONDS, SETTINGS, Walk
 from tests.external.clients.environments import installed
 from tests.process import Process
 
@@ -32,7 +31,7 @@ def other() -> Iterator[Process]:
     assert process.stop()[0] == 0
 
 
-@pytest.mark.parametrize("packages", LISTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("packages", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_works_and_refuses_a_mix(
     packages: Path, folder: Path, demo: Process, other: Process
 ) -> None:
@@ -40,7 +39,7 @@ def test_a_recipe_works_and_refuses_a_mix(
         postgres() if "pgvector" in packages.read_text() else nullcontext({})
     )
     with beside as variables:
-        walk = Walk(page_of(packages), folder, demo, installed(packages), variables)
+        walk = Walk(ROOT / f"docs/recipes/{packages.stem}.md", folder, demo, installed(packages), variables)
         walk.walk()
         refused = walk.again(other)
     assert len(refused) > 1, "no photo gets in, and no question is answered"

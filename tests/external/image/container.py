@@ -10,8 +10,7 @@ import httpx
 
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.process import free_port
-from tests.external.image.clients import PHOTO
-from tests.external.image.engine import Engine
+from tests.external.image.engine import ROOT, Engine
 
 HARDENED = (
     "--read-only",
@@ -21,6 +20,7 @@ HARDENED = (
     "--security-opt=no-new-privileges",
 )
 LABELS = ("cat", "dog", "car")
+PHOTO = (ROOT / "docs/cat.jpg").read_bytes()
 
 
 class Container:

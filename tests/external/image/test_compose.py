@@ -110,11 +110,6 @@ def test_no_service_has_a_capability_or_a_root_that_can_be_written(compose: Comp
     assert status.endswith("\nrefused")
 
 
-def test_the_log_of_each_service_has_a_bound(engine: Engine, compose: Compose) -> None:
-    told = ("--format", "{{.HostConfig.LogConfig.Size}}", *map(compose.container, SERVICES))
-    assert engine.run("podman", "container", "inspect", *told).split() == ["100MB"] * len(SERVICES)
-
-
 # Last: Prometheus asks each 15 s whom to scrape, and then scrapes; the others need not wait for that.
 
 

@@ -1,8 +1,13 @@
-"""The command `clipserve doctor`: a start without serving, and what a start cannot say."""
+"""The command `clipserve doctor`: a start without serving, and what a start cannot say.
+
+No secret is in the report: checks do not write them, and every line is filtered at the end.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from json import dumps, loads
 from pathlib import Path
@@ -11,10 +16,16 @@ from typing import Annotated, Any
 import typer
 
 from clipserve import __version__
-from clipserve.commands.doctor.secrets import Secrets
 from clipserve.commands.printing import say, say_json
 
-FORMAT = 2  # version of the JSON; a new field does not change it
+# Variables whose value is one. Some collectors' addresses have a token in the path.
+_NAME = re.compile(
+    r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|_KEY|REDIS_URL|HEADERS|OTLP_ENDPOINT)$",
+    re.IGNORECASE,
+)
+_NESTED = re.compile(r'"\w*(?:token|secret|password|redis_url)"\s*:\s*\[?\s*"([^"]+)"', re.IGNORECASE)
+_IN_A_URL = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)|(?<=[?&])[^=&\s]+=[^&\s'\"]+")  # the user, and a query
+_SHORTEST = 6  # characters of a secret that is replaced: a shorter one would match in words and numbers
 
 
 def doctor(
@@ -34,20 +45,20 @@ def doctor(
 
     Exit status: 0 without a problem, 1 with one, 2 for wrong usage.
     """
-    from clipserve.commands.doctor.findings import here, there, unreadable  # they load what serves
+    from clipserve.commands.doctor.findings import here, there  # they load what serves
     from clipserve.settings import BadSettings, read_settings
 
     secrets = Secrets(os.environ, *([key] if key else []))
-    report: dict[str, Any] = {"format": FORMAT, "clipserve": __version__, "examined": url or "this machine"}
+    report: dict[str, Any] = {"format": 2, "clipserve": __version__, "examined": url or "this machine"}
     report["at"] = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        if url is not None:
-            found = there(url.rstrip("/"), key, ca_file)
-        else:
-            settings = read_settings()
-            report["settings"], found = settings.model_dump(mode="json"), here(settings)
-    except BadSettings as error:
-        found = unreadable(error)
+    if url is not None:
+        found = there(url.rstrip("/"), key, ca_file)
+    else:
+        try:
+            found = here(settings := read_settings())
+            report["settings"] = settings.model_dump(mode="json")
+        except BadSettings as error:
+            found = here(error)
     shown = []
     for finding in found:
         shown.append(finding)
@@ -63,3 +74,18 @@ def doctor(
     else:
         say(f"problems: {problems}, warnings: {warnings}")
     raise typer.Exit(int(problems > 0))
+
+
+class Secrets:
+    """The secrets of an environment, and those that the user gave on the command line."""
+
+    def __init__(self, environment: Mapping[str, str], *others: str) -> None:
+        found = {value.strip() for name, value in environment.items() if _NAME.search(name)}.union(others)
+        found |= {secret for value in environment.values() for secret in _NESTED.findall(value)}
+        self._all = sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+
+    def hide(self, text: str) -> str:
+        """A text, or JSON as text, without the secrets, and without users and queries of URLs."""
+        for secret in self._all:
+            text = text.replace(secret, "***").replace(dumps(secret)[1:-1], "***")
+        return _IN_A_URL.sub("***", text)

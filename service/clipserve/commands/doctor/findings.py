@@ -32,8 +32,8 @@ from clipserve.wiring.use_cases import Limits
 
 SECONDS = 240.0  # for a start: a large model on two engines
 _HUB = "https://huggingface.co"
-_LISTENING = "0A"  # in /proc/net/tcp
 _CGROUP = Path("/sys/fs/cgroup")
+_READY = "{fingerprint} on {engine} in {precision}: {ms_per_call} ms a call, self-test {self_test_cosine:.6f}"
 _NOT_SHOWN = frozenset({"event", "level", "timestamp", "do", "exception"})  # fields of a log line
 
 
@@ -46,8 +46,12 @@ class Finding(NamedTuple):
     do: str = ""
 
 
-def here(settings: Settings) -> Iterator[Finding]:
+def here(settings: Settings | BadSettings) -> Iterator[Finding]:
     """On this machine."""
+    if isinstance(settings, BadSettings):
+        for reason in settings.reasons:
+            yield Finding("settings", "problem", reason, "correct it: the service does not start")
+        return
     for check in (versions, cpu, ports, keys, hub):
         yield from check(settings)
     said, status = start()
@@ -70,12 +74,6 @@ def there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
         yield Finding("ready", "problem", str(error), log if isinstance(error, Refused) else do)
 
 
-def unreadable(error: BadSettings) -> Iterator[Finding]:
-    """Settings that cannot be read."""
-    for reason in error.reasons:
-        yield Finding("settings", "problem", reason, "correct it: the service does not start")
-
-
 def of_start(said: str, status: int) -> Iterator[Finding]:
     """What a start logged, and how it ended. `status`: of its process; negative: of a signal."""
     events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
@@ -83,9 +81,7 @@ def of_start(said: str, status: int) -> Iterator[Finding]:
         more = [f"{name}: {value}" for name, value in event.items() if name not in _NOT_SHOWN]
         about = "; ".join([event["event"], *more])
         if event["event"] == "model_ready":
-            cost = f"{event['ms_per_call']} ms a call, self-test at cosine {event['self_test_cosine']:.6f}"
-            ready = f"{event['fingerprint']} on {event['engine']} in {event['precision']}: {cost}"
-            yield Finding("start", "ok", ready)
+            yield Finding("start", "ok", _READY.format(**event))
         elif event["level"] == "warning":
             do = event.get("do") or "docs/troubleshooting.md has this line"
             yield Finding("start", "warning", about, do)
@@ -125,7 +121,7 @@ def memory(settings: Settings, said: str, cgroup: Path = _CGROUP) -> Iterator[Fi
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
-    """Whether each port is free; if not, who has it."""
+    """Who has a port that is not free."""
     wanted = {"CLIPSERVE_PORT": settings.port, "CLIPSERVE_OPERATIONS_PORT": settings.operations_port}
     if settings.grpc_enabled:
         wanted["CLIPSERVE_GRPC_PORT"] = settings.grpc_port
@@ -136,15 +132,13 @@ def ports(settings: Settings) -> Iterator[Finding]:
             except CannotListen as error:
                 reason = f"{str(error).partition('. Choose')[0]}: {_listener(port)} has it"
                 yield Finding("ports", "problem", reason, f"end it, or set {name} to another port")
-            else:
-                yield Finding("ports", "ok", f"{name}={port}: free on {settings.host}")
 
 
 def _listener(port: int) -> str:
-    """The process that listens there, as far as /proc shows it; its arguments may be secrets."""
+    """The process that listens there (0A), as far as /proc shows it; its arguments may be secrets."""
     tables = "".join(Path(table).read_text("utf-8") for table in glob.glob("/proc/net/tcp*"))
     rows = [line.split() for line in tables.splitlines()]
-    ours = [row for row in rows if row[3] == _LISTENING and row[1].endswith(f":{port:04X}")]
+    ours = [row for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
     sockets = {f"socket:[{row[9]}]" for row in ours}
     for file in glob.iglob("/proc/[0-9]*/fd/*"):
         with suppress(OSError):  # closed meanwhile, or another user's
@@ -180,9 +174,8 @@ def hub(settings: Settings) -> Iterator[Finding]:
             find(model, settings)
     except NoSuchModel:
         try:
-            ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
-        except OddAnswer:  # a list, which is the answer of a hub
-            yield Finding("hub", "ok", f"{_HUB} answers: a start of the service exports the model")
+            with suppress(OddAnswer):  # a list, which is the answer of a hub
+                ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
         except ClipserveError as failed:
             do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
             yield Finding("hub", "problem", str(failed), do)

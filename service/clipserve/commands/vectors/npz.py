@@ -1,21 +1,16 @@
 """Exports an index as NumPy's .npz: arrays that `numpy.load` reads without pickle; docs/command-line.md lists them.
 
-The same rows give the same bytes: entries have a fixed time. The arrays are in memory meanwhile.
+The arrays are in memory meanwhile.
 """
 
 from __future__ import annotations
 
-import os
-import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from clipserve.client.index import Index
-
-_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest in a zip file
 
 
 def export(index: Index, path: Path) -> None:
@@ -28,7 +23,7 @@ def export(index: Index, path: Path) -> None:
         if row.vector is not None:
             vectors[number] = row.vector
     failed = [number for number, row in enumerate(rows) if row.code]
-    arrays = {
+    arrays: dict[str, Any] = {
         "path": np.array([row.name for row in rows], np.str_),
         "size": np.array([(row.width, row.height) for row in rows], np.int32).reshape(-1, 2),
         "vector": vectors,
@@ -43,20 +38,7 @@ def export(index: Index, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            _write(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
+            np.savez(file, **arrays)  # the same rows give the same bytes: entries have a fixed time
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _write(file: BinaryIO, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy", _TIME)
-            entry.create_system = 3  # the same bytes on every system
-            # Texts are padded to the longest with zeros, which compress well. Vectors do not compress.
-            entry.compress_type = zipfile.ZIP_DEFLATED if array.dtype.kind == "U" else zipfile.ZIP_STORED
-            with archive.open(entry, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)

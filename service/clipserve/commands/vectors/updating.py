@@ -16,11 +16,11 @@ from typing import NamedTuple, TypeVar
 from clipserve.client.errors import ItemFailed
 from clipserve.client.index import Facts, Index, IndexUnusable, Known, Row
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.stream import in_order
 from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
 from clipserve.clip.images import opened
 from clipserve.commands.progress import Shown
 from clipserve.commands.vectors.listing import Item, VectorSource, summary
+from clipserve.commands.vectors.stream import in_order
 from clipserve.concurrency import DaemonExecutor
 from clipserve.errors import UndecodableImage
 
@@ -33,8 +33,7 @@ _COMMIT_SECONDS = 1.0  # work that is lost if the process is killed
 
 
 class Updated(NamedTuple):
-    """What a run did. `embedded`: items that have got a vector; `failed`: that have not; `others`: rows that stay
-    though they are not among the items."""
+    """Items with a vector and without one; and `others`: rows that stay though they are not among the items."""
 
     embedded: int
     failed: int
@@ -92,13 +91,7 @@ def _count(source: VectorSource, shown: Shown) -> None:
 
 @dataclass
 class _Run:
-    """Brings items to their outcomes, and stores these.
-
-    Attributes:
-        begin: see `Index.begin`.
-        known: what the index had before.
-        seen: names of items.
-    """
+    """Brings items to their outcomes, and stores these. `known`: what the index had; `seen`: names of items."""
 
     clip: AsyncMethods
     index: Index

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from clipserve.client.stream import in_order
+from clipserve.commands.vectors.stream import in_order
 from tests.virtual_time import virtual_time
 
 MOST = 4
