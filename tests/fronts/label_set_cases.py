@@ -24,9 +24,6 @@ PETS: dict[str, Any] = {
     "example_weight": 0.75,
 }
 FOOD: dict[str, Any] = {"labels": ["bread", "b" * 40], "truncate": True}
-LIKE: dict[str, Any] = {
-    "labels": [{"label": "a", "examples": [png(1), png(2)]}, {"label": "b", "examples": [png(1)]}]
-}
 BOTH = {"pets": PETS, "food": FOOD}
 TRAINED: dict[str, Any] = {
     "labels": [{"label": label} for label in LABELS],
@@ -65,7 +62,6 @@ ANSWERED = [
     put("a set is kept", PETS),
     put("a set of plain labels", {"labels": ["a", "b"]}),
     put("a set with cut prompts", FOOD),
-    put("a set whose examples look alike", LIKE),
     put("a set is replaced", {"name": "pets", "labels": ["a"]}),
     put("a set for a model", {"model": "toy"}),
     put("a set by a key for it", {}, None, "keyed", "manager"),
@@ -81,7 +77,6 @@ ANSWERED = [
     Case("no set", "label_sets", {}),
     Case("sets in short", "label_sets", {}, sets=BOTH),
     Case("one set", "label_set", {"name": "pets"}, sets=BOTH),
-    Case("one set of examples that look alike", "label_set", {"name": "like"}, sets={"like": LIKE}),
     Case("a set of a file", "label_set", {"name": "pets"}, where="files"),
     Case("a set that is being built", "label_set", {"name": "pets"}, where="slow"),
     Case("a set that was trained for another model", "label_set", {"name": "pets"}, where="foreign"),

@@ -60,15 +60,6 @@ async def test_a_deleted_set_is_gone(running: Running) -> None:
     assert (await running.client.get("/livez")).status_code == 200  # on the same connection
 
 
-async def test_background_labels_beside_examples_are_warned_of(running: Running) -> None:
-    labels = [
-        {"label": name, "examples": [base64.b64encode(png(seed)).decode()]} for seed, name in enumerate("ab")
-    ]
-    assert "warnings" not in await kept(running, "pets", labels=labels)
-    (warning,) = (await kept(running, "pets", labels=labels, background=["c"]))["warnings"]
-    assert warning.startswith("background labels have no examples")
-
-
 # Built.
 
 
@@ -81,6 +72,7 @@ async def test_until_a_label_set_is_built_it_is_told_when_to_come_back(toy: Path
         assert "served_version" not in answer.json()
         refused = await classify(running, label_set="pets")
         assert (refused.status_code, refused.json()["code"]) == (503, "label_set_not_ready")
+        assert "0 of 2 prompts are encoded" in refused.json()["detail"]
         assert min(int(each.headers["retry-after"]) for each in (answer, refused)) >= 1
         backend.gate.set()
         ready = await until_ready(running, "pets")

@@ -96,28 +96,6 @@ class TrainedWeights(Answer):
     """of the model that they were trained for, and for no other"""
 
 
-@dataclass
-class MisreadExample(Answer):
-    """An example that gets another label."""
-
-    label: str
-    """the label of the example"""
-    example: int
-    """its position among the examples of the label, from 0"""
-    taken_for: str
-
-
-@dataclass
-class LeaveOneOut(Answer):
-    """leave-one-out, once it is built: how each example is classified by a classifier that is built without it"""
-
-    accuracy: FiniteFloat
-    """of all examples, 0 to 1"""
-    examples: int
-    """the number of examples"""
-    misread: List[MisreadExample]
-
-
 @dataclass(kw_only=True)
 class LabelSet(LabelSetSummary):
     """A label set as it was put, with the model's defaults filled in, and the results of its build."""
@@ -135,8 +113,5 @@ class LabelSet(LabelSetSummary):
     example_weight: FiniteFloat
     labels: List[SetLabel]
     weights: TrainedWeights | None = None
-    loo: LeaveOneOut | None = None
     truncated_labels: Texts = field(default_factory=tuple)
     """labels with a prompt that was cut"""
-    warnings: Texts = field(default_factory=tuple)
-    """what is unusual in the set, in sentences for people"""

@@ -7,7 +7,6 @@ import hashlib
 from clipserve.api import sets
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.served import LabelSet
-from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
 
 
@@ -38,7 +37,7 @@ def listed_label_set(state: LabelSet) -> sets.LabelSetSummary:
 
 def label_set(state: LabelSet) -> sets.LabelSet:
     """With its definition and the result of its build."""
-    definition, built = state.definition, state.built
+    definition = state.definition
     return sets.LabelSet(
         **vars(listed_label_set(state)),
         templates=[*definition.templates],
@@ -53,9 +52,7 @@ def label_set(state: LabelSet) -> sets.LabelSet:
             for each in definition.labels
         ],
         weights=_weights(definition) if definition.weights else None,
-        loo=_loo(built.loo, definition) if built and built.loo else None,
-        truncated_labels=built.truncated if built else (),
-        warnings=definition.warnings,
+        truncated_labels=state.served.truncated if state.served and state.built else (),
     )
 
 
@@ -63,11 +60,3 @@ def _weights(definition: Definition) -> sets.TrainedWeights:
     """What trained weights are, in place of megabytes of them."""
     weights, fingerprint = definition.matrix, definition.expect_fingerprint or ""
     return sets.TrainedWeights(weights.shape[1], hashlib.sha256(weights.data).hexdigest(), fingerprint)
-
-
-def _loo(loo: LeaveOneOut, definition: Definition) -> sets.LeaveOneOut:
-    names = definition.names
-    misread = [
-        sets.MisreadExample(names[each.label], each.example, names[each.taken_for]) for each in loo.misread
-    ]
-    return sets.LeaveOneOut(loo.accuracy, loo.examples, misread)

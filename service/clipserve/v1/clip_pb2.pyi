@@ -441,7 +441,7 @@ class DeleteLabelSetResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class LabelSet(_message.Message):
-    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "loo", "truncated_labels", "warnings", "weights")
+    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "truncated_labels", "weights")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -461,9 +461,7 @@ class LabelSet(_message.Message):
     SCORING_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
-    LOO_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
-    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
@@ -484,11 +482,9 @@ class LabelSet(_message.Message):
     scoring: Scoring
     temperature: float
     threshold: float
-    loo: LeaveOneOut
     truncated_labels: _containers.RepeatedScalarFieldContainer[str]
-    warnings: _containers.RepeatedScalarFieldContainer[str]
     weights: TrainedWeights
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., loo: _Optional[_Union[LeaveOneOut, _Mapping]] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., weights: _Optional[_Union[TrainedWeights, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., weights: _Optional[_Union[TrainedWeights, _Mapping]] = ...) -> None: ...
 
 class TrainedWeights(_message.Message):
     __slots__ = ("dim", "sha256", "fingerprint")
@@ -513,23 +509,3 @@ class SetLabel(_message.Message):
     examples: _containers.RepeatedScalarFieldContainer[str]
     threshold: float
     def __init__(self, label: _Optional[str] = ..., id: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ...) -> None: ...
-
-class LeaveOneOut(_message.Message):
-    __slots__ = ("accuracy", "examples", "misread")
-    ACCURACY_FIELD_NUMBER: _ClassVar[int]
-    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-    MISREAD_FIELD_NUMBER: _ClassVar[int]
-    accuracy: float
-    examples: int
-    misread: _containers.RepeatedCompositeFieldContainer[MisreadExample]
-    def __init__(self, accuracy: _Optional[float] = ..., examples: _Optional[int] = ..., misread: _Optional[_Iterable[_Union[MisreadExample, _Mapping]]] = ...) -> None: ...
-
-class MisreadExample(_message.Message):
-    __slots__ = ("label", "example", "taken_for")
-    LABEL_FIELD_NUMBER: _ClassVar[int]
-    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
-    TAKEN_FOR_FIELD_NUMBER: _ClassVar[int]
-    label: str
-    example: int
-    taken_for: str
-    def __init__(self, label: _Optional[str] = ..., example: _Optional[int] = ..., taken_for: _Optional[str] = ...) -> None: ...

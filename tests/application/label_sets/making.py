@@ -1,4 +1,4 @@
-"""Label sets, requests and backends for the tests of this folder."""
+"""Gateways with label sets and without a front, their requests and backends, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import asyncio
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import LabelSetFields
+from clipserve.application.charging import Charge
+from clipserve.application.inference import Inference
 from clipserve.application.label_sets.definition import Record
-from clipserve.application.label_sets.request import PutRequest, put_request
+from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
+from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.label_sets.service import LabelSets
-from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.store import Folder, Store
+from clipserve.application.models import Models
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.errors import StoreUnavailable
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM
+from tests.constants import with_constants
+from tests.support import DIM, inference_of, served_model
 
 MOST = 100_000_000  # bytes of a file
 
@@ -40,6 +47,60 @@ class Counted(FakeBackend):
         await self.gate.wait()
         self.texts += len(token_ids)
         return await super().encode_text(token_ids, lengths)
+
+
+@dataclass
+class Site:
+    """One gateway: its use cases, and its model's backend."""
+
+    inference: Inference
+    backend: FakeBackend
+    fingerprint: str
+
+    @property
+    def sets(self) -> LabelSets:
+        return self.inference.label_sets
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Of each set, by its name; none while the store could not be read."""
+        try:
+            return {each.name: each.state for each in self.sets.all()}
+        except StoreUnavailable:
+            return {}
+
+    def ready(self, *names: str) -> bool:
+        """These sets are, and no others."""
+        return [name for name, state in self.states.items() if state == "ready"] == sorted(names)
+
+    async def put(self, name: str = "pets", /, **fields: Any) -> LabelSet:
+        return await self.sets.put(put_of(name, **fields))
+
+
+async def opened(
+    artifact: Path,
+    store: Store,
+    *choices: str,
+    backend: FakeBackend | None = None,
+    files: Path | None = None,
+    charge: Charge | None = None,
+    **limits: float,
+) -> Site:
+    """A gateway on `store`. `choices`: what makes its model's fingerprint another one."""
+    backend = backend or Counted()
+    model = served_model(artifact, backend, choices=choices)
+    await model.start(artifact)
+    inference = inference_of(
+        Models({"toy": model}),
+        store=store,
+        folder=Folder(files, MOST) if files else None,
+        own_limits=with_constants(LabelSetLimits(put_wait_seconds=60), limits),  # a busy machine has its time
+        charge=charge,
+    )
+    if isinstance(backend, Counted):
+        backend.texts = backend.images = backend.asked = 0
+    await inference.label_sets.start()
+    return Site(inference, backend, model.fingerprint)
 
 
 def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:

@@ -16,8 +16,8 @@ from clipserve.application.label_sets import store as stores
 from clipserve.application.label_sets.definition import Record
 from clipserve.application.label_sets.store import Folder
 from clipserve.errors import LabelSetReadOnly, StoreUnavailable, UnknownLabelSet
-from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import MOST, Counted
+from tests.application.label_sets.conftest import OpenSite
+from tests.application.label_sets.making import MOST, Counted, Site
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows
 from tests.logs import Log, logged
@@ -175,16 +175,11 @@ async def test_nothing_is_made_before_the_first_put_and_then_only_its_user_may_r
     assert (folder / "a.json").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_pipe_is_no_set_and_sets_of_an_earlier_version_are_told_once(folder: Path) -> None:
+async def test_a_pipe_is_no_set(folder: Path) -> None:
     store = Folder(folder, MOST)
     await store.write("pets.json", b"{}")
-    (folder / "sets").mkdir()
     os.mkfifo(folder / "pipe.json")
-    with logged() as log:
-        for _ in range(2):
-            assert [*await asyncio.wait_for(store.listing(), 60)] == ["pets.json"]
-    (line,) = log.lines
-    assert "an earlier version: put them again" in str(line["hint"])
+    assert [*await asyncio.wait_for(store.listing(), 60)] == ["pets.json"]
 
 
 @pytest.mark.parametrize("fault", ["below a file", "a file", "below what cannot be made"])

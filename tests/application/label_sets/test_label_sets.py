@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.api.answers import Classification, ImageLabelSets, ImageVector
+from clipserve.api.answers import Classification, ImageLabelSets
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.errors import (
     ClipError,
@@ -20,9 +20,8 @@ from clipserve.errors import (
     UnknownLabelSet,
 )
 from clipserve.telemetry.request import RequestContext, enter
-from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, not_waiting
-from tests.application.label_sets.memory_store import MemoryStore
+from tests.application.label_sets.conftest import OpenSite
+from tests.application.label_sets.making import Counted, Site, not_waiting
 from tests.support import png
 from tests.waiting import until
 
@@ -79,15 +78,15 @@ async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
     await site.put(labels=["cat", {"label": "dog", "prompts": ["a {} b", "wolf"]}], templates=["a {}"])
     logits = {label: logit for label, *_, logit in rows((await classified(site, "pets")).results[0])}
     for label, prompts in (("cat", ["a cat"]), ("dog", ["a dog b", "wolf"])):
-        image, *texts = await _vectors(site, prompts)
+        image, *texts = await _vectors(site, [png()], prompts)
         mean = np.mean(texts, axis=0)
         cosine = image @ (mean / np.linalg.norm(mean))
         assert logits[label] == pytest.approx(10 * cosine, abs=1e-4)  # the toy's scale
 
 
-async def _vectors(site: Site, texts: list[str]) -> list[Any]:
-    embedded = await site.inference.embed(EmbedRequest([png()], texts))
-    return [each.embedding for each in embedded.results if isinstance(each, ImageVector)]
+async def _vectors(site: Site, images: list[bytes], texts: list[str]) -> list[Any]:
+    embedded = await site.inference.embed(EmbedRequest(images, texts))
+    return [each.embedding for each in embedded.results if not isinstance(each, ClipError)]
 
 
 async def test_an_image_is_encoded_once_for_several_sets_and_no_text(open_site: OpenSite) -> None:
@@ -163,69 +162,35 @@ async def test_a_set_that_there_is_not_is_named_with_those_that_there_are(
         await classified(site, name)
 
 
-async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite) -> None:
-    site = await open_site(backend=(backend := Counted()))
-    backend.gate.clear()
-    with not_waiting(site.sets):
-        assert (await site.put()).state == "building"
-    enter(RequestContext("a", time.monotonic() + 0.5))
-    with pytest.raises(LabelSetNotReady, match="0 of 2 prompts") as caught:
-        await classified(site, "pets")
-    enter(None)
-    assert caught.value.retry_after >= 1
-    backend.gate.set()
-
-
-async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    for i in range(20):
-        await site.put(f"set-{i}", labels=[f"a{i}", {"label": f"b{i}", "examples": [png()]}])
-    again = await open_site(store, backend=(backend := Counted()))
-    assert [state.state for state in again.sets.all()] == ["ready"] * 20
-    assert (backend.texts, backend.images) == (0, 0)
-    both = [await classified(each, *(f"set-{i}" for i in range(16))) for each in (site, again)]
-    of_site, of_again = [[rows(each) for each in answer.results[0].label_sets] for answer in both]  # type: ignore[union-attr]
-    assert of_site == of_again
-
-
-async def test_a_set_of_another_fingerprint_is_rebuilt_and_both_live_side_by_side(
-    open_site: OpenSite,
-) -> None:
-    store = MemoryStore()
-    old = await open_site(store)
-    picture = png(5)
-    before = await old.put(labels=["cat", {"label": "dog", "examples": [picture]}])
-    new = await open_site(store, "other pixels")
-    await until(lambda: new.ready("pets"))
-    after = new.sets.get("pets")
-    assert after.version != before.version
-    assert after.fingerprint == new.fingerprint != before.fingerprint
-    assert isinstance(new.backend, Counted)
-    assert (new.backend.texts, new.backend.images) == (2, 1)
-    assert await version_at(old) == before.version
-    for choices in ((), ("other pixels",)):  # neither has deleted the other's
-        again = await open_site(store, *choices, backend=(backend := Counted()))
-        assert (again.ready("pets"), backend.texts) == (True, 0)
-
-
-async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite) -> None:
+async def test_examples_count_by_their_weight(open_site: OpenSite) -> None:
     site = await open_site()
-    red, green, blue = (png(seed) for seed in (1, 2, 3))
-    state = await site.put(
-        labels=[{"label": "a", "examples": [png(), png(), red]}, {"label": "b", "examples": [green, green]}],
-        example_weight=1.0,
-    )
-    # The fake's vectors have nothing to do with each other: an example is known by its double alone.
-    assert state.built
-    assert state.built.loo is not None
-    assert state.built.loo.examples == 5
-    assert {(each.label, each.example) for each in state.built.loo.misread} <= {(0, 2)}
-    assert not state.definition.warnings
-    top = rows((await classified(site, "pets")).results[0])[0]
-    assert top[0] == "a"
-    partly = await site.put(labels=["a", {"label": "b", "examples": [blue]}])
-    assert "1 of 2 labels have examples" in partly.definition.warnings[0]
+    labels = [{"label": "a", "examples": [png(), png(1)]}, {"label": "b", "examples": [png(2), png(2)]}]
+    own, other, text = await _vectors(site, [png(), png(1)], ["a"])
+    for weight in (0.0, 0.25, 1.0):
+        await site.put(labels=labels, example_weight=weight, templates=["{}"])
+        joined = (1 - weight) * text + weight * (own + other) / np.linalg.norm(own + other)
+        (cosine,) = [row[2] for row in rows((await classified(site, "pets")).results[0]) if row[0] == "a"]
+        assert cosine == pytest.approx(own @ joined / np.linalg.norm(joined), abs=1e-5)
+
+
+async def test_callers_take_turns_at_builds_which_are_two_at_a_time(open_site: OpenSite) -> None:
+    site = await open_site(backend=(backend := Counted()))
+    order: list[str] = []
+
+    async def put(caller: str, name: str) -> None:
+        enter(RequestContext(name, address=caller))
+        await site.put(name)
+        order.append(name)
+
+    backend.gate.clear()
+    many = [asyncio.create_task(put("many", f"many-{number:02}")) for number in range(20)]
+    await until(lambda: len(site.states) == 20)
+    one = asyncio.create_task(put("one", "one"))
+    await until(lambda: len(site.states) == 21)
+    assert backend.asked <= 4, "two prompts of each"
+    backend.gate.set()
+    await asyncio.gather(one, *many)
+    assert order.index("one") < 12, order
 
 
 async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
@@ -283,28 +248,3 @@ async def test_a_put_lets_requests_go_first_that_somebody_waits_for(open_site: O
     await site.put()
     enter(None)
     assert request.bulk
-
-
-async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_not_by_all(
-    open_site: OpenSite,
-) -> None:
-    site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
-    order: list[str] = []
-
-    async def put(caller: str, name: str) -> None:
-        enter(RequestContext(name, address=caller))
-        await site.put(name)
-        order.append(name)
-
-    backend.gate.clear()
-    many = [asyncio.create_task(put("many", f"many-{number:02}")) for number in range(20)]
-    await asyncio.sleep(0)
-    one = asyncio.create_task(put("one", "one"))
-    await until(lambda: len(site.states) == 21)
-    assert [*await store.listing()].index("one.json") < 8, "changes are made in turn too"
-    late = asyncio.create_task(put("one", "late"))
-    await until(lambda: len(site.states) == 22)
-    assert backend.asked <= 4, "two builds of two prompts at a time"
-    backend.gate.set()
-    await asyncio.gather(one, late, *many)
-    assert order.index("late") < 12, order

@@ -10,10 +10,10 @@ import pytest
 
 from clipserve.application.label_sets import build
 from clipserve.application.label_sets.definition import Record
-from clipserve.errors import StoreUnavailable, UnknownLabelSet
+from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.request import current
-from tests.application.label_sets.conftest import OpenSite, OpenStore, Site
-from tests.application.label_sets.making import Counted, long_ago, not_waiting, versions_in
+from tests.application.label_sets.conftest import OpenSite, OpenStore
+from tests.application.label_sets.making import Counted, Site, long_ago, not_waiting, versions_in
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows, version_at
 from tests.logs import Log
@@ -25,17 +25,6 @@ SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", 
 
 async def _is(site: Site, version: str | None) -> bool:
     return await version_at(site) == version
-
-
-async def test_a_set_put_at_one_gateway_is_served_at_another_that_encodes_nothing(
-    open_site: OpenSite, another: OpenStore
-) -> None:
-    here, there = await open_site(another()), await open_site(another(), backend=(backend := Counted()))
-    version = (await here.put()).version
-    await until(lambda: _is(there, version))
-    await here.sets.delete("pets")
-    await until(lambda: _is(there, None))
-    assert backend.texts == 0
 
 
 async def test_a_set_that_was_put_elsewhere_is_built_after_a_minute_and_not_before(
@@ -144,55 +133,8 @@ async def test_a_set_is_put_again_and_again_while_it_is_used(open_site: OpenSite
     assert min(await using) > 0
 
 
-async def test_of_sets_put_at_the_same_time_one_is_kept_whole_everywhere(
-    open_site: OpenSite, another: OpenStore
-) -> None:
-    store = another()
-    here, there = await open_site(store), await open_site(another())
-    definitions = [{"labels": [f"label {i}", "x"], "background": [f"other {i}"]} for i in range(8)]
-    states = await asyncio.gather(
-        *(site.put(**each) for site, each in zip([here, there] * 4, definitions, strict=True))
-    )
-
-    async def same() -> bool:
-        return (await version_at(here)) == (await version_at(there)) is not None and all(
-            site.ready("pets") for site in (here, there)
-        )
-
-    await until(same)
-    state = here.sets.get("pets")
-    assert state.version in {each.version for each in states}
-    assert state.definition.labels[0].label[-1] == state.definition.background[0][-1]
-    await here.put(labels=["last"])
-    former = state.version
-    await until(lambda: _has(store, here.sets.get("pets").version, former))
-
-
 async def _has(store: Any, *versions: str) -> bool:
     return await versions_in(store) == {*versions}
-
-
-async def test_what_is_deleted_or_replaced_leaves_nothing(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    other = await site.put("pets-2", labels=["other"])
-    kept, dropped = png(1), png(2)
-    states = [
-        await site.put(
-            labels=[{"label": "a", "examples": examples}, "b"], templates=[f"{len(examples)} {{}}"]
-        )
-        for examples in ([kept, dropped], [kept], [])
-    ]
-    assert await versions_in(store) == {other.version, *(each.version for each in states[1:])}
-    record = Record.model_validate_json(await store.read("pets.json"))
-    assert record.images == {}
-    await site.sets.delete("pets")
-    assert sorted(await store.listing()) == [
-        f"pets-2.{other.record.digest}.{other.version}.npy",
-        "pets-2.json",
-    ]
-    with pytest.raises(UnknownLabelSet):
-        await site.sets.delete("pets")
 
 
 async def test_embeddings_that_a_build_stores_after_its_set_was_replaced_are_deleted_by_the_next_change(

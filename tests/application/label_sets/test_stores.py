@@ -1,20 +1,17 @@
-"""What every store promises: a change is whole or was not made, all see it, and no name gets in another's way."""
+"""What a folder promises, and Redis too (tests/external/redis): changes are whole, and all see them."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipserve.application.label_sets.store import Folder, Store
+from clipserve.application.label_sets.store import Store
 from tests.application.label_sets.conftest import OpenStore
-from tests.application.label_sets.making import MOST
-from tests.application.label_sets.memory_store import MemoryStore
 
 NAMES = [
     "pets.json",
@@ -32,13 +29,6 @@ CHANGES = st.one_of(
 
 async def values_of(store: Store) -> dict[str, bytes]:
     return {name: await store.read(name) for name in await store.listing()}
-
-
-@pytest.fixture(params=["memory", "folder"])
-def another(request: pytest.FixtureRequest, folder: Path) -> OpenStore:
-    """Opens the same store again, as another gateway does; one in memory has no other."""
-    memory = MemoryStore()
-    return lambda: memory if request.param == "memory" else Folder(folder, MOST)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -13,8 +13,8 @@ from clipserve.api.answers import ImageVector
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.errors import ClipError, LabelSetFailed
-from tests.application.label_sets.conftest import OpenSite, OpenStore, Site
-from tests.application.label_sets.making import Counted
+from tests.application.label_sets.conftest import OpenSite, OpenStore
+from tests.application.label_sets.making import Counted, Site
 from tests.application.label_sets.test_label_sets import classified, rows
 from tests.application.label_sets.trained import LABELS, WEIGHTS, encoded, expected, trained
 from tests.support import png

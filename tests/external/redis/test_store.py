@@ -119,17 +119,6 @@ async def test_a_redis_without_memory_changes_nothing_is_read_and_deletes(
     assert await values_of(store) == {"a": b"2"}
 
 
-async def test_sets_of_an_earlier_version_are_told(redis: RedisServer) -> None:
-    redis.ask("HSET", PREFIX + "sets:heads", "pets", "{}")
-    store = RedisStore(redis.url, **PATIENT)
-    with logged() as log:
-        for _ in range(2):
-            await store.listing()
-    await store.aclose()
-    (line,) = log.lines
-    assert "an earlier version: put them again" in line["hint"]
-
-
 async def test_a_wrong_password_is_unavailable_and_not_logged(redis: RedisServer) -> None:
     store = RedisStore(redis.url.replace(PASSWORD, "another-one"), **PATIENT)
     with logged() as log, pytest.raises(StoreUnavailable) as failed:

@@ -13,19 +13,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import starmap
 from typing import Any, TypeVar
 
 import numpy as np
 
 from clipserve.access.gate import when_there_is_room
-from clipserve.application.classifiers import LabelEmbedding, Prompts, embed_labels, tell_label
-from clipserve.application.label_sets.definition import Definition, Former, Record, version_of
+from clipserve.application.classifiers import Prompts, embed_labels, tell_label
+from clipserve.application.label_sets.definition import Former, Record
 from clipserve.application.label_sets.request import of_example
-from clipserve.application.label_sets.served import LabelSet, Rows, ServedSet, row_type
+from clipserve.application.label_sets.served import LabelSet, row_type
 from clipserve.application.label_sets.store import Store
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import together
-from clipserve.engine.backend import Vector
 from clipserve.errors import (
     ClipError,
     InvalidInput,
@@ -41,7 +41,6 @@ from clipserve.telemetry.request import RequestContext, caller, task_context
 
 T = TypeVar("T")
 Charge = Callable[[int], Awaitable[None]]
-Example = tuple[int, int, bytes]  # the position of its label, its own there, its file
 
 _PROMPTS, _EXAMPLES = 256, 16  # at a time: a quarter of a second of a slow encoder
 _AT_A_TIME = 2  # of these, so that a small set does not wait for a large one
@@ -71,23 +70,23 @@ class Builds:
         `putter`: the caller who put it here, and whose turns its build takes; None: it was not put here. Raises
         StoreUnavailable.
         """
-        record = label_set.record
+        record, others = label_set.record, 0.0
         if not await self._load(label_set, record) and label_set.served is None and record.former:
             await self._load(label_set, record.former)
         if label_set.built:
             return
         if not record.definition.fits(label_set.fingerprint):
             wanted = record.definition.expect_fingerprint
-            self._failed(label_set, LabelSetFailed(
+            _failed(label_set, LabelSetFailed(
                 f"its weights were trained for {wanted}, and {label_set.fingerprint} is served: train them again "
                 "and put the set again, or serve the former model."
             ))  # fmt: skip
             return
         request = RequestContext(f"label-set-{label_set.version}", address=putter or "", bulk=True)
-        request.digest, request.scope = label_set.payer, "manage"
-        others = 0.0
-        if putter is None and record.pays_for == label_set.version:  # else nobody else is asked to build it
-            others = min(record.put + _OTHERS_SECONDS - time.time(), _OTHERS_SECONDS)  # of clocks that differ
+        if record.pays_for == label_set.version:  # else it is free, and nobody else was asked to build it
+            request.digest, request.scope = record.payer, "manage"
+            if putter is None:  # clocks may differ
+                others = min(record.put + _OTHERS_SECONDS - time.time(), _OTHERS_SECONDS)
         running = self._run(label_set, time.monotonic() + others)
         task = label_set.task = asyncio.create_task(running, context=task_context(request))
         task.add_done_callback(lambda _: setattr(label_set, "task", None))  # its frames hold the set
@@ -106,41 +105,31 @@ class Builds:
                     about = {"label_set": label_set.name, "version": label_set.version, "seconds": seconds}
                     logger.info("label_set_built", **about)
             except Exception as error:  # a fault of ours must not be tried for ever, nor end the service
-                code = self._failed(label_set, error)
-                self.metrics.label_set_built(code, time.monotonic() - began)
+                self.metrics.label_set_built(_failed(label_set, error), time.monotonic() - began)
             self.note()
             if label_set.failure and not label_set.final:
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-    def _failed(self, label_set: LabelSet, error: Exception) -> str:
-        """Log and keep why a build failed. Returns the error's code."""
-        ours = not isinstance(error, ClipError)
-        failure = error if isinstance(error, ClipError) else ClipError("the service failed unexpectedly.")
-        about = {"label_set": label_set.name, "version": label_set.version, "reason": failure.detail}
-        logger.warning("label_set_not_built", **about, exc_info=error if ours else None)
-        failure.__traceback__ = failure.__context__ = failure.__cause__ = None  # their frames hold embeddings
-        label_set.failure, label_set.final = failure, ours or isinstance(error, InvalidInput | LabelSetFailed)
-        return failure.code
-
     async def _build(self, label_set: LabelSet) -> None:
         """Make all embeddings of a set, store them and serve it."""
-        record, model, rows = label_set.record, label_set.model, 0
-        texts, images = list[LabelEmbedding](), list[Vector]()
+        record, model, at, paid = label_set.record, label_set.model, 0, 0
+        made = np.zeros(record.definition.rows, row_type(model.manifest.embed_dim))
         for labels in _labels_of(record):
-            rows += sum(len(prompts) for _, prompts in labels)
-            async with self._turn(label_set, rows):
-                texts += await embed_labels(model.texts, labels, truncate=record.definition.truncate)
-            label_set.done = rows
+            paid += sum(len(prompts) for _, prompts in labels)
+            async with self._turn(label_set, paid):
+                texts = await embed_labels(model.texts, labels, truncate=record.definition.truncate)
+            made[at : (at := at + len(texts))] = [(text.vector, text.truncated) for text in texts]
+            label_set.done = paid
         for examples in _examples_of(record):
-            rows += len(examples)
-            async with self._turn(label_set, rows):
-                images += [image.vector for image in await _of_each(examples, model.images.encode)]
-        made = np.zeros(len(texts) + len(images), row_type(model.manifest.embed_dim))
-        made["vector"] = [*(text.vector for text in texts), *images]
-        made["truncated"][: len(texts)] = [text.truncated for text in texts]
+            paid += len(examples)
+            async with self._turn(label_set, paid):
+                images = await _of_each(examples, model.images.encode)
+            made[at : (at := at + len(images))] = [(image.vector, False) for image in images]
+        np.save(file := io.BytesIO(), made, allow_pickle=False)
+        stored = file.getvalue()
         with suppress(StoreUnavailable):  # then the next start makes them again
-            await self.store.write(_file(label_set, record), await asyncio.to_thread(_to_bytes, made))
-        label_set.serve(await asyncio.to_thread(ServedSet.of, label_set.name, record, made, model))
+            await self.store.write(label_set.file(record), stored)
+        await asyncio.to_thread(label_set.serve, record, stored)
         with suppress(StoreUnavailable):  # who changes the set next does it
             await self.tidy(label_set.name)
 
@@ -148,10 +137,8 @@ class Builds:
     async def _turn(self, label_set: LabelSet, rows: int) -> AsyncIterator[None]:
         """A turn to encode, once so many rows of the set are paid, each as soon as the rate has room.
 
-        So a key can pay for more than its rate allows at once, and can still send other requests; and another try
-        does not pay again.
-
-        Raises LabelSetFailed: the key was removed.
+        So a key can pay for more than its rate allows at once, and another try does not pay again. Raises
+        LabelSetFailed: the key was removed.
         """
         try:
             while self.charge and label_set.paid < rows:
@@ -167,30 +154,29 @@ class Builds:
     async def _load(self, label_set: LabelSet, of: Record | Former) -> bool:
         """Serve a definition whose embeddings for this model are stored; trained weights need none. False: not so.
 
-        Raises StoreUnavailable, unless people wrote the set."""
-        model, definition, stored = label_set.model, of.definition, b""
-        if definition.model != model.name or not definition.fits(model.fingerprint):
+        Raises StoreUnavailable, unless people wrote the set.
+        """
+        model, stored = label_set.model, b""
+        if of.definition.model != model.name or not of.definition.fits(model.fingerprint):
             return False
         try:
-            if definition.weights is None:
-                stored = await self.store.read(_file(label_set, of))
-            rows = await asyncio.to_thread(_from_bytes, stored, definition, model.manifest.embed_dim)
+            if of.definition.weights is None:
+                stored = await self.store.read(label_set.file(of))
+            await asyncio.to_thread(label_set.serve, of, stored)
         except ValueError:  # there are none, or they are damaged: they are made again
             return False
         except StoreUnavailable:
             if label_set.read_only:
                 return False
             raise
-        label_set.serve(await asyncio.to_thread(ServedSet.of, label_set.name, of, rows, model))
         return True
 
 
 async def check(model: ServedModel, record: Record) -> None:
     """Tokenize all prompts and decode all examples; the build encodes them later.
 
-    Raises:
-        TextTooLong, InvalidInput: a prompt cannot be encoded, or an example is not an image or exceeds a limit; the
-            index is that of its label.
+    Raises TextTooLong, InvalidInput: a prompt cannot be encoded, or an example is not an image or exceeds a limit.
+    The index is that of its label.
     """
     for labels in _labels_of(record):
         with tell_label(labels):
@@ -200,6 +186,17 @@ async def check(model: ServedModel, record: Record) -> None:
         await _of_each(examples, model.images.check)
 
 
+def _failed(label_set: LabelSet, error: Exception) -> str:
+    """Log and keep why a build failed. Returns the error's code."""
+    ours = not isinstance(error, ClipError)
+    failure = error if isinstance(error, ClipError) else ClipError("the service failed unexpectedly.")
+    about = {"label_set": label_set.name, "version": label_set.version, "reason": failure.detail}
+    logger.warning("label_set_not_built", **about, exc_info=error if ours else None)
+    failure.__traceback__ = failure.__context__ = failure.__cause__ = None  # their frames hold embeddings
+    label_set.failure, label_set.final = failure, ours or isinstance(error, InvalidInput | LabelSetFailed)
+    return failure.code
+
+
 def _labels_of(record: Record) -> Iterator[Prompts]:
     """The labels with their prompts, some at a time; none if they have trained weights."""
     labels = [*enumerate(record.definition.prompts())] if record.definition.weights is None else []
@@ -207,8 +204,8 @@ def _labels_of(record: Record) -> Iterator[Prompts]:
     return (labels[start : start + step] for start in range(0, len(labels), step))
 
 
-def _examples_of(record: Record) -> Iterator[list[Example]]:
-    """The examples, some at a time."""
+def _examples_of(record: Record) -> Iterator[list[tuple[int, int, bytes]]]:
+    """The examples, some at a time: the position of the label of each, its own there, and its file."""
     of_labels = enumerate(record.definition.labels)
     examples = [
         (k, i, record.images[each]) for k, label in of_labels for i, each in enumerate(label.examples)
@@ -216,7 +213,9 @@ def _examples_of(record: Record) -> Iterator[list[Example]]:
     return (examples[start : start + _EXAMPLES] for start in range(0, len(examples), _EXAMPLES))
 
 
-async def _of_each(examples: list[Example], work: Callable[[bytes], Coroutine[Any, Any, T]]) -> list[T]:
+async def _of_each(
+    examples: list[tuple[int, int, bytes]], work: Callable[[bytes], Coroutine[Any, Any, T]]
+) -> list[T]:
     """What `work` gives of each example, in order."""
 
     async def one(label: int, position: int, file: bytes) -> T:
@@ -225,26 +224,4 @@ async def _of_each(examples: list[Example], work: Callable[[bytes], Coroutine[An
         except InvalidInput as error:
             raise of_example(error, label, position) from None
 
-    return await together(one(*example) for example in examples)
-
-
-def _file(label_set: LabelSet, of: Record | Former) -> str:
-    return f"{label_set.name}.{of.digest}.{version_of(of.digest, label_set.fingerprint)}.npy"
-
-
-def _to_bytes(rows: Rows) -> bytes:
-    file = io.BytesIO()
-    np.save(file, rows, allow_pickle=False)
-    return file.getvalue()
-
-
-def _from_bytes(stored: bytes, definition: Definition, dim: int) -> Rows:
-    """The embeddings of a definition, [n]. Raises ValueError: they are damaged, or of something else."""
-    count, row, file = len(definition.names) + len(definition.examples), row_type(dim), io.BytesIO(stored)
-    if definition.weights is not None:
-        return np.zeros(0, row)
-    np.lib.format.read_magic(file)
-    # Before memory for an impossible size is taken.
-    if np.lib.format.read_array_header_1_0(file) != ((count,), False, row):
-        raise ValueError("no embeddings of this set")
-    return np.frombuffer(stored, row, count, file.tell())
+    return await together(starmap(one, examples))

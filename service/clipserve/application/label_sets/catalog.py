@@ -9,7 +9,6 @@ set is passed over with a line in the log, and its set stays as it was.
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from collections.abc import Mapping
@@ -54,16 +53,16 @@ class Catalog:
     ) -> None:
         """`folder`: more files that people write. `charge`: takes the rows of a build from the rate of its key."""
         self.entries, self.store, self.loaded = dict[str, LabelSet](), store, False
-        self._models, self._limits = models, limits
+        self._models, self._limits, self._lock = models, limits, asyncio.Lock()
+        self._builds = Builds(store, metrics, self._note, self._tidy, charge)
         self._sources: list[Store] = [store, *([folder] if folder else [])]  # the last one has precedence
         self._listings: dict[Store, Mapping[str, str]] = {}
         self._unloaded = False  # what was listed is not all that is to be loaded or dropped
         self._seen: dict[str, tuple[Store, str, str]] = {}  # name -> its source, file and stamp
         self._sizes: dict[
             str, int | None
-        ] = {}  # name -> bytes of what was put; None: a file, also a wrong one
-        self._builds = Builds(store, metrics, self._note, self._tidy, charge)
-        self._lock, self._changed = asyncio.Lock(), asyncio.Event()
+        ] = {}  # name -> bytes of what was put; None: people's, also a wrong one
+        self._changed = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         for state in STATES:  # counted when asked for: a put must not look at all sets
             metrics.label_sets.labels(state).set_function(partial(self._count, state))
@@ -104,8 +103,10 @@ class Catalog:
             more = {"put": time.time(), "payer": payer, "pays_for": pays_for, "former": former}
             record = record.model_copy(update=more)
             await self.store.write(f"{name}.json", await asyncio.to_thread(record.to_bytes))
-            self._sizes[name] = record.size
-            self._unloaded = True  # deleted before it was listed, it would stay
+            self._sizes[name], self._unloaded = (
+                record.size,
+                True,
+            )  # deleted before it was listed, it would stay
             await self._want(LabelSet(name, model, record, read_only=False), caller())
         with suppress(StoreUnavailable):  # who changes the set next does it
             await self._tidy(name)
@@ -168,15 +169,14 @@ class Catalog:
             self._seen.pop(name, None)
             self._sizes.pop(name, None)
             self._replace(name, None)
-        names = [name for name, place in wanted.items() if place != self._seen.get(name)]
-        random.shuffle(names)  # another gateway may build them too
         failure = None
-        for name in names:
-            try:
-                await self._load(name, *wanted[name][:2])
-                self._seen[name] = wanted[name]
-            except StoreUnavailable as error:
-                failure = error
+        for name, place in wanted.items():
+            if place != self._seen.get(name):
+                try:
+                    await self._load(name, *place[:2])
+                    self._seen[name] = place
+                except StoreUnavailable as error:
+                    failure = error
         self._note()
         return failure
 
@@ -186,9 +186,9 @@ class Catalog:
             value = await source.read(file)
             if not isinstance(source, Folder) or value.startswith(OURS):
                 ours, record = True, await asyncio.to_thread(Record.model_validate_json, value)
-                model = self._models.get(record.definition.model)
             else:
-                model, record = await asyncio.to_thread(self._of_people, source, file, value)
+                record = await asyncio.to_thread(self._of_people, source, file, value)
+            model = self._models.get(record.definition.model)
         except StoreUnavailable:
             raise
         except (ValueError, TypeError, RecursionError, ClipError) as error:  # whoever has written it
@@ -203,12 +203,12 @@ class Catalog:
             logger.warning("label_set_without_model", label_set=name, model=record.definition.model)
         self._sizes[name] = (record.size if record else 0) if ours else None
 
-    def _of_people(self, folder: Folder, file: str, text: bytes) -> tuple[ServedModel, Record]:
+    def _of_people(self, folder: Folder, file: str, text: bytes) -> Record:
         request = written(folder, file, text)
         # One that was trained for another fingerprint is not to vanish: it fails, and says why.
         trained = request.fields.weights is not None
         model = self._models.find(Choice(model=request.fields.model) if trained else request.fields)
-        return model, request.record(model.manifest, *self._limits)
+        return request.record(model.manifest, *self._limits)
 
     async def _want(self, entry: LabelSet, putter: str | None = None) -> None:
         """Serve or build what the entry says, unless it is on its way. `putter`: see `Builds.take`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -13,10 +14,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from clipserve.api.label_sets import LabelFields, LabelSetFields
-from clipserve.clip.prompts import SLOT, fill
-from clipserve.errors import InvalidInput
+from clipserve.clip.prompts import fill
 
 OURS = b'{"format":'  # so begins each record, and no file that people write
+NO_COSINES = "trained weights have a score that is no cosine: take softmax or sigmoid."
 _DIGEST, _VERSION = 32, 16  # hexadecimal digits
 _OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
 
@@ -33,40 +34,20 @@ class Definition(LabelSetFields):
         return (*(each.label for each in self.labels), *self.background)
 
     @property
-    def examples(self) -> list[str]:
-        """The examples of all labels, in the order of the labels."""
-        return [image for label in self.labels for image in label.examples]
+    def rows(self) -> int:
+        """The number of its embeddings: one of each name, and one of each example."""
+        return len(self.labels) + len(self.background) + sum(len(label.examples) for label in self.labels)
 
     @property
     def prompt_count(self) -> int:
         """The number of texts to encode."""
-        return sum(map(len, self._templates()))
+        own = sum(len(label.prompts or self.templates) for label in self.labels)
+        return own + len(self.templates) * len(self.background)
 
-    def prompts(self) -> Iterator[tuple[str, ...]]:
+    def prompts(self) -> Iterator[list[str]]:
         """The prompts of each of `names`."""
-        for templates, name in zip(self._templates(), self.names, strict=True):
-            yield tuple(fill(template, name) if SLOT in template else template for template in templates)
-
-    def _templates(self) -> list[Sequence[str]]:
-        of_labels = [label.prompts or self.templates for label in self.labels]
-        return of_labels + [self.templates] * len(self.background)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is unusual in it, in sentences for people."""
-        found = []
-        with_examples = sum(bool(label.examples) for label in self.labels) if self.example_weight else 0
-        if 0 < with_examples < len(self.labels):
-            found.append(
-                f"{with_examples} of {len(self.labels)} labels have examples. An image is more similar to images "
-                "than to texts, so these labels have higher scores: give examples to all, or to none."
-            )
-        if with_examples and self.background:
-            found.append(
-                "background labels have no examples, and so have lower scores than labels with examples: use a "
-                "threshold in place of them."
-            )
-        return tuple(found)
+        for name, own in zip_longest(self.names, [label.prompts for label in self.labels]):
+            yield [fill(each, name) for each in own or self.templates]
 
     def fits(self, fingerprint: str) -> bool:
         """Whether it can be served with this model: weights are of one fingerprint, prompts and examples of any."""
@@ -118,11 +99,6 @@ class Record(BaseModel):
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json().encode()
-
-
-def no_cosines(what: str) -> InvalidInput:
-    """The error of a request for cosines as scores, by which no classifier is trained. `what`: has the weights."""
-    return InvalidInput(f"{what} has trained weights, and its score is no cosine: take softmax or sigmoid.")
 
 
 def digest_of(definition: bytes) -> str:

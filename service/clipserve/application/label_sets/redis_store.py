@@ -15,14 +15,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from clipserve.application.label_sets.store import OF_EARLIER_FORMAT, Failures
+from clipserve.application.label_sets.store import Failures
 from clipserve.redis_pool import redis_pool
-from clipserve.telemetry.log import logger
 
 PREFIX = "{clipserve:label-sets}:"
 
 _VALUES, _WRITTEN, _LAST = PREFIX + "values", PREFIX + "written", PREFIX + "last-write"
-_EARLIER = PREFIX + "sets:heads"
 _ADVICE = (
     "Label sets cannot be read or changed, because Redis does not answer as it should: see that the one of "
     "CLIPSERVE_REDIS_URL runs, can be reached and may be written to."
@@ -46,7 +44,7 @@ class RedisStore:
 
     async def listing(self) -> Mapping[str, str]:
         # A deletion lowers the number, also on a Redis without memory, which takes no other mark of it.
-        marks = ["GET", _LAST], ["HLEN", _WRITTEN], ["EXISTS", _EARLIER]
+        marks = ["GET", _LAST], ["HLEN", _WRITTEN]
         if await self._run(self._seconds, *marks) != self._revision:
             *revision, rows = await self._run(self._value_seconds, *marks, ["HGETALL", _WRITTEN])
             # A name that is damaged is another name, and not the end of all.
@@ -54,8 +52,6 @@ class RedisStore:
                 name.decode("utf-8", "backslashreplace"): mark.decode("utf-8", "replace")
                 for name, mark in rows.items()
             }
-            if revision[2] and not self._revision:
-                logger.warning("label_set_store_skips", path=_EARLIER, hint=OF_EARLIER_FORMAT)
             self._revision = revision
         return self._listing
 

@@ -23,7 +23,7 @@ from clipserve.api.limits import (
     check_templates,
     each_at_most,
 )
-from clipserve.application.label_sets.definition import Definition, Record, digest_of, no_cosines
+from clipserve.application.label_sets.definition import NO_COSINES, Definition, Record, digest_of
 from clipserve.application.label_sets.store import Folder
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
@@ -61,10 +61,11 @@ class LabelSetLimits:
 
 @dataclass(frozen=True)
 class PutRequest:
-    """A label set to store under a name. `examples`: for each label image files, or their errors."""
+    """A label set to store under a name. `examples`: for each of `labels` image files, or their errors."""
 
     name: str
     fields: LabelSetFields
+    labels: Sequence[LabelFields]
     examples: Sequence[Sequence[ImageInput]]
 
     def record(self, manifest: ModelManifest, limits: RequestLimits, of_sets: LabelSetLimits) -> Record:
@@ -74,12 +75,12 @@ class PutRequest:
             InvalidInput and its subclasses: the set exceeds a limit, or is invalid.
         """
         check_name(self.name)
-        fields, given = self.fields, [_with_fields(label) for label in self.fields.labels]
-        _check(fields, given, limits)
-        _check_trained(fields, given, manifest)
+        fields, images = self.fields, dict[str, bytes]()
+        _check(fields, self.labels, limits)
+        _check_trained(fields, self.labels, manifest)
         at_most("example images", sum(map(len, self.examples)), of_sets.max_label_set_examples)
-        images, labels = dict[str, bytes](), []
-        for index, label in enumerate(given):
+        labels = []
+        for index, label in enumerate(self.labels):
             digests = []
             for position, file in enumerate(self.examples[index]):
                 if isinstance(file, ClipError):
@@ -98,14 +99,16 @@ class PutRequest:
         stored = definition.to_bytes()
         size = len(stored) + sum(map(len, images.values()))
         at_most("bytes in the label set", size, of_sets.max_label_set_bytes)
-        vectors = len(definition.names) + len(definition.examples) if fields.weights is None else 0
-        size += 4 * manifest.embed_dim * vectors
+        size += 4 * manifest.embed_dim * (definition.rows if fields.weights is None else 0)
         return Record(digest=digest_of(stored), size=size, definition=definition, images=images)
 
 
 def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageInput]) -> PutRequest:
     """Make a request. `image`: an entry of `examples` in the API's form -> the image."""
-    return PutRequest(name, fields, [[*map(image, _with_fields(label).examples)] for label in fields.labels])
+    labels = [
+        LabelFields.model_construct(label=each) if isinstance(each, str) else each for each in fields.labels
+    ]
+    return PutRequest(name, fields, labels, [[*map(image, label.examples)] for label in labels])
 
 
 def written(folder: Folder, file: str, text: bytes) -> PutRequest:
@@ -140,10 +143,6 @@ def check_name(name: str) -> None:
 def of_example(error: ClipError, label: int, example: int) -> ClipError:
     """The error of an example image, as an error of its label."""
     return error.at(label, f"example {example} of label {label}: ")
-
-
-def _with_fields(label: str | LabelFields) -> LabelFields:
-    return LabelFields.model_construct(label=label) if isinstance(label, str) else label
 
 
 def _check(fields: LabelSetFields, labels: Sequence[LabelFields], limits: RequestLimits) -> None:
@@ -185,7 +184,7 @@ def _check_trained(fields: LabelSetFields, labels: Sequence[LabelFields], manife
     if not fields.expect_fingerprint:
         raise InvalidInput("weights are of one model: give its fingerprint, expect_fingerprint.")
     if fields.scoring == "cosine":
-        raise no_cosines("the set")
+        raise InvalidInput(NO_COSINES)
     beside = [name for name in ("templates", "background", "truncate") if getattr(fields, name)]
     beside += [name for name in ("prompts", "examples") if any(getattr(label, name) for label in labels)]
     if beside:

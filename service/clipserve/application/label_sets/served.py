@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import io
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,16 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.label_sets.definition import Definition, Former, Record, no_cosines, version_of
+from clipserve.application.label_sets.definition import NO_COSINES, Definition, Former, Record, version_of
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
-from clipserve.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
+from clipserve.clip.few_shot import with_examples
 from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier, linear_classifier
-from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
+from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, LabelSetNotReady
 
 State = Literal["ready", "building", "failed"]
 STATES: tuple[State, ...] = get_args(State)
-Rows = npt.NDArray[Any]  # of `row_type`
 
 RETRY_SECONDS = 5.0
 
@@ -39,7 +38,6 @@ class ServedSet:
     Attributes:
         digest: of `definition`.
         truncated: the labels of which a prompt was cut.
-        loo: the leave-one-out check of its examples, if any.
         ids: of each label, [K]; empty: no label has one.
         thresholds: of each label, [K]; None: no label has one.
     """
@@ -50,37 +48,36 @@ class ServedSet:
     definition: Definition
     classifier: ZeroShotClassifier
     truncated: tuple[str, ...]
-    loo: LeaveOneOut | None
     ids: tuple[str | None, ...]
     thresholds: FloatArray | None
 
     @classmethod
-    def of(cls, name: str, of: Record | Former, rows: Rows, model: ServedModel) -> ServedSet:
-        """Of a definition and its embeddings, [n]; trained weights have none."""
-        definition, names, loo = of.definition, of.definition.names, None
+    def of(cls, name: str, of: Record | Former, stored: bytes, model: ServedModel) -> ServedSet:
+        """Of a definition and its stored embeddings, which trained weights do not have. Raises ValueError."""
+        definition, names = of.definition, of.definition.names
+        rows = _rows(stored, definition, model.manifest.embed_dim)  # [n]
         truncated = tuple(name for name, row in zip(names, rows, strict=False) if row["truncated"])
         if definition.weights is not None:
             biases = np.array(definition.biases or [0.0] * len(names), np.float32)
             classifier = linear_classifier(names, definition.matrix, biases)
         else:
-            vectors = np.ascontiguousarray(rows["vector"])
-            texts, weight = vectors[: len(names)], definition.example_weight
-            ends = np.cumsum([len(label.examples) for label in definition.labels])
-            examples: Sequence[FloatArray] = np.split(vectors[len(names) :], ends[:-1])
-            joined = texts.copy()
-            for k, of_label in enumerate(examples):
-                joined[k] = with_examples(joined[k], of_label, weight)
+            joined, examples = np.split(rows["vector"].copy(), [len(names)])
+            for k, label in enumerate(definition.labels):
+                own, examples = np.split(examples, [len(label.examples)])
+                joined[k] = with_examples(joined[k], own, definition.example_weight)
             classifier = ZeroShotClassifier(names, joined, model.manifest.scoring)
-            loo = leave_one_out(texts, examples, joined, weight)
         ids = tuple(label.id for label in definition.labels)
-        own = [
+        limits = [
             definition.threshold if each.threshold is None else each.threshold for each in definition.labels
         ]
-        limits = np.array([-np.inf if limit is None else limit for limit in own], np.float32)
+        some = np.array([-np.inf if limit is None else limit for limit in limits], np.float32)
+        version, thresholds = (
+            version_of(of.digest, model.fingerprint),
+            some if np.isfinite(some).any() else None,
+        )
         return cls(
-            name, of.digest, version_of(of.digest, model.fingerprint), definition, classifier, truncated, loo,
-            ids if any(ids) else (), None if own.count(None) == len(own) else limits,
-        )  # fmt: skip
+            name, of.digest, version, definition, classifier, truncated, ids if any(ids) else (), thresholds
+        )
 
     def ranking(self, asked: ClassifyRequest) -> Ranking:
         """The ranking of a request. Its options take precedence over those of the set.
@@ -89,7 +86,7 @@ class ServedSet:
         """
         definition = self.definition
         if definition.weights is not None and asked.scoring == "cosine":
-            raise no_cosines(self.name)
+            raise InvalidInput(f"{self.name}: {NO_COSINES}")
         return Ranking(
             asked.scoring or definition.scoring,
             asked.temperature or definition.temperature or 1.0,
@@ -98,6 +95,16 @@ class ServedSet:
             len(definition.background),
             self.ids,
         )
+
+
+def _rows(stored: bytes, definition: Definition, dim: int) -> npt.NDArray[Any]:
+    row, count, file = row_type(dim), definition.rows, io.BytesIO(stored)
+    if definition.weights is not None:
+        return np.zeros(0, row)
+    np.lib.format.read_magic(file)
+    if np.lib.format.read_array_header_1_0(file) != ((count,), False, row):  # before memory for it is taken
+        raise ValueError("no embeddings of this set")
+    return np.frombuffer(stored, row, count, file.tell())
 
 
 @dataclass
@@ -129,9 +136,9 @@ class LabelSet:
         self.prompts = self.definition.prompt_count  # once: it looks at each label
 
     @property
-    def built(self) -> ServedSet | None:
-        """The served set, if it is of `version`."""
-        return self.served if self.served_version == self.version else None
+    def built(self) -> bool:
+        """Whether `version` is served."""
+        return self.served_version == self.version
 
     @property
     def served_version(self) -> str | None:
@@ -151,10 +158,13 @@ class LabelSet:
     def error(self) -> str | None:
         return self.failure.detail if self.failure else None
 
-    @property
-    def payer(self) -> str | None:
-        """The SHA-256 of the key that pays for the build; None: it is free."""
-        return self.record.payer if self.record.pays_for == self.version else None
+    def file(self, of: Record | Former) -> str:
+        """The name of the embeddings of this or the former definition."""
+        return f"{self.name}.{of.digest}.{version_of(of.digest, self.fingerprint)}.npy"
+
+    def serve(self, of: Record | Former, stored: bytes) -> None:
+        """Serve this or the former definition from now on. Raises ValueError: see `ServedSet.of`."""
+        self.served, self.failure = ServedSet.of(self.name, of, stored, self.model), None
 
     def is_still(self, record: Record) -> bool:
         """Whether this record changes nothing: its definition is served or on its way.
@@ -164,10 +174,6 @@ class LabelSet:
         if self.built or record.digest != self.record.digest:
             return record.digest == self.record.digest
         return record.put == self.record.put if self.final else record.payer == self.record.payer
-
-    def serve(self, served: ServedSet) -> None:
-        """Serve this version from now on."""
-        self.served, self.failure = served, None
 
     def not_ready(self) -> LabelSetNotReady | LabelSetFailed:
         """The error of a request for this set while no version is served."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from clipserve.api.limits import RequestLimits
@@ -18,12 +18,10 @@ from clipserve.application.label_sets.served import LabelSet, ServedSet
 from clipserve.application.models import Models
 from clipserve.concurrency import beside_loop
 from clipserve.errors import StoreUnavailable, UnknownLabelSet
-from clipserve.quota import Quota
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, caller, current, remaining
+from clipserve.telemetry.request import RequestContext, current, remaining
 
 _SHOWN_NAMES = 10
-_CHANGES = 4  # puts and deletions at a time, for which callers take turns
 _DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
 
 
@@ -37,7 +35,6 @@ class LabelSets:
     own_limits: LabelSetLimits
     metrics: Metrics
     started: bool = False
-    _changes: Quota = field(default_factory=partial(Quota, "changes of label sets", _CHANGES))
 
     async def start(self) -> None:
         """Load the stored label sets. Call it after the models have started.
@@ -63,10 +60,10 @@ class LabelSets:
             StoreUnavailable: the store has not been read yet.
         """
         asked = [name.partition("@") for name in names]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
-                for name, _, _ in asked:
-                    if self._entry(name).served is None:
+        if unserved := [name for name, _, _ in asked if self._entry(name).served is None]:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
+                    for name in unserved:
                         await self.catalog.settled(name)
         found = [self._find(name, version) for name, _, version in asked]
         self.metrics.label_sets_used.inc(len(found))
@@ -100,10 +97,8 @@ class LabelSets:
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
-        with self._changes.lease(caller()) as change:
-            await change.wait(1)
-            await check(model, record)
-            await self.catalog.put(request.name, model, record, payer)
+        await check(model, record)
+        await self.catalog.put(request.name, model, record, payer)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.own_limits.put_wait_seconds):
                 await self.catalog.settled(request.name)
@@ -112,10 +107,8 @@ class LabelSets:
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
-        with self._changes.lease(caller()) as change:
-            await change.wait(1)
-            if not await self.catalog.delete(name):
-                raise self._unknown(name)
+        if not await self.catalog.delete(name):
+            raise self._unknown(name)
 
     def _find(self, name: str, version: str) -> ServedSet:
         entry = self._entry(name)

@@ -11,7 +11,6 @@ import asyncio
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -22,7 +21,6 @@ from clipserve.telemetry.log import logger
 T = TypeVar("T")
 
 FOLDER = "label-sets"
-OF_EARLIER_FORMAT = "it holds label sets of an earlier version: put them again, then remove it"
 
 _ADVICE = (
     "Label sets cannot be read or changed: CLIPSERVE_STATE_DIR must be a folder on a local disk with free space, "
@@ -78,8 +76,7 @@ class Folder:
 
     def __init__(self, path: Path, most: int) -> None:
         """`most`: bytes of a file, whoever has written it."""
-        self.path, self._most = path.absolute(), most
-        self._failures, self._told = Failures(OSError, _ADVICE), False
+        self.path, self._most, self._failures = path.absolute(), most, Failures(OSError, _ADVICE)
 
     async def listing(self) -> Mapping[str, str]:
         return await self._call(self._listing)
@@ -88,10 +85,10 @@ class Folder:
         return await asyncio.to_thread(self.file, name)
 
     async def write(self, name: str, value: bytes) -> None:
-        await self._call(partial(self._write, name, value))
+        await self._call(self._write, name, value)
 
     async def delete(self, names: Collection[str]) -> bool:
-        return await self._call(partial(self._delete, names))
+        return await self._call(self._delete, names)
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -109,9 +106,6 @@ class Folder:
         found = dict[str, str]()
         with suppress(FileNotFoundError):  # nothing was put yet
             for each in os.scandir(self.path):
-                if each.name in ("sets", "vectors") and not self._told:
-                    self._told = True
-                    logger.warning("label_set_store_skips", path=each.path, hint=OF_EARLIER_FORMAT)
                 # Of what a link leads to: a ConfigMap is replaced by its link. A pipe would be waited for.
                 with suppress(OSError):  # it was just deleted
                     if not each.name.startswith(".") and each.is_file():
@@ -128,13 +122,13 @@ class Folder:
             file.write(value)
 
     def _delete(self, names: Collection[str]) -> bool:
-        there = [self.path / name for name in names if (self.path / name).exists()]
+        there = [path for name in names if (path := self.path / name).exists()]
         for path in there:
             path.unlink(missing_ok=True)  # another process may delete it too
         if there:
             sync_folder(self.path)
         return bool(there)
 
-    async def _call(self, function: Callable[[], T]) -> T:
+    async def _call(self, function: Callable[..., T], *arguments: object) -> T:
         with self._failures.translated():
-            return await asyncio.to_thread(function)
+            return await asyncio.to_thread(function, *arguments)

@@ -1,6 +1,5 @@
 // The tab "label sets": make a named classifier, try it, and correct it. Example photos added here are only in this page's
 // memory: the service returns nothing of them but their SHA-256.
-import { percent } from "./classify_results.js";
 import { element, errorBox } from "./dom.js";
 import { setForm } from "./label_set_form.js";
 import { tryBox } from "./label_set_try.js";
@@ -53,7 +52,7 @@ export function start(panel, shared) {
     const found = choice.value ? (await api.call(path(choice.value))).body : undefined;
     if (!wanted()) return;
     show(found);
-    report("How it is judged", found ? judged(found) : []);
+    report([]);
   }
 
   function show(next) {
@@ -105,13 +104,13 @@ export function start(panel, shared) {
     }
     if (body.state === "failed") throw new Error(body.error);
     const moved = await show(body);
-    report(moved.length ? "What has changed" : "How it is judged", [...moved, ...judged(body)]);
+    report(moved);
     announce(`Saved. ${moved.join(" ")}`);
   }
 
-  function report(title, sentences) {
+  function report(sentences) {
     at("changes").hidden = !sentences.length;
-    at("changes").replaceChildren(element("h2", {}, title), element("ul", {}, ...sentences.map((each) => element("li", {}, each))));
+    at("changes").replaceChildren(element("h2", {}, "What has changed"), element("ul", {}, ...sentences.map((each) => element("li", {}, each))));
   }
 
   async function remove() {
@@ -119,7 +118,7 @@ export function start(panel, shared) {
     await api.call(path(set.name), { method: "DELETE" });
     announce(`${set.name} deleted`);
     show(undefined);
-    report("", []);
+    report([]);
     choice.focus();
     shared.reload();
   }
@@ -135,11 +134,4 @@ export function start(panel, shared) {
   shared.onModel(() => list().catch(fail));
   show(undefined);
   for (const each of panel.children) each.hidden = false;
-}
-
-// Leave-one-out, and the warnings of the service, in sentences.
-function judged({ loo, warnings = [] }) {
-  const wrong = loo?.misread.map(({ label, example, taken_for: other }) => `Example ${example + 1} of ${label} is taken for ${other}.`) ?? [];
-  const said = loo && `Leave-one-out: ${percent(loo.accuracy)} of ${loo.examples} examples get their own label, each from a classifier without it.`;
-  return [said, ...wrong, ...warnings].filter(Boolean);
 }
