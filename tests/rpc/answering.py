@@ -15,7 +15,6 @@ from clipserve.application.body import Body
 from clipserve.application.shared import Shared
 from clipserve.quota import Quota
 from clipserve.rpc.calls import Calls, Work
-from clipserve.rpc.memory import know_tasks
 from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.metrics import Metrics
@@ -63,7 +62,6 @@ class Answering:
 
 @asynccontextmanager
 async def answering(work: Work, gate: Gate | None = None, **limits: Any) -> AsyncIterator[Answering]:
-    know_tasks(asyncio.get_running_loop())
     running = Answering(work, gate, **limits)
     await running.server.start()
     try:

@@ -20,15 +20,6 @@ from tests.rpc.raw import Connection, connected
 from tests.support import eventually, serving
 
 
-async def test_a_client_that_sends_no_message_is_too_slow() -> None:
-    async with answering(echo, body_timeout_seconds=0.2) as running, client_of(running.address) as client:
-        failed = await status_of(raw(client))
-    assert (failed.status, failed.fields["code"]) == (
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        "body_too_slow",
-    )
-
-
 async def test_a_call_whose_deadline_is_over_before_its_message_has_come_is_late_and_not_malformed() -> None:
     async with answering(echo) as running, client_of(running.address) as client:
         async with asyncio.timeout(60):
@@ -36,19 +27,6 @@ async def test_a_call_whose_deadline_is_over_before_its_message_has_come_is_late
                 assert await raw(client, timeout=0.02).code() == grpc.StatusCode.DEADLINE_EXCEEDED
         # A client whose own clock is ahead has left.
         assert running.counted().keys() <= {"deadline_exceeded", "client_gone"}
-
-
-async def test_a_message_whose_end_is_withheld_is_given_up_and_its_place_is_free_again() -> None:
-    async with answering(echo, body_timeout_seconds=1.0) as running:
-        async with connected(running.address) as connection:
-            for number in range(8):  # twice the places
-                connection.call(2 * number + 1)
-                connection.message(2 * number + 1, b"half", announced=1_000, end=False)
-            await connection.ended(15)
-            await eventually(lambda: sum(running.counted().values()) == 8)
-        assert set(running.counted()) <= {"body_too_slow", "overloaded"}
-        async with client_of(running.address) as client:
-            assert await client.channel.unary_unary(f"/{SERVICE}/Embed")(b"a") == b"a"
 
 
 async def test_a_call_that_takes_too_long_is_cancelled_and_told_so() -> None:
@@ -164,16 +142,3 @@ async def test_the_messages_of_refused_calls_keep_no_other_address_out() -> None
         await asyncio.gather(*map(status_of, refused))
         # A call is counted a moment after its answer.
         await eventually(lambda: running.counted() == {"OK": 2, "overloaded": len(refused)})
-
-
-async def test_an_answer_that_is_not_taken_ends_the_call() -> None:
-    async with (
-        answering(echo, write_timeout_seconds=0.2) as running,
-        connected(running.address, window=0) as connection,
-    ):
-        for stream in (1, 3, 5):  # gRPC forgets the last one when the next comes
-            connection.call(stream)
-            connection.message(stream, bytes(5_000))
-        await connection.ended(3)
-        await eventually(lambda: running.counted() == {"OK": 3})
-        assert running.budget.used == 0

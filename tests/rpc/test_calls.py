@@ -15,9 +15,8 @@ from clipserve.access.gate import Gate
 from clipserve.access.key_file import add_key
 from clipserve.access.keys import Scope
 from clipserve.connections import Proxies
-from clipserve.errors import RateLimited, Unauthenticated
+from clipserve.errors import Unauthenticated
 from clipserve.rpc.server import SERVICE
-from clipserve.telemetry.request import RequestContext, current
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Client, Refused, client_of
@@ -57,30 +56,6 @@ async def test_a_call_with_two_authorizations_is_refused_whichever_comes_last(
             with pytest.raises(Refused) as caught:
                 await client.call("Embed", texts=["a"], metadata=both)
             assert caught.value.status == grpc.StatusCode.UNAUTHENTICATED
-
-
-async def test_the_bytes_of_a_message_are_charged_to_the_key_that_the_gate_has_noted() -> None:
-    charged: list[tuple[str | None, int]] = []
-
-    class Counting(Gate):
-        async def enter(self, authorization: str | None, scope: Scope) -> None:
-            request = current()
-            assert isinstance(request, RequestContext)
-            request.key = authorization
-
-        async def charge(self, *, rows: int = 0, size: int = 0) -> None:
-            request = current()
-            assert isinstance(request, RequestContext)
-            charged.append((request.key, size))
-            if len(charged) == 2:
-                raise RateLimited("used up.", retry_after=3)
-
-    async with answering(echo, Counting()) as running, client_of(running.address) as client:
-        method = client.channel.unary_unary(f"/{SERVICE}/Embed")
-        assert await method(b"12345", metadata=[("authorization", "mine")]) == b"12345"
-        failed = await status_of(method(b"", metadata=[("authorization", "mine")]))
-    assert charged == [("mine", 5), ("mine", 0)]
-    assert (failed.fields["code"], failed.retry_after) == ("rate_limited", 3)
 
 
 async def test_the_first_message_of_a_call_is_answered_and_a_call_of_none_is_refused() -> None:

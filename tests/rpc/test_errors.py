@@ -11,7 +11,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from clipserve import errors
-from clipserve.errors import ClipError, Overloaded, RateLimited, TextTooLong, kinds
+from clipserve.errors import ClipError, TextTooLong, kinds
 from clipserve.rpc.errors import STATUS, failure_of, status_of
 from tests.rest.test_garbage import Failing
 from tests.rpc.client import Refused, client_of
@@ -48,14 +48,6 @@ def test_the_details_have_the_code_the_numbers_and_the_id() -> None:
     assert status.details[1].Unpack(who)
     assert who.request_id == "abc"
     assert len(status.details) == 2
-
-
-@pytest.mark.parametrize("kind", [Overloaded, RateLimited])
-def test_an_overloaded_service_says_when_to_come_back(kind: type[Overloaded]) -> None:
-    failure = failure_of(kind("later.", retry_after=1.25), "abc")
-    retry = error_details_pb2.RetryInfo()
-    assert status_pb2.Status.FromString(failure.details).details[2].Unpack(retry)
-    assert retry.retry_delay.ToMilliseconds() == 1_250
 
 
 async def test_an_unexpected_error_says_nothing_and_the_log_has_its_traceback(

@@ -63,13 +63,6 @@ async def test_a_message_of_more_than_a_kilobyte_is_refused(client: Client, path
 
 
 @EACH
-async def test_a_message_that_is_none_is_malformed(client: Client, path: str) -> None:
-    with pytest.raises(Refused) as caught:
-        await asked(client, path, b"\xff")
-    assert caught.value.fields["code"] == "malformed_request"
-
-
-@EACH
 async def test_a_call_that_says_nothing_is_ended(quick: Client, path: str) -> None:
     with pytest.raises(Refused) as caught:
         await asked(quick, path, None)
@@ -77,14 +70,6 @@ async def test_a_call_that_says_nothing_is_ended(quick: Client, path: str) -> No
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "body_too_slow",
     )
-
-
-async def test_a_reflection_that_asks_nothing_more_is_ended(quick: Client) -> None:
-    call = quick.channel.stream_stream(REFLECTION)(timeout=60)
-    await call.write(QUESTION)
-    await call.read()
-    with pytest.raises(grpc.aio.AioRpcError, match="not whole within"):
-        await call.read()
 
 
 async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
@@ -101,20 +86,6 @@ async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
             await asked(client, REFLECTION, None)
         assert caught.value.status == grpc.StatusCode.UNAUTHENTICATED
         assert await asked(client, REFLECTION, QUESTION, metadata=[("authorization", f"Bearer {key}")])
-
-
-async def test_small_calls_are_calls_like_others(toy: Path) -> None:
-    async with (
-        serving(FakeBackend(DIM), toy, grpc_enabled=True, grpc_max_calls=4) as running,
-        client_of(running.rpc_address) as client,
-    ):
-        open_calls = [client.channel.stream_stream(path)() for path in (WATCH, REFLECTION)]
-        for call, message in zip(open_calls, (b"", QUESTION), strict=True):
-            await call.write(message)
-            await call.read()
-        with pytest.raises(Refused) as caught:
-            await client.call("Embed", texts=["a"])
-        assert caught.value.fields["code"] == "overloaded"
 
 
 async def test_probes_are_counted_and_not_logged_and_who_leaves_is_no_error(

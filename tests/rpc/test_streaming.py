@@ -92,26 +92,6 @@ async def test_bytes_that_are_no_message_are_the_error_of_their_item(client: Cli
     assert [each.result.error.code for each in answers] == ["malformed_request", "invalid_input"]
 
 
-async def test_a_client_that_ends_without_a_message_gets_none(client: Client) -> None:
-    assert await asked(client, []) == []
-
-
-async def test_answers_come_while_the_client_still_sends(client: Client) -> None:
-    call = client.stub.EmbedStream(timeout=60)
-    for number in range(3):
-        await call.write(message(text=f"{number}"))
-        assert (await call.read()).result.tokens == 3
-    await call.done_writing()
-    assert await call.read() is grpc.aio.EOF
-
-
-async def test_rows_of_a_stream_give_way_to_those_of_others(toy: Path, backend: Counting) -> None:
-    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
-        backend.bulk.clear()
-        await asked(client, [message(text="a")])
-        assert backend.bulk == {True}
-
-
 async def test_a_client_that_reads_nothing_stops_the_reading(toy: Path, backend: Counting) -> None:
     async with serving(backend, toy, grpc_enabled=True) as running:
         data = message(text="a" * 8, embedding_type="float32").SerializeToString()
@@ -123,18 +103,6 @@ async def test_a_client_that_reads_nothing_stops_the_reading(toy: Path, backend:
             await eventually(lambda: backend.texts - known >= 16)
             await asyncio.sleep(0.3)
             assert backend.texts - known <= 17  # and the one answer that gRPC holds
-
-
-async def test_a_client_that_takes_no_answers_is_sent_away(toy: Path, backend: Counting) -> None:
-    async with (
-        serving(backend, toy, grpc_enabled=True, write_timeout_seconds=0.3) as running,
-        connected(running.rpc_address, window=0) as connection,
-    ):
-        connection.call(1, "EmbedStream")
-        connection.message(1, message(text="a").SerializeToString(), end=False)
-        registry = running.gateway.metrics.registry
-        labels = {"endpoint": "grpc EmbedStream", "outcome": "client_gone"}
-        await eventually(lambda: registry.get_sample_value("clipserve_requests_total", labels) == 1, 60)
 
 
 async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path, backend: Counting) -> None:
@@ -197,10 +165,13 @@ async def test_only_so_many_bulk_requests_run_at_a_time_a_stream_or_a_call_that_
         assert [each async for each in first]
 
 
-async def test_the_metadata_x_priority_makes_an_embed_give_way_and_no_other_method(
+async def test_a_stream_and_an_embed_of_the_metadata_x_priority_give_way_and_no_other_method_does(
     toy: Path, backend: Counting
 ) -> None:
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
+        backend.bulk.clear()
+        await asked(client, [message(text="a")])
+        assert backend.bulk == {True}
         for method, priority, bulk in (("Embed", "bulk", True), ("Embed", "high", False)):
             backend.bulk.clear()
             await client.call(method, texts=["a"], metadata=[("x-priority", priority)])

@@ -2,7 +2,7 @@
 
 It gives a call its id and its deadline, checks its key and the quota of calls before a byte of a message is read,
 runs the method, and turns any error into the status. A method takes and returns bytes, and is registered as a
-streaming one: on the wire this is the same, and this module decides when a message is read, and whether it is.
+streaming one: on the wire this is the same, and the library does not read its message before it is called.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from clipserve.access.keys import Scope
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, record
 from clipserve.connections import address_of
-from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, MalformedRequest
+from clipserve.errors import BackendUnavailable, DeadlineExceeded, MalformedRequest
 from clipserve.quota import Lease, Quota
 from clipserve.rpc.errors import Failure, failure_of
-from clipserve.rpc.memory import Reads, drop
 from clipserve.rpc.options import RpcOptions
+from clipserve.rpc.reads import Reads
 from clipserve.telemetry import tracing
 from clipserve.telemetry.metrics import CLIENT_GONE
 from clipserve.telemetry.request import RequestContext, enter, request_id
@@ -52,7 +52,6 @@ class Call:
         authorization: the metadata of this name.
         bytes: what it holds of the quota of bytes, until its client has taken the answer.
         outcome: a word for metrics and logs.
-        task: gRPC's task of the call, which runs until the client has taken the answer or left.
     """
 
     def __init__(self, method: str, context: Context, quota: Quota, limits: RpcOptions) -> None:
@@ -62,87 +61,36 @@ class Call:
         metadata = {name: value for name, value in pairs if isinstance(value, str)}
         # Several values are ambiguous: joined, they match no key.
         self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
-        client = limits.proxies.client_of(host_of(context.peer()), metadata.get("x-forwarded-for", ""))
-        address = address_of(client)
+        forwarded = metadata.get("x-forwarded-for", "")
+        address = address_of(limits.proxies.client_of(host_of(context.peer()), forwarded))
         self.request = RequestContext(request_id(metadata.get("x-request-id")), address=address)
         self.request.span = tracing.begin(metadata.get("traceparent"))
         asked = method == "EmbedStream" or metadata.get("x-priority") == "bulk"
         self.request.bulk = asked and method in _BULK
         self.bytes = Lease(quota, address)
         self.outcome = "OK"
-        task = asyncio.current_task()
-        assert task is not None
-        self.task = task
-        self._limits = limits
-        self._expiry: asyncio.TimerHandle | None = None
-        self._failure: Failure | None = None
 
     @property
-    def seconds(self) -> float:
-        """The seconds left: the caller's deadline, and at most `deadline_seconds`."""
-        most = self._limits.deadline_seconds * (_BULK_PATIENCE if self.request.bulk else 1)
-        remaining = self.context.time_remaining()
-        return most if remaining is None else min(most, remaining)
-
-    async def without_message(self) -> ClipError:
-        """The error of a call that ended without a message."""
-        await asyncio.sleep(0.05)  # a cancelled call looks the same: gRPC cancels its task a moment later
-        if self.context.time_remaining() == 0:
-            return DeadlineExceeded("the deadline was over before a message had come.")
-        return MalformedRequest("the call ended without a message.")
-
-    def failed(self, error: Exception) -> None:
-        """Answer the call with this error."""
-        self._failure = failure_of(error, self.request.id)
-        self.outcome = self._failure.word
-        error.__traceback__ = None  # `clears_frame` says why
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What gRPC sends with the last bytes."""
+        timing = self.request.server_timing
+        return (("x-request-id", self.request.id), *([("server-timing", timing)] if timing else []))
 
     async def write(self, answer: bytes) -> None:
-        """Send one of several answers. The call is dropped if the client does not take it in time.
-
-        Raises:
-            CancelledError: the client has left.
-        """
-        self._must_be_taken(len(answer))
+        """Send one of several answers. Raises CancelledError: the client has left."""
         try:
             await self.context.write(answer)
         except InternalError:  # so gRPC ends a write whose client leaves, unless it cancels the task first
             raise asyncio.CancelledError from None
-        self.taken()
-
-    def answer(self, size: int) -> Coroutine[Any, Any, None] | None:
-        """Set the metadata, which gRPC sends with the last `size` bytes. Of a failed call: return what to await."""
-        self._must_be_taken(size)
-        metadata: list[tuple[str, str | bytes]] = [("x-request-id", self.request.id)]
-        if timing := self.request.server_timing:
-            metadata.append(("server-timing", timing))
-        failure = self._failure
-        if not failure:
-            self.context.set_trailing_metadata(tuple(metadata))
-            return None
-        metadata.append(("grpc-status-details-bin", failure.details))
-        aborting: Coroutine[Any, Any, None] = self.context.abort(
-            failure.code, failure.message, tuple(metadata)
-        )
-        return aborting
-
-    def taken(self) -> None:
-        """Record that the client has taken the answer, or is gone."""
-        if self._expiry:
-            self._expiry.cancel()
-
-    def _must_be_taken(self, size: int) -> None:
-        seconds = self._limits.write_timeout_seconds + size / self._limits.min_body_bytes_per_second
-        self._expiry = asyncio.get_running_loop().call_later(seconds, drop, self.task)
 
 
 class Calls:
-    """See the module. `cut_off`: the time to drain is over, and gRPC cancels the calls that are left."""
+    """See the module. `ending`: no new calls come. `cut_off`: gRPC cancels the calls that are left then."""
 
     def __init__(self, shared: Shared, limits: RpcOptions) -> None:
         self._shared = shared
         self._limits = limits
-        self.cut_off = False
+        self.ending = self.cut_off = False
         most, shares = limits.grpc_max_calls, limits.shares_address
         self.quota = Quota("calls", most, None if shares else (most + 1) // 2)
         # They need no key and last, so they leave room for others.
@@ -162,20 +110,24 @@ class Calls:
         async def run(messages: object, context: Context) -> bytes:
             call = Call(method, context, self._shared.budget, self._limits)
             answered = await self._run(call, answer)
-            aborting = call.answer(len(answered))
+            if isinstance(answered, bytes):
+                context.set_trailing_metadata(call.metadata)
+                return answered
+            metadata = (*call.metadata, ("grpc-status-details-bin", answered.details))
+            aborting: Awaitable[bytes] = context.abort(answered.code, answered.message, metadata)
             # gRPC holds the error of `abort`, whose traceback holds this frame: clear its reference to the call.
             del messages, context, call
-            if aborting:
-                await aborting
-            return answered
+            return await aborting  # it raises
 
         return run
 
-    async def _run(self, call: Call, answer: Answer) -> bytes:
+    async def _run(self, call: Call, answer: Answer) -> bytes | Failure:
         enter(call.request)
-        call.task.add_done_callback(lambda _: self._close(call))
+        task = asyncio.current_task()  # gRPC's, which runs until the client has taken the answer or left
+        assert task is not None
+        task.add_done_callback(lambda _: self._close(call))
         try:
-            await self._enter(call)
+            await self._enter(call, task)
             bulk = call.request.bulk
             with self._shared.bulk.lease(call.request.caller, 1) if bulk else nullcontext():
                 return await answer(call)
@@ -185,57 +137,55 @@ class Calls:
             call.outcome = DeadlineExceeded.code if late else left  # no answer is sent
             raise
         except Exception as error:  # any error of a method; `failure_of` distinguishes them
-            call.failed(error)
+            failure = failure_of(error, call.request.id)
+            error.__traceback__ = None  # `clears_frame` says why
+            call.outcome = failure.word
             call.bytes.shrink(call.bytes.size)
-            return b""
+            return failure
 
-    async def _enter(self, call: Call) -> None:
-        """Take a place among the calls, which is held until gRPC's task ends, and check the key."""
+    async def _enter(self, call: Call, task: asyncio.Task[Any]) -> None:
+        """Take a place among the calls, which is held until the task ends, and check the key."""
         watches = call.method == "health.Watch"
         for quota in (self.quota, self._watchers) if watches else (self.quota,):
-            lease = quota.lease(call.request.address, 1)
-            call.task.add_done_callback(lease.__exit__)
+            task.add_done_callback(quota.lease(call.request.address, 1).__exit__)
         if call.method not in _PROBES:
             scope = _SCOPES.get(call.method, "use")
             await self._shared.gate.enter(call.authorization, scope)
 
     def _close(self, call: Call) -> None:
         call.bytes.shrink(call.bytes.size)
-        call.taken()
-        quiet = call.method in _PROBES
-        record(self._shared.metrics, call.request, f"grpc {call.method}", call.outcome, quiet=quiet)
+        name, quiet = f"grpc {call.method}", call.method in _PROBES
+        record(self._shared.metrics, call.request, name, call.outcome, quiet=quiet)
 
     async def _answer(self, work: Work, call: Call) -> bytes:
-        body = await self.reads.receive(call.request.address, lambda: _first_message(call))
+        body = Body(await self.first_message(call))
         call.bytes.grow(len(body))
         charge = partial(self._shared.gate.charge, size=len(body))
         await (when_there_is_room(charge) if call.request.bulk else charge())
-        seconds = call.seconds
+        seconds, left = self._limits.deadline_seconds, call.context.time_remaining()
+        seconds *= _BULK_PATIENCE if call.request.bulk else 1
+        seconds = seconds if left is None else min(seconds, left)
         call.request.deadline = time.monotonic() + seconds
-        answered = await _within(seconds, work(body))
+        try:
+            # gRPC cancels the task that runs this if the client leaves or its deadline is over.
+            async with asyncio.timeout(seconds) as timer:
+                answered = await work(body)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise DeadlineExceeded(f"there was no answer within {seconds:.3g} s.", limit=seconds) from None
         if len(answered) > _SMALL:
             # What was computed and charged is not refused.
             (call.bytes.add if call.request.rows else call.bytes.grow)(len(answered))
         return answered
 
-
-async def _first_message(call: Call) -> Body:
-    """The message of a call. As in gRPC's own unary methods, the client need not end its side: each read costs."""
-    message = await call.context.read()
-    if message is EOF:
-        raise await call.without_message()
-    return Body(message)
-
-
-async def _within(seconds: float, work: Coroutine[Any, Any, bytes]) -> bytes:
-    """A client that leaves cancels the task of gRPC that runs this, and so the work, and so does the deadline."""
-    try:
-        async with asyncio.timeout(seconds) as timer:
-            return await work
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise DeadlineExceeded(f"there was no answer within {seconds:.3g} s.", limit=seconds) from None
+    async def first_message(self, call: Call) -> bytes:
+        """The message of a call, whose client need not end its side. Raises what `Reads.receive` does."""
+        message: Any = await self.reads.receive(call.request.address, call.context.read)
+        if message is EOF:
+            await asyncio.sleep(0.05)  # a cancelled call looks the same: gRPC cancels its task a moment later
+            raise MalformedRequest("the call ended without a message.")
+        return bytes(message)
 
 
 def host_of(peer: str) -> str:

@@ -16,8 +16,8 @@ from clipserve.errors import ClipError
 
 DOMAIN = "clipserve"
 
-# The most specific class decides. A request over a limit is INVALID_ARGUMENT, because no retry can succeed; but a
-# message of too many bytes is RESOURCE_EXHAUSTED, as in gRPC itself.
+# The most specific class decides. Over a limit is INVALID_ARGUMENT, because no retry can succeed; but for a message
+# of too many bytes, which is RESOURCE_EXHAUSTED as in gRPC itself.
 STATUS: dict[type[ClipError], StatusCode] = {
     errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
     errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,

@@ -20,7 +20,6 @@ MAX_FIELDS = 65_536  # besides images: they are counted in 50 ms
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # the wire types except groups
 _MAX_VARINT = 10  # bytes
-
 M = TypeVar("M", bound=Message)
 
 
@@ -56,35 +55,30 @@ class _Count:
         self._images = self._fields = self._bytes = 0
 
     def add(self, descriptor: Any, data: bytes, begin: int, end: int) -> None:
-        inner = _inner(descriptor)
-        at = begin
+        inner, at = _inner(descriptor), begin
         while at < end:
             tag, start = _varint(data, at)
             start, after = _value(data, start, end, tag & 7)
             kind = inner.get(tag >> 3) if tag & 7 == _BYTES else None
             if kind is bytes:
                 self._images += 1
-                if self._images > MAX_IMAGES:
-                    raise _too_many("images", MAX_IMAGES)
-            elif kind is None:
-                self._count(after - at)
             else:
-                self._count(start - at)
+                self._fields += 1
+                self._bytes += (after if kind is None else start) - at
+            if self._images > MAX_IMAGES or self._fields > MAX_FIELDS or self._bytes > self._max_bytes:
+                raise self._refusal()
+            if kind not in (None, bytes):
                 self.add(kind, data, start, after)
             at = after
 
-    def _count(self, size: int) -> None:
-        self._bytes += size
-        self._fields += 1
-        if self._bytes > self._max_bytes:
-            raise BodyTooLarge(
-                f"the message has {self._bytes:,} bytes or more besides its images; the limit is "
-                f"{self._max_bytes:,}.",
-                limit=self._max_bytes,
-                actual=self._bytes,
-            )
-        if self._fields > MAX_FIELDS:
-            raise _too_many("fields besides its images", MAX_FIELDS)
+    def _refusal(self) -> ClipError:
+        if (size := self._bytes) > (most := self._max_bytes):
+            said = f"the message has {size:,} bytes or more besides its images; the limit is {most:,}."
+            return BodyTooLarge(said, limit=most, actual=size)
+        what, limit = "fields besides its images", MAX_FIELDS
+        if self._images > MAX_IMAGES:
+            what, limit = "images", MAX_IMAGES
+        return TooMany(f"the message has more than {limit:,} {what}.", limit=limit, actual=limit + 1)
 
 
 @cache
@@ -129,7 +123,3 @@ def _malformed() -> ClipError:
     return MalformedRequest(
         "the bytes are not a message of this method. Send it as clip.proto has it, and not compressed."
     )
-
-
-def _too_many(what: str, limit: int) -> ClipError:
-    return TooMany(f"the message has more than {limit:,} {what}.", limit=limit, actual=limit + 1)

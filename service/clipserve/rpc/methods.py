@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -43,24 +43,15 @@ class Methods:
         self._limits = limits
 
     async def Classify(self, body: Body) -> bytes:
-        request = await self._request(ClassifyRequest, clip_pb2.ClassifyRequest, body)
-        answer = await self._inference.classify(request)
-        return await self._rendered(rendering.answered, answer, clip_pb2.ClassifyResponse)
+        return await self._ask(self._inference.classify, ClassifyRequest, body)
 
     async def Embed(self, body: Body) -> bytes:
-        request = await self._request(EmbedRequest, clip_pb2.EmbedRequest, body)
-        answer = await self._inference.embed(request)
-        return await self._rendered(rendering.answered, answer, clip_pb2.EmbedResponse)
+        return await self._ask(self._inference.embed, EmbedRequest, body)
 
     async def EmbedStream(self, call: Call) -> bytes:
-        """Answer each message, in order. The answer has the error of the item, if any.
-
-        A call has no deadline but its client's.
-        """
-        seconds = self._limits.body_timeout_seconds
-        await Stream(
-            call, partial(self._item, call), lambda size: self._gate.charge(size=size), seconds
-        ).run()
+        """Answer each message, in order, with a vector or an error. A call has no deadline but its client's."""
+        work, seconds = partial(self._item, call), self._limits.body_timeout_seconds
+        await Stream(call, work, lambda size: self._gate.charge(size=size), seconds).run()
         return b""
 
     async def _item(self, call: Call, body: Body) -> bytes:
@@ -74,14 +65,10 @@ class Methods:
         return rendering.embedded_item(answer)
 
     async def Similarity(self, body: Body) -> bytes:
-        request = await self._request(SimilarityRequest, clip_pb2.SimilarityRequest, body)
-        answer = await self._inference.similarity(request)
-        return await self._rendered(rendering.answered, answer, clip_pb2.SimilarityResponse)
+        return await self._ask(self._inference.similarity, SimilarityRequest, body)
 
     async def Tokenize(self, body: Body) -> bytes:
-        request = await self._request(TokenizeRequest, clip_pb2.TokenizeRequest, body)
-        answer = await self._inference.tokenize(request)
-        return await self._rendered(rendering.answered, answer, clip_pb2.TokenizeResponse)
+        return await self._ask(self._inference.tokenize, TokenizeRequest, body)
 
     async def ListModels(self, body: Body) -> bytes:
         await self._message(clip_pb2.ListModelsRequest, body)
@@ -101,8 +88,8 @@ class Methods:
 
     async def GetLabelSet(self, body: Body) -> bytes:
         message = await self._message(clip_pb2.GetLabelSetRequest, body)
-        label_set = self._label_sets.get(message.name)
-        return await self._rendered(rendering.label_set, label_set, clip_pb2.GetLabelSetResponse)
+        found = self._label_sets.get(message.name)
+        return await self._rendered(rendering.label_set, found, clip_pb2.GetLabelSetResponse)
 
     async def PutLabelSet(self, body: Body) -> bytes:
         request = await self._read(clip_pb2.PutLabelSetRequest, body, put_label_set)
@@ -114,10 +101,13 @@ class Methods:
         await self._label_sets.delete(message.name)
         return b""
 
-    async def _request(self, kind: type[R], message_kind: type[Message], body: Body) -> R:
-        """The request that a message is, checked."""
+    async def _ask(self, ask: Callable[[R], Awaitable[object]], kind: type[R], body: Body) -> bytes:
+        """Ask a use case, whose request and answer have the names of their messages."""
+        message = getattr(clip_pb2, kind.__name__)
+        answer = getattr(clip_pb2, kind.__name__.replace("Request", "Response"))
         limits = self._inference.limits
-        return await self._read(message_kind, body, lambda message: kind(**fields_of(message)).check(limits))
+        request = await self._read(message, body, lambda message: kind(**fields_of(message)).check(limits))
+        return await self._rendered(rendering.answered, await ask(request), answer)
 
     async def _message(self, kind: type[M], body: Body) -> M:
         return await self._read(kind, body, lambda message: message)
@@ -125,6 +115,5 @@ class Methods:
     async def _read(self, kind: type[M], body: Body, make: Callable[[M], T]) -> T:
         """What `make` makes of the message, beside the event loop if there is much to parse."""
         most = self._limits.max_json_bytes
-        return await body.parsed(
-            lambda body: make(parsed(kind, body.take(), most)), partial(size_to_parse, kind)
-        )
+        size = partial(size_to_parse, kind)
+        return await body.parsed(lambda body: make(parsed(kind, body.take(), most)), size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipserve.connections import MIN_BODY_BYTES_PER_SECOND, NO_PROXIES, ConnectionLimits, Proxies
+from clipserve.connections import NO_PROXIES, ConnectionLimits, Proxies
 
 MAX_CALLS = 1_000  # at a time: a full message for a few calls, and 128 KB for each
 
@@ -20,7 +20,6 @@ class RpcOptions:
         proxies: whose `x-forwarded-for` counts.
         deadline_seconds: from a message to its answer.
         body_timeout_seconds: until a message is whole.
-        write_timeout_seconds, min_body_bytes_per_second: in this time and at this rate an answer is taken.
         max_json_bytes: of a message besides its images.
         max_in_flight_bytes: of all messages together.
         max_header_bytes: of metadata.
@@ -42,7 +41,5 @@ class RpcOptions:
     shares_address: bool = False
     proxies: Proxies = NO_PROXIES
     grpc_max_calls: int = MAX_CALLS
-    write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds
-    min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
     max_header_bytes: int = ConnectionLimits.max_header_bytes
     first_byte_timeout_seconds: float = ConnectionLimits.first_byte_timeout_seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import singledispatch
 from typing import Any
 
 from google.protobuf.message import Message
@@ -20,6 +19,7 @@ from clipserve.rpc.requests import SCORINGS, STATES
 from clipserve.v1 import clip_pb2
 
 WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse
+_NUMBERS = {"state": STATES, "scoring": SCORINGS}  # of the words in these fields of a label set
 
 
 def answered(answer: Any, kind: type[Message]) -> bytes:
@@ -65,51 +65,28 @@ def template_set(found: TemplateSet) -> bytes:
     return as_bytes(clip_pb2.GetTemplateSetResponse(template_set=vars(answers.template_set(found))))
 
 
-@singledispatch
-def _plain(value: object) -> Any:
+def _plain(value: Any) -> Any:
     """What the constructor of a message takes for a part of an answer."""
+    match value:
+        case list() | tuple():
+            return [*map(_plain, value)] if value and isinstance(value[0], Answer) else value
+        case RankedLabels():
+            return value.fields()
+        case ImageVector():
+            return shown(value) | {"embedding": value.embedding.tobytes()}
+        case ItemSimilarities():
+            return {"cosine": value.cosine.tolist(), "logit": value.logit.tolist()}
+        case LabelSetSummary():
+            fields = shown(value)
+            numbers = {name: known[fields[name]] for name, known in _NUMBERS.items() if name in fields}
+            return {name: _plain(each) for name, each in fields.items()} | numbers
+        case Answer():
+            return {name: _plain(each) for name, each in shown(value).items()}
+        case ClipError():
+            return {"error": {"code": value.code, "detail": value.detail, **value.figures}}
     return value
-
-
-@_plain.register
-def _(answer: Answer) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in shown(answer).items()}
-
-
-@_plain.register(list)
-@_plain.register(tuple)
-def _(values: Sequence[Any]) -> Any:
-    return [*map(_plain, values)] if values and isinstance(values[0], Answer) else values
-
-
-@_plain.register
-def _(labels: RankedLabels) -> list[dict[str, Any]]:
-    return labels.fields()
-
-
-@_plain.register
-def _(vector: ImageVector) -> dict[str, Any]:
-    return shown(vector) | {"embedding": vector.embedding.tobytes()}
-
-
-@_plain.register
-def _(compared: ItemSimilarities) -> dict[str, Any]:
-    return {"cosine": compared.cosine.tolist(), "logit": compared.logit.tolist()}
-
-
-@_plain.register
-def _(error: ClipError) -> dict[str, Any]:
-    return {"error": {"code": error.code, "detail": error.detail, **error.figures}}
-
-
-@_plain.register
-def _(summary: LabelSetSummary) -> dict[str, Any]:
-    fields = {name: _plain(value) for name, value in shown(summary).items()}
-    words = {"state": STATES, "scoring": SCORINGS}
-    return {name: words[name][value] if name in words else value for name, value in fields.items()}
 
 
 def as_bytes(message: Message) -> bytes:
     """The serialized message."""
-    data: bytes = message.SerializeToString()
-    return data
+    return bytes(message.SerializeToString())

@@ -51,12 +51,9 @@ def word_of(field: Any, number: int) -> str:
 
 
 def fields_of(message: Message) -> dict[str, Any]:
-    """The fields of a message by name: lists of their values, and words in place of numbers of enums.
+    """The fields of a message by name, with words in place of numbers, without optional ones that have no value.
 
-    Optional fields without a value are left out.
-
-    Raises:
-        InvalidInput: the number of an enum is unknown.
+    Raises InvalidInput: the number of an enum is unknown.
     """
     types = _types(message.DESCRIPTOR)
     fields: dict[str, Any] = {name: of_type() for name, of_type in types.items()}
@@ -79,11 +76,7 @@ def _types(descriptor: Any) -> dict[str, type]:
 
 
 def embed_item(message: clip_pb2.EmbedRequest) -> EmbedRequest:
-    """The request for one item. A message of EmbedStream has the bytes of an EmbedRequest with one image or text.
-
-    Raises:
-        InvalidInput: there is no item, or more than one, or the number of `embedding_type` is unknown.
-    """
+    """The request for one item. Raises InvalidInput: there is not one, or the number of an enum is unknown."""
     request = EmbedRequest(**fields_of(message))
     if len(request.images) + len(request.texts) != 1:
         raise InvalidInput("each message has one item: an image or a text.")
@@ -91,11 +84,7 @@ def embed_item(message: clip_pb2.EmbedRequest) -> EmbedRequest:
 
 
 def put_label_set(message: clip_pb2.PutLabelSetRequest) -> PutRequest:
-    """The request to put a label set, whose labels are messages with example images.
-
-    Raises:
-        InvalidInput: the number of `scoring` is unknown.
-    """
+    """The request to put a label set. Raises InvalidInput: the number of `scoring` is unknown."""
     images: list[bytes] = []
     labels = []
     for label in message.labels:

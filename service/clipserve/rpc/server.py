@@ -9,10 +9,8 @@ import grpc
 import grpc.aio
 
 from clipserve.application.shared import Shared
-from clipserve.concurrency import kept_running
 from clipserve.rpc.calls import Calls
-from clipserve.rpc.health import HEALTH, REFLECTION, Health, Reflection
-from clipserve.rpc.memory import know_tasks
+from clipserve.rpc.health import HEALTH, REFLECTION, Health, reflection_handlers
 from clipserve.rpc.methods import Methods
 from clipserve.rpc.options import RpcOptions
 from clipserve.v1 import clip_pb2
@@ -22,17 +20,16 @@ SERVICE = CLIP.full_name
 
 _MAX_STREAMS = 100  # calls at a time on one connection, as RFC 9113 recommends
 _STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads
-_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # to detect a client that has vanished
+_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = (
+    60.0,
+    20.0,
+)  # a client that has vanished, or reads nothing, goes
 # After the first a connection takes no new calls, so clients spread over instances; after the second its calls end.
 _AGE_SECONDS, _GRACE_SECONDS = 3_600.0, 3_600.0
 
 
 class RpcServer:
-    """Listens after `listen`, and answers while `serve` runs.
-
-    Attributes:
-        port: the port after `listen`; before, that of the options.
-    """
+    """Listens after `listen`, when `port` is its port, and answers while `serve` runs."""
 
     def __init__(self, shared: Shared, options: RpcOptions) -> None:
         """It needs a running event loop."""
@@ -41,25 +38,22 @@ class RpcServer:
         self._at_once = asyncio.Event()
         self.port = options.grpc_port
         self.calls = Calls(shared, options)
-        self._health = Health(shared.inference, self.calls, SERVICE)
         self._server = grpc.aio.server(options=list(_arguments(options)))
+        handlers = {
+            SERVICE: self._methods(shared),
+            HEALTH: Health(shared.inference, self.calls, SERVICE).handlers(),
+            REFLECTION: reflection_handlers(shared.gate, self.calls, (SERVICE, HEALTH)),
+        }
         self._server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(SERVICE, self._methods(shared)),
-                grpc.method_handlers_generic_handler(HEALTH, self._health.handlers()),
-                grpc.method_handlers_generic_handler(
-                    REFLECTION, Reflection(shared.gate, self.calls, (SERVICE, HEALTH)).handlers()
-                ),
-            )
+            [grpc.method_handlers_generic_handler(*each) for each in handlers.items()]
         )
 
     def _methods(self, shared: Shared) -> dict[str, grpc.RpcMethodHandler]:
         methods = Methods(shared, self._options)
+        handler = {False: self.calls.unary, True: self.calls.stream}
         return {
-            method.name: (self.calls.stream if method.client_streaming else self.calls.unary)(
-                method.name, getattr(methods, method.name)
-            )
-            for method in CLIP.methods
+            each.name: handler[each.client_streaming](each.name, getattr(methods, each.name))
+            for each in CLIP.methods
         }
 
     def listen(self) -> None:
@@ -78,13 +72,10 @@ class RpcServer:
 
     async def serve(self) -> None:
         """Serve until `end` is called and calls in flight have ended, or the time to drain is over."""
-        following = kept_running("grpc_health", self._health.follow)
         try:
-            know_tasks(asyncio.get_running_loop())
             await self._server.start()
             await self._ending.wait()
         finally:
-            following.cancel()
             stopping = asyncio.create_task(self._server.stop(_GRACE_SECONDS))  # no new calls from now on
             at_once = asyncio.create_task(self._at_once.wait())
             seconds = self._options.drain_seconds
@@ -95,6 +86,7 @@ class RpcServer:
 
     def end(self, *, at_once: bool = False) -> None:
         """Refuse new calls and drain. `at_once`: do not wait for calls in flight."""
+        self.calls.ending = True
         if at_once:
             self._at_once.set()
         self._ending.set()
@@ -122,6 +114,10 @@ def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
     yield "grpc.keepalive_permit_without_calls", 1
     yield "grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE_SECONDS)
     yield "grpc.keepalive_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS)
+    yield (
+        "grpc.http2.ping_timeout_ms",
+        _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS),
+    )  # the answer to a ping; else 60 s
     yield "grpc.max_connection_age_ms", _milliseconds(_AGE_SECONDS)
     yield "grpc.max_connection_age_grace_ms", _milliseconds(_GRACE_SECONDS)
     yield "grpc.max_connection_idle_ms", _milliseconds(options.keep_alive_seconds)
@@ -133,15 +129,8 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _credentials(options: RpcOptions) -> grpc.ServerCredentials | None:
-    cert, key, client_ca = (
-        options.grpc_tls_cert_file,
-        options.grpc_tls_key_file,
-        options.grpc_tls_client_ca_file,
-    )
+    cert, key, ca = options.grpc_tls_cert_file, options.grpc_tls_key_file, options.grpc_tls_client_ca_file
     if not cert or not key:
         return None
-    return grpc.ssl_server_credentials(
-        [(key.read_bytes(), cert.read_bytes())],
-        root_certificates=client_ca.read_bytes() if client_ca else None,
-        require_client_auth=client_ca is not None,
-    )
+    pair, root = (key.read_bytes(), cert.read_bytes()), ca.read_bytes() if ca else None
+    return grpc.ssl_server_credentials([pair], root, require_client_auth=ca is not None)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from grpc.aio import EOF
 
@@ -14,8 +13,8 @@ from clipserve.access.gate import when_there_is_room
 from clipserve.application.body import Body
 from clipserve.concurrency import clears_frame, ended
 from clipserve.errors import BodyTooSlow
-from clipserve.rpc.calls import Call
-from clipserve.rpc.memory import looked_at
+from clipserve.rpc.calls import Call, Work
+from clipserve.rpc.reads import looked_at
 
 ITEMS = 16  # between the reading of a message and the sending of its answer
 
@@ -24,17 +23,10 @@ class Stream:
     """One call. A message is read when there is room for its answer: if the client takes none, nothing is read."""
 
     def __init__(
-        self,
-        call: Call,
-        work: Callable[[Body], Coroutine[Any, Any, bytes]],
-        charge: Callable[[int], Awaitable[None]],
-        seconds: float,
+        self, call: Call, work: Work, charge: Callable[[int], Awaitable[None]], seconds: float
     ) -> None:
         """`work` makes an answer of a message. `charge` takes its bytes. `seconds`: that a client may be silent."""
-        self._call = call
-        self._work = work
-        self._charge = charge
-        self._seconds = seconds
+        self._call, self._work, self._charge, self._seconds = call, work, charge, seconds
         self._room = asyncio.Semaphore(ITEMS)
         self._answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()  # None: no more will come
         self._at_work: deque[asyncio.Task[bytes]] = deque()
@@ -58,7 +50,7 @@ class Stream:
             await reader  # raises its error, after the answers to what came before
         finally:
             self._is_over = True
-            # A read is not cancelled: see `read_patiently`. It ends with the call.
+            # A read is not cancelled: see `Reads`. It ends with the call.
             await ended([*self._at_work] if self._is_reading else [reader, *self._at_work])
 
     async def _read(self) -> None:
