@@ -9,12 +9,10 @@ from typing import Any
 from clipserve.engine.backend import Embeddings, Pixels
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
-from clipserve.engine.in_process import InProcess
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
-from tests.engine.test_in_process import Gpu
 from tests.logs import Log
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 
@@ -72,20 +70,6 @@ async def test_a_failure_inside_the_engine_is_logged_with_every_request_that_see
     assert max(len(line["request_ids"]) for line in failures) > 1, "no batch had rows of several requests"
     answered = lines(written, "request")
     assert {line["request_id"] for line in answered if line["outcome"] == "backend_failed"} == set(ids)
-
-
-async def test_an_engine_that_fails_in_a_thread_is_logged_with_the_ids_of_its_requests(
-    tmp_path: Path, written: Log
-) -> None:
-    batched = Batched(InProcess(Gpu("no memory")), BatchPolicy(4), BatchPolicy(4), Metrics())
-    async with serving(batched, await write_toy_artifact(tmp_path), warm=False) as running:
-        (model,) = running.gateway.models.values()
-        await batched.start()
-        model.started = True
-        assert await ask(running, "request-1") == 502
-    (failure,) = lines(written, "engine_failed")
-    assert failure["request_ids"] == ["request-1"]
-    assert failure["error"] == "no memory"
 
 
 def test_a_line_is_json_with_level_time_and_request_id(written: Log) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipserve import __version__
 from clipserve.errors import REFUSALS, ClipError, TooManyConnections
-from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
+from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.versions import vector_libraries
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
@@ -41,13 +41,6 @@ def test_every_error_that_says_when_to_come_back_is_a_refusal() -> None:
 
 def kinds(kind: type[ClipError]) -> list[type[ClipError]]:
     return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
-
-
-def test_a_client_that_left_is_counted_by_endpoint() -> None:
-    metrics = Metrics()
-    metrics.request("/embed", CLIENT_GONE, 0.1)
-    metrics.request("/embed", "200", 0.1)
-    assert metrics.registry.get_sample_value("clipserve_cancelled_total", {"endpoint": "/embed"}) == 1
 
 
 async def test_a_model_is_told_once_it_has_started_with_its_fingerprint_and_the_end_when_it_has_begun(

@@ -141,7 +141,7 @@ assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk.
 def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "clipserve.telemetry.otlp", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with (
         pytest.raises(TracingUnavailable, match=r"clipserve-core\[tracing\]"),
         tracing_to("http://127.0.0.1:1", lambda *_: None),

@@ -62,7 +62,7 @@ async def test_a_traced_request_has_a_span_for_each_part_of_its_work_in_the_trac
 ) -> None:
     async with traced_service(tmp_path) as (running, traced):
         assert await classify(running, SAMPLED) == 200
-        spans = await ended(traced, 7)
+        spans = await ended(traced, 4)
     assert {span.trace_id for span in spans} == {TRACE}
     (request,) = [span for span in spans if span.parent == CALLER]
     assert (request.name, request.kind, request.failed) == ("/classify", "SERVER", False)
@@ -73,14 +73,8 @@ async def test_a_traced_request_has_a_span_for_each_part_of_its_work_in_the_trac
         "model": "toy",
         "rows": 3,
     }
-    stages = sorted(span.name for span in spans if span.parent == request.id)
-    assert stages == ["decode", "encode_image", "encode_text", "tokenize"]
-    for tower in ("image", "text"):
-        (stage,) = [span for span in spans if span.name == f"encode_{tower}"]
-        (inside,) = [span for span in spans if span.parent == stage.id]
-        assert inside.name == "batch"
-        assert inside.attributes == {"tower": tower, "rows": 1 if tower == "image" else 2}
-        assert inside.seconds <= stage.seconds + 0.01
+    parts = {(span.name, *span.attributes.values()) for span in spans if span.parent == request.id}
+    assert parts == {("decode",), ("batch", "image", 1), ("batch", "text", 2)}
 
 
 async def test_a_call_of_grpc_is_traced_like_a_request_of_rest(tmp_path: Path) -> None:
@@ -91,8 +85,8 @@ async def test_a_call_of_grpc_is_traced_like_a_request_of_rest(tmp_path: Path) -
         await client.call("Embed", texts=["a"], metadata=[("traceparent", SAMPLED)])
         await client.call("Embed", texts=["a"], metadata=[("traceparent", UNSAMPLED)])
         await client.call("Embed", texts=["a"])
-        spans = await ended(traced, 4)
-    assert sorted(span.name for span in spans) == ["batch", "encode_text", "grpc Embed", "tokenize"]
+        spans = await ended(traced, 2)
+    assert sorted(span.name for span in spans) == ["batch", "grpc Embed"]
     assert {span.trace_id for span in spans} == {TRACE}
     (request,) = [span for span in spans if span.parent == CALLER]
     assert (request.attributes["outcome"], request.attributes["rows"]) == ("OK", 1)
@@ -116,8 +110,8 @@ async def test_a_failure_is_marked_in_the_spans_it_passes_and_a_fault_of_the_cal
     async with traced_service(tmp_path, backend) as (running, traced):
         backend.failing = True
         assert await classify(running, SAMPLED) == 502
-        failed = {span.name: span.error for span in await ended(traced, 7) if span.failed}
-        assert failed == dict.fromkeys(("/classify", "encode_image", "batch"), "backend_failed")
+        failed = {span.name: span.error for span in await ended(traced, 4) if span.failed}
+        assert failed == dict.fromkeys(("/classify", "batch"), "backend_failed")
         answer = await running.client.post("/classify", content=b"{", headers={"traceparent": SAMPLED})
         assert answer.status_code >= 400
         await eventually(lambda: sum(span.parent == CALLER for span in traced.spans()) == 2)
@@ -142,12 +136,12 @@ async def test_a_batch_of_two_traced_requests_is_a_span_of_one_and_it_and_the_ot
         await eventually(lambda: [span.name for span in traced.spans()].count("decode") == 2)
         backend.gate.set()
         await asyncio.gather(*requests)
-        spans = await ended(traced, 7)
+        spans = await ended(traced, 5)
     (batch,) = [span for span in spans if span.name == "batch"]
-    stages = {span.trace_id: span for span in spans if span.name == "encode_image"}
+    traces = {span.trace_id: span for span in spans if span.name == "/embed"}
     assert batch.attributes["rows"] == 2
-    assert batch.parent == stages.pop(batch.trace_id).id
-    (linked,) = stages.values()
+    assert batch.parent == traces.pop(batch.trace_id).id
+    (linked,) = traces.values()
     assert (batch.links, linked.links) == ({linked.id}, {batch.id})
 
 

@@ -9,9 +9,10 @@ import os
 import sys
 import threading
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, TextIO
 
 import structlog
+from structlog import processors
 
 from clipserve.telemetry.line_writer import LineWriter
 from clipserve.telemetry.request import add_request_ids
@@ -23,22 +24,13 @@ logger: Any = structlog.wrap_logger(
     _LIBRARY_S,
     processors=[
         structlog.stdlib.filter_by_level,
-        structlog.processors.format_exc_info,
-        structlog.processors.KeyValueRenderer(key_order=["event"]),
+        processors.format_exc_info,
+        processors.KeyValueRenderer(key_order=["event"]),
     ],
     wrapper_class=structlog.stdlib.BoundLogger,
 )
 
 _FLUSH_SECONDS = 1.0  # at the end of the process
-
-
-class Output(Protocol):
-    """Where lines go."""
-
-    def write(self, line: str, /) -> object: ...
-    def isatty(self) -> bool: ...
-
-
 standard_error = LineWriter(lambda lines: logger.warning("log_lines_dropped", lines=lines))
 
 
@@ -52,24 +44,14 @@ def start() -> None:
     logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
     sys.excepthook = lambda *error: logger.critical("unexpected_end", exc_info=error)
     threading.excepthook = lambda failed: logger.error(
-        "thread_failed",
-        thread=failed.thread and failed.thread.name,
-        exc_info=(failed.exc_type, failed.exc_value, failed.exc_traceback),
+        "thread_failed", thread=failed.thread and failed.thread.name, exc_info=_error_of(failed)
     )
-    sys.unraisablehook = lambda failed: logger.error(
-        "unraisable",
-        what=failed.err_msg,
-        exc_info=(failed.exc_type, failed.exc_value, failed.exc_traceback),
-    )
+    sys.unraisablehook = lambda it: logger.error("unraisable", what=it.err_msg, exc_info=_error_of(it))
 
 
-def configure(level: str, output: Output = standard_error) -> None:
-    """Configure structlog, and gRPC, in a process of clipserve's own.
-
-    `level` is a name of the standard library's, such as INFO. Call it before gRPC is loaded, which prints errors
-    that it also raises.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+def configure(level: str, output: LineWriter | TextIO = standard_error) -> None:
+    """Configure structlog, and gRPC, which must not be loaded yet. `level`: a standard one, such as INFO."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it prints errors that it also raises
 
     def write(line: str) -> None:
         output.write(line + "\n")
@@ -82,21 +64,21 @@ def configure(level: str, output: Output = standard_error) -> None:
     else:
         # One encoder: with `json.dumps` each line would make its own.
         encode = json.JSONEncoder(default=repr).encode
-        renderer = structlog.processors.JSONRenderer(lambda line, **_: encode(line))
-        last = [structlog.processors.format_exc_info, renderer]
+        renderer = processors.JSONRenderer(lambda line, **_: encode(line))
+        last = [processors.format_exc_info, renderer]
+    stamped = processors.TimeStamper(fmt="iso")
     structlog.configure(
-        processors=[
-            add_request_ids,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            *last,
-        ],
+        processors=[add_request_ids, processors.add_log_level, stamped, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
     )
     bound = structlog.get_logger("clipserve").bind()  # otherwise each line would bind a logger first
     for name in (*vars(lines), "exception", "log"):
         setattr(logger, name, getattr(bound, name))
+
+
+def _error_of(failed: Any) -> tuple[Any, ...]:
+    return failed.exc_type, failed.exc_value, failed.exc_traceback
 
 
 class _Libraries(logging.Handler):

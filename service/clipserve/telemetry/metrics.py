@@ -6,9 +6,10 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from opentelemetry.trace import Span, StatusCode, format_trace_id
+from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
@@ -23,7 +24,6 @@ from clipserve.telemetry.versions import tell_versions
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
-
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -42,11 +42,7 @@ class Metrics:
 
     A metric without a method here is used directly: `metrics.ready.set_function(...)`. One with labels is a
     function of their values, which looks each child up once: `metrics.cache("images", "hit").inc()`.
-
-    Attributes:
-        triton: the metrics of Triton servers.
-        rows_in_flight, work_ahead: functions called at each scrape, in its thread, that return tower -> rows, or
-            seconds; added up.
+    `rows_in_flight` and `work_ahead` are lists of functions of tower -> rows or seconds, called at each scrape.
     """
 
     def __init__(self) -> None:
@@ -62,128 +58,89 @@ class Metrics:
             options.setdefault("buckets", SECONDS)
         return kind(name, meaning, labels, namespace="clipserve", registry=self.registry, **options)
 
-    def _labelled(
-        self, kind: type[M], name: str, meaning: str, *labels: str, **options: Any
-    ) -> Callable[..., M]:
-        return functools.cache(self._metric(kind, name, meaning, *labels, **options).labels)
+    def _labelled(self, *definition: Any, **options: Any) -> Callable[..., Any]:
+        return functools.cache(self._metric(*definition, **options).labels)
 
     def _about_the_service(self) -> None:
-        self.ready = self._metric(Gauge, "ready", "1 while /readyz says ready, else 0.")
-        self.draining = self._metric(Gauge, "draining", "1 after the signal to end, else 0.")
+        gauge = partial(self._metric, Gauge)
+        self.ready = gauge("ready", "1 while /readyz says ready, else 0.")
+        self.draining = gauge("draining", "1 after the signal to end, else 0.")
         tell_versions(self.registry)
-        self.model_info = self._metric(
-            Gauge,
-            "model_info",
-            "Always 1: a model that has started, with its fingerprint, engine and precision.",
-            *ServedModelInfo._fields,
-        )
+        said = "Always 1: a model that has started, with its fingerprint, engine and precision."
+        self.model_info = gauge("model_info", said, *ServedModelInfo._fields)
         ProcessCollector(registry=self.registry)
         self.registry.register(_DroppedLines())
-        self.redis_failures = self._metric(
-            Counter,
-            "redis_failures_total",
-            "Calls that Redis did not answer. For two seconds after each, this process counts rates by itself.",
-        )
+        said = "Calls that Redis did not answer. For two seconds after each, this process counts rates by itself."
+        self.redis_failures = self._metric(Counter, "redis_failures_total", said)
 
     def _about_requests(self) -> None:
-        self._requests = self._labelled(
-            Counter, "requests_total", "Requests answered, by endpoint and outcome.", "endpoint", "outcome"
-        )
-        self._request_seconds = self._labelled(
-            Histogram, "request_seconds", "Time from the first byte to the answer, of no refusal.", "endpoint"
-        )
-        self._refused = self._labelled(
-            Counter, "refused_total", "Requests and connections refused for now, by error code.", "reason"
-        )
-        self._cancelled = self._labelled(
-            Counter, "cancelled_total", "Requests whose client left before the answer.", "endpoint"
-        )
-        self._key_rows = self._labelled(
-            Counter, "key_rows_total", "Images and texts charged to a key, by the key's name.", "key"
-        )
-        self._key_bytes = self._labelled(
-            Counter, "key_bytes_total", "Bytes of bodies charged to a key, by the key's name.", "key"
-        )
-        self._stage_seconds = self._labelled(
-            Histogram, "stage_seconds", "Time in decode, tokenize, encode_image, encode_text, load.", "stage"
-        )
-        self._spans = self._labelled(
-            Counter, "spans_total", "Spans of traces: sent, or failed to be sent.", "outcome"
-        )
+        counter, histogram = partial(self._labelled, Counter), partial(self._labelled, Histogram)
+        self._requests = counter("requests_total", "Requests answered.", "endpoint", "outcome")
+        said = "Time from the first byte to the answer, of no refusal."
+        self._request_seconds = histogram("request_seconds", said, "endpoint")
+        self._refused = counter("refused_total", "Requests and connections refused for now.", "reason")
+        self._cancelled = counter("cancelled_total", "Requests whose client left unanswered.", "endpoint")
+        self._key_rows = counter("key_rows_total", "Images and texts charged to a key.", "key")
+        self._key_bytes = counter("key_bytes_total", "Bytes of bodies charged to a key.", "key")
+        said = "Time in decode, tokenize, encode_image, encode_text, load."
+        self._stage_seconds = histogram("stage_seconds", said, "stage")
+        self._spans = counter("spans_total", "Spans of traces: sent, or failed to be sent.", "outcome")
 
     def _about_encoders(self) -> None:
-        self._batch_rows = self._labelled(
-            Histogram, "batch_rows", "Rows in one call of an encoder.", "tower", buckets=_ROWS
+        counter, histogram = partial(self._labelled, Counter), partial(self._labelled, Histogram)
+        gauge = partial(self._metric, Gauge)
+        said = "Rows in one call of an encoder."
+        self._batch_rows = self._labelled(Histogram, "batch_rows", said, "tower", buckets=_ROWS)
+        self._batch_seconds = histogram("batch_seconds", "Duration of one call of an encoder.", "tower")
+        self.queue_seconds = histogram("queue_seconds", "Time that rows wait for their batch.", "tower")
+        self.workers = gauge("workers", "Batches that can run at once.", "tower")
+        said = "Images and texts admitted and not yet answered."
+        self.rows_in_flight = _added_up(gauge("rows_in_flight", said, "tower"))
+        said = "Estimated time until all rows admitted now are answered."
+        self.work_ahead = _added_up(gauge("work_ahead_seconds", said, "tower"))
+        self.decode_bytes = gauge(
+            "decode_bytes", "Memory of images that are being decoded, by their headers."
         )
-        self._batch_seconds = self._labelled(
-            Histogram, "batch_seconds", "Duration of one call of an encoder.", "tower"
-        )
-        self.queue_seconds = self._labelled(
-            Histogram, "queue_seconds", "Time from the submission of rows to their batch.", "tower"
-        )
-        self.workers = self._metric(Gauge, "workers", "Batches that can run at once.", "tower")
-        in_flight = self._metric(
-            Gauge, "rows_in_flight", "Images and texts admitted and not yet answered.", "tower"
-        )
-        ahead = "Estimated time until all rows admitted now are answered."
-        self.rows_in_flight = _added_up(in_flight)
-        self.work_ahead = _added_up(self._metric(Gauge, "work_ahead_seconds", ahead, "tower"))
-        self.decode_bytes = self._metric(
-            Gauge, "decode_bytes", "Memory of the images that are being decoded, by their headers."
-        )
-        self.decode_waiting = self._metric(Gauge, "decode_waiting", "Images that wait to be decoded.")
-        self.decoders_replaced = self._labelled(
-            Counter,
-            "decoders_replaced_total",
-            "Processes that decode images and were replaced, because they died or an image took too long.",
-            "reason",
-        )
-        self.images_fetched = self._labelled(
-            Counter, "images_fetched_total", "Images given by URL, by the outcome of the fetch.", "outcome"
-        )
-        self.cache = self._labelled(
-            Counter, "cache_total", "Look-ups in caches, by outcome.", "cache", "outcome"
-        )
+        self.decode_waiting = gauge("decode_waiting", "Images that wait to be decoded.")
+        said = "Processes that decode images and were replaced, because they died or an image took too long."
+        self.decoders_replaced = counter("decoders_replaced_total", said, "reason")
+        self.images_fetched = counter("images_fetched_total", "Images given by URL.", "outcome")
+        self.cache = counter("cache_total", "Look-ups in caches, by outcome.", "cache", "outcome")
 
     def _about_label_sets(self) -> None:
-        self.label_sets = self._metric(
-            Gauge,
-            "label_sets",
-            "Label sets known here, by state: ready, building (an older version may be served), failed.",
-            "state",
-        )
-        self._builds = self._labelled(
-            Counter, "label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"
-        )
-        self._build_seconds = self._metric(
-            Histogram,
-            "label_set_build_seconds",
-            "Duration of a build that has succeeded.",
-            buckets=_BUILD_SECONDS,
-        )
-        self.label_sets_used = self._metric(
-            Counter,
-            "label_sets_used_total",
-            "Classifications by a label set, whose labels were encoded before.",
-        )
+        said = "Label sets known here, by state: ready, building (an older version may be served), failed."
+        self.label_sets = self._metric(Gauge, "label_sets", said, "state")
+        said = "Builds of label sets that have ended."
+        self._builds = self._labelled(Counter, "label_set_builds_total", said, "outcome")
+        name, said = "label_set_build_seconds", "Duration of a build that has succeeded."
+        self._build_seconds = self._metric(Histogram, name, said, buckets=_BUILD_SECONDS)
+        said = "Classifications by a label set, whose labels were encoded before."
+        self.label_sets_used = self._metric(Counter, "label_sets_used_total", said)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
-        """Count an answered request. `outcome`: a status, or a code of `clipserve.errors`."""
+        """Count an answered request, and end its span. `outcome`: a status, or a code of `clipserve.errors`."""
         context = current()
-        span = context.span if isinstance(context, RequestContext) else None
+        traced = context if isinstance(context, RequestContext) and context.span else None
         self._requests(endpoint, outcome).inc()
         if outcome in REFUSALS:  # at once: they would make an overloaded service look fast
             self._refused(outcome).inc()
         else:
-            self._request_seconds(endpoint).observe(seconds, _exemplar(span))
+            exemplar = {"trace_id": str(traced.trace_id)} if traced else None  # Prometheus links to the trace
+            self._request_seconds(endpoint).observe(seconds, exemplar)
         if outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
-        if span and isinstance(context, RequestContext):
+        if traced and (span := traced.span):
             if outcome in FAILURES:
                 span.set_status(StatusCode.ERROR, outcome)
             span.update_name(endpoint)
-            described = {"endpoint": endpoint, "outcome": outcome, **context.described}
-            span.set_attributes(tracing.named(described))
+            model = {"model": traced.model} if traced.model else {}
+            said: Any = {
+                "endpoint": endpoint,
+                "outcome": outcome,
+                "request_id": traced.id,
+                "rows": traced.rows,
+            }
+            span.set_attributes(tracing.named(said | model))
             span.end()
 
     def key_used(self, name: str, rows: int, size: int) -> None:
@@ -206,7 +163,7 @@ class Metrics:
         self._spans(outcome).inc(count)
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Time a block as a stage of the current requests: for Prometheus, Server-Timing and traces."""
+        """Time a block as a stage of the current requests: for Prometheus and Server-Timing."""
         return _Stage(name, self._stage_seconds(name))
 
 
@@ -215,17 +172,14 @@ class _Stage:
 
     def __init__(self, name: str, seconds: Histogram) -> None:
         self._name, self._seconds = name, seconds
-        self._span = tracing.span(name)
 
     def __enter__(self) -> None:
-        self._made = self._span.__enter__()
         self._started = time.perf_counter()
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         ended = time.perf_counter()
-        self._seconds.observe(ended - self._started, _exemplar(self._made))
+        self._seconds.observe(ended - self._started)
         add_stage(self._name, self._started, ended)
-        self._span.__exit__(*error)
 
 
 class _DroppedLines(Collector):
@@ -236,18 +190,13 @@ class _DroppedLines(Collector):
         yield CounterMetricFamily("clipserve_log_lines_dropped", meaning, standard_error.dropped)
 
 
-def _exemplar(span: Span | None) -> dict[str, str] | None:
-    """The trace to which Prometheus links the bucket."""
-    return {"trace_id": format_trace_id(span.get_span_context().trace_id)} if span else None
-
-
 def _added_up(gauge: Gauge) -> list[Callable[[], Mapping[str, float]]]:
     """The functions whose values the gauge adds up, tower by tower; none yet."""
     functions: list[Callable[[], Mapping[str, float]]] = []
 
     def value(tower: str) -> float:
-        return sum(by_tower()[tower] for by_tower in functions)
+        return sum(each()[tower] for each in functions)
 
     for tower in ("image", "text"):
-        gauge.labels(tower).set_function(functools.partial(value, tower))
+        gauge.labels(tower).set_function(partial(value, tower))
     return functions

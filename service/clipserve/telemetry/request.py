@@ -1,11 +1,8 @@
 """The context of a request: its id, its deadline, and the seconds that it spent in each stage.
 
-An API sets it once in a context variable, which all code that works for the request reads: log lines take the id
-from it, a call to another machine the deadline.
-
-Some work is done for several requests: a batch, or a value that is built once for all requests that need it. Such
-work has a `SharedContext`, which has all of them. So the failure of a batch is logged with the ids of all its
-requests, and a stage of a shared build counts for every request that waited for it.
+An API sets it once in a context variable, which all code that works for the request reads. Work for several
+requests, a batch or a value that several wait for, has a `SharedContext`: its failure is logged with all their ids,
+and its time counts for each.
 """
 
 from __future__ import annotations
@@ -38,11 +35,9 @@ class RequestContext:
         id: unique, or the caller's.
         deadline: in seconds of `time.monotonic()`; None: none.
         address: of its client; see `connections.address_of`.
-        key: the name of its key.
-        digest, scope: its key's SHA-256, and the scope that was checked; None: it has no key.
+        key, digest, scope: its key's name and SHA-256, and the scope that was checked; None: it has no key.
         bulk: its rows give way to those of other requests.
-        span: its span, if it is traced.
-        model: the name of its model, once that is known.
+        span, model: once they are known; None: it is not traced.
         rows: the number of images and texts encoded for it.
         charged_rows, charged_bytes: what its key was charged.
         began: of time.perf_counter().
@@ -75,32 +70,18 @@ class RequestContext:
 
     @property
     def trace_id(self) -> str | None:
-        """The same in all spans of the request, also in the caller's and Triton's; None: it is not traced."""
+        """The same in all spans of the request, also the caller's and Triton's; None: it is not traced."""
         return f"{self.span.get_span_context().trace_id:032x}" if self.span else None
-
-    @property
-    def described(self) -> dict[str, str | int | float]:
-        """The attributes of its span."""
-        model = {"model": self.model} if self.model else {}
-        return {"request_id": self.id, "rows": self.rows, **model}
 
     @property
     def server_timing(self) -> str:
         """The stages in milliseconds, as the header Server-Timing has them; empty without stages."""
         return ", ".join([f"{stage};dur={each * 1000:.1f}" for stage, each in self.stages.items()])
 
-    def add_stage(self, stage: str, began: float, ended: float) -> None:
-        """Add a time in this stage. What ran before the request, for others, does not count."""
-        seconds = max(0.0, ended - max(began, self.began))
-        self.stages[stage] = self.stages.get(stage, 0.0) + seconds
-
 
 @dataclass(eq=False)
 class SharedContext:
-    """The context of work for several requests, which may be added and removed meanwhile.
-
-    `deadline`: as above; None if requests with a later deadline may still join.
-    """
+    """Of work for several requests, which may be added and removed. `deadline`: None if later ones may join."""
 
     requests: list[RequestContext]
     deadline: float | None = None
@@ -115,9 +96,7 @@ class SharedContext:
 
 
 Context = RequestContext | SharedContext
-
 _current: ContextVar[Context | None] = ContextVar("request", default=None)
-
 
 # These are called often, and a method of the variable costs half as much as a function around it.
 enter = _current.set  # the context of the current task; None: no request
@@ -139,8 +118,6 @@ def is_bulk() -> bool:
 def of_batch(contexts: Iterable[Context | None]) -> SharedContext:
     """The context of a call that computes rows of all these. Its deadline is the latest of theirs."""
     known = list({id(context): context for context in contexts}.values())
-    if len(known) == 1 and isinstance(alone := known[0], RequestContext):
-        return SharedContext([alone], alone.deadline)
     requests = {id(request): request for context in known if context for request in context.requests}
     deadlines = [context.deadline for context in known if context and context.deadline is not None]
     timed = deadlines and len(deadlines) == len(known)
@@ -171,14 +148,15 @@ def describe(model: str | None = None, rows: int = 0) -> None:
 
 
 def add_stage(stage: str, began: float, ended: float) -> None:
-    """`RequestContext.add_stage` for every request of the current context."""
+    """Add a time in this stage to each current request. What ran before a request, for others, does not count."""
     context = _current.get()
     for request in context.requests if context else ():
-        request.add_stage(stage, began, ended)
+        seconds = max(0.0, ended - max(began, request.began))
+        request.stages[stage] = request.stages.get(stage, 0.0) + seconds
 
 
 def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor that adds `request_id`, or `request_ids` of shared work, and the ids of traces."""
+    """A structlog processor that adds `request_id`, or `request_ids` of shared work, and ids of traces."""
     context = _current.get()
     if isinstance(context, RequestContext):
         event.setdefault("request_id", context.id)

@@ -1,27 +1,36 @@
-"""The spans of traced requests, with OpenTelemetry. For other requests they cost next to nothing.
+"""The spans of traced requests, with OpenTelemetry: of requests, decoding, batches and calls to Triton.
 
-The caller's `traceparent` decides whether a request is traced, and for requests without it a ratio. The provider is
-not OpenTelemetry's global one, or FastAPI and other libraries would make spans too. There is one in a process.
+The caller's `traceparent` decides whether a request is traced, and for requests without it OTEL_TRACES_SAMPLER; by
+default none is. The provider is not OpenTelemetry's global one, or FastAPI and others would make spans too. There
+is one in a process. Nothing waits for the collector: spans that it does not take in time are dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from clipserve import __version__
 from clipserve.errors import ClipError
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
 Attribute = str | int | float
+Count = Callable[[str, int], None]  # (sent or failed, spans)
 
 _MAX_TRACEPARENT = 512  # characters; OpenTelemetry logs a line for each header that is longer
 _propagator = TraceContextTextMapPropagator()
 _tracer: Tracer = NoOpTracer()
-_UNTRACED = nullcontext()  # it has no state
 
 
 class TracingUnavailable(Exception):
@@ -29,33 +38,61 @@ class TracingUnavailable(Exception):
 
 
 @contextmanager
-def tracing_to(
-    endpoint: str | None, count: Callable[[str, int], None], close_seconds: float = 1.0
-) -> Iterator[None]:
+def tracing_to(endpoint: str | None, count: Count, close_seconds: float = 1.0) -> Iterator[None]:
     """Send spans to a collector. The block's end sends those that still wait, for `close_seconds` at most.
 
-    `endpoint`: its URL; None: no traces.
-    `count` is called in a thread, with sent or failed, and the number of spans.
+    `endpoint`: its URL, without /v1/traces; None: no traces. `count` is called in a thread.
 
     Raises:
         TracingUnavailable: OpenTelemetry's SDK is not installed.
     """
+    global _tracer
     if endpoint is None:
         yield
         return
     try:
-        from clipserve.telemetry.otlp import exporter_to, sending  # loads the SDK
+        exporter = otlp_exporter(endpoint, count)
+        provider = _provider(exporter)
     except ImportError:
-        raise TracingUnavailable(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
-            "pip install 'clipserve-core[tracing]'"
-        ) from None
-    global _tracer
-    with sending(exporter_to(endpoint), count, close_seconds) as _tracer:
-        try:
-            yield
-        finally:
-            _tracer = NoOpTracer()
+        said = "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
+        raise TracingUnavailable(said + "pip install 'clipserve-core[tracing]'") from None
+    _tracer = provider.get_tracer("clipserve", __version__)
+    try:
+        yield
+    finally:
+        _tracer = NoOpTracer()
+        ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
+        ending.start()
+        ending.join(close_seconds)
+        if ending.is_alive():
+            exporter.shutdown()  # it would retry for half a minute
+
+
+def otlp_exporter(endpoint: str, count: Count) -> SpanExporter:
+    """Sends spans over HTTP, and counts them."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    class Counting(OTLPSpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            result = super().export(spans)
+            count("sent" if result.name == "SUCCESS" else "failed", len(spans))
+            return result
+
+    return Counting(endpoint.rstrip("/") + "/v1/traces")
+
+
+def _provider(exporter: SpanExporter) -> TracerProvider:
+    from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+    service = Resource.create({SERVICE_NAME: "clipserve", SERVICE_VERSION: __version__})
+    resource = service.merge(OTELResourceDetector().detect())  # the operator's attributes have priority
+    sampler = None if "OTEL_TRACES_SAMPLER" in os.environ else ParentBased(ALWAYS_OFF)
+    provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
 
 
 def begin(traceparent: str | bytes | None) -> Span | None:
@@ -75,29 +112,18 @@ def begin(traceparent: str | bytes | None) -> Span | None:
 
 def current_span() -> Span | None:
     """The span that work of the present task is part of; None: it is not traced."""
-    if isinstance(_tracer, NoOpTracer):
-        return None
     found = trace.get_current_span()
     return found if found.is_recording() else None
 
 
+@contextmanager
 def span(
-    name: str,
-    parents: Iterable[Span] | None = None,
-    kind: SpanKind = SpanKind.INTERNAL,
-    **attributes: Attribute,
-) -> AbstractContextManager[Span | None]:
+    name: str, parents: Iterable[Span] | None = None, kind: SpanKind = SpanKind.INTERNAL, **said: Attribute
+) -> Iterator[Span | None]:
     """Make a span of the block, as a part of the current span; without one there is none, and it is None.
 
-    `parents`: those of work for several requests. It is a part of the first; it and the others link to each other.
+    `parents`: of work for several requests. It is a part of the first; it and the others link to each other.
     """
-    return _UNTRACED if isinstance(_tracer, NoOpTracer) else _span(name, parents, kind, attributes)
-
-
-@contextmanager
-def _span(
-    name: str, parents: Iterable[Span] | None, kind: SpanKind, attributes: Mapping[str, Attribute]
-) -> Iterator[Span | None]:
     if parents is None:
         parents = [here] if (here := current_span()) else []
     distinct = list({id(parent): parent for parent in parents}.values())
@@ -106,7 +132,7 @@ def _span(
         return
     first, *others = distinct
     links = [Link(other.get_span_context()) for other in others]
-    made = _tracer.start_span(name, trace.set_span_in_context(first), kind, named(attributes), links)
+    made = _tracer.start_span(name, trace.set_span_in_context(first), kind, named(said), links)
     for other in others:
         other.add_link(made.get_span_context())
     with trace.use_span(made, end_on_exit=True, record_exception=False, set_status_on_exception=False):
@@ -119,8 +145,8 @@ def _span(
 
 def fail(failed: Span, error: BaseException) -> None:
     """Mark a span as failed, with the reason in one word."""
-    word = error.code if isinstance(error, ClipError) else type(error).__name__
-    failed.set_status(StatusCode.ERROR, "cancelled" if isinstance(error, asyncio.CancelledError) else word)
+    cancelled = "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+    failed.set_status(StatusCode.ERROR, error.code if isinstance(error, ClipError) else cancelled)
 
 
 def headers() -> dict[str, str]:

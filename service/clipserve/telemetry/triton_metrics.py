@@ -6,12 +6,11 @@ server end when it goes away.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -20,11 +19,9 @@ _TOWERS = ("image", "text")
 
 
 class ServerState(NamedTuple):
-    """Of one server of one model.
+    """Of one server of one model: whether it serves the model, its unanswered rows, and the seconds that it counts.
 
-    Attributes:
-        up, rows: whether it serves the model, and its unanswered rows.
-        phases: (Triton's model, phase) -> seconds that the server has counted since it started.
+    `phases`: (Triton's model, phase) -> seconds since the server started.
     """
 
     up: bool
@@ -37,45 +34,30 @@ class TritonMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._servers: dict[tuple[str, str], Callable[[], ServerState]] = {}  # by endpoint and model
-        self._seconds = Histogram(
-            "triton_endpoint_seconds",
+        name, said = (
+            "clipserve_triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
-            ("endpoint", "tower"),
-            namespace="clipserve",
-            registry=registry,
-            buckets=SECONDS,
         )
-        self.retries = prometheus_client.Counter(
-            "triton_retries_total",
-            "Calls retried on another Triton server, by the failure of the first: unavailable, not_found, silent, "
-            "internal.",
-            ("reason",),
-            namespace="clipserve",
-            registry=registry,
-        ).labels
-        for reason in ("unavailable", "not_found", "silent", "internal"):
+        self._seconds = Histogram(name, said, ("endpoint", "tower"), registry=registry, buckets=SECONDS)
+        reasons = ("unavailable", "not_found", "silent", "internal")
+        said = f"Calls retried on another Triton server, by the failure of the first: {', '.join(reasons)}."
+        retries = Counter("clipserve_triton_retries_total", said, ("reason",), registry=registry)
+        self.retries = retries.labels
+        for reason in reasons:
             self.retries(reason)
         registry.register(self)
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """The present state of all servers."""
-        up = GaugeMetricFamily(
-            "clipserve_triton_endpoint_up",
-            "Whether a Triton server serves the model: it said so, and its last probe has not failed.",
-            labels=("endpoint", "model"),
-        )
-        rows = GaugeMetricFamily(
-            "clipserve_triton_endpoint_rows",
-            "Rows sent to a Triton server and not yet answered.",
-            labels=("endpoint",),
-        )
-        phases = CounterMetricFamily(
-            "clipserve_triton_phase_seconds",
-            "Time that a Triton server reports for its queue and for computing, summed since it started. "
-            "clipserve_batch_seconds minus both is the network's share.",
-            labels=("endpoint", "model", "phase"),
-        )
-        rows_of = Counter[str]()
+        said = "Whether a Triton server serves the model: it said so, and its last probe has not failed."
+        up = GaugeMetricFamily("clipserve_triton_endpoint_up", said, labels=("endpoint", "model"))
+        said = "Rows sent to a Triton server and not yet answered."
+        rows = GaugeMetricFamily("clipserve_triton_endpoint_rows", said, labels=("endpoint",))
+        said = "Time that a Triton server reports for its queue and for computing, summed since it started. "
+        said += "clipserve_batch_seconds minus both is the network's share."
+        labels = ("endpoint", "model", "phase")
+        phases = CounterMetricFamily("clipserve_triton_phase_seconds", said, labels=labels)
+        rows_of = defaultdict[str, int](int)
         for (endpoint, model), read in list(self._servers.items()):  # another thread adds and removes
             state = read()
             rows_of[endpoint] += state.rows

@@ -27,11 +27,8 @@ def vector_libraries() -> dict[str, str]:
 def tell_versions(registry: CollectorRegistry) -> None:
     """The gauge of these versions and the service's own."""
     versions = {"version": __version__, **vector_libraries()}
-    meaning = (
-        "Always 1: the version that runs, and those of libraries that may change a vector's last digits."
-    )
-    made = Gauge("build_info", meaning, versions, namespace="clipserve", registry=registry)
-    made.labels(**versions).set(1)
+    said = "Always 1: the version that runs, and those of libraries that may change a vector's last digits."
+    Gauge("clipserve_build_info", said, versions, registry=registry).labels(**versions).set(1)
 
 
 def _installed(package: str) -> str:

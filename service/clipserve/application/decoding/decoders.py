@@ -27,6 +27,7 @@ from clipserve.errors import BackendUnavailable, ImageTooLarge, UndecodableImage
 from clipserve.quota import Quota
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import current
+from clipserve.telemetry.tracing import span
 
 DECODE_SECONDS = 5.0  # of CPU time, for one image in a process
 
@@ -109,7 +110,7 @@ class Decoders:
             ImageTooLarge: it takes more memory than all images may, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_rgb`.
         """
-        with self._metrics.stage("decode"):
+        with self._metrics.stage("decode"), span("decode"):
             header, pixels = await self._look(Task(image, spec, limits, self._room))
             if pixels is None:
                 self._check(header)
