@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.operations import port as operations_port
-from clipserve.operations.page import Page
-from clipserve.operations.pulse import Pulse
+from clipserve.operations.page import Page, Pulse
 from clipserve.telemetry.metrics import Metrics
 
 
@@ -94,21 +90,6 @@ async def test_the_port_of_operations_answers_probes_and_metrics() -> None:
     assert {"clipserve_log_lines_dropped", "process_open_fds", "process_resident_memory_bytes"} <= names
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/nothing"])
-async def test_head_gives_the_header_of_get_and_no_body(path: str) -> None:
-    async with running(CollectorRegistry()) as port:
-        got, head = await port.get(path), await port.get(path, "HEAD")
-    assert head.status_code == got.status_code
-    assert int(got.headers.pop("content-length")) == len(got.content)
-    length = int(head.headers.pop("content-length"))
-    # The process's figures in /metrics may have a digit more by the second request.
-    assert abs(length - len(got.content)) < 100 if path == "/metrics" else length == len(got.content)
-    for answer in (got, head):
-        del answer.headers["date"]  # the second may change between the two
-    assert head.headers == got.headers
-    assert not head.content
-
-
 async def test_another_path_or_method_is_refused() -> None:
     async with running() as port:
         other, posted = await port.get("/classify"), await port.get("/metrics", "POST")
@@ -146,12 +127,9 @@ async def test_a_blocked_event_loop_is_told_and_so_is_its_recovery() -> None:
         prober.start()
         while prober.is_alive():  # a busy loop, which holds Python's lock as much as it can
             pass
-        problem = answers["/livez"].json()
-        assert answers["/livez"].headers["content-type"] == "application/problem+json"
-        assert problem["code"] == "event_loop_blocked"
-        assert re.fullmatch(r"[0-9a-f]{32}", problem["request_id"])
-        assert problem["actual"] > problem["limit"] == 1
-        assert problem["detail"].endswith("; the limit is 1.")
+        told = answers["/livez"].json()
+        assert told["status"] == "blocked"
+        assert told["seconds"] > told["limit"] == 1
         assert answers["/readyz"].json() == {"status": "not ready"}
         async with asyncio.timeout(60):
             for path in ("/livez", "/readyz"):
@@ -199,48 +177,6 @@ async def test_what_is_asked_while_the_port_stands_still_for_longer_is_answered(
 async def test_who_sends_no_whole_header_is_disconnected(sent: bytes, answer: bytes) -> None:
     async with running(seconds=0.3) as port:
         assert (await asyncio.to_thread(port.say, sent)).startswith(answer)
-
-
-async def test_who_reads_no_answer_is_disconnected() -> None:
-    registry = CollectorRegistry()
-    large = Gauge("large", "Some megabytes.", ["label"], registry=registry)
-    for i in range(200):
-        large.labels(str(i) * 10_000)
-    async with running(registry, seconds=1) as port:
-        with port.connect() as connection:
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
-            async with asyncio.timeout(60):
-                while is_open(connection):
-                    await asyncio.sleep(0.05)
-            read = await asyncio.to_thread(read_all, connection)
-    assert len(read) < len(generate_latest(registry))
-
-
-def is_open(connection: socket.socket) -> bool:
-    """Whether the other side has it open; who has not read what came before does not hear of its end."""
-    ends = [f"0100007F:{port:04X}" for _, port in (connection.getpeername(), connection.getsockname())]
-    rows = [row.split()[1:4] for row in Path("/proc/net/tcp").read_text().splitlines()]
-    return [*ends, "01"] in rows
-
-
-@pytest.mark.parametrize(
-    ("sent", "status", "code"),
-    [
-        (b"\x16\x03\x01\r\n\r\n", b"400", "malformed_request"),
-        (b"GET /livez HTTP/1.1\r\n\r\n", b"400", "malformed_request"),  # no Host
-        (b"GET /livez HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 20_000, b"431", "headers_too_large"),
-        (
-            b"GET /metrics HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
-            b"400",
-            "malformed_request",
-        ),
-    ],
-)
-async def test_what_is_no_request_is_refused(sent: bytes, status: bytes, code: str) -> None:
-    async with running() as port:
-        answer = await asyncio.to_thread(port.say, sent)
-    assert answer.split(b" ")[1] == status
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == code
 
 
 @pytest.mark.parametrize("version", ["x", "9" * 5_000, "-1", ""])

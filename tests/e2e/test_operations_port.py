@@ -15,7 +15,7 @@ import time
 import httpx
 import pytest
 
-from clipserve.operations.pulse import MAX_BLOCKED_SECONDS
+from clipserve.operations.page import MAX_BLOCKED_SECONDS
 from tests.process import LIGHT, PATIENT, ROOT, SLOW_BODIES, Process, get, waited_until
 
 pytestmark = pytest.mark.slow

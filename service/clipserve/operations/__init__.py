@@ -1,1 +1,0 @@
-"""Probes and metrics on a separate port, which answers even if the service cannot."""

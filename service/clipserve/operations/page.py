@@ -1,40 +1,65 @@
-"""The ASGI application of the operations port: /livez, /readyz and /metrics."""
+"""The ASGI application of the operations port: /livez, /readyz and /metrics, in the thread of that port."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any
 
-import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.access.keys import Keys
-from clipserve.operations.pulse import MAX_BLOCKED_SECONDS, Pulse
 from clipserve.rest.errors import rendered
+
+MAX_BLOCKED_SECONDS = 10.0  # without a beat for so long, the service is not alive
+_READY_SECONDS = 2.0  # without a beat for so long, the service is not ready
+_BEAT_SECONDS = 0.25
+
+
+class Pulse:
+    """The event loop of the service beats, and that of the port counts the time since the last beat.
+
+    The second counts only time in which it ran itself. So a process that was stopped as a whole, or that waited for
+    Python's lock, does not count as blocked when it continues.
+    """
+
+    def __init__(self) -> None:
+        self.blocked_seconds = 0.0
+        self._beats, self._ready = 0, False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service was ready at its last beat, and that was recent."""
+        return self._ready and self.blocked_seconds < _READY_SECONDS
+
+    async def beat(self, ready: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            self._ready = await ready()
+            self._beats += 1
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    async def watch(self) -> None:
+        while True:
+            seen = self._beats
+            await asyncio.sleep(_BEAT_SECONDS)
+            self.blocked_seconds = 0.0 if self._beats != seen else self.blocked_seconds + _BEAT_SECONDS
 
 
 @dataclass(frozen=True)
 class Page:
-    """Answers in the thread of the operations port.
-
-    `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the header Host. `lost_seconds`:
-    for how long a GPU has been lost. /livez says so and stays 200: the process ends by itself, with its own status.
-    """
+    """`keys`: those that may read the metrics; None: everybody may. `hosts`: checks the header Host."""
 
     pulse: Pulse
     registry: CollectorRegistry
     keys: Keys | None = None
     hosts: Hosts = ANY
     max_blocked_seconds: float = MAX_BLOCKED_SECONDS
-    lost_seconds: Callable[[], float] = float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -46,45 +71,24 @@ class Page:
     def _answer(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response:
         self.hosts.check(headers.get(b"host"))
         if scope["method"] not in ("GET", "HEAD"):
-            allow = {"allow": "GET, HEAD"}
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.", allow)
+            raise HTTPException(405, "Only GET and HEAD are answered here.", {"allow": "GET, HEAD"})
+        blocked, most, ready = self.pulse.blocked_seconds, self.max_blocked_seconds, self.pulse.ready
         match scope["path"]:
+            case "/livez" if blocked > most:
+                return JSONResponse({"status": "blocked", "seconds": blocked, "limit": most}, 503)
             case "/livez":
-                return self._livez()
+                return JSONResponse({"status": "alive"})
             case "/readyz":
-                return _json({"status": "ready"}) if self.pulse.ready else _json({"status": "not ready"}, 503)
+                return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
             case "/metrics":
-                return self._metrics(headers)
-        said = "This is the operations port: it has /livez, /readyz and /metrics."
-        raise HTTPException(HTTPStatus.NOT_FOUND, said)
+                return self._metrics({name: value.decode("latin-1") for name, value in headers.items()})
+        raise HTTPException(404, "This is the operations port: it has /livez, /readyz and /metrics.")
 
-    def _livez(self) -> Response:
-        seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds
-        if seconds <= limit:
-            lost = self.lost_seconds()
-            return _json({"status": "alive"} | ({"gpu_lost_seconds": lost} if lost else {}))
-        problem = {
-            "type": "urn:clipserve:error:event_loop_blocked",
-            "title": HTTPStatus.SERVICE_UNAVAILABLE.phrase,
-            "status": 503,
-            "code": "event_loop_blocked",
-            "detail": f"the event loop has been blocked for {seconds:.1f} s; the limit is {limit:g}.",
-            "limit": limit,
-            "actual": seconds,
-            "request_id": uuid.uuid4().hex,
-        }
-        return _json(problem, 503, "application/problem+json")
-
-    def _metrics(self, headers: Mapping[bytes, bytes]) -> Response:
+    def _metrics(self, headers: Mapping[bytes, str]) -> Response:
         if self.keys is not None:
-            authorization = headers.get(b"authorization", b"").decode("latin-1")
-            self.keys.check(authorization or None, "manage")
+            self.keys.check(headers.get(b"authorization"), "manage")
         try:
-            encode, media_type = choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
+            encode, media_type = choose_encoder(headers.get(b"accept", ""))
         except (TypeError, ValueError):  # a malformed `Accept` counts as none
             encode, media_type = choose_encoder("")
         return Response(encode(self.registry), media_type=media_type)
-
-
-def _json(said: Mapping[str, Any], status: int = 200, media_type: str = "application/json") -> Response:
-    return Response(orjson.dumps(said), status, media_type=media_type)

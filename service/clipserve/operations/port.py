@@ -1,7 +1,4 @@
-"""Serves the operations port: the server of the REST API, in a thread with its own event loop.
-
-It answers while the service's event loop is blocked, and so can report that.
-"""
+"""Serves the operations port: the server of the REST API, in a thread whose event loop nothing else can block."""
 
 from __future__ import annotations
 

@@ -122,9 +122,8 @@ async def _give_up(accelerator: Accelerator, end: Callable[[], None]) -> None:
 
 def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[int]:
     """Serve probes and metrics on their own port; gives it."""
-    from clipserve.operations.page import Page  # loads a server, as the gateway does by now
+    from clipserve.operations.page import Page, Pulse  # loads a server, as the gateway does by now
     from clipserve.operations.port import serving
-    from clipserve.operations.pulse import Pulse
 
     pulse = Pulse()
     gateway.metrics.ready.set_function(lambda: pulse.ready)
