@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import pytest
 
@@ -25,9 +25,9 @@ def test_a_key_is_256_random_bits_behind_a_prefix_and_its_sha256_is_kept() -> No
     assert digest_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-@pytest.mark.parametrize("header", ["Bearer {}", "bearer {}", "Bearer  {} "])
-def test_a_known_key_is_found_in_a_header_of_a_bearer(header: str) -> None:
-    assert Keys([made("other")[1], KEPT]).find(header.format(KEY)) == KEPT
+def test_a_known_key_is_found_in_a_header_of_a_bearer() -> None:
+    for header in ("Bearer {}", "bearer {}", "Bearer  {} "):
+        assert Keys([made("other")[1], KEPT]).find(header.format(KEY)) == KEPT
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,7 @@ def test_nothing_is_found_in_any_other_header(header: str | None) -> None:
 )
 def test_a_key_is_for_its_scopes_alone(scopes: tuple[str, ...], needed: Scope, allowed: bool) -> None:
     key, kept = made(scopes=scopes)
-    refused: AbstractContextManager[object] = (
-        nullcontext() if allowed else pytest.raises(PermissionDenied, match=f"`{needed}`")
-    )
-    with refused:
+    with nullcontext() if allowed else pytest.raises(PermissionDenied, match=f"`{needed}`"):
         Keys([kept]).check(f"Bearer {key}", needed)
 
 

@@ -71,14 +71,6 @@ async def test_more_than_a_window_holds_is_refused_for_good_with_the_numbers() -
     await gate.charge(rows=100, size=1_000)
 
 
-async def test_a_large_request_that_is_refused_does_not_hold_up_a_small_one() -> None:
-    gate = await gate_of(rows=1)
-    await gate.charge(rows=3_000)
-    with pytest.raises(RateLimited):
-        await gate.charge(rows=1_000)
-    await gate.charge(rows=600)
-
-
 def counts_at(seconds: float, window: tuple[int, float, int, float]) -> int:
     """What counts after so many seconds without use, by the formula of the strategy."""
     previous, left, current, lives = window
@@ -144,7 +136,7 @@ class Redis:
 @virtual_time
 async def test_while_redis_is_away_a_gateway_counts_alone_and_asks_now_and_then(error: Exception) -> None:
     redis, metrics = Redis(), Metrics()
-    counter = SharedRateCounter(redis, metrics, pause_seconds=0.5)
+    counter = SharedRateCounter(redis.take, metrics, pause_seconds=0.5)
     redis.error = error
     with logged() as log:
         taken = [await counter.take(ITEM, "a", 1) for _ in range(12)]
@@ -161,7 +153,7 @@ async def test_while_redis_is_away_a_gateway_counts_alone_and_asks_now_and_then(
 @virtual_time
 async def test_a_redis_that_hangs_is_not_waited_for_and_one_request_asks_again() -> None:
     redis = Redis()
-    counter, redis.hangs = SharedRateCounter(redis, Metrics(), pause_seconds=0.5), True
+    counter, redis.hangs = SharedRateCounter(redis.take, Metrics(), pause_seconds=0.5), True
     assert await asyncio.gather(*(counter.take(ITEM, "a", 1) for _ in range(5))) == [None] * 5
     assert redis.asked == 5, "those that came together"
     await asyncio.sleep(0.51)
@@ -169,15 +161,10 @@ async def test_a_redis_that_hangs_is_not_waited_for_and_one_request_asks_again()
     assert redis.asked == 6
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [b"*1\r\n" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n", b":" + b"9" * 100_000 + b"\r\n"],
-    ids=["deep arrays", "HTTP", "a number without an end"],
-)
-async def test_a_server_that_is_no_redis_is_a_redis_that_is_away(answer: bytes) -> None:
+async def test_a_server_that_is_no_redis_is_a_redis_that_is_away() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(65_536):
-            writer.write(answer)
+            writer.write(b"*1\r\n" * 100_000)  # arrays in arrays
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

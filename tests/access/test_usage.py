@@ -74,15 +74,6 @@ async def test_each_front_counts_rows_and_bytes_for_the_key_that_came(
     ]
 
 
-async def test_the_key_that_put_a_label_set_has_used_the_rows_of_its_build(
-    running: Running, keys: dict[str, str]
-) -> None:
-    labels = {"labels": ["a", "b", "c"], "templates": ["{}", "the {}"]}
-    put = await running.client.put("/label-sets/pets", json=labels, headers=bearer(keys["editor"]))
-    assert put.status_code == 200, put.text
-    await eventually(lambda: used(running.gateway.metrics)["editor"][0] == 6)
-
-
 async def test_a_refused_request_has_used_no_rows_and_an_announced_body_nothing(
     running: Running, keys: dict[str, str]
 ) -> None:

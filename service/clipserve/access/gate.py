@@ -46,19 +46,14 @@ class Gate:
         count_usage: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         """`counter`: None: this process counts by itself. `count_usage` takes a key's name, rows, bytes."""
-        self._keys = keys
-        self._options = options
-        self._counter = counter or LocalRateCounter()
-        self._count_usage = count_usage
+        self._keys, self._options = keys, options
+        self._counter, self._count_usage = counter or LocalRateCounter(), count_usage
 
     async def enter(self, authorization: str | None, scope: Scope) -> None:
-        """Let a request in, and note the name of its key in its `RequestContext`.
-
-        `authorization`: the header or the metadata of that name.
+        """Let a request in, and note its key in its `RequestContext`.
 
         Raises:
-            Unauthenticated: there is no key, or it is unknown.
-            PermissionDenied: the key lacks the scope.
+            Unauthenticated, PermissionDenied: `authorization` has no key, an unknown one, or one without the scope.
         """
         if self._keys is None:
             return

@@ -34,9 +34,7 @@ class Hosts:
 
     def __init__(self, besides: Collection[str] | None = None) -> None:
         self._besides = besides
-        self._accepts = functools.lru_cache(16)(
-            self._accepts_name
-        )  # nearly all requests have the same header
+        self._accepts = functools.lru_cache(16)(self._accepts_name)  # nearly all requests have the same
 
     def check(self, host: bytes | None) -> None:
         """Check the value of a header Host, which every browser sends.

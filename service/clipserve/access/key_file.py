@@ -39,11 +39,7 @@ class KeyFileError(Exception):
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """Read all keys of the file.
-
-    Raises:
-        KeyFileError: it cannot be read, or is malformed.
-    """
+    """All keys of the file. Raises KeyFileError: it cannot be read, or is malformed."""
     return tuple(key for key in _parsed(path, _lines(path)) if key)
 
 
@@ -55,28 +51,21 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
     Raises:
         KeyFileError: the name is taken; the name, a scope or a rate is invalid; or the file cannot be used.
     """
-    key = new_key()
-    fields = {
-        "name": name,
-        "sha256": digest_of(key),
-        "scopes": list(dict.fromkeys(scopes)),
-        "created": datetime.now(UTC).date(),
-        **rates,
-    }
+    key, today = new_key(), datetime.now(UTC).date()
+    fields = {"name": name, "sha256": digest_of(key), "scopes": list(dict.fromkeys(scopes)), **rates}
     try:
-        entry = Key.model_validate(fields)
+        entry = Key.model_validate(fields | {"created": today})
     except ValidationError:
-        raise KeyFileError(
-            "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit; scopes "
-            f"are of {', '.join(get_args(Scope))}; rates are at most 10^9 rows and 10^12 bytes a second."
-        ) from None
+        said = (
+            "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit; "
+        )
+        said += f"scopes are of {', '.join(get_args(Scope))}; rates are at most 10^9 rows and 10^12 bytes a second."
+        raise KeyFileError(said) from None
     with _locked(path):
         lines = _lines(path) if path.exists() else _HEADER.splitlines()
         if any(each and each.name == name for each in _parsed(path, lines)):
-            raise KeyFileError(
-                f"{path} has a key with the name {name!r}. To rotate it, add one under another name, and remove "
-                "this one when its clients have the other."
-            )
+            said = f"{path} has a key with the name {name!r}. To rotate it, add one under another name, and "
+            raise KeyFileError(said + "remove this one when its clients have the other.")
         lines.append(entry.model_dump_json(exclude_none=True))
         _parsed(path, lines)
         _write(path, lines)
@@ -84,11 +73,7 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Remove the key of this name.
-
-    Raises:
-        KeyFileError: there is no such key, or the file cannot be used.
-    """
+    """Remove the key of this name. Raises KeyFileError: there is none, or the file cannot be used."""
     with _locked(path):
         lines = _lines(path)
         keys = _parsed(path, lines)
@@ -118,28 +103,21 @@ async def following(path: Path) -> AsyncIterator[Keys]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        with _told(path):
-            return read_bounded(path, _MAX_BYTES).decode().splitlines()
-    except UnicodeDecodeError:
-        raise KeyFileError(f"{path}: not UTF-8.") from None
+    with _told(path):
+        return read_bounded(path, _MAX_BYTES).decode().splitlines()
 
 
 def _parsed(path: Path, lines: Iterable[str]) -> list[Key | None]:
     """The key of each line; None for a line without a key."""
     keys: list[Key | None] = []
-    names: set[str] = set()
-    digests: set[str] = set()
+    known = set[tuple[str, str]]()
     for number, line in enumerate(lines, 1):
         keys.append(key := _key(path, number, line))
-        if key is None:
-            continue
-        if key.name in names or key.sha256 in digests:
-            what = "name" if key.name in names else "key"
+        own = {("name", key.name), ("key", key.sha256)} if key else set()
+        for what, _ in known & own:
             raise KeyFileError(f"{path}, line {number}: the same {what} as in a line above.")
-        names.add(key.name)
-        digests.add(key.sha256)
-    if len(names) > _MAX_KEYS:
+        known |= own
+    if len(known) > 2 * _MAX_KEYS:
         raise KeyFileError(f"{path}: more than {_MAX_KEYS:,} keys.")
     return keys
 
@@ -162,6 +140,8 @@ def _told(path: Path) -> Iterator[None]:
     """What the system says is an error of the file."""
     try:
         yield
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: not UTF-8.") from None
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or 'cannot be used').lower()}.") from None
 
@@ -197,10 +177,10 @@ def _give_access(file: int, path: Path) -> None:
         os.fchown(file, old.st_uid, old.st_gid)
         os.fchmod(file, stat.S_IMODE(old.st_mode))
     except PermissionError:
-        raise KeyFileError(
-            f"{path}: the file belongs to user {old.st_uid} and group {old.st_gid}, and user {os.geteuid()} cannot "
-            "make another like it. Nothing was changed; run this command as the owner or as root."
-        ) from None
+        said = (
+            f"{path}: user {os.geteuid()} cannot make a file of its owner, user {old.st_uid}, and its group. "
+        )
+        raise KeyFileError(said + "Nothing was changed; run this command as the owner or as root.") from None
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
@@ -222,10 +202,7 @@ async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
                 told = str(error)
                 logger.error("keys_unchanged", reason=told, hint="the keys stay as they were")
         else:
-            told, seen = (
-                "",
-                now,
-            )  # taken before the read, so that a change during the read is seen the next time
+            told, seen = "", now  # taken before the read: a change during the read is seen the next time
             logger.info("keys", count=len(keys))
 
 

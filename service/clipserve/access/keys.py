@@ -19,7 +19,6 @@ from clipserve.errors import PermissionDenied, Unauthenticated
 Scope = Literal["use", "manage"]
 
 _PREFIX = "clip_"  # so that people and secret scanners recognise a key
-_BYTES = 32
 
 
 class Key(BaseModel):
@@ -37,7 +36,7 @@ class Key(BaseModel):
 
 def new_key() -> str:
     """A new random key of 48 characters."""
-    return _PREFIX + secrets.token_urlsafe(_BYTES)
+    return _PREFIX + secrets.token_urlsafe(32)  # 256 bits
 
 
 def digest_of(key: str) -> str:
@@ -70,20 +69,12 @@ class Keys:
         return self.of(sha256(presented.strip().encode(errors="replace")).hexdigest())
 
     def check(self, authorization: str | None, scope: Scope) -> None:
-        """Check that `authorization` has a known key with the scope.
-
-        Raises:
-            Unauthenticated, PermissionDenied: it has not.
-        """
+        """Raise Unauthenticated or PermissionDenied unless `authorization` has a known key with the scope."""
         allow(self.find(authorization), scope)
 
 
 def allow(key: Key | None, scope: str) -> Key:
-    """Return the key, if there is one and it has the scope.
-
-    Raises:
-        Unauthenticated, PermissionDenied: there is none, or it lacks the scope.
-    """
+    """The key. Raises Unauthenticated, PermissionDenied: there is none, or it lacks the scope."""
     if key is None:
         raise Unauthenticated("the key is missing or unknown: send `Authorization: Bearer KEY`.")
     if scope not in key.scopes:

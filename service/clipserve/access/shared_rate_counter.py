@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from limits import RateLimitItem
 from limits.aio.storage.redis import RedisStorage
@@ -21,41 +22,32 @@ from clipserve.redis_pool import redis_pool
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
+Take = Callable[[RateLimitItem, str, int], Awaitable[float | None]]  # `RateCounter.take`
+
 
 @asynccontextmanager
 async def shared_rate_counter(
     redis_url: str, metrics: Metrics, answer_seconds: float = REDIS_SECONDS
 ) -> AsyncIterator[RateCounter]:
-    """The counter that all gateways on this Redis share.
+    """The counter that all gateways on this Redis share, by the library `limits`.
 
     `redis_url`: redis:// or rediss://, which may contain a password. `answer_seconds`: see `SharedRateCounter`.
     """
     pool = redis_pool(redis_url, connect_seconds=answer_seconds, answer_seconds=answer_seconds)
-    storage = RedisStorage(
-        "async+redis://",
-        implementation="redispy",
-        key_prefix="clipserve",
-        connection_pool=pool,  # type: ignore[arg-type]
-    )
-    counter = SharedRateCounter(RedisRateCounter(storage), metrics, answer_seconds)
+    options: dict[str, Any] = {"key_prefix": "clipserve", "connection_pool": pool}
+    storage = RedisStorage("async+redis://", implementation="redispy", **options)
+    limiter = SlidingWindowCounterRateLimiter(storage)
+
+    async def take(item: RateLimitItem, name: str, cost: int) -> float | None:
+        if await limiter.hit(item, name, cost=cost):
+            return None
+        window = await storage.get_sliding_window(item.key_for(name), item.get_expiry())
+        return seconds_until(item.amount - cost, item.get_expiry(), window)
+
     try:
-        yield counter
+        yield SharedRateCounter(take, metrics, answer_seconds)
     finally:
         await pool.aclose()
-
-
-class RedisRateCounter:
-    """`RateCounter` in Redis, through the library `limits`."""
-
-    def __init__(self, storage: RedisStorage) -> None:
-        self._storage = storage
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
-
-    async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
-        if await self._limiter.hit(item, name, cost=cost):
-            return None
-        window = await self._storage.get_sliding_window(item.key_for(name), item.get_expiry())
-        return seconds_until(item.amount - cost, item.get_expiry(), window)
 
 
 class SharedRateCounter:
@@ -63,26 +55,23 @@ class SharedRateCounter:
 
     def __init__(
         self,
-        shared: RateCounter,
+        shared: Take,
         metrics: Metrics,
         answer_seconds: float = REDIS_SECONDS,
         pause_seconds: float = 2.0,
     ) -> None:
         """`answer_seconds`: for an answer of Redis. `pause_seconds`: after a failure, until it is asked again."""
-        self._shared = shared
-        self._local = LocalRateCounter()
+        self._shared, self._local = shared, LocalRateCounter()
         self._metrics = metrics
-        self._answer_seconds = answer_seconds
-        self._pause_seconds = pause_seconds
-        self._lost = False
-        self._ask_at = 0.0
+        self._answer_seconds, self._pause_seconds = answer_seconds, pause_seconds
+        self._lost, self._ask_at = False, 0.0
 
     async def take(self, item: RateLimitItem, name: str, cost: int) -> float | None:
         if self._lost and not self._time_to_ask():
             return await self._local.take(item, name, cost)
         try:
             async with asyncio.timeout(self._answer_seconds):
-                seconds = await self._shared.take(item, name, cost)
+                seconds = await self._shared(item, name, cost)
         except Exception as error:  # a malformed answer has no common exception
             self._fail(type(error).__name__)
             return await self._local.take(item, name, cost)
