@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from tests.abuse import hostile_host
 from tests.abuse.attack import Act, Attack, Make, Piece, good, head, images, request
 from tests.abuse.files import webp_lossless
 from tests.abuse.request_rows import classified
@@ -83,6 +84,12 @@ LOOPS: dict[str, bytes] = {
 }
 
 
+def _at_work() -> Iterator[Piece]:
+    """All are answered for seconds, so that none of them can be closed for another address."""
+    yield request("/embed", json.dumps({"images": [hostile_host.url() + "/silent"]}).encode())
+    yield Act.AWAIT
+
+
 def attacks() -> Iterator[Attack]:
     for name, make in FLOODS.items():
         yield Attack(name, make, silent=True)
@@ -91,3 +98,5 @@ def attacks() -> Iterator[Attack]:
     for name, data in LOOPS.items():
         title = f"{_MANY} connections of {name}"
         yield Attack(title, partial(_loop, data), legal=True, silent=True, connections=_MANY)
+    title = f"{_MANY} connections of a silent URL"
+    yield Attack(title, _at_work, legal=True, silent=True, connections=_MANY)

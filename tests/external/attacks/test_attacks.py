@@ -36,7 +36,10 @@ def test_an_attack_is_refused_at_a_bounded_cost_and_the_neighbours_are_served(
 ) -> None:
     verdict = victim.attacked(attack)
     photos = verdict.cpu / victim.photo
-    print(f"{attack.id} | {dict(verdict.statuses)} | {photos:.1f} photos | {verdict.memory / 1e6:.0f} MB")
+    costs = (
+        f"{photos:.1f} photos | {verdict.memory / 1e6:.0f} MB | neighbour p99 {1000 * verdict.waited:.0f} ms"
+    )
+    print(f"{attack.id} | {dict(verdict.statuses)} | {costs}")
     assert verdict.faults == []
 
 
