@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,6 @@ from clipserve_models.evaluation.asking import logits_of, vectors_of
 from clipserve_models.evaluation.classes import Classes, classes_in, read_classes
 from clipserve_models.evaluation.data import Item, read_items, truths_of
 from clipserve_models.evaluation.figures import of_captions, of_labels
-from clipserve_models.evaluation.presets import Preset, compared, preset_of
 from clipserve_models.evaluation.report import Report, publish
 
 ClassesOption = Annotated[
@@ -32,12 +31,6 @@ ClassesOption = Annotated[
 Template = Annotated[
     list[str] | None,
     typer.Option(help="A template, or the name of a template set; default: the model's own; repeatable."),
-]
-PresetName = Annotated[
-    str | None,
-    typer.Option(
-        help="A data set with a published figure (`cifar10`): chooses its classes and templates, and compares."
-    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="A folder for report.md and report.json.")]
 Url = Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="A running service.")]
@@ -58,17 +51,12 @@ class Plan:
         templates: templates, or names of template sets; none: the model's own.
         label_set: of the service, with these classes, in place of templates. It may have prompts and examples of
             its own, and a threshold: an image without a label counts as wrong.
-        preset: a set of presets.toml; its classes and templates are used unless others are given.
     """
 
     data: Path
     classes: str | Path | None = None
     templates: tuple[str, ...] = ()
     label_set: str | None = None
-    preset: Preset | None = None
-
-
-P = TypeVar("P", bound=Plan)
 
 
 def evaluate(
@@ -80,7 +68,6 @@ def evaluate(
     label_set: Annotated[
         str | None, typer.Option(help="A label set of the service, with these labels.")
     ] = None,
-    preset: PresetName = None,
     out: Out = None,
     url: Url = HERE,
     in_process: InProcess = False,
@@ -89,7 +76,7 @@ def evaluate(
     in_flight: InFlight = IN_FLIGHT,
 ) -> None:
     """Measure the accuracy of a service on labelled images, or on images with captions. Prints the report."""
-    plan = Plan(data, classes, tuple(template or ()), label_set, preset_of(preset) if preset else None)
+    plan = Plan(data, classes, tuple(template or ()), label_set)
 
     async def evaluated() -> int:
         async with open_clip(None if in_process else url, key, model, in_flight) as clip:
@@ -108,7 +95,6 @@ async def evaluation(clip: AsyncMethods, plan: Plan) -> Report:
     """
     if plan.label_set and plan.templates:
         raise ModelsError("a label set has templates of its own: give --template or --label-set, not both.")
-    plan = by_preset(plan)
     given = read_classes(plan.classes) if plan.classes else None
     images = partial(read_items, plan.data, given.keys if given else ())
     items = truths_of(images(), plan.data, plan.classes)
@@ -118,16 +104,7 @@ async def evaluation(clip: AsyncMethods, plan: Plan) -> Report:
     served, captions = await clip.served_by(), [caption for item in items for caption in item.captions]
     texts = (await clip.embed_texts(captions, truncate=True)).vectors
     figures = of_captions(await vectors_of(clip, images()), texts, [len(item.captions) for item in items])
-    told = compared(plan.preset, served.model, figures) if plan.preset else None
-    return Report(served.model, served.fingerprint, plan.data.name, {}, figures, told)
-
-
-def by_preset(plan: P) -> P:
-    """The plan, with its preset's classes and templates where it has none."""
-    if plan.preset is None:
-        return plan
-    templates = (plan.preset.templates,) if plan.preset.templates and not plan.label_set else ()
-    return replace(plan, classes=plan.classes or plan.preset.names, templates=plan.templates or templates)
+    return Report(served.model, served.fingerprint, plan.data.name, {}, figures)
 
 
 async def classified(
@@ -138,8 +115,5 @@ async def classified(
     places = {label: place for place, label in enumerate(classes.labels)}
     logits = await logits_of(clip, images(), places, templates=plan.templates, label_set=plan.label_set)
     figures = of_labels(logits, right)
-    told = (
-        compared(plan.preset, served.model, figures, classes.names, plan.templates) if plan.preset else None
-    )
     asked = {"templates": list(plan.templates), "label_set": plan.label_set}
-    return Report(served.model, served.fingerprint, plan.data.name, asked, figures, told)
+    return Report(served.model, served.fingerprint, plan.data.name, asked, figures)

@@ -25,10 +25,8 @@ from clipserve_models.evaluate import (
     InProcess,
     Out,
     Plan,
-    PresetName,
     Template,
     Url,
-    by_preset,
     classified,
 )
 from clipserve_models.evaluation import logistic
@@ -37,7 +35,6 @@ from clipserve_models.evaluation.classes import Classes, classes_in, read_classe
 from clipserve_models.evaluation.data import Item, read_items, truths_of
 from clipserve_models.evaluation.figures import Figures, of_labels, rounded
 from clipserve_models.evaluation.logistic import Part, shares
-from clipserve_models.evaluation.presets import preset_of, verdict
 from clipserve_models.evaluation.report import SHARES, Report, asked_of, percent, publish, table
 
 if TYPE_CHECKING:  # it takes seconds
@@ -105,8 +102,6 @@ class ProbeReport:
         if not self.converged:
             yield "The fit has not converged: its figures may be better with more images or another C."
         yield ""
-        if self.zero_shot.expected:
-            yield from (f"Zero-shot: {sentence}\n" for sentence in verdict(self.zero_shot.expected))
         both = [(SHARES[key], percent(before[key]), percent(after[key])) for key in SHARES if key in after]
         yield from table(("figure", f"zero-shot, {asked}", "linear probe"), *both)
 
@@ -128,7 +123,6 @@ def probe(
     ] = 0.2,
     classes: ClassesOption = None,
     template: Template = None,
-    preset: PresetName = None,
     seed: Annotated[int, typer.Option(help="The seed of all random choices.", min=0)] = 0,
     set_file: Annotated[
         Path | None,
@@ -146,8 +140,7 @@ def probe(
     Needs scikit-learn. Prints the report.
     """
     first, *more = data
-    chosen = preset_of(preset) if preset else None
-    plan = ProbePlan(first, classes, tuple(template or ()), None, chosen, tuple(more), test, test_share, seed)
+    plan = ProbePlan(first, classes, tuple(template or ()), None, tuple(more), test, test_share, seed)
     logistic.check_installed()  # before the images
 
     async def probed() -> int:
@@ -171,7 +164,6 @@ async def gather(clip: AsyncMethods, plan: ProbePlan) -> Gathered:
         ModelsError: an item has no class or several, or one has no answer.
         ClipserveError: the service refuses a request, cannot be reached, or its model changes.
     """
-    plan = by_preset(plan)
     given = read_classes(plan.classes) if plan.classes else None
 
     def images(*files: Path | None) -> Iterator[Item]:

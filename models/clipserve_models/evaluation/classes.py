@@ -18,12 +18,10 @@ class Classes:
     """The classes, in the order of their numbers.
 
     Attributes:
-        names: of all of them; two may have the same (ImageNet has "crane" twice).
-        labels: the K different names.
+        labels: the K different names; two classes may have the same one (ImageNet has "crane" twice).
         keys: each name that data may use for a class, to its position among the labels.
     """
 
-    names: tuple[str, ...]
     labels: tuple[str, ...]
     keys: Mapping[str, int]
 
@@ -49,9 +47,7 @@ def named(names: Sequence[str], keys: Iterable[str] = ()) -> Classes:
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     by_number = {str(number): places[name] for number, name in enumerate(names)}
     by_name = {name.replace(" ", "_"): place for name, place in places.items()} | places
-    return Classes(
-        (*names,), (*places,), by_number | by_name | dict(zip(keys, by_number.values(), strict=False))
-    )
+    return Classes((*places,), by_number | by_name | dict(zip(keys, by_number.values(), strict=False)))
 
 
 def read_keys(path: Path) -> dict[str, str]:

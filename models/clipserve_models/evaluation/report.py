@@ -10,7 +10,6 @@ from typing import Any
 
 from clipserve.commands.printing import say
 from clipserve_models.evaluation.figures import Figures
-from clipserve_models.evaluation.presets import verdict
 
 # Figures that are shares, as people read them.
 SHARES = {
@@ -32,7 +31,6 @@ class Report:
         data: the name of the file or folder.
         asked: templates, or the label set; nothing for captions.
         figures: see `clipserve_models.evaluation.figures`.
-        expected: of a preset, see `clipserve_models.evaluation.presets.compared`.
     """
 
     model: str
@@ -40,7 +38,6 @@ class Report:
     data: str
     asked: dict[str, Any]
     figures: Figures
-    expected: Figures | None = None
 
     def lines(self) -> Iterator[str]:
         """Of Markdown."""
@@ -50,8 +47,6 @@ class Report:
             yield f"{figures['images']:,} images with {figures['captions']:,} captions.\n"
         else:
             yield f"{figures['images']:,} images, {figures['classes']:,} classes, {asked_of(self.asked)}.\n"
-        if self.expected:
-            yield from (f"{sentence}\n" for sentence in verdict(self.expected))
         if "captions" in figures:
             recalls = [(name, *map(percent, figures[key].values())) for key, name in _RECALLS.items()]
             yield from table(("recall", "at 1", "at 5", "at 10"), *recalls)

@@ -31,29 +31,17 @@ def run(*words: str | Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_published"),
-    [("ViT-B-32", True), ("ViT-B-32-laion2b", True), ("ViT-B-16-SigLIP2", False)],
+    ("name", "published"),  # by open_clip's results table; 0.003 is what decoders and precision may change
+    [("ViT-B-32", 0.8983), ("ViT-B-32-laion2b", 0.9358)],
 )
 def test_a_model_has_its_published_accuracy(
-    name: str, is_published: bool, cifar10: Path, tmp_path: Path
+    name: str, published: float, cifar10: Path, tmp_path: Path
 ) -> None:
-    run(
-        "models",
-        "evaluate",
-        cifar10,
-        "--preset",
-        "cifar10",
-        "--in-process",
-        "--model",
-        name,
-        "--out",
-        tmp_path,
-    )
-    told = json.loads((tmp_path / "report.json").read_text())["expected"]
-    print(f"{name}: {told['measured']:.4f}, published {told['expected']}")
-    assert not told["other_set"]
-    assert (told["expected"] is not None) == is_published
-    assert told.get("within", not is_published), "published and measured differ by more than 0.003"
+    how = ("--classes", "cifar10", "--template", "cifar10", "--in-process", "--model", name)
+    run("models", "evaluate", cifar10, *how, "--out", tmp_path)
+    figures = json.loads((tmp_path / "report.json").read_text())["figures"]
+    assert (figures["images"], figures["classes_that_occur"]) == (10_000, 10)
+    assert figures["top1"] == pytest.approx(published, abs=0.003)
 
 
 def test_openai_s_model_has_the_same_vectors_by_both_names(tmp_path: Path) -> None:

@@ -96,22 +96,11 @@ def test_photos_are_found_by_their_captions_and_captions_by_their_photos(
             Image.fromarray(getattr(skimage.data, name)()).save(tmp_path / f"{name}.png")
             lines.writerows([f"{name}.png", each] for each in sentences)
     report = evaluated(demo_process.url, tmp_path / "captions.csv")
-    all_found = {"recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0}
-    assert report.figures == {
-        "images": 3,
-        "captions": 4,
-        "captions_of_an_image": all_found,
-        "image_of_a_caption": all_found,
-        "mean_recall_at_1": 1.0,
-    }
+    assert (report.figures["captions"], report.figures["mean_recall_at_1"]) == (4, 1.0)
     assert "3 images with 4 captions." in "\n".join(report.lines())
     # Captions that are exchanged are found at another photo.
-    swapped = (
-        (tmp_path / "captions.csv")
-        .read_text()
-        .replace("a rocket", "a cup")
-        .replace("a cup of coffee", "a rocket")
-    )
+    text = (tmp_path / "captions.csv").read_text()
+    swapped = text.replace("a rocket", "a cup").replace("a cup of coffee", "a rocket")
     (tmp_path / "captions.csv").write_text(swapped)
     assert evaluated(demo_process.url, tmp_path / "captions.csv").figures["mean_recall_at_1"] < 0.8
 
