@@ -22,12 +22,10 @@ class Entry(BaseModel):
 
     name: str
     model: str
-    pretrained: str | None
+    pretrained: str
     licence: str
     about: str = ""
-    repository: str | None = None  # of the hub
-    revision: str | None = None  # its commit
-    digest: str | None = None  # SHA-256 of the weights there
+    repository: str  # of the hub
 
 
 def read_catalog(path: Path = CATALOG) -> dict[str, Entry]:

@@ -20,7 +20,7 @@ _Three = tuple[float, float, float]
 def list_models() -> None:
     """The catalog: names that `export` knows, their weights and licences."""
     entries = read_catalog().values()
-    rows = [(e.name, e.model, e.pretrained or "", e.licence, e.about) for e in entries]
+    rows = [(e.name, e.model, e.pretrained, e.licence, e.about) for e in entries]
     _print_table([("NAME", "MODEL", "PRETRAINED", "LICENCE", "ABOUT"), *rows])
 
 

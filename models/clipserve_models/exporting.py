@@ -55,8 +55,7 @@ def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], obj
                 f"the catalog says all of {entry.name}: for a name or facts of your own give {entry.repository}, "
                 "or a folder."
             )
-        pinned = f"{entry.repository}@{entry.revision or ''}"
-        return entry.name, lambda out, say: _from_hub(pinned, out, entry.name, by_user, say, entry)
+        return entry.name, lambda out, say: _from_hub(entry.repository, out, entry.name, by_user, say, entry)
     if HUB_NAME.fullmatch(model):
         name = _own_name(by_user.name or folder_name(model), model)
         return name, lambda out, say: _from_hub(model, out, name, by_user, say)
@@ -79,13 +78,8 @@ def _from_hub(
     source = Source(checkpoint=where.url, revision=found.commit, licence=NOT_STATED)
     if entry is None:
         facts = {"licence": by_user.licence or found.licence or f"{NOT_STATED}: read {where.url}"}
-    elif entry.digest in (None, *found.digests.values()):
-        facts = entry.model_dump(include={"licence", "model", "pretrained"})
     else:
-        raise ModelsError(
-            f"no file of {where.url} at {found.commit} has the SHA-256 {entry.digest}, which the catalog has of "
-            f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
-        )
+        facts = entry.model_dump(include={"licence", "model", "pretrained"})
     _build(found.folder, by_user, out, name, source.model_copy(update=facts), found.digests, say)
 
 

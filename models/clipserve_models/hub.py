@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
@@ -69,7 +68,11 @@ def download(repository: Repository) -> Download:
     """
     with _told(repository):
         offline = constants.is_offline_mode()
-        info = None if offline else _info(repository)
+        info = (
+            None
+            if offline
+            else HfApi().model_info(repository.name, revision=repository.revision, timeout=_SECONDS)
+        )
         # Offline what is there is taken: the files of another library's download may be a part.
         listed = [] if info is None else [each.rfilename for each in info.siblings or ()]
         names = [] if info is None else _wanted(repository, listed)
@@ -93,27 +96,6 @@ def download(repository: Repository) -> Download:
     )
 
 
-def weights_of(repository: Repository) -> tuple[str, str]:
-    """The commit of a repository, and the SHA-256 that the hub has of its weights, or of their first shard.
-
-    Raises:
-        ModelsError: it is not there, or has no weights.
-    """
-    with _told(repository):
-        info = _info(repository, files_metadata=True)
-        files = {each.rfilename: each for each in info.siblings or ()}
-        weights = [name for name in _wanted(repository, [*files]) if not _is_fact(name)]
-        if (large := files[weights[0]].lfs) is None:
-            raise ModelsError(_no_weights(repository, sorted(files)))
-        return str(info.sha), large.sha256
-
-
-def _info(repository: Repository, *, files_metadata: bool = False) -> Any:
-    return HfApi().model_info(
-        repository.name, revision=repository.revision, files_metadata=files_metadata, timeout=_SECONDS
-    )
-
-
 def _wanted(repository: Repository, listed: Sequence[str]) -> list[str]:
     """The files to download: of the top, or of sentence-transformers' folder, the facts and one set of weights.
 
@@ -125,18 +107,11 @@ def _wanted(repository: Repository, listed: Sequence[str]) -> list[str]:
         stem, _, suffix = name.partition(".")
         whole = re.compile(rf"(.*/)?{stem}(-\d+-of-\d+)?\.{suffix}")
         if weights := [each for each in files if whole.fullmatch(each)]:
-            return [*(each for each in files if _is_fact(each)), *weights]
-    raise ModelsError(_no_weights(repository, sorted(listed)))
-
-
-def _is_fact(name: str) -> bool:
-    return PurePosixPath(name).suffix in _FACTS
-
-
-def _no_weights(repository: Repository, names: Sequence[str]) -> str:
-    return (
+            return [*(each for each in files if PurePosixPath(each).suffix in _FACTS), *weights]
+    found = ", ".join(sorted(listed)[:8]) or "no files"
+    raise ModelsError(
         f"{repository.url} at {repository.revision!r} has no {OPEN_CLIP[0]} or {TRANSFORMERS[0]} at its top, "
-        f"nor as .bin: it is no CLIP of transformers or open_clip. It has {', '.join(names[:8]) or 'no files'}."
+        f"nor as .bin: it is no CLIP of transformers or open_clip. It has {found}."
     )
 
 

@@ -1,7 +1,5 @@
 """The catalog and the names that `export` understands."""
 
-import re
-
 import pytest
 
 from clipserve_models.catalog import read_catalog, unknown
@@ -9,18 +7,11 @@ from clipserve_models.catalog import read_catalog, unknown
 LICENCES = ("MIT", "Apache-2.0", "CC-BY-NC-4.0", "apple-amlr", "apple-sample-code-license")
 
 
-def test_every_entry_names_its_weights_and_licence() -> None:
+def test_every_entry_names_its_weights_their_repository_and_licence() -> None:
     for entry in read_catalog().values():
         assert entry.pretrained, entry.name
-        assert entry.licence in LICENCES, entry.name
-
-
-def test_every_entry_names_a_repository_and_is_pinned_by_commit_and_digest_or_not_at_all() -> None:
-    for entry in read_catalog().values():
         assert entry.repository, entry.name
-        assert (entry.revision is None) == (entry.digest is None), entry.name
-        assert re.fullmatch(r"[0-9a-f]{40}", entry.revision or "0" * 40), entry.name
-        assert re.fullmatch(r"[0-9a-f]{64}", entry.digest or "0" * 64), entry.name
+        assert entry.licence in LICENCES, entry.name
 
 
 def test_no_two_entries_mean_the_same_weights() -> None:
