@@ -24,10 +24,28 @@ from clipserve.engine.triton.contract import (
     output,
     stated_lengths,
 )
-from clipserve_models.triton_options import BackendName, BatchPolicy, RepositoryOptions
+from clipserve_models.triton_options import BackendName, Device, RepositoryOptions
 from clipserve_models.triton_towers import Tower
 
 MODEL_FILES: dict[BackendName, str] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
+QUEUE_SECONDS = 10.0  # that a request may wait; a request may set less, not more
+# The backends' settings by their own names. A memory pattern is kept for every input shape; texts have many.
+# If a model has any parameter, as ours have, onnxruntime's backend reads CUDA's only from the parameters: it
+# overwrites the accelerator's values by defaults (onnxruntime_backend, onnxruntime.cc).
+_PARAMETERS: dict[tuple[BackendName, Device], dict[str, str]] = {
+    ("onnxruntime", "cpu"): {
+        "intra_op_thread_count": "0",  # all cores
+        "inter_op_thread_count": "1",
+        "enable_mem_pattern": "0",
+    },
+    ("onnxruntime", "gpu"): {
+        "intra_op_thread_count": "1",
+        "enable_mem_pattern": "0",
+        "cudnn_conv_algo_search": "1",  # heuristic: an exhaustive search would run for each new batch size
+        "arena_extend_strategy": "1",  # the requested size, not the next power of two
+    },
+    ("tensorrt", "gpu"): {},
+}
 
 
 def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) -> pb.ModelConfig:
@@ -36,30 +54,34 @@ def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) ->
     Its parameters tell the service which artifact is served (`fingerprint`), in which precision (`precision`), and,
     for the text model, which lengths to pad to (`text_lengths`).
     """
-    group = pb.ModelInstanceGroup
+    group, result = pb.ModelInstanceGroup, output(manifest)
+    # Of a plan with a profile for each shape Triton uses only the first unless they are named.
+    profiles = len(tower.shapes) if options.backend == "tensorrt" and len(tower.shapes) > 1 else 0
     made = pb.ModelConfig(
         name=tower.name,
         backend=options.backend,
         default_model_filename=MODEL_FILES[options.backend],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
         max_batch_size=tower.policy.max_batch_size,
-        input=[_input(tensor) for tensor in tower.inputs],
-        output=[_output(output(manifest))],
-        dynamic_batching=_dynamic_batching(tower.policy, options),
+        input=_inputs(tower),
+        output=[pb.ModelOutput(name=result.name, data_type=_type(result), dims=result.dims)],
+        dynamic_batching=_dynamic_batching(options),
         instance_group=[
             group(
                 kind=group.KIND_GPU if options.device == "gpu" else group.KIND_CPU,
-                count=tower.policy.concurrency,
-                profile=_profiles(tower, options),
+                count=tower.policy.instances,
+                profile=map(str, range(profiles)),
             )
         ],
         model_warmup=_warm_up(tower),
-        optimization=_optimization(options),
     )
+    if (options.backend, options.device) == ("onnxruntime", "gpu"):
+        cuda = made.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
+        cuda.parameters["use_tf32"] = "0"  # it is on by default, and less precise
     identity = {FINGERPRINT: manifest.fingerprint(), PRECISION: manifest.precision}
     if tower.graph == TEXT_GRAPH:
         identity[TEXT_LENGTHS] = stated_lengths([length for (length,), _ in tower.shapes])
-    for key, value in (_parameters(options) | identity).items():
+    for key, value in (_PARAMETERS[options.backend, options.device] | identity).items():
         made.parameters[key].string_value = value
     return made
 
@@ -69,72 +91,26 @@ def warm_up_file(length: int) -> str:
     return f"lengths-{length}"
 
 
-def _input(tensor: Tensor) -> pb.ModelInput:
-    reshape = None if tensor.graph_dims is None else pb.ModelTensorReshape(shape=tensor.graph_dims)
-    return pb.ModelInput(name=tensor.name, data_type=_type(tensor), dims=tensor.dims, reshape=reshape)
-
-
-def _output(tensor: Tensor) -> pb.ModelOutput:
-    return pb.ModelOutput(name=tensor.name, data_type=_type(tensor), dims=tensor.dims)
-
-
-def _profiles(tower: Tower, options: RepositoryOptions) -> list[str]:
-    """The profiles of a plan, one for each shape. Triton uses only the first unless they are named."""
-    if options.backend != "tensorrt" or len(tower.shapes) == 1:
-        return []
-    return [str(number) for number in range(len(tower.shapes))]
-
-
 def _type(tensor: Tensor) -> pb.DataType:
     return pb.DataType.Value(tensor.data_type)
 
 
-def _dynamic_batching(policy: BatchPolicy, options: RepositoryOptions) -> pb.ModelDynamicBatching:
-    return pb.ModelDynamicBatching(
-        max_queue_delay_microseconds=round(policy.max_queue_delay * 1e6),
-        default_queue_policy=pb.ModelQueuePolicy(
-            timeout_action=pb.ModelQueuePolicy.REJECT,
-            default_timeout_microseconds=round(options.queue_timeout * 1e6),
-            allow_timeout_override=True,
-            max_queue_size=options.max_queue_size,
-        ),
+def _inputs(tower: Tower) -> Iterator[pb.ModelInput]:
+    for each in tower.inputs:
+        made = pb.ModelInput(name=each.name, data_type=_type(each), dims=each.dims)
+        if each.graph_dims is not None:
+            made.reshape.CopyFrom(pb.ModelTensorReshape(shape=each.graph_dims))
+        yield made
+
+
+def _dynamic_batching(options: RepositoryOptions) -> pb.ModelDynamicBatching:
+    policy = pb.ModelQueuePolicy(
+        timeout_action=pb.ModelQueuePolicy.REJECT,
+        default_timeout_microseconds=round(QUEUE_SECONDS * 1e6),
+        allow_timeout_override=True,
+        max_queue_size=options.max_queue_size,
     )
-
-
-def _parameters(options: RepositoryOptions) -> dict[str, str]:
-    """The backend's settings by its own names."""
-    match options.backend, options.device:
-        case "onnxruntime", "cpu":
-            # A memory pattern is kept for every input shape; texts have many.
-            return {
-                "intra_op_thread_count": str(options.threads),
-                "inter_op_thread_count": "1",
-                "enable_mem_pattern": "0",
-            }
-        case "onnxruntime", _:
-            # If a model has any parameter, as ours have, the backend reads these only from the parameters: it
-            # overwrites the accelerator's values by defaults (onnxruntime_backend, onnxruntime.cc).
-            return {
-                "intra_op_thread_count": "1",
-                "enable_mem_pattern": "0",
-                "cudnn_conv_algo_search": "1",  # heuristic: an exhaustive search would run for each new batch size
-                "arena_extend_strategy": "1",  # the requested size, not the next power of two
-            }
-        case _:
-            return {}
-
-
-def _optimization(options: RepositoryOptions) -> pb.ModelOptimizationPolicy | None:
-    """CUDA as onnxruntime's provider, without TF32, which is on by default and less precise."""
-    if (options.backend, options.device) != ("onnxruntime", "gpu"):
-        return None
-    accelerator = pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
-    cuda = accelerator(name="cuda", parameters={"use_tf32": "0"})
-    return pb.ModelOptimizationPolicy(
-        execution_accelerators=pb.ModelOptimizationPolicy.ExecutionAccelerators(
-            gpu_execution_accelerator=[cuda]
-        )
-    )
+    return pb.ModelDynamicBatching(default_queue_policy=policy)
 
 
 def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:

@@ -30,19 +30,10 @@ class Tower:
 
 def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:
     """The two Triton models of an artifact."""
-    (pixels,), (token_ids, lengths) = inputs(manifest, "image"), inputs(manifest, "text")
-    image = Tower(
-        triton_model(manifest, "image"),
-        IMAGE_GRAPH,
-        (pixels,),
-        options.image,
-        ((pixels.dims,),),
+    image, text = inputs(manifest, "image"), inputs(manifest, "text")
+    lengths = manifest.text.lengths_of(_BUCKETS[options.device])
+    of_texts = tuple(((length,), text[1].dims) for length in lengths)
+    return (
+        Tower(triton_model(manifest, "image"), IMAGE_GRAPH, image, options.image, ((image[0].dims,),)),
+        Tower(triton_model(manifest, "text"), TEXT_GRAPH, text, options.text, of_texts),
     )
-    text = Tower(
-        triton_model(manifest, "text"),
-        TEXT_GRAPH,
-        (token_ids, lengths),
-        options.text,
-        tuple(((length,), lengths.dims) for length in manifest.text.lengths_of(_BUCKETS[options.device])),
-    )
-    return image, text

@@ -75,6 +75,8 @@ def test_what_the_script_builds_is_served(artifact: Path, tmp_path: Path, tag: i
     done = run(write_lines(artifact, OPTIONS), tag=tag)
     assert done.returncode == 0, done.stderr
     write_repository(artifact, tmp_path / "out", OPTIONS)
+    run(artifact / "plans.sh", tag=120000)  # what is built again changes no repository
+    assert (artifact / "text.plan").read_text().startswith("120000")
     for model, profiles, shapes in (("demo_text", 3, 3), ("demo_image", 0, 1)):
         plan = (tmp_path / "out" / model / "1" / "model.plan").read_text()
         assert plan == f"{tag} strong=yes tf32=no profiles={profiles} shapes={shapes}\n"
@@ -95,17 +97,6 @@ def test_plans_are_built_again_only_for_another_gpu_another_tensorrt_or_other_li
     assert built(artifact) == 8
 
 
-def test_plans_that_are_built_again_change_no_repository_that_has_the_former_ones(
-    artifact: Path, tmp_path: Path
-) -> None:
-    script = write_lines(artifact, OPTIONS)
-    run(script)
-    write_repository(artifact, tmp_path / "out", OPTIONS)
-    run(script, tag=101400)
-    assert (artifact / "text.plan").read_text().startswith("101400")
-    assert (tmp_path / "out/demo_text/1/model.plan").read_text().startswith("101301")
-
-
 def test_a_tensorrt_that_is_too_old_is_told_so_before_it_builds(artifact: Path) -> None:
     done = run(write_lines(artifact, OPTIONS), tag=101100)
     assert done.returncode == 1
@@ -114,38 +105,32 @@ def test_a_tensorrt_that_is_too_old_is_told_so_before_it_builds(artifact: Path) 
     assert built(artifact) == 0
 
 
-def refused(artifact: Path, said: str) -> None:
-    out = artifact.with_name("out")
-    with pytest.raises(ModelsError, match=f"{said}.*`clipserve models plan-lines .* run it on the GPU"):
-        write_repository(artifact, out, OPTIONS)
-    assert not out.exists()
+def test_plans_of_a_build_that_failed_was_broken_off_or_is_another_artifact_s_are_not_served(
+    artifact: Path, tmp_path: Path
+) -> None:
+    def refused(said: str) -> None:
+        with pytest.raises(ModelsError, match=f"{said}.*`clipserve models plan-lines .* run it on the GPU"):
+            write_repository(artifact, tmp_path / "out", OPTIONS)
+        assert not (tmp_path / "out").exists()
 
-
-def test_a_build_that_fails_says_why_and_leaves_nothing_to_serve(artifact: Path) -> None:
     script = write_lines(artifact, OPTIONS)
     run(script)
-    script.write_text(script.read_text().replace("--skipInference", "--fp16"))
+    lines = script.read_text()
+    script.write_text(lines.replace("--skipInference", "--fp16"))
     done = run(script)
-    assert done.returncode == 1
-    assert "Unknown option: --fp16" in done.stderr
-    refused(artifact, r"image\.plan is not there")
+    assert (done.returncode, "Unknown option: --fp16" in done.stderr) == (1, True)
+    refused(r"image\.plan is not there")
+    script.write_text(lines)
+    run(script)
+    key = (artifact / KEY_NAME).rename(artifact / "away")
+    refused(r"plans\.key is not there")
+    key.rename(artifact / KEY_NAME)
+    text = MANIFEST.text.model_copy(update={"cleaning": "lower"})
+    (artifact / "model.json").write_text(MANIFEST.model_copy(update={"text": text}).model_dump_json())
+    refused(f"were built from {MANIFEST.fingerprint()}, but the artifact there is demo@fp32-")
 
 
-def test_plans_of_a_build_that_was_broken_off_are_not_served(artifact: Path) -> None:
-    run(write_lines(artifact, OPTIONS))
-    (artifact / KEY_NAME).unlink()
-    refused(artifact, r"plans\.key is not there")
-
-
-def test_plans_of_another_artifact_are_not_served(artifact: Path) -> None:
-    run(write_lines(artifact, OPTIONS))
-    manifest = artifact / "model.json"
-    told = MANIFEST.model_copy(update={"text": MANIFEST.text.model_copy(update={"cleaning": "lower"})})
-    manifest.write_text(told.model_dump_json())
-    refused(artifact, f"were built from {MANIFEST.fingerprint()}, but the artifact there is demo@fp32-")
-
-
-def test_a_profile_is_for_each_length_up_to_a_full_batch() -> None:
+def test_a_profile_is_for_each_length_up_to_a_full_batch(artifact: Path) -> None:
     image, text = (command(tower, "plan") for tower in towers(MANIFEST, OPTIONS))
     assert [word for word in text if word.startswith("--minShapes")] == [
         f"--minShapes=token_ids:1x{length},lengths:1" for length in (16, 32, 77)
@@ -163,10 +148,6 @@ def test_a_profile_is_for_each_length_up_to_a_full_batch() -> None:
     ]
     few, _ = towers(MANIFEST, options_of("tensorrt", max_batch_images=8))
     assert "--optShapes=pixels:8x256x256x3" in command(few, "plan")
-
-
-def test_the_command_says_where_to_run_the_script(artifact: Path) -> None:
     done = ask("plan-lines", str(artifact), "--max-batch-texts", "64")
-    assert done.returncode == 0, done.stderr
     assert done.stdout == f"run it on the GPU that will serve the plans: sh {artifact}/plans.sh\n"
     assert "--maxShapes=token_ids:64x16,lengths:64" in (artifact / "plans.sh").read_text()

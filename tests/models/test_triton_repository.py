@@ -18,22 +18,14 @@ from tritonclient.grpc import model_config_pb2 as pb
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.triton.contract import triton_model
 from clipserve_models.errors import ModelsError
-from clipserve_models.triton_options import (
-    DEFAULTS,
-    BackendName,
-    BatchPolicy,
-    Device,
-    RepositoryOptions,
-    options_of,
-)
+from clipserve_models.triton_options import DEFAULTS, BackendName, Device, options_of
 from clipserve_models.triton_plans import KEY_NAME, PLANS
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from tests.models.asking import ask
+from tests.process import demo_named
 
-ROOT = Path(__file__).parents[2]
 MANIFEST = read_manifest(DEMO)
 TYPES = {"tensor(uint8)": pb.TYPE_UINT8, "tensor(int32)": pb.TYPE_INT32, "tensor(float)": pb.TYPE_FP32}
 TOWERS = {"demo_image": "image.onnx", "demo_text": "text.onnx"}
@@ -44,102 +36,83 @@ BACKENDS: list[tuple[BackendName, Device]] = [
 ]
 
 
-def artifact(folder: Path, backend: BackendName) -> Path:
-    """The demo model, with something in the place of plans that only a GPU can make."""
-    if backend != "tensorrt":
-        return DEMO
-    shutil.copytree(DEMO, folder)
+def read(repository: Path, model: str) -> pb.ModelConfig:
+    """Parsing refuses a field that ModelConfig does not have."""
+    return text_format.Parse((repository / model / "config.pbtxt").read_text(), pb.ModelConfig())
+
+
+def told(config: pb.ModelConfig) -> dict[str, str]:
+    return {key: value.string_value for key, value in config.parameters.items()}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The demo model where it can be changed, with something in the place of plans that only a GPU can make."""
+    folder = Path(shutil.copytree(DEMO, tmp_path / "artifact", ignore=shutil.ignore_patterns("*.py", "*.md")))
     for plan in PLANS.values():
         (folder / plan).write_bytes(plan.encode())
     (folder / KEY_NAME).write_text(f"artifact {MANIFEST.fingerprint()}\n")
     return folder
 
 
-def read(repository: Path, model: str) -> pb.ModelConfig:
-    """Parsing refuses a field that ModelConfig does not have."""
-    return text_format.Parse((repository / model / "config.pbtxt").read_text(), pb.ModelConfig())
+@pytest.mark.parametrize(("backend", "device"), BACKENDS)
+def test_a_model_has_what_its_graph_and_the_service_need(
+    backend: BackendName, device: Device, own: Path, tmp_path: Path
+) -> None:
+    options = DEFAULTS[device]
+    assert write_repository(own, tmp_path / "out", options_of(backend, device)) == list(TOWERS)
+    for model, policy in zip(TOWERS, (options.image, options.text), strict=True):
+        config = read(tmp_path / "out", model)
+        assert (config.name, config.backend, config.max_batch_size) == (model, backend, policy.max_batch_size)
+        check_tensors(config, DEMO / TOWERS[model])
+        check_queue(config)
+        (group,) = config.instance_group
+        on_gpu = group.kind == pb.ModelInstanceGroup.KIND_GPU
+        assert (on_gpu, group.count) == (device == "gpu", policy.instances)
+        several = (
+            backend == "tensorrt" and model == "demo_text"
+        )  # Triton uses the first, unless all are named
+        assert list(group.profile) == (["0", "1", "2"] if several else [])
+        assert config.version_policy.latest.num_versions == 1
+        assert told(config)["fingerprint"] == MANIFEST.fingerprint()
+        served = tmp_path / "out" / model / "1" / config.default_model_filename
+        plan, graph = PLANS[TOWERS[model]].encode(), (DEMO / TOWERS[model]).read_bytes()
+        assert served.read_bytes() == (plan if backend == "tensorrt" else graph)
+        check_warm_up(tmp_path / "out" / model, config, device)
 
 
-@pytest.fixture(params=BACKENDS, ids=" on ".join)
-def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    out, (backend, device) = tmp_path / "out", request.param
-    folder = artifact(tmp_path / "artifact", backend)
-    assert write_repository(folder, out, options_of(backend, device)) == list(TOWERS)
-    return out
+def check_tensors(config: pb.ModelConfig, graph: Path) -> None:
+    session = ort.InferenceSession(graph)
+    for tensors, nodes in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+        for tensor, node in zip(tensors, nodes, strict=True):
+            assert (tensor.name, tensor.data_type) == (node.name, TYPES[node.type])
+            dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
+            assert ["N", *dims] == [-1 if size == "L" else size for size in node.shape], node.name
+            assert tensor.dims, "Triton wants a dimension besides the batch"
 
 
-def on_cpu(config: pb.ModelConfig) -> bool:
-    return bool(config.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU)
-
-
-@pytest.mark.parametrize("model", TOWERS)
-def test_the_configuration_has_the_graphs_inputs_and_outputs(repository: Path, model: str) -> None:
-    config = read(repository, model)
-    graph = ort.InferenceSession(DEMO / TOWERS[model])
-    assert [tensor.name for tensor in config.input] == [node.name for node in graph.get_inputs()]
-    assert [tensor.name for tensor in config.output] == [node.name for node in graph.get_outputs()]
-    for tensor, node in zip(
-        [*config.input, *config.output], [*graph.get_inputs(), *graph.get_outputs()], strict=True
-    ):
-        assert tensor.data_type == TYPES[node.type]
-        reshaped = tensor.HasField("reshape")
-        dims = list(tensor.reshape.shape if reshaped else tensor.dims)
-        assert ["N", *dims] == [-1 if size == "L" else size for size in node.shape], node.name
-        assert tensor.dims, "Triton wants a dimension besides the batch"
-
-
-@pytest.mark.parametrize("model", TOWERS)
-def test_names_batching_and_fingerprint(repository: Path, model: str) -> None:
-    config = read(repository, model)
-    options = DEFAULTS["cpu" if on_cpu(config) else "gpu"]
-    policy = options.image if model == "demo_image" else options.text
-    assert config.name == model, "must be the folder's name"
-    assert config.max_batch_size == policy.max_batch_size
+def check_queue(config: pb.ModelConfig) -> None:
     assert not config.dynamic_batching.preferred_batch_size
     queue = config.dynamic_batching.default_queue_policy
-    assert queue.timeout_action == pb.ModelQueuePolicy.REJECT
+    assert (queue.timeout_action, queue.allow_timeout_override) == (pb.ModelQueuePolicy.REJECT, True)
     assert queue.default_timeout_microseconds == 10_000_000
-    assert queue.allow_timeout_override
     assert 0 < queue.max_queue_size <= 1024
-    (group,) = config.instance_group
-    assert group.count == policy.concurrency
-    assert group.kind in (pb.ModelInstanceGroup.KIND_CPU, pb.ModelInstanceGroup.KIND_GPU)
-    several = config.backend == "tensorrt" and model == "demo_text"
-    assert list(group.profile) == (["0", "1", "2"] if several else []), (
-        "Triton uses the first, unless they are named"
-    )
-    assert config.version_policy.latest.num_versions == 1
-    assert config.parameters["fingerprint"].string_value == MANIFEST.fingerprint()
 
 
-@pytest.mark.parametrize("model", TOWERS)
-def test_the_files_are_those_that_the_configuration_names(repository: Path, model: str) -> None:
-    config = read(repository, model)
-    version = repository / model / "1"
-    assert (version / config.default_model_filename).is_file()
-    if config.backend == "tensorrt":
-        assert (version / "model.plan").read_bytes() == PLANS[TOWERS[model]].encode()
-    else:
-        assert (version / "model.onnx").read_bytes() == (DEMO / TOWERS[model]).read_bytes()
-
-
-def test_every_shape_that_will_be_met_is_warmed_up_alone_and_in_a_full_batch(repository: Path) -> None:
-    for model, graph in TOWERS.items():
-        config = read(repository, model)
-        first = config.input[0].name
-        shapes = {(s.batch_size, *s.inputs[first].dims) for s in config.model_warmup}
-        lengths = (8, 10, 12, 16, 24, 32, 48, 77) if on_cpu(config) else (16, 32, 77)
-        each = [(256, 256, 3)] if model == "demo_image" else [(n,) for n in lengths]
-        assert shapes == {(rows, *dims) for rows in (1, config.max_batch_size) for dims in each}
-        session = ort.InferenceSession(DEMO / graph)
-        for sample in config.model_warmup:
-            feeds = {
-                name: warm_up_rows(repository / model, content) for name, content in sample.inputs.items()
-            }
-            if model == "demo_text":
-                assert feeds["lengths"].tolist() == [[feeds["token_ids"].shape[1]]]
-                feeds["lengths"] = feeds["lengths"][:, 0]
-            assert np.isfinite(session.run(None, feeds)[0]).all()
+def check_warm_up(model: Path, config: pb.ModelConfig, device: Device) -> None:
+    """Each shape that will be met, alone and in a full batch."""
+    first = config.input[0].name
+    shapes = {(s.batch_size, *s.inputs[first].dims) for s in config.model_warmup}
+    lengths = (8, 10, 12, 16, 24, 32, 48, 77) if device == "cpu" else (16, 32, 77)
+    each = [(256, 256, 3)] if first == "pixels" else [(n,) for n in lengths]
+    assert shapes == {(rows, *dims) for rows in (1, config.max_batch_size) for dims in each}
+    session = ort.InferenceSession(DEMO / TOWERS[config.name])
+    for sample in config.model_warmup:
+        feeds = {name: warm_up_rows(model, content) for name, content in sample.inputs.items()}
+        if first == "token_ids":
+            assert feeds["lengths"].tolist() == [[feeds["token_ids"].shape[1]]]
+            feeds["lengths"] = feeds["lengths"][:, 0]
+        assert np.isfinite(session.run(None, feeds)[0]).all()
 
 
 def warm_up_rows(model: Path, content: Any) -> Any:
@@ -150,70 +123,33 @@ def warm_up_rows(model: Path, content: Any) -> Any:
     return np.fromfile(model / "warmup" / content.input_data_file, kind).reshape(1, *content.dims)
 
 
-def test_the_policies_reach_the_configuration(tmp_path: Path) -> None:
-    options = RepositoryOptions(
-        "onnxruntime",
-        "cpu",
-        BatchPolicy(4, 0.002, 3),
-        BatchPolicy(16),
-        threads=2,
-        queue_timeout=0.5,
-        max_queue_size=7,
-    )
-    write_repository(DEMO, tmp_path, options)
-    image, text = read(tmp_path, "demo_image"), read(tmp_path, "demo_text")
-    assert (image.max_batch_size, text.max_batch_size) == (4, 16)
-    assert image.dynamic_batching.max_queue_delay_microseconds == 2000
-    assert text.dynamic_batching.max_queue_delay_microseconds == 0
-    assert image.dynamic_batching.default_queue_policy.default_timeout_microseconds == 500_000
-    assert image.dynamic_batching.default_queue_policy.max_queue_size == 7
-    assert [group.count for group in image.instance_group] == [3]
-    assert image.parameters["intra_op_thread_count"].string_value == "2"
-    assert image.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
-
-
 def test_onnxruntime_on_a_gpu_is_told_where_it_reads_it(tmp_path: Path) -> None:
     write_repository(DEMO, tmp_path, DEFAULTS["gpu"])
-    for name in TOWERS:
-        model = read(tmp_path, name)
-        told = {key: value.string_value for key, value in model.parameters.items()}
-        assert told.pop("fingerprint") == MANIFEST.fingerprint()
-        assert told.pop("precision") == "fp32"
-        assert told.pop("text_lengths", "") == ("16,32,77" if name == "demo_text" else "")
-        assert told == {
-            "cudnn_conv_algo_search": "1",
-            "arena_extend_strategy": "1",
-            "enable_mem_pattern": "0",
-            "intra_op_thread_count": "1",
-        }
-        (cuda,) = model.optimization.execution_accelerators.gpu_execution_accelerator
-        assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"})
+    named = {"fingerprint": MANIFEST.fingerprint(), "precision": "fp32", "text_lengths": "16,32,77"}
+    cuda = {"cudnn_conv_algo_search": "1", "arena_extend_strategy": "1"}
+    model = read(tmp_path, "demo_text")
+    assert told(model) == named | cuda | {"enable_mem_pattern": "0", "intra_op_thread_count": "1"}
+    (accelerator,) = model.optimization.execution_accelerators.gpu_execution_accelerator
+    assert (accelerator.name, dict(accelerator.parameters)) == ("cuda", {"use_tf32": "0"})
     write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
     assert not read(tmp_path, "demo_image").HasField("optimization")
 
 
-def test_a_text_encoder_that_pads_to_one_length_takes_that_length_only() -> None:
-    fixed = MANIFEST.model_copy(update={"text": TextSpec(context_length=64, padding="fixed")})
-    assert fixed.text.lengths == [64]
-    _, text = towers(fixed, DEFAULTS["cpu"])
-    assert text.inputs[0].dims == (64,)
-
-
-def test_names_are_made_safe() -> None:
-    named = MANIFEST.model_copy(update={"name": "ViT-B.32_x@fp16"})
-    assert triton_model(named, "image") == "ViT-B.32_x-fp16_image"
-
-
-def test_the_writer_replaces_its_own_models_and_nothing_else(tmp_path: Path) -> None:
-    write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
-    (tmp_path / "other").mkdir()
-    (tmp_path / "demo_image" / "1" / "model.py").touch()
-    write_repository(DEMO, tmp_path, DEFAULTS["gpu"])
-    assert {path.name for path in tmp_path.iterdir()} == {*TOWERS, "other"}
-    assert not (tmp_path / "demo_image" / "1" / "model.py").exists()
-    (tmp_path / "demo_image" / "config.pbtxt").unlink()
-    with pytest.raises(ModelsError, match="is not a model"):
-        write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
+@pytest.mark.parametrize(
+    ("text", "device", "lengths"),
+    [
+        pytest.param(TextSpec(context_length=64, padding="fixed"), "cpu", [64], id="fixed"),
+        pytest.param(TextSpec(context_length=64), "gpu", [16, 32, 64], id="64"),
+        pytest.param(TextSpec(context_length=32), "gpu", [16, 32], id="32"),
+        pytest.param(TextSpec(context_length=12), "gpu", [12], id="12"),
+    ],
+)
+def test_texts_have_the_lengths_that_the_model_takes(
+    text: TextSpec, device: Device, lengths: list[int]
+) -> None:
+    _, tower = towers(MANIFEST.model_copy(update={"text": text}), DEFAULTS[device])
+    assert [length for (length,), _ in tower.shapes] == lengths
+    assert tower.inputs[0].dims == (tuple(lengths) if len(text.lengths) == 1 else (-1,))
 
 
 def ending_at(last: int, do: Any, steps: Iterator[int]) -> Any:
@@ -248,60 +184,68 @@ def test_what_is_left_by_a_process_that_ended_at_any_step_is_replaced(
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == sorted(["config.pbtxt", "model.onnx"] * 2)
 
 
-def test_weights_beside_a_large_graph_come_along_under_their_name(tmp_path: Path) -> None:
-    shutil.copytree(DEMO, tmp_path / "artifact")
-    (tmp_path / "artifact" / "text.onnx.data").write_bytes(b"weights")
-    write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["gpu"])
+def test_weights_beside_a_large_graph_come_along_under_their_name(own: Path, tmp_path: Path) -> None:
+    (own / "text.onnx.data").write_bytes(b"weights")
+    write_repository(own, tmp_path / "out", DEFAULTS["gpu"])
     written = tmp_path / "out" / "demo_text" / "1" / "text.onnx.data"
     assert written.read_bytes() == b"weights"
     assert written.stat().st_nlink == 1, "onnx refuses weights that have several hard links"
     assert os.listdir(tmp_path / "out" / "demo_image" / "1") == ["model.onnx"]
 
 
-def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(DEMO, tmp_path / "artifact")
-    (tmp_path / "artifact" / "text.onnx").write_bytes(b"")
+def test_what_cannot_be_served_is_refused_before_anything_is_written(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelsError, match="on the gpu only"):
+        options_of("tensorrt", "cpu")
+    (own / "text.onnx").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"text\.onnx"):
-        write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["cpu"])
+        write_repository(own, tmp_path / "out", DEFAULTS["cpu"])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_backend_is_not_asked_to_run_where_it_cannot() -> None:
-    assert options_of("onnxruntime", "cpu").device == "cpu"
-    with pytest.raises(ModelsError, match="on the gpu only"):
-        options_of("tensorrt", "cpu")
+def write(out: Path, *artifacts: Path) -> str:
+    done = ask("triton", *map(str, artifacts), "--device", "cpu", "--out", str(out), "--max-batch-texts", "5")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
-def test_a_context_below_those_lengths_is_a_length_too() -> None:
-    for context, lengths in [(64, [16, 32, 64]), (32, [16, 32]), (20, [16, 20]), (12, [12])]:
-        small = MANIFEST.model_copy(update={"text": TextSpec(context_length=context)})
-        _, text = towers(small, DEFAULTS["gpu"])
-        assert [length for (length,), _ in text.shapes] == lengths
+def models(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir())
 
 
-def test_the_command_writes_a_repository(tmp_path: Path) -> None:
-    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--device", "cpu", "--max-batch-texts", "5")
-    assert result.returncode == 0, result.stderr
-    assert read(tmp_path, "demo_text").max_batch_size == 5
-    assert result.stderr == ""
+def test_models_of_another_artifact_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:
+    other, out = demo_named("o@ther", tmp_path), tmp_path / "out"
+    write(out, DEMO)
+    assert read(out, "demo_text").max_batch_size == 5
+    assert "demo_image and demo_text removed" in write(out, other)
+    assert models(out) == ["o-ther_image", "o-ther_text"]
+    assert "removed" not in write(out, DEMO, other)
+    assert models(out) == ["demo_image", "demo_text", "o-ther_image", "o-ther_text"]
+    theirs = ["a_file", "demo_image", "linked", "with_a_configuration", "without_one"]
+    (out / "a_file").touch()
+    (out / "demo_image" / "config.pbtxt").write_text('name: "demo_image"')
+    shutil.move(out / "demo_text", tmp_path / "elsewhere")
+    (out / "linked").symlink_to(tmp_path / "elsewhere")
+    shutil.copytree(out / "demo_image", out / "with_a_configuration")
+    (out / "without_one").mkdir()
+    write(out, other)
+    assert models(out) == sorted([*theirs, "o-ther_image", "o-ther_text"])
+    (out / "o-ther_image" / "config.pbtxt").unlink()
+    assert "is not a model" in ask("triton", str(other), "--device", "cpu", "--out", str(out)).stderr
+    (other / "text.onnx").write_bytes(b"")
+    assert ask("triton", str(other), "--out", str(out)).returncode == 1
+    assert models(out) == sorted([*theirs, "o-ther_image", "o-ther_text"])
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_what_the_command_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = ask("triton", str(DEMO), "--out", str(tmp_path / "file" / "out"))
-    assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        f"error: [Errno 20] Not a directory: '{tmp_path}/file/out/demo_image'"
-    ]
+    out = tmp_path / "file" / "out"
+    done = ask("triton", str(DEMO), "--out", str(out))
+    assert (done.returncode, done.stderr) == (1, f"error: [Errno 20] Not a directory: '{out}/demo_image'\n")
+    done = ask("triton", str(DEMO), "--out", str(tmp_path / "out"), "--backend", "tensorrt")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "image.plan is not there" in done.stderr
 
 
 def test_fp32_on_a_gpu_is_written_with_a_warning_of_what_it_costs(tmp_path: Path) -> None:
     result = ask("triton", str(DEMO), "--out", str(tmp_path))
     assert (result.returncode, "fp16 variant" in result.stderr) == (0, True)
-
-
-def test_without_plans_the_command_says_so_in_one_line(tmp_path: Path) -> None:
-    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt")
-    assert result.returncode == 1
-    assert "image.plan is not there" in result.stderr
-    assert len(result.stderr.splitlines()) == 1

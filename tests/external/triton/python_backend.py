@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from clipserve_models.triton_repository import write_repository
 PROGRAM = Path(__file__).with_name("model.py")
 
 
-def change(repository: Path) -> None:
-    """Of a repository that `models triton --device cpu` wrote."""
+def change(repository: Path, queue_seconds: int = 10) -> None:
+    """Of a repository that `models triton --device cpu` wrote. `queue_seconds`: that a request may wait."""
     for file in repository.glob("*/config.pbtxt"):
         config = text_format.Parse(file.read_text("utf-8"), pb.ModelConfig())
         config.backend, config.default_model_filename = "python", PROGRAM.name
+        config.dynamic_batching.default_queue_policy.default_timeout_microseconds = queue_seconds * 1_000_000
         first, _, _ = file.read_text("utf-8").partition("\n")  # whose models they are
         file.write_text(f"{first}\n{text_format.MessageToString(config)}", "utf-8")
         shutil.copyfile(PROGRAM, file.parent / "1" / PROGRAM.name)
@@ -32,9 +32,8 @@ def change(repository: Path) -> None:
 
 def write_models(folder: Path, repository: Path, **options: Any) -> None:
     """The artifact's models. A busy machine may compute 600 images in more than the default ten seconds."""
-    patient = replace(options_of("onnxruntime", "cpu", **options), queue_timeout=600)
-    write_repository(folder, repository, patient)
-    change(repository)
+    write_repository(folder, repository, options_of("onnxruntime", "cpu", **options))
+    change(repository, queue_seconds=600)
 
 
 if __name__ == "__main__":
