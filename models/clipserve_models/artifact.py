@@ -36,7 +36,8 @@ def replacing(out: Path) -> Iterator[Path]:
         raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
     _remove_abandoned(out)
     if not out.exists() and (aside := _beside(out, "previous")):
-        aside[-1].rename(out)
+        with suppress(OSError):  # another export has put it back
+            aside[-1].rename(out)
     mark = uuid4().hex[:8]
     partial, lock = out.with_name(f".{out.name}.partial-{mark}"), out.with_name(f".{out.name}.lock-{mark}")
     with _locked(lock):

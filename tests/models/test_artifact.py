@@ -14,79 +14,66 @@ from clipserve_models.errors import ModelsError
 from tests.process import UNPRIVILEGED
 
 
-def artifact(folder: Path, mark: str) -> None:
-    (folder / "model.json").write_text(mark)
+def export(out: Path, mark: str, *, fails: bool = False) -> None:
+    """`mark` is all that the artifact is."""
+    with replacing(out) as folder:
+        (folder / "model.json").write_text(mark)
+        if fails:
+            raise ModelsError("the figures are wrong")
+
+
+def mark(out: Path) -> str:
+    """Of the artifact, beside which there is nothing."""
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    return (out / "model.json").read_text()
 
 
 def test_the_new_folder_takes_the_place_of_the_old(tmp_path: Path) -> None:
     out = tmp_path / "new" / "model"
-    for mark in ("first", "second"):
-        with replacing(out) as folder:
-            artifact(folder, mark)
-    assert (out / "model.json").read_text() == "second"
-    assert [path.name for path in out.parent.iterdir()] == ["model"]
+    for each in ("first", "second"):
+        export(out, each)
+        assert mark(out) == each
 
 
 def test_a_failure_leaves_the_old_artifact_and_the_unfinished_one(tmp_path: Path) -> None:
     out = tmp_path / "model"
-    with replacing(out) as folder:
-        artifact(folder, "old")
-
-    def fail() -> None:
-        with replacing(out) as folder:
-            artifact(folder, "unfinished")
-            raise ModelsError("the figures are wrong")
-
+    export(out, "old")
     with pytest.raises(ModelsError, match="figures"):
-        fail()
+        export(out, "unfinished", fails=True)
     assert (out / "model.json").read_text() == "old"
     (unfinished,) = tmp_path.glob(".model.partial-*")
     assert (unfinished / "model.json").read_text() == "unfinished"
-
-    with replacing(out) as folder:
-        artifact(folder, "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    export(out, "new")
+    assert mark(out) == "new"
 
 
 def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "model"
-    with replacing(out) as folder:
-        artifact(folder, "the only good copy")
+    export(out, "the only good copy")
     out.rename(tmp_path / ".model.previous-1")  # and here the process ended
-
-    with pytest.raises(ModelsError, match="figures"), replacing(out):
-        raise ModelsError("the figures are wrong")
+    with pytest.raises(ModelsError, match="figures"):
+        export(out, "", fails=True)
     assert (out / "model.json").read_text() == "the only good copy"
 
 
-def test_an_export_leaves_alone_what_another_one_to_the_same_place_writes(tmp_path: Path) -> None:
-    out = tmp_path / "model"
-    with replacing(out) as slow:
-        artifact(slow, "slow")
-        with replacing(out) as fast:
-            artifact(fast, "fast")
-        assert (out / "model.json").read_text() == "fast"
-    assert (out / "model.json").read_text() == "slow"
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_exports_to_one_place_take_turns_at_it_whenever_one_comes_between(
+def test_exports_to_one_place_leave_one_another_alone_and_the_last_one_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, rename, others = tmp_path / "model", Path.rename, ["other", "third"]
+    with replacing(out) as slow:
+        export(out, "fast")
+        assert (out / "model.json").read_text() == "fast"
+        (slow / "model.json").write_text("slow")
+    assert mark(out) == "slow"
 
     def beside(path: Path, target: Path) -> Path:
-        if target == out and others:
-            mark = others.pop()
-            with replacing(out) as folder:
-                artifact(folder, mark)
+        if target == out and others:  # another comes between, whenever that is
+            export(out, others.pop())
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", beside)
-    with replacing(out) as folder:
-        artifact(folder, "last")
-    assert (out / "model.json").read_text() == "last"
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    export(out, "last")
+    assert mark(out) == "last"
 
 
 def test_only_files_opened_to_be_written_are_locked_as_nfs_asks(
@@ -103,10 +90,9 @@ def test_only_files_opened_to_be_written_are_locked_as_nfs_asks(
     monkeypatch.setattr(fcntl, "flock", of_nfs)
     (tmp_path / ".model.partial-0").mkdir()
     (tmp_path / ".model.lock-0").touch()
-    with replacing(tmp_path / "model") as folder:
-        artifact(folder, "mark")
+    export(tmp_path / "model", "mark")
     assert len(locked) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert mark(tmp_path / "model") == "mark"
 
 
 REPLACING = """
