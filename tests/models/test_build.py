@@ -16,10 +16,14 @@ from clipserve_models.architecture import Architecture
 from clipserve_models.build import build
 from clipserve_models.errors import ModelsError
 from clipserve_models.model_files import Checkpoint
+from clipserve_models.tensors import constant
 from clipserve_models.verify import verify
 from tests.models.towers import CHINESE, CLIP, RESNET, SIGLIP, checkpoint_of
 
 SOURCE = Source(checkpoint="random weights", licence="none", random_weights=True)
+
+
+CLASS = constant(np.zeros(64))
 
 
 def made(checkpoint: Checkpoint, out: Path) -> list[str]:
@@ -74,7 +78,27 @@ def test_equal_weights_give_an_equal_artifact_and_others_another(tmp_path: Path)
         ),
         (
             lambda c: replace(c, tensors={}),
-            "'image.patch.weight' is among the tensors of the architecture and not",
+            "'image.patch.weight' is among the tensors of the architecture and not of the weights",
+        ),
+        (
+            lambda c: replace(c, tensors={**c.tensors, "image.lora": constant([1.0])}),
+            "'image.lora' is among the tensors of the weights and not of the architecture",
+        ),
+        (
+            lambda c: replace(c, tensors={**c.tensors, "image.class": constant(np.zeros(63))}),
+            "'image.class' has the shape [63]; the configuration says [64]",
+        ),
+        (
+            lambda c: replace(c, tensors={**c.tensors, "image.class": replace(CLASS, floating=False)}),
+            "'image.class' is of integers",
+        ),
+        (
+            lambda c: replace(c, architecture=replace(CLIP, image=replace(CLIP.image, heads=7))),
+            "7 heads and a width of 64 are no transformer",
+        ),
+        (
+            lambda c: replace(c, architecture=replace(SIGLIP, embed_dim=48)),
+            "width 64 without a projection gives no embedding of 48 numbers",
         ),
         (
             lambda c: checkpoint_of(replace(CLIP, text=replace(CLIP.text, vocabulary=200))),

@@ -8,16 +8,14 @@ import pytest
 
 from clipserve_models.cache import in_cache
 from tests.models.asking import ask
-from tests.process import copy_of_demo
-
-ROOT = Path(__file__).parents[2]
+from tests.process import ROOT, copy_of_demo
 
 
-def run(*arguments: str, python_path: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(python_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "clipserve_models", *arguments],
         cwd=ROOT,
-        env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200", **environment},
+        env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -25,22 +23,16 @@ def run(*arguments: str, python_path: Path = ROOT, **environment: str) -> subpro
     )
 
 
-def test_list_prints_the_catalog_as_a_table_and_neither_it_nor_verify_loads_torch(tmp_path: Path) -> None:
+def test_without_torch_models_are_listed_and_verified_and_export_says_what_to_install(tmp_path: Path) -> None:
     for name in ("torch", "open_clip"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('loaded')")
-    result = run("list", python_path=tmp_path)
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no', name={name!r})")
+    result = run(tmp_path, "list")
     assert result.returncode == 0
     header, *rows = result.stdout.splitlines()
     assert header.split() == ["NAME", "MODEL", "PRETRAINED", "LICENCE", "ABOUT"]
     assert any(row.split()[:4] == ["ViT-B-32", "ViT-B-32", "openai", "MIT"] for row in rows)
-
-    assert "is not an artifact" in run("verify", str(tmp_path), python_path=tmp_path).stderr
-
-
-def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
-    for name in ("torch", "open_clip"):
-        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no', name={name!r})")
-    result = run("export", "MobileCLIP2-S0-random", python_path=tmp_path)
+    assert "is not an artifact" in run(tmp_path, "verify", str(tmp_path)).stderr
+    result = run(tmp_path, "export", "MobileCLIP2-S0-random")
     assert result.returncode == 1
     assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert "In a checkout `make model NAME=...` exports a model" in result.stderr
@@ -62,6 +54,7 @@ def test_commands_take_the_name_of_a_model_in_the_cache(
 ) -> None:
     copy_of_demo(tmp_path).rename(tmp_path / "ViT-B-32")
     monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(tmp_path))
+    assert in_cache("RN50") == tmp_path / "RN50", "where a start looks for it"
     result = ask("verify", "ViT-B-32")
     assert (result.returncode, result.stdout.partition("@")[0]) == (0, "demo"), result.stderr
     absent = ask("verify", "RN50")
@@ -70,11 +63,6 @@ def test_commands_take_the_name_of_a_model_in_the_cache(
     monkeypatch.setenv("CLIPSERVE_CACHE_DIR", "")
     bad = ask("verify", "RN50")
     assert bad.stderr.startswith("error: CLIPSERVE_CACHE_DIR='': write the path of a folder")
-
-
-def test_an_export_goes_where_a_start_looks_for_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", "/srv/models")
-    assert in_cache("RN50") == Path("/srv/models/RN50")
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:

@@ -8,16 +8,10 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from tests.models.asking import ask
-from tests.models.hub.repositories import clip, open_clip
 from tests.models.layouts.folders import write_safetensors
+from tests.models.layouts.written import clip, open_clip
 
 FILE = ("--model", "ViT-B-32", "--mean", "0.1", "0.2", "0.3", "--std", "0.4", "0.5", "0.6")
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def test_a_folder_says_that_it_is_yours(cache: Path, tmp_path: Path) -> None:

@@ -52,27 +52,24 @@ def test_shards_make_one_model_and_integers_are_named_as_such(tmp_path: Path) ->
         open_weights([one, write(tmp_path / "2", {"a": entry()}, VALUES.tobytes())])
 
 
-@pytest.mark.parametrize(
-    ("header", "data", "said"),
-    [
-        ({"w": entry()}, VALUES.tobytes()[:-1], r"has \d+ bytes and its header says \d+: it was cut short"),
-        ({"w": entry()}, VALUES.tobytes() + b"more", "it was cut short or altered"),
-        ({"w": entry(), "v": entry()}, VALUES.tobytes(), "which do not fit it or its neighbour"),
-        (
-            {"w": entry(shape=(2, 4))},
-            VALUES.tobytes(),
-            r"'w' is of F32 \[2, 4\] and claims the bytes 0 to 24",
-        ),
-        ({"w": entry(shape=(2, -3))}, VALUES.tobytes(), "no safetensors file: its header says .*-3"),
-        ({"w": entry(shape=(2.0, 3))}, VALUES.tobytes(), "no safetensors file"),
-        ({"w": entry("F8_E4M3")}, VALUES.tobytes(), "F8_E4M3"),
-        ({"w": {"dtype": "F32"}}, VALUES.tobytes(), "data_offsets"),
-        ({"w": 3}, b"", "no safetensors file"),
-        ([], b"", "a header that is no object"),
-        (b'{"w":', b"", "no safetensors file, or was cut short"),
-        (b"[" * 100_000, b"", "no safetensors file, or was cut short"),
-    ],
-)
+WHOLE = VALUES.tobytes()
+BROKEN: list[tuple[Any, bytes, str]] = [
+    ({"w": entry()}, WHOLE[:-1], r"has \d+ bytes and its header says \d+: it was cut short"),
+    ({"w": entry()}, WHOLE + b"more", "it was cut short or altered"),
+    ({"w": entry(), "v": entry()}, WHOLE, "which do not fit it or its neighbour"),
+    ({"w": entry(shape=(2, 4))}, WHOLE, r"'w' is of F32 \[2, 4\] and claims the bytes 0 to 24"),
+    ({"w": entry(shape=(2, -3))}, WHOLE, "no safetensors file: its header says .*-3"),
+    ({"w": entry(shape=(2.0, 3))}, WHOLE, "no safetensors file"),
+    ({"w": entry("F8_E4M3")}, WHOLE, "F8_E4M3"),
+    ({"w": {"dtype": "F32"}}, WHOLE, "data_offsets"),
+    ({"w": 3}, b"", "no safetensors file"),
+    ([], b"", "a header that is no object"),
+    (b'{"w":', b"", "no safetensors file, or was cut short"),
+    (b"[" * 100_000, b"", "no safetensors file, or was cut short"),
+]
+
+
+@pytest.mark.parametrize(("header", "data", "said"), BROKEN)
 def test_a_file_that_is_not_whole_is_refused(header: Any, data: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelsError, match=said):
         open_weights([write(tmp_path / "w.safetensors", header, data)])

@@ -17,7 +17,7 @@ REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456
 
 # The lowest allowed cosine to the original framework's vectors, by precision. Engines in fp32 differ only in the
 # order of additions; lower precisions round numbers to fewer bits. GELU in place of QuickGELU gives a cosine
-# below the bound of fp32 (`tests/external/export/test_sabotage.py`), but above 0.9999. The bound of fp16 is the
+# below the bound of fp32 (`tests/models/test_faults.py`), but above 0.9999. The bound of fp16 is the
 # first percentile that `clipserve_models.variants.gate` requires.
 MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9995, "bf16": 0.99, "int8": 0.97}
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import string
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.external.export.test_export_tokenizer import write_gemma_tokenizer
-from tests.models.architectures import shorten
+import tokenizers
+from tokenizers import normalizers, pre_tokenizers, processors, trainers
 
 VOCABULARY = 400
+BLOCKS = 2
+CAPTIONS = ("a photo of a cat", "two dogs playing in the snow", "na\u00efve caf\u00e9 \u732b", "0123456789")
 _WORDS = ("photo", "cat", "dog", "snow", "playing")
 _LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, *"\u00ef\u00e9\u732b"]
 _SIZES = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "vocab_size": VOCABULARY}
@@ -56,6 +59,32 @@ def _nllb_tokenizer(folder: Path) -> None:
     NllbTokenizer(vocab={token: row for row, token in enumerate(tokens)}, merges=merges).save_pretrained(
         folder
     )
+
+
+def write_gemma_tokenizer(folder: Path) -> Path:
+    """A small tokenizer of SigLIP2's kind, as its folder on the hub has it.
+
+    It is a BPE over whole texts, spaces written as U+2581, with a token for each byte that no other token holds; an
+    end-of-text token, no start, padding behind.
+    """
+    encoder = tokenizers.Tokenizer(
+        tokenizers.models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    encoder.normalizer = normalizers.Replace(" ", "\u2581")
+    encoder.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    each_byte = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special + each_byte, show_progress=False)
+    encoder.train_from_iterator(CAPTIONS, trainer)
+    encoder.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    folder.mkdir()
+    encoder.save(str(folder / "tokenizer.json"))
+    names = {f"{token.strip('<>')}_token": token for token in special}
+    rules = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right"}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "GemmaTokenizer", **rules, **names})
+    )
+    return folder
 
 
 def xlm_r(folder: Path) -> dict[str, Any]:
@@ -107,6 +136,52 @@ FAMILIES: dict[str, tuple[str, Callable[[Path], dict[str, Any]] | None]] = {
 }
 
 
+def shorten(folder: Path, name: str, text: dict[str, Any]) -> str:
+    """Tell open_clip of a model with fewer layers: the same modules, built in seconds.
+
+    A ViT has two blocks in each tower, a ResNet one block in each stage, timm's FastViT too. `text` overrides its
+    text configuration. Returns: its name.
+    """
+    import open_clip
+
+    config = open_clip.get_model_config(name)
+    config["text_cfg"] |= text | {"layers": BLOCKS}
+    config.get("multimodal_cfg", {})["layers"] = BLOCKS
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        vision["timm_model_name"] = _short_of_timm(vision["timm_model_name"])
+    else:
+        vision["layers"] = [1] * len(vision["layers"]) if isinstance(vision["layers"], list) else BLOCKS
+    short = f"{name}-short"
+    (folder / f"{short}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / f"{short}.json")
+    return short
+
+
+def _short_of_timm(name: str) -> str:
+    """Tell timm of a model of its own with fewer blocks."""
+    import timm
+    import torch
+
+    original = timm.models.model_entrypoint(name)
+    # The arguments of a model of timm are defaults, which the caller may override.
+    fewer: dict[str, Any] = {"depth": BLOCKS}
+    if name.startswith("fastvit"):
+        with torch.device("meta"):  # to count needs no weights
+            fewer = {"layers": (1,) * len(timm.create_model(name, pretrained=False).stages)}
+    elif name.startswith("convnext"):
+        fewer = {"depths": (1, 1, 1, 1)}
+
+    def make(pretrained: bool = False, **options: Any) -> Any:
+        return original(pretrained, **fewer, **options)
+
+    make.__name__, make.__module__ = f"{name}_short", original.__module__
+    if not timm.is_model(make.__name__):
+        timm.models.register_model(make)
+        sys.modules[make.__module__].__dict__[make.__name__] = make
+    return make.__name__
+
+
 def add_family(folder: Path, family: str) -> str:
     """Tell open_clip of a model of the family, with few layers; its files are in `folder`.
 
@@ -115,4 +190,4 @@ def add_family(folder: Path, family: str) -> str:
     """
     model, of_hub = FAMILIES[family]
     (folder / "hub").mkdir()
-    return shorten(folder, model, of_hub(folder / "hub") if of_hub else None)
+    return shorten(folder, model, of_hub(folder / "hub") if of_hub else {})

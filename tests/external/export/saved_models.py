@@ -15,8 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from tests.external.export.families import VOCABULARY, t5_tokenizer, xlm_r_tokenizer
-from tests.external.export.test_export_tokenizer import write_gemma_tokenizer
+from tests.external.export.families import VOCABULARY, t5_tokenizer, write_gemma_tokenizer, xlm_r_tokenizer
 from tests.golden.make_tokens import hurting_strings
 
 SMALL = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -24,6 +23,7 @@ WORDS = {**SMALL, "hidden_size": 48}
 IMAGES = {"image_size": 64, "patch_size": 16}
 OPEN_CLIP_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 OPEN_CLIP_VISION = {"image_size": 64, "layers": 2, "width": 160, "head_width": 80, "patch_size": 16}
+PLAIN = {"embed_dim": 40, "vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}
 MEAN_STD = {"mean": [0.48, 0.45, 0.4], "std": [0.26, 0.27, 0.28]}
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -85,21 +85,16 @@ def of_transformers(folder: Path) -> Reference:
         return unit(model.get_text_features(torch.from_numpy(rows), **told).pooler_output)
 
     bert = model.config.model_type == "chinese_clip"
-    layers = {"image": model.vision_model.encoder.layers[-1]}
-    if not bert:
-        layers["text"] = model.text_model.encoder.layers[-1]
-    facts = {
-        name: (layer.self_attn.num_heads, layer.layer_norm1.eps, activation_of(layer.mlp.activation_fn))
-        for name, layer in layers.items()
-    }
-    if bert:
-        last = model.text_model.encoder.layer[-1]
-        heads = last.attention.self.num_attention_heads
-        facts["text"] = (
-            heads,
-            last.output.LayerNorm.eps,
-            activation_of(last.intermediate.intermediate_act_fn),
-        )
+
+    def of_block(layer: Any) -> tuple[int, float, str]:
+        if hasattr(layer, "self_attn"):
+            return layer.self_attn.num_heads, layer.layer_norm1.eps, activation_of(layer.mlp.activation_fn)
+        act = activation_of(layer.intermediate.intermediate_act_fn)
+        return layer.attention.self.num_attention_heads, layer.output.LayerNorm.eps, act
+
+    words = model.text_model.encoder
+    blocks = {"image": model.vision_model.encoder.layers, "text": words.layer if bert else words.layers}
+    facts = {name: of_block(layers[-1]) for name, layers in blocks.items()}
     return Reference(
         pixels=lambda data: images(Image.open(io.BytesIO(data)), return_tensors="np").pixel_values[0],
         ids=ids,
@@ -119,18 +114,15 @@ def of_open_clip(folder: Path) -> Reference:
     model.eval()  # batch norms
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     text = getattr(model, "text", model)
-    trunk = getattr(model.visual, "trunk", None)
+    facts = {"text": of_block(text.transformer.resblocks[-1])}
     if hasattr(model.visual, "attnpool"):
-        facts = {"image": (model.visual.attnpool.num_heads, model.visual.bn1.eps, "relu")}
-    elif trunk is None:
-        image = model.visual.transformer.resblocks[-1]
-        facts = {"image": (image.attn.num_heads, image.ln_1.eps, activation_of(image.mlp.gelu))}
+        facts["image"] = (model.visual.attnpool.num_heads, model.visual.bn1.eps, "relu")
+    elif hasattr(model.visual, "trunk"):
+        facts["image"] = of_block(model.visual.trunk.blocks[-1])
+        pool = model.visual.trunk.attn_pool
+        assert (pool.num_heads, activation_of(pool.mlp.act)) == facts["image"][::2]
     else:
-        image = trunk.blocks[-1]
-        facts = {"image": (image.attn.num_heads, image.norm1.eps, activation_of(image.mlp.act))}
-        assert (trunk.attn_pool.num_heads, activation_of(trunk.attn_pool.mlp.act)) == facts["image"][::2]
-    last = text.transformer.resblocks[-1]
-    facts["text"] = (last.attn.num_heads, last.ln_1.eps, activation_of(last.mlp.gelu))
+        facts["image"] = of_block(model.visual.transformer.resblocks[-1])
     return Reference(
         pixels=lambda data: transform(Image.open(io.BytesIO(data))).numpy(),
         ids=lambda texts: tokenizer(list(texts)).numpy(),
@@ -140,6 +132,12 @@ def of_open_clip(folder: Path) -> Reference:
         scale=model.logit_scale.exp().item(),
         bias=None if model.logit_bias is None else model.logit_bias.item(),
     )
+
+
+def of_block(block: Any) -> tuple[int, float, str]:
+    """Heads, epsilon and activation of a block of open_clip or timm."""
+    norm, act = getattr(block, "ln_1", None) or block.norm1, block.mlp
+    return block.attn.num_heads, norm.eps, activation_of(getattr(act, "gelu", None) or act.act)
 
 
 def unit(vectors: Any) -> npt.NDArray[np.float32]:
@@ -201,14 +199,8 @@ def clip_of_2022(folder: Path) -> None:
     path.write_text(json.dumps(told))
     (folder / "tokenizer.json").unlink()
     clip_vocabulary(folder)
-    preprocessor: dict[str, Any] = {
-        "crop_size": 64,
-        "do_center_crop": True,
-        "do_normalize": True,
-        "do_resize": True,
-        "size": 64,
-    }
-    preprocessor |= {"feature_extractor_type": "CLIPFeatureExtractor", "resample": 3}
+    preprocessor: dict[str, Any] = dict.fromkeys(("do_center_crop", "do_normalize", "do_resize"), True)
+    preprocessor |= {"crop_size": 64, "size": 64, "resample": 3}
     preprocessor |= {"image_mean": MEAN_STD["mean"], "image_std": MEAN_STD["std"]}
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
 
@@ -267,7 +259,7 @@ def siglip(folder: Path) -> None:
     (folder / "spiece.vocab").unlink()
     tokenizer = SiglipTokenizer(str(folder / "spiece.model"))
     tokenizer.save_pretrained(folder)
-    _siglip(folder, tokenizer.vocab_size, {"height": 50, "width": 50}, 3)
+    _siglip(folder, tokenizer.vocab_size, 3)
 
 
 def siglip2(folder: Path) -> None:
@@ -276,14 +268,14 @@ def siglip2(folder: Path) -> None:
     for path in made.iterdir():
         path.rename(folder / path.name)
     made.rmdir()
-    _siglip(folder, 400, {"height": 50, "width": 50}, 2)
+    _siglip(folder, 400, 2)
 
 
-def _siglip(folder: Path, vocabulary: int, size: dict[str, int], resample: int) -> None:
+def _siglip(folder: Path, vocabulary: int, resample: int) -> None:
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
     text = {**SMALL, "vocab_size": vocabulary, "max_position_embeddings": 64}
-    vision = {**SMALL, **IMAGES, "image_size": size["height"]}
+    vision, size = {**SMALL, **IMAGES, "image_size": 50}, {"height": 50, "width": 50}
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
     randomize(model)
     model.save_pretrained(folder)
@@ -292,14 +284,10 @@ def _siglip(folder: Path, vocabulary: int, size: dict[str, int], resample: int) 
 
 def fine_tune(folder: Path) -> None:
     """Another activation, mean, deviation, scale, filter and context length; squashed; shards in bf16."""
-    images = {
-        "image_mean": [0.1, 0.2, 0.3],
-        "image_std": [0.4, 0.5, 0.6],
-        "resample": 2,
-        "do_center_crop": False,
-    }
+    images = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 2}
+    images |= {"do_center_crop": False, "size": {"height": 64, "width": 64}}
     config = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "max_position_embeddings": 64}
-    model = clip(folder, config, images | {"size": {"height": 64, "width": 64}})
+    model = clip(folder, config, images)
     randomize(model, scale=3.25)
     (folder / "model.safetensors").unlink()
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="2MB")
@@ -323,14 +311,13 @@ def open_clip_folder(
 
 def plain(folder: Path) -> None:
     """With GELU, and heads of 80."""
-    open_clip_folder(folder, {"embed_dim": 40, "vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT})
+    open_clip_folder(folder, PLAIN)
 
 
 def resnet(folder: Path) -> None:
     """Of OpenAI's kind, whose weights are a pickle."""
     vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "head_width": 64, "patch_size": None}
-    text = {**OPEN_CLIP_TEXT}
-    open_clip_folder(folder, {"embed_dim": 40, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text})
+    open_clip_folder(folder, {**PLAIN, "quick_gelu": True, "vision_cfg": vision})
     from safetensors.torch import load_file
 
     torch.save(load_file(folder / "open_clip_model.safetensors"), folder / "open_clip_pytorch_model.bin")
@@ -338,16 +325,14 @@ def resnet(folder: Path) -> None:
 
 
 def quick(folder: Path) -> None:
-    model = {"embed_dim": 40, "quick_gelu": True, "vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}
-    open_clip_folder(folder, model, torch.float16)
+    open_clip_folder(folder, {**PLAIN, "quick_gelu": True}, torch.float16)
 
 
 def eos(folder: Path) -> None:
     """Of MetaCLIP 2's kind: a multilingual tokenizer, pooled at its own end of a text."""
     own = {"vocab_size": xlm_r_tokenizer(folder), "hf_tokenizer_name": "facebook/xlm-v-base"}
     text = {**OPEN_CLIP_TEXT, **own, "pool_type": "eos", "eos_id": 2}
-    model = {"embed_dim": 40, "custom_text": True, "vision_cfg": OPEN_CLIP_VISION, "text_cfg": text}
-    open_clip_folder(folder, model, interpolation="bilinear")
+    open_clip_folder(folder, {**PLAIN, "custom_text": True, "text_cfg": text}, interpolation="bilinear")
 
 
 def timm_siglip(folder: Path) -> None:
@@ -357,19 +342,14 @@ def timm_siglip(folder: Path) -> None:
         **OPEN_CLIP_TEXT,
         "context_length": 64,
         "vocab_size": VOCABULARY,
-        "hf_tokenizer_name": "timm/ViT-B-32-SigLIP",
+        "hf_tokenizer_name": "timm/siglip",
     }
     text |= {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
     text |= {"tokenizer_kwargs": {"clean": "canonicalize"}}
     vision = {"image_size": 256, "timm_model_name": "vit_base_patch32_siglip_256"}
     vision |= {"timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"}
-    model = {
-        "embed_dim": 768,
-        "init_logit_bias": -10,
-        "custom_text": True,
-        "vision_cfg": vision,
-        "text_cfg": text,
-    }
+    model: dict[str, Any] = {"embed_dim": 768, "init_logit_bias": -10, "custom_text": True}
+    model |= {"vision_cfg": vision, "text_cfg": text}
     open_clip_folder(folder, model, torch.float16, resize_mode="squash")
 
 

@@ -112,32 +112,22 @@ def test_an_encoder_that_sees_no_padding_gives_the_same_without_it(
     assert np.abs(run(text, token_ids=ids[:2, :9], lengths=lengths[:2]) - whole[:2]).max() < 1e-6
 
 
-def assert_near_in_fp16(path: Path, expected: npt.NDArray[np.float32], feeds: dict[str, Any]) -> None:
-    """By onnxruntime, and by onnx's evaluator, which rounds the result of every operator, as a GPU does."""
-    rounded = np.asarray(ReferenceEvaluator(str(path)).run(None, feeds))[0]
-    for computed in (run(path, **feeds), rounded):
-        assert np.abs(computed - expected).max() < 2e-3
-
-
 @pytest.mark.parametrize("architecture", [CLIP, SIGLIP, CHINESE], ids=["CLIP", "SigLIP", "Chinese-CLIP"])
 def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
     architecture: Architecture, tmp_path: Path
 ) -> None:
-    writers: tuple[Callable[..., None], ...] = (write_image, write_text)
-    paths = write_graphs(tmp_path, architecture, random_tensors(architecture))
-    for path, write in zip(paths, writers, strict=True):
-        found = stored(path)
+    """By onnxruntime, and by onnx's evaluator, which rounds the result of every operator, as a GPU does."""
+    ids, lengths = texts_of(architecture)
+    for path in write_graphs(tmp_path, architecture, random_tensors(architecture)):
+        (found, half) = stored(path), tmp_path / "half.onnx"
         assert found is not None
-        half = tmp_path / "half.onnx"
-        write(half, *found, half=True)
+        texts = {"token_ids": ids, "lengths": lengths}
+        feeds: dict[str, Any] = texts if path.stem == "text" else {"pixels": pixels_of(architecture)}
+        (write_text if path.stem == "text" else write_image)(half, *found, half=True)
         onnx.checker.check_model(half, full_check=True)
-        ids, lengths = texts_of(architecture)
-        feeds: dict[str, Any] = (
-            {"pixels": pixels_of(architecture)}
-            if write is write_image
-            else {"token_ids": ids, "lengths": lengths}
-        )
-        assert_near_in_fp16(half, run(path, **feeds), feeds)
+        rounded = np.asarray(ReferenceEvaluator(str(half)).run(None, feeds))[0]
+        for computed in (run(half, **feeds), rounded):
+            assert np.abs(computed - run(path, **feeds)).max() < 2e-3
         graph = onnx.load(half).graph
         types = {weight.name: weight.data_type for weight in graph.initializer}
         for node in graph.node:
@@ -146,8 +136,8 @@ def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
             elif node.op_type in ("MatMul", "Conv"):
                 assert onnx.TensorProto.FLOAT not in [types.get(name) for name in node.input]
         assert types.get("tokens", onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
-        readers = [node.op_type for node in graph.node if "pixels" in node.input]
-        assert set(readers) <= {"Cast"}, "TensorRT takes uint8 as an input only"
+        readers = {node.op_type for node in graph.node if "pixels" in node.input}
+        assert readers <= {"Cast"}, "TensorRT takes uint8 as an input only"
 
 
 @pytest.mark.parametrize("activation", OPERATORS)

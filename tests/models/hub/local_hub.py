@@ -14,12 +14,6 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-LARGE = 1_000_000  # bytes, or weights: their digest is SHA-256
-
-
-def commit_of(seed: str) -> str:
-    return hashlib.sha1(seed.encode()).hexdigest()
-
 
 @dataclass
 class Repo:
@@ -36,17 +30,15 @@ class Repo:
     asked: list[str] = field(default_factory=list)  # "METHOD path", for tests
     sent: int = 0  # bytes of files
 
-    commit = commit_of("main")
+    commit = hashlib.sha1(b"main").hexdigest()
 
     @classmethod
     def of(cls, folder: Path, **how: Any) -> Repo:
-        return cls({path.name: path.read_bytes() for path in sorted(folder.iterdir())}, **how)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return cls({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}, **how)
 
-    def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
-        """The commit and files of a revision."""
-        if revision in (*self.branches, self.commit):
-            return self.commit, self.files
-        return None
+    def has(self, revision: str) -> bool:
+        return revision in (*self.branches, self.commit)
 
 
 class LocalHub:
@@ -94,35 +86,29 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - as the library calls it
 
     def _api(self, repo: Repo, name: str, revision: str, *, tree: bool) -> None:
-        if (at := repo.at(revision)) is None:
+        if not repo.has(revision):
             return self._refuse(404, "RevisionNotFound")
-        commit, files = at
         listed: list[dict[str, Any]] = []
-        for file, content in files.items():
+        for file, content in repo.files.items():
             each: dict[str, Any] = {"rfilename": file, "path": file, "type": "file", "size": len(content)}
-            each["oid"] = _git_sha1(content)
+            each["oid"] = digest = _digest(file, content)
             if _is_large(file):
-                digest = hashlib.sha256(content).hexdigest()
-                lfs = {"sha256": digest, "oid": digest, "size": len(content), "pointerSize": 134}
-                each["lfs"] = lfs
+                each["lfs"] = {"sha256": digest, "oid": digest, "size": len(content), "pointerSize": 134}
             listed.append(each)
         if tree:
             return self._json(listed)
         card = {"license": repo.licence} if repo.licence else {}
-        return self._json({"id": name, "sha": commit, "siblings": listed, "cardData": card})
+        return self._json({"id": name, "sha": repo.commit, "siblings": listed, "cardData": card})
 
     def _file(self, repo: Repo, rest: str) -> None:
         revision, _, file = rest.partition("/")
-        if (at := repo.at(revision)) is None:
-            return self._refuse(404, "RevisionNotFound")
-        commit, files = at
-        if file not in files:
-            return self._refuse(404, "EntryNotFound")
-        content = files[file]
-        etag = hashlib.sha256(content).hexdigest() if _is_large(file) else _git_sha1(content)
+        if not repo.has(revision) or file not in repo.files:
+            return self._refuse(404, "EntryNotFound" if repo.has(revision) else "RevisionNotFound")
+        content = repo.files[file]
+        etag = _digest(file, content)
         if file == repo.altered:
             content = content[:-1] + bytes([content[-1] ^ 1])
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Content-Length": str(len(content))}
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": repo.commit, "Content-Length": str(len(content))}
         if file == repo.half and self.command == "GET":
             content, self.close_connection = content[: len(content) // 2], True
         part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if repo.ranges else None
@@ -156,5 +142,8 @@ def _is_large(file: str) -> bool:
     return file.endswith((".safetensors", ".bin"))
 
 
-def _git_sha1(content: bytes) -> str:
+def _digest(file: str, content: bytes) -> str:
+    """SHA-256 of a large file, git's SHA-1 of a small one."""
+    if _is_large(file):
+        return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

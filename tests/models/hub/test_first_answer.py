@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.models.hub.local_hub import LocalHub, Repo
-from tests.models.hub.repositories import LAYOUTS
+from tests.models.layouts.written import LAYOUTS
 from tests.process import LIGHT, PATIENT, ROOT, Fresh
 
 

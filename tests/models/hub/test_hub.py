@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from clipserve.clip.artifact import read_manifest
-from clipserve_models.catalog import read_catalog
 from tests.models.hub.conftest import Export
 from tests.models.hub.local_hub import LocalHub, Repo
-from tests.models.hub.repositories import LAYOUTS
-from tests.models.layouts.folders import transformers_folder, without
-from tests.models.torch_files import write_torch
-from tests.models.towers import CLIP
-from tests.process import ROOT
+from tests.models.layouts.written import LAYOUTS
 
-OTHERS = {"pytorch_model.bin": b"pickle", "modeling_own.py": b"raise SystemExit", "README.md": b"#"}
+OTHERS = {
+    "pytorch_model.bin": b"pickle",
+    "modeling_own.py": b"raise SystemExit",
+    "x/y.json": b"{}",
+    "a.md": b"#",
+}
 
 
 def repo(tmp_path: Path, layout: str = "clip", **how: object) -> Repo:
+    """With files that nobody needs."""
     LAYOUTS[layout](tmp_path / layout)
     made = Repo.of(tmp_path / layout, **how)
-    made.files |= OTHERS
+    made.files = OTHERS | made.files
     return made
 
 
@@ -43,58 +38,32 @@ def test_a_repository_becomes_an_artifact_that_says_where_it_is_from(
     manifest = read_manifest(tmp_path / "cache/org--name")
     assert manifest.name == "org--name"
     source = manifest.source
-    assert (source.checkpoint, source.revision, source.licence) == (
-        f"{hub.url}/org/name",
-        served.commit,
-        "mit",
-    )
-    assert source.files
-    assert source.files == {name: hashlib.sha256(served.files[name]).hexdigest() for name in source.files}
-    assert any(name.endswith(".safetensors") for name in source.files)
-    assert not [each for each in served.asked if re.search(r"\.(bin|py|md)$", each)]
+    where = (source.checkpoint, source.revision, source.licence)
+    assert where == (f"{hub.url}/org/name", served.commit, "mit")
+    contents = {name.rpartition("/")[2]: content for name, content in served.files.items()}
+    assert source.files == {
+        name: hashlib.sha256(contents[name]).hexdigest() for name in source.files or ["none"]
+    }
+    weights = ".bin" if layout == "pickled" else ".safetensors"
+    assert any(name.endswith(weights) for name in source.files or {})
+    needless = (".py", ".md", "x/y.json", *([] if layout == "pickled" else [".bin"]))
+    assert not [each for each in served.asked if each.endswith(needless)]
 
 
-def test_a_revision_is_another_artifact(hub: LocalHub, export: Export, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "told", "licence"),
+    [
+        ("org--name@v2", (), "not stated: read {}/org/name"),
+        ("mine", ("--name", "mine", "--licence", "CC0-1.0"), "CC0-1.0"),
+    ],
+)
+def test_a_revision_is_another_artifact_and_what_is_told_is_said(
+    name: str, told: tuple[str, ...], licence: str, hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
     hub.repos["org/name"] = repo(tmp_path, branches=("main", "v2"), licence=None)
-    assert export("org/name@v2").returncode == 0
-    manifest = read_manifest(tmp_path / "cache/org--name@v2")
-    assert (manifest.name, manifest.source.licence) == (
-        "org--name@v2",
-        f"not stated: read {hub.url}/org/name",
-    )
-
-
-def test_a_name_and_a_licence_may_be_told(hub: LocalHub, export: Export, tmp_path: Path) -> None:
-    hub.repos["org/name"] = repo(tmp_path, licence=None)
-    assert export("org/name", "--name", "mine", "--licence", "CC0-1.0").returncode == 0
-    manifest = read_manifest(tmp_path / "cache/mine")
-    assert (manifest.name, manifest.source.licence) == ("mine", "CC0-1.0")
-
-
-def test_a_pickle_is_downloaded_where_there_is_nothing_else(
-    hub: LocalHub, export: Export, tmp_path: Path
-) -> None:
-    arrays = transformers_folder(tmp_path / "clip", CLIP)
-    without(tmp_path / "clip", "model.safetensors")
-    write_torch(tmp_path / "clip/pytorch_model.bin", arrays)
-    hub.repos["openai/clip"] = Repo.of(tmp_path / "clip")
-    done = export("openai/clip")
-    assert done.returncode == 0, done.stderr
-    assert "pytorch_model.bin" in (read_manifest(tmp_path / "cache/openai--clip").source.files or {})
-
-
-def test_sentence_transformers_repository_is_downloaded_with_its_folder(
-    hub: LocalHub, export: Export, tmp_path: Path
-) -> None:
-    inner = repo(tmp_path)
-    modules = [{"path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
-    files = {f"0_CLIPModel/{name}": content for name, content in inner.files.items()}
-    hub.repos["st/clip"] = served = Repo(
-        files | {"modules.json": json.dumps(modules).encode(), "x/y.json": b"{}"}
-    )
-    done = export("st/clip")
-    assert done.returncode == 0, done.stderr
-    assert not [each for each in served.asked if each.endswith(("x/y.json", ".bin", ".py"))]
+    assert export("org/name@v2", *told).returncode == 0
+    manifest = read_manifest(tmp_path / "cache" / name)
+    assert (manifest.name, manifest.source.licence) == (name, licence.format(hub.url))
 
 
 def test_a_model_that_is_traced_is_refused_without_pytorch_before_its_download(
@@ -125,30 +94,3 @@ def test_a_download_that_was_altered_is_removed_and_the_next_succeeds(
     assert "is removed. Try again" in export("org/name").stderr
     hub.repos["org/name"].altered = None
     assert export("org/name").returncode == 0
-
-
-def test_pins_are_written_into_the_catalog_and_other_weights_are_refused(
-    hub: LocalHub, tmp_path: Path
-) -> None:
-    served = repo(tmp_path, "open-clip")
-    hub.repos |= {entry.repository: served for entry in read_catalog().values() if entry.repository}
-    # A copy of the package has a catalog of its own.
-    own = Path(shutil.copytree(ROOT / "models/clipserve_models", tmp_path / "own/clipserve_models"))
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        variables = {"PYTHONPATH": os.pathsep.join(map(str, (own.parent, ROOT / "service", ROOT / "models")))}
-        command = [sys.executable, "-P", "-m", *words]
-        return subprocess.run(
-            command, env=os.environ | variables, capture_output=True, text=True, timeout=300, check=False
-        )
-
-    assert run("tools.pin").returncode == 0
-    digest = hashlib.sha256(served.files["open_clip_model.safetensors"]).hexdigest()
-    for entry in read_catalog(own / "catalog.toml").values():
-        assert (entry.revision, entry.digest) == (served.commit, digest)
-    assert run("clipserve_models", "export", "ViT-B-32").returncode == 0
-    assert read_manifest(tmp_path / "cache/ViT-B-32").source.licence == "MIT"
-
-    served.files["open_clip_model.safetensors"] += b" "
-    refused = run("clipserve_models", "export", "ViT-B-16")
-    assert f"has the SHA-256 {digest}, which the catalog has of the weights of ViT-B-16" in refused.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tokenizers import pre_tokenizers
 
 from clipserve_models.architecture import Architecture, Tower
 from clipserve_models.tensors import Tensor
+from tests.models.layouts.changes import edit, write_json
 from tests.models.towers import CLIP, random_tensors, vit
 
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -25,23 +26,20 @@ HALVES = [0.5, 0.5, 0.5]
 OPEN_CLIP = replace(CLIP, text=replace(CLIP.text, vocabulary=49408, width=8), embed_dim=16)
 
 
-def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value), "utf-8")
-
-
 def write_safetensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtype: str = "F32") -> None:
     """`dtype`: F32, F16 or BF16 (cut, not rounded)."""
     header: dict[str, Any] = {}
-    data: list[bytes] = []
-    end = 0
+    end, width = 0, 4 if dtype == "F32" else 2
     for name, array in arrays.items():
-        values = np.asarray(array, "<f2" if dtype == "F16" else "<f4")
-        raw = (values.view("<u4") >> 16).astype("<u2").tobytes() if dtype == "BF16" else values.tobytes()
-        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": [end, end + len(raw)]}
-        data.append(raw)
-        end += len(raw)
+        start, end = end, end + np.size(array) * width
+        header[name] = {"dtype": dtype, "shape": list(np.shape(array)), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            values = np.asarray(array, "<f2" if dtype == "F16" else "<f4")
+            upper = (values.view("<u4") >> 16).astype("<u2") if dtype == "BF16" else values
+            file.write(upper.tobytes())
 
 
 def write_shards(folder: Path, arrays: Arrays, dtype: str = "F32") -> None:
@@ -54,34 +52,31 @@ def write_shards(folder: Path, arrays: Arrays, dtype: str = "F32") -> None:
     write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
 
 
-def transformers_folder(folder: Path, architecture: Architecture, model_type: str = "clip") -> Arrays:
+def transformers_folder(
+    folder: Path, architecture: Architecture, model_type: str = "clip", dtype: str = "F32"
+) -> Arrays:
     """CLIPModel's or SiglipModel's. Returns: its tensors by name."""
     image, text = vit(architecture), architecture.text
     folder.mkdir(parents=True, exist_ok=True)
     vision = _config(image) | {"image_size": image.size, "patch_size": image.patch}
-    words = _config(text) | {
-        "vocab_size": text.vocabulary,
-        "max_position_embeddings": text.context_length,
-        "eos_token_id": text.vocabulary - 1,
-    }
+    words = _config(text) | {"vocab_size": text.vocabulary, "max_position_embeddings": text.context_length}
+    words |= {"eos_token_id": text.vocabulary - 1}
     config = {"model_type": model_type, "projection_dim": architecture.embed_dim}
     write_json(folder / "config.json", config | {"text_config": words, "vision_config": vision})
-    size = (
-        {"shortest_edge": image.size} if model_type == "clip" else {"height": image.size, "width": image.size}
-    )
-    preprocessor = {"size": size, "image_mean": HALVES, "image_std": HALVES, "resample": 3}
-    crop = {"crop_size": image.size} if model_type == "clip" else {}
-    write_json(folder / "preprocessor_config.json", preprocessor | crop)
+    images: dict[str, Any] = {"image_mean": HALVES, "image_std": HALVES, "resample": 3}
     if model_type == "clip":
+        images |= {"size": {"shortest_edge": image.size}, "crop_size": image.size}
         clip_tokenizer(folder, text.vocabulary, text.context_length)
     else:
+        images["size"] = dict.fromkeys(("height", "width"), image.size)
         siglip_tokenizer(folder)
+    write_json(folder / "preprocessor_config.json", images)
     arrays = named(architecture, random_tensors(architecture), _transformers_name)
     if model_type == "siglip":
-        edit(folder / "config.json", (["text_config", "projection_size"], architecture.embed_dim))
+        edit(folder, "config.json text_config.projection_size", architecture.embed_dim)
         for part in ("weight", "bias"):
             arrays[f"text_model.head.{part}"] = arrays.pop(f"text_projection.{part}")
-    write_safetensors(folder / "model.safetensors", arrays)
+    write_safetensors(folder / "model.safetensors", arrays, dtype)
     return arrays
 
 
@@ -90,20 +85,14 @@ def open_clip_folder(folder: Path, architecture: Architecture) -> Arrays:
     image, text = vit(architecture), architecture.text
     folder.mkdir(parents=True, exist_ok=True)
     both = {"quick_gelu": True} if image.activation == "quick_gelu" else {}
-    vision = _open_clip(image) | {
-        "image_size": image.size,
-        "patch_size": image.patch,
-        "head_width": image.width // image.heads,
-    }
-    words = _open_clip(text) | {
-        "context_length": text.context_length,
-        "vocab_size": text.vocabulary,
-        "heads": text.heads,
-    }
+    vision = _open_clip(image) | {"image_size": image.size, "patch_size": image.patch}
+    vision |= {"head_width": image.width // image.heads}
+    words = _open_clip(text) | {"context_length": text.context_length, "vocab_size": text.vocabulary}
+    words |= {"heads": text.heads}
     model = both | {"embed_dim": architecture.embed_dim, "vision_cfg": vision, "text_cfg": words}
     images = {"mean": HALVES, "std": HALVES}
     write_json(folder / "open_clip_config.json", {"model_cfg": model, "preprocess_cfg": images})
-    arrays = named(architecture, random_tensors(architecture), _open_clip_name)
+    arrays = named(architecture, random_tensors(architecture), open_clip_name)
     for name in ("visual.proj", "text_projection"):
         arrays[name] = arrays[name].T
     write_safetensors(folder / "open_clip_model.safetensors", arrays)
@@ -230,7 +219,7 @@ def _transformers_name(role: str) -> list[str]:
     return [_by_table(role, _TRANSFORMERS)]
 
 
-def _open_clip_name(role: str) -> list[str]:
+def open_clip_name(role: str) -> list[str]:
     tower, *inside = role.split(".")
     if inside[0] == "blocks":
         _, index, part, kind = inside
@@ -246,23 +235,3 @@ def _by_table(role: str, table: Mapping[str, str]) -> str:
         return table[role]
     layer, _, kind = role.rpartition(".")
     return f"{table[layer]}.{kind}"
-
-
-def without(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).unlink()
-
-
-def edit(path: Path, *changes: tuple[Iterable[str], Any]) -> None:
-    """Change values of a JSON file by their keys; a value of `...` is removed."""
-    told = json.loads(path.read_text("utf-8"))
-    for keys, value in changes:
-        *way, last = keys
-        at = told
-        for key in way:
-            at = at[key]
-        if value is ...:
-            del at[last]
-        else:
-            at[last] = value
-    write_json(path, told)

@@ -21,17 +21,20 @@ from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.layouts.open_clip_folder import ARCHITECTURES
 from clipserve_models.roles import Shape
 from clipserve_models.tensors import Tensor, constant
-from tests.models.layouts.folders import clip_tokenizer, siglip_tokenizer, write_json
+from tests.models.layouts.changes import write_json
+from tests.models.layouts.folders import clip_tokenizer, siglip_tokenizer
 from tests.process import ROOT
 
+Write = Callable[[Path], None]
 MEAN_STD = {"mean": [0.5] * 3, "std": [0.5] * 3}
 HALVES = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 CROPPED = {"resample": 3, "do_center_crop": True, **HALVES}
-B32 = {"projection_dim": 512, "text_config": {}, "vision_config": {}}
 TINY: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 1024, "num_attention_heads": 4}
+TINY_VISION = TINY | {"num_hidden_layers": 10, "patch_size": 16}
 L14: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
 L14 |= {"num_attention_heads": 16, "patch_size": 14}
 H14 = L14 | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
+SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 TEXT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 
 
@@ -49,31 +52,36 @@ class AnyTensors(Assignment):
 
 
 def transformers(
-    folder: Path,
     config: dict[str, Any],
-    images: dict[str, Any],
+    images: dict[str, Any] | None = None,
     *,
     weights: str = "model.safetensors",
     told: dict[str, Any] | None = None,
     kind: str = "clip",
-) -> None:
-    """`told`: tokenizer_config.json; None: there is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", {"model_type": kind, **config})
-    write_json(folder / "preprocessor_config.json", images)
-    if kind == "siglip" and told and told["tokenizer_class"] == "GemmaTokenizer":
-        gemma_tokenizer(folder)
-    elif kind == "siglip":
-        siglip_tokenizer(folder)
-    elif kind == "chinese_clip":
-        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u4e00"]))
-    else:
-        clip_tokenizer(folder, 49408, 77)
-    if told is None:
-        (folder / "tokenizer_config.json").unlink(missing_ok=True)
-    elif told:
-        write_json(folder / "tokenizer_config.json", told)
-    (folder / weights).touch()
+) -> Write:
+    """`images`: preprocessor_config.json; `told`: tokenizer_config.json; {}: its class's, None: there is none."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", {"model_type": kind, **config})
+        write_json(folder / "preprocessor_config.json", images or SIZES)
+        if kind == "siglip" and told == GEMMA:
+            gemma_tokenizer(folder)
+        elif kind == "siglip":
+            siglip_tokenizer(folder)
+        elif kind == "chinese_clip":
+            (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\u4e00")
+        elif kind == "metaclip_2":
+            unigram_tokenizer(folder)
+        else:
+            clip_tokenizer(folder, 49408, 77)
+        if told is None:
+            (folder / "tokenizer_config.json").unlink(missing_ok=True)
+        elif told:
+            write_json(folder / "tokenizer_config.json", told)
+        (folder / weights).touch()
+
+    return write
 
 
 def gemma_tokenizer(folder: Path) -> None:
@@ -81,44 +89,8 @@ def gemma_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def open_clip(folder: Path, config: dict[str, Any], weights: str = "open_clip_model.safetensors") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": MEAN_STD})
-    (folder / weights).touch()
-
-
-def named(name: str) -> dict[str, Any]:
-    """open_clip's configuration of an architecture."""
-    config: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))[name]["model_cfg"]
-    return config
-
-
-def siglip(size: int, patch: int, words: int, told: dict[str, Any], **widths: Any) -> Callable[[Path], None]:
-    config = {
-        "text_config": {"vocab_size": words, **widths},
-        "vision_config": {"image_size": size, "patch_size": patch, **widths},
-    }
-    images = {"size": {"height": size, "width": size}, "resample": 3, **HALVES}
-    return lambda folder: transformers(folder, config, images, told=told, kind="siglip")
-
-
-def sentence_transformers(folder: Path) -> None:
-    images = {"size": 224, "crop_size": 224, **CROPPED}
-    transformers(folder / "0_CLIPModel", B32, images, weights="pytorch_model.bin", told={})
-    modules = [
-        {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
-    ]
-    write_json(folder / "modules.json", modules)
-
-
-def metaclip_2(folder: Path) -> None:
-    """With a tokenizer of many languages, whose end of a text is its token 2."""
-    text = {**L14, "vocab_size": 901_629, "eos_token_id": 2}
-    config = {"projection_dim": 1024, "text_config": text, "vision_config": H14}
-    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    transformers(
-        folder, config, SIZES, told={"tokenizer_class": "XLMRobertaTokenizer", **special}, kind="metaclip_2"
-    )
+def unigram_tokenizer(folder: Path) -> None:
+    """Of many languages, whose end of a text is its token 2."""
     tokens = ["<s>", "<pad>", "</s>", "<unk>", "a"]
     tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([(each, 0.0) for each in tokens], 3))
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
@@ -127,99 +99,90 @@ def metaclip_2(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def open_clip(config: dict[str, Any], weights: str = "open_clip_model.safetensors") -> Write:
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": MEAN_STD})
+        (folder / weights).touch()
+
+    return write
+
+
+def named(name: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture."""
+    config: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))[name]["model_cfg"]
+    return config
+
+
+def of_timm(model: str, dim: int, text: dict[str, Any] | None = None, **vision: Any) -> Write:
+    """open_clip's, with an image encoder of timm."""
+    vision |= {"timm_model_name": model}
+    return open_clip({"embed_dim": dim, "vision_cfg": vision, "text_cfg": text or {}})
+
+
+def siglip(size: int, patch: int, words: int, told: dict[str, Any], **widths: Any) -> Write:
+    vision = {"image_size": size, "patch_size": patch, **widths}
+    config = {"text_config": {"vocab_size": words, **widths}, "vision_config": vision}
+    images = {"size": {"height": size, "width": size}, "resample": 3, **HALVES}
+    return transformers(config, images, told=told, kind="siglip")
+
+
+def clip(dim: int, text: dict[str, Any], vision: dict[str, Any], **others: Any) -> Write:
+    return transformers({"projection_dim": dim, "text_config": text, "vision_config": vision}, **others)
+
+
+def sentence_transformers(folder: Path) -> None:
+    images = {"size": 224, "crop_size": 224, **CROPPED}
+    clip(512, {}, {}, images=images, weights="pytorch_model.bin", told={})(folder / "0_CLIPModel")
+    kind = "sentence_transformers.models.CLIPModel"
+    write_json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": kind}])
+
+
 def marqo(folder: Path) -> None:
     """A fine-tune of open_clip's SigLIP, whose tokenizer is beside it."""
-    open_clip(folder, named("ViT-B-16-SigLIP"))
+    open_clip(named("ViT-B-16-SigLIP"))(folder)
     gemma_tokenizer(folder)
     write_json(folder / "tokenizer_config.json", GEMMA | {"tokenizer_class": "T5Tokenizer"})
 
 
-GEMMA = {
-    "tokenizer_class": "GemmaTokenizer",
-    "eos_token": "<eos>",
-    "pad_token": "<pad>",
-    "add_eos_token": True,
-}
 SIZES = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, **CROPPED}
+OF_336 = {"size": 336, "crop_size": 336, **CROPPED}
+GEMMA: dict[str, Any] = {"tokenizer_class": "GemmaTokenizer", "eos_token": "<eos>", "pad_token": "<pad>"}
+GEMMA |= {"add_eos_token": True}
+SENTENCEPIECE = {"tokenizer_class": "SiglipTokenizer"}
+XLM = {
+    "tokenizer_class": "XLMRobertaTokenizer",
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+}
 BERT = {"hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "context_length": 256}
-SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
-POPULAR: dict[str, Callable[[Path], None]] = {
-    "openai/clip-vit-base-patch32": lambda at: transformers(at, B32, SIZES, told={}),
-    "openai/clip-vit-large-patch14-336": lambda at: transformers(
-        at,
-        {"projection_dim": 768, "text_config": TEXT_L, "vision_config": L14 | {"image_size": 336}},
-        {"size": 336, "crop_size": 336, **CROPPED},
-        told={},
-    ),
+LONG = TEXT_L | {"max_position_embeddings": 248}
+MANY = {**L14, "vocab_size": 901_629, "eos_token_id": 2}
+POPULAR: dict[str, Write] = {
+    "openai/clip-vit-base-patch32": clip(512, {}, {}, told={}),
+    "openai/clip-vit-large-patch14-336": clip(768, TEXT_L, L14 | {"image_size": 336}, images=OF_336, told={}),
     "sentence-transformers/clip-ViT-B-32": sentence_transformers,
-    "patrickjohncyh/fashion-clip": lambda at: transformers(at, B32, SIZES, told={}),
-    "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M": lambda at: transformers(
-        at,
-        {
-            "projection_dim": 512,
-            "text_config": TINY | {"num_hidden_layers": 3},
-            "vision_config": TINY | {"num_hidden_layers": 10, "patch_size": 16},
-        },
-        SIZES,
+    "patrickjohncyh/fashion-clip": clip(512, {}, {}, told={}),
+    "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M": clip(512, TINY | {"num_hidden_layers": 3}, TINY_VISION),
+    "google/siglip-base-patch16-224": siglip(224, 16, 32_000, SENTENCEPIECE),
+    "google/medsiglip-448": siglip(448, 14, 32_000, SENTENCEPIECE, **SO400M),
+    "google/siglip2-base-patch16-224": siglip(224, 16, 256_000, GEMMA),
+    "google/siglip2-base-patch16-naflex": clip(512, {}, {}, told={}, kind="siglip2"),
+    "OFA-Sys/chinese-clip-vit-base-patch16": clip(
+        512, {"vocab_size": 21_128}, {"patch_size": 16}, weights="pytorch_model.bin", kind="chinese_clip"
     ),
-    "google/siglip-base-patch16-224": siglip(224, 16, 32_000, {"tokenizer_class": "SiglipTokenizer"}),
-    "google/medsiglip-448": siglip(448, 14, 32_000, {"tokenizer_class": "SiglipTokenizer"}, **SO400M),
-    "google/siglip2-base-patch16-224": siglip(
-        224,
-        16,
-        256_000,
-        GEMMA,
-    ),
-    "google/siglip2-base-patch16-naflex": lambda at: transformers(
-        at, {"text_config": {}, "vision_config": {}}, SIZES, told={}, kind="siglip2"
-    ),
-    "OFA-Sys/chinese-clip-vit-base-patch16": lambda at: transformers(
-        at,
-        {"text_config": {"vocab_size": 21_128}, "vision_config": {"patch_size": 16}},
-        SIZES,
-        weights="pytorch_model.bin",
-        kind="chinese_clip",
-    ),
-    "facebook/metaclip-2-worldwide-huge-quickgelu": metaclip_2,
-    "zer0int/LongCLIP-GmP-ViT-L-14": lambda at: transformers(
-        at,
-        {
-            "projection_dim": 768,
-            "text_config": TEXT_L | {"max_position_embeddings": 248},
-            "vision_config": L14,
-        },
-        SIZES,
-        told={"model_max_length": 248},
-    ),
+    "facebook/metaclip-2-worldwide-huge-quickgelu": clip(1024, MANY, H14, told=XLM, kind="metaclip_2"),
+    "zer0int/LongCLIP-GmP-ViT-L-14": clip(768, LONG, L14, told={"model_max_length": 248}),
     "Marqo/marqo-fashionSigLIP": marqo,
-    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": lambda at: open_clip(at, named("ViT-B-32")),
-    "imageomics/bioclip-2": lambda at: open_clip(at, named("ViT-L-14")),
-    "apple/DFN2B-CLIP-ViT-B-16": lambda at: open_clip(
-        at, named("ViT-B-16-quickgelu"), "open_clip_pytorch_model.bin"
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": open_clip(named("ViT-B-32")),
+    "imageomics/bioclip-2": open_clip(named("ViT-L-14")),
+    "apple/DFN2B-CLIP-ViT-B-16": open_clip(named("ViT-B-16-quickgelu"), "open_clip_pytorch_model.bin"),
+    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": of_timm(
+        "vit_base_patch16_224", 512, BERT, timm_proj="linear", image_size=224
     ),
-    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": lambda at: open_clip(
-        at,
-        {
-            "embed_dim": 512,
-            "vision_cfg": {
-                "timm_model_name": "vit_base_patch16_224",
-                "timm_proj": "linear",
-                "image_size": 224,
-            },
-            "text_cfg": BERT,
-        },
-    ),
-    "timm/PE-Core-B-16": lambda at: open_clip(
-        at,
-        {
-            "embed_dim": 1024,
-            "vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"},
-            "text_cfg": {},
-        },
-    ),
-    "timm/MobileCLIP2-S0-OpenCLIP": lambda at: open_clip(
-        at, {"embed_dim": 512, "vision_cfg": {"timm_model_name": "fastvit_mci0"}, "text_cfg": {}}
-    ),
+    "timm/PE-Core-B-16": of_timm("vit_pe_core_base_patch16_224", 1024),
+    "timm/MobileCLIP2-S0-OpenCLIP": of_timm("fastvit_mci0", 512),
 }
 
 

@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import Source
 from clipserve.demo import FOLDER as DEMO
+from clipserve_models.build import build
 from clipserve_models.errors import ModelsError
+from clipserve_models.graphs.towers import write_image, write_text
+from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.variants.making import make_variant, plan_of
 from clipserve_models.variants.samples import read_photos, split
 from clipserve_models.verify import Feeds
 from tests.models.asking import ask
+from tests.models.towers import CLIP, MEAN, STD, checkpoint_of
 from tests.support import png, serving
 
 MANIFEST = read_manifest(DEMO)
+CHECKPOINT = checkpoint_of(CLIP)
 
 
 def copy(source: Path, target: Path, _: Sequence[Feeds]) -> None:
@@ -36,15 +42,12 @@ def spoil(source: Path, target: Path, _: Sequence[Feeds]) -> None:
     target.write_bytes(data)
 
 
-@pytest.fixture(scope="module")
-def faithful(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("faithful") / "demo@int8"
-    assert make_variant(plan_of(DEMO, photos, "int8", out=out), copy) == read_manifest(out)
-    return out
-
-
-def test_a_faithful_variant_is_published_with_its_figures(faithful: Path) -> None:
-    made = read_manifest(faithful)
+async def test_a_faithful_variant_is_published_with_its_figures_and_served_beside_fp32(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "demo@int8"
+    made = make_variant(plan_of(DEMO, photos, "int8", out=out), copy)
+    assert made == read_manifest(out)
     assert (made.name, made.precision, made.format) == ("demo@int8", "int8", 1)
     assert made.reference == MANIFEST.reference
     record = made.variant
@@ -54,33 +57,57 @@ def test_a_faithful_variant_is_published_with_its_figures(faithful: Path) -> Non
     assert record.made_of == MANIFEST.fingerprint()
     assert record.p1_cosine == pytest.approx(1, abs=1e-6)
     assert record.top1_agreement == 1.0
-    assert [path.name for path in faithful.parent.iterdir()] == ["demo@int8"]
+    assert [path.name for path in out.parent.iterdir()] == ["demo@int8"]
+    async with serving(None, DEMO, out, backend="onnx") as running:
+        answers = [(await running.embed(png(), model=name)).json() for name in ("demo", "demo@int8")]
+    assert answers[0]["fingerprint"] == MANIFEST.fingerprint()
+    assert answers[1]["fingerprint"].startswith("demo@int8-")
 
 
 def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelsError) as refusal:
         make_variant(plan_of(DEMO, photos, "int8", out=tmp_path / "out"), spoil)
     told = str(refusal.value)
-    for words in (
+    said = (
         "image cosine, mean ",
         "at least 0.99)",
         "top-1 agreement 0.",
         "--no-image, which keeps",
         "(32 did)",
-    ):
-        assert words in told
+    )
+    assert [words for words in said if words not in told] == []
     assert "text cosine" not in told, "the text tower is as it was"
     assert "--no-text" not in told
     assert not list(tmp_path.iterdir())
 
 
-async def test_the_service_serves_the_variant_beside_fp32(faithful: Path) -> None:
-    async with serving(None, DEMO, faithful, backend="onnx") as running:
-        fingerprints = [
-            (await running.embed(png(), model=name)).json()["fingerprint"] for name in ("demo", "demo@int8")
-        ]
-    assert fingerprints[0] == MANIFEST.fingerprint()
-    assert fingerprints[1].startswith("demo@int8-")
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was built from its weights."""
+    out = tmp_path_factory.mktemp("built") / "small"
+    source = Source(checkpoint="random weights", licence="none", random_weights=True)
+    build(CHECKPOINT, out, name="small", source=source, say=lambda _: None)
+    return out
+
+
+def test_the_fp16_variant_has_the_bytes_of_graphs_that_are_written_in_fp16(
+    small: Path, photos: Path, tmp_path: Path
+) -> None:
+    made = make_variant(plan_of(small, photos, "fp16", out=tmp_path / "half"), say=lambda _: None)
+    assert (made.name, made.precision, made.variant is not None) == ("small@fp16", "fp16", True)
+    assert made.reference == read_manifest(small).reference
+    tensors, dim = CHECKPOINT.tensors, CLIP.embed_dim
+    weights = image_weights(CLIP.image, tensors, MEAN, STD)
+    write_image(tmp_path / "image.onnx", CLIP.image, dim, weights, half=True)
+    write_text(tmp_path / "text.onnx", CLIP.text, dim, text_weights(CLIP.text, tensors), half=True)
+    for name in ("image.onnx", "text.onnx"):
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / name).read_bytes()
+        assert (tmp_path / name).stat().st_size < 0.9 * (small / name).stat().st_size
+
+
+def test_an_int8_variant_is_made_of_a_built_model_too(small: Path, photos: Path, tmp_path: Path) -> None:
+    made = make_variant(plan_of(small, photos, "int8", out=tmp_path / "int8"), say=lambda _: None)
+    assert (made.precision, made.variant and made.variant.method) == ("int8", "static")
 
 
 def test_a_fingerprint_names_the_precision_once() -> None:
@@ -92,16 +119,9 @@ def test_a_fingerprint_names_the_precision_once() -> None:
 
 def test_no_photo_both_calibrates_and_judges(photos: Path) -> None:
     whole = read_photos(photos, MANIFEST.image)
-    assert len(whole) == 66
     one, other = split(whole, calibrate=True)
-    assert (len(one), len(other)) == (32, 34)
+    assert (len(whole), len(one), len(other)) == (66, 32, 34)
     assert not {p.tobytes() for p in one} & {p.tobytes() for p in other}
-
-
-def test_a_broken_photo_is_named(tmp_path: Path) -> None:
-    (tmp_path / "torn.png").write_bytes(png()[:100])
-    with pytest.raises(ModelsError, match=r"torn\.png: the image begins as PNG but is broken"):
-        read_photos(tmp_path, MANIFEST.image)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +136,8 @@ def test_too_few_photos_say_how_many_are_needed(precision: str, words: str, tmp_
         (tmp_path / f"{seed}.png").write_bytes(png(seed))
     options = ("--precision", precision, "--photos", str(tmp_path), "--out", str(tmp_path / "out"))
     result = ask("variant", str(DEMO), *options)
-    assert result.returncode == 1
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
     assert words in result.stderr
-    assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -133,3 +152,7 @@ def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelsError, match="nothing to do"):
         plan_of(DEMO, tmp_path, "fp16", towers=())
     assert plan_of(DEMO, tmp_path, "fp16").out == DEMO.with_name("demo@fp16")
+    (tmp_path / "torn.png").write_bytes(png()[:100])
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(ModelsError, match=r"torn\.png: the image begins as PNG but is broken"):
+        read_photos(tmp_path, MANIFEST.image)

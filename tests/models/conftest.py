@@ -1,4 +1,4 @@
-"""Photographs to make variants with."""
+"""Photographs to make variants with, and a cache of models of a test's own."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def write_photos(folder: Path, each: int) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """66, enough to calibrate and to judge."""
     return write_photos(tmp_path_factory.mktemp("photos"), 22)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """It is not there yet."""
+    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
