@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import pytest
 
@@ -42,23 +41,6 @@ def test_nobody_gets_more_than_a_caller_s_share_and_all_no_more_than_the_limit(
             quota.give(caller, amount)
     assert (quota.used, quota.by_caller) == (0, {}), "who has nothing is forgotten"
     assert [most(quota, caller) for caller in "abc"] == expected
-
-
-@pytest.mark.parametrize(
-    ("together", "expected"),
-    [
-        pytest.param("a", [16], id="one has half"),
-        pytest.param("ab", [11, 11], id="two have a third each"),
-        pytest.param("abc", [8, 8, 8], id="three have a quarter each"),
-    ],
-)
-def test_of_an_adaptive_quota_something_stays_for_the_next_caller(together: str, expected: list[int]) -> None:
-    quota = Quota("places", 32, adaptive=True)
-    for caller in together * 32:
-        with suppress(Overloaded):
-            quota.take(caller)
-    assert [quota.by_caller[caller] for caller in together] == pytest.approx(expected, abs=1)
-    quota.take("next")
 
 
 def test_a_refusal_says_what_was_asked_the_limit_and_what_to_do() -> None:

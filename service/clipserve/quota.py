@@ -20,25 +20,10 @@ class Quota:
     """
 
     def __init__(
-        self,
-        what: str,
-        limit: int,
-        per_caller: int | None = None,
-        *,
-        adaptive: bool = False,
-        retry_after: float = 1.0,
+        self, what: str, limit: int, per_caller: int | None = None, *, retry_after: float = 1.0
     ) -> None:
-        """Make a quota of which all is free.
-
-        Args:
-            what: is counted, in the plural, for errors.
-            per_caller: None: all of it.
-            adaptive: a caller that has something gets more only if it then has at most what stays free. So one
-                caller has half, two have a third each, and there is always something for the next one (dynamic
-                thresholds: A. K. Choudhury, E. L. Hahne, IEEE/ACM Transactions on Networking 6, 1998).
-        """
+        """All of it is free. `what`: is counted, in the plural, for errors. `per_caller`: None: all of it."""
         self.what = what
-        self._adaptive = adaptive
         self.limit = limit
         self.per_caller = limit if per_caller is None else min(per_caller, limit)
         self.used = 0
@@ -102,9 +87,7 @@ class Quota:
         return lease
 
     def _is_own(self, caller: str, amount: int) -> bool:
-        has = self.by_caller[caller]
-        left = self.limit - self.used - amount if self._adaptive and has else self.per_caller
-        return has + amount <= min(left, self.per_caller)
+        return self.by_caller[caller] + amount <= self.per_caller
 
     def _fits(self, caller: str, amount: int) -> bool:
         return self.used + amount <= self.limit and self._is_own(caller, amount)
@@ -134,9 +117,8 @@ class Quota:
 
     def _refusal(self, caller: str, amount: int) -> Overloaded:
         has, whose, limit = f"there are {self.used:,}", "all callers", self.limit
-        if not self._is_own(caller, amount) and (self._adaptive or self.per_caller < limit):
-            most = limit // 2 if self._adaptive else self.per_caller
-            has, whose, limit = f"you have {self.by_caller[caller]:,}", "one caller", most
+        if not self._is_own(caller, amount) and self.per_caller < limit:
+            has, whose, limit = f"you have {self.by_caller[caller]:,}", "one caller", self.per_caller
         return Overloaded(
             f"{has} {self.what}, and {amount:,} more do not fit into the limit of {whose}, {limit:,}. Try again "
             "when others have ended.",

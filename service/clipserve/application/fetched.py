@@ -14,9 +14,9 @@ from clipserve.telemetry.request import caller, current
 if TYPE_CHECKING:  # it loads aiohttp
     from clipserve.fetching.fetcher import Fetcher
 
-QUEUED = (
-    1_024  # images by URL in requests that were admitted and are not answered, without those of bulk requests
-)
+# Images by URL in requests that were admitted and are not answered, without those of bulk requests. One caller has
+# half.
+QUEUED = 1_024
 
 
 class FetchedImages:
@@ -24,7 +24,7 @@ class FetchedImages:
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
         self._fetcher = fetcher
-        self._queue = Quota("images by URL", QUEUED, adaptive=True)
+        self._queue = Quota("images by URL", QUEUED, QUEUED // 2)
 
     def queued(self, images: Sequence[ImageSource]) -> Lease:
         """The URLs among the images of a request count in this block.

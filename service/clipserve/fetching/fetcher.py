@@ -80,7 +80,7 @@ def _socket(listed: Host, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> s
 class Fetcher:
     """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections.
 
-    One caller has at most half of its places and bytes, two have a third each, and they wait for them (`Quota`).
+    One caller has at most half of its places and bytes, and waits for them (`Quota`).
     The time of a fetch begins when it has a place, and stands still while it waits for bytes: a busy service must
     not look like a slow host.
     """
@@ -97,8 +97,9 @@ class Fetcher:
         """`max_bytes`: of an image. `seconds`: of a fetch with its redirects."""
         self._hosts, self._max_bytes, self._metrics = hosts, max_bytes, metrics
         self._seconds, self._names = seconds, _Names(resolve)
-        self._places = Quota("places for fetched images", AT_ONCE, adaptive=True)
-        self._bytes = Quota("bytes for fetched images", max(MAX_BYTES, 2 * max_bytes), adaptive=True)
+        self._places = Quota("places for fetched images", AT_ONCE, AT_ONCE // 2)
+        most = max(MAX_BYTES // 2, max_bytes)
+        self._bytes = Quota("bytes for fetched images", 2 * most, most)
         self._tls = ssl.create_default_context()
 
     @asynccontextmanager
