@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import np_to_triton_dtype
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.engine.backend import Embeddings
@@ -17,8 +17,6 @@ from loadtests.gpu.encoders import Encoder, Plan, Variant, compared
 from loadtests.gpu.findings import Findings
 from loadtests.gpu.inputs import Case, Feeds
 
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _PATIENCE = 60  # timeout of a call in seconds: a server that hangs is a failed line
 
 
@@ -42,12 +40,10 @@ def found(url: str, variants: Sequence[Variant]) -> Served:
         SystemExit: it serves none of them.
     """
     manifests = [read_manifest(variant.folder) for variant in variants]
-    with grpc.insecure_channel(url) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        asked = {
-            each: service_pb2.ModelConfigRequest(name=triton_model(manifests[0], each)) for each in TOWERS
+    with InferenceServerClient(url) as client:
+        models: dict[str, Any] = {
+            tower: client.get_model_config(triton_model(manifests[0], tower)).config for tower in TOWERS
         }
-        models: dict[str, Any] = {tower: stub.ModelConfig(request).config for tower, request in asked.items()}
     stated = {model.parameters[FINGERPRINT].string_value for model in models.values()}
     for variant, manifest in zip(variants, manifests, strict=True):
         if stated == {manifest.fingerprint()}:
@@ -58,29 +54,22 @@ def found(url: str, variants: Sequence[Variant]) -> Served:
 def vectors(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
     """Check cosines with the CPU's vectors, for sizes that the model allows."""
     model = served.models[case.graph.removesuffix(".onnx")]
-    with grpc.insecure_channel(served.url, _OPTIONS) as channel:
-        infer = channel.unary_unary(_INFER)
+    with InferenceServerClient(served.url) as client:
 
         def compute(feeds: Feeds) -> Embeddings:
-            answer = service_pb2.ModelInferResponse.FromString(
-                infer(message(model.name, feeds), timeout=_PATIENCE)
-            )
-            vectors = np.frombuffer(answer.raw_output_contents[0], np.float32)
-            return vectors.reshape(tuple(answer.outputs[0].shape))
+            answer = client.infer(model.name, inputs_of(feeds), client_timeout=_PATIENCE)
+            return np.asarray(answer.as_numpy("embedding"), np.float32)
 
         encoder = Encoder(served.name, served.variant.precision, compute)
-        findings.add_each(
-            compared(encoder, case, [size for size in plan.sizes if size <= model.max_batch_size])
-        )
+        sizes = [size for size in plan.sizes if size <= model.max_batch_size]
+        findings.add_each(compared(encoder, case, sizes))
 
 
-def message(model: str, feeds: Feeds) -> bytes:
-    """A serialized call, made once; its `lengths` are [N, 1]."""
-    request = service_pb2.ModelInferRequest(model_name=model)
+def inputs_of(feeds: Feeds) -> list[Any]:
+    """The inputs of a call; its `lengths` are [N, 1]."""
+    inputs = []
     for name, array in feeds.items():
-        shape = [*array.shape, 1] if array.ndim == 1 else array.shape
-        kind = "UINT8" if array.dtype == np.uint8 else "INT32"
-        request.inputs.add(name=name, datatype=kind, shape=shape)
-        request.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
-    request.outputs.add(name="embedding")
-    return bytes(request.SerializeToString())
+        rows = array[:, np.newaxis] if array.ndim == 1 else array
+        inputs.append(InferInput(name, rows.shape, np_to_triton_dtype(rows.dtype)))
+        inputs[-1].set_data_from_numpy(np.ascontiguousarray(rows))
+    return inputs
