@@ -38,11 +38,7 @@ class Engine(OnnxEngine):
 
     def __init__(self, name: str, folder: Path, options: EngineOptions, times: int) -> None:
         super().__init__(folder, options)
-        self._name, self._times = name, times
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self.name, self._times = name, times
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         if "pixels" not in feeds or self._times == 1:

@@ -18,7 +18,6 @@ from clipserve import __version__
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS
 from clipserve.engine.cuda import why_not
-from clipserve.engine.triton.contract import TEXT_LENGTHS, read_lengths
 from loadtests.gpu import encoders, service, triton
 from loadtests.gpu.encoders import Plan, Variant
 from loadtests.gpu.findings import Findings, Line
@@ -88,7 +87,7 @@ def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> 
 
 
 def _behind_triton(findings: Findings, served: triton.Served, artifact: Path, plan: Plan) -> None:
-    lengths = read_lengths(served.models["text"].parameters[TEXT_LENGTHS].string_value)
+    lengths = read_manifest(artifact).text.lengths_of(GPU_TEXT_BUCKETS)
     asked = list(cases(artifact, tuple(lengths), max(plan.sizes)))
     for case in asked:
         with findings.trying(served.name, case.name):
@@ -108,8 +107,7 @@ def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> Non
     findings.path = findings.path.with_name(f"check-{re.sub(r'[^a-z0-9]+', '-', name)}.json")
     if where == "cuda":
         reason = why_not()
-        value = "it runs" if reason is None else f"{reason.found}: {reason.do}"
-        findings.add(Line("machine", "CUDA", value, "it runs", reason is None))
+        findings.add(Line("machine", "CUDA", reason or "it runs", "it runs", reason is None))
 
 
 def _nvidia_smi() -> list[str]:

@@ -10,13 +10,15 @@ from typing import Any
 import clipserve.__main__
 from clipserve.engine import backends
 from clipserve.engine.backends.onnx import OnnxEngine
-from clipserve.engine.in_process import EngineCall, Feeds
+from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds
 
 
 class Gpu(OnnxEngine):
     """onnxruntime on the CPU, whose calls fail as those of CUDA do after an illegal access."""
 
-    on_gpu = True
+    def __init__(self, folder: Path, options: EngineOptions) -> None:
+        super().__init__(folder, options)
+        self.on_gpu = True
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         call = super().call(graph, feeds)

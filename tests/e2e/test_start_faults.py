@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
             "CLIPSERVE_MODEL_SETTINGS.demo.threads=-1: Input should",
         ),
         ({"model_settings": "demo"}, 'must be JSON is not: error parsing value for field "model_settings"'),
-        ({"models": ""}, "CLIPSERVE_MODELS='': it has an empty name: write names or folders"),
+        ({"models": ""}, "CLIPSERVE_MODELS='': it is empty: write names or folders"),
         ({"host": ""}, "CLIPSERVE_HOST='': String should have at least 1 character"),
         ({"host": "\udcff"}, "CLIPSERVE_HOST='\\udcff': Input should be a valid string"),
         ({"host": "ü..ü"}, "cannot listen on ü..ü"),

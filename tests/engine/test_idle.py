@@ -50,8 +50,8 @@ class Encoders(FakeBackend):
         return vectors
 
 
-async def unloading(encoders: Encoders, seconds: float = 0.01, again_seconds: float = 100) -> Unloading:
-    backend = Unloading(encoders, seconds, encoders.verify, Metrics(), again_seconds)
+async def unloading(encoders: Encoders, seconds: float = 0.01) -> Unloading:
+    backend = Unloading(encoders, seconds, encoders.verify, Metrics())
     await backend.start()
     return backend
 
@@ -104,7 +104,7 @@ async def test_encoders_stay_while_a_call_runs() -> None:
         pytest.param(BackendUnavailable("no memory"), "no memory", 2, id="an engine that cannot start"),
     ],
 )
-async def test_a_failed_load_is_not_ready_until_a_call_loads_it(
+async def test_a_failed_load_is_tried_again_by_the_next_call(
     fault: Exception, said: str, starts: int
 ) -> None:
     encoders = Encoders()
@@ -113,25 +113,9 @@ async def test_a_failed_load_is_not_ready_until_a_call_loads_it(
     encoders.fault = fault
     with pytest.raises(BackendUnavailable, match=said):
         await backend.encode_image(PIXELS)
-    assert (encoders.closed, encoders.starts, await backend.ready()) == (True, starts, False)
+    assert (encoders.closed, encoders.starts, await backend.ready()) == (True, starts, True)
     encoders.fault = None
     assert len(await backend.encode_image(PIXELS)) == 2
-    assert await backend.ready()
-    await backend.aclose()
-
-
-async def test_a_failed_load_is_tried_again_without_a_call() -> None:
-    encoders = Encoders()
-    backend = await unloading(encoders, again_seconds=0.01)
-    await until(lambda: encoders.closed)
-    encoders.fault = BackendUnavailable("no memory")
-    with pytest.raises(BackendUnavailable):
-        await backend.encode_image(PIXELS)
-    tried = encoders.starts
-    await until(lambda: encoders.starts > tried + 2)
-    assert not await backend.ready()
-    encoders.fault = None
-    await until(backend.ready)
     await backend.aclose()
 
 

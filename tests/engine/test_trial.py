@@ -99,8 +99,3 @@ def test_a_call_has_as_many_images_as_still_gain(
     engine = Arithmetic("a", 1.0, row_cpu=row_cpu)
     assert best_rows(engine, INPUTS[IMAGE_GRAPH], call_seconds) == rows
     assert len(engine.runs) <= 2 * len(row_cpu)
-
-
-def test_beside_other_work_no_larger_call_is_begun_after_three_seconds() -> None:
-    engine = Arithmetic("a", 0.0, waits=[2.0], row_cpu={4: 0.030, 8: 0.020, 16: 0.010})
-    assert best_rows(engine, INPUTS[IMAGE_GRAPH], 0.06) == 4

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from clipserve.engine.backend import Backend, Vector
-from clipserve.engine.cuda import Accelerator
 from clipserve.engine.triton.message import TritonCall
 from clipserve.errors import BackendUnavailable, DeadlineExceeded
 from clipserve.settings import ModelSettings
@@ -41,7 +40,7 @@ async def gathering(
         model.instance_group[0].count = calls
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clipserve.engine.triton.expected.CALLS_AN_INSTANCE", 1)
-        backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
+        backend = open_backend(lambda: None, Path("unused"), MANIFEST, settings, metrics or Metrics())
         try:
             await backend.start()
             yield backend
@@ -190,7 +189,7 @@ async def test_there_are_two_calls_at_a_time_for_each_instance_on_each_gpu(
         model.instance_group[0].gpus.extend(range(gpus))
     settings = ModelSettings(backend="triton", triton_url=(one.url,))
     metrics = Metrics()
-    backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics)
+    backend = open_backend(lambda: None, Path("unused"), MANIFEST, settings, metrics)
     await backend.start()
     for tower in ("image", "text"):
         assert metrics.registry.get_sample_value("clipserve_workers", {"tower": tower}) == calls

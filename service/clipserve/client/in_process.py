@@ -23,7 +23,7 @@ from clipserve.clip.artifact import ArtifactError
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.engine.calls import Calls
-from clipserve.engine.cuda import Accelerator
+from clipserve.engine.cuda import gpus, why_not
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings, Settings, as_model, read_settings
@@ -76,19 +76,19 @@ async def open_in_process(
         ClipserveError: the model does not exist, or cannot be served; the message says why.
     """
     try:
-        chosen, accelerator = _of_one_model(settings, model), Accelerator()
+        chosen = _of_one_model(settings, model)
         when_found()
         open_backend: OpenBackend | None = None
-        on_gpu = await asyncio.to_thread(uses_gpu, chosen, accelerator)
+        on_gpu = uses_gpu(chosen)
         calls = chosen.calls(on_gpu=on_gpu)
-        if unused := accelerator.unused:
-            warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
+        if chosen.device == "auto" and gpus() and (unused := why_not()):
+            warn(f"The GPU is not used: {unused}.")
         if chosen.backend_kind.in_process and not on_gpu:  # the others need batches
             # A call on each core is as fast as any other arrangement (`make load` has it as a bare loop).
             cores = chosen.threads or usable_cores()
             calls = replace(calls, threads=1, workers=cores, max_batch_images=_ROWS_AHEAD)
             open_backend = partial(_one_row_a_call, calls)
-        async with open_use_cases(chosen, Metrics(), open_backend, accelerator=accelerator) as use_cases:
+        async with open_use_cases(chosen, Metrics(), open_backend) as use_cases:
             await use_cases.start_models()
             yield MethodsInProcess(use_cases, chosen, calls)
     except ArtifactError as error:

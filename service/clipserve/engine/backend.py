@@ -20,23 +20,25 @@ class Backend(Protocol):
 
     Every method may raise `BackendUnavailable` (not started, or not reachable) and `BackendFailed` (the computation
     failed). The rows of an answer have the order of the rows of the call.
+
+    Attributes, known after `start`, and after the end:
+        engine: the engine's name.
+        precision: if it is narrower than the artifact's; else None.
+        facts: how the engine was chosen, for the log's line `model_ready`.
+        text_buckets: the lengths below the context length to which texts are padded.
     """
 
     @property
-    def engine(self) -> str:
-        """The engine's name; known after `start`, as all these, and after the end."""
+    def engine(self) -> str: ...
 
     @property
-    def precision(self) -> str | None:
-        """The precision, if it is narrower than the artifact's; else None."""
+    def precision(self) -> str | None: ...
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """How the engine was chosen, for the log's line `model_ready`."""
+    def facts(self) -> Mapping[str, Any]: ...
 
     @property
-    def text_buckets(self) -> Sequence[int]:
-        """The lengths below the context length to which texts are padded."""
+    def text_buckets(self) -> Sequence[int]: ...
 
     async def start(self) -> None:
         """Load the engine or connect to it. Called once, before all else. Raises if the backend can never work."""

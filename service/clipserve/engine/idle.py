@@ -6,43 +6,31 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from clipserve.clip.artifact import ArtifactError
 from clipserve.concurrency import kept_running
 from clipserve.engine.backend import Around, Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.errors import BackendUnavailable, ClipError
+from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
-
-_AGAIN_SECONDS = 10.0  # from a failed load to the next try
 
 
 class Unloading(Around):
     """Closes `inner`, which can be started again, after `seconds` without a call, and starts it for the next one.
 
     The wait is the stage `load` of the requests that have it. A load is shared by all that wait, and goes on if
-    they leave. One that fails is tried again also without a call: a load balancer sends none to what is not ready.
+    they leave. If it fails they fail, and the next call tries again.
     `verify`: compares the model's files with their digests, in a thread, before each load but the first, which the
     service verifies itself. It raises ArtifactError.
     """
 
-    def __init__(
-        self,
-        inner: Backend,
-        seconds: float,
-        verify: Callable[[], None],
-        metrics: Metrics,
-        again_seconds: float = _AGAIN_SECONDS,
-    ) -> None:
+    def __init__(self, inner: Backend, seconds: float, verify: Callable[[], None], metrics: Metrics) -> None:
         super().__init__(inner)
-        self._seconds, self._again_seconds = seconds, again_seconds
-        self._verify, self._metrics = verify, metrics
-        self._calls = 0  # that run or wait
-        self._idle_since = 0.0  # of time.monotonic, with no call
-        self._loaded, self._broken = False, False  # the last load failed
+        self._seconds, self._verify, self._metrics = seconds, verify, metrics
+        self._calls, self._idle_since = 0, 0.0
+        self._open = self._loaded = False
         self._changing = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._load: asyncio.Task[None] | None = None
@@ -51,7 +39,8 @@ class Unloading(Around):
     async def start(self) -> None:
         self._context = contextvars.copy_context()
         await self._inner.start()
-        self._loaded, self._idle_since = True, time.monotonic()
+        self._open = self._loaded = True
+        self._idle_since = time.monotonic()
         self._watch = kept_running("idle", self._follow)
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
@@ -61,19 +50,19 @@ class Unloading(Around):
         return await self._call(partial(self._inner.encode_text, token_ids, lengths))
 
     async def ready(self) -> bool:
-        """Also while it is closed, unless the last load failed."""
-        return await self._inner.ready() if self._loaded else self._watch is not None and not self._broken
+        """Also while they are not loaded."""
+        return await self._inner.ready() if self._loaded else self._open
 
     async def aclose(self) -> None:
         for task in filter(None, (self._watch, self._load)):
             task.cancel()
-        self._loaded, self._broken = False, True
+        self._open = self._loaded = False
         await self._inner.aclose()
 
     async def _call(self, encode: Callable[[], Coroutine[Any, Any, Embeddings]]) -> Embeddings:
         self._calls += 1
         try:
-            if not self._loaded:
+            if self._open and not self._loaded:
                 with self._metrics.stage("load"):
                     await self._until_loaded()
             return await encode()
@@ -82,8 +71,6 @@ class Unloading(Around):
             self._idle_since = time.monotonic()
 
     async def _until_loaded(self) -> None:
-        if self._watch is None:
-            raise BackendUnavailable("the encoders are not loaded yet.")
         if self._load is None or self._load.done():
             self._load = asyncio.create_task(self._start_again(), context=self._context)
             self._load.add_done_callback(
@@ -99,7 +86,6 @@ class Unloading(Around):
         """
         async with self._changing:
             began = time.monotonic()
-            self._broken = True
             try:
                 await asyncio.to_thread(self._verify)
                 await self._inner.start()
@@ -110,21 +96,17 @@ class Unloading(Around):
                     what = "the model's files have changed: start the service again."
                     raise BackendUnavailable(what) from error
                 raise
-            self._loaded, self._broken = True, False
+            self._loaded = True
             logger.info("encoders_loaded", engine=self.engine, seconds=round(time.monotonic() - began, 2))
 
     async def _follow(self) -> None:
-        """Close what is idle, and load what could not be loaded."""
+        """Close what is idle."""
         while True:
             idle = time.monotonic() - self._idle_since
-            if self._broken:
-                await asyncio.sleep(self._again_seconds)
-                with suppress(ClipError):
-                    await self._until_loaded()
-            elif self._calls or not self._loaded or idle < self._seconds:
+            if self._calls or not self._loaded or idle < self._seconds:
                 await asyncio.sleep(max(self._seconds - idle, min(self._seconds, 1.0)))
-            else:
-                self._loaded = False
-                async with self._changing:
-                    await self._inner.aclose()
-                logger.info("encoders_unloaded", idle_seconds=round(idle, 1))
+                continue
+            self._loaded = False
+            async with self._changing:
+                await self._inner.aclose()
+            logger.info("encoders_unloaded", idle_seconds=round(idle, 1))

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
+from clipserve.concurrency import in_own_thread
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.cuda import LostGpu, lacks_memory
+from clipserve.engine.cuda import lacks_memory
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.thread_priority import yield_to_event_loop
@@ -23,7 +24,7 @@ from clipserve.thread_priority import yield_to_event_loop
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on
 
-_LENGTH_ERROR = 0.01  # of a squared length of 1; fp16 is within a tenth of it
+TRIAL_SECONDS = 10.0  # a GPU that has not answered one text by then is lost
 
 
 @dataclass(frozen=True)
@@ -57,51 +58,39 @@ class ToLoad(Protocol):
     """What gives an engine."""
 
     def load(self) -> Engine:
-        """Read both graphs, which takes seconds for a large model; return the engine that runs them.
-
-        Raises:
-            BackendUnavailable: it cannot run here, or cannot read a graph.
-        """
+        """The engine, once it has read both graphs. Raises BackendUnavailable: it cannot run here, or read them."""
 
 
 class Engine(ToLoad, Protocol):
     """A library that runs the graphs of one artifact; loaded, it gives itself.
 
-    Its methods block; `InProcess` calls them in threads. `facts`: see `Backend.facts`; who chose it writes them.
+    Its methods block, all but `call`; `InProcess` calls them in threads.
+
+    Attributes:
+        name: for logs and errors.
+        precision, facts: see `Backend`; who chose it writes its facts.
     """
 
+    name: str
+    precision: str | None
     facts: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """For logs and errors."""
+    on_gpu: bool
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        """Prepare one run of a graph. Several runs may go on at the same time.
+        """Prepare one run of a graph. Several runs may go on at the same time."""
 
-        The event loop calls it: alone of these methods it must not block.
-        """
+    def lost(self) -> str | None:
+        """Asked on a GPU after a call has failed: why all will fail now; None where it was that call alone."""
 
     def close(self) -> None:
         """Free the weights."""
-
-    @property
-    def precision(self) -> str | None:
-        """See `Backend.precision`."""
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it computes on a GPU; known once it has loaded."""
-
-    def lost(self) -> str | None:
-        """Asked after a call has failed: why all will fail now; None where it was that call alone. Blocks."""
 
 
 class InProcess:
     """One call is one run of the engine; put `Batched` around it.
 
-    On a GPU a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other
-    failure `LostGpu` looks; all calls are refused once it is lost.
+    On a GPU a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other failure
+    one text is tried; if it fails too, the GPU is lost: all calls are refused, and only a new process gets it back.
 
     `workers`: calls at a time; on a GPU so many of each graph, because a text must not wait behind images there.
     `on_lost` is called once. `first_calls`: to run on a GPU before `start` returns: the first of a size looks for
@@ -117,36 +106,16 @@ class InProcess:
         first_calls: Callable[[], Iterable[tuple[str, Feeds]]] = tuple,
         fixed: Collection[str] = (),
     ) -> None:
-        self._to_load, self._open = to_load, False
-        self._loaded: Engine | None = None  # that of now, or of before
-        self._on_lost = on_lost
+        self._to_load, self._workers, self._on_lost = to_load, workers, on_lost
         self._first_calls, self._fixed = first_calls, fixed
-        self._gpu: LostGpu | None = None
+        self._engine: Engine | None = None  # None while it is not open
+        self.engine = ""
+        self.precision: str | None = None
+        self.facts: Mapping[str, Any] = {}
+        self.text_buckets: Sequence[int] = TEXT_BUCKETS
+        self._lost = False
         self._most_rows: dict[str, int] = {}  # of a graph that lacked memory, or that a trial has found
-        self._workers = workers
         self._executor = self._texts = self._threads("engine")
-
-    @property
-    def engine(self) -> str:
-        return self._engine.name
-
-    @property
-    def precision(self) -> str | None:
-        return self._engine.precision
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return self._engine.facts
-
-    @property
-    def text_buckets(self) -> Sequence[int]:
-        return GPU_TEXT_BUCKETS if self._engine.on_gpu else TEXT_BUCKETS
-
-    @property
-    def _engine(self) -> Engine:
-        if self._loaded is None:
-            raise BackendUnavailable("the encoders are not loaded yet.")
-        return self._loaded
 
     def most_rows(self, graph: str) -> int:
         """The rows of a call that a trial has found, or that a GPU's memory suffices for; 0: neither is known."""
@@ -154,11 +123,12 @@ class InProcess:
 
     async def start(self) -> None:
         engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
-        self._loaded, self._open = engine, True
+        self._engine, self.facts = engine, engine.facts
+        self.engine, self.precision = engine.name, engine.precision
         if IMAGE_GRAPH not in self._fixed and (rows := engine.facts.get("batch_rows")):
             self._most_rows[IMAGE_GRAPH] = rows
         if engine.on_gpu:
-            self._gpu = LostGpu(engine.name, engine.lost, self._on_lost)
+            self.text_buckets = GPU_TEXT_BUCKETS
             self._texts = self._threads("engine_texts")
             await self._make_first_calls()
 
@@ -169,40 +139,36 @@ class InProcess:
         return await self._run(self._texts, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
-        return self._open and not (self._gpu and self._gpu.lost)
+        return self._engine is not None and not self._lost
 
     async def aclose(self) -> None:
-        was_open, self._open = self._open, False
+        engine, self._engine = self._engine, None
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
         self._executor = self._texts = self._threads("engine")  # it may be started again
-        if was_open:
-            self._engine.close()
+        if engine:
+            engine.close()
 
     def _threads(self, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._workers, name, yield_to_event_loop)
 
     async def _run(self, threads: ThreadPoolExecutor, graph: str, feeds: Feeds) -> Embeddings:
-        engine, gpu = self._engine, self._gpu
-        if not self._open:
+        if (engine := self._engine) is None:
             raise BackendUnavailable("the encoders are not loaded.")
-        if gpu and gpu.lost:
+        if self._lost:
             raise BackendUnavailable("the GPU has failed, and the process ends, to be started again.")
         call = engine.call(graph, feeds)
         try:
-            embeddings = await asyncio.get_running_loop().run_in_executor(threads, call.run)
-            if gpu:
-                _check_length(embeddings)
-            return embeddings
+            return await asyncio.get_running_loop().run_in_executor(threads, call.run)
         except asyncio.CancelledError:
             call.cancel()
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))
-            if gpu and lacks_memory(str(error)):
+            if engine.on_gpu and lacks_memory(str(error)):
                 raise self._smaller(graph, len(next(iter(feeds.values())))) from error
-            if gpu:
-                await gpu.look()
+            if engine.on_gpu:
+                await self._look(engine)
             raise BackendFailed(f"{engine.name} failed on {graph}.") from error
 
     async def _make_first_calls(self) -> None:
@@ -224,17 +190,17 @@ class InProcess:
         logger.warning("gpu_lacks_memory", graph=graph, rows=rows, most_rows=self._most_rows[graph])
         return BackendUnavailable(f"the GPU has too little memory for a call of {rows} rows.")
 
-
-def _check_length(embeddings: Embeddings) -> None:
-    """Look at one row: a fault that CUDA reports too late leaves bytes of something else in an answer.
-
-    Raises:
-        RuntimeError: the row's length is not 1.
-    """
-    row = embeddings[-1]
-    length = float(row @ row)
-    if not abs(length - 1.0) < _LENGTH_ERROR:  # NaN neither
-        raise RuntimeError(f"it gave a vector whose squared length is {length:g}, not 1")
+    async def _look(self, engine: Engine) -> None:
+        """A call has failed: try the GPU, in a thread that nobody needs if it hangs."""
+        try:
+            trying = asyncio.wrap_future(in_own_thread("engine_trial", engine.lost))
+            reason = await asyncio.wait_for(trying, TRIAL_SECONDS)
+        except TimeoutError:
+            reason = f"one text has not ended on it within {TRIAL_SECONDS:g} s"
+        if reason and not lacks_memory(reason) and not self._lost:
+            self._lost = True
+            logger.error("engine_lost", engine=engine.name, reason=reason)
+            self._on_lost()
 
 
 def return_freed_memory() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -16,13 +15,13 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, verify_files
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, ModelManifest
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.cores import usable_cores
+from clipserve.engine import cuda
 from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.calls import Calls
-from clipserve.engine.cuda import Accelerator
 from clipserve.engine.idle import Unloading
-from clipserve.engine.in_process import EngineOptions, Feeds, InProcess, ToLoad
+from clipserve.engine.in_process import EngineOptions, Feeds, InProcess
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
@@ -34,22 +33,21 @@ _tokenizers: WeakValueDictionary[tuple[Path, str], Tokenizer] = WeakValueDiction
 
 
 def open_backend(
-    accelerator: Accelerator,
+    on_lost: Callable[[], object],
     folder: Path,
     manifest: ModelManifest,
     settings: ModelSettings,
     metrics: Metrics,
 ) -> Backend:
-    """The backend of the settings, not started. `accelerator`: knows whether CUDA works.
+    """The backend of the settings, not started. `on_lost`: see `InProcess`.
 
     Raises:
-        BackendUnavailable: it is not installed, or the settings require CUDA and it does not work.
+        BackendUnavailable: the settings require CUDA, and there is no GPU, or no onnxruntime for it.
     """
     if connect := settings.backend_kind.connect:
         return connect(manifest, settings.options, metrics)
-    on_gpu = uses_gpu(settings, accelerator)
-    calls = settings.calls(on_gpu=on_gpu)
-    inner = in_process(folder, manifest, settings, calls, accelerator.lost.set, on_gpu=on_gpu)
+    on_gpu = uses_gpu(settings)
+    inner = in_process(folder, manifest, settings, settings.calls(on_gpu=on_gpu), on_lost, on_gpu=on_gpu)
     backend = batched(inner, settings, metrics, on_gpu=on_gpu, most_rows=inner.most_rows)
     if not settings.unload_after_seconds:
         return backend
@@ -65,12 +63,14 @@ def in_process(
     *,
     on_gpu: bool,
 ) -> InProcess:
-    """Encoders in this process, without a batcher. `calls`: how many at a time. `on_lost`: see `InProcess`.
-
-    Raises:
-        BackendUnavailable: the engine is not installed.
-    """
-    engine = open_engine(folder, manifest, settings, calls, on_gpu=on_gpu)
+    """Encoders in this process, without a batcher. `calls`: how many at a time. `on_lost`: see `InProcess`."""
+    open_engine = settings.backend_kind.open_engine
+    assert open_engine, f"{settings.backend} does not compute in this process"
+    threads = calls.threads or usable_cores()
+    options = settings.options(EngineOptions, cuda=on_gpu, threads=threads, workers=calls.workers)
+    engine = open_engine(
+        folder, manifest, options, lambda: reference_feeds(manifest, tokenizer_of(folder, manifest))
+    )
     chosen = {IMAGE_GRAPH: settings.max_batch_images, TEXT_GRAPH: settings.max_batch_texts}
     fixed = [graph for graph, rows in chosen.items() if rows]
     return InProcess(engine, calls.workers, on_lost, partial(first_calls, manifest, calls), fixed)
@@ -91,11 +91,11 @@ def _sizes(most: int) -> list[int]:
     return [most, *(2**power for power in reversed(range(most.bit_length())) if 2**power < most)]
 
 
-def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
+def uses_gpu(settings: ModelSettings) -> bool:
     """Whether encoders in this process run on the GPU.
 
     Raises:
-        BackendUnavailable: the settings require CUDA, and it does not work or the engine does not support it.
+        BackendUnavailable: the settings require CUDA, and `cuda.chosen` or the engine refuses it.
     """
     kind = settings.backend_kind
     if settings.device == "cuda" and kind.in_process and not kind.cuda:
@@ -103,24 +103,7 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
             f"device=cuda, but backend={settings.backend}, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
             "CLIPSERVE_DEVICE=cpu."
         )
-    return kind.cuda and accelerator.chosen(settings.device)
-
-
-def open_engine(
-    folder: Path, manifest: ModelManifest, settings: ModelSettings, calls: Calls, *, on_gpu: bool
-) -> ToLoad:
-    """The engine of the settings in this process. `on_gpu`: see `uses_gpu`.
-
-    Raises:
-        BackendUnavailable: it is not installed.
-    """
-    open_it = settings.backend_kind.open_engine
-    assert open_it, f"{settings.backend} does not compute in this process"
-    threads = calls.threads or usable_cores()
-    options = settings.options(EngineOptions, cuda=on_gpu, threads=threads, workers=calls.workers)
-    return open_it(
-        folder, manifest, options, lambda: reference_feeds(manifest, tokenizer_of(folder, manifest))
-    )
+    return kind.cuda and cuda.chosen(settings.device)
 
 
 def tokenizer_of(folder: Path, manifest: ModelManifest) -> Tokenizer:
@@ -143,16 +126,13 @@ def batched(
     on_gpu: bool = False,
     most_rows: Callable[[str], int] = lambda _: 0,
 ) -> Batched:
-    """The batcher around encoders in this process. `most_rows`: see `InProcess.most_rows`."""
+    """The batcher around encoders in this process. `most_rows`: see `InProcess.most_rows`.
+
+    A number of images in the settings is used whatever its call takes.
+    """
     calls = settings.calls(on_gpu=on_gpu)
-    image = replace(image_policy(settings, on_gpu=on_gpu), max_rows_now=partial(most_rows, IMAGE_GRAPH))
-    rows_now = partial(most_rows, TEXT_GRAPH)
-    text = BatchPolicy(calls.max_batch_texts, calls.workers, calls.max_batch_tokens, rows_now)
+    seconds = math.inf if settings.max_batch_images else _CALL_SECONDS
+    images_now, texts_now = partial(most_rows, IMAGE_GRAPH), partial(most_rows, TEXT_GRAPH)
+    image = BatchPolicy(calls.max_batch_images, calls.workers, max_rows_now=images_now, call_seconds=seconds)
+    text = BatchPolicy(calls.max_batch_texts, calls.workers, calls.max_batch_tokens, texts_now)
     return Batched(inner, image, text, metrics)
-
-
-def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
-    """The batching of images. A size in the settings is used whatever its call takes."""
-    calls = settings.calls(on_gpu=on_gpu)
-    seconds = _CALL_SECONDS if settings.max_batch_images is None else math.inf
-    return BatchPolicy(calls.max_batch_images, calls.workers, call_seconds=seconds)

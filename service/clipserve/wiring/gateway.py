@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from clipserve.access.rate_counter import LocalRateCounter, RateCounter
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
-from clipserve.engine.cuda import Accelerator
 from clipserve.quota import Quota
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
@@ -48,7 +47,7 @@ class Gateway:
     keys: Keys | None
 
     def __post_init__(self) -> None:
-        self.metrics.draining.set_function(lambda: self.draining)
+        self.metrics.draining.set_function(lambda: self.inference.draining)
 
     @property
     def models(self) -> dict[Path, ServedModel]:
@@ -57,10 +56,6 @@ class Gateway:
     @property
     def inference(self) -> Inference:
         return self.use_cases.inference
-
-    @property
-    def draining(self) -> bool:
-        return self.inference.draining
 
     def drain(self) -> None:
         """Report not ready from now on, and close each connection after its answer."""
@@ -89,12 +84,12 @@ async def open_gateway(
     settings: Settings,
     open_backend: OpenBackend | None = None,
     options: GatewayOptions | None = None,
-    accelerator: Accelerator | None = None,
+    on_lost: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Gateway]:
     """Build all objects. The block's end stops everything that they started.
 
-    `open_backend` replaces the backend of the settings, `options` the options made from them. `accelerator` knows
-    then when a GPU is lost.
+    `open_backend` replaces the backend of the settings, `options` the options made from them. `on_lost` is called
+    when a GPU is lost.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
@@ -108,7 +103,7 @@ async def open_gateway(
         keys, gate = await _keys_and_gate(settings, rates, stack, metrics)
         charge = (lambda rows: gate.charge(rows=rows)) if keys else None
         limits = options.limits if options else None
-        opened = open_use_cases(settings, metrics, open_backend, charge, accelerator, limits)
+        opened = open_use_cases(settings, metrics, open_backend, charge, limits, on_lost)
         use_cases = await stack.enter_async_context(opened)
         # They take half a second to load, in which threads verify the models' files.
         from clipserve.connections import Proxies
@@ -118,18 +113,14 @@ async def open_gateway(
         from clipserve.wiring.options import GatewayOptions
 
         options = options or GatewayOptions.of(settings)
-        budget = Quota(
-            "bytes of requests in flight",
-            settings.max_in_flight_bytes,
-            settings.max_in_flight_bytes_per_address,
-        )
-        most = options.max_bulk_requests
-        one_caller = settings.shares_address and keys is None  # all have the address of a proxy
+        most_bytes, of_one = settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address
+        budget = Quota("bytes of requests in flight", most_bytes, of_one)
+        most, shares = options.max_bulk_requests, settings.shares_address
+        one_caller = shares and keys is None  # all have the address of a proxy
         bulk = Quota("bulk requests", most, most if one_caller else (most + 1) // 2, retry_after=10)
         shared = Shared(use_cases.inference, budget, bulk, gate, metrics)
         app = build_app(shared, options.rest)
         proxies = Proxies(settings.trusted_proxies)
-        shares = settings.shares_address
         connections = Connections(options.connections, metrics, proxies, shares_address=shares)
         server = Server(app, connections, settings.drain_seconds)
         rpc = None
@@ -150,7 +141,6 @@ async def _keys_and_gate(
     if settings.redis_url:
         from clipserve.access.shared_rate_counter import shared_rate_counter  # loads Redis' client
 
-        url, seconds = settings.redis_url.get_secret_value(), rates.redis_seconds
-        shared = shared_rate_counter(url, metrics, seconds)
-        counter = await stack.enter_async_context(shared)
+        url = settings.redis_url.get_secret_value()
+        counter = await stack.enter_async_context(shared_rate_counter(url, metrics, rates.redis_seconds))
     return keys, Gate(keys, rates, counter, metrics.key_used)

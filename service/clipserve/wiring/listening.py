@@ -46,8 +46,8 @@ def url_of(host: str, listener: socket.socket) -> str:
 
 def files_needed(settings: Settings) -> int:
     """The most open files of one process with these settings, connections included."""
-    fronts = 2 if settings.grpc_enabled else 1  # each with its own limit of connections
-    return fronts * settings.max_connections + OTHER_FILES
+    apis = 2 if settings.grpc_enabled else 1  # each with its own limit of connections
+    return apis * settings.max_connections + OTHER_FILES
 
 
 def allow_open_files(settings: Settings) -> None:
@@ -60,14 +60,9 @@ def allow_open_files(settings: Settings) -> None:
         logger.warning("few_open_files", allowed=hard, needed=needed)
 
 
-def is_open(settings: Settings) -> bool:
-    """Whether the settings let others than this machine ask without a key."""
-    return settings.keys_file is None and not is_loopback(settings.host)
-
-
 def warn_if_open(settings: Settings) -> None:
     """Warn if the service listens beyond loopback without keys."""
-    if is_open(settings):
+    if settings.keys_file is None and not is_loopback(settings.host):
         logger.warning(
             "open_to_all",
             host=settings.host,

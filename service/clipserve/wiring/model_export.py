@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ def export_into(folder: Path, name: str, is_there: Callable[[Path], bool]) -> st
     Raises:
         OSError: the lock beside the folder cannot be made.
     """
-    with _ended_by_signals(), _alone(folder) as lock:
+    with _alone(folder) as lock:
         if is_there(folder):  # a process before this one has exported it
             return None
         began = time.monotonic()
@@ -50,7 +49,7 @@ def export_into(folder: Path, name: str, is_there: Callable[[Path], bool]) -> st
 def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, str]:
     """Run the exporter and log its output; return its exit status, and its error or last lines.
 
-    It holds the lock too: if this process is killed, no other one exports until the exporter has ended, which
+    It holds the lock too: if this process ends first, no other one exports until the exporter has ended, which
     happens at its next line, because nobody reads its output.
     """
     command = [sys.executable, "-P", "-u", "-m", EXPORTER, "export", name, "--out", str(out)]
@@ -97,18 +96,3 @@ def _alone(folder: Path) -> Iterator[int]:
         fcntl.flock(lock, fcntl.LOCK_UN)  # also of a child that the exporter may have left with it
     finally:
         os.close(lock)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end this process like Ctrl-C, and the exporter with it: there is no other handler yet."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = signal.SIGTERM, signal.SIGINT
-    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -66,10 +66,10 @@ def opened(models: Iterable[Path]) -> list[Opened]:
                 f"name: CLIPSERVE_MODELS={names[name]},OTHER={folder}"
             )
         names[name] = folder
-        first = found.get(folder)
-        found[folder] = (
-            replace(first, aliases=(*first.aliases, name)) if first else Opened(name, folder, manifest)
-        )
+        if first := found.get(folder):
+            found[folder] = replace(first, aliases=(*first.aliases, name))
+        else:
+            found[folder] = Opened(name, folder, manifest)
     return list(found.values())
 
 
@@ -176,10 +176,8 @@ def _remedy(name: str) -> str:
     if not _can_export():
         return "install what exports it: pip install clipserve, or clipserve-gpu"
     makes = f"`clipserve models export {name}` makes it, as does a start of the service"
-    if os.path.isdir(name):
-        return makes
     who = "the hub" if "/" in name else "`clipserve models list`"
-    return f"if {who} has it, {makes}; if not, correct the name"
+    return makes if os.path.isdir(name) else f"if {who} has it, {makes}; if not, correct the name"
 
 
 def _is_variant(name: str) -> bool:

@@ -7,9 +7,8 @@ import gc
 import math
 import os
 import signal
-import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,19 +18,11 @@ import uvloop
 from clipserve.clip.images import configure_pillow
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.concurrency import together
-from clipserve.engine.cuda import Accelerator
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
 from clipserve.thread_priority import come_first
 from clipserve.wiring.gateway import Gateway, open_gateway
-from clipserve.wiring.listening import (
-    CannotListen,
-    allow_open_files,
-    hosts_of,
-    listen,
-    url_of,
-    warn_if_open,
-)
+from clipserve.wiring.listening import CannotListen, allow_open_files, hosts_of, listen, url_of, warn_if_open
 from clipserve.wiring.use_cases import OpenBackend
 
 if TYPE_CHECKING:  # it loads gRPC
@@ -63,49 +54,45 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> int:
 
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
-    accelerator = Accelerator()
-    async with open_gateway(settings, open_backend, accelerator=accelerator) as gateway:
+    gpu_lost = asyncio.Event()
+    async with open_gateway(settings, open_backend, on_lost=gpu_lost.set) as gateway:
         listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
         _listen_grpc(settings, gateway.rpc)
         warming = asyncio.create_task(gateway.warm_up())
         end = partial(_end, gateway, settings, warming)
         for signum in (signal.SIGTERM, signal.SIGINT):  # before a port says that the process is there
             asyncio.get_running_loop().add_signal_handler(signum, end)
-        lost = asyncio.create_task(_give_up(accelerator, partial(end, GPU_LOST)))
+        giving_up = asyncio.create_task(_give_up(gpu_lost, partial(end, GPU_LOST)))
         try:
             async with _operations(settings, gateway) as operations_port:
                 await _answer(settings, gateway, warming, operations_port)
         finally:
             warming.cancel()
             await asyncio.gather(warming, return_exceptions=True)
-    return 0 if lost.cancel() else GPU_LOST
+    return 0 if giving_up.cancel() else GPU_LOST
 
 
 async def _answer(
     settings: Settings, gateway: Gateway, warming: asyncio.Task[None], operations_port: int
 ) -> None:
     """Open the port when the models are warm, or after `CLOSED_SECONDS`, and serve until the gateway ends."""
-    tasks = [warming]
+    tasks: list[asyncio.Task[Any]] = [warming]
     try:
         # Some load balancers send requests to a new instance until they have seen that it is not ready. If its
         # port is closed, they try another one.
         await asyncio.wait(tasks, timeout=CLOSED_SECONDS)
         listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
-        serving = asyncio.create_task(_fronts(gateway, listener))
+        apis = [gateway.server.serve([listener]), *([gateway.rpc.serve()] if gateway.rpc else [])]
+        serving = asyncio.create_task(together(apis))
         tasks.append(serving)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if warming.done() and not serving.done() and not gateway.draining:
+        if warming.done() and not serving.done() and not gateway.inference.draining:
             warming.result()
             settle_memory()
-            grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
-            logger.info(
-                "ready",
-                url=url_of(settings.host, listener),
-                docs="/docs",
-                operations_port=operations_port,
-                resized_by=RESIZED_BY,
-                **grpc,
-            )
+            ports = {"operations_port": operations_port}
+            ports |= {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
+            url = url_of(settings.host, listener)
+            logger.info("ready", url=url, docs="/docs", resized_by=RESIZED_BY, **ports)
         await serving
     finally:
         warming.cancel()
@@ -113,9 +100,9 @@ async def _answer(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _give_up(accelerator: Accelerator, end: Callable[[], None]) -> None:
+async def _give_up(gpu_lost: asyncio.Event, end: Callable[[], None]) -> None:
     """End the service when a GPU is lost; /readyz has been false since then."""
-    await accelerator.lost.wait()
+    await gpu_lost.wait()
     logger.critical("gpu_lost", exit_status=GPU_LOST)
     end()
 
@@ -131,14 +118,6 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
     page = Page(pulse, gateway.metrics.registry, keys, hosts_of(settings))
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     return serving(listener, page, gateway.inference.ready)
-
-
-async def _fronts(gateway: Gateway, listener: socket.socket) -> None:
-    """Serve until the gateway ends; gRPC must listen already."""
-    serving: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
-    if gateway.rpc:
-        serving.append(gateway.rpc.serve())
-    await together(serving)
 
 
 def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
@@ -164,7 +143,7 @@ def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None], stat
     A load balancer needs a moment to see that this instance is no longer ready. Until then it still listens.
     `status`: of a process that does not end by itself.
     """
-    if gateway.draining:
+    if gateway.inference.draining:
         gateway.end(at_once=True)
         return
     delay, drain = settings.drain_delay_seconds, settings.drain_seconds
@@ -173,9 +152,8 @@ def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None], stat
     warming.cancel()
     asyncio.get_running_loop().call_later(delay, gateway.end)
     seconds = delay + drain + _MARGIN_SECONDS
-    signal.alarm(
-        math.ceil(seconds) + 1
-    )  # the kernel's, where no memory is left for a thread, or C code holds all
+    # The kernel's, where no memory is left for a thread, or C code holds all.
+    signal.alarm(math.ceil(seconds) + 1)
     last_resort = threading.Timer(seconds, os._exit, [status])
     last_resort.daemon = True
     last_resort.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
@@ -38,7 +37,6 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.concurrency import DaemonExecutor, in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
-from clipserve.engine.cuda import Accelerator
 from clipserve.fetching import FETCH_SECONDS
 from clipserve.fetching.hosts import Host
 from clipserve.settings import ModelSettings, Settings
@@ -110,19 +108,18 @@ async def open_use_cases(
     metrics: Metrics,
     open_backend: OpenBackend | None = None,
     charge: Charge | None = None,
-    accelerator: Accelerator | None = None,
     limits: Limits | None = None,
+    on_lost: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[UseCases]:
     """Build the models and the use cases. The block's end stops everything that they started.
 
-    `open_backend` replaces the backend of the settings. `charge`: see `Inference`. `accelerator`: one that has
-    tried CUDA already.
+    `open_backend` replaces the backend of the settings. `charge`: see `Inference`. `on_lost`: see `InProcess`.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
-        BackendUnavailable: a backend is not installed, or the settings require CUDA and it does not work.
+        BackendUnavailable: the settings require CUDA, and there is no GPU, or no onnxruntime for it.
     """
-    open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
+    open_backend = open_backend or functools.partial(open_chosen, on_lost)
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
         artifacts = opened(settings.models)
@@ -142,13 +139,6 @@ async def open_use_cases(
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
         inference = Inference(by_name, label_sets, limits.requests, charge, fetched)
         yield UseCases(models, verified, inference)
-
-
-async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
-    if any(model.backend_kind.cuda and model.device != "cpu" for model in settings.of_models):
-        # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
-        await asyncio.to_thread(accelerator.tried)
-    return functools.partial(open_chosen, accelerator)
 
 
 def _models(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from clipserve.clip.images import configure_pillow
 from clipserve.commands.running import START_FAULTS
-from clipserve.engine.cuda import Accelerator
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import Settings, read_settings
 from clipserve.telemetry import log
@@ -34,7 +33,7 @@ async def started(settings: Settings) -> None:
     """Open all that a service opens but its ports, until the models are ready. Raises what a start raises."""
     served = [settings.of_model(each.name) for each in opened(settings.models)]
     in_process = all(model.backend_kind.in_process for model in served)
-    async with open_gateway(settings, accelerator=Accelerator()) as gateway:
+    async with open_gateway(settings) as gateway:
         try:
             async with asyncio.timeout(None if in_process else _TRITON_SECONDS):
                 await gateway.warm_up()

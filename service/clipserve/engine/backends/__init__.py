@@ -11,8 +11,8 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Backend
 from clipserve.engine.backends.auto import open_fastest
 from clipserve.engine.backends.onnx import OnnxEngine
+from clipserve.engine.backends.openvino import open_openvino
 from clipserve.engine.in_process import EngineOptions, ToLoad, TrialInputs
-from clipserve.errors import BackendUnavailable
 
 if TYPE_CHECKING:  # the settings read this table, and need no metrics
     from clipserve.telemetry.metrics import Metrics
@@ -28,7 +28,6 @@ class BackendKind:
     Attributes:
         meaning: for the table of settings.
         open_engine: gives the engine of the artifact in a folder; None: the encoders are not in this process.
-            Raises BackendUnavailable: it is not installed.
         connect: the backend on servers, with its batcher; None: the encoders are in this process. Its second
             argument makes options of a class from the settings (`ModelSettings.options`).
         cuda: whether it computes on a GPU where CUDA works.
@@ -45,17 +44,6 @@ class BackendKind:
     def in_process(self) -> bool:
         """Whether this process loads the graphs and computes."""
         return self.open_engine is not None
-
-
-def _open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions, _: TrialInputs) -> ToLoad:
-    try:
-        from clipserve.engine.backends.openvino import open_openvino  # optional
-    except ImportError:
-        raise BackendUnavailable(
-            "backend=openvino, but OpenVINO is not installed: pip install 'clipserve-core[openvino]', or set "
-            "CLIPSERVE_BACKEND=auto."
-        ) from None
-    return open_openvino(folder, manifest, options)
 
 
 def _connect_to_triton(manifest: ModelManifest, options: Callable[..., Any], metrics: Metrics) -> Backend:
@@ -75,7 +63,7 @@ BACKENDS: Mapping[str, BackendKind] = {
         lambda folder, _manifest, options, _inputs: OnnxEngine(folder, options),
         cuda=True,
     ),
-    "openvino": BackendKind("in this process, in OpenVINO", _open_openvino),
+    "openvino": BackendKind("in this process, in OpenVINO", open_openvino),
     "triton": BackendKind("on a Triton server", connect=_connect_to_triton, rows_in_flight=128),
 }
 

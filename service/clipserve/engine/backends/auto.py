@@ -7,20 +7,21 @@ What a trial could not decide is not kept: onnxruntime serves, and the next star
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from clipserve import __version__
 from clipserve.clip.artifact import IMAGE_GRAPH
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import cpu_quota, processor, usable_cores
 from clipserve.engine.backends.onnx import OnnxEngine
+from clipserve.engine.backends.openvino import computes_bf16, open_openvino
 from clipserve.engine.backends.trial import Verdict, best_rows, compare
 from clipserve.engine.in_process import Engine, EngineOptions, ToLoad, TrialInputs
 from clipserve.errors import BackendUnavailable
@@ -31,20 +32,28 @@ _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 _MOST_BYTES = 4096  # of a kept choice
 
 
+class Choice(BaseModel):
+    """What a trial has decided, as it is kept. `batch_rows`: of a call of images; 0: not measured."""
+
+    engine: str
+    precision: str | None = None
+    ms_per_call: dict[str, float] = {}
+    batch_rows: int = 0
+
+    def facts(self, trial: str) -> dict[str, Any]:
+        """See `Backend.facts`. `trial`: what became of it."""
+        rows = {"batch_rows": self.batch_rows} if self.batch_rows else {}
+        return {"trial": trial, "trial_ms_per_call": self.ms_per_call} | rows
+
+
 def open_fastest(
     folder: Path, manifest: ModelManifest, options: EngineOptions, inputs: TrialInputs
 ) -> ToLoad:
     """The faster of onnxruntime and OpenVINO. `inputs`: what to measure them on."""
     onnx = OnnxEngine(folder, options)
-    if options.cuda:
-        return onnx
-    try:
-        from clipserve.engine.backends.openvino import computes_bf16, open_openvino  # optional
-    except ImportError:
-        return onnx
     # On a CPU without bf16 both are equally fast, in int8 too, and OpenVINO takes half as much memory again: a
     # trial would cost seconds of every start and gain nothing.
-    if not computes_bf16():
+    if options.cuda or not computes_bf16():
         return onnx
     challenger = open_openvino(folder, manifest, options)
     return Fastest(onnx, challenger, inputs, options.threads, file_of_trial(manifest, options))
@@ -95,22 +104,16 @@ class Fastest:
 
     def _recalled(self) -> Engine | None:
         """The engine that an earlier trial has chosen, if its name is kept and it can be loaded."""
-        try:
-            kept = json.loads(read_bounded(self._kept, _MOST_BYTES)) if self._kept else {}
-            name, figures, rows = kept["engine"], dict(kept["ms_per_call"]), int(kept["batch_rows"])
-        except (OSError, ValueError, KeyError, TypeError):  # mostly, that there is no such file
+        if self._kept is None:
             return None
-        for engine in (self._standard, self._challenger):
-            if engine.name == name:
-                try:
-                    engine.load()
-                except BackendUnavailable as error:
-                    engine.close()
-                    logger.warning("engines_tried_again", engine=name, reason=error.detail)
-                else:
-                    engine.facts = _facts("kept before", figures, rows)
-                    return engine
-        return None
+        engines = {engine.name: engine for engine in (self._standard, self._challenger)}
+        try:
+            choice = Choice.model_validate_json(read_bounded(self._kept, _MOST_BYTES))
+            engine = engines[choice.engine].load()
+        except (OSError, ValueError, KeyError, BackendUnavailable):  # mostly, that there is no such file
+            return None
+        engine.facts = choice.facts("kept before")
+        return engine
 
     def _winner(self) -> Engine:
         verdict = self._tried()
@@ -118,12 +121,14 @@ class Fastest:
         if verdict and verdict.wins:
             chosen, other = other, chosen
         other.close()
-        chosen.facts = _facts("not kept", {}, 0)
+        choice, kept = Choice(engine=chosen.name, precision=chosen.precision), False
         if verdict and verdict.wins is not None:
-            figures, rows = verdict.ms_per_call, 0
-            if figures:
-                rows = best_rows(chosen, self._inputs()[IMAGE_GRAPH], figures[chosen.name] / 1000)
-            chosen.facts = _facts("kept" if self._keep(chosen, figures, rows) else "not kept", figures, rows)
+            if verdict.ms_per_call:  # none of engines that do not agree
+                seconds = verdict.ms_per_call[chosen.name] / 1000
+                choice.ms_per_call = verdict.ms_per_call
+                choice.batch_rows = best_rows(chosen, self._inputs()[IMAGE_GRAPH], seconds)
+            kept = self._keep(choice)
+        chosen.facts = choice.facts("kept" if kept else "not kept")
         return chosen
 
     def _tried(self) -> Verdict | None:
@@ -140,27 +145,16 @@ class Fastest:
         logger.info("engine_tried", engine=challenger.name, precision=challenger.precision, **said)
         return verdict
 
-    def _keep(self, chosen: Engine, figures: Mapping[str, float], rows: int) -> bool:
+    def _keep(self, choice: Choice) -> bool:
         """Write what was chosen; whether it is written. If not, the next start measures again."""
         if self._kept is None:
             return False
-        facts = {
-            "engine": chosen.name,
-            "precision": chosen.precision,
-            "ms_per_call": figures,
-            "batch_rows": rows,
-        }
         try:
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._kept) as file:
                 os.fchmod(file.fileno(), 0o644)  # the cache's other users need not measure
-                file.write(json.dumps(facts).encode())
+                file.write(choice.model_dump_json().encode())
         except OSError as error:
             logger.info("engine_not_kept", file=str(self._kept), reason=error.strerror)
             return False
         return True
-
-
-def _facts(trial: str, figures: Mapping[str, float], rows: int) -> dict[str, Any]:
-    """`rows`: of a call of images; 0: not measured, as of an engine that does not agree."""
-    return {"trial": trial, "trial_ms_per_call": figures} | ({"batch_rows": rows} if rows else {})

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
+from clipserve.engine.cuda import NEEDS, PROVIDER, PROVIDER_OPTIONS
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
-from clipserve.engine.quiet import quietly
+from clipserve.engine.quiet import report_to_nobody
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -28,81 +32,75 @@ class OnnxEngine:
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:
         self._folder, self._options = folder, options
+        self.on_gpu = options.cuda
+        self.name = "onnxruntime-cuda" if options.cuda else "onnxruntime"
         self.facts: Mapping[str, Any] = {}
         self._sessions: dict[str, ort.InferenceSession] = {}
-
-    @property
-    def on_gpu(self) -> bool:
-        return self._options.cuda
-
-    @property
-    def name(self) -> str:
-        return "onnxruntime-cuda" if self._options.cuda else "onnxruntime"
+        self._missed = ""  # libraries of CUDA's
 
     def load(self) -> Self:
+        report_to_nobody()
         try:
-            with quietly():
-                import onnxruntime  # noqa: F401
+            import onnxruntime
         except ImportError as error:
             raise BackendUnavailable(
                 f"onnxruntime cannot be imported ({error}): pip install clipserve, or with an NVIDIA GPU "
                 "clipserve-gpu."
             ) from None
-        graphs = (IMAGE_GRAPH, TEXT_GRAPH)
+        graphs, cuda = (IMAGE_GRAPH, TEXT_GRAPH), self._options.cuda
+        if cuda:
+            with contextlib.redirect_stdout(said := io.StringIO()):  # it prints which libraries it misses
+                onnxruntime.preload_dlls()
+            self._missed = " ".join(said.getvalue().split())[:500]
         # Reading a graph and packing its weights takes one core.
-        with ThreadPoolExecutor(1 if self._options.cuda else len(graphs)) as threads:
+        with ThreadPoolExecutor(1 if cuda else len(graphs)) as threads:
             self._sessions = dict(zip(graphs, threads.map(self._opened, graphs), strict=True))
-        logger.info(
-            "onnxruntime_ready",
-            runs_on="cuda" if self._options.cuda else "cpu",
-            threads=self._options.threads,
-        )
+        logger.info("onnxruntime_ready", runs_on="cuda" if cuda else "cpu", threads=self._options.threads)
         return self
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return _Run(self._sessions[graph], feeds)
 
     def lost(self) -> str | None:
-        return trial() if self._options.cuda else None
+        """Whether one text fails too."""
+        if (session := self._sessions.get(TEXT_GRAPH)) is None:  # closed meanwhile
+            return None
+        length = session.get_inputs()[0].shape[1]  # a name, where any is right
+        ids = np.ones((1, length if isinstance(length, int) else 8), np.int32)
+        try:
+            session.run(None, {"token_ids": ids, "lengths": np.ones(1, np.int32)})
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            return " ".join(str(error).split())[:500]
+        return None
 
     def close(self) -> None:
         self._sessions = {}
         return_freed_memory()
 
     def _opened(self, graph: str) -> ort.InferenceSession:
-        try:
-            return self._open(graph)
-        except BackendUnavailable:
-            raise
-        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            raise BackendUnavailable(
-                f"onnxruntime cannot load {self._folder / graph}: {error}"
-                + (" To run on the CPU, set CLIPSERVE_DEVICE=cpu." if self._options.cuda else "")
-            ) from error
-        finally:
-            return_freed_memory()
-
-    def _open(self, graph: str) -> ort.InferenceSession:
         import onnxruntime as ort
 
-        # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
-        # print what happened past our log.
-        options = session_options(self._options)
-        session = ort.InferenceSession(
-            self._folder / graph, options, providers(self._options), enable_fallback=0
-        )
-        if self._options.cuda and PROVIDER not in session.get_providers():
+        path, options, cuda = self._folder / graph, session_options(self._options), self._options.cuda
+        on_the_cpu = f" {NEEDS}. To run on the CPU, set CLIPSERVE_DEVICE=cpu." if cuda else ""
+        try:
+            # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call,
+            # and print what happened past our log.
+            session = ort.InferenceSession(path, options, providers(self._options), enable_fallback=0)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise BackendUnavailable(f"onnxruntime cannot load {path}: {error}.{on_the_cpu}") from error
+        finally:
+            return_freed_memory()
+        if cuda and PROVIDER not in session.get_providers():
             raise BackendUnavailable(
-                f"onnxruntime does not run {self._folder / graph} on CUDA, which worked a moment ago: run "
-                "nvidia-smi, or set CLIPSERVE_DEVICE=cpu."
+                f"onnxruntime does not run {path} on CUDA. {self._missed or 'It does not say why.'}{on_the_cpu}"
             )
         return session
 
 
 def session_options(chosen: EngineOptions) -> ort.SessionOptions:
     """How a session runs."""
-    with quietly():
-        import onnxruntime as ort
+    report_to_nobody()
+    import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = chosen.threads

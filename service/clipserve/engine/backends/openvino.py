@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -16,30 +16,30 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
-from clipserve.engine.quiet import quietly
+from clipserve.engine.quiet import report_to_nobody
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
-with quietly():
-    import openvino as ov
+if TYPE_CHECKING:
+    import openvino as ov  # else where it is used: it need not be installed
 
 Precision = Literal["f32", "bf16"]
 
 
-def open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions) -> OpenVinoEngine:
+def open_openvino(
+    folder: Path, manifest: ModelManifest, options: EngineOptions, _: object = None
+) -> OpenVinoEngine:
     """OpenVINO for the artifact in `folder`, not loaded; in bf16 if this CPU has it."""
     # Beside int8, bf16 gains 5 % and costs agreement.
     precision: Precision = "bf16" if manifest.precision == "fp32" and computes_bf16() else "f32"
-    threads = options.threads * options.workers
-    return OpenVinoEngine(folder, threads, options.workers, precision)
+    return OpenVinoEngine(folder, options.threads * options.workers, options.workers, precision)
 
 
 class OpenVinoEngine:
     """An `Engine`: two compiled models of OpenVINO.
 
-    `threads` are those of all calls together, `workers` the calls at a time (OpenVINO's streams). Precision `bf16`
-    wants a CPU that `computes_bf16`. For it the weights are kept in fp16: OpenVINO holds on to them beside its own
-    copy in bf16, and in fp32 they would double the memory.
+    `threads`: of all calls together. `workers`: calls at a time (OpenVINO's streams). `precision`: bf16 wants a CPU
+    that `computes_bf16`.
     """
 
     name = "openvino"
@@ -61,7 +61,11 @@ class OpenVinoEngine:
         self._idle: dict[str, _Requests] = {}
 
     def load(self) -> Self:
-        core = ov.Core()
+        if (core := _core()) is None:
+            raise BackendUnavailable(
+                "backend=openvino, but OpenVINO is not installed: pip install 'clipserve-core[openvino]', or set "
+                "CLIPSERVE_BACKEND=auto."
+            )
         try:
             # Reading a graph takes memory for a moment. So both are read before one is compiled.
             graphs = {graph: self._read(core, self._folder / graph) for graph in (IMAGE_GRAPH, TEXT_GRAPH)}
@@ -77,20 +81,6 @@ class OpenVinoEngine:
         )
         return self
 
-    def _compile(self, core: ov.Core, graph: str, model: ov.Model) -> None:
-        compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
-        self._idle[graph] = idle = _Requests()
-        for _ in range(self._workers):
-            idle.put(compiled.create_infer_request())
-
-    def _read(self, core: ov.Core, path: Path) -> ov.Model:
-        model = core.read_model(path)
-        return_freed_memory()
-        if self._asked == "bf16":
-            _to_fp16(model)
-            return_freed_memory()
-        return model
-
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return _Run(self._idle[graph], feeds)
 
@@ -101,16 +91,26 @@ class OpenVinoEngine:
         self._models, self._idle = {}, {}
         return_freed_memory()
 
+    def _read(self, core: ov.Core, path: Path) -> ov.Model:
+        model = core.read_model(path)
+        return_freed_memory()
+        if self._asked == "bf16":
+            # OpenVINO holds on to the weights beside its own copy, and in fp32 they would double the memory; fp16
+            # keeps more of them than bf16. Internal: what its converter calls; another release may lack it.
+            from openvino._offline_transformations import compress_model_transformation
 
-def _to_fp16(model: ov.Model) -> None:
-    """Convert the weights to fp16, which keeps more of a weight than bf16 does."""
-    # An internal function, the one that OpenVINO's converter calls; another release may lack it.
-    from openvino._offline_transformations import compress_model_transformation
+            compress_model_transformation(model)
+            return_freed_memory()
+        return model
 
-    compress_model_transformation(model)
+    def _compile(self, core: ov.Core, graph: str, model: ov.Model) -> None:
+        compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
+        self._idle[graph] = idle = _Requests()
+        for _ in range(self._workers):
+            idle.put(compiled.create_infer_request())
 
 
-_Requests = SimpleQueue[ov.InferRequest]
+_Requests = SimpleQueue["ov.InferRequest"]
 
 
 class _Run:
@@ -120,16 +120,16 @@ class _Run:
     """
 
     def __init__(self, idle: _Requests, feeds: Feeds) -> None:
-        self._idle = idle
-        self._feeds = feeds
+        self._idle, self._feeds = idle, feeds
         self._request: ov.InferRequest | None = None
         self._lock = Lock()  # a request that is given back is another call's, which nobody may cancel here
 
     def run(self) -> Embeddings:
         request = self._request = self._idle.get()
         try:
-            results = request.infer(self._feeds, share_inputs=True)
-            return np.array(results[0])  # a copy: the result lives in the request
+            return np.array(
+                request.infer(self._feeds, share_inputs=True)[0]
+            )  # a copy: it lives in the request
         finally:
             with self._lock:
                 self._request = None
@@ -142,5 +142,15 @@ class _Run:
 
 
 def computes_bf16() -> bool:
-    """Whether this CPU has bf16 arithmetic (AVX-512 BF16 or AMX)."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether OpenVINO is installed, and this CPU has bf16 arithmetic (AVX-512 BF16 or AMX)."""
+    core = _core()
+    return core is not None and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _core() -> ov.Core | None:
+    report_to_nobody()
+    try:
+        import openvino
+    except ImportError:
+        return None
+    return openvino.Core()

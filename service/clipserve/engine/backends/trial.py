@@ -28,12 +28,15 @@ from clipserve.engine.in_process import Engine, Feeds
 MIN_AGREEMENT = 0.9995
 _WINS_UP_TO = 0.9  # of the standard's CPU time
 _PAIRS, _SECONDS = 4, 10.0  # that must agree, one after the other; for all
-# Of one sample: calls of a small model are compared several at a time.
-_SAMPLE_SECONDS, _MOST_CALLS = 0.02, 20
-# CPU time of a call / duration x threads, above which this process computed something else too.
-_OTHER_WORK = 1.15
+_SAMPLE_SECONDS, _MOST_CALLS = (
+    0.02,
+    20,
+)  # of one sample: calls of a small model are compared several at a time
+_OTHER_WORK = (
+    1.15  # CPU time of a call / duration x threads, above which this process computed something else too
+)
 # Images of a call that are tried, while it takes at most so long; each size must save so much of an image's time.
-_ROWS, _MOST_CALL_SECONDS, _GAIN, _ROWS_SECONDS = (4, 8, 16), 0.5, 0.03, 3.0
+_ROWS, _MOST_CALL_SECONDS, _GAIN = (4, 8, 16), 0.5, 0.03
 _one_at_a_time = threading.Lock()  # models start together, and the trial of one would disturb another's
 
 Inputs = Mapping[str, Feeds]  # of each graph
@@ -53,13 +56,6 @@ class Verdict(NamedTuple):
     ratios: list[float]
 
 
-class _Sample(NamedTuple):
-    """Seconds of a call: how long it took, and CPU time of all threads of this process."""
-
-    wall: float
-    cpu: float
-
-
 def compare(standard: Engine, challenger: Engine, inputs: Inputs, threads: int) -> Verdict:
     """Have two loaded engines compute `inputs` in turns. `threads`: of a call.
 
@@ -69,6 +65,7 @@ def compare(standard: Engine, challenger: Engine, inputs: Inputs, threads: int) 
     Raises:
         Exception: whatever an engine raises.
     """
+    engines, walls, ratios = (standard, challenger), list[tuple[float, ...]](), list[float]()
     with _one_at_a_time:
         began = time.perf_counter()
         vectors = _vectors(standard, inputs)
@@ -77,17 +74,14 @@ def compare(standard: Engine, challenger: Engine, inputs: Inputs, threads: int) 
         cosine = min(lowest_cosine(one, other) for one, other in zip(others, vectors, strict=True))
         if not cosine >= MIN_AGREEMENT:  # also true of NaN
             return Verdict(False, cosine, {}, [])
-        pairs: list[tuple[_Sample, _Sample]] = []
-        ratios: list[float] = []
         end = time.perf_counter() + _SECONDS
         while decided(ratios) is None and time.perf_counter() < end:
-            own, other = (_sample(each, inputs[IMAGE_GRAPH], calls) for each in (standard, challenger))
-            if all(each.cpu <= _OTHER_WORK * threads * each.wall for each in (own, other)):
-                pairs.append((own, other))
-                ratios.append(other.cpu / own.cpu)
-    names = (standard.name, challenger.name) if pairs else ()
-    walls = {name: median(pair[which].wall for pair in pairs) for which, name in enumerate(names)}
-    ms_per_call = {name: round(1000 * seconds, 1) for name, seconds in walls.items()}
+            wall, cpu = zip(*(_sample(each, inputs[IMAGE_GRAPH], calls) for each in engines), strict=True)
+            if all(cpu[i] <= _OTHER_WORK * threads * wall[i] for i in range(2)):
+                walls.append(wall)
+                ratios.append(cpu[1] / cpu[0])
+    medians = map(median, zip(*walls, strict=True))
+    ms_per_call = {engine.name: round(1000 * each, 1) for engine, each in zip(engines, medians, strict=False)}
     return Verdict(decided(ratios), cosine, ms_per_call, ratios)
 
 
@@ -97,11 +91,12 @@ def decided(ratios: Sequence[float]) -> bool | None:
     return wins.pop() if len(ratios) >= _PAIRS and len(wins) == 1 else None
 
 
-def _sample(engine: Engine, feeds: Feeds, calls: int) -> _Sample:
+def _sample(engine: Engine, feeds: Feeds, calls: int) -> tuple[float, float]:
+    """Seconds of a call: how long it took, and CPU time of all threads of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         engine.call(IMAGE_GRAPH, feeds).run()
-    return _Sample((time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls)
+    return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
 
 
 def _vectors(engine: Engine, inputs: Inputs) -> list[Embeddings]:
@@ -112,17 +107,16 @@ def best_rows(engine: Engine, feeds: Feeds, call_seconds: float) -> int:
     """After how many images of a call an image's CPU time stops to fall by three percent: 4, 8 or 16.
 
     `feeds`: those of a call that took `call_seconds`. A size whose call would take more than half a second is not
-    tried, so that this takes two seconds on a quiet machine; on any, none is begun after three.
+    tried, so that this takes two seconds on a quiet machine.
     """
     pixels = feeds["pixels"]
     row_seconds, rows, best = call_seconds / len(pixels), _ROWS[0], math.inf
     with _one_at_a_time:
-        end = time.perf_counter() + _ROWS_SECONDS
         for size in _ROWS:
-            if size * row_seconds > _MOST_CALL_SECONDS or time.perf_counter() > end:
+            if size * row_seconds > _MOST_CALL_SECONDS:
                 break
             call = {"pixels": np.resize(pixels, (size, *pixels.shape[1:]))}
-            cpu = min(_sample(engine, call, 1).cpu for _ in range(2)) / size  # the first allocates memory
+            cpu = min(_sample(engine, call, 1)[1] for _ in range(2)) / size  # the first allocates memory
             if cpu > (1 - _GAIN) * best:
                 break
             rows, best = size, cpu
