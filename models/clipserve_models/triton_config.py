@@ -13,17 +13,8 @@ from collections.abc import Iterator
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from clipserve.clip.artifact import TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.triton.contract import (
-    FINGERPRINT,
-    LENGTHS,
-    PRECISION,
-    TEXT_LENGTHS,
-    Tensor,
-    output,
-    stated_lengths,
-)
+from clipserve.engine.triton.contract import FINGERPRINT, LENGTHS, Tensor, output
 from clipserve_models.triton_options import BackendName, Device, RepositoryOptions
 from clipserve_models.triton_towers import Tower
 
@@ -49,11 +40,7 @@ _PARAMETERS: dict[tuple[BackendName, Device], dict[str, str]] = {
 
 
 def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) -> pb.ModelConfig:
-    """config.pbtxt of a tower.
-
-    Its parameters tell the service which artifact is served (`fingerprint`), in which precision (`precision`), and,
-    for the text model, which lengths to pad to (`text_lengths`).
-    """
+    """config.pbtxt of a tower. Its parameter `fingerprint` tells the service which artifact is served."""
     group, result = pb.ModelInstanceGroup, output(manifest)
     # Of a plan with a profile for each shape Triton uses only the first unless they are named.
     profiles = len(tower.shapes) if options.backend == "tensorrt" and len(tower.shapes) > 1 else 0
@@ -78,9 +65,7 @@ def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) ->
     if (options.backend, options.device) == ("onnxruntime", "gpu"):
         cuda = made.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
         cuda.parameters["use_tf32"] = "0"  # it is on by default, and less precise
-    identity = {FINGERPRINT: manifest.fingerprint(), PRECISION: manifest.precision}
-    if tower.graph == TEXT_GRAPH:
-        identity[TEXT_LENGTHS] = stated_lengths([length for (length,), _ in tower.shapes])
+    identity = {FINGERPRINT: manifest.fingerprint()}
     for key, value in (_PARAMETERS[options.backend, options.device] | identity).items():
         made.parameters[key].string_value = value
     return made

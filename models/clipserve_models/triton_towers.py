@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS, ModelManifest
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, ModelManifest
 from clipserve.engine.triton.contract import CALL_ROWS, Tensor, inputs, triton_model
-from clipserve_models.triton_options import BatchPolicy, Device, RepositoryOptions
-
-_BUCKETS: dict[Device, tuple[int, ...]] = {"cpu": TEXT_BUCKETS, "gpu": GPU_TEXT_BUCKETS}
+from clipserve_models.triton_options import BatchPolicy, RepositoryOptions
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Tower:
 def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:
     """The two Triton models of an artifact."""
     image, text = inputs(manifest, "image"), inputs(manifest, "text")
-    lengths = manifest.text.lengths_of(_BUCKETS[options.device])
+    lengths = manifest.text.lengths_of(GPU_TEXT_BUCKETS)
     of_texts = tuple(((length,), text[1].dims) for length in lengths)
     return (
         Tower(triton_model(manifest, "image"), IMAGE_GRAPH, image, options.image, ((image[0].dims,),)),

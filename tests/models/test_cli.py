@@ -62,7 +62,7 @@ def test_commands_take_the_name_of_a_model_in_the_cache(
     assert absent.stderr.startswith(f"error: RN50 is neither a folder nor a model in {tmp_path}")
     monkeypatch.setenv("CLIPSERVE_CACHE_DIR", "")
     bad = ask("verify", "RN50")
-    assert bad.stderr.startswith("error: CLIPSERVE_CACHE_DIR='': write the path of a folder")
+    assert bad.stderr.startswith("error: CLIPSERVE_CACHE_DIR='': write a path")
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:

@@ -15,12 +15,7 @@ class Series(NamedTuple):
 
 # By the title of the panel, with the reason why a service in a test gives no such series.
 ASKED_OF_PROMTOOL = {
-    # The stand-in for Triton in tests keeps no statistics.
-    "Triton's own time": Series(
-        'clipserve_triton_phase_seconds_total{job="j", instance="i", endpoint="t:8001", model="m", phase="queue"}',
-        '{model="m", phase="queue"}',
-    ),
-    # It has no metrics of its own, and here are no GPUs.
+    # The stand-in for Triton in tests has no metrics of its own, and here are no GPUs.
     "Calls that wait in Triton": Series(
         'nv_inference_pending_request_count{job="triton", instance="t", model="m"}',
         '{instance="t", model="m"}',

@@ -10,12 +10,11 @@ from typing import Any
 
 import grpc
 import numpy as np
-from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.manifest import Precision
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.triton.contract import FINGERPRINT, PRECISION
+from clipserve.engine.triton.contract import FINGERPRINT
 from clipserve_models.triton_config import config
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_towers import towers
@@ -62,8 +61,8 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         for event in (self.answering, self.watched, self.computing):
             event.set()
-        self.models: dict[str, model_config_pb2.ModelConfig] = {}
-        self.serve()
+        made = [config(MANIFEST, tower, OPTIONS) for tower in towers(MANIFEST, OPTIONS)]
+        self.models = {each.name: each for each in made}
 
     async def stop(self) -> None:
         """It goes, and leaves what it was sent unanswered."""
@@ -73,17 +72,10 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     def url(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def serve(self, image: Precision | None = None, text: Precision | None = None) -> None:
-        """From now on it says that it computes in these; None: in the artifact's own."""
-        for tower, narrower in zip(towers(MANIFEST, OPTIONS), (image, text), strict=True):
-            made = config(MANIFEST, tower, OPTIONS)
-            made.parameters[FINGERPRINT].string_value = MANIFEST.fingerprint(precision=narrower)
-            made.parameters[PRECISION].string_value = narrower or MANIFEST.precision
-            self.models[tower.name] = made
-
-    def state(self, key: str, value: str) -> None:
+    def state(self, fingerprint: str) -> None:
+        """From now on it says that it has this artifact."""
         for model in self.models.values():
-            model.parameters[key].string_value = value
+            model.parameters[FINGERPRINT].string_value = fingerprint
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
         self.asked_ready += 1
@@ -95,11 +87,6 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.asked += 1
         return service_pb2.ModelConfigResponse(config=self.models[request.name])
-
-    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
-        statistics = service_pb2.ModelStatistics(name=request.name)
-        statistics.inference_stats.queue.ns = 1_500_000_000
-        return service_pb2.ModelStatisticsResponse(model_stats=[statistics])
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.peers.add(("ModelInfer", context.peer()))

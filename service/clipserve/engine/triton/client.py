@@ -4,10 +4,10 @@ An artifact `name` is two Triton models, `name_image` and `name_text` (`clipserv
 `Servers` finds the servers and chooses one for each call; each `Server` has its own channel and state, and is
 compared with the artifact that this gateway holds (`Expected`). The gateway may start before Triton.
 
-A call whose server is gone or leaving, computes nothing (INTERNAL), or does not respond is made once more on
-another server, within its deadline; encoding has no side effects, so both may compute it. `failures` has the table.
-If it answers INTERNAL too, or there is no other, the call is at fault, and the batcher makes it row by row; but not
-where a probe has shown that the server is sick.
+A call whose server is gone or leaving, or computes nothing (INTERNAL), is made once more on another server, within
+its deadline; encoding has no side effects, so both may compute it. `failures` has the table. If that one answers
+INTERNAL too, or there is no other, the call is at fault, and the batcher makes it row by row; but not where a probe
+has shown that the server is sick.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import InferResult
 
-from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, ModelManifest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
 from clipserve.engine.triton.connection import TritonOptions
@@ -29,8 +29,7 @@ from clipserve.engine.triton.failures import TryElsewhere
 from clipserve.engine.triton.message import Rows, TritonCall
 from clipserve.engine.triton.server import Server
 from clipserve.engine.triton.servers import LookUp, Servers
-from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
-from clipserve.telemetry.log import logger
+from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 
@@ -39,7 +38,9 @@ class TritonBackend:
     """Calls the two models of one artifact. `servers`: those known now."""
 
     engine = "triton"
+    precision: str | None = None  # the artifact's: a server of another one is refused
     facts: Mapping[str, Any] = {}
+    text_buckets: Sequence[int] = GPU_TEXT_BUCKETS  # a plan has no profile for others
 
     def __init__(
         self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up
@@ -51,14 +52,6 @@ class TritonBackend:
         self._credentials: grpc.ChannelCredentials | None = None
         self._expected = Expected(manifest, options.max_batch_images, options.max_batch_texts)
         self.servers = Servers(options.addresses, self._connect, look_up, options.look_up_seconds)
-
-    @property
-    def precision(self) -> str | None:
-        return self._expected.precision
-
-    @property
-    def text_buckets(self) -> Sequence[int]:
-        return self._expected.text_buckets
 
     async def start(self) -> None:
         """Connect, and wait without a limit until a server serves both models.
@@ -89,17 +82,11 @@ class TritonBackend:
     async def _infer(self, tower: Tower, *arrays: Rows) -> Embeddings:
         model = self._expected.models[tower]
         call = TritonCall(tower, model, self._inputs[tower], arrays)
-        try:
-            answer = await self._asked(call)
-            embeddings = np.asarray(answer.as_numpy(EMBEDDING), np.float32)  # [N, D]
-        except ClipError:
-            raise
-        except Exception:  # an answer that is no tensor, a channel closed under the call: no common base
-            logger.exception("triton_answer")
-            raise BackendFailed("Triton's answer cannot be read.") from None
+        answer = await self._asked(call)
+        embeddings = np.asarray(answer.as_numpy(EMBEDDING), np.float32)  # [N, D]
         if embeddings.shape != (call.rows, self._embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
-        self._expected.learn(call, embeddings)
+        self._expected.learn(call)
         return embeddings
 
     async def _asked(self, call: TritonCall) -> InferResult:

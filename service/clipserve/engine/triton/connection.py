@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _CHANNEL: tuple[tuple[str, int | str], ...] = (
     # Names that need no proxy (no_proxy) have become addresses here.
     ("grpc.enable_http_proxy", 0),
 )
-_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+Metadata = tuple[tuple[str, str], ...]
 _INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
 
 
@@ -44,11 +44,11 @@ class TritonOptions:
         triton_url: host:port of the gRPC endpoints. A name stands for all its addresses.
         triton_tls: whether to encrypt. `triton_ca_file`: the certificates to trust; None: the system's.
         triton_token: sent with every call: for a proxy as `authorization: Bearer TOKEN`, for Triton itself as its
-            key `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
+            key `token`, `--grpc-restricted-protocol=inference,health,model-config:token=TOKEN`.
         deadline_seconds: of a call that belongs to no request.
         look_up_seconds: between two look-ups of a name.
-        silent_seconds: without a sign of life, after which a server counts as silent. A busy server on few cores
-            may need a good part of it to answer; a stopped one gives none.
+        silent_seconds: without a sign of life, after which a server counts as silent: a busy one on few cores may
+            need a good part of it to answer.
         ask_seconds: between two questions whether a server is ready.
         first_pause_seconds: between the first two probes of a sick server.
         max_batch_images, max_batch_texts: of the settings; None: what suits Triton.
@@ -84,36 +84,29 @@ class TritonOptions:
         self, server: str, address: Address, credentials: grpc.ChannelCredentials | None = None
     ) -> Channel:
         """A channel to one server behind `address`."""
-        headers, channel = {}, [*_CHANNEL]
+        metadata: Metadata = ()
+        options = [*_CHANNEL]
         if self.triton_token:
             token = self.triton_token.get_secret_value()
-            headers = {"authorization": f"Bearer {token}", "triton-grpc-protocol-token": token}
+            metadata = ("authorization", f"Bearer {token}"), ("triton-grpc-protocol-token", token)
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
             option = "grpc.ssl_target_name_override" if credentials else "grpc.default_authority"
-            channel.append((option, address.host if credentials else f"{address.host}:{address.port}"))
-        return Channel(server, channel, headers, credentials, self.silent_seconds)
+            options.append((option, address.host if credentials else f"{address.host}:{address.port}"))
+        if credentials:
+            channel = grpc.aio.secure_channel(server, credentials, options=options)
+        else:
+            channel = grpc.aio.insecure_channel(server, options=options)
+        return Channel(channel, self.silent_seconds, metadata)
 
 
 class Channel:
     """A gRPC channel to one server. Small requests are protobuf messages, inference requests are bytes."""
 
-    def __init__(
-        self,
-        server: str,
-        options: Sequence[tuple[str, int | str]],
-        headers: Mapping[str, str],
-        credentials: grpc.ChannelCredentials | None = None,
-        seconds: float = 1.0,
-    ) -> None:
-        """`headers`: of every request. `seconds`: for the answer to a question."""
-        self._metadata, self._seconds = tuple(headers.items()), seconds
-        self._channel = (
-            grpc.aio.secure_channel(server, credentials, options=options)
-            if credentials
-            else grpc.aio.insecure_channel(server, options=options)
-        )
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._infer = self._channel.unary_unary(
+    def __init__(self, channel: grpc.aio.Channel, seconds: float = 1.0, metadata: Metadata = ()) -> None:
+        """`seconds`: for the answer to a question. `metadata`: of every request."""
+        self._channel, self._seconds, self._metadata = channel, seconds, metadata
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._infer = channel.unary_unary(
             _INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
         )
 
@@ -121,12 +114,6 @@ class Channel:
         """Call a method about a model, such as ModelReady, and return its answer. Raises grpc.aio.AioRpcError."""
         question = getattr(service_pb2, f"{method}Request")(name=model)
         return await getattr(self._stub, method)(question, timeout=self._seconds, metadata=self._metadata)
-
-    async def phases(self, models: Iterable[str]) -> dict[tuple[str, str], float]:
-        """(model, phase of its work) -> seconds that the server has counted. Raises grpc.aio.AioRpcError."""
-        answers = [await self.ask("ModelStatistics", model) for model in models]
-        counted = [(each.name, each.inference_stats) for answer in answers for each in answer.model_stats]
-        return {(name, phase): getattr(stats, phase).ns / 1e9 for name, stats in counted for phase in _PHASES}
 
     async def infer(
         self, message: bytes, seconds: float, headers: Mapping[str, str] | None = None

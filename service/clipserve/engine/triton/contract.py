@@ -10,7 +10,6 @@ Triton's configuration reads this module too; it needs no library of Triton's.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,11 +22,9 @@ TOWERS: tuple[Tower, ...] = ("image", "text")
 CALL_ROWS: dict[Tower, int] = {"image": 64, "text": 256}
 
 LENGTHS, EMBEDDING = "lengths", "embedding"
-# Keys of the parameters, in a model's configuration, that say which artifact is served and what computes it.
-FINGERPRINT = "fingerprint"
-PRECISION = "precision"
-# A key of the text model alone: the lengths that it is warmed up for, and its plan has profiles of, as "16,32,77".
-TEXT_LENGTHS = "text_lengths"
+FINGERPRINT = (
+    "fingerprint"  # the key of the parameter, in a model's configuration, that says which artifact it is
+)
 
 
 @dataclass(frozen=True)
@@ -60,16 +57,6 @@ def inputs(manifest: ModelManifest, tower: Tower) -> tuple[Tensor, ...]:
         Tensor("token_ids", "TYPE_INT32", (-1 if len(lengths) > 1 else lengths[0],)),
         Tensor(LENGTHS, "TYPE_INT32", (1,), graph_dims=()),
     )
-
-
-def stated_lengths(lengths: Sequence[int]) -> str:
-    """The value of the parameter TEXT_LENGTHS."""
-    return ",".join(map(str, lengths))
-
-
-def read_lengths(stated: str) -> list[int]:
-    """The lengths in a value of TEXT_LENGTHS; none if it is empty. Raises ValueError: it is malformed."""
-    return [int(each) for each in stated.split(",") if stated]
 
 
 def output(manifest: ModelManifest) -> Tensor:

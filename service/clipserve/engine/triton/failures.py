@@ -22,7 +22,7 @@ import grpc
 from clipserve.errors import BackendFailed, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.log import logger
 
-Reason = Literal["unavailable", "not_found", "silent", "internal"]
+Reason = Literal["unavailable", "not_found", "internal"]
 
 # Triton's own tests of its queue expect the first; tests/external/triton has a real server say both.
 QUEUE_FULL, WAITED = "Exceeds maximum queue size", "Request timeout expired"

@@ -1,8 +1,8 @@
-"""One Triton server: its state, and the calls that it owes.
+"""One Triton server: its state, and its calls.
 
 Each second it is asked whether both models are ready (ModelReady). When they have just become so, their
 configurations are compared with the artifact. A server that says no, or refuses the connection, is gone; one that
-answers neither that question nor a call for a second is silent, and its calls are made on another one.
+answers neither that question nor a call for a second is silent. Neither gets new calls.
 
 A call that fails (`TryElsewhere`) sets the server aside, for a Triton whose GPU is lost says that it is ready, and
 fails fastest. A probe ends that (`Expected.probe`). The first is made at once, so that a request that is at fault
@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Literal
 
 import grpc
@@ -32,7 +30,7 @@ from clipserve.engine.triton.message import TritonCall
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.tracing import headers, span
-from clipserve.telemetry.triton_metrics import ServerState, TritonMetrics
+from clipserve.telemetry.triton_metrics import TritonMetrics
 
 _LONGEST_PAUSE = 30.0  # seconds between two probes
 
@@ -51,30 +49,19 @@ class Server:
     """
 
     def __init__(
-        self,
-        url: str,
-        channel: Channel,
-        expected: Expected,
-        options: TritonOptions,
-        metrics: TritonMetrics,
+        self, url: str, channel: Channel, expected: Expected, options: TritonOptions, metrics: TritonMetrics
     ) -> None:
         self._url, self._channel, self._expected, self._options = url, channel, expected, options
         self._metrics = metrics
-        self._seconds = metrics.add(
-            url, expected.name, lambda: ServerState(self.ready, self.rows, self._phases)
-        )
+        self._counted = metrics.add(url, expected.name, lambda: self.ready)
         self.served: dict[Tower, Served] = {}
         self.refused: str | None = None
         self.aside_since, self.rows, self.leaving = 0.0, 0, False
         self._state: State = "connecting"
-        self._phases: dict[tuple[str, str], float] = {}
-        self._heard_at = 0.0  # when it last answered a call, or was found not ready
+        self._heard_at = 0.0  # when it last answered a call
         self._failures = self._cleared = 0  # failed calls, and those older than the last good probe
         self._failed = asyncio.Event()
         self._pause, self._probe_at, self._sick = 0.0, 0.0, ""  # why the last probe failed
-        self._waiting: set[asyncio.Timeout] = (
-            set()
-        )  # around each call that it owes; to move a call, it expires
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -91,27 +78,23 @@ class Server:
         """The most rows of a call; 0: the server gets none now."""
         return self.served[tower].rows if self.served else 0
 
-    def start(self, on_lost: Callable[[], None]) -> None:
-        """Begin to ask. `on_lost` is called again and again while its calls cannot be expected to end."""
-        self._watching = kept_running("triton_watch", partial(self._watch, on_lost))
+    def start(self) -> None:
+        """Begin to ask."""
+        self._watching = kept_running("triton_watch", self._watch)
 
     @clears_frame
     async def infer(self, call: TritonCall, seconds: float) -> InferResult:
         """The server's answer to a call. `seconds`: the timeout.
 
         Raises:
-            TryElsewhere: the server is gone or leaving, does not respond, or computes nothing.
+            TryElsewhere: the server is gone or leaving, or computes nothing.
             ClipError: see `failures`.
         """
-        self.rows += call.rows
-        waiting, started = asyncio.timeout(None), time.perf_counter()
+        self._owe(call.rows)
+        started = time.perf_counter()
         try:
-            async with waiting:
-                self._waiting.add(waiting)
-                with span("triton", kind=SpanKind.CLIENT):
-                    answer = await self._channel.infer(call.message(seconds), seconds, headers())
-        except TimeoutError as error:
-            raise TryElsewhere("silent") if waiting.expired() else error from None
+            with span("triton", kind=SpanKind.CLIENT):
+                answer = await self._channel.infer(call.message(seconds), seconds, headers())
         except grpc.aio.AioRpcError as error:
             failure = translated(error)
             if isinstance(failure, TryElsewhere):
@@ -120,46 +103,34 @@ class Server:
                 self._failed.set()
             raise failure from None
         finally:
-            self.rows -= call.rows
-            self._waiting.discard(waiting)
+            self._owe(-call.rows)
         self._heard_at = time.monotonic()
-        self._seconds[call.tower].observe(time.perf_counter() - started)
+        self._counted.seconds[call.tower].observe(time.perf_counter() - started)
         return answer
 
-    def move_calls(self) -> None:
-        """Cancel every unanswered call: each raises TryElsewhere."""
-        while self._waiting:
-            self._waiting.pop().reschedule(0)
-
     async def aclose(self) -> None:
-        """End the questions, cancel the unanswered calls, and close the channel."""
+        """End the questions, and close the channel, which cancels the unanswered calls."""
         self._metrics.remove(self._url, self._expected.name)
-        self.move_calls()  # or gRPC would end them, as if their callers had left
         if self._watching is not None:
             await ended([self._watching])
         self._state = "gone"
         await self._channel.aclose()
 
+    def _owe(self, rows: int) -> None:
+        self.rows += rows
+        self._counted.rows.inc(rows)
+
     def _set_aside(self) -> None:
         if self.in_use:
             self.aside_since = time.monotonic()
 
-    async def _watch(self, on_lost: Callable[[], None]) -> None:
+    async def _watch(self) -> None:
         while True:
             self._enter(*await self._look())
-            if self.ready:
-                with suppress(grpc.aio.AioRpcError):  # the next question tells what is wrong
-                    self._phases |= await self._channel.phases(self._expected.models.values())
-            elif not self._was_heard:
-                on_lost()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._options.ask_seconds):
                     await self._failed.wait()
             self._failed.clear()
-
-    @property
-    def _was_heard(self) -> bool:
-        return time.monotonic() - self._heard_at < self._options.silent_seconds
 
     async def _look(self) -> tuple[State, str]:
         """Ask; compare and probe where it is due. The state, and why."""
@@ -182,12 +153,9 @@ class Server:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 return "gone", str(error.details())
-            if self.ready and self._was_heard:  # it is busy, and answers calls
-                return "ready", ""
+            if self.ready and time.monotonic() - self._heard_at < self._options.silent_seconds:
+                return "ready", ""  # it is busy, and answers calls
             return "silent", f"no sign of life for {self._options.silent_seconds} s"
-        except Exception:  # an answer that is none: no common base
-            logger.exception("triton_answer")
-            return "gone", "its answer cannot be read"
         return ("sick" if self._sick else "ready"), self._sick
 
     def _back_off(self) -> None:
@@ -196,8 +164,6 @@ class Server:
 
     def _enter(self, state: State, reason: str) -> None:
         """Remember what the server is like; log it when it has changed."""
-        if self.ready and state == "gone":
-            self._heard_at = time.monotonic()  # what it has begun, it may still end
         if state != "ready":
             self._set_aside()
         self.refused = reason if state == "mismatch" else None

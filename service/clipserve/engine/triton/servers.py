@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from functools import partial
 
 from clipserve.concurrency import ended, kept_running
 from clipserve.engine.triton.address import Address
@@ -40,7 +39,7 @@ class Servers:
         self._addresses, self._connect = addresses, connect
         self._look_up, self._look_up_seconds = look_up, look_up_seconds
         self._found: dict[Address, list[str]] = {}
-        self._failed: set[Address] = set()  # at the last look-up
+        self._said: dict[Address, object] = {}  # by the log, of each name
         self._servers: dict[str, Server] = {}  # by IP address and port
         self._following: asyncio.Task[None] | None = None
 
@@ -102,32 +101,26 @@ class Servers:
     async def _find(self, address: Address) -> None:
         """Look a name up; log what has changed."""
         try:
-            found = await self._look_up(address)
+            found = self._found[address] = await self._look_up(address)
         except (OSError, UnicodeError) as error:
-            if address not in self._failed:
-                reason = getattr(error, "strerror", None) or "it is no name"
+            reason = getattr(error, "strerror", None) or "it is no name"
+            if self._said.get(address) != reason:
                 logger.warning("triton_name", name=address.host, reason=f"it cannot be looked up: {reason}")
-            self._failed.add(address)
+            self._said[address] = reason
             return
-        self._failed.discard(address)
-        if address.is_name and found != self._found.get(address):
+        if address.is_name and found != self._said.get(address):
             logger.info("triton_name", name=address.host, endpoints=found)
-        self._found[address] = found
+        self._said[address] = found
 
     async def _come_and_go(self) -> None:
         """Connect to the servers that are new; let go of those that no name stands for."""
         named = {server: address for address, found in self._found.items() for server in found}
         for url in named.keys() - self._servers.keys():
             self._servers[url] = server = self._connect(url, named[url])
-            server.start(partial(self._lost, server))
+            server.start()
         ready = any(self._servers[each].ready for each in named if each in self._servers)
         for url, server in list(self._servers.items()):
             server.leaving = ready and url not in named
             if server.leaving and not server.rows:
                 del self._servers[url]
                 await server.aclose()
-
-    def _lost(self, server: Server) -> None:
-        """Move what it owes, if another server is in use."""
-        if any(each.in_use and not each.leaving for each in self._servers.values()):
-            server.move_calls()
