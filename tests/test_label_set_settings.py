@@ -42,7 +42,7 @@ def test_a_chosen_folder_is_taken_as_it_is(home: Path, monkeypatch: pytest.Monke
 def test_what_names_no_folder_is_refused(folder: str) -> None:
     status, reason = failed_start(state_dir=folder)
     assert status == 2
-    assert f"CLIPSERVE_STATE_DIR={folder!r}: write the path of a folder" in reason
+    assert f"CLIPSERVE_STATE_DIR={folder!r}: write a path" in reason
 
 
 def test_label_sets_in_redis_need_a_redis() -> None:

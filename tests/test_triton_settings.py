@@ -23,7 +23,7 @@ def test_a_model_may_have_endpoints_of_its_own(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("", "is not host:port"), ("one:8001,", "is not host:port"), ("http://one:8001", "no scheme"),
+    [("", "at least 1 item"), ("one", "is not host:port"), ("http://one:8001", "no scheme"),
      ("one:8001,one:8001", "an endpoint twice")],
 )  # fmt: skip
 def test_endpoints_that_cannot_be_meant_are_refused(given: str, said: str) -> None:

@@ -103,37 +103,23 @@ def as_model(written: str) -> Path:
     return Path(written)
 
 
-def _folder(value: object) -> object:
-    """`~` is expanded."""
-    if not isinstance(value, str):
-        return value
-    folder = os.path.expanduser(value)
-    if not folder or folder.startswith("~"):
-        raise ValueError("write the path of a folder; `~` needs a user with a home")
-    return folder
-
-
-def _not_empty(value: object) -> object:
-    """An empty path would be the present folder, and an empty variable must not let everybody in."""
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("it is empty: write a path, or leave the setting out")
-    return value
+def _path(value: object) -> object:
+    """`~` is expanded. An empty path would be the present folder, and must not let everybody in."""
+    path = os.path.expanduser(value).strip() if isinstance(value, str) else value
+    if path == "" or str(path).startswith("~"):
+        raise ValueError("write a path, or leave the setting out; `~` needs a user with a home")
+    return path
 
 
 def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _split_some(value: object) -> object:
     return [part for part in map(str.strip, value.split(",")) if part] if isinstance(value, str) else value
 
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
-Folder = Annotated[Path, BeforeValidator(_folder)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # with commas
-Several = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_some)]  # or none
+Folder = Annotated[Path, BeforeValidator(_path)]
+Several = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]  # with commas
 
 
 class Environment(EnvSettingsSource):
@@ -175,7 +161,7 @@ class ModelSettings(BaseModel):
     """texts in one encoder call; more raise its limit of tokens too"""
     unload_after_seconds: float = Field(0.0, ge=0)
     """free the encoders' memory after so long without a request; the next one waits for the load; 0: never"""
-    triton_url: Names = Field(("localhost:8001",), min_length=1)
+    triton_url: Several[str] = Field(("localhost:8001",), min_length=1)
     """host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses"""
     triton_tls: bool = False
     """encrypt the connection to Triton"""
@@ -183,7 +169,7 @@ class ModelSettings(BaseModel):
     """certificates to trust; without it the system's"""
     triton_token: SecretStr | None = None
     """sent to Triton: as a bearer token, and as its restricted-protocol key `token`"""
-    image_formats: Names = Field(
+    image_formats: Several[str] = Field(
         ImageLimits.image_formats,
         min_length=1,
         description=f"decoded formats, of {', '.join((*FORMATS, *OPTIONAL))}",
@@ -234,10 +220,8 @@ class ModelSettings(BaseModel):
     @field_validator("triton_token", mode="before")
     @classmethod
     def _fits_a_header(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        token = value.strip()  # a file that it was read from ends with a newline
-        if not (token and token.isascii() and token.isprintable()):
+        token = value.strip() if isinstance(value, str) else value  # a file ends with a newline
+        if isinstance(token, str) and not (token and token.isascii() and token.isprintable()):
             raise ValueError("a token has printable ASCII characters only")
         return token
 
@@ -329,9 +313,9 @@ class Settings(ModelSettings, BaseSettings):
     """folder on a local disk for label sets, created at the first change; XDG_STATE_HOME replaces ~/.local/state"""
     label_set_store: Literal["files", "redis"] = "files"
     """store of label sets: `files`, in state_dir, for one machine; `redis`, which needs redis_url, for several"""
-    label_sets_folder: Annotated[DirectoryPath | None, BeforeValidator(_not_empty)] = None
+    label_sets_folder: Annotated[DirectoryPath | None, BeforeValidator(_path)] = None
     """folder of label sets as files, `pets.toml` or `pets.json`, besides those in state_dir; changes are loaded"""
-    keys_file: Annotated[Path | None, BeforeValidator(_not_empty)] = None
+    keys_file: Annotated[Path | None, BeforeValidator(_path)] = None
     """file of keys, which `clipserve keys add` writes; without it, no key is needed"""
     rows_per_second: int = Field(0, ge=0, le=10**9)
     """images, texts and new prompts of one key; 0: no limit"""
@@ -385,8 +369,7 @@ class Settings(ModelSettings, BaseSettings):
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            scheme, _, host = origin.partition("://")
-            if origin != "*" and not (scheme in ("http", "https") and host and "/" not in host):
+            if not re.fullmatch(r"\*|https?://[^/]+", origin):
                 raise ValueError(
                     f"{origin[:200]} is not an origin: write scheme://host[:port], without a path"
                 )
@@ -423,10 +406,9 @@ class Settings(ModelSettings, BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:
-        folders = _split(value)
-        if isinstance(folders, list) and "" in folders:
-            raise ValueError("it has an empty name: write names or folders, with one comma between two")
-        return [as_model(each) for each in folders] if isinstance(folders, list) else folders
+        if not (models := _split(value)):
+            raise ValueError("it is empty: write names or folders, with a comma between two")
+        return [as_model(each) for each in models] if isinstance(models, list) else models
 
     @property
     def of_models(self) -> Sequence[ModelSettings]:

@@ -49,9 +49,7 @@ def sniff(data: bytes, allowed: Collection[str]) -> str:
             if name in allowed:
                 return name
             way = f" A server with clipserve-core[heif] accepts it if CLIPSERVE_IMAGE_FORMATS lists {name}."
-            raise UnsupportedFormat(
-                f"the image is {name}, which is not accepted. Send one of {', '.join(allowed)}."
-                f"{way if name in OPTIONAL else ''}"
-            )
+            said = f"the image is {name}, which is not accepted. Send one of {', '.join(allowed)}."
+            raise UnsupportedFormat(said + (way if name in OPTIONAL else ""))
     what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
     raise UnsupportedFormat(f"{what}. Send one of {', '.join(allowed)}.")

@@ -17,8 +17,7 @@ SEGMENTS, METADATA, SCANS = "segments or chunks besides its pixels", "bytes besi
 _PIXEL_PARTS, _PROFILES = "chunks of pixels", "colour profiles"
 _STRAY_BYTES, _PHOTOSHOP = "bytes between its segments", "segments of Photoshop's"
 _LIMITS = {
-    # Parts that hold pixels: writers cut frames into pieces of 4 to 64 KB. Many small ones cost time
-    # too.
+    # Writers cut frames into pieces of 4 to 64 KB. Many small ones cost time too.
     _PIXEL_PARTS: 50_000,
     _PROFILES: 1,  # of a PNG: a small profile may inflate to a megabyte
     # Pillow reads bytes between segments one by one, in Python, and Photoshop's data in APP13 in blocks of 12 bytes

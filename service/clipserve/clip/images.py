@@ -66,9 +66,7 @@ class ImageLimits:
     max_side: int = 16_384
     max_aspect: float = 100.0
     max_scans: int = 100
-    max_scan_pixels: int = (
-        500_000_000  # encoders write 10 scans for a progressive photo: 50 megapixels of them
-    )
+    max_scan_pixels: int = 500_000_000  # encoders write 10 scans for a progressive photo
     max_pixels_per_byte: int = 60  # the most of 61 photos as WebP of quality 50 was 45
     max_image_segments: int = 1_000
     max_image_metadata_bytes: int = 8_000_000  # phones store previews and depth maps of some megabytes there
@@ -78,12 +76,8 @@ class ImageLimits:
     @property
     def choices(self) -> list[str]:
         """The options here that change vectors, for `ModelManifest.fingerprint`; none by default."""
-        choices = []
-        if not self.exif_transpose:
-            choices.append("exif_transpose=false")
-        if self.scaled_decode:
-            choices.append("scaled_decode=true")
-        return choices
+        changed = {"exif_transpose=false": not self.exif_transpose, "scaled_decode=true": self.scaled_decode}
+        return [choice for choice in changed if changed[choice]]
 
 
 class ImageHeader(NamedTuple):

@@ -63,10 +63,8 @@ class Host:
                 f"{text[:200]!r} is not a host: write images.example.com, *.example.com, or "
                 "http://files.internal:9000=10.0.0.0/8 for one without TLS whose addresses are not public"
             )
-        scheme = match[1] or "https"
-        return cls(
-            scheme, match[2], int(match[3] or _PORTS[scheme]), ip_network(match[4]) if match[4] else None
-        )
+        scheme, network = match[1] or "https", ip_network(match[4]) if match[4] else None
+        return cls(scheme, match[2], int(match[3] or _PORTS[scheme]), network)
 
     def matches(self, target: Target) -> bool:
         """Whether this entry is for that host."""
@@ -90,8 +88,6 @@ def target_of(url: str) -> Target | None:
     match = _URL.fullmatch(url.partition("#")[0]) if len(url) <= MAX_URL_CHARS else None
     if match is None:
         return None
-    scheme = match[1].lower()
-    path = match[4] or "/"
-    return Target(
-        scheme, match[2].lower(), int(match[3] or _PORTS[scheme]), path if path[0] == "/" else f"/{path}"
-    )
+    scheme, path = match[1].lower(), match[4] or "/"
+    path = path if path[0] == "/" else f"/{path}"
+    return Target(scheme, match[2].lower(), int(match[3] or _PORTS[scheme]), path)
