@@ -9,9 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from clipserve.clip import reference as inputs
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve.clip.tokenizer import Tokenizer
@@ -68,16 +65,12 @@ def _expected(checkpoint: Checkpoint, tokenizer: Tokenizer) -> Expected:
     architecture, tensors = checkpoint.architecture, checkpoint.tensors
     rows = tokenizer.encode(inputs.REFERENCE_TEXTS, truncate=True)
     token_ids, lengths = tokenizer.pad(rows, checkpoint.text.context_length)
-    _check_tokens(token_ids, architecture.text.vocabulary)
-    pixels = inputs.reference_pixels(checkpoint.image.size)  # [2, S, S, 3]
-    images = reference.encode_images(architecture, tensors, pixels, checkpoint.mean, checkpoint.std)
-    texts = reference.encode_texts(architecture, tensors, token_ids, lengths)
-    return expect("numpy", checkpoint.image, images, texts, ids_by_service(tokenizer, checkpoint.text))
-
-
-def _check_tokens(token_ids: npt.NDArray[np.int32], vocabulary: int) -> None:
-    if (largest := token_ids.max()) >= vocabulary:
+    if (largest := token_ids.max()) >= (vocabulary := architecture.text.vocabulary):
         raise ModelsError(
             f"the tokenizer gives the token {largest:,}, and the encoder has {vocabulary:,} tokens: they are of "
             "two models."
         )
+    pixels = inputs.reference_pixels(checkpoint.image.size)  # [2, S, S, 3]
+    images = reference.encode_images(architecture, tensors, pixels, checkpoint.mean, checkpoint.std)
+    texts = reference.encode_texts(architecture, tensors, token_ids, lengths)
+    return expect("numpy", checkpoint.image, images, texts, ids_by_service(tokenizer, checkpoint.text))

@@ -13,13 +13,8 @@ from clipserve_models.errors import ModelsError
 
 
 def in_cache(name: str) -> Path:
-    """The default folder of an export of this name."""
-    return cache_folder() / name
-
-
-def cache_folder() -> Path:
-    """The folder of the artifacts that have names. Raises ModelsError: the settings name none."""
-    return _settings().cache_dir
+    """The default folder of an export of this name. Raises ModelsError: the settings name none."""
+    return _settings().cache_dir / name
 
 
 def folder_of(model: Path | None) -> Path | None:

@@ -58,9 +58,9 @@ def expect(
 ) -> Expected:
     """`images`: [2, D], what `by` gives for `reference_pixels`; the same two are a batch of another order."""
     five = [0, 1, 1, 0, 1]
-    return Expected(
-        by, reference_pixels(image.size)[five], images[five], texts, _photo_by_pillow(image), token_ids
-    )
+    # As Pillow resizes it, which the service does by code of its own.
+    photo = preprocessed(Image.open(BytesIO(reference_photo(image.size))), image)
+    return Expected(by, reference_pixels(image.size)[five], images[five], texts, photo, token_ids)
 
 
 Writer = Callable[[Path], object]  # writes a graph to a path
@@ -89,22 +89,12 @@ def make(
         say("writing the graphs")
         image(folder / IMAGE_GRAPH)
         text(folder / TEXT_GRAPH)
-        saved = _save_tokenizer(folder, tokenizer, described.text)
+        tokenizer.save(str(folder / TOKENIZER), pretty=False)
+        saved = load_tokenizer(folder, described.text)
         say("computing the expected vectors")
         manifest = _finish(folder, described, saved, expected(saved), say)
     say(f"wrote {out}: {manifest.fingerprint()}")
     return manifest
-
-
-def _save_tokenizer(folder: Path, tokenizer: tokenizers.Tokenizer, text: TextSpec) -> Tokenizer:
-    """Write tokenizer.json into the artifact, and read it as the service does."""
-    tokenizer.save(str(folder / TOKENIZER), pretty=False)
-    return load_tokenizer(folder, text)
-
-
-def _photo_by_pillow(image: ImageSpec) -> npt.NDArray[np.uint8]:
-    """`reference_photo` as Pillow resizes it, which the service does by code of its own: uint8 [S, S, 3]."""
-    return preprocessed(Image.open(BytesIO(reference_photo(image.size))), image)
 
 
 def ids_by_service(tokenizer: Tokenizer, text: TextSpec) -> npt.NDArray[np.int32]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from clipserve_models.architecture import (
-    AnyImageTower,
     AnyTextTower,
     Architecture,
     ImageTower,
@@ -23,22 +22,15 @@ Shape = tuple[int, ...]
 
 
 def roles(architecture: Architecture) -> dict[str, Shape]:
-    """The shape of every tensor of both encoders, by role."""
-    dim = architecture.embed_dim
-    return tower_roles(architecture.image, dim) | tower_roles(architecture.text, dim)
-
-
-def tower_roles(tower: AnyImageTower | AnyTextTower, embed_dim: int) -> dict[str, Shape]:
-    """The shape of every tensor of one encoder, by role.
+    """The shape of every tensor of both encoders, by role.
 
     Roles of an encoder begin with `image.` or `text.`, those of a block with `image.blocks.0.`; a layer has
     `.weight` and mostly `.bias`. `qkv` are the projections to queries, keys and values, in this order.
     """
-    if isinstance(tower, ImageTower):
-        return {f"image.{role}": shape for role, shape in _image(tower, embed_dim)}
-    if isinstance(tower, ResNet):
-        return {f"image.{role}": shape for role, shape in _resnet(tower, embed_dim)}
-    return {f"text.{role}": shape for role, shape in _text(tower, embed_dim)}
+    tower, dim = architecture.image, architecture.embed_dim
+    image = _resnet(tower, dim) if isinstance(tower, ResNet) else _image(tower, dim)
+    text = {f"text.{role}": shape for role, shape in _text(architecture.text, dim)}
+    return {f"image.{role}": shape for role, shape in image} | text
 
 
 def check_tensors(needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]) -> None:

@@ -52,7 +52,12 @@ def write_repository(folder: Path, out: Path, options: RepositoryOptions) -> lis
         for source, name in graphs.items():
             # onnx refuses weights beside a graph that have several hard links: the artifact's must not get another.
             (link if name in _ONE_FILE else shutil.copyfile)(source, version / name)
-        _write_warm_up(model / "warmup", tower)
+        if (
+            tower.graph == TEXT_GRAPH
+        ):  # `lengths` equal to the length of the text: one of no tokens does not exist
+            (model / "warmup").mkdir()
+            for (length,), _ in tower.shapes:
+                (model / "warmup" / warm_up_file(length)).write_bytes(np.int32(length).tobytes())
     return [tower.name for tower in made]
 
 
@@ -101,12 +106,3 @@ def _emptied(model: Path) -> Path:
         elif path.name != "config.pbtxt":
             path.unlink()
     return model
-
-
-def _write_warm_up(folder: Path, tower: Tower) -> None:
-    """Write `lengths` equal to the length of the text: a text of zero tokens does not exist."""
-    if tower.graph != TEXT_GRAPH:
-        return
-    folder.mkdir()
-    for (length,), _ in tower.shapes:
-        (folder / warm_up_file(length)).write_bytes(np.array([length], np.int32).tobytes())

@@ -107,7 +107,8 @@ def make_variant(
     with replacing(plan.out) as variant, _emptied_on_failure(variant):
         for tower, graph in GRAPHS.items():
             if tower not in plan.towers:
-                _copy_graph(plan.folder / graph, variant)
+                for name in (graph, *external_files(plan.folder / graph)):
+                    shutil.copyfile(plan.folder / name, variant / name)
                 continue
             say(f"writing {graph} in {plan.precision}")
             largest = (write or WRITERS[plan.precision])(plan.folder / graph, variant / graph, feeds[tower])
@@ -178,11 +179,6 @@ def _judged(
     if made.variant is not None:
         gate.judge(plan.precision, made.variant)
     return made
-
-
-def _copy_graph(graph: Path, folder: Path) -> None:
-    for name in (graph.name, *external_files(graph)):
-        shutil.copyfile(graph.with_name(name), folder / name)
 
 
 def _self_test(variant: Path, precision: VariantPrecision) -> None:
