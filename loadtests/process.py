@@ -72,7 +72,7 @@ class Server:
     """A server under load. Without `metrics_url` or `pid` less can be observed.
 
     `startup_seconds`: from the start of the process until it was ready; None if unknown.
-    `grpc`: the address of its gRPC front.
+    `grpc`: the address of its gRPC.
     """
 
     url: str

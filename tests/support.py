@@ -122,7 +122,7 @@ def served_model(
     cache_bytes: int = 1_000_000,
     metrics: Metrics | None = None,
 ) -> ServedModel:
-    """The artifact in `folder` on `backend`, without a front; not started."""
+    """The artifact in `folder` on `backend`, without an API; not started."""
     manifest, metrics = read_manifest(folder), metrics or Metrics()
     images = ImageEncoder(manifest, backend, decoders(metrics), ImageLimits(), metrics)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, metrics)

@@ -1,4 +1,4 @@
-"""The gRPC front: floods of frames, messages that are none, calls that nobody ends, health and reflection.
+"""gRPC: floods of frames, messages that are none, calls that nobody ends, health and reflection.
 
 All is sent at once, so that a message has at most the 64 KB that a stream may send before it is read.
 """

@@ -48,7 +48,7 @@ def used(metrics: Metrics) -> dict[str, tuple[float, float]]:
     return {key: (rows, found["bytes"][key]) for key, rows in found["rows"].items()}
 
 
-async def test_each_front_counts_rows_and_bytes_for_the_key_that_came(
+async def test_each_api_counts_rows_and_bytes_for_the_key_that_came(
     running: Running, keys: dict[str, str]
 ) -> None:
     sent = json_of(texts=["a", "b", "c"])

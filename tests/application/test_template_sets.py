@@ -1,4 +1,4 @@
-"""The template sets as every front lists them, and whether a request may use them."""
+"""The template sets as each API lists them, and whether a request may use them."""
 
 from __future__ import annotations
 

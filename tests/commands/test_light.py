@@ -35,7 +35,7 @@ def test_a_service_without_keys_redis_and_grpc_loads_none_of_them() -> None:
     assert loaded(program, ["limits", "redis", "grpc", "fastapi"]) == "['fastapi']"
 
 
-def test_the_fronts_are_loaded_while_files_are_verified() -> None:
+def test_the_apis_are_loaded_while_files_are_verified() -> None:
     assert loaded("import clipserve.wiring.serve", ["fastapi", "uvicorn", "openvino", "onnxruntime"]) == "[]"
 
 

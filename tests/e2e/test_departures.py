@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 _LINE = b'{"text": "a cat on a mat"}\n'
 _MANY = 1_000_000 // len(_LINE)
 _ROWS = 'clipserve_batch_rows_sum{tower="text"}'
-FRONT = "grpc EmbedStream"
+ENDPOINT = "grpc EmbedStream"
 _GONE = 'clipserve_requests_total{endpoint="%s",outcome="client_gone"}'
 
 
@@ -74,7 +74,7 @@ def leave(plug: socket.socket, *, reset: bool) -> None:
 @pytest.mark.parametrize("reset", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_who_leaves_gives_back_the_places_and_the_work(served: Served, reset: bool) -> None:
     process, keys = served
-    gone, rows = _GONE % FRONT, metric(process, _ROWS)
+    gone, rows = _GONE % ENDPOINT, metric(process, _ROWS)
     before = metric(process, gone)
     plugs = [begun(process.rpc_address, stream(next(keys))) for _ in range(2)]
     waited_until(lambda: metric(process, _ROWS) >= rows + 2)

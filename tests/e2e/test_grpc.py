@@ -1,4 +1,4 @@
-"""The gRPC front of a real process: its start, its end, and what it loads."""
+"""gRPC of a real process: its start, its end, and what it loads."""
 
 from __future__ import annotations
 

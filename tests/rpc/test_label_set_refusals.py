@@ -1,6 +1,6 @@
 """What a message alone can have wrong in a label set, its limits, and when a set may be used.
 
-The faults that both fronts can be sent are in tests/fronts.
+The faults that both APIs can be sent are in tests/apis.
 """
 
 from __future__ import annotations

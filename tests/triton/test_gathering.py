@@ -141,7 +141,7 @@ async def test_a_call_is_taken_back_when_the_last_of_its_callers_has_left(one: S
 async def test_a_call_has_until_the_latest_deadline_of_its_rows(one: StandIn) -> None:
     async with gathering(one, calls=1) as backend:
         async with on_their_way_together(one, backend, 2, 60) as asking:
-            await asyncio.sleep(2.2)  # their fronts let go of rows that run out of time
+            await asyncio.sleep(2.2)  # their APIs let go of rows that run out of time
         assert len(await asyncio.gather(*asking)) == 2
         one.computing.clear()
         results = await asyncio.gather(*started(backend, 2, deadline=0.5), return_exceptions=True)

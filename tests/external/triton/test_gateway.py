@@ -174,7 +174,7 @@ async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
             while (await running.embed(next(photos(1)))).status_code != 200:
                 if not triton.running:
                     # The server of 24.10 can crash on the cancellations that it finds when it wakes up, at once or
-                    # at a later request: races in its gRPC front, mended in 24.12 and after 25.01
+                    # at a later request: races in its gRPC, mended in 24.12 and after 25.01
                     # (triton-inference-server/server 7840, 8034). PyPI has no newer.
                     triton.start()
                     await asyncio.to_thread(triton.wait_ready)

@@ -1,10 +1,10 @@
-"""Neighbours in a batch change no vector: mixed requests through both fronts, the engines in process."""
+"""Neighbours in a batch change no vector: mixed requests through both APIs, the engines in process."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.fronts.neighbours import check, run
+from tests.apis.neighbours import check, run
 from tests.process import PATIENT, SLOW_BODIES, Process
 
 

@@ -1,4 +1,4 @@
-"""Many clients at once, through both fronts: is each vector that of its item asked alone?"""
+"""Many clients at once, through both APIs: is each vector that of its item asked alone?"""
 
 from __future__ import annotations
 
@@ -25,28 +25,8 @@ Item = bytes | str
 
 SAME = 0.99999
 _CLIENTS = 24
-_WORDS = [
-    "a",
-    "photo",
-    "of",
-    "the",
-    "small",
-    "red",
-    "bus",
-    "beside",
-    "an",
-    "old",
-    "wooden",
-    "house",
-    "in",
-    "the",
-    "rain,",
-    "seen",
-    "from",
-    "above",
-    "at",
-    "night",
-]
+_PHRASE = "a photo of the small red bus beside an old wooden house in the rain, seen from above at night"
+_WORDS = _PHRASE.split()
 BROKEN = b"\x89PNG\r\n\x1a\n"
 
 

@@ -1,4 +1,4 @@
-"""A key that is removed ends the streams that it has begun, on both fronts."""
+"""A key that is removed ends the streams that it has begun, on both APIs."""
 
 from __future__ import annotations
 

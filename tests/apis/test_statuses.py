@@ -1,10 +1,10 @@
-"""One table of statuses: the same faults through every endpoint of both fronts, the adapters among them."""
+"""One table of statuses: the same faults through every endpoint of both APIs, the adapters among them."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fronts.places import place
+from tests.apis.places import place
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import Running, png
 
@@ -97,28 +97,18 @@ async def served(where: str, folder: Path) -> AsyncIterator[Served]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def usual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with served("usual", tmp_path_factory.mktemp("usual")) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def away(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with served("away", tmp_path_factory.mktemp("away")) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def failing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with served("failing", tmp_path_factory.mktemp("failing")) as opened:
-        yield opened
+async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Served, ...]]:
+    """A service as usual, one whose engine is away, and one whose engine fails."""
+    async with AsyncExitStack() as stack:
+        names = ("usual", "away", "failing")
+        opened = [served(name, tmp_path_factory.mktemp(name)) for name in names]
+        yield tuple([await stack.enter_async_context(each) for each in opened])
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("ask", ASKS)
-async def test_each_fault_has_one_status_in_every_endpoint(
-    usual: Served, away: Served, failing: Served, ask: Ask
-) -> None:
+async def test_each_fault_has_one_status_in_every_endpoint(places: tuple[Served, ...], ask: Ask) -> None:
+    usual, away, failing = places
     assert (await asked(usual[0], ask)).status_code == 200
     late = await asked(away[0], ask)
     assert (late.status_code, late.headers.get("retry-after")) == (503, "1"), late.text
@@ -142,10 +132,10 @@ async def test_each_fault_has_one_status_in_every_endpoint(
     [("visual", {"image": ("a.png", png())}), ("textual", {"text": (None, "a")})],
 )
 async def test_immich_s_form_has_the_same_statuses(
-    usual: Served, away: Served, failing: Served, kind: str, part: dict[str, Any]
+    places: tuple[Served, ...], kind: str, part: dict[str, Any]
 ) -> None:
     entries = f'{{"clip": {{"{kind}": {{"modelName": "toy"}}}}}}'
-    for (running, _), status in ((usual, 200), (away, 503), (failing, 502)):
+    for (running, _), status in zip(places, (200, 503, 502), strict=True):
         answer = await running.client.post("/predict", files={"entries": (None, entries), **part})
         assert (answer.status_code, answer.headers.get("retry-after")) == (
             status,
@@ -155,8 +145,8 @@ async def test_immich_s_form_has_the_same_statuses(
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("method", RPC)
-async def test_grpc_tells_the_same_faults(away: Served, failing: Served, method: str) -> None:
-    for (_, client), code in ((away, "backend_unavailable"), (failing, "backend_failed")):
+async def test_grpc_tells_the_same_faults(places: tuple[Served, ...], method: str) -> None:
+    for (_, client), code in zip(places[1:], ("backend_unavailable", "backend_failed"), strict=True):
         with pytest.raises(Refused) as refused:
             await client.call(method, **RPC[method])
         assert refused.value.fields["code"] == code

@@ -1,4 +1,4 @@
-"""The cases of both fronts, but for those about label sets."""
+"""The cases of both APIs, but for those about label sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FINGERPRINT = "that of the model"  # in a case, which is written before there is
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked of both fronts, with the same values.
+    """What is asked of both APIs, with the same values.
 
     Attributes:
         fields: as REST has them; images are bytes.
@@ -134,8 +134,8 @@ CASES = [
     Case("a fault of ours", "embed", {"texts": ["a"]}, "internal_error", "faulty"),
 ]
 
-# Errors of one front alone, each with the tests that hold it.
-OF_ONE_FRONT = {
+# Errors of one API alone, each with the tests that hold it.
+OF_ONE_API = {
     "image_not_fetched": "gRPC has no URLs; tests/rest/test_images_by_url.py",
     "unsupported_media_type": "gRPC has one form of a request; tests/rest/test_uploads.py",
     "misdirected_request": "no browser speaks gRPC to a name that leads here; tests/access/test_hosts.py",

@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from clipserve.errors import kinds
 from clipserve.v1 import clip_pb2
+from tests.apis.asking import METHODS, by_rest, by_rpc, close
+from tests.apis.cases import CASES, FINGERPRINT, OF_ONE_API, Case
+from tests.apis.label_set_cases import LABEL_SET_CASES
+from tests.apis.places import place
 from tests.application.label_sets.making import put_of
-from tests.fronts.asking import METHODS, by_rest, by_rpc, close
-from tests.fronts.cases import CASES, FINGERPRINT, OF_ONE_FRONT, Case
-from tests.fronts.label_set_cases import LABEL_SET_CASES
-from tests.fronts.places import place
 from tests.rpc.client import Client, client_of
 from tests.support import Running
 
@@ -59,7 +59,7 @@ async def usual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serve
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-async def test_both_fronts_answer_the_same(case: Case, usual: Served, tmp_path: Path) -> None:
+async def test_both_apis_answer_the_same(case: Case, usual: Served, tmp_path: Path) -> None:
     async with nullcontext(usual) if case.where == "usual" else served(case.where, tmp_path) as opened:
         running, keys, client = opened
         key = keys[case.keys[0]] if case.keys else None
@@ -76,10 +76,10 @@ async def test_both_fronts_answer_the_same(case: Case, usual: Served, tmp_path: 
     assert close(said, rpc_said), f"\n{said}\n{rpc_said}"
 
 
-def test_each_error_is_in_the_table_or_of_one_front() -> None:
+def test_each_error_is_in_the_table_or_of_one_api() -> None:
     told = {case.code for case in ALL} - {None}
-    assert told | OF_ONE_FRONT.keys() == {kind.code for kind in kinds()}
-    assert not told & OF_ONE_FRONT.keys()
+    assert told | OF_ONE_API.keys() == {kind.code for kind in kinds()}
+    assert not told & OF_ONE_API.keys()
 
 
 def test_each_use_case_is_in_the_table() -> None:

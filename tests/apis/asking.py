@@ -1,4 +1,4 @@
-"""A case through each of the two fronts, and what it said."""
+"""A case through each of the two APIs, and what it said."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.fronts.cases import Case
+from tests.apis.cases import Case
 from tests.rpc.client import Client, Refused
 from tests.support import Running
 

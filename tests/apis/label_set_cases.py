@@ -1,4 +1,4 @@
-"""The cases of both fronts about label sets, and about how labels are scored."""
+"""The cases of both APIs about label sets, and about how labels are scored."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.apis.cases import BROKEN, FINGERPRINT, IMAGE, TWO, Case
 from tests.application.label_sets.trained import BIASES, LABELS, WEIGHTS
-from tests.fronts.cases import BROKEN, FINGERPRINT, IMAGE, TWO, Case
 from tests.support import png
 
 PETS: dict[str, Any] = {
