@@ -1,4 +1,4 @@
-"""A running service on arithmetic encoders, as for the tests of the REST front."""
+"""A running service on arithmetic encoders, as for the tests of REST."""
 
 from __future__ import annotations
 

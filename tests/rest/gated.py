@@ -1,4 +1,4 @@
-"""Backends that do something before they answer, for the tests of both fronts."""
+"""Backends that do something before they answer, for the tests of both APIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label sets for tests of the REST front."""
+"""Label sets for tests of REST."""
 
 from __future__ import annotations
 

@@ -11,13 +11,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits
-from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.rest.exchange import Exchange
 from tests.rest.test_exchange import Client, exchange, scope
 
-LIMITS = ExchangeLimits(
-    BodyLimits(max_body_bytes=1_000, body_timeout_seconds=20, min_body_bytes_per_second=1),
-    deadline_seconds=0.5,
-)
+LIMITS = BodyLimits(max_body_bytes=1_000, body_timeout_seconds=20, deadline_seconds=0.5)
 
 
 class Slow(Client):

@@ -10,38 +10,31 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
-from clipserve.api.answers import Classification, Embeddings, ImageLabels, ImageVector, LabelScore, TextVector
+from clipserve.api.answers import Embeddings, ImageVector, TextVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.body import Body
-from clipserve.application.shared import size_of
+from clipserve.application.shared import Shared, size_of
 from clipserve.concurrency import SHORT
-from clipserve.errors import UndecodableImage
-from clipserve.rest.reading import Service, parse_object, reading, reads
+from clipserve.rest.reading import reads
 from tests.conftest import Beside
 
 FORM = "multipart/form-data; boundary=b"
 
 
-async def jobs_of(
-    beside: Beside, content_type: str, body: bytes, query: bytes = b"", field: str | None = None
-) -> int:
-    """Calls in the thread that reads this request. `field`: it is JSON of another server, with this field."""
+async def jobs_of(beside: Beside, content_type: str, body: bytes, query: bytes = b"") -> int:
+    """Calls in the thread that reads this request."""
     inference: Any = SimpleNamespace(limits=RequestLimits())
     nothing: Any = None
-    service = Service(inference, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
+    shared = Shared(inference, nothing, nothing, nothing, nothing)
     scope = {
         "type": "http",
         "headers": [],
         "query_string": query,
-        "app": SimpleNamespace(state=SimpleNamespace(service=service)),
+        "app": SimpleNamespace(state=SimpleNamespace(service=shared, max_json_bytes=1_000_000)),
         "state": {"body": Body(body), "headers": {b"content-type": content_type.encode()}},
     }
-    if field:
-        fields = await reading(parse_object, lambda fields, *_: fields)(Request(scope))
-        assert len(fields[field]) > 4_000
-    else:
-        await reads(EmbedRequest)(Request(scope))
+    await reads(EmbedRequest)(Request(scope))
     done, beside.jobs = beside.jobs, 0
     return done
 
@@ -60,24 +53,8 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(beside: Beside, s
     assert await jobs_of(beside, "image/png", b"an image", b"text=" + b"a" * (size - 5)) == jobs
 
 
-@pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
-async def test_json_of_another_server_s_shape_over_4_kb_is_read_in_a_thread(
-    beside: Beside, size: int, jobs: int
-) -> None:
-    body = b'{"input": "' + b"a" * (size - 13) + b'"}'
-    assert await jobs_of(beside, "application/json", body, field="input") == jobs
-
-
 async def test_an_image_alone_needs_no_reading(beside: Beside) -> None:
     assert await jobs_of(beside, "image/png", bytes(1_000_000), b"text=a") == 0
-
-
-@pytest.mark.parametrize(("count", "short"), [(256, True), (257, False)])
-def test_many_labels_are_rendered_in_a_thread(count: int, short: bool) -> None:
-    labels = [LabelScore("a", 0.5, 0.5, 0.5)]
-    broken = UndecodableImage("it is broken")
-    answer = Classification("", "", [ImageLabels(labels * 200), broken, ImageLabels(labels * (count - 200))])
-    assert (size_of(answer) <= SHORT) == short
 
 
 @pytest.mark.parametrize(("count", "short"), [(32, True), (33, False)])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from starlette.types import Message
 
-from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
+from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput
 from clipserve.quota import Lease, Quota
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from tests.virtual_time import virtual_time
@@ -43,7 +43,7 @@ async def read(
     lease: Lease | None = None,
 ) -> bytes:
     with Quota("bytes", 1_000, 1_000).lease("client") as own:
-        limits = BodyLimits(limit, seconds, 65_536)
+        limits = BodyLimits(limit, seconds, 20)
         announced_size(headers or {}, limits)
         return (await read_body(headers or {}, client.receive, limits, lease or own)).take()
 
@@ -55,10 +55,6 @@ def figures(error: ClipError) -> tuple[float | None, float | None]:
 @pytest.mark.parametrize("chunks", [[b""], [b"a"], [b"ab", b"", b"c"], [b"", b"a", b""]])
 async def test_the_chunks_are_one_body(chunks: Sequence[bytes]) -> None:
     assert await read(sends(*chunks)) == b"".join(chunks)
-
-
-async def test_a_message_without_a_body_is_an_empty_one() -> None:
-    assert await read(Client({"type": "http.request"})) == b""
 
 
 async def test_a_declared_length_at_the_limit_is_read_and_one_beyond_is_refused_unread() -> None:
@@ -77,10 +73,6 @@ async def test_a_body_in_chunks_may_reach_the_limit_and_is_refused_with_the_firs
         await read(client)
     assert figures(caught.value) == (10, 11)
     assert client.read == 2, "read on beyond the limit"
-
-
-async def test_a_length_that_is_no_number_is_not_believed() -> None:
-    assert await read(sends(bytes(3)), {b"content-length": b"many"}) == bytes(3)
 
 
 @pytest.mark.parametrize("encoding", [b"identity", b"Identity"])
@@ -124,7 +116,7 @@ class Dripping:
 
 
 async def read_dripping(first: int, size: int, *, rate: int, seconds: float = 30) -> BodyTooSlow:
-    limits = BodyLimits(10_000_000, seconds, rate, grace_seconds=0.1, longest_pause_seconds=0.3)
+    limits = BodyLimits(10_000_000, seconds, 20, rate, grace_seconds=0.1, longest_pause_seconds=0.3)
     with (
         Quota("bytes", 10_000_000, 10_000_000).lease("client") as lease,
         pytest.raises(BodyTooSlow) as caught,
@@ -137,7 +129,7 @@ async def read_dripping(first: int, size: int, *, rate: int, seconds: float = 30
 async def test_a_body_that_comes_too_slowly_is_refused_before_its_time_is_over() -> None:
     async with asyncio.timeout(0.2):
         error = await read_dripping(1, 1, rate=1_000)
-    assert (error.limit, "it must come at 1,000 bytes a second" in error.detail) == (1_000, True)
+    assert (error.limit, "at 1,000 bytes a second" in error.detail) == (1_000, True)
 
 
 @virtual_time
@@ -149,21 +141,3 @@ async def test_a_body_that_came_fast_and_whose_end_is_withheld_is_refused() -> N
 @virtual_time
 async def test_a_body_that_comes_at_the_rate_has_all_its_time() -> None:
     assert (await read_dripping(0, 1_000, rate=1_000, seconds=2)).limit == 2
-
-
-async def test_bodies_may_fill_the_shared_budget_and_not_one_byte_more() -> None:
-    budget = Quota("bytes", 10, 10)
-    with budget.lease("client") as one:
-        assert await read(sends(bytes(2), bytes(4)), lease=one) == bytes(6)
-        with budget.lease("client") as other:
-            assert await read(sends(bytes(4)), lease=other) == bytes(4)
-        with budget.lease("client") as other:
-            client = sends(bytes(4), bytes(1), bytes(1))
-            with pytest.raises(Overloaded, match="there are 10 bytes, and 1 more do not fit") as caught:
-                await read(client, lease=other)
-            assert client.read == 2
-            assert caught.value.retry_after == 1
-        with budget.lease("client") as other:
-            assert await read(sends(bytes(4)), lease=other) == bytes(4)
-    with budget.lease("client") as all_:
-        assert await read(sends(bytes(10)), lease=all_) == bytes(10)

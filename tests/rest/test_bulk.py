@@ -9,10 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clipserve.application.shared import record
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, is_bulk
+from clipserve.telemetry.request import is_bulk
 from tests.rest.gated import Gated
 from tests.support import Running, eventually, serving
 
@@ -78,22 +76,6 @@ async def test_one_address_has_half_of_the_four_bulk_requests(running: Running, 
 async def test_the_header_means_nothing_elsewhere(running: Running, backend: Noting, path: str) -> None:
     await embed(running, bulk=True, path=path)
     assert True not in backend.bulk
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "bulk", "label"),
-    [
-        ("/embed", True, "/embed bulk"),
-        ("grpc Embed", True, "grpc Embed bulk"),
-        ("/embed", False, "/embed"),
-        ("grpc EmbedStream", True, "grpc EmbedStream"),
-    ],
-)
-def test_a_bulk_request_is_counted_apart_from_others(endpoint: str, bulk: bool, label: str) -> None:
-    """It waits for all others, which would look like slow answers."""
-    metrics = Metrics()
-    record(metrics, RequestContext("id", bulk=bulk), endpoint, "200", quiet=True)
-    assert metrics.registry.get_sample_value("clipserve_request_seconds_count", {"endpoint": label}) == 1
 
 
 async def test_the_header_alone_gives_a_request_that_label(running: Running, backend: Noting) -> None:

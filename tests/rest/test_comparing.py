@@ -39,32 +39,6 @@ async def test_multipart_raw_and_json_classify_alike(running: Running) -> None:
     assert bodies[0]["fingerprint"].startswith("toy@fp32-")
 
 
-async def test_similarity_takes_all_three_forms(running: Running) -> None:
-    encoded = [base64.b64encode(png(seed)).decode() for seed in (1, 2)]
-    body = {"images": encoded[:1], "texts": ["a"], "to_images": encoded[1:], "to_texts": ["b"]}
-    as_json = (await running.client.post("/similarity", json=body)).json()
-    files: list[tuple[str, Any]] = [
-        ("image", ("a", png(1))),
-        ("to_image", ("b", png(2))),
-        ("text", (None, "a")),
-        ("to_text", (None, "b")),
-    ]
-    as_form = (await running.client.post("/similarity", files=files)).json()
-    assert as_form == as_json
-    assert [(len(r["cosine"]), len(r["logit"])) for r in as_json["results"]] == [(2, 2)] * 2
-    raw = await running.client.post(
-        "/similarity?to_texts=b", content=png(1), headers={"Content-Type": "image/png"}
-    )
-    assert raw.json()["results"][0]["cosine"] == as_json["results"][0]["cosine"][1:]
-
-
-async def test_only_similarity_has_images_to_compare_with(running: Running) -> None:
-    for path in ("/embed", "/classify", "/tokenize"):
-        answer = await running.client.post(path, json={"to_images": [], "texts": ["a"], "labels": ["a"]})
-        assert answer.status_code == 400
-        assert "to_images: no such field" in answer.json()["detail"]
-
-
 @pytest.mark.parametrize("embedding_type", get_args(EmbeddingType))
 async def test_a_type_of_vectors_is_the_same_as_numbers_base64_and_an_array(
     running: Running, embedding_type: str

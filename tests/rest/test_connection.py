@@ -41,13 +41,6 @@ def outcomes(running: Running) -> dict[str, float]:
 # One request after the other.
 
 
-async def test_requests_are_answered_one_after_the_other(running: Running) -> None:
-    async with connected(running) as raw:
-        for request, status in ((get(b"/livez"), 200), (GOOD, 200), (get(b"/nowhere"), 404), (GOOD, 200)):
-            await raw.send(request)
-            assert (await raw.answer()).status == status
-
-
 async def test_a_client_that_sends_far_ahead_is_answered_once_and_closed(toy: Path) -> None:
     backend = Gated()
     async with serving(backend, toy, deadline_seconds=0.5) as running:
@@ -66,15 +59,6 @@ async def test_head_is_answered_without_a_body_and_the_connection_stays(running:
         assert (answer.status, int(answer.headers["content-length"]) > 0) == (200, True)
         await raw.send(get(b"/livez", b"Connection: close"))
         assert (await raw.rest()).startswith(b"HTTP/1.1 200 "), "no byte is behind the header"
-
-
-@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
-async def test_an_upgrade_is_ignored_and_the_body_is_read(running: Running, protocol: bytes) -> None:
-    upgrade = [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + protocol, b"HTTP2-Settings: AAMAAABk"]
-    async with connected(running) as raw:
-        for _ in range(2):
-            await raw.send(post(png(), *upgrade))
-            assert (await raw.answer()).status == 200
 
 
 async def test_a_client_that_waits_is_told_to_go_on(running: Running) -> None:
@@ -180,13 +164,6 @@ async def test_a_connection_on_which_nothing_comes_is_closed(toy: Path) -> None:
         assert await raw.closed()
 
 
-async def test_a_connection_on_which_nothing_more_comes_is_closed(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, keep_alive_seconds=0.3) as running, connected(running) as raw:
-        await raw.send(get())
-        assert (await raw.answer()).status == 200
-        assert await raw.closed()
-
-
 async def test_a_request_that_takes_longer_than_all_these_times_is_answered(toy: Path) -> None:
     names = (
         "header_timeout_seconds",
@@ -243,26 +220,6 @@ async def small(running: Running, source: str) -> int:
 ONE_ADDRESS: dict[str, Any] = {
     "max_in_flight_bytes_per_address": 256_000_000
 }  # that of a proxy, which may have all connections
-
-
-async def test_idle_connections_make_room_for_new_ones(toy: Path) -> None:
-    async with (
-        serving(FakeBackend(DIM), toy, max_connections=2, **ONE_ADDRESS) as running,
-        connected(running) as first,
-        connected(running) as second,
-    ):
-        await second.send(get())
-        await second.answer()
-        assert await small(running, "127.0.0.1") == 200
-        assert await first.closed()
-        await second.send(get())
-        assert (await second.answer()).status == 200
-
-
-async def test_one_connection_is_enough_to_serve(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, max_connections=1) as running:
-        for _ in range(3):
-            assert await small(running, "127.0.0.1") == 200
 
 
 async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own(toy: Path) -> None:

@@ -19,17 +19,14 @@ from clipserve.application.shared import Shared
 from clipserve.errors import Overloaded
 from clipserve.quota import Quota
 from clipserve.rest.body import BodyLimits
-from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.rest.exchange import Exchange
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
-from tests.rest.raw import ask, hold, post
+from tests.rest.raw import hold
 from tests.support import DIM, Running, png, serving
 
-LIMITS = ExchangeLimits(
-    BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, min_body_bytes_per_second=65_536),
-    deadline_seconds=20,
-)
+LIMITS = BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, deadline_seconds=20)
 REQUEST = {"type": "http.request", "body": b"body", "more_body": False}
 
 
@@ -66,7 +63,7 @@ class Client:
 
 def exchange(
     app: ASGIApp,
-    limits: ExchangeLimits = LIMITS,
+    limits: BodyLimits = LIMITS,
     budget: Quota | None = None,
     metrics: Metrics | None = None,
 ) -> Exchange:
@@ -106,20 +103,6 @@ async def test_a_request_id_that_is_a_plain_word_is_kept_and_another_is_replaced
     assert re.fullmatch("[0-9a-f]{32}", replaced.headers["x-request-id"])
 
 
-async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None:
-    client = Client()
-    headers = [(b"x-request-id", b"abc")]
-    await exchange(ANSWER)(scope(headers=headers), client.receive, client.send)
-    assert client.sent == [
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"own", b"header"), (b"content-length", b"6"), (b"x-request-id", b"abc")],
-        },
-        {"type": "http.response.body", "body": b"answer"},
-    ]
-
-
 # Stage times.
 
 
@@ -154,19 +137,6 @@ async def test_a_body_that_is_not_read_to_its_end_closes_the_connection(
 ) -> None:
     refused = await posted(small, content, **headers)
     assert (refused.status_code, refused.headers["connection"]) == (status, "close")
-
-
-async def test_a_body_that_does_not_come_closes_the_connection(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3) as running:
-        refused = await ask(running, post(b"x").replace(b"Length: 1", b"Length: 9"))
-    assert (refused.status, refused.headers["connection"]) == (408, "close")
-
-
-@pytest.mark.parametrize("content", [b'{"texts": ["a"]}', b"{", b'{"texts": []}', b"x" * 900])
-async def test_a_body_that_is_read_leaves_the_connection_open(small: Running, content: bytes) -> None:
-    answer = await posted(small, content)
-    assert answer.status_code in (200, 400)
-    assert "connection" not in answer.headers
 
 
 # What a request has.

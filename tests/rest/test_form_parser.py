@@ -14,23 +14,7 @@ from clipserve.rest.forms import parse_form
 
 TEXT = b'Content-Disposition: form-data; name="a"\r\n\r\n'
 FILE = b'content-disposition:form-data; name="b"; filename="f"\r\nContent-Type: image/png\r\n\r\n'
-PIECES = [
-    b"--bb",
-    b"--b",
-    b"\r\n",
-    b"\r\n",
-    b"\r",
-    b"\n",
-    b"--",
-    b"-",
-    b" ",
-    b"\t",
-    b"x",
-    "é".encode(),
-    TEXT,
-    FILE,
-]
-
+PIECES = [b"--bb", b"--b", b"\r\n", b"\r", b"\n", b"--", b" ", b"x", "é".encode(), TEXT, FILE]
 DATA = st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
 
 
@@ -45,18 +29,6 @@ def test_a_form_is_read_as_it_was_written(parts: list[tuple[bytes, bytes]]) -> N
     parts = [(head, data) for head, data in parts if b"\r\n--bb" not in data]
     read = parse_form(form(*(head + data for head, data in parts)), "bb")
     assert read == [("a", data.decode()) if head is TEXT else ("b", data) for head, data in parts]
-
-
-@pytest.mark.parametrize("before", [b"", b"\r\n", b"a preamble\r\n"])
-@pytest.mark.parametrize("after", [b"", b"\r\n", b"\r\nan epilogue --bb\r\n--bb"])
-def test_text_before_and_after_the_parts_is_not_read(before: bytes, after: bytes) -> None:
-    body = before + form(TEXT + b"1", FILE + b"\n--bb\n--b\r\n", last=b"--bb--") + after
-    assert parse_form(body, "bb") == [("a", "1"), ("b", b"\n--bb\n--b\r\n")]
-
-
-def test_a_boundary_may_have_any_bytes_that_a_header_may() -> None:
-    body = b"--\xe9 'b\r\n" + TEXT + b"1\r\n--\xe9 'b--"
-    assert parse_form(body, "\xe9 'b") == [("a", "1")]
 
 
 @pytest.mark.parametrize(
@@ -99,12 +71,6 @@ def test_what_is_no_form_is_refused_with_the_reason(body: bytes, why: str) -> No
         parse_form(body, "bb")
 
 
-@pytest.mark.parametrize(("boundary", "why"), [("", "Empty boundary"), ("b" * 1_025, "Boundary too long")])
-def test_a_boundary_has_1_to_1024_bytes(boundary: str, why: str) -> None:
-    with pytest.raises(InvalidInput, match=why):
-        parse_form(form(TEXT), boundary)
-
-
 def test_the_headers_of_all_parts_together_are_bounded() -> None:
     # The header's name and value have 1,000 bytes.
     head = b'Content-Disposition: form-data; name="' + b"a" * 963 + b'"\r\n\r\n'
@@ -114,27 +80,17 @@ def test_the_headers_of_all_parts_together_are_bounded() -> None:
 
 
 _HEAD = b"x\r\n--bb\r\nContent-Disposition: form-data"
-_PATTERNS = (b";", b"; ", b" ", b'"', b";a=", b';a="', b';a="\\', b'\\"', b";a =", b"%22", b"=")
 
 
 # What begins, and what comes so many times behind it: the 20 MB are made when their test runs.
 @pytest.mark.parametrize(
     ("start", "repeated", "times"),
     [
-        (b"", b"\r\n--bbX", 2_900_000),
         (b"", b"\r\n--bb-", 2_900_000),
-        (b"", b"\r\n--b", 4_000_000),
-        (b"", b"\r\n", 10_000_000),
-        (b"", b"\n--bb", 4_000_000),
         (b"x\r\n--bb", b" ", 20_000_000),
-        (b"x\r\n--bb\r\n", b"x", 20_000_000),
         (b"x\r\n--bb\r\n", b"x:\r\n", 5_000_000),
         (b"x\r\n--bb\r\n" + TEXT[:-4], b";", 20_000_000),
-        *(
-            (b"", _HEAD + b"; name=a" + each * (4_000 // len(each)) + b"\r\n\r\n", 4_000)
-            for each in _PATTERNS
-        ),
-        (b"", _HEAD + b'; name="' + b"\\a" * 2_000 + b"\r\n\r\n", 4_000),
+        *((b"", _HEAD + b"; name=a" + each * 2_000 + b"\r\n\r\n", 4_000) for each in (b'"', b';a="', b'\\"')),
     ],
     ids=lambda value: str(value)[:12],
 )

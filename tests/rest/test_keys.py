@@ -12,7 +12,7 @@ import pytest
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, one_window, write_keys
 from tests.logs import logged
-from tests.rest.raw import Answer, ask, connected, get
+from tests.rest.raw import Answer, ask
 from tests.support import DIM, Running, form, png, serving
 
 NAMES: dict[str, dict[str, Any]] = {
@@ -111,11 +111,6 @@ async def test_a_body_of_20_mb_without_a_key_is_refused_before_a_byte_of_it_is_s
     assert (answer.status, answer.code, answer.headers["connection"]) == (401, "unauthenticated", "close")
 
 
-async def test_without_a_file_of_keys_nobody_is_asked_for_one(running: Running) -> None:
-    for sent in ({}, {"authorization": "Bearer clip_x"}):
-        assert (await running.client.get("/v1/models", headers=sent)).status_code == 200
-
-
 # What is told of a key.
 
 
@@ -181,14 +176,6 @@ async def test_bytes_are_charged_whether_they_are_announced_or_not(
     never = await post(101)
     assert (never.status_code, never.json()["code"]) == (413, "body_too_large")
     assert (never.json()["limit"], never.json()["actual"]) == (100, 101)
-
-
-async def test_a_client_that_sends_no_body_is_charged_no_bytes(keyed: Running, keys: dict[str, str]) -> None:
-    header = b"Authorization: Bearer %b" % keys["narrow"].encode()
-    async with connected(keyed) as raw:
-        for _ in range(200):
-            await raw.send(get(b"/v1/models", header))
-            assert (await raw.answer()).status == 200
 
 
 @pytest.mark.parametrize("rates", [{"rows_per_second": 20}, {"bytes_per_second": 500}], ids=str)

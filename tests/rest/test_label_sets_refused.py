@@ -1,6 +1,6 @@
 """What JSON alone can have wrong in a label set, of which nothing is kept.
 
-The faults that both fronts can be sent are in tests/fronts.
+The faults that both APIs can be sent are in tests/apis.
 """
 
 from __future__ import annotations

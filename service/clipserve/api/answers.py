@@ -20,7 +20,6 @@ from clipserve.errors import ClipError, kinds
 T = TypeVar("T")
 
 _CODES: list[JsonValue] = [kind.code for kind in kinds()]
-_CODE = "stable: clients may branch on it"
 
 # An error of a list is its first item's: those of all items would take a hundred times the answer's memory.
 List = Annotated[list[T], FailFast()]
@@ -64,18 +63,14 @@ def shown(answer: Answer) -> dict[str, Any]:
 class ItemError(Answer):
     """Why one of several items has no result."""
 
-    code: Annotated[str, Field(description=_CODE, json_schema_extra={"enum": [*_CODES]})]
+    code: Annotated[str, Field(json_schema_extra={"enum": [*_CODES]})]
+    """stable: clients may branch on it"""
     detail: Annotated[str, Field(description="one sentence for people")]
-    limit: Annotated[
-        FiniteFloat | None, Field(description="the limit that was exceeded, in the unit that `detail` names")
-    ] = None
-    actual: Annotated[
-        FiniteFloat | None, Field(description="the value that exceeded it, in the same unit")
-    ] = None
-    index: Annotated[
-        int | None,
-        Field(description="position in the request of the image, text or label that the error is about"),
-    ] = None
+    limit: Annotated[FiniteFloat | None, Field(description="the limit, in the unit that `detail` names")] = (
+        None
+    )
+    actual: Annotated[FiniteFloat | None, Field(description="the value beyond it, in the same unit")] = None
+    index: Annotated[int | None, Field(description="of the image, text or label in the request")] = None
 
 
 @dataclass(kw_only=True)
@@ -136,7 +131,6 @@ class ImageLabels(Answer):
 @dataclass
 class LabelSetLabels(Answer):
     label_set: str
-    """the label set's name"""
     labels: Labels
     """best first"""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
+from clipserve.api.answers import List, in_json
 from clipserve.api.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from clipserve.errors import ClipError
 
@@ -27,51 +26,24 @@ ImageSource = ImageInput | ImageUrl
 
 # Of JSON schemas: something else than spaces; one or two slots.
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
-_LABEL = {"type": "string", "pattern": NOT_BLANK}
+STRING = {"type": "string"}
+_LABEL = STRING | {"pattern": NOT_BLANK}
 _SLOT = r"(\{\}|\{label\})"
 AT_MOST_TWO_SLOTS = {"not": {"pattern": rf"{_SLOT}[\s\S]*{_SLOT}[\s\S]*{_SLOT}"}}
-TEMPLATE = {"type": "string", "pattern": _SLOT} | AT_MOST_TWO_SLOTS
-TEMPLATE_OR_SET = {"anyOf": [TEMPLATE, {"type": "string", "enum": "$template_sets"}]}
-
-# Of JSON schemas: the bounds of numbers, and limits by their names in `RequestLimits`, which the document fills in.
-OF_TEMPERATURE = {"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}
-OF_THRESHOLD = {"minimum": -1.0, "maximum": 1.0}
+_TEMPLATE = STRING | {"pattern": _SLOT} | AT_MOST_TWO_SLOTS
+_TEMPLATE_OR_SET = {"anyOf": [_TEMPLATE, STRING | {"enum": "$template_sets"}]}
 
 
-class ImageList:
-    """Marks a list of images, which an API makes of bytes, so that nothing is left to validate."""
+def text_list(
+    most: str = "", chars: str = "", item: Mapping[str, Any] = STRING, *, distinct: bool = False
+) -> WithJsonSchema:
+    """What the document says of a list of texts: the schema of each, and limits by their names in `RequestLimits`.
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.any_schema()
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "string", "format": "image"}, "maxItems": "$max_images"}
-
-
-@dataclass(frozen=True)
-class TextList:
-    """Marks a list of texts, and says of it in the document: the schema of a text, and names of limits.
-
-    Attributes:
-        most: the limit of texts.
-        chars: the limit of one text's characters.
-        distinct: none may occur twice.
+    `most` limits the list, `chars` each text. `distinct`: none may occur twice.
     """
-
-    item: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
-    most: str = ""
-    chars: str = ""
-    distinct: bool = False
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        # One fault is enough: an error for each item would be a caller's way to make a great many.
-        return core_schema.list_schema(core_schema.str_schema(), fail_fast=True)
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        item = {**self.item} | ({"maxLength": f"${self.chars}"} if self.chars else {})
-        most = {"maxItems": f"${self.most}"} if self.most else {}
-        distinct = {"uniqueItems": True} if self.distinct else {}
-        return {"type": "array", "items": item} | most | distinct
+    shown = {"type": "array", "items": {**item} | ({"maxLength": f"${chars}"} if chars else {})}
+    limits = {"maxItems": f"${most}"} if most else {}
+    return WithJsonSchema(shown | limits | ({"uniqueItems": True} if distinct else {}))
 
 
 def in_form(name: str) -> str:
@@ -97,30 +69,31 @@ ExpectedFingerprint = Annotated[
         examples=[""],
     ),
 ]
+# An API makes them of bytes, so that nothing is left to validate.
 Images = Annotated[
     Sequence[ImageSource],
-    ImageList(),
+    in_json(Any),
+    WithJsonSchema({"type": "array", "items": STRING | {"format": "image"}, "maxItems": "$max_images"}),
     Field(
         description="image files as base64 or as data URIs (data:image/jpeg;base64,...), or URLs of hosts in "
         "CLIPSERVE_IMAGE_HOSTS (none by default)"
     ),
 ]
-Texts = Annotated[Sequence[str], TextList(most="max_texts", chars="max_text_chars")]
-Labels = Annotated[
-    Sequence[str],
-    TextList(_LABEL, "max_labels", "max_label_chars", distinct=True),
-]
+Strings = Annotated[Sequence[str], in_json(List[str])]
+Texts = Annotated[Strings, text_list("max_texts", "max_text_chars")]
+Labels = Annotated[Strings, text_list("max_labels", "max_label_chars", _LABEL, distinct=True)]
 Background = Annotated[
-    Sequence[str],
-    TextList(_LABEL, "max_labels", "max_label_chars", distinct=True),
+    Labels,
     Field(
         description="labels that take part in the softmax and are not returned", examples=[["something else"]]
     ),
 ]
-Templates = Annotated[
-    Sequence[str],
-    TextList(TEMPLATE_OR_SET, "max_templates", "max_label_chars", distinct=True),
+Templates = Annotated[Strings, text_list("max_templates", "max_label_chars", _TEMPLATE_OR_SET, distinct=True)]
+Temperature = Annotated[
+    Number,
+    Field(examples=[1.0], json_schema_extra={"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}),
 ]
+Threshold = Annotated[Number, Field(examples=[0.2], json_schema_extra={"minimum": -1.0, "maximum": 1.0})]
 CutTexts = Annotated[bool, Field(description="cut texts of too many tokens instead of refusing them")]
 CutPrompts = Annotated[bool, Field(description="cut prompts of too many tokens instead of refusing them")]
 
@@ -130,6 +103,14 @@ def closed(**rules: Any) -> ConfigDict:
     return ConfigDict(extra="forbid", json_schema_extra=rules, use_attribute_docstrings=True)
 
 
+def filled(name: str, *empty: str, **others: object) -> dict[str, Any]:
+    """A JSON schema: this list has an item, the lists `empty` have none, and others are as they say."""
+    return {
+        "required": [name],
+        "properties": {name: {"minItems": 1}, **{each: {"maxItems": 0} for each in empty}, **others},
+    }
+
+
 def some_of(*names: str) -> dict[str, Any]:
     """A JSON schema: one of these lists, at least, has an item."""
-    return {"anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in names]}
+    return {"anyOf": [*map(filled, names)]}

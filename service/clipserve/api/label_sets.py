@@ -9,15 +9,17 @@ from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 from clipserve.api.fields import (
     AT_MOST_TWO_SLOTS,
     NOT_BLANK,
-    OF_TEMPERATURE,
-    OF_THRESHOLD,
+    STRING,
     Background,
     CutPrompts,
     ExpectedFingerprint,
     ModelName,
     Number,
+    Strings,
+    Temperature,
     Templates,
-    TextList,
+    Threshold,
+    text_list,
 )
 from clipserve.clip.zeroshot import ScoringFunction
 
@@ -27,8 +29,7 @@ MAX_WEIGHT = 1_000_000  # and so no logit leaves float32
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 _NAME: dict[str, Any] = {"pattern": NOT_BLANK, "maxLength": "$max_label_chars"}
-_SENTENCE = {"type": "string", "pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS
-_Threshold = Annotated[Number, Field(json_schema_extra=OF_THRESHOLD)]
+_SENTENCE = STRING | {"pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS
 _Bias = Annotated[Number, Field(json_schema_extra={"minimum": -MAX_WEIGHT, "maximum": MAX_WEIGHT})]
 
 
@@ -42,14 +43,14 @@ class LabelFields(BaseModel):
     id: Annotated[str, Field(examples=["n02123045"], json_schema_extra={"maxLength": MAX_ID})] | None = None
     """your own id, returned with the label"""
     prompts: Annotated[
-        list[str],
-        TextList(_SENTENCE, "max_templates", "max_prompt_chars", distinct=True),
+        Strings,
+        text_list("max_templates", "max_prompt_chars", _SENTENCE, distinct=True),
         Field(examples=[["a small animal with whiskers", "a photo of a {} at home"]]),
     ] = []
     """sentences that describe it, in place of the templates; the label fills a slot `{}` or `{label}`"""
-    examples: Annotated[list[str], TextList({"type": "string", "format": "image"}), Field(examples=[[]])] = []
+    examples: Annotated[Strings, text_list(item=STRING | {"format": "image"}), Field(examples=[[]])] = []
     """example images as base64 or data URIs; in a file, names of files beside it"""
-    threshold: _Threshold | None = None
+    threshold: Threshold | None = None
     """the threshold of this label, in place of the set's"""
 
 
@@ -84,9 +85,9 @@ class LabelSetFields(BaseModel):
     truncate: CutPrompts = False
     scoring: ScoringFunction | None = None
     """how logits become scores, if a request does not say; default: as the model was trained"""
-    temperature: Annotated[Number, Field(examples=[1.0], json_schema_extra=OF_TEMPERATURE)] | None = None
+    temperature: Temperature | None = None
     """divides logits, from 0.001 to 1000, if a request does not say"""
-    threshold: _Threshold | None = None
+    threshold: Threshold | None = None
     """labels with a lower score are omitted, if a request does not say"""
     example_weight: Annotated[Number, Field(json_schema_extra={"minimum": 0.0, "maximum": 1.0})] = 0.5
     """of the examples in a label's embedding, 0 to 1; the rest is its prompts'"""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipserve.clip.prompts import filled_chars
-from clipserve.errors import InvalidInput, TextTooLong, TooMany
+from clipserve.errors import InvalidInput, TextTooLong, TooMany, check_limit
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1_000.0
 
@@ -15,12 +15,8 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1_000.0
 class RequestLimits:
     """The limits of one request.
 
-    Attributes:
-        max_request_pixels: of its images together, by their headers.
-        max_label_chars: of one label.
-        max_label_bytes: of all labels together.
-        max_prompt_chars: of one prompt, a template with a label in its slots.
-        max_prompts_chars: of all prompts together.
+    `max_request_pixels` is of its images together, by their headers, `max_label_bytes` of all labels, and
+    `max_prompts_chars` of all prompts: templates with labels in their slots.
     """
 
     max_images: int = 32
@@ -38,16 +34,11 @@ class RequestLimits:
 
 def at_most(what: str, actual: int, limit: int) -> None:
     """Raises TooMany."""
-    if actual > limit:
-        raise TooMany(
-            f"the request has {actual:,} {what}; the limit is {limit:,}.", limit=limit, actual=actual
-        )
+    check_limit(TooMany, f"the request has {{:,}} {what}", actual, limit)
 
 
 def each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
     """Raises TextTooLong."""
-    if not texts or max(map(len, texts)) <= limit:
-        return
     for index, text in enumerate(texts):
         if (chars := len(text)) > limit:
             raise TextTooLong(

@@ -1,22 +1,18 @@
 """The requests of the use cases: their fields, each with its limits, meaning and an example.
 
-JSON and forms are validated by these types (`clipserve.rest.reading`), and the OpenAPI document is made of them
-(`clipserve.rest.document`). An API calls `check` before it passes a request to `Inference`. It does so in the
-thread that parses the request, so that a request over a limit is freed there. A request that is made in Python has
-the types that its maker gave it: only what strangers send is validated.
+JSON and forms are validated by these types, and the OpenAPI document is made of them. An API calls `check` where it
+parses a request, so that one over a limit is freed in that thread. What is made in Python is not validated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from clipserve.api.fields import (
-    OF_TEMPERATURE,
-    OF_THRESHOLD,
     Background,
     CutPrompts,
     CutTexts,
@@ -24,12 +20,15 @@ from clipserve.api.fields import (
     Images,
     Labels,
     ModelName,
-    Number,
+    Strings,
+    Temperature,
     Templates,
-    TextList,
     Texts,
+    Threshold,
     closed,
+    filled,
     some_of,
+    text_list,
     whole,
 )
 from clipserve.api.limits import (
@@ -46,8 +45,11 @@ from clipserve.errors import InvalidInput
 
 EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
 EncodingFormat = Literal["float", "base64"]
-_INT32 = 2**31 - 1
-_COUNT: dict[str, Any] = {"format": "int32", "minimum": 1}
+_Count = Annotated[
+    int,
+    Field(le=2**31 - 1, examples=[5], json_schema_extra={"format": "int32", "minimum": 1}),
+    BeforeValidator(whole),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,10 @@ class Choice:
     model: ModelName | None = None
     expect_fingerprint: ExpectedFingerprint | None = None
 
+    def check(self, limits: RequestLimits) -> Self:  # noqa: ARG002
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: there is nothing to do, or it is over a limit."""
+        return self
+
 
 @dataclass(frozen=True)
 class ClassifyRequest(Choice):
@@ -67,50 +73,28 @@ class ClassifyRequest(Choice):
     __pydantic_config__ = closed(
         required=["images"],
         anyOf=[
-            {
-                "required": ["labels"],
-                "properties": {"labels": {"minItems": 1}, "label_sets": {"maxItems": 0}},
-            },
-            {
-                "required": ["label_sets"],
-                "properties": {
-                    "label_sets": {"minItems": 1},
-                    "truncate": {"not": {"const": True}},
-                    "labels": {"maxItems": 0},
-                    "templates": {"maxItems": 0},
-                    "background": {"maxItems": 0},
-                },
-            },
+            filled("labels", "label_sets"),
+            filled("label_sets", "labels", "templates", "background", truncate={"not": {"const": True}}),
         ],
     )
 
     images: Annotated[Images, Field(json_schema_extra={"minItems": 1})] = ()
     labels: Annotated[Labels, Field(examples=[["cat", "dog"]])] = ()
     """candidate labels; an image's scores compare them"""
-    templates: Annotated[
-        Templates,
-        Field(
-            description="prompt templates such as `a photo of a {}.` or `a photo of a {label}.`, or names of "
-            "template sets, which stand for all their templates; a label's prompts are averaged, and no template "
-            "may occur twice",
-            examples=[["a photo of a {}."]],
-        ),
-    ] = ()
+    templates: Annotated[Templates, Field(examples=[["a photo of a {}."]])] = ()
+    """such as `a photo of a {}.`, or names of template sets, for all of theirs; a label's prompts are averaged"""
     background: Background = ()
     label_sets: Annotated[
-        Sequence[str], TextList(most="max_request_label_sets", distinct=True), Field(examples=[[]])
+        Strings, text_list("max_request_label_sets", distinct=True), Field(examples=[[]])
     ] = ()
     """names of label sets, in place of `labels`; `pets@VERSION` asks for exactly that version"""
     scoring: Annotated[ScoringFunction, Field(title="Scoring")] | None = None
     """how logits become scores; default: the label set's, else as the model was trained"""
-    temperature: Annotated[Number, Field(examples=[1.0], json_schema_extra=OF_TEMPERATURE)] | None = None
+    temperature: Temperature | None = None
     """divides logits: above 1, scores are less certain; default: the label set's, else 1"""
-    threshold: Annotated[Number, Field(examples=[0.2], json_schema_extra=OF_THRESHOLD)] | None = None
+    threshold: Threshold | None = None
     """labels with a lower score are omitted; default: the label set's, else none"""
-    top_k: (
-        Annotated[int, Field(le=_INT32, examples=[5], json_schema_extra=_COUNT), BeforeValidator(whole)]
-        | None
-    ) = None
+    top_k: _Count | None = None
     """the maximum number of labels to return, of each label set; default: all"""
     truncate: CutPrompts = False
 
@@ -129,7 +113,6 @@ class ClassifyRequest(Choice):
         return replace(self, model=wanted.pop())
 
     def check(self, limits: RequestLimits) -> Self:
-        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images:
             raise InvalidInput("there is nothing to classify: send at least one image.")
         if self.scoring not in (None, *SCORING_FUNCTIONS):
@@ -159,38 +142,22 @@ class ClassifyRequest(Choice):
                 raise InvalidInput(f"label set {index} is the same as one before it.", index=index)
 
 
-@dataclass(frozen=True, kw_only=True)
-class VectorOptions(Choice):
-    """How texts become vectors, and vectors an answer. `encoding_format` is JSON's alone."""
-
-    truncate: CutTexts = False
-    encoding_format: Annotated[
-        EncodingFormat,
-        Field(
-            title="EncodingFormat", description="a list of numbers, or base64 of their bytes, little-endian"
-        ),
-    ] = "float"
-    embedding_type: Annotated[
-        EmbeddingType,
-        Field(
-            title="EmbeddingType",
-            description="the type of the numbers; docs/api.md says how each changes the results of a search",
-        ),
-    ] = "float32"
-
-
 @dataclass(frozen=True)
-class EmbedRequest(VectorOptions):
-    """Images and texts to embed."""
+class EmbedRequest(Choice):
+    """Images and texts to embed. `encoding_format` is JSON's alone."""
 
     __pydantic_config__ = closed(**some_of("images", "texts"))
 
     images: Images = ()
     texts: Annotated[Texts, Field(examples=[["a photo of a cat"]])] = ()
     """texts to embed; their results follow those of the images"""
+    truncate: CutTexts = False
+    encoding_format: Annotated[EncodingFormat, Field(title="EncodingFormat")] = "float"
+    """a list of numbers, or base64 of their bytes, little-endian"""
+    embedding_type: Annotated[EmbeddingType, Field(title="EmbeddingType")] = "float32"
+    """the type of the numbers; docs/api.md says how each changes the results of a search"""
 
     def check(self, limits: RequestLimits) -> Self:
-        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to embed: send at least one image or text.")
         _check_items(self.images, self.texts, limits)
@@ -212,7 +179,6 @@ class SimilarityRequest(Choice):
     truncate: CutTexts = False
 
     def check(self, limits: RequestLimits) -> Self:
-        """Itself. Raises InvalidInput, TooMany or TextTooLong: a side is empty, or both together exceed a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to compare: send at least one image or text.")
         if not self.to_images and not self.to_texts:
@@ -231,7 +197,6 @@ class TokenizeRequest(Choice):
     """texts to tokenize"""
 
     def check(self, limits: RequestLimits) -> Self:
-        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.texts:
             raise InvalidInput("there is nothing to tokenize: send at least one text.")
         _check_items((), self.texts, limits)

@@ -15,9 +15,7 @@ from clipserve.clip.zeroshot import ScoringFunction
 class ListedTemplateSet(Answer):
     """A template set without its class names."""
 
-    name: Annotated[
-        str, Field(description="in the field `templates` of a request, it stands for all its templates")
-    ]
+    name: Annotated[str, Field(description="in a request's `templates` it stands for all its templates")]
     templates: Annotated[List[str], Field(description="each with one or two slots `{}` for a label")]
     classes: Annotated[int, Field(description="the number of class names")]
     source: Annotated[str, Field(description="where the templates were published, and their licence")]
@@ -43,15 +41,11 @@ class LabelSetSummary(Answer):
     """A label set without its definition."""
 
     name: str
-    version: Annotated[
-        str, Field(description="changes with everything that the scores depend on, including the model")
-    ]
+    version: Annotated[str, Field(description="changes with all that the scores depend on, the model too")]
     state: Annotated[Literal["ready", "building", "failed"], Field(description="of this version")]
     served_version: Annotated[
         str | None,
-        Field(
-            description="the version that requests get: the former one until `version` is built; absent: none yet"
-        ),
+        Field(description="that requests get: the former one until `version` is built; or none yet"),
     ] = field(default=None, kw_only=True)
     model: str
     fingerprint: Annotated[str, Field(description="the model's fingerprint")]

@@ -36,15 +36,5 @@ class ModelList(Answer):
 
 
 @dataclass
-class Alive(Answer):
-    status: Literal["alive"]
-
-
-@dataclass
-class Ready(Answer):
-    status: Literal["ready"]
-
-
-@dataclass
-class NotReady(Answer):
-    status: Literal["not ready"]
+class Status(Answer):
+    status: Literal["alive", "ready", "not ready"]

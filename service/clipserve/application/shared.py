@@ -50,11 +50,12 @@ class Shared:
     gate: Gate
     metrics: Metrics
 
-    async def rendered(
-        self, render: Callable[[Answer, *Options], Rendered], answer: Answer, *options: *Options
-    ) -> Rendered:
-        """`render` of an answer and options, beside the event loop unless the answer is short."""
-        return await beside_loop(partial(render, answer, *options), size_of(answer))
+
+async def rendered(
+    render: Callable[[Answer, *Options], Rendered], answer: Answer, *options: *Options
+) -> Rendered:
+    """`render` of an answer and options, beside the event loop unless the answer is short."""
+    return await beside_loop(partial(render, answer, *options), size_of(answer))
 
 
 def size_of(answer: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -14,12 +15,12 @@ from clipserve.access.hosts import Hosts
 from clipserve.application.shared import Shared
 from clipserve.errors import ClipError
 from clipserve.rest import label_sets, pages, routes
+from clipserve.rest.body import BodyLimits
 from clipserve.rest.compat.adapters import ADAPTERS, render_for
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.document import custom_openapi
-from clipserve.rest.errors import answers_errors
-from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.reading import Service
+from clipserve.rest.errors import answer_error
+from clipserve.rest.exchange import Exchange
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class RestOptions:
         hosts: the accepted values of the header Host.
     """
 
-    exchange: ExchangeLimits
+    body: BodyLimits
     max_json_bytes: int
     compat: Sequence[Compat]
     page: bool
@@ -54,7 +55,7 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=routes.operation_id,
     )
-    app.state.service = Service(**vars(shared), max_json_bytes=options.max_json_bytes)
+    app.state.service, app.state.max_json_bytes = shared, options.max_json_bytes
     own = [label_sets.router, routes.template_sets, routes.operations]
     others = [ADAPTERS[name].router for name in options.compat]
     for router in (*own, *others, pages.docs, *([pages.page] if options.page else [])):
@@ -62,10 +63,8 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
     app.openapi = custom_openapi(app, shared.inference.limits, shared.inference.names)  # type: ignore[method-assign]
     render = render_for(options.compat)
     for kind in (ClipError, HTTPException):
-        app.add_exception_handler(kind, answers_errors(render))
-    app.add_middleware(
-        Exchange, shared=shared, limits=options.exchange, render_for=render, hosts=options.hosts
-    )
+        app.add_exception_handler(kind, partial(answer_error, render))
+    app.add_middleware(Exchange, shared=shared, limits=options.body, render_for=render, hosts=options.hosts)
     if options.cors_origins:
         # The outermost: a browser's preflight comes without the key, and an error without these headers would be
         # hidden from the script.
@@ -74,11 +73,6 @@ def build_app(shared: Shared, options: RestOptions) -> FastAPI:
             allow_origins=options.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
-            expose_headers=[
-                "X-Request-Id",
-                "Server-Timing",
-                "Retry-After",
-                "X-Model-Fingerprint",
-            ],
+            expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Fingerprint"],
         )
     return app

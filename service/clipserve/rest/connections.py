@@ -64,15 +64,11 @@ class Connections(ServerState):
                 or (own < most_own and count[each.address] > own and each.phase is not Phase.WORKING)
             ]
             if not candidates:
-                who, actual, limit = (
-                    ("there are", most, most) if full else ("your address has", own, most_own)
+                who, limit = ("there are", most) if full else ("your address has", most_own)
+                message = (
+                    f"{who} {limit:,} connections, none of them idle, and that is the limit. Keep fewer open."
                 )
-                raise TooManyConnections(
-                    f"{who} {actual:,} connections, none of them idle; the limit is {limit:,}. Keep fewer open, or "
-                    "try again later.",
-                    limit=limit,
-                    actual=actual,
-                )
+                raise TooManyConnections(message, limit=limit, actual=limit)
             chosen = min(candidates, key=lambda each: (-count[each.address], not each.is_idle, each.since))
             self.discard(chosen)
             chosen.transport.abort()

@@ -1,6 +1,6 @@
 """What /openapi.json says of bodies and errors, which FastAPI does not see in the handlers' signatures.
 
-"$name" in the schema or the example of a request stands for a value of this service: a limit, or its models.
+"$name" in a schema or an example stands for a value of this service: a limit, or its models.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ Json = dict[str, Any]
 
 # Of two by two pixels, so that the service accepts the examples as they are.
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
-_IN_FORMS = {name: in_form(name) for name in (*IMAGE_FIELDS, "texts", "to_texts")}
-_REF = "#/components/schemas/{model}"
+_REF = "#/components/schemas/"
 _EXPECTED = {
     "name": "X-Expect-Fingerprint",
     "in": "header",
@@ -47,18 +46,14 @@ def body_of(kind: type[Any], *examples: object, form: bool = False, beside_image
     name = kind.__name__
     _described[name] = kind
     named = {f"example {number}": {"value": example} for number, example in enumerate(examples, 1)}
-    content: Json = {"application/json": {"schema": _refer(name), "examples": named}}
+    content: Json = {"application/json": {"schema": {"$ref": _REF + name}, "examples": named}}
     if form:
         _with_forms.add(name)
-        content["multipart/form-data"] = {"schema": _refer(f"{name}Form")}
+        content["multipart/form-data"] = {"schema": {"$ref": f"{_REF}{name}Form"}}
     if beside_image:
         said = f"The bytes of one image file. The other fields go into the query: ?{beside_image}"
         content["image/*"] = {"schema": {"type": "string", "format": "binary", "description": said}}
     return {"parameters": [_EXPECTED], "requestBody": {"required": True, "content": content}}
-
-
-def _refer(name: str) -> Json:
-    return {"$ref": _REF.format(model=name)}
 
 
 def _errors() -> dict[int | str, Json]:
@@ -68,7 +63,7 @@ def _errors() -> dict[int | str, Json]:
     return {
         int(status): {
             "description": f"{status.phrase}. Codes: {', '.join(codes[status])}.",
-            "content": {"application/problem+json": {"schema": _refer(Problem.__name__)}},
+            "content": {"application/problem+json": {"schema": {"$ref": _REF + Problem.__name__}}},
         }
         for status in sorted(codes)
     }
@@ -99,27 +94,24 @@ def custom_openapi(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -
 
 
 def _schemas() -> Json:
-    adapters = [(name, "validation", TypeAdapter(kind)) for name, kind in _described.items()]
-    shown, together = TypeAdapter.json_schemas(adapters, ref_template=_REF)  # type: ignore[arg-type]
+    described = [(name, "validation", TypeAdapter(kind)) for name, kind in _described.items()]
+    shown, together = TypeAdapter.json_schemas(described, ref_template=_REF + "{model}")  # type: ignore[arg-type]
     own = {name: schema for (name, _), schema in shown.items() if "$ref" not in schema}
     schemas: Json = together.get("$defs", {}) | own
-    forms = {f"{name}Form": _in_form(schemas[name]) for name in _with_forms}
-    for fields in (form["properties"] for form in forms.values()):
-        for name in {"image", "to_image"} & fields.keys():
-            fields[name] |= {"items": {"type": "string", "format": "binary"}, "description": "image files"}
-            fields[name].pop("default", None)  # with it, /docs would offer no file to choose
-    return schemas | forms
+    return schemas | {f"{name}Form": _in_form(schemas[name]) for name in _with_forms}
 
 
-def _in_form(value: Any) -> Any:
-    """A schema with the names that fields have in forms, and without null."""
-    if isinstance(value, list):
-        return [_in_form(each) for each in value if each != {"type": "null"}]
-    if not isinstance(value, dict):
-        return _IN_FORMS.get(value, value) if isinstance(value, str) else value
-    shown = {_IN_FORMS.get(key, key): _in_form(each) for key, each in value.items()}
-    if shown.get("default", ...) is None:
-        del shown["default"]
-    if len(shown.get("anyOf", ())) == 1:
-        shown |= shown.pop("anyOf")[0]
-    return shown
+def _in_form(schema: Json) -> Json:
+    """The schema of the same fields in a form: by the names that they have there, without null, and with files."""
+    text = orjson.dumps(schema).decode()
+    for name in (*IMAGE_FIELDS, "texts", "to_texts"):
+        text = text.replace(f'"{name}"', f'"{in_form(name)}"')
+    form: Json = orjson.loads(text)
+    for name, field in form["properties"].items():
+        if name in ("image", "to_image"):
+            field |= {"items": {"type": "string", "format": "binary"}, "description": "image files"}
+            del field["default"]  # with it, /docs would offer no file to choose
+        elif field.get("default", ...) is None:
+            del field["default"]
+            field |= field.pop("anyOf")[0]
+    return form

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -47,8 +46,10 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
 }
 
-# Errors of REST alone: the path or the method is wrong.
-FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
+_CODES = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+}  # of REST alone
 
 # (error, request id) -> answer.
 Failure = ClipError | HTTPException
@@ -70,30 +71,14 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
         return failure.code, problem(failure, request_id)
 
 
-def answers_errors(
-    render_for: Callable[[str], Render | None],
-) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """An exception handler of FastAPI. `render_for`: path -> renders its errors; None: as problem+json."""
-
-    async def answer(request: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            error = _with_methods(request)
-        outcome, response = rendered(error, request.state.id, render_for(request.scope["path"]))
-        error.__traceback__ = None  # `clears_frame` says why
-        request.state.outcome = outcome
-        return response
-
-    return answer
-
-
-def _with_methods(request: Request) -> HTTPException:
-    """405 with the methods of all routes of the path: Starlette tells those of the first."""
-    path = request.scope["route"].path
-    routes = (each for each in iter_route_contexts(request.app.routes) if each.path == path)
-    methods = {method for route in routes for method in route.methods or ()}
-    allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
-    detail = f"{path} takes {allowed}. See /docs."
-    return HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed})
+async def answer_error(
+    render_for: Callable[[str], Render | None], request: Request, error: Exception
+) -> Response:
+    """FastAPI's exception handler. `render_for`: path -> renders its errors; None: as problem+json."""
+    outcome, response = rendered(error, request.state.id, render_for(request.scope["path"]))
+    error.__traceback__ = None  # `clears_frame` says why
+    request.state.outcome = outcome
+    return response
 
 
 def status_of(kind: type[ClipError]) -> HTTPStatus:
@@ -123,8 +108,7 @@ def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
     """The status, fields and headers of an error, which all renderings share."""
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
-        detail = f"{status.phrase}. See /docs." if error.detail == status.phrase else error.detail
-        shown = {"code": FRONT_CODES[status], "detail": detail}
+        shown = {"code": _CODES[status], "detail": f"{status.phrase}. See /docs."}
         return status, shown, dict(error.headers or {})
     headers = {}
     if error.retry_after is not None:

@@ -1,8 +1,7 @@
 """The ASGI middleware around all routes: one request and its answer.
 
 It gives the request its id and its deadline, checks its key, and reads the body with its limits, before FastAPI
-looks for a route. It counts and logs the answer. Errors of routes are rendered by FastAPI's exception handlers,
-those of this middleware here, both by `clipserve.rest.errors`.
+looks for a route. It counts and logs the answer, and renders errors that FastAPI's exception handlers do not see.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 from fastapi.routing import iter_route_contexts
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clipserve.access.gate import Gate, when_there_is_room
+from clipserve.access.gate import when_there_is_room
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, record
@@ -41,40 +38,25 @@ _ENDING = BackendUnavailable("the service ends, and has no more time for this re
 _BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
 
 
-@dataclass(frozen=True)
-class ExchangeLimits:
-    """`deadline_seconds`: from the last byte of the body to the answer."""
-
-    body: BodyLimits
-    deadline_seconds: float
-
-
 class _Answer:
-    """Passes an answer on, with the request's id and stage times.
-
-    Attributes:
-        status: of the answer, once its head is passed on.
-        body_pending: part of the request's body may still be on its way, so that the connection must be closed.
-    """
+    """Passes an answer on, with the request's id and stage times."""
 
     def __init__(self, send: Send, request: RequestContext, lease: Lease) -> None:
-        self._send = send
-        self._request = request
-        self._lease = lease
-        self.status: int | None = None
-        self.body_pending = True
+        self._send, self.request, self.lease = send, request, lease
+        self.status: int | None = None  # once its head is passed on
+        self.body_pending = True  # part of it may be on its way, so that the connection must be closed
         self.timer: asyncio.Timeout | None = None  # of the deadline, which ends as the answer begins
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [*message["headers"], (b"x-request-id", self._request.id.encode())]
+            headers = [*message["headers"], (b"x-request-id", self.request.id.encode())]
             size = next((int(value) for name, value in headers if name == b"content-length"), 0)
             if size > _SMALL:
-                self._lease.add(size)  # until the client has taken it
+                self.lease.add(size)  # until the client has taken it
             self.status = message["status"]
             if self.timer:
                 self.timer.reschedule(None)
-            if timing := self._request.server_timing:
+            if timing := self.request.server_timing:
                 headers.append((b"server-timing", timing.encode()))
             if self.body_pending:
                 headers.append((b"connection", b"close"))
@@ -89,31 +71,18 @@ class Exchange:
         self,
         app: ASGIApp,
         shared: Shared,
-        limits: ExchangeLimits,
+        limits: BodyLimits,
         render_for: Callable[[str], Render | None] = lambda _: None,
         hosts: Hosts = ANY,
     ) -> None:
-        """Make the middleware.
-
-        Args:
-            render_for: path -> the function that renders its errors; None: as problem+json.
-            hosts: the accepted values of the header Host.
-        """
-        self._app = app
-        self._shared = shared
-        self._gate: Gate = shared.gate
-        self._limits = limits
-        self._render_for = render_for
-        self._hosts = hosts
+        """`render_for`: path -> renders its errors; None: as problem+json. `hosts`: the accepted values of Host."""
+        self._app, self._shared, self._limits = app, shared, limits
+        self._render_for, self._hosts = render_for, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id")
         request = RequestContext(
-            request_id(given.decode("latin-1") if given else None),
+            request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
             address=address_of(scope["client"][0]),
             span=tracing.begin(headers.get(b"traceparent")),
         )
@@ -124,7 +93,7 @@ class Exchange:
         with self._shared.budget.lease(request.address) as lease:
             answer = _Answer(send, request, lease)
             try:
-                await self._run(scope, headers, receive, answer, request, lease)
+                await self._run(scope, receive, answer)
                 outcome = scope["state"].get("outcome") or str(answer.status)
             except ClientGone:
                 outcome = CLIENT_GONE
@@ -145,21 +114,14 @@ class Exchange:
             await response(scope, receive, answer)
         return outcome
 
-    async def _run(
-        self,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        receive: Receive,
-        answer: _Answer,
-        request: RequestContext,
-        lease: Lease,
-    ) -> None:
+    async def _run(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        request, headers = answer.request, scope["state"]["headers"]
         request.bulk = headers.get(b"x-priority") == b"bulk" and scope["path"] == "/embed"
         await self._enter(scope, headers)
         with self._shared.bulk.lease(request.caller, 1) if request.bulk else nullcontext():
-            body = await self._read(headers, receive, request, lease)
+            body = await self._read(headers, receive, answer)
             if not body and scope["path"] not in _QUIET:
-                lease.grow(1)  # who does not take large answers is given no more of them
+                answer.lease.grow(1)  # who does not take large answers is given no more of them
             answer.body_pending = False
             scope["state"]["body"] = body
             seconds = self._limits.deadline_seconds * (_BULK_PATIENCE if request.bulk else 1)
@@ -179,30 +141,23 @@ class Exchange:
         """Check the host, and the key for all but probes and pages."""
         self._hosts.check(headers.get(b"host"))
         path: str = scope["path"]
-        if path.endswith("\n"):  # the patterns of routes would ignore it
-            raise HTTPException(404)
         if path not in _OPEN and not path.startswith(_OPEN_FOLDERS):
-            authorization = headers.get(b"authorization")
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
             manages = scope["method"] in ("PUT", "DELETE") and path.startswith("/label-sets/")
-            await self._gate.enter(
-                authorization.decode("latin-1") if authorization else None, "manage" if manages else "use"
-            )
+            await self._shared.gate.enter(authorization, "manage" if manages else "use")
 
-    async def _read(
-        self, headers: dict[bytes, bytes], receive: Receive, request: RequestContext, lease: Lease
-    ) -> Body:
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive, answer: _Answer) -> Body:
         """The body, whose bytes are charged: those that are announced before they are read."""
-        announced = announced_size(headers, self._limits.body)
-        if announced:
-            await self._charge(request, announced)
-        body = await read_body(headers, receive, self._limits.body, lease)
-        if len(body) > announced:
-            await self._charge(request, len(body) - announced)
+        announced = announced_size(headers, self._limits)
+        await self._charge(answer.request, announced)
+        body = await read_body(headers, receive, self._limits, answer.lease)
+        await self._charge(answer.request, len(body) - announced)
         return body
 
     async def _charge(self, request: RequestContext, size: int) -> None:
-        charge = partial(self._gate.charge, size=size)
-        await (when_there_is_room(charge) if request.bulk else charge())
+        if size:
+            charge = partial(self._shared.gate.charge, size=size)
+            await (when_there_is_room(charge) if request.bulk else charge())
 
 
 def _endpoint(scope: Scope) -> str:

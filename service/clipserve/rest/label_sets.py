@@ -12,6 +12,7 @@ from clipserve.api import sets
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.label_sets.request import NAME, PutRequest, put_request
+from clipserve.application.shared import rendered
 from clipserve.rest.document import ERRORS, body_of
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
 from clipserve.rest.reading import expected, parse_object, reading, service_of
@@ -34,8 +35,7 @@ _LATER = {"description": "seconds after which it may be built", "schema": {"type
     response_model=sets.LabelSetList,
 )
 async def list_label_sets(request: Request) -> Response:
-    service = service_of(request)
-    return await service.rendered(label_set_list_json, service.inference.label_sets.all())
+    return await rendered(label_set_list_json, service_of(request).inference.label_sets.all())
 
 
 @router.get(
@@ -44,8 +44,7 @@ async def list_label_sets(request: Request) -> Response:
     response_model=sets.LabelSet,
 )
 async def get_label_set(request: Request, name: Name) -> Response:
-    service = service_of(request)
-    return await service.rendered(label_set_json, service.inference.label_sets.get(name))
+    return await rendered(label_set_json, service_of(request).inference.label_sets.get(name))
 
 
 def _put(sent: JsonObject, request: Request, limits: RequestLimits) -> PutRequest:
@@ -78,8 +77,7 @@ async def put_label_set(
     name: Name,  # noqa: ARG001 - `_put` takes it
     asked: Annotated[PutRequest, Depends(reading(parse_object, _put))],
 ) -> Response:
-    service = service_of(request)
-    return await service.rendered(put_json, await service.inference.label_sets.put(asked))
+    return await rendered(put_json, await service_of(request).inference.label_sets.put(asked))
 
 
 @router.delete(

@@ -19,7 +19,6 @@ from starlette.staticfiles import StaticFiles
 
 from clipserve.concurrency import SHORT, beside_loop
 
-INDEX = "index.html"
 _OWN = Path(str(files("clipserve.rest")))
 # Besides files of their own, the page shows thumbnails of chosen pictures before they are sent, and Swagger UI has
 # small pictures in its style sheet.
@@ -53,13 +52,11 @@ docs = APIRouter(include_in_schema=False)
 
 @page.get("/")
 async def index(request: Request) -> Response:
-    return await _static.get_response(INDEX, request.scope)
+    return await _static.get_response("index.html", request.scope)
 
 
 @page.get("/page/{name}")
 async def file(request: Request, name: str) -> Response:
-    if name == INDEX:
-        raise HTTPException(404)
     return await _static.get_response(name, request.scope)
 
 

@@ -129,9 +129,8 @@ class Protocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def on_response_complete(
-        self,
-    ) -> None:  # in place of uvicorn's: the sweep is cheaper than a timer for each
+    def on_response_complete(self) -> None:
+        """In place of uvicorn's: the sweep is cheaper than a timer for each."""
         self._task = None
         if self.phase is _WORKING:
             self._enter(_IDLE, self._limits.keep_alive_seconds)
@@ -158,8 +157,6 @@ class Protocol(HttpToolsProtocol):
             raise MalformedRequest("the request has no Host header; send one.")
         if fields.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
             raise MalformedRequest("Transfer-Encoding must be chunked.")
-        if len(length := fields.get(b"content-length", b"")) > 19:  # the parser has seen that they are digits
-            raise MalformedRequest(f"Content-Length has {len(length):,} digits; the limit is 19.")
         super().on_headers_complete()
         self.headers = []  # for trailers, which are no headers
 

@@ -8,9 +8,7 @@ and write the files of a form to a disk.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
-from urllib.parse import unquote_plus
+from typing import Any, NamedTuple, TypeVar
 
 from multipart import parse_options_header
 from starlette.datastructures import QueryParams
@@ -18,6 +16,7 @@ from starlette.requests import Request
 
 from clipserve.api.fields import in_form
 from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import Choice
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
 from clipserve.errors import InvalidInput, UnsupportedMediaType
@@ -27,6 +26,7 @@ from clipserve.rest.validating import validated, validator_of
 
 T = TypeVar("T")
 Parsed = TypeVar("Parsed")
+C = TypeVar("C", bound=Choice)
 
 _LISTS = ("texts", "to_texts", "labels", "label_sets", "templates", "background")
 _NAMES = {in_form(name): name for name in (*IMAGE_FIELDS, *_LISTS)}
@@ -34,26 +34,10 @@ _MAX_CONTENT_TYPE = 1_024  # characters that are looked at
 FORM, JSON = "multipart/form-data", "application/json"
 
 
-@dataclass(frozen=True)
-class Service(Shared):
-    """What all handlers use: `request.app.state.service`. `max_json_bytes`: JSON may have a value for each 8."""
-
-    max_json_bytes: int = field(kw_only=True)
-
-
-def service_of(request: Request) -> Service:
-    """What the application was built with."""
-    service: Service = request.app.state.service
+def service_of(request: Request) -> Shared:
+    """What all handlers use."""
+    service: Shared = request.app.state.service
     return service
-
-
-class Checked(Protocol):
-    """A request of `clipserve.api.requests`."""
-
-    def check(self, limits: RequestLimits) -> Self: ...
-
-
-C = TypeVar("C", bound=Checked)
 
 
 class Upload(NamedTuple):
@@ -65,7 +49,7 @@ class Upload(NamedTuple):
 
 def reads(kind: type[C]) -> Callable[[Request], Awaitable[C]]:
     """A dependency: the checked request of this kind. See `parse_upload`, `read_fields` and the kind's `check`."""
-    validator_of(kind)  # at the start, not at the first request
+    validator_of(kind)  # type: ignore[arg-type]  # at the start, not at the first request
     return reading(
         parse_upload, lambda upload, request, limits: read_fields(kind, upload, request).check(limits)
     )
@@ -79,9 +63,9 @@ def reading(
     async def parsed(request: Request) -> T:
         limits, body = service_of(request).inference.limits, request.state.body
         # Of an image nothing is parsed but the query.
-        size = len(request.scope["query_string"]) if _is_image(_media_type(request)) else len(body)
+        text = request.scope["query_string"] if _is_image(_media_type(request)) else body
         result: T = await body.parsed(
-            lambda body: read(parse(request, body), request, limits), lambda _: size
+            lambda body: read(parse(request, body), request, limits), lambda _: len(text)
         )
         return result
 
@@ -118,7 +102,7 @@ def parse_upload(request: Request, body: Body) -> Upload:
         InvalidInput: the body does not match its Content-Type; the query of a form or of JSON has fields; a text
             in a form is not UTF-8.
         UnsupportedMediaType: the Content-Type is none of the three forms.
-        TooMany: a form has too many parts, or JSON has too many values or images.
+        TooMany: a form has too many parts, or JSON too many values or images.
     """
     kind, query = _media_type(request), request.scope["query_string"]
     if _is_image(kind):
@@ -130,13 +114,10 @@ def parse_upload(request: Request, body: Body) -> Upload:
             "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
             "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
         )
-    if name := query.partition(b"&")[0].partition(b"=")[0]:
-        shown = unquote_plus(name[:256].decode("latin-1"))[:64]
-        raise InvalidInput(
-            f"the query has the field `{shown}`; beside a form or JSON all fields go into the body."
-        )
+    if query:
+        raise InvalidInput("there is a query; beside a form or JSON all fields go into the body.")
     if kind == JSON:
-        fields = load_object(body, service_of(request).max_json_bytes)
+        fields = load_object(body, request.app.state.max_json_bytes)
         decode_images(fields)
         return Upload(fields, typed=True)
     _, options = parse_options_header(_content_type(request))
@@ -154,7 +135,7 @@ def parse_object(request: Request, body: Body) -> JsonObject:
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
         )
-    return load_object(body, service_of(request).max_json_bytes)
+    return load_object(body, request.app.state.max_json_bytes)
 
 
 def _content_type(request: Request) -> str:

@@ -16,16 +16,9 @@ from starlette.responses import Response
 
 from clipserve.api.answers import Answer, Embeddings, ImageVector, shown
 from clipserve.api.requests import EncodingFormat
-from clipserve.api.states import ModelInfo
-from clipserve.application.answers import (
-    label_set,
-    listed_label_set,
-    listed_template_set,
-    template_set,
-)
+from clipserve.application.answers import label_set, listed_label_set
 from clipserve.application.label_sets.served import RETRY_SECONDS, LabelSet
 from clipserve.application.ranking import RankedLabels
-from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rest.errors import fields
 
@@ -54,14 +47,12 @@ def embedding_response(answer: Embeddings, encoding_format: EncodingFormat, acce
     if NPY in accept:
         return _npy(answer)
     if encoding_format == "base64":
-        return json_response(shown(answer) | {"results": [_with_base64(each) for each in answer.results]})
+        return json_response(shown(answer) | {"results": [*map(_with_base64, answer.results)]})
     return json_response(answer)
 
 
-def _with_base64(result: ImageVector | ClipError) -> object:
-    if isinstance(result, ClipError):
-        return result
-    return shown(result) | {"embedding": in_base64(result.embedding)}
+def _with_base64(each: ImageVector | ClipError) -> object:
+    return each if isinstance(each, ClipError) else shown(each) | {"embedding": in_base64(each.embedding)}
 
 
 def _npy(answer: Embeddings) -> Response:
@@ -70,18 +61,6 @@ def _npy(answer: Embeddings) -> Response:
     rows = [each.embedding for each in answer.results if not isinstance(each, ClipError)]
     np.save(file, np.stack(rows), allow_pickle=False)
     return Response(file.getvalue(), 200, {"X-Model-Fingerprint": answer.fingerprint}, NPY)
-
-
-def models_json(models: Sequence[ModelInfo]) -> Response:
-    return json_response({"object": "list", "data": models})
-
-
-def template_sets_json() -> Response:
-    return json_response({"template_sets": [*map(listed_template_set, TEMPLATE_SETS.values())]})
-
-
-def template_set_json(found: TemplateSet) -> Response:
-    return json_response(template_set(found))
 
 
 def label_set_list_json(states: Sequence[LabelSet]) -> Response:
@@ -96,8 +75,9 @@ def put_json(state: LabelSet) -> Response:
     """200 if it is built, else 202."""
     if state.state == "ready":
         return label_set_json(state)
-    headers = {"Retry-After": str(math.ceil(RETRY_SECONDS))}
-    return json_response(label_set(state), HTTPStatus.ACCEPTED, headers)
+    return json_response(
+        label_set(state), HTTPStatus.ACCEPTED, {"Retry-After": str(math.ceil(RETRY_SECONDS))}
+    )
 
 
 def in_base64(vector: npt.NDArray[Any]) -> str:

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from clipserve.api import answers, sets, states
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
+from clipserve.application.answers import listed_template_set
+from clipserve.application.answers import template_set as shown_template_set
+from clipserve.application.shared import rendered
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.rest.document import ERRORS, Json, body_of
 from clipserve.rest.reading import header, reads, service_of
-from clipserve.rest.rendering import (
-    NPY,
-    embedding_response,
-    json_response,
-    models_json,
-    template_set_json,
-    template_sets_json,
-)
+from clipserve.rest.rendering import NPY, embedding_response, json_response
 
-
-def operation_id(route: APIRoute) -> str:
-    """In the OpenAPI document, and the name of a method of clients that are generated from it."""
-    return route.name
-
-
+operation_id = attrgetter("name")  # of a route: in the OpenAPI document, and of methods of generated clients
 router = APIRouter(tags=["images and texts"], responses=ERRORS, generate_unique_id_function=operation_id)
 template_sets = APIRouter(tags=["template sets"], responses=ERRORS)
 operations = APIRouter(tags=["operations"], responses=ERRORS)
 
-_ARRAY = (
-    "one array in NumPy's file format: [N, D] of float32, float16 or int8, or [N, D / 8] of bits, as "
-    "`embedding_type` says"
-)
+_ARRAY = "one array: [N, D] of float32, float16 or int8, or [N, D / 8] of bits, as `embedding_type` says"
 _VECTORS: Json = {
     "headers": {"X-Model-Fingerprint": {"description": "of an array", "schema": {"type": "string"}}},
     "content": {NPY: {"schema": {"type": "string", "format": "binary", "description": _ARRAY}}},
@@ -43,8 +31,7 @@ _VECTORS: Json = {
 _PRIORITY = {
     "name": "X-Priority",
     "in": "header",
-    "description": "`bulk`: all other requests come first, and the request waits for the rate of its key "
-    "instead of being refused",
+    "description": "`bulk`: it comes behind all others, and waits for the rate of its key",
     "schema": {"type": "string", "examples": ["bulk"]},
 }
 _EMBED = body_of(
@@ -64,9 +51,9 @@ _EMBED = body_of(
     openapi_extra=_EMBED | {"parameters": [*_EMBED["parameters"], _PRIORITY]},
 )
 async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(EmbedRequest))]) -> Response:
-    service, accept = service_of(request), header(request, b"accept")
-    answer = await service.inference.embed(asked, all_or_nothing=NPY in accept)
-    return await service.rendered(embedding_response, answer, asked.encoding_format, accept)
+    accept = header(request, b"accept")
+    answer = await service_of(request).inference.embed(asked, all_or_nothing=NPY in accept)
+    return await rendered(embedding_response, answer, asked.encoding_format, accept)
 
 
 @router.post(
@@ -83,8 +70,7 @@ async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(E
 async def classify(
     request: Request, asked: Annotated[ClassifyRequest, Depends(reads(ClassifyRequest))]
 ) -> Response:
-    service = service_of(request)
-    return await service.rendered(json_response, await service.inference.classify(asked))
+    return await rendered(json_response, await service_of(request).inference.classify(asked))
 
 
 @router.post(
@@ -101,8 +87,7 @@ async def classify(
 async def similarity(
     request: Request, asked: Annotated[SimilarityRequest, Depends(reads(SimilarityRequest))]
 ) -> Response:
-    service = service_of(request)
-    return await service.rendered(json_response, await service.inference.similarity(asked))
+    return await rendered(json_response, await service_of(request).inference.similarity(asked))
 
 
 @router.post(
@@ -114,8 +99,7 @@ async def similarity(
 async def tokenize(
     request: Request, asked: Annotated[TokenizeRequest, Depends(reads(TokenizeRequest))]
 ) -> Response:
-    service = service_of(request)
-    return await service.rendered(json_response, await service.inference.tokenize(asked))
+    return await rendered(json_response, await service_of(request).inference.tokenize(asked))
 
 
 @template_sets.get(
@@ -125,7 +109,7 @@ async def tokenize(
     response_model=sets.TemplateSetList,
 )
 async def list_template_sets() -> Response:
-    return template_sets_json()
+    return json_response({"template_sets": [*map(listed_template_set, TEMPLATE_SETS.values())]})
 
 
 @template_sets.get(
@@ -137,7 +121,7 @@ async def list_template_sets() -> Response:
 async def get_template_set(
     name: Annotated[str, Path(json_schema_extra={"enum": list(TEMPLATE_SETS)})],
 ) -> Response:
-    return template_set_json(template_set(name))
+    return json_response(shown_template_set(template_set(name)))
 
 
 @operations.get(
@@ -146,13 +130,13 @@ async def get_template_set(
     response_model=states.ModelList,
 )
 async def models(request: Request) -> Response:
-    return models_json(await service_of(request).inference.models())
+    return json_response({"object": "list", "data": await service_of(request).inference.models()})
 
 
 @operations.get(
     "/livez",
     summary="200 while the process is alive. Restart it when this fails.",
-    response_model=states.Alive,
+    response_model=states.Status,
     openapi_extra={"security": []},
 )
 async def livez() -> Response:
@@ -162,8 +146,8 @@ async def livez() -> Response:
 @operations.get(
     "/readyz",
     summary="200 if the service would serve a request now. Send it no traffic while this is 503.",
-    response_model=states.Ready,
-    responses={503: {"model": states.NotReady, "description": "Not ready."}},
+    response_model=states.Status,
+    responses={503: {"model": states.Status, "description": "Not ready."}},
     openapi_extra={"security": []},
 )
 async def readyz(request: Request) -> Response:

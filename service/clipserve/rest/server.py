@@ -32,13 +32,7 @@ class Server(uvicorn.Server):
         copies: int = _COPIES,
         backlog: int = 2_048,
     ) -> None:
-        """Make a server of this application.
-
-        Args:
-            drain_seconds: what the requests in flight have at the end.
-            copies: of each listener.
-            backlog: connections that may wait to be accepted.
-        """
+        """`drain_seconds`: of requests in flight at the end. `backlog`: connections that wait to be accepted."""
         config = uvicorn.Config(
             app,
             http=Protocol,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import fields as fields_of
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -25,37 +25,32 @@ def validated(kind: type[T], fields: dict[str, Any], *, strict: bool = True) -> 
     Raises:
         InvalidInput: a field is missing, unknown or of the wrong type.
     """
+    # Into a new object, because in JSON a dataclass is not strictly a dictionary.
+    given: Any = fields if issubclass(kind, BaseModel) else ArgsKwargs((), fields)
+    validate: Callable[..., T] = validator_of(kind)  # type: ignore[arg-type]
     try:
-        if issubclass(kind, BaseModel):
-            return kind.model_validate(fields, strict=strict)
-        # Into a new object, because a dataclass is not strictly a dictionary.
-        validate: Callable[..., T] = validator_of(kind)  # type: ignore[arg-type]
-        return validate(ArgsKwargs((), fields), strict=strict, self_instance=kind.__new__(kind))
+        return validate(given, strict=strict, self_instance=kind.__new__(kind))
     except ValidationError as error:
         raise InvalidInput(_faults(kind, error)) from None
 
 
 @functools.cache
 def validator_of(kind: Any) -> Any:
-    """What validates requests of this kind, a dataclass. It is made once, which takes milliseconds."""
+    """What validates requests of this kind. It is made once, which takes milliseconds."""
     return TypeAdapter(kind).validator.validate_python
 
 
-def _faults(kind: Any, error: ValidationError) -> str:
+def _faults(kind: type[Any], error: ValidationError) -> str:
     if (count := error.error_count()) > _COUNTED:
         return f"the request has {count:,} fields that are unknown or wrong."
-    faults = error.errors(include_url=False, include_input=False, include_context=False)[:_TOLD]
     said, hint = [], ""
-    for fault in faults:
+    for fault in error.errors(include_url=False, include_input=False, include_context=False)[:_TOLD]:
         unknown = fault["type"] in _UNKNOWN
         place = ".".join(str(part)[:64] for part in fault["loc"])
         said.append(f"{place}: {'no such field' if unknown else fault['msg']}")
         if unknown and len(fault["loc"]) == 1:
-            hint = f" Known fields: {', '.join(_names(kind))}."
+            own = (
+                kind.model_fields if issubclass(kind, BaseModel) else [each.name for each in fields_of(kind)]
+            )
+            hint = f" Known fields: {', '.join(own)}."
     return f"{'; '.join(said)}.{hint}"
-
-
-def _names(kind: Any) -> list[str]:
-    if issubclass(kind, BaseModel):
-        return list(kind.model_fields)
-    return [field.name for field in dataclasses.fields(kind)]

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.body import Body
-from clipserve.application.shared import Shared
+from clipserve.application.shared import Shared, rendered
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import ClipError
 from clipserve.rpc import rendering
@@ -38,7 +38,6 @@ class Methods:
     def __init__(self, shared: Shared, limits: RpcOptions) -> None:
         self._inference = shared.inference
         self._label_sets = shared.inference.label_sets
-        self._rendered = shared.rendered
         self._gate = shared.gate
         self._limits = limits
 
@@ -72,29 +71,29 @@ class Methods:
 
     async def ListModels(self, body: Body) -> bytes:
         await self._message(clip_pb2.ListModelsRequest, body)
-        return await self._rendered(rendering.models, await self._inference.models())
+        return await rendered(rendering.models, await self._inference.models())
 
     async def ListTemplateSets(self, body: Body) -> bytes:
         await self._message(clip_pb2.ListTemplateSetsRequest, body)
-        return await self._rendered(rendering.template_sets, [*TEMPLATE_SETS.values()])
+        return await rendered(rendering.template_sets, [*TEMPLATE_SETS.values()])
 
     async def GetTemplateSet(self, body: Body) -> bytes:
         message = await self._message(clip_pb2.GetTemplateSetRequest, body)
-        return await self._rendered(rendering.template_set, template_set(message.name))
+        return await rendered(rendering.template_set, template_set(message.name))
 
     async def ListLabelSets(self, body: Body) -> bytes:
         await self._message(clip_pb2.ListLabelSetsRequest, body)
-        return await self._rendered(rendering.label_sets, self._label_sets.all())
+        return await rendered(rendering.label_sets, self._label_sets.all())
 
     async def GetLabelSet(self, body: Body) -> bytes:
         message = await self._message(clip_pb2.GetLabelSetRequest, body)
         found = self._label_sets.get(message.name)
-        return await self._rendered(rendering.label_set, found, clip_pb2.GetLabelSetResponse)
+        return await rendered(rendering.label_set, found, clip_pb2.GetLabelSetResponse)
 
     async def PutLabelSet(self, body: Body) -> bytes:
         request = await self._read(clip_pb2.PutLabelSetRequest, body, put_label_set)
         label_set = await self._label_sets.put(request)
-        return await self._rendered(rendering.label_set, label_set, clip_pb2.PutLabelSetResponse)
+        return await rendered(rendering.label_set, label_set, clip_pb2.PutLabelSetResponse)
 
     async def DeleteLabelSet(self, body: Body) -> bytes:
         message = await self._message(clip_pb2.DeleteLabelSetRequest, body)
@@ -107,7 +106,7 @@ class Methods:
         answer = getattr(clip_pb2, kind.__name__.replace("Request", "Response"))
         limits = self._inference.limits
         request = await self._read(message, body, lambda message: kind(**fields_of(message)).check(limits))
-        return await self._rendered(rendering.answered, await ask(request), answer)
+        return await rendered(rendering.answered, await ask(request), answer)
 
     async def _message(self, kind: type[M], body: Body) -> M:
         return await self._read(kind, body, lambda message: message)

@@ -10,7 +10,6 @@ from clipserve.application.shared import MAX_BULK_REQUESTS
 from clipserve.connections import ConnectionLimits, Proxies
 from clipserve.rest.app import RestOptions
 from clipserve.rest.body import BodyLimits
-from clipserve.rest.exchange import ExchangeLimits
 from clipserve.rpc.options import RpcOptions
 from clipserve.settings import Settings
 from clipserve.wiring.listening import hosts_of
@@ -35,7 +34,7 @@ class GatewayOptions:
         chosen, json_bytes = settings.options, _json_bytes(settings)
         rest = chosen(
             RestOptions,
-            exchange=chosen(ExchangeLimits, body=chosen(BodyLimits)),
+            body=chosen(BodyLimits),
             max_json_bytes=json_bytes,
             hosts=hosts_of(settings),
         )

@@ -64,7 +64,7 @@ async def test_a_long_text_is_cut_and_told_unless_it_shall_not(running: Running)
     assert "warnings" not in (await post(running, texts=["a"])).json()["meta"]
     refused = await post(running, texts=long, truncate="NONE")
     assert (refused.status_code, refused.json()["code"]) == (400, "text_too_long")
-    assert refused.json()["detail"].startswith("texts[1] has 52 tokens")
+    assert refused.json()["detail"].startswith("texts[1]: text 1 has 52 tokens")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_a_long_text_is_cut_and_told_unless_it_shall_not(running: Running)
             {"inputs": [{"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
             "inputs[0].content has 2 texts and images",
         ),
-        ({"texts": ["a"], "truncate": "START"}, "truncate START is not offered"),
+        ({"texts": ["a"], "truncate": "START"}, "truncate: Input should be 'NONE' or 'END'"),
         ({"texts": ["a"], "embedding_types": ["uint8"]}, "embedding_types.0: Input should be"),
         ({"texts": ["a"], "output_dimension": 4}, f"the vectors of toy have {DIM}"),
         ({"images": ["http://a/b.png"]}, "images[0]: image 0 is a URL"),

@@ -47,9 +47,9 @@ SHORT = {"candidate_labels": ["a"], "hypothesis_template": "{}"}
         ("/models/toy", {"inputs": "http://a", "parameters": SHORT}, 422, "is a URL"),
         (
             "/models/toy",
-            {"inputs": "aaaa", "parameters": {"candidate_labels": [5] * 9_999}},
+            {"inputs": "aaaa", "parameters": {"candidate_labels": ["a"] * 9_999}},
             413,
-            "9,999 items",
+            "9,999 labels",
         ),
     ],
 )

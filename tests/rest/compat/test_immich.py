@@ -40,11 +40,9 @@ async def test_a_ping_is_answered(running: Running) -> None:
 @pytest.mark.parametrize(
     ("entries", "parts", "said"),
     [
-        (VISUAL, {}, "the form has 0 images"),
-        (VISUAL, {"text": "a"}, "the form has 0 images"),
-        (TEXTUAL, {"image": png(1)}, "the form has 0 texts"),
-        (VISUAL, {"image": png(1), "text": "a"}, "the form has 1 texts too, which it does not name"),
-        (TEXTUAL, {"image": png(1), "text": "a"}, "the form has 1 images too, which it does not name"),
+        (VISUAL, {}, "the form has 0 images and 0 texts"),
+        (TEXTUAL, {"image": png(1)}, "one vector of textual content alone, and the form has 1 images"),
+        (VISUAL, {"image": png(1), "text": "a"}, "the form has 1 images and 1 texts"),
         ({"facial-recognition": {}}, {"image": png(1)}, "Faces and OCR are not served"),
         (VISUAL | {"ocr": {}}, {"image": png(1)}, "Faces and OCR are not served"),
         ({"clip": {"visual": {}}}, {"image": png(1)}, "entries must be JSON"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import problem
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
-from tests.rest.raw import ask, hold
-from tests.rest.raw import post as raw_post
+from tests.rest.raw import hold
 from tests.rest.test_errors import made
 from tests.support import DIM, Running, png, serving
 
@@ -91,7 +89,7 @@ async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.As
     with pytest.raises(openai.BadRequestError) as long:
         await client.embeddings.create(model="toy", input=["a", URIS[0], "a" * 50])
     assert (long.value.code, long.value.param) == ("text_too_long", "input")
-    assert "input[2] has 52 tokens" in long.value.message
+    assert "input[2]: text 1 has 52 tokens" in long.value.message
     cut = await client.embeddings.create(model="toy", input="a" * 50, extra_body={"truncate": True})
     assert cut.usage.prompt_tokens == 52
     with pytest.raises(openai.UnprocessableEntityError) as broken:
@@ -109,7 +107,6 @@ async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.As
         ({"input": ["a cat", "a cat"]}, ["a cat", "a cat"]),
         ({"input": URIS[0]}, [IMAGES[0]]),
         ({"input": IMAGES, "modality": "image"}, IMAGES),
-        ({"input": [URIS[1], IMAGES[0]], "modality": "image"}, [IMAGES[1], IMAGES[0]]),
         ({"input": [URIS[0], "a cat"], "modality": "text"}, [IMAGES[0], "a cat"]),
         (
             {"input": [{"text": "a cat"}, {"image": IMAGES[0]}, {"image": URIS[1]}, "b"]},
@@ -120,7 +117,6 @@ async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.As
         ({"input": {"text": URIS[0][:9]}}, [URIS[0][:9]]),
         ({"input": ["http://a/b", "data: I", "data:,"]}, ["http://a/b", "data: I", "data:,"]),
         ({"input": ""}, [""]),
-        ({"messages": [{"role": "user", "content": "a cat"}]}, ["a cat"]),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a cat"}]}]}, ["a cat"]),
         (
             {
@@ -154,38 +150,22 @@ async def test_each_form_of_an_item_is_understood(
     np.testing.assert_array_equal(vectors_in(await post(running, **body)), wanted)
 
 
-@pytest.mark.parametrize("text", ["see http://a/b.png", {"text": "http://a/b.png"}, "http://a/b"])
-async def test_a_url_that_is_asked_for_as_a_text_is_one(running: Running, text: Any) -> None:
-    assert (await post(running, input=[text], truncate=True)).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         ({}, "send `input`"),
         ({"input": "a", "messages": []}, "one of the two"),
         ({"input": []}, "nothing to embed"),
-        ({"input": None}, "send `input`"),
         ({"input": 5}, "input[0] must be a text"),
-        ({"input": ["a", None]}, "input[1] must be a text"),
         ({"input": [{"text": "a", "image": IMAGES[0]}]}, "input[0] must be a text"),
-        ({"input": [{"text": 5}]}, "input[0] must be a text"),
-        ({"input": [{}]}, "input[0] must be a text"),
         ({"input": [1, 2]}, "check_embedding_ctx_length=False"),
-        ({"input": [[1, 2], [3]]}, "check_embedding_ctx_length=False"),
         ({"input": ["a"] * 5_000}, "input has 5,000 items; the limit is 4,096"),
         ({"input": ["a"] * 300}, "the request has 300 texts; the limit is 256"),
         ({"input": "a", "dimensions": 8}, f"dimensions is 8; the vectors of toy have {DIM}"),
-        ({"input": "a", "dimensions": 0}, "dimensions: Input should be greater than or equal to 1"),
         ({"input": "a", "encoding_format": "hex"}, "encoding_format: Input should be 'float' or 'base64'"),
-        ({"input": "a", "modality": "audio"}, "modality: Input should be"),
         ({"input": "a", "normalized": False}, "normalized: Input should be True"),
-        ({"input": "a", "model": 5}, "model: Input should be a valid string"),
-        ({"messages": []}, "messages has 0 texts and images"),
         ({"messages": "a"}, "messages must be a list"),
         ({"messages": [{"content": "a"}] * 9}, "messages has 9 texts and images"),
-        ({"messages": [{"content": [{"text": ""}] * 4_000}] * 3}, "messages has 12,000 texts and images"),
-        ({"messages": ["a"]}, "messages[0].content must be a list"),
         ({"messages": [{"content": "a"}, {"content": "b"}]}, "messages has 2 texts and images"),
         ({"messages": [{"content": [{"type": "video"}]}]}, "messages[0].content[0] must be a text"),
         (
@@ -195,7 +175,7 @@ async def test_a_url_that_is_asked_for_as_a_text_is_one(running: Running, text: 
         ({"input": ["https://a/b"], "modality": "image"}, "input[0]: image 0 is a URL"),
         (
             {"input": ["a", "https://a.example/b/Cat.JPG?w=2"]},
-            "input[1] is the URL of an image, and URLs are not fetched",
+            "input[1] is the URL of an image: send the image",
         ),
     ],
 )
@@ -212,19 +192,11 @@ async def test_what_cannot_be_done_is_refused_with_the_reason(
 # Bounds and errors that are not the route's.
 
 
-async def test_json_is_bounded_in_values(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, max_json_bytes=2_000) as running:
-        values = await post(running, input=[[]] * 5_000)
-        assert "commas and brackets" in error_in(values)["message"]
-
-
 @pytest.mark.parametrize(
     ("content", "headers", "status", "code"),
     [
         (b"{", {}, 400, "invalid_input"),
-        (b"[]", {}, 400, "invalid_input"),
         (b"input=a", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
-        (b"{}", {"content-encoding": "gzip"}, 400, "invalid_input"),
         (bytes(50_001), {}, 413, "body_too_large"),
         (bytes(40_001), {}, 429, "overloaded"),
     ],
@@ -243,16 +215,6 @@ async def test_errors_of_the_exchange_are_of_openai_s_shape(
         assert ("retry-after" in answer.headers) == (status == 429)
         elsewhere = await running.client.post("/embed", content=content, headers=headers)
         assert elsewhere.headers["content-type"] == "application/problem+json"
-
-
-async def test_a_deadline_a_slow_body_and_a_wrong_method_are_errors_of_openai_s_shape(toy: Path) -> None:
-    async with serving(FakeBackend(DIM, delay=30), toy, warm=False, deadline_seconds=0.2) as running:
-        assert error_in(await post(running, input="a"))["type"] == "server_error"
-        wrong = await running.client.get("/v1/embeddings")
-        assert (wrong.status_code, error_in(wrong)["code"]) == (405, "method_not_allowed")
-    async with serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3) as running:
-        slow = await ask(running, raw_post(b"", path=b"/v1/embeddings").replace(b"Length: 0", b"Length: 9"))
-        assert (slow.status, json.loads(slow.body)["error"]["code"]) == (408, "body_too_slow")
 
 
 async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_path: Path) -> None:
@@ -289,15 +251,6 @@ async def test_the_routes_of_openai_are_there_only_where_they_are_switched_on(to
 
 
 # What OpenRouter's and Frigate's clients send.
-
-
-async def test_an_input_may_be_a_message(running: Running) -> None:
-    inputs = [
-        {"content": [{"type": "image_url", "image_url": {"url": URIS[0]}}]},
-        {"content": [{"type": "text", "text": TEXTS[0]}]},
-    ]
-    given = vectors_in(await post(running, input=inputs, dimensions=DIM))
-    np.testing.assert_array_equal(given, await vectors_of(running, IMAGES[0], texts=TEXTS[:1]))
 
 
 async def test_the_instruction_of_a_system_message_is_ignored(running: Running) -> None:

@@ -45,12 +45,6 @@ async def test_the_query_may_be_an_image(running: Running) -> None:
     assert {each["index"]: each["relevance_score"] for each in answer["results"]} == dict(enumerate(expected))
 
 
-async def test_messages_of_vllm_are_documents(running: Running) -> None:
-    document = {"content": [{"type": "image_url", "image_url": {"url": URIS[0]}}]}
-    (result,) = (await post(running, query="a cat", documents=[document]))["results"]
-    assert [result["relevance_score"]] == await cosines(running, texts=["a cat"], to_images=IMAGES[:1])
-
-
 async def test_the_best_alone_with_its_text(running: Running) -> None:
     every = await cosines(running, texts=["cats"], to_texts=TEXTS)
     best = int(np.argmax(every))

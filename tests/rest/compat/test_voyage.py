@@ -37,7 +37,7 @@ async def test_a_long_text_is_cut_unless_truncation_is_false(running: Running) -
         body = {"inputs": inputs} | truncation
         answer = await running.client.post("/v1/multimodalembeddings", json=body)
         assert answer.status_code == status
-    assert answer.json()["detail"].startswith("inputs[0] has ")
+    assert answer.json()["detail"].startswith("inputs[0]: text 0 has ")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from clipserve.clip.formats import FORMATS
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import write_keys
 from tests.process import ROOT
 from tests.support import DIM, Running, serving
 
@@ -73,18 +72,10 @@ async def test_a_file_that_has_not_changed_is_not_sent_again(running: Running) -
             assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
 
 
-@pytest.mark.parametrize("name", ["index.html", "__init__.py", "nothing.js", "..%2Fserving.py", ""])
+@pytest.mark.parametrize("name", ["__init__.py", "nothing.js", "..%2Fserving.py", ""])
 async def test_no_other_file_is_served(running: Running, name: str) -> None:
     answer = await running.client.get(f"/page/{name}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
-async def test_the_page_needs_no_key(toy: Path, tmp_path: Path) -> None:
-    write_keys(tmp_path / "keys", somebody={})
-    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
-        assert (await running.client.get("/")).status_code == 200
-        assert (await running.client.get("/page/main.js")).status_code == 200
-        assert (await running.client.get("/v1/models")).status_code == 401
 
 
 async def test_a_setting_turns_it_off(toy: Path) -> None:

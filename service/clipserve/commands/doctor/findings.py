@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from clipserve import __version__
 from clipserve.access.key_file import KeyFileError, read_keys
 from clipserve.api.answers import Answer
-from clipserve.api.states import ModelList, Ready
+from clipserve.api.states import ModelList, Status
 from clipserve.client.errors import ClipserveError, OddAnswer, Refused
 from clipserve.client.http import ask_once
 from clipserve.clip import resampling
@@ -63,7 +63,7 @@ def there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
     """Whether a clipserve answers there and is ready, and its models."""
     log = "its log says what it waits for"
     try:
-        ask_once(url, key, ca_file, "GET", "/readyz", Ready)
+        ask_once(url, key, ca_file, "GET", "/readyz", Status)
         yield Finding("ready", "ok", f"{url}/readyz says yes")
         for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelList).data:
             found = f"{model.id}: {model.fingerprint}"

@@ -46,8 +46,6 @@ _Asked = Asked[EmbedRequest, CohereEmbedRequest]
 
 def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
     items = _items(fields)
-    if fields.get("truncate") == "START":
-        raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
     options = validated(CohereEmbedRequest, fields)
     return asked_for(request, limits, items, options, truncate=options.truncate == "END")
 

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from clipserve.api.answers import Embeddings, ImageVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
+from clipserve.application.shared import rendered
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.shared import adapter_router, chosen, example_of, shaped
 from clipserve.rest.reading import FORM, Upload, parse_upload, reading, service_of
@@ -26,15 +27,9 @@ _EXAMPLE = {"entries": '{"clip": {"textual": {"modelName": "demo"}}}', "text": "
 def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedRequest:
     kind, model = _entry(upload.fields.get("entries"))
     images, texts = upload.fields.get("images", ()), upload.fields.get("texts", ())
-    named, other = ("image", "text") if kind == "visual" else ("text", "image")
-    parts = {"image": images, "text": texts}
-    asks = f"entries asks for the vector of one {named}, and the form has"
-    if (count := len(parts[named])) != 1:
-        raise InvalidInput(f"{asks} {count} {named}s.")
-    if parts[other]:
-        raise InvalidInput(
-            f"{asks} {len(parts[other])} {other}s too, which it does not name: leave them out."
-        )
+    if (len(images), len(texts)) != ((1, 0) if kind == "visual" else (0, 1)):
+        has = f"the form has {len(images)} images and {len(texts)} texts"
+        raise InvalidInput(f"entries asks for one vector of {kind} content alone, and {has}.")
     # Like immich, cut a long text.
     return EmbedRequest(images, texts, truncate=True, **chosen(request, model)).check(limits)
 
@@ -70,8 +65,7 @@ def _entry(entries: object) -> tuple[str, str]:
 async def immich_predict(
     request: Request, asked: Annotated[EmbedRequest, Depends(reading(parse_upload, _read))]
 ) -> Response:
-    service = service_of(request)
-    return await service.rendered(_rendered, await service.inference.embed(asked))
+    return await rendered(_rendered, await service_of(request).inference.embed(asked))
 
 
 def _rendered(answer: Embeddings) -> Response:

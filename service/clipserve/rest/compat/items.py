@@ -15,6 +15,7 @@ from clipserve.api.answers import Embeddings, ImageVector, TextVector
 from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest, SimilarityRequest
+from clipserve.application.shared import rendered
 from clipserve.errors import (
     ClipError,
     ImageTooLarge,
@@ -32,7 +33,6 @@ R = TypeVar("R", EmbedRequest, SimilarityRequest)
 T = TypeVar("T", bound=Options)
 
 _CONTENTS = ("text", "image", "image_url", "image_base64")  # of an item; the last is Voyage's name
-_MAX_PARTS = 8  # of a message, only one of which may be more than an empty text
 
 # A text that begins like this is a URL.
 _DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
@@ -78,12 +78,8 @@ class Asked(Generic[R, T]):
         if not isinstance(error, InvalidInput):
             return error.at(None)  # the service failed: no item is to blame
         is_image = isinstance(error, _OF_IMAGES)
-        places = [place for place, each in enumerate(self.items) if each.is_image == is_image]
-        named, name = error.at(places[error.index]), self.items[places[error.index]].name
-        of_texts = f"text {error.index} "  # numbered among the texts, not as in the caller's list
-        detail = error.detail.removeprefix(of_texts)
-        named.detail = f"{name}: {detail}" if detail == error.detail else f"{name} {detail}"
-        return named
+        place = [n for n, each in enumerate(self.items) if each.is_image == is_image][error.index]
+        return error.at(place, f"{self.items[place].name}: ")
 
     async def answered(
         self: Asked[EmbedRequest, T],
@@ -92,10 +88,10 @@ class Asked(Generic[R, T]):
         dimensions: int | None = None,
     ) -> Response:
         """The vectors, rendered; an item's error fails the request. `dimensions`: see `Inference.embed`."""
-        service = service_of(request)
+        inference = service_of(request).inference
         with self.names():
-            answer = await service.inference.embed(self.request, all_or_nothing=True, dimensions=dimensions)
-        return await service.rendered(render, answer, self)
+            answer = await inference.embed(self.request, all_or_nothing=True, dimensions=dimensions)
+        return await rendered(render, answer, self)
 
     def results(self, answer: Embeddings) -> list[TextVector]:
         """The results in the order of the items; an image has no tokens."""
@@ -109,12 +105,7 @@ class Asked(Generic[R, T]):
 
 
 def asked_for(
-    request: Request,
-    limits: RequestLimits,
-    items: Sequence[Item],
-    options: T,
-    *,
-    truncate: bool,
+    request: Request, limits: RequestLimits, items: Sequence[Item], options: T, *, truncate: bool
 ) -> Asked[EmbedRequest, T]:
     """The request for the vectors of these items.
 
@@ -128,9 +119,8 @@ def asked_for(
 def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
     """The images and the texts among the items."""
     images = [each.content for each in items if each.is_image]
-    return [image_of(index, image) for index, image in enumerate(images)], [
-        each.content for each in items if not each.is_image
-    ]
+    texts = [each.content for each in items if not each.is_image]
+    return [image_of(index, image) for index, image in enumerate(images)], texts
 
 
 def listed(value: object, name: str) -> list[Any]:
@@ -151,10 +141,8 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
     """
     if isinstance(value, str):
         if not are_images and _IMAGE_URL.fullmatch(value):
-            raise InvalidInput(
-                f"{name} is the URL of an image, and URLs are not fetched: send the image itself, as a data URI. "
-                'To embed the URL as a text, send {"text": "..."}.'
-            )
+            hint = 'To embed the URL as a text, send {"text": "..."}.'
+            raise InvalidInput(f"{name} is the URL of an image: send the image, as a data URI. {hint}")
         return Item(value, name, are_images or _DATA_URI.match(value) is not None)
     if isinstance(value, dict):
         if "content" in value:
@@ -199,15 +187,14 @@ def only_item(parts: Sequence[tuple[str, object]], name: str) -> Item:
     Raises:
         InvalidInput: there are several, or none.
     """
+    # A part that is a message is none.
     items = [
-        item(part if isinstance(part, dict) and "content" not in part else None, where)
-        for where, part in parts[: _MAX_PARTS + 1]
+        item(None if isinstance(part, dict) and "content" in part else part, where) for where, part in parts
     ]
     filled = [each for each in items if each.content] or items[:1]
-    count = len(parts) if len(parts) > _MAX_PARTS else len(filled)
-    if count != 1:
+    if len(filled) != 1:
         raise InvalidInput(
-            f"{name} has {count:,} texts and images, and one vector is asked of all: the model embeds each text "
-            "and each image alone. Send one in a request, or several as a list to have a vector of each."
+            f"{name} has {len(filled):,} texts and images, and one vector is asked of all: the model embeds each "
+            "text and each image alone. Send one in a request, or several as a list to have a vector of each."
         )
     return filled[0]

@@ -4,13 +4,4 @@ from __future__ import annotations
 
 from typing import Literal
 
-Compat = Literal[
-    "openai",
-    "cohere",
-    "hugging-face",
-    "immich",
-    "weaviate",
-    "voyage",
-    "rerank",
-    "llama.cpp",
-]
+Compat = Literal["openai", "cohere", "hugging-face", "immich", "weaviate", "voyage", "rerank", "llama.cpp"]

@@ -13,6 +13,7 @@ from clipserve.api.answers import Similarities
 from clipserve.api.fields import whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
+from clipserve.application.shared import rendered
 from clipserve.errors import ClipError
 from clipserve.rest.compat.items import Asked, decoded, item, items_of
 from clipserve.rest.compat.shared import Options, adapter_router, chosen, example_of, shaped
@@ -46,10 +47,9 @@ def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> _Asked
 async def rerank(
     request: Request, asked: Annotated[_Asked, Depends(reading(parse_object, _read))]
 ) -> Response:
-    service = service_of(request)
     with asked.names():
-        answer = await service.inference.similarity(asked.request)
-    return await service.rendered(_rendered, answer, asked, request.state.id)
+        answer = await service_of(request).inference.similarity(asked.request)
+    return await rendered(_rendered, answer, asked, request.state.id)
 
 
 for _path, _name in (("/rerank", "rerank"), ("/v1/rerank", "rerank_v1"), ("/v2/rerank", "rerank_v2")):
@@ -65,8 +65,7 @@ for _path, _name in (("/rerank", "rerank"), ("/v1/rerank", "rerank_v1"), ("/v2/r
 
 def _rendered(answer: Similarities, asked: _Asked, request_id: str) -> Response:
     (scores,) = answer.results
-    if isinstance(scores, ClipError):  # the only one of its request: `Inference.similarity` has raised it
-        raise scores
+    assert not isinstance(scores, ClipError)  # the error of the only query is the request's
     _, *documents = asked.items
     cosines, results = np.empty_like(scores.cosine), []
     cosines[np.argsort([not each.is_image for each in documents], kind="stable")] = scores.cosine

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,8 +22,6 @@ Dimensions = Annotated[int, Field(ge=1), BeforeValidator(whole)]
 
 class Options(BaseModel):
     """The fields of a request beside its items. Fields of other names are ignored."""
-
-    model_config = ConfigDict(frozen=True)
 
     model: ModelName | None = None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from clipserve.api.answers import Embeddings, ImageVector, TextVector
+from clipserve.api.fields import Strings
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
-from clipserve.rest.compat.items import listed
+from clipserve.application.shared import rendered
 from clipserve.rest.compat.shared import adapter_router, chosen, example_of, shaped
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.reading import parse_object, reading, service_of
@@ -24,23 +25,15 @@ router = adapter_router()
 class WeaviateRequest(BaseModel):
     """The module sends null for a list that it does not fill. Other fields are ignored."""
 
-    model_config = ConfigDict(frozen=True)
-
-    texts: list[str] | None = None
-    images: list[str] | None = None
+    texts: Strings | None = None
+    images: Strings | None = None
 
 
 def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> EmbedRequest:
-    for name in ("texts", "images"):
-        listed(fields.get(name) or [], name)
-    items = validated(WeaviateRequest, fields)
-    images = items.images or []
-    return EmbedRequest(
-        [decode_base64(index, image) for index, image in enumerate(images)],
-        items.texts or [],
-        truncate=True,  # Weaviate's texts may have any length
-        **chosen(request, None),
-    ).check(limits)
+    asked = validated(WeaviateRequest, fields)
+    images = [decode_base64(index, image) for index, image in enumerate(asked.images or ())]
+    # Weaviate's texts may have any length.
+    return EmbedRequest(images, asked.texts or (), truncate=True, **chosen(request, None)).check(limits)
 
 
 @router.post(
@@ -51,8 +44,7 @@ def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> EmbedR
 async def weaviate_vectorize(
     request: Request, asked: Annotated[EmbedRequest, Depends(reading(parse_object, _read))]
 ) -> Response:
-    service = service_of(request)
-    return await service.rendered(_rendered, await service.inference.embed(asked, all_or_nothing=True))
+    return await rendered(_rendered, await service_of(request).inference.embed(asked, all_or_nothing=True))
 
 
 def _rendered(embedded: Embeddings) -> Response:
