@@ -98,9 +98,7 @@ class Metrics:
         self.rows_in_flight = _added_up(gauge("rows_in_flight", said, "tower"))
         said = "Estimated time until all rows admitted now are answered."
         self.work_ahead = _added_up(gauge("work_ahead_seconds", said, "tower"))
-        self.decode_bytes = gauge(
-            "decode_bytes", "Memory of images that are being decoded, by their headers."
-        )
+        self.decode_bytes = gauge("decode_bytes", "Memory of the images that are decoded, by their headers.")
         self.decode_waiting = gauge("decode_waiting", "Images that wait to be decoded.")
         said = "Processes that decode images and were replaced, because they died or an image took too long."
         self.decoders_replaced = counter("decoders_replaced_total", said, "reason")
@@ -110,8 +108,7 @@ class Metrics:
     def _about_label_sets(self) -> None:
         said = "Label sets known here, by state: ready, building (an older version may be served), failed."
         self.label_sets = self._metric(Gauge, "label_sets", said, "state")
-        said = "Builds of label sets that have ended."
-        self._builds = self._labelled(Counter, "label_set_builds_total", said, "outcome")
+        self._builds = self._labelled(Counter, "label_set_builds_total", "Builds that have ended.", "outcome")
         name, said = "label_set_build_seconds", "Duration of a build that has succeeded."
         self._build_seconds = self._metric(Histogram, name, said, buckets=_BUILD_SECONDS)
         said = "Classifications by a label set, whose labels were encoded before."
@@ -133,14 +130,8 @@ class Metrics:
             if outcome in FAILURES:
                 span.set_status(StatusCode.ERROR, outcome)
             span.update_name(endpoint)
-            model = {"model": traced.model} if traced.model else {}
-            said: Any = {
-                "endpoint": endpoint,
-                "outcome": outcome,
-                "request_id": traced.id,
-                "rows": traced.rows,
-            }
-            span.set_attributes(tracing.named(said | model))
+            said = dict[str, Any](endpoint=endpoint, outcome=outcome, request_id=traced.id, rows=traced.rows)
+            span.set_attributes(tracing.named(said | ({"model": traced.model} if traced.model else {})))
             span.end()
 
     def key_used(self, name: str, rows: int, size: int) -> None:
