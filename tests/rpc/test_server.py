@@ -9,37 +9,35 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from clipserve.rpc import server
-from clipserve.rpc.server import SERVICE
+from clipserve.rpc import reads, server
 from clipserve.v1 import clip_pb2
 from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import hold
 from tests.rpc.client import Client, Refused, client_of
-from tests.rpc.raw import GOAWAY, PING, PREFACE, RST_STREAM, SETTINGS, Connection, connected, frame
+from tests.rpc.raw import (
+    END_HEADERS,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Connection,
+    connected,
+    fields_of,
+    frame,
+)
 from tests.support import DIM, Running, eventually, png, serving
+
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 
 async def closed(connection: Connection, seconds: float = 60) -> list[int]:
     """Until the server has closed it; the kinds of frames that came."""
     async with asyncio.timeout(seconds):
         return [frame.kind async for frame in connection.frames()]
-
-
-async def test_reflection_describes_the_service(client: Client) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
-    asked = reflection_pb2.ServerReflectionRequest
-    call = stub.ServerReflectionInfo()
-    await call.write(asked(list_services=""))
-    listed = (await call.read()).list_services_response.service
-    assert {each.name for each in listed} >= {SERVICE, "grpc.health.v1.Health"}
-    await call.write(asked(file_containing_symbol=SERVICE))
-    described = (await call.read()).file_descriptor_response.file_descriptor_proto
-    await call.done_writing()
-    proto = FileDescriptorProto.FromString(described[0])
-    assert (proto.package, proto.service[0].name) == ("clipserve.v1", "Clip")
 
 
 async def test_a_message_may_have_the_limit_of_bytes_and_not_one_more(toy: Path) -> None:
@@ -96,6 +94,39 @@ async def test_a_client_that_reads_nothing_is_gone_when_a_ping_has_no_answer(
         registry, labels = running.gateway.metrics.registry, {"endpoint": "grpc Embed", "outcome": "OK"}
         # Counted when the answer has been taken, or the client is gone.
         await eventually(lambda: registry.get_sample_value("clipserve_requests_total", labels) == 1, 60)
+
+
+@pytest.mark.parametrize("path", ["/clipserve.v1.Clip/Embed", "/grpc.health.v1.Health/Check", REFLECTION])
+async def test_messages_that_are_withheld_take_memory_in_as_many_calls_as_there_are_places(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """gRPC gives a stream room beyond its first 64 KB when its message is read, and says so before a pong."""
+    monkeypatch.setattr(reads, "_CROWDED_SECONDS", 600.0)
+    limits: dict[str, Any] = {"max_body_bytes": 1_000_000, "max_in_flight_bytes": 8_000_000}
+    limits["max_in_flight_bytes_per_address"] = 4_000_000
+    read = set[int]()
+
+    async def listen(connection: Connection) -> None:
+        async for each in connection.frames():
+            read.update({each.stream} if each.kind == WINDOW_UPDATE and each.stream else ())
+
+    async with (
+        serving(FakeBackend(DIM), toy, grpc_enabled=True, **limits) as running,
+        connected(running.rpc_address) as connection,
+    ):
+        listening = asyncio.create_task(listen(connection))
+        for stream in range(1, 40, 2):
+            connection.send(HEADERS, END_HEADERS, stream, fields_of(path))
+            connection.message(stream, bytes(1_000), announced=900_000, end=False)
+        async with asyncio.timeout(60):
+            while len(read) < 4:
+                connection.send(PING, 0, 0, bytes(8))
+                await asyncio.sleep(0.1)
+        for _ in range(10):
+            connection.send(PING, 0, 0, bytes(8))
+            await asyncio.sleep(0.1)
+        listening.cancel()
+    assert len(read) == 4, "half of the eight places, for one address"
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from collections import Counter
 import pytest
 
 from clipserve.errors import Overloaded
-from clipserve.telemetry import tracing as tracing_module
 from clipserve.telemetry.request import RequestContext
 from clipserve.telemetry.tracing import TracingUnavailable, begin, span, tracing_to
 from tests.telemetry.collector import collecting
@@ -43,13 +42,6 @@ def test_without_the_flag_or_with_a_header_that_is_none_nothing_is_traced(header
         assert begin(header and header.encode()) is None
 
 
-@pytest.mark.parametrize("header", [SAMPLED, SAMPLED[:-2] + "ff", SAMPLED.replace("00-", "cc-") + "-more"])
-def test_the_flag_is_one_bit_and_a_later_version_may_say_more(header: str) -> None:
-    with tracing():
-        for given in (header, header.encode()):
-            assert RequestContext("a", span=begin(given)).trace_id == TRACE
-
-
 def test_a_header_that_is_too_long_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with tracing():
         assert begin("0" * 10_000) is None
@@ -62,8 +54,6 @@ def test_own_sampling_is_of_requests_without_the_header_only() -> None:
         one, other = (RequestContext("a", span=begin(None)) for _ in range(2))
         assert one.trace_id
         assert other.trace_id not in (None, one.trace_id)
-    with tracing(ratio=0.5):
-        assert 400 < sum(begin(None) is not None for _ in range(1_000)) < 600
 
 
 def test_spans_reach_a_collector_with_the_name_of_the_service_when_it_ends(
@@ -100,20 +90,6 @@ def test_a_collector_that_refuses_is_counted_and_one_that_hangs_does_not_hold_up
             ended_request()
             began = time.monotonic()
         assert time.monotonic() - began < 30  # it has one second
-
-
-def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> None:
-    counted = Counted()
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        tracing_to(f"http://127.0.0.1:{silent.getsockname()[1]}", counted, close_seconds=0.1),
-    ):
-        began = time.monotonic()
-        for _ in range(10_000):
-            ended_request()
-        assert time.monotonic() - began < 30
-        (processor,) = tracing_module._tracer.span_processor._span_processors  # type: ignore[attr-defined]
-        assert len(processor._batch_processor._queue) <= 2_048
 
 
 def ended_request() -> None:
