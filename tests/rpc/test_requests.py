@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
 from types import NoneType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from pydantic_core import PydanticUndefined
 
 from clipserve.api import answers
 from clipserve.api.label_sets import LabelFields, LabelSetFields
@@ -40,7 +42,6 @@ PAIRS: list[tuple[Any, type, dict[str, str]]] = [
             "name": "REST has it in the path",
             "labels": "messages, each of which is compared below",
             "weights": "REST has base64",
-            "example_weight": "the type has the default",
         },
     ),
     (clip_pb2.NewLabel, LabelFields, {"examples": "REST has base64"}),
@@ -73,7 +74,17 @@ def _of_field(field: Any) -> str:
 def of_type(kind: type) -> dict[str, str]:
     # The type of an image is known to type checkers alone: it loads Pillow.
     hints = get_type_hints(kind, localns={"ImageSource": bytes})
-    return {name: _of_hint(hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar}
+    found = {name: _of_hint(hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar}
+    # A field of proto3 that is not optional is false, 0 or empty where a caller says nothing.
+    plain = {name for name, said in found.items() if said in TYPES.values() and default_of(kind, name)}
+    return found | {name: f"{found[name]} or nothing" for name in plain}
+
+
+def default_of(kind: Any, name: str) -> object:
+    """What the field is where nothing is said; None: it must be said."""
+    fields = getattr(kind, "model_fields", None) or kind.__dataclass_fields__
+    default: object = fields[name].default
+    return None if default in (MISSING, PydanticUndefined) else default
 
 
 def _of_hint(hint: Any) -> str:
@@ -89,6 +100,15 @@ def _of_hint(hint: Any) -> str:
     if get_origin(hint) in (list, Sequence):
         return f"several {_of_hint(given[0])}"
     return str(getattr(hint, "__name__", hint))
+
+
+def test_what_is_true_by_default_is_optional_in_the_message() -> None:
+    @dataclass
+    class Kind:
+        cut: bool = True
+        raw: bool = False
+
+    assert of_type(Kind) == {"cut": "bool or nothing", "raw": "bool"}
 
 
 @pytest.mark.parametrize(
