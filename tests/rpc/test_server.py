@@ -186,7 +186,7 @@ async def test_a_flood_of_pings_costs_time_by_its_bytes(running: Running) -> Non
     writer.close()
 
 
-async def test_rest_and_grpc_share_the_bytes_in_flight(toy: Path) -> None:
+async def test_rest_and_grpc_share_the_bytes_in_flight_and_probes_have_no_part_in_them(toy: Path) -> None:
     image = png(size=(400, 400))
     limits: dict[str, Any] = dict.fromkeys(("max_body_bytes", "max_in_flight_bytes"), len(image) + 1_000)
     async with (
@@ -198,3 +198,7 @@ async def test_rest_and_grpc_share_the_bytes_in_flight(toy: Path) -> None:
             await client.call("Embed", images=[image])
         assert caught.value.fields["code"] == "overloaded"
         assert (await running.embed(image)).json()["code"] == "overloaded"
+        hold(running, len(image))
+        with pytest.raises(Refused):
+            await client.call("Embed", texts=["a"])
+        await client.channel.unary_unary("/grpc.health.v1.Health/Check")(b"\x0a\x03toy")  # a probe needs none

@@ -19,7 +19,6 @@ from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from clipserve.access.gate import Gate
-from clipserve.application.body import Body
 from clipserve.application.inference import Inference
 from clipserve.errors import UnknownModel
 from clipserve.rpc.calls import Call, Calls
@@ -45,20 +44,20 @@ class Health:
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """The methods of the service."""
-        watch = self._calls.stream("health.Watch", self.watch)
-        return {"Check": self._calls.unary("health.Check", self.check), "Watch": watch}
+        stream = self._calls.stream
+        return {"Check": stream("health.Check", self.check), "Watch": stream("health.Watch", self.watch)}
 
-    async def check(self, body: Body) -> bytes:
-        """The present state of one service or model."""
-        status = await self._status(_read(health_pb2.HealthCheckRequest, body.take()).service)
+    async def check(self, call: Call) -> bytes:
+        """Answer with the present state of one service or model; its bytes count against no quota."""
+        status = await self._status(await self._service(call))
         if status == _Response.SERVICE_UNKNOWN:
             raise UnknownModel("there is no such service or model.")
-        return _answer(status)
+        await call.write(_answer(status))
+        return b""
 
     async def watch(self, call: Call) -> bytes:
         """Answer with the present state, and again after each change."""
-        message = await self._calls.first_message(call)
-        service, told = _read(health_pb2.HealthCheckRequest, message).service, None
+        service, told = await self._service(call), None
         while True:
             ending, status = self._calls.ending, await self._status(service)
             if status != told:
@@ -67,6 +66,10 @@ class Health:
                 return b""
             told = status
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    async def _service(self, call: Call) -> str:
+        message = _read(health_pb2.HealthCheckRequest, await self._calls.first_message(call))
+        return str(message.service)
 
     async def _status(self, service: str) -> int:
         if service in self._services:
@@ -82,10 +85,7 @@ class Health:
 def reflection_handlers(
     gate: Gate, calls: Calls, services: Iterable[str]
 ) -> dict[str, grpc.RpcMethodHandler]:
-    """The method of reflection. A call is a stream of questions, and ends when none comes for a while.
-
-    `services`: the full names of the other services.
-    """
+    """The method of reflection, also of these other services: a call ends when no question comes for a while."""
     servicer = reflection.aio.ReflectionServicer((*services, REFLECTION))
 
     async def questions(call: Call) -> AsyncIterator[ServerReflectionRequest]:
