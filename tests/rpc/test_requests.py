@@ -14,7 +14,9 @@ from pydantic_core import PydanticUndefined
 from clipserve.api import answers
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.rpc.requests import words
+from clipserve.application.label_sets.served import State
+from clipserve.errors import InvalidInput
+from clipserve.rpc.requests import word_of, words
 from clipserve.v1 import clip_pb2
 
 TYPES = {
@@ -142,3 +144,18 @@ def test_a_message_of_a_stream_is_on_the_wire_an_embed_request_with_one_item() -
         item = clip_pb2.EmbedStreamRequest(**{name: value}, **options)  # type: ignore[arg-type]
         request = clip_pb2.EmbedRequest(**{renamed[name]: [value]}, **options)  # type: ignore[arg-type]
         assert clip_pb2.EmbedRequest.FromString(item.SerializeToString()) == request
+
+
+def test_each_number_but_0_of_a_state_has_a_word_of_the_core_and_each_word_has_a_number() -> None:
+    numbers = words(clip_pb2.LabelSetState.DESCRIPTOR)
+    assert sorted(numbers.values()) == sorted(get_args(State))
+    assert 0 not in numbers
+
+
+@pytest.mark.parametrize("number", [-1, 6, 2**31 - 1])
+def test_an_unknown_number_is_refused(number: int) -> None:
+    field = clip_pb2.EmbedRequest.DESCRIPTOR.fields_by_name["embedding_type"]
+    with pytest.raises(
+        InvalidInput, match=f"embedding_type is {number}; known are 1 to 5, and 0 for float32"
+    ):
+        word_of(field, number)

@@ -118,7 +118,10 @@ def current_span() -> Span | None:
 
 @contextmanager
 def span(
-    name: str, parents: Iterable[Span] | None = None, kind: SpanKind = SpanKind.INTERNAL, **said: Attribute
+    name: str,
+    parents: Iterable[Span] | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    **attributes: Attribute,
 ) -> Iterator[Span | None]:
     """Make a span of the block, as a part of the current span; without one there is none, and it is None.
 
@@ -132,7 +135,7 @@ def span(
         return
     first, *others = distinct
     links = [Link(other.get_span_context()) for other in others]
-    made = _tracer.start_span(name, trace.set_span_in_context(first), kind, named(said), links)
+    made = _tracer.start_span(name, trace.set_span_in_context(first), kind, named(attributes), links)
     for other in others:
         other.add_link(made.get_span_context())
     with trace.use_span(made, end_on_exit=True, record_exception=False, set_status_on_exception=False):
