@@ -127,6 +127,17 @@ async def test_each_fault_has_one_status_in_every_endpoint(places: tuple[Served,
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_every_endpoint_that_encodes_is_in_the_table(places: tuple[Served, ...]) -> None:
+    document = (await places[0][0].client.get("/openapi.json")).json()
+    asked = {ask.path for ask in (*IMAGES.values(), *TEXTS.values())}
+    others = {"/predict", "/tokenize"}  # a form, below; nothing is encoded
+    posted = {
+        path.replace("{model}", "MODEL") for path, methods in document["paths"].items() if "post" in methods
+    }
+    assert posted == asked | others
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("kind", "part"),
     [("visual", {"image": ("a.png", png())}), ("textual", {"text": (None, "a")})],

@@ -1,5 +1,5 @@
 """What is answered, each as one type: the application makes it, an API writes it, the OpenAPI document shows it,
-and the client reads it. gRPC's messages have the same names.
+and the client reads it. gRPC's messages have fields of the same names.
 
 Where an item failed, its `ClipError` stands for an `ItemFailure`. In JSON a field that is None or an empty tuple is
 left out (`shown`). A field's description is the docstring below it. Subclasses inherit only those in `Field`.

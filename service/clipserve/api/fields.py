@@ -79,6 +79,7 @@ Images = Annotated[
         "CLIPSERVE_IMAGE_HOSTS (none by default)"
     ),
 ]
+# "$name" is a limit of `RequestLimits`, or what else `clipserve.rest.document` puts there.
 Strings = Annotated[Sequence[str], in_json(List[str])]
 Texts = Annotated[Strings, text_list("max_texts", "max_text_chars")]
 Labels = Annotated[Strings, text_list("max_labels", "max_label_chars", _LABEL, distinct=True)]

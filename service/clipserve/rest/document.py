@@ -107,8 +107,8 @@ def _in_form(schema: Json) -> Json:
     for name in (*IMAGE_FIELDS, "texts", "to_texts"):
         text = text.replace(f'"{name}"', f'"{in_form(name)}"')
     form: Json = orjson.loads(text)
-    for name, field in form["properties"].items():
-        if name in ("image", "to_image"):
+    for field in form["properties"].values():
+        if field.get("items", {}).get("format") == "image":
             field |= {"items": {"type": "string", "format": "binary"}, "description": "image files"}
             del field["default"]  # with it, /docs would offer no file to choose
         elif field.get("default", ...) is None:

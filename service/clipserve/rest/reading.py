@@ -1,8 +1,8 @@
 """What handlers get of a request: `Depends(reads(ClassifyRequest))`.
 
 `Exchange` has read the body. It is a form, the bytes of one image with all other fields in the query, or JSON with
-images in base64; long ones are parsed in the side thread. FastAPI's own parameters would parse on the event loop,
-and write the files of a form to a disk.
+images in base64. Each `image` of a form, and the bytes alone, become the list `images` that JSON has. Long ones are
+parsed in the side thread: FastAPI's own parameters would parse on the event loop, and write files to a disk.
 """
 
 from __future__ import annotations
