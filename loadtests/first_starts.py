@@ -26,7 +26,7 @@ from clipserve.cores import usable_cores
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.auto import Fastest
 from clipserve.engine.backends.onnx import OnnxEngine
-from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds
+from clipserve.engine.in_process import EngineOptions, Feeds
 from loadtests.commands import DEMO, Artifact
 from loadtests.report import machine_facts, table, tell
 
@@ -40,26 +40,11 @@ class Engine(OnnxEngine):
         super().__init__(folder, options)
         self.name, self._times = name, times
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
         if "pixels" not in feeds or self._times == 1:
-            return super().call(graph, feeds)
-        return _First(
-            super().call(graph, {"pixels": np.concatenate([feeds["pixels"]] * self._times)}),
-            len(feeds["pixels"]),
-        )
-
-
-class _First(NamedTuple):
-    """A call that answers with the first rows of another."""
-
-    inner: EngineCall
-    rows: int
-
-    def run(self) -> Embeddings:
-        return self.inner.run()[: self.rows]
-
-    def cancel(self) -> None:
-        self.inner.cancel()
+            return super().run(graph, feeds)
+        pixels = np.concatenate([feeds["pixels"]] * self._times)
+        return super().run(graph, {"pixels": pixels})[: len(feeds["pixels"])]
 
 
 class Start(NamedTuple):

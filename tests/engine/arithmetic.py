@@ -13,7 +13,7 @@ import pytest
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import EngineCall, Feeds
+from clipserve.engine.in_process import Feeds
 from clipserve.errors import BackendUnavailable
 from tests.virtual_time import HandClock
 
@@ -63,32 +63,18 @@ class Arithmetic:
         self.loaded = True
         return self
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        rows = len(feeds["pixels"]) if graph == IMAGE_GRAPH else 0
-        return Answer(self, rows * self.row_cpu[rows] if rows in self.row_cpu else self.cpu)
-
     def lost(self) -> str | None:
         return None
 
     def close(self) -> None:
         self.loaded = False
 
-    def run(self, cpu: float | None = None) -> Embeddings:
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
         if self.fails_at == "run":
             raise RuntimeError("no such shape")
-        cpu = self.cpu if cpu is None else cpu
+        rows = len(feeds["pixels"]) if graph == IMAGE_GRAPH else 0
+        cpu = rows * self.row_cpu[rows] if rows in self.row_cpu else self.cpu
         WALL.now += cpu + next(self._waits)
         CPU.now += cpu + self.others
         self.runs.append(self.name)
         return np.array([[np.cos(self.angle), np.sin(self.angle)]], np.float32)
-
-
-@dataclass
-class Answer:
-    engine: Arithmetic
-    cpu: float
-
-    def run(self) -> Embeddings:
-        return self.engine.run(self.cpu)
-
-    def cancel(self) -> None: ...

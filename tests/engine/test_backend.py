@@ -76,8 +76,8 @@ async def test_vectors_have_shape_type_and_unit_length(backend: Backend) -> None
 async def test_an_engine_in_fp32_gives_the_vectors_of_the_original_framework(engine: Engine) -> None:
     engine.load()
     token_ids, lengths = TOKENIZER.pad(TOKENIZER.encode(REFERENCE_TEXTS), MANIFEST.text.context_length)
-    images = engine.call(IMAGE_GRAPH, {"pixels": PIXELS}).run()
-    texts = engine.call(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}).run()
+    images = engine.run(IMAGE_GRAPH, {"pixels": PIXELS})
+    texts = engine.run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
     assert check(MANIFEST, images, texts) > 0.99999
 
 
@@ -150,15 +150,6 @@ async def test_what_onnxruntime_finds_wrong_is_raised_and_not_printed(
         await backend.encode_text(np.full((1, 8), 10**8, np.int32), np.array([8], np.int32))
     await backend.aclose()
     assert capfd.readouterr().err == ""
-
-
-async def test_a_call_that_was_cancelled_computes_nothing() -> None:
-    engine = OnnxEngine(DEMO, EngineOptions()).load()
-    call = engine.call(IMAGE_GRAPH, {"pixels": PIXELS})
-    call.cancel()
-    with pytest.raises(Exception, match="terminate"):
-        call.run()
-    engine.close()
 
 
 async def test_a_missing_graph_refuses_to_start_with_its_path(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine import in_process
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import EngineCall, Feeds, InProcess
+from clipserve.engine.in_process import Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.logs import Log
 from tests.support import eventually
@@ -52,24 +52,13 @@ class Gpu:
         self.trials += 1
         return self.fault if self.gone else None
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return Run(self, waits=not (self.texts_run and graph == TEXT_GRAPH))
-
-
-class Run:
-    def __init__(self, gpu: Gpu, waits: bool) -> None:
-        self._gpu = gpu
-        self._waits = waits
-
-    def run(self) -> Embeddings:
-        self._gpu.runs.set()
-        if self._waits:
-            self._gpu.may_run.wait(60)
-        if self._gpu.fault:
-            raise RuntimeError(self._gpu.fault)
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
+        self.runs.set()
+        if not (self.texts_run and graph == TEXT_GRAPH):
+            self.may_run.wait(60)
+        if self.fault:
+            raise RuntimeError(self.fault)
         return np.array([[1.0, 0.0, 0.0, 0.0]], np.float32)
-
-    def cancel(self) -> None: ...
 
 
 ILLEGAL = "CUDA error 700: an illegal memory access"
@@ -158,11 +147,11 @@ class Small(Gpu):
         super().__init__("")
         self.most, self.sizes = most, list[int]()
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
         rows = len(next(iter(feeds.values())))
         self.sizes.append(rows)
         self.fault = MEMORY if rows > self.most else ""
-        return super().call(graph, feeds)
+        return super().run(graph, feeds)
 
 
 def sizes(*rows: int) -> Callable[[], Iterable[tuple[str, Feeds]]]:

@@ -7,6 +7,7 @@ import pytest
 from clipserve.clip.artifact import IMAGE_GRAPH
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.trial import best_rows, compare, decided
+from clipserve.engine.in_process import Feeds
 from tests.engine.arithmetic import INPUTS, WALL, Arithmetic, clocks
 
 __all__ = ["clocks"]  # of all tests here
@@ -72,9 +73,9 @@ def test_calls_of_both_are_in_turns_and_their_durations_are_told() -> None:
 class Swinging(Arithmetic):
     """Its CPU time is half of the standard's, then twice as much."""
 
-    def run(self, cpu: float | None = None) -> Embeddings:
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
         self.cpu = 0.25 - self.cpu
-        return super().run()
+        return super().run(graph, feeds)
 
 
 def test_a_trial_that_never_agrees_ends_after_ten_seconds() -> None:

@@ -44,16 +44,6 @@ class EngineOptions:
     cache_dir: Path | None = None
 
 
-class EngineCall(Protocol):
-    """One run of a graph."""
-
-    def run(self) -> Embeddings:
-        """Block until the vectors are there; float32 [N, D]. May raise anything."""
-
-    def cancel(self) -> None:
-        """From another thread: end `run` as soon as the library can."""
-
-
 class ToLoad(Protocol):
     """What gives an engine."""
 
@@ -64,7 +54,7 @@ class ToLoad(Protocol):
 class Engine(ToLoad, Protocol):
     """A library that runs the graphs of one artifact; loaded, it gives itself.
 
-    Its methods block, all but `call`; `InProcess` calls them in threads.
+    Its methods block; `InProcess` calls them in threads.
 
     Attributes:
         name: for logs and errors.
@@ -76,8 +66,8 @@ class Engine(ToLoad, Protocol):
     facts: Mapping[str, Any]
     on_gpu: bool
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        """Prepare one run of a graph. Several runs may go on at the same time."""
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
+        """Run a graph; float32 [N, D]. May raise anything. Several runs may go on at the same time."""
 
     def lost(self) -> str | None:
         """Asked on a GPU after a call has failed: why all will fail now; None where it was that call alone."""
@@ -87,7 +77,7 @@ class Engine(ToLoad, Protocol):
 
 
 class InProcess:
-    """One call is one run of the engine; put `Batched` around it.
+    """One call is one run of the engine, which goes on if the caller leaves; put `Batched` around it.
 
     On a GPU a call that fails for lack of memory makes the next ones smaller (`most_rows`). After any other failure
     one text is tried; if it fails too, the GPU is lost: all calls are refused, and only a new process gets it back.
@@ -157,12 +147,8 @@ class InProcess:
             raise BackendUnavailable("the encoders are not loaded.")
         if self._lost:
             raise BackendUnavailable("the GPU has failed, and the process ends, to be started again.")
-        call = engine.call(graph, feeds)
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads, call.run)
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
+            return await asyncio.get_running_loop().run_in_executor(threads, engine.run, graph, feeds)
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=engine.name, graph=graph, error=str(error))
             if engine.on_gpu and lacks_memory(str(error)):

@@ -14,7 +14,7 @@ import numpy as np
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import NEEDS, PROVIDER, PROVIDER_OPTIONS
-from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
+from clipserve.engine.in_process import EngineOptions, Feeds, return_freed_memory
 from clipserve.engine.quiet import report_to_nobody
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
@@ -58,8 +58,9 @@ class OnnxEngine:
         logger.info("onnxruntime_ready", runs_on="cuda" if cuda else "cpu", threads=self._options.threads)
         return self
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return _Run(self._sessions[graph], feeds)
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
+        (embeddings,) = self._sessions[graph].run(None, feeds)
+        return embeddings  # type: ignore[no-any-return]  # onnxruntime is untyped
 
     def lost(self) -> str | None:
         """Whether one text fails too."""
@@ -68,7 +69,7 @@ class OnnxEngine:
         length = session.get_inputs()[0].shape[1]  # a name, where any is right
         ids = np.ones((1, length if isinstance(length, int) else 8), np.int32)
         try:
-            session.run(None, {"token_ids": ids, "lengths": np.ones(1, np.int32)})
+            self.run(TEXT_GRAPH, {"token_ids": ids, "lengths": np.ones(1, np.int32)})
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             return " ".join(str(error).split())[:500]
         return None
@@ -120,19 +121,3 @@ def session_options(chosen: EngineOptions) -> ort.SessionOptions:
 def providers(chosen: EngineOptions) -> list[str | tuple[str, dict[str, str]]]:
     """Where a session runs; nodes that CUDA does not have run on the CPU."""
     return [(PROVIDER, dict(PROVIDER_OPTIONS)), _CPU] if chosen.cuda else [_CPU]
-
-
-class _Run:
-    """A `EngineCall`."""
-
-    def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
-        import onnxruntime as ort
-
-        self._session, self._feeds, self._options = session, feeds, ort.RunOptions()
-
-    def run(self) -> Embeddings:
-        (embeddings,) = self._session.run(None, self._feeds, self._options)
-        return embeddings  # type: ignore[no-any-return]  # onnxruntime is untyped
-
-    def cancel(self) -> None:
-        self._options.terminate = True  # onnxruntime looks between two nodes

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
+from clipserve.engine.in_process import EngineOptions, Feeds, return_freed_memory
 from clipserve.engine.quiet import report_to_nobody
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
@@ -58,7 +57,8 @@ class OpenVinoEngine:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         }
         self._models: dict[str, ov.CompiledModel] = {}
-        self._idle: dict[str, _Requests] = {}
+        # Requests for inference, one for each call at a time: to make one would wait until a stream is free.
+        self._idle: dict[str, SimpleQueue[ov.InferRequest]] = {}
 
     def load(self) -> Self:
         if (core := _core()) is None:
@@ -81,8 +81,12 @@ class OpenVinoEngine:
         )
         return self
 
-    def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return _Run(self._idle[graph], feeds)
+    def run(self, graph: str, feeds: Feeds) -> Embeddings:
+        request = (idle := self._idle[graph]).get()
+        try:
+            return np.array(request.infer(feeds, share_inputs=True)[0])  # a copy: it lives in the request
+        finally:
+            idle.put(request)
 
     def lost(self) -> None:
         return None
@@ -105,40 +109,9 @@ class OpenVinoEngine:
 
     def _compile(self, core: ov.Core, graph: str, model: ov.Model) -> None:
         compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
-        self._idle[graph] = idle = _Requests()
+        self._idle[graph] = idle = SimpleQueue["ov.InferRequest"]()
         for _ in range(self._workers):
             idle.put(compiled.create_infer_request())
-
-
-_Requests = SimpleQueue["ov.InferRequest"]
-
-
-class _Run:
-    """An `EngineCall` on one of the graph's inference requests.
-
-    They are made when the graph is loaded, one for each call at a time: to make one waits until a stream is free.
-    """
-
-    def __init__(self, idle: _Requests, feeds: Feeds) -> None:
-        self._idle, self._feeds = idle, feeds
-        self._request: ov.InferRequest | None = None
-        self._lock = Lock()  # a request that is given back is another call's, which nobody may cancel here
-
-    def run(self) -> Embeddings:
-        request = self._request = self._idle.get()
-        try:
-            return np.array(
-                request.infer(self._feeds, share_inputs=True)[0]
-            )  # a copy: it lives in the request
-        finally:
-            with self._lock:
-                self._request = None
-            self._idle.put(request)
-
-    def cancel(self) -> None:
-        with self._lock:
-            if self._request:
-                self._request.cancel()
 
 
 def computes_bf16() -> bool:

@@ -95,12 +95,12 @@ def _sample(engine: Engine, feeds: Feeds, calls: int) -> tuple[float, float]:
     """Seconds of a call: how long it took, and CPU time of all threads of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
-        engine.call(IMAGE_GRAPH, feeds).run()
+        engine.run(IMAGE_GRAPH, feeds)
     return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
 
 
 def _vectors(engine: Engine, inputs: Inputs) -> list[Embeddings]:
-    return [engine.call(graph, inputs[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH)]
+    return [engine.run(graph, inputs[graph]) for graph in (IMAGE_GRAPH, TEXT_GRAPH)]
 
 
 def best_rows(engine: Engine, feeds: Feeds, call_seconds: float) -> int:
