@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import typer
 
-from clipserve.settings import Settings
 from loadtests.__main__ import cli
 from tests.docs.markdown import documents
 from tests.docs.speed import PICTURE, draw
@@ -29,10 +28,6 @@ def test_the_table_of_constants_shows_them_as_they_are() -> None:
     assert len(rows) == text.count("\n| `")
     for name, value, place in rows:
         assert pkgutil.resolve_name(f"clipserve.{place}") == int(value.replace(",", "")), name
-
-
-def test_every_setting_has_a_description() -> None:
-    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
 @pytest.mark.parametrize(("page", "name"), TABLES, ids=[name for _, name in TABLES])
@@ -67,8 +62,3 @@ def test_the_way_of_a_photo_names_functions_that_exist() -> None:
     assert len(functions) > 4
     for name in functions:
         pkgutil.resolve_name(f"clipserve.{name}")
-
-
-def test_the_parts_of_make_test_all_are_the_folders_of_external_tests() -> None:
-    folders = {path.parent.name for path in (ROOT / "tests/external").glob("*/*.py")}
-    assert PARTS | {"deploy", "site"} == folders

@@ -15,7 +15,7 @@ from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import GONE, BadSettings, ModelSettings, Settings, as_markdown, read_settings
 from clipserve.wiring.options import GatewayOptions
 from tests.application.label_sets.making import Counted
-from tests.process import ROOT, failed_start
+from tests.process import ROOT
 from tests.support import Recording, png, serving, write_toy_artifact
 
 
@@ -60,15 +60,6 @@ def test_a_body_and_a_label_set_have_more_room_where_bodies_may_be_larger() -> N
         options = GatewayOptions.of(Settings(max_body_bytes=size))
         assert options.rest.body.body_timeout_seconds == 15 * times
         assert options.limits.label_sets.max_label_set_bytes == 8_000_000 * times
-
-
-def test_a_service_does_not_start_with_a_misspelt_file_of_keys() -> None:
-    """It would answer everybody."""
-    status, reason = failed_start(key_file="keys")
-    assert (status, reason.partition("?")[0]) == (
-        2,
-        "CLIPSERVE_KEY_FILE is not a setting: did you mean CLIPSERVE_KEYS_FILE",
-    )
 
 
 @pytest.mark.parametrize(
@@ -137,14 +128,6 @@ def test_a_model_has_its_own_settings_and_the_common_ones_for_the_rest(
 def test_what_cannot_differ_from_model_to_model_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         with_models(demo={name: Settings.model_fields[name].default})
-
-
-@pytest.mark.parametrize(
-    "own", [{"thread": 1}, {"threads": -1}, {"image_formats": ["HEIF"]}, {"backend": "x"}]
-)
-def test_a_model_s_settings_have_names_and_bounds_too(own: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        with_models(demo=own)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import skimage.data
-from PIL import Image
 
 from tests.docs.walk import SECONDS, SETTINGS, reader_s_folder
+from tests.e2e.conftest import photos  # noqa: F401
 from tests.process import Process
 
 
@@ -23,11 +21,6 @@ def demo() -> Iterator[Process]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, photos: dict[str, bytes]) -> Path:  # noqa: F811
     """The folder that a reader works in, with four of scikit-image's photographs in `photos`."""
-    photos = {}
-    for name in ("astronaut", "cat", "coffee", "rocket"):
-        file = io.BytesIO()
-        Image.fromarray(getattr(skimage.data, name)()).save(file, "JPEG", quality=90)
-        photos[name] = file.getvalue()
     return reader_s_folder(tmp_path, photos)

@@ -24,12 +24,9 @@ UNREADABLE = "unreadable_file"
 
 
 class ClipserveError(Exception):
-    """Base class of all errors here.
+    """Base class of all errors here. `detail`: a sentence for people. `code`: stable; docs/api.md lists a server's.
 
-    Attributes:
-        detail: one sentence for people.
-        code: stable, for programs; docs/api.md lists those of a server.
-        request_id: of the failed request, as in the server's log; None: no server gave one.
+    `request_id`: of the failed request, as in the server's log; None: no server gave one.
     """
 
     default_code: ClassVar[str] = "failed"
@@ -83,12 +80,6 @@ def refusal(code: str, detail: str, request_id: str | None = None) -> Refused:
     """The error of a whole call, by its code."""
     kind = FingerprintChanged if code == errors.WrongFingerprint.code else Refused
     return kind(detail, code, request_id)
-
-
-def changed(found: str, expected: str) -> FingerprintChanged:
-    """The model makes vectors of `found`; those of `expected` are there."""
-    detail = f"the server makes vectors of {found}, and those of {expected} are expected."
-    return FingerprintChanged(detail, errors.WrongFingerprint.code)
 
 
 def of_item(error: Refused, item_codes: frozenset[str]) -> ItemFailed | Refused:

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, 
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy
 from clipserve.clip.artifact import ArtifactError
-from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.engine.calls import Calls
 from clipserve.engine.cuda import gpus, why_not
-from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
-from clipserve.settings import ModelSettings, Settings, as_model, read_settings
+from clipserve.settings import Settings, as_model, read_settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
@@ -77,17 +74,22 @@ async def open_in_process(
     try:
         chosen = _of_one_model(settings, model)
         when_found()
-        open_backend: OpenBackend | None = None
         on_gpu = uses_gpu(chosen)
         calls = chosen.calls(on_gpu=on_gpu)
         if chosen.device == "auto" and gpus() and (unused := why_not()):
             warn(f"The GPU is not used: {unused}.")
-        if chosen.backend_kind.in_process and not on_gpu:  # the others need batches
+        is_here = chosen.backend_kind.in_process and not on_gpu  # the others need batches
+        if is_here:
             # A call on each core is as fast as any other arrangement (`make load` has it as a bare loop).
             cores = chosen.threads or usable_cores()
             calls = replace(calls, threads=1, workers=cores, max_batch_images=_ROWS_AHEAD)
-            open_backend = partial(_one_row_a_call, calls)
-        async with open_use_cases(chosen, Metrics(), open_backend) as use_cases:
+        # No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait.
+        by_row: OpenBackend | None = (
+            (lambda folder, manifest, own, _: in_process(folder, manifest, own, calls, on_gpu=False))
+            if is_here
+            else None
+        )
+        async with open_use_cases(chosen, Metrics(), by_row) as use_cases:
             await use_cases.start_models()
             yield MethodsInProcess(use_cases, chosen, calls)
     except ArtifactError as error:
@@ -114,13 +116,6 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
             if opened([folder])[0].name == str(model):
                 return folder
     return provide(as_model(str(model)), settings)
-
-
-def _one_row_a_call(
-    calls: Calls, folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics
-) -> InProcess:
-    """No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait."""
-    return in_process(folder, manifest, settings, calls, on_gpu=False)
 
 
 class MethodsInProcess(AsyncMethods):

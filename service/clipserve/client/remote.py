@@ -16,10 +16,11 @@ from clipserve.api.requests import ClassifyRequest
 from clipserve.api.sets import LabelSetList
 from clipserve.api.states import ModelList
 from clipserve.client.blocking import Blocking
-from clipserve.client.errors import OF_IMAGE, OF_TEXT, OddAnswer, Refused, Unreachable, changed, of_item
+from clipserve.client.errors import OF_IMAGE, OF_TEXT, OddAnswer, Refused, Unreachable, of_item, refusal
 from clipserve.client.http import Connection
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy
+from clipserve.errors import WrongFingerprint
 
 _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
@@ -143,7 +144,8 @@ class AsyncClient(AsyncMethods):
     def _check(self, fingerprint: str) -> str:
         """Also of what is answered: a server may know nothing of what it was asked for."""
         if self._expected not in (None, "", fingerprint):
-            raise changed(fingerprint, str(self._expected))
+            detail = f"the server makes vectors of {fingerprint}, and those of {self._expected} are expected."
+            raise refusal(WrongFingerprint.code, detail)
         return fingerprint
 
     def _vector(self, answer: Embeddings) -> Embedded:

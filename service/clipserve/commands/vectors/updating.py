@@ -14,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from clipserve.client.errors import ItemFailed
-from clipserve.client.index import Facts, Index, IndexUnusable, Known, Row
+from clipserve.client.index import Facts, Index, IndexUnusable, Row
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
 from clipserve.clip.images import opened
@@ -101,7 +101,7 @@ class _Run:
     retry: bool
     embedded: int = 0
     failed: int = 0
-    known: dict[str, Known] = field(default_factory=dict)
+    known: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
     async def embed(self, items: Iterator[Item]) -> None:
@@ -136,7 +136,7 @@ class _Run:
         """Whether it is to be embedded; an item that is named twice counts once."""
         row, is_again = self.known.get(item.key), item.key in self.seen
         self.seen.add(item.key)
-        is_there = row is not None and row[:2] == (item.size, item.modified) and not (row.code and self.retry)
+        is_there = row is not None and row[:2] == (item.size, item.modified) and not (row[2] and self.retry)
         if is_again or is_there:
             self.shown.advance(kept=row is not None)
         return not (is_again or is_there)
