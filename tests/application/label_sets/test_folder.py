@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from clipserve.application.label_sets import store as stores
-from clipserve.application.label_sets.definition import Record
 from clipserve.application.label_sets.store import Folder
 from clipserve.errors import LabelSetReadOnly, StoreUnavailable, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenSite
@@ -314,13 +313,3 @@ async def test_a_process_that_is_killed_at_any_write_leaves_the_old_set_or_the_n
     """At its first change of the disk, at its second, and so on."""
     killed = int(await ran(sys.executable, "-m", "tests.application.label_sets.killed", str(tmp_path)))
     assert killed > 15
-
-
-async def test_a_record_says_what_it_was_put_with(open_site: OpenSite, folder: Path) -> None:
-    site = await open_site(Folder(folder, MOST))
-    state = await site.put(labels=["a", {"label": "b", "examples": [png()]}])
-    files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    assert files == [f"pets.{state.record.digest}.{state.version}.npy", "pets.json"]
-    record = Record.model_validate_json((folder / "pets.json").read_bytes())
-    assert record.definition == state.definition
-    assert [*record.images.values()] == [png()]
