@@ -39,7 +39,7 @@ async def test_head_is_get_without_the_body(running: Running, path: str) -> None
         ("POST", "/livez", "GET"),
         ("OPTIONS", "/readyz", "GET"),
         ("POST", "/", "GET"),
-        ("DELETE", "/label-sets", "GET"),
+        ("POST", "/label-sets/pets", "DELETE, GET, PUT"),
     ],
 )
 async def test_a_wrong_method_is_told_which_are_right(

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -75,6 +76,11 @@ async def answer_error(
     render_for: Callable[[str], Render | None], request: Request, error: Exception
 ) -> Response:
     """FastAPI's exception handler. `render_for`: path -> renders its errors; None: as problem+json."""
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Of all routes of the path: Starlette tells those of the first.
+        path, routes = request.scope["route"].path, iter_route_contexts(request.app.routes)
+        methods = {method for each in routes if each.path == path for method in each.methods or ()}
+        error.headers = {"Allow": ", ".join(sorted(methods))}
     outcome, response = rendered(error, request.state.id, render_for(request.scope["path"]))
     error.__traceback__ = None  # `clears_frame` says why
     request.state.outcome = outcome

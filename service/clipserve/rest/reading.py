@@ -127,9 +127,7 @@ def parse_upload(request: Request, body: Body) -> Upload:
 def parse_object(request: Request, body: Body) -> JsonObject:
     """Take the body and parse it as a JSON object, whose images are still base64.
 
-    Raises:
-        UnsupportedMediaType: the Content-Type is not JSON.
-        InvalidInput, TooMany: see `load_object`.
+    Raises UnsupportedMediaType: the Content-Type is not JSON; InvalidInput, TooMany: see `load_object`.
     """
     if (kind := _media_type(request)) != JSON:
         raise UnsupportedMediaType(

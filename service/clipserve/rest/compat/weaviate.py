@@ -58,8 +58,7 @@ def _rendered(embedded: Embeddings) -> Response:
 @router.get("/meta", summary="Return the first model, which Weaviate shows among its modules.")
 async def weaviate_meta(request: Request) -> Response:
     first, *_others = await service_of(request).inference.models()
-    fields = {"model": first.id, "fingerprint": first.fingerprint, "dimensions": first.embed_dim}
-    return json_response(fields)
+    return json_response({"model": first.id, "fingerprint": first.fingerprint, "dimensions": first.embed_dim})
 
 
 @router.get(
