@@ -17,63 +17,41 @@ from tests.certificates import self_signed
 from tests.fetching.support import IMAGE, Names, fetched, fetching, listening
 
 # The port of a listener on loopback takes the place of PORT.
+# Other hosts, by what a reader of URLs may take for them; other schemes, or none; other ports; and listed hosts
+# whose names lead inside.
+PLAIN = """
+    http://127.0.0.1:PORT/ http://localhost:PORT/ http://2130706433:PORT/ http://0x7f000001:PORT/
+    http://0177.0.0.1:PORT/ http://127.1:PORT/ http://0:PORT/ http://127.0.0.1.:PORT/ http://[::1]:PORT/
+    http://[::ffff:127.0.0.1]:PORT/ http://[::]:PORT/ http://[fe80::1%25lo]:PORT/
+    http://a.test@127.0.0.1:PORT/ http://127.0.0.1:PORT@a.test/ http://a.test:PORT@127.0.0.1:PORT/
+    http://a.test:x@127.0.0.1:PORT/ http://127.0.0.1:PORT#@a.test:PORT/ http://127.0.0.1:PORT?@a.test/
+    http://127.0.0.1:PORT/a.test http://a.test.127.0.0.1.nip.io:PORT/ http://xa.test:PORT/
+    http://a.test.:PORT/ http://.a.test:PORT/ http://a..test:PORT/ http://a.test%2eevil:PORT/
+    http://a.test%00.evil:PORT/ http://a.test%0d%0aX:PORT/ file:///etc/passwd ftp://a.test:PORT/
+    gopher://a.test:PORT/_x dict://a.test:PORT/ ldap://a.test/ https://a.test:PORT/ //a.test:PORT/
+    a.test:PORT/ http:a.test:PORT/ http:/a.test:PORT/ http:///a.test:PORT/ jar:http://a.test:PORT/!/
+    http://a.test/ http://a.test:80/ http://a.test:0/ http://a.test:99999/ http://a.test:-1/
+    http://a.test:PORTPORT/ http://a.test:/ http://a.test:+PORT/ http://b.test:PORT/ http://rebound.test:PORT/
+    http://mixed.test:PORT/ http://six.test:PORT/ http://nat64.test:PORT/ http://mapped.test:PORT/
+    http://metadata.test:PORT/ http://none.test:PORT/
+"""
 ATTACKS = [
-    # another host, by what a reader of URLs may take for it
-    *(
-        "http://127.0.0.1:PORT/",
-        "http://localhost:PORT/",
-        "http://2130706433:PORT/",
-        "http://0x7f000001:PORT/",
-    ),
-    *("http://0177.0.0.1:PORT/", "http://127.1:PORT/", "http://0:PORT/", "http://127.0.0.1.:PORT/"),
-    *(
-        "http://[::1]:PORT/",
-        "http://[::ffff:127.0.0.1]:PORT/",
-        "http://[::]:PORT/",
-        "http://[fe80::1%25lo]:PORT/",
-    ),
-    *("http://a.test@127.0.0.1:PORT/", "http://127.0.0.1:PORT@a.test/", "http://a.test:PORT@127.0.0.1:PORT/"),
-    *(
-        "http://a.test:x@127.0.0.1:PORT/",
-        "http://127.0.0.1:PORT#@a.test:PORT/",
-        "http://127.0.0.1:PORT?@a.test/",
-    ),
-    *(
-        "http://127.0.0.1:PORT\\@a.test:PORT/",
-        "http://a.test\\@127.0.0.1:PORT/",
-        "http://a.test:PORT\\.evil/",
-    ),
-    *("http://127.0.0.1:PORT/a.test", "http://a.test.127.0.0.1.nip.io:PORT/", "http://xa.test:PORT/"),
-    *("http://a.test.:PORT/", "http://.a.test:PORT/", "http://a..test:PORT/", "http://a.test%2eevil:PORT/"),
-    *(
-        "http://a.test%00.evil:PORT/",
-        "http://a.test%0d%0aX:PORT/",
-        "http://a.te\u017ft:PORT/",
-        "http://\uff41.test:PORT/",
-    ),
-    *("http://①②⑦.⓪.⓪.①:PORT/", "http://a。test:PORT/", "http://a.test\t:PORT/", "http://a .test:PORT/"),
-    # another scheme, or none
-    *(
-        "file:///etc/passwd",
-        "ftp://a.test:PORT/",
-        "gopher://a.test:PORT/_x",
-        "dict://a.test:PORT/",
-        "ldap://a.test/",
-    ),
-    *("https://a.test:PORT/", "//a.test:PORT/", "a.test:PORT/", "http:a.test:PORT/", "http:/a.test:PORT/"),
-    *("http:///a.test:PORT/", "http:\\\\a.test:PORT/", "jar:http://a.test:PORT/!/", " http://a.test:PORT/"),
-    *("http://a.test:PORT/\r\nX: y", "http://a.test:PORT/ HTTP/1.1\r\nX: y", "http://a.test:PORT/\x00"),
-    # another port
-    *("http://a.test/", "http://a.test:80/", "http://a.test:0/", "http://a.test:99999/", "http://a.test:-1/"),
-    *("http://a.test:PORTPORT/", "http://a.test:/", "http://a.test:+PORT/", "http://a.test: PORT/"),
-    # a listed host, whose name leads inside
-    *("http://b.test:PORT/", "http://rebound.test:PORT/", "http://mixed.test:PORT/", "http://six.test:PORT/"),
-    *(
-        "http://nat64.test:PORT/",
-        "http://mapped.test:PORT/",
-        "http://metadata.test:PORT/",
-        "http://none.test:PORT/",
-    ),
+    *PLAIN.split(),
+    "http://127.0.0.1:PORT\\@a.test:PORT/",
+    "http://a.test\\@127.0.0.1:PORT/",
+    "http://a.test:PORT\\.evil/",
+    "http://a.te\u017ft:PORT/",
+    "http://\uff41.test:PORT/",
+    "http://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460:PORT/",
+    "http://a\u3002test:PORT/",
+    "http://a.test\t:PORT/",
+    "http://a .test:PORT/",
+    "http:\\\\a.test:PORT/",
+    " http://a.test:PORT/",
+    "http://a.test:PORT/\r\nX: y",
+    "http://a.test:PORT/ HTTP/1.1\r\nX: y",
+    "http://a.test:PORT/\x00",
+    "http://a.test: PORT/",
     "http://a.test:PORT/" + "x" * 5_000,
 ]
 

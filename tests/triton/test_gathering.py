@@ -74,31 +74,25 @@ async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one:
         assert one.calls == [1, 1, 60]
 
 
-async def test_a_call_has_no_more_rows_than_the_model_takes(one: StandIn) -> None:
+@pytest.mark.parametrize(
+    ("takes", "chosen", "rows", "calls"),
+    [
+        pytest.param(7, None, 15, [7, 7, 1], id="what the model takes"),
+        pytest.param(512, 4, 10, [4, 4, 2], id="what is set"),
+        pytest.param(512, None, 600, [256, 256, 88], id="what is usual"),
+        pytest.param(512, 300, 600, [300, 300], id="more than usual, if it is set"),
+    ],
+)
+async def test_a_call_has_at_most_the_rows(
+    one: StandIn, takes: int, chosen: int | None, rows: int, calls: list[int]
+) -> None:
     for model in one.models.values():
-        model.max_batch_size = 7
-    async with gathering(one, calls=1) as backend:
-        one.computing.clear()
-        asking = started(backend, 1)
-        await until(lambda: one.calls == [1])
-        asking += started(backend, 15)
-        await asyncio.sleep(0.1)
-        one.computing.set()
-        await asyncio.gather(*asking)
-        assert one.calls == [1, 7, 7, 1]
-
-
-async def test_a_call_has_no_more_rows_than_is_set(one: StandIn) -> None:
-    async with gathering(one, calls=1, texts=4) as backend:
-        vectors = await backend.encode_text(np.ones((10, 8), np.int32), np.ones(10, np.int32))
-        assert vectors.shape == (10, MANIFEST.embed_dim)
-        assert one.calls == [4, 4, 2]
-
-
-async def test_more_rows_than_usual_are_used_if_they_are_set(one: StandIn) -> None:
-    async with gathering(one, calls=1, texts=300) as backend:
-        await backend.encode_text(np.ones((600, 8), np.int32), np.ones(600, np.int32))
-        assert one.calls == [300, 300]
+        model.max_batch_size = takes
+    metrics = Metrics()
+    async with gathering(one, calls=1, texts=chosen, metrics=metrics) as backend:
+        vectors = await backend.encode_text(np.ones((rows, 8), np.int32), np.ones(rows, np.int32))
+    assert (vectors.shape, one.calls) == ((rows, MANIFEST.embed_dim), calls)
+    assert metrics.registry.get_sample_value("clipserve_batch_rows_sum", {"tower": "text"}) == rows
 
 
 async def test_more_rows_than_the_model_takes_are_refused_if_they_are_set(one: StandIn) -> None:
@@ -169,15 +163,6 @@ async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(on
             await until(lambda: not any(isinstance(each, TritonCall) for each in gc.get_objects()))
         finally:
             gc.enable()
-
-
-async def test_rows_are_counted_once(one: StandIn) -> None:
-    metrics = Metrics()
-    async with gathering(one, metrics=metrics) as backend:
-        await asyncio.gather(*started(backend, 5))
-    rows = metrics.registry.get_sample_value("clipserve_batch_rows_sum", {"tower": "text"})
-    assert rows == 5
-    assert sum(one.calls) == 5
 
 
 @pytest.mark.parametrize(("count", "gpus", "calls"), [(1, 1, 2), (2, 1, 4), (2, 0, 4), (1, 4, 8)])

@@ -154,60 +154,6 @@ async def test_stopped_for_seconds_and_continued_it_answers_what_it_owes(
         assert (await asking).status_code == 200
 
 
-async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
-    # Its own: it can crash long after it woke up, see below.
-    triton: Triton = triton_of()
-    async with gateway(triton, max_queue_seconds=60, deadline_seconds=6) as running:
-        asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(6)]
-        await eventually(lambda: in_flight(running) > 0)
-        triton.pause()
-        try:
-            started = time.monotonic()
-            await until(running, 503)
-            answers = Counter((a.status_code, a.json().get("code")) for a in await asyncio.gather(*asking))
-            assert time.monotonic() - started < 60, "a request outlived ten times its deadline"
-            assert set(answers) <= {(200, None), (504, "deadline_exceeded"), (503, "backend_unavailable")}
-            assert any(status != 200 for status, _ in answers)
-        finally:
-            triton.resume()
-        async with asyncio.timeout(180):
-            while (await running.embed(next(photos(1)))).status_code != 200:
-                if not triton.running:
-                    # The server of 24.10 can crash on the cancellations that it finds when it wakes up, at once or
-                    # at a later request: races in its gRPC, mended in 24.12 and after 25.01
-                    # (triton-inference-server/server 7840, 8034). PyPI has no newer.
-                    triton.start()
-                    await asyncio.to_thread(triton.wait_ready)
-                await asyncio.sleep(0.1)
-
-
-async def test_restarted_under_load(brittle: Triton) -> None:
-    async with gateway(brittle, max_queue_seconds=60, deadline_seconds=300) as running:
-        seen: Counter[tuple[int, str | None]] = Counter()
-        slowest, ended = 0.0, False
-
-        async def client(photo: bytes) -> None:
-            nonlocal slowest
-            while not ended:
-                started = time.monotonic()
-                answer = await running.embed(photo)
-                slowest = max(slowest, time.monotonic() - started)
-                seen[answer.status_code, answer.json().get("code")] += 1
-                await asyncio.sleep(0.05)  # or they take the CPU that Triton needs to start
-
-        clients = [asyncio.create_task(client(photo)) for photo in photos(8)]
-        try:
-            await asyncio.sleep(0.5)
-            await asyncio.to_thread(brittle.restart)
-            await until(running, 200)
-            await asyncio.sleep(0.5)
-        finally:
-            ended = True
-            await asyncio.gather(*clients)
-        assert set(seen) == {(200, None), (503, "backend_unavailable")}
-        assert slowest < 60, "it waits for its deadline"
-
-
 async def test_tls_and_a_token_open_what_triton_restricts(triton_of: Any, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(

@@ -19,7 +19,7 @@ def test_vectors_of_a_triton_are_compared(triton: Triton, tmp_path: Path) -> Non
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600)
     (file,) = tmp_path.iterdir()
     passed = {line["what"]: line["passed"] for line in json.loads(file.read_text())["lines"]}
-    names = ["image", *(f"text of {length} tokens" for length in read_manifest(DEMO).text.lengths)]
+    names = ["image", *(f"text of {length} tokens" for length in (16, 32, 77))]
     for name in names:
         for rows in (1, 2, 3):
             assert passed[f"{name}, {rows} rows against the CPU, lowest cosine"] is True
