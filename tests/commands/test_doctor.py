@@ -72,11 +72,6 @@ def cut_short(folder: Path) -> dict[str, object]:
     return {"models": copy}
 
 
-def no_keys_file(folder: Path) -> dict[str, object]:
-    (folder / "keys").write_text("no line of a key")
-    return {"keys_file": folder / "keys"}
-
-
 def no_triton(_: Path) -> dict[str, object]:
     return {"backend": "triton", "triton_url": f"127.0.0.1:{free_port()}"}
 
@@ -85,7 +80,6 @@ def no_triton(_: Path) -> dict[str, object]:
     ("plant", "said"),
     [
         pytest.param(cut_short, "image.onnx has SHA-256", id="graph"),
-        pytest.param(no_keys_file, "keys", id="keys"),
         pytest.param(no_triton, "riton", id="Triton"),
     ],
 )

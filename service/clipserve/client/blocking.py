@@ -27,13 +27,11 @@ def _blocking(
 ) -> Callable[Concatenate[Blocking, P], T]:
     @functools.wraps(method)
     def call(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        name = f"this {type(self).__name__}"
         if os.getpid() != self._process:
-            name = type(self).__name__
-            raise RuntimeError(
-                f"this {name} was opened before a fork, which has no thread of it: open another."
-            )
+            raise RuntimeError(f"{name} was opened before a fork, which needs its own. Open another here.")
         if not self._close.alive:
-            raise RuntimeError(f"this {type(self).__name__} is closed.")
+            raise RuntimeError(f"{name} is closed.")
         bound = getattr(self._clip, method.__name__)  # by its name: `method` may be abstract
         future = self._portal.start_task_soon(functools.partial(bound, *args, **kwargs))
         try:

@@ -17,8 +17,6 @@ from clipserve.errors import BodyTooLarge
 from clipserve.files import read_bounded
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
-
     from PIL import Image
 
 T = TypeVar("T")
@@ -42,7 +40,8 @@ def as_file(image: ImageLike) -> bytes:
         return image
     if isinstance(image, np.ndarray):
         return _png(_pixels(image))
-    if _is_pillow_s(image):
+    pillow = sys.modules.get("PIL.Image")  # whoever has one of its images has loaded it
+    if pillow and isinstance(image, pillow.Image):
         from PIL import ImageOps
 
         return _png(ImageOps.exif_transpose(image))
@@ -53,7 +52,7 @@ def as_file(image: ImageLike) -> bytes:
 
 def listed(items: Iterable[T]) -> Sequence[T]:
     """The items as a list. Raises TypeError for a single item: a str and bytes are iterable too."""
-    if isinstance(items, str | bytes) or _is_pillow_s(items) or not isinstance(items, Iterable):
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise TypeError(f"this takes a list of items, not one {type(items).__name__}: put it in brackets.")
     if isinstance(items, np.ndarray) and items.ndim == 3:
         raise TypeError("this takes a list of images: [array], or an array [N, H, W, 3].")
@@ -75,12 +74,6 @@ def read_file(path: str | Path) -> bytes:
     except ValueError:
         reason = "its name is not one of a file"
     raise ItemFailed(f"{reason}.", UNREADABLE)
-
-
-def _is_pillow_s(image: object) -> TypeGuard[Image.Image]:
-    """Whether it is one of Pillow's images, which nobody has who has not loaded Pillow."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(image, module.Image)
 
 
 def _pixels(array: npt.NDArray[Any]) -> Image.Image:
