@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -71,7 +70,7 @@ class Page:
     def _answer(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response:
         self.hosts.check(headers.get(b"host"))
         if scope["method"] not in ("GET", "HEAD"):
-            raise HTTPException(405, "Only GET and HEAD are answered here.", {"allow": "GET, HEAD"})
+            return JSONResponse({"status": "only GET and HEAD"}, 405, {"allow": "GET, HEAD"})
         blocked, most, ready = self.pulse.blocked_seconds, self.max_blocked_seconds, self.pulse.ready
         match scope["path"]:
             case "/livez" if blocked > most:
@@ -82,7 +81,7 @@ class Page:
                 return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
             case "/metrics":
                 return self._metrics({name: value.decode("latin-1") for name, value in headers.items()})
-        raise HTTPException(404, "This is the operations port: it has /livez, /readyz and /metrics.")
+        return JSONResponse({"status": "not found", "paths": ["/livez", "/readyz", "/metrics"]}, 404)
 
     def _metrics(self, headers: Mapping[bytes, str]) -> Response:
         if self.keys is not None:
