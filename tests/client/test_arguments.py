@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 
 import clipserve
-from clipserve.api.requests import ClassifyRequest, EmbedRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.client.methods import AsyncMethods
 
 OF_THE_CLIENT = {"model", "expect_fingerprint"}  # given once, where it is made
 # Fields of a request that are no arguments, with the reason.
 CLASSIFY = {"label_sets": "one, `label_set`: labels of several are lists of lists", "truncate": "not offered"}
-EMBED = {
-    "embedding_type": "vectors are float32",
-    "encoding_format": "of JSON",
-}
 
 
 def arguments(method: Any) -> set[str]:
@@ -31,11 +27,6 @@ def fields_of(request: Any) -> set[str]:
 
 def test_classify_takes_the_fields_of_its_request() -> None:
     assert arguments(AsyncMethods.classify) - {"label_set"} == fields_of(ClassifyRequest) - CLASSIFY.keys()
-
-
-def test_images_and_texts_are_embedded_by_two_methods() -> None:
-    by_both = arguments(AsyncMethods.embed_images) | arguments(AsyncMethods.embed_texts)
-    assert by_both == fields_of(EmbedRequest) - EMBED.keys()
 
 
 def test_the_two_clients_are_made_with_the_same_arguments() -> None:

@@ -59,9 +59,3 @@ def test_a_model_is_named_by_its_folder_or_its_name(tmp_path: Path, monkeypatch:
     manifest.write_text("{}", "utf-8")
     with pytest.raises(ClipserveError, match=r"model\.json"):
         clipserve.Clip(other)
-
-
-def test_a_setting_that_cannot_be_used_is_named() -> None:
-    for settings in ({"backend": "other"}, {"nonsense": 1}):
-        with pytest.raises(ValueError, match=f"CLIPSERVE_{next(iter(settings)).upper()}"):
-            clipserve.Clip(**settings)

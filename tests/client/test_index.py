@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -73,25 +70,6 @@ def test_the_nearest_rows_come_first_and_equal_ones_in_their_order(index: Index)
     assert [found.name for found in index.nearest(query, 20)] == ["17.jpg", "same.jpg", *expected[1:]]
     assert index.nearest(query, 1)[0].cosine == pytest.approx(1)
     assert len(index.nearest(query, 2 * rows)) == rows + 1
-
-
-def store_and_be_killed(path: Path) -> None:
-    index = filled(Index(path), 5)
-    assert index._database is not None
-    index._database.execute("UPDATE items SET code = 'half done'")
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_process_that_is_killed_leaves_what_it_had_committed(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(
-        target=store_and_be_killed, args=(tmp_path / "a.sqlite",)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    with closing(Index(tmp_path / "a.sqlite")) as index:
-        assert (index.count(), index.count("code = ''")) == (5, 5)
-        index.begin(FACTS)  # nobody holds its lock
 
 
 def test_one_process_writes_and_others_read_meanwhile(index: Index) -> None:

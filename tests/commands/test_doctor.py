@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key, read_keys
 from clipserve.commands.doctor import findings
+from clipserve.commands.doctor.command import Secrets
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from loadtests.fake_backend import FakeBackend
@@ -256,3 +257,9 @@ def test_no_secret_is_in_what_is_said_of_a_setting_that_is_wrong(setting: str, v
     for words in ([], ["--json"]):
         told = CliRunner().invoke(cli, ["doctor", *words], env={f"CLIPSERVE_{setting}": value})
         assert (told.exit_code, SPOILT in told.output) == (1, False), told.output
+
+
+def test_a_secret_in_a_line_is_hidden_and_short_words_are_not() -> None:
+    secrets = Secrets({"A_TOKEN": 'a-"long"-secret', "B_TOKEN": "ok", "CLIPSERVE_KEYS_FILE": "/etc/keys"})
+    assert secrets.hide('ok: a-"long"-secret, http://u:p@h/') == "ok: ***, http://***@h/"
+    assert secrets.hide(json.dumps(['/etc/keys a-"long"-secret'])) == '["/etc/keys ***"]'

@@ -27,17 +27,8 @@ HANGS_SECONDS = 300
 @pytest.mark.parametrize("loaded", ["typer", "clipserve.clip.artifact", "clipserve.commands.embed"])
 def test_ctrl_c_while_modules_load_prints_no_traceback(tmp_path: Path, loaded: str) -> None:
     # It names each module on standard error once that is loaded. If it is faster than we are, it waits for input.
-    command = [
-        sys.executable,
-        "-X",
-        "importtime",
-        "-m",
-        "clipserve",
-        "embed",
-        "-",
-        "--index",
-        str(tmp_path / "a.sqlite"),
-    ]
+    words = ["embed", "-", "--index", str(tmp_path / "a.sqlite")]
+    command = [sys.executable, "-X", "importtime", "-m", "clipserve", *words]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

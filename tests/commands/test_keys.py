@@ -44,12 +44,6 @@ def test_list_shows_names_scopes_and_rates_and_no_digest(file: Path) -> None:
     assert listed.split("\t") == ["camera", "use", str(kept.created), "7 rows/s\n"]
 
 
-def test_remove_ends_a_key(file: Path) -> None:
-    run("add", "camera")
-    assert run("remove", "camera").exit_code == 0
-    assert read_keys(file) == ()
-
-
 def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:
     run("add", "camera")
     for words in (
@@ -62,8 +56,3 @@ def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:
         assert (failed.exit_code, failed.stdout) == (1, ""), words
         assert failed.stderr.startswith("clipserve: ")
         assert failed.stderr.count("\n") == 1
-
-
-def test_the_file_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLIPSERVE_KEYS_FILE", raising=False)
-    assert run("list").exit_code == 2

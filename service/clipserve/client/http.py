@@ -75,10 +75,7 @@ class Connection:
     async def ask(self, method: str, path: str, shape: type[S], **content: Any) -> S:
         """The answer of a successful request, after retries. `content`: as httpx takes it.
 
-        Raises:
-            Refused: the server refused the request, for good or until the time was over; or a text is no Unicode.
-            Unreachable: the server did not answer until the time was over, or has never answered.
-            OddAnswer: the answer is not one of clipserve.
+        Raises Refused, also for a text that is no Unicode; Unreachable; OddAnswer.
         """
         stop = stop_before_delay(self._retry_seconds)
         again = AsyncRetrying(retry=retry_if_exception(self._may_pass), wait=_wait, stop=stop, reraise=True)

@@ -138,10 +138,7 @@ class Index:
             self._commit()
 
     def rows(self, where: str = "true") -> Iterator[Row]:
-        """The rows, as they were first embedded. `where`: a condition in SQL.
-
-        Other threads, and commits of another process, wait until they are read.
-        """
+        """The rows, in their first order. `where`: a condition in SQL. Who writes waits until they are read."""
         with self._used():
             for *fields, vector in self._execute(f"SELECT {_FIELDS} FROM items WHERE {where} ORDER BY id"):  # noqa: S608
                 yield Row._make((*fields, None if vector is None else np.frombuffer(vector, "<f4")))

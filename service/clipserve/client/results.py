@@ -27,9 +27,7 @@ class ServedBy:
 
 @dataclass(frozen=True)
 class Embedded:
-    """One vector: float32 [D], of unit length."""
-
-    vector: FloatRows
+    vector: FloatRows  # [D], of unit length
     fingerprint: str
 
 

@@ -60,10 +60,3 @@ def test_a_name_that_is_not_utf_8_has_a_key_that_is(tmp_path: Path) -> None:
         pass
     assert found(tmp_path, root=tmp_path) == ["\\xff.jpg"]
     assert shown(os.fsdecode(path)).endswith("/\\xff.jpg")
-
-
-def test_an_item_knows_the_size_and_the_time_of_its_file(tmp_path: Path) -> None:
-    files(tmp_path, "a.jpg")
-    os.utime(tmp_path / "a.jpg", ns=(5, 7))
-    (item,) = images([str(tmp_path)], Counter())
-    assert (item.size, item.modified, item.path) == (1, 7, str(tmp_path / "a.jpg"))

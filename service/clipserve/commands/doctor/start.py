@@ -1,7 +1,6 @@
 """`python -m clipserve.commands.doctor.start`: a start without serving, in a process of its own.
 
-It prints the log lines of a start on standard error, and exports no model. An engine that crashes, hangs or takes
-all memory ends this process, not the doctor.
+It logs as a start does, and exports no model. An engine that crashes or takes all memory ends it, not the doctor.
 """
 
 from __future__ import annotations
