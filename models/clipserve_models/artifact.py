@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -19,14 +18,16 @@ from clipserve.clip.artifact import MANIFEST_NAME
 from clipserve.clip.manifest import ModelManifest
 from clipserve_models.errors import ModelsError
 
+_ABANDONED_SECONDS = 86_400
+
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that replaces it when the block ends without an exception.
 
-    After an exception `out` is unchanged. The unfinished folder stays beside it for inspection; the next export to
-    the same place removes it, unless the process that writes it is alive. A crash between the two renames leaves
-    the old artifact aside, and the next export puts it back first. Of several exports at once the last one holds.
+    After an exception `out` is unchanged, and the unfinished folder is gone. What a process left that was killed is
+    removed by an export to the same place a day later. A crash between the two renames leaves the old artifact
+    aside, and the next export puts it back first. Of several exports at once the last one holds.
 
     Raises:
         ModelsError: `out` exists and is not an artifact, so it must not be replaced.
@@ -34,21 +35,20 @@ def replacing(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists() and not (out / MANIFEST_NAME).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
-    _remove_abandoned(out)
+    for left in _beside(out, "partial"):
+        with suppress(OSError):  # its own export has just ended
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     if not out.exists() and (aside := _beside(out, "previous")):
         with suppress(OSError):  # another export has put it back
             aside[-1].rename(out)
-    mark = uuid4().hex[:8]
-    partial, lock = out.with_name(f".{out.name}.partial-{mark}"), out.with_name(f".{out.name}.lock-{mark}")
-    with _locked(lock):
-        partial.mkdir()
-        try:
-            yield partial
-            _exchange(partial, out)
-        finally:
-            if partial.exists() and not any(partial.iterdir()):
-                partial.rmdir()
-            lock.unlink()
+    partial = out.with_name(f".{out.name}.partial-{uuid4().hex[:8]}")
+    partial.mkdir()
+    try:
+        yield partial
+        _exchange(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _exchange(partial: Path, out: Path) -> None:
@@ -65,38 +65,9 @@ def _exchange(partial: Path, out: Path) -> None:
         shutil.rmtree(previous, ignore_errors=True)
 
 
-def _remove_abandoned(out: Path) -> None:
-    """Remove the unfinished folders of exports to `out` that have ended."""
-    for partial in _beside(out, "partial"):
-        lock = partial.with_name(partial.name.replace(".partial-", ".lock-"))
-        try:
-            with _locked(lock, os.O_RDWR):
-                lock.unlink()
-        except FileNotFoundError:
-            pass
-        except OSError:
-            continue  # its process is alive, or another user's
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 def _beside(out: Path, what: str) -> list[Path]:
     """The hidden folders of this kind, the oldest first."""
     return sorted(out.parent.glob(f".{glob.escape(out.name)}.{what}-*"))
-
-
-@contextmanager
-def _locked(file: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[None]:
-    """Hold the lock of a file, which is opened to be written, or NFS would not lock it.
-
-    Raises:
-        OSError: another process holds it, or it cannot be opened.
-    """
-    descriptor = os.open(file, flags, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def link(source: Path, target: Path) -> None:

@@ -129,7 +129,7 @@ def check(folder: Path, cases: Sequence[Case], framework: str, say: Callable[[st
     if not all(outcome.good for outcome in outcomes):
         raise ModelsError(
             f"the graphs do not compute what {framework} computes (cosine must be above {MIN_COSINE}, "
-            f"differences below {MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
+            f"differences below {MAX_DIFFERENCE})."
         )
 
 

@@ -1,17 +1,13 @@
 """An artifact's folder is written whole or not at all."""
 
-import errno
-import fcntl
 import os
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from clipserve_models.artifact import checksums, replacing
 from clipserve_models.errors import ModelsError
-from tests.process import UNPRIVILEGED
 
 
 def export(out: Path, mark: str, *, fails: bool = False) -> None:
@@ -35,16 +31,23 @@ def test_the_new_folder_takes_the_place_of_the_old(tmp_path: Path) -> None:
         assert mark(out) == each
 
 
-def test_a_failure_leaves_the_old_artifact_and_the_unfinished_one(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_old_artifact_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "model"
     export(out, "old")
     with pytest.raises(ModelsError, match="figures"):
         export(out, "unfinished", fails=True)
-    assert (out / "model.json").read_text() == "old"
-    (unfinished,) = tmp_path.glob(".model.partial-*")
-    assert (unfinished / "model.json").read_text() == "unfinished"
-    export(out, "new")
-    assert mark(out) == "new"
+    assert mark(out) == "old"
+
+
+def test_what_a_process_left_that_ended_is_removed_a_day_later(
+    tmp_path: Path,
+) -> None:
+    for name, hours in (("old", 25), ("new", 23)):
+        (tmp_path / f".model.partial-{name}").mkdir()
+        then = time.time() - 3_600 * hours
+        os.utime(tmp_path / f".model.partial-{name}", (then, then))
+    export(tmp_path / "model", "mark")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.partial-new"}
 
 
 def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
@@ -74,44 +77,6 @@ def test_exports_to_one_place_leave_one_another_alone_and_the_last_one_holds(
     monkeypatch.setattr(Path, "rename", beside)
     export(out, "last")
     assert mark(out) == "last"
-
-
-def test_only_files_opened_to_be_written_are_locked_as_nfs_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locked, flock = [], fcntl.flock
-
-    def of_nfs(file: int, operation: int) -> None:
-        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        locked.append(file)
-        flock(file, operation)
-
-    monkeypatch.setattr(fcntl, "flock", of_nfs)
-    (tmp_path / ".model.partial-0").mkdir()
-    (tmp_path / ".model.lock-0").touch()
-    export(tmp_path / "model", "mark")
-    assert len(locked) == 2
-    assert mark(tmp_path / "model") == "mark"
-
-
-REPLACING = """
-import sys
-from pathlib import Path
-from clipserve_models.artifact import replacing
-
-with replacing(Path(sys.argv[1])) as folder:
-    (folder / "model.json").touch()
-"""
-
-
-def test_an_export_passes_over_what_another_user_left(tmp_path: Path) -> None:
-    (tmp_path / ".model.partial-0").mkdir(0o000)
-    command = [*UNPRIVILEGED, sys.executable, "-c", REPLACING, str(tmp_path / "model")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    (tmp_path / ".model.partial-0").rmdir()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "model" / "model.json").exists()
 
 
 def test_a_folder_that_is_no_artifact_is_not_replaced(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -104,7 +103,7 @@ def make_variant(
     fits = plan.precision == "int8"
     feeds = _feeds(plan.folder, manifest, calibration if fits else photos)
     found: list[Largest] = []
-    with replacing(plan.out) as variant, _emptied_on_failure(variant):
+    with replacing(plan.out) as variant:
         for tower, graph in GRAPHS.items():
             if tower not in plan.towers:
                 for name in (graph, *external_files(plan.folder / graph)):
@@ -188,14 +187,3 @@ def _self_test(variant: Path, precision: VariantPrecision) -> None:
         raise ModelsError(
             f"the service would refuse the {precision} variant, which was deleted: {error}"
         ) from None
-
-
-@contextmanager
-def _emptied_on_failure(folder: Path) -> Iterator[None]:
-    """Delete the files of a failed variant, so that nobody serves it by mistake."""
-    try:
-        yield
-    except BaseException:
-        for path in folder.iterdir():
-            path.unlink()
-        raise
