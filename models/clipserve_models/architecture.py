@@ -155,11 +155,13 @@ class TextTower(Tower):
 class Bert(Tower):
     """BERT: a norm follows each attention and MLP, and the embeddings. A text's vector is its first state's.
 
-    Padding is not seen. The role `positions` has the embedding of the first type of tokens added.
+    Padding is not seen. The role `positions` has the embedding of the first type of tokens added. `hidden`: numbers
+    inside of a projection of two layers; None: it is one layer.
     """
 
     vocabulary: int
     context_length: int
+    hidden: int | None = None
 
     @property
     def pooling(self) -> Literal["first"]:

@@ -123,7 +123,10 @@ def _bert(x: Floats, w: Weights, tower: Bert, seen: Mask) -> Floats:
         mixed = _attention(q, k, v, tower.heads, seen[:, np.newaxis, np.newaxis])
         x = _norm(x + _linear(mixed, w, f"{block}.out"), w, f"{block}.norm1", tower)
         x = _norm(x + _mlp(x, w, block, tower), w, f"{block}.norm2", tower)
-    vectors: Floats = x[:, 0] @ w("projection.weight").T
+    x = x[:, 0]  # [N, W]
+    if tower.hidden:
+        x = ACTIVATIONS[tower.activation](x @ w("hidden.weight").T)
+    vectors: Floats = x @ w("projection.weight").T
     return vectors
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from clipserve_models.architecture import (
     AnyTextTower,
     Architecture,
+    Bert,
     ImageTower,
     ResNet,
     TextTower,
@@ -94,7 +95,10 @@ def _text(tower: AnyTextTower, dim: int) -> Iterator[tuple[str, Shape]]:
     yield "positions", (tower.context_length, tower.width)
     yield from _blocks(tower)
     yield from _norm("norm", tower.width)
-    yield "projection.weight", (dim, tower.width)
+    hidden = tower.hidden if isinstance(tower, Bert) else None
+    if hidden:
+        yield "hidden.weight", (hidden, tower.width)
+    yield "projection.weight", (dim, hidden or tower.width)
     if isinstance(tower, TextTower) and tower.projection_bias:
         yield "projection.bias", (dim,)
 

@@ -58,7 +58,9 @@ def write_bert(
         inner = linear(graph, inner, f"{block}.down")
         states = norm(graph, graph.node("Add", states, inner), f"{block}.norm2", tower)
     graph.scope = ""
-    embedding(graph, states, tower.width)
+    if tower.hidden:
+        states = activation(graph, linear(graph, states, "hidden"), tower)
+    embedding(graph, states, tower.hidden or tower.width)
     ids, lengths = (
         helper.make_tensor_value_info(name, TensorProto.INT32, shape)
         for name, shape in (("token_ids", ["N", "L"]), ("lengths", ["N"]))

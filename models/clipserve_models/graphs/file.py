@@ -105,7 +105,8 @@ class Graph:
         model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="clipserve")
         model.opset_import.append(helper.make_opsetid("", OPSET))
         (key,) = (key for key, kind in _TOWERS.items() if isinstance(tower, kind))
-        fields = json.dumps([asdict(tower), embed_dim], separators=(",", ":"))
+        facts = {name: value for name, value in asdict(tower).items() if value is not None}
+        fields = json.dumps([facts, embed_dim], separators=(",", ":"))
         model.metadata_props.add(key=key, value=fields)
         size = sum(_size(*each) for each in self.initializers.values())
         outside = path.with_name(f"{path.name}.data") if size > inline_bytes else None

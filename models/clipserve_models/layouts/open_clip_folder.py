@@ -11,7 +11,9 @@ from clipserve.clip.manifest import Cleaning, ImageSpec
 from clipserve_models.architecture import (
     Activation,
     AnyImageTower,
+    AnyTextTower,
     Architecture,
+    Bert,
     ImageTower,
     ResNet,
     TextTower,
@@ -20,8 +22,8 @@ from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.open_clip_tensors import assign_image, assign_text
-from clipserve_models.layouts.siglip_of_timm import only, timm_tower
 from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
+from clipserve_models.layouts.vit_of_timm import only, timm_tower
 from clipserve_models.model_files import Checkpoint, UserFacts
 from clipserve_models.roles import roles
 from clipserve_models.weights import OPEN_CLIP
@@ -38,6 +40,17 @@ _TOWER = {"width", "layers", "mlp_ratio", "act_kwargs", "norm_kwargs"}
 _VISION = _TOWER | {"image_size", "patch_size", "head_width", "no_ln_pre", "pool_type", "pos_embed_type"}
 _TEXT = _TOWER | {"context_length", "vocab_size", "heads", "no_causal_mask", "pool_type", "eos_id"}
 _TEXT |= {"proj_bias", "proj_type", "hf_tokenizer_name", "tokenizer_kwargs"}
+_HF = {
+    "hf_model_name",
+    "hf_tokenizer_name",
+    "hf_proj_type",
+    "hf_pooler_type",
+    "context_length",
+    "tokenizer_kwargs",
+}
+# Those that have the sizes of BERT-base and its vocabulary's.
+_BERTS = ("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "bert-base-uncased")
+_BERT_BASE = {"width": 768, "layers": 12, "heads": 12, "mlp": 3072, "vocabulary": 30_522}
 
 
 def read_open_clip(folder: Path, by_user: UserFacts) -> Checkpoint:
@@ -152,9 +165,11 @@ def image_tower(model: Facts) -> AnyImageTower:
     )
 
 
-def text_tower(model: Facts) -> TextTower:
+def text_tower(model: Facts) -> AnyTextTower:
     """From `model_cfg`. Raises ModelsError: it is of a kind that is not built here."""
     text = model.section("text_cfg")
+    if "hf_model_name" in text:
+        return _bert(text, model.integer("embed_dim"))
     only(text, _TEXT)
     text.choice("proj_type", {"linear": "linear"}, "linear")
     return TextTower(
@@ -166,6 +181,16 @@ def text_tower(model: Facts) -> TextTower:
         pooling=text.choice("pool_type", {"argmax": "eot", "eos": "eot", "last": "last"}, "argmax"),
         projection_bias=text.flag("proj_bias", False),
     )
+
+
+def _bert(text: Facts, dim: int) -> Bert:
+    """A BERT of transformers, whose sizes its name alone says."""
+    text.choice("hf_model_name", dict.fromkeys(_BERTS))
+    only(text, _HF)
+    text.choice("hf_pooler_type", dict.fromkeys(("cls_last_hidden_state_pooler",)), "mean_pooler")
+    hidden = text.choice("hf_proj_type", {"mlp": (_BERT_BASE["width"] + dim) // 2, "linear": None}, "mlp")
+    length = text.integer("context_length", 77)
+    return Bert(**_BERT_BASE, activation="gelu", epsilon=1e-12, context_length=length, hidden=hidden)
 
 
 def _tower(facts: Facts, width: int, quick: bool) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from clipserve_models.architecture import AnyImageTower, AnyTextTower, ResNet, TextTower
+from clipserve_models.architecture import AnyImageTower, AnyTextTower, Bert, ResNet, TextTower
 from clipserve_models.layouts.assigning import Assignment
-from clipserve_models.layouts.siglip_of_timm import assign_timm
+from clipserve_models.layouts.transformers_tensors import assign_bert
+from clipserve_models.layouts.vit_of_timm import assign_timm
 
 # Roles -> names of a block.
 _BLOCK = {"norm1": "ln_1", "qkv": "attn.in_proj_", "out": "attn.out_proj", "norm2": "ln_2"}
@@ -16,7 +17,7 @@ def assign_image(found: Assignment, tower: AnyImageTower) -> None:
     if isinstance(tower, ResNet):
         _assign_resnet(found, tower)
         return
-    if tower.pooling == "attention":
+    if tower.patch_bias:
         assign_timm(found, tower)
         return
     found.give("image.patch", "visual.conv1", bias=False)
@@ -47,6 +48,12 @@ def _assign_resnet(found: Assignment, tower: ResNet) -> None:
 
 def assign_text(found: Assignment, tower: AnyTextTower) -> None:
     """Give the tensors of the text encoder their roles. Raises ModelsError: one is missing."""
+    if isinstance(tower, Bert):
+        assign_bert(found, tower, "text.transformer", 512)
+        if tower.hidden:
+            found.give("text.hidden", "text.proj.0", bias=False)
+        found.give("text.projection", "text.proj.2" if tower.hidden else "text.proj", bias=False)
+        return
     at = "text." if "text.token_embedding.weight" in found else ""  # CustomTextCLIP, or CLIP
     found.roles["text.tokens"] = found.take(f"{at}token_embedding.weight")
     found.roles["text.positions"] = found.take(f"{at}positional_embedding")

@@ -42,7 +42,8 @@ def assign(found: Assignment, architecture: Architecture) -> None:
         found.give("image.pre_norm", "vision_model.pre_layrnorm")  # so spelled
         found.give("image.projection", "visual_projection", bias=False)
     if isinstance(text, Bert):
-        _assign_bert(found, text)
+        assign_bert(found, text, "text_model", text.context_length)
+        found.give("text.projection", "text_projection", bias=False)
         return
     found.roles["text.tokens"] = found.take(f"{words}.token_embedding.weight")
     found.roles["text.positions"] = found.take(f"{words}.position_embedding.weight")
@@ -52,15 +53,20 @@ def assign(found: Assignment, architecture: Architecture) -> None:
     found.give("text.projection", projection, bias=text.projection_bias)
 
 
-def _assign_bert(found: Assignment, text: Bert) -> None:
-    words = "text_model.embeddings"
+def assign_bert(found: Assignment, text: Bert, where: str, places: int) -> None:
+    """Give the tensors of a BERT their roles, but for the projection. `places`: that have an embedding.
+
+    Raises:
+        ModelsError: one is missing.
+    """
+    words = f"{where}.embeddings"
     found.roles["text.tokens"] = found.take(f"{words}.word_embeddings.weight")
-    positions = found.take(f"{words}.position_embeddings.weight", text.context_length, text.width)
+    positions = found.take(f"{words}.position_embeddings.weight", places, text.width)
+    positions = positions.rows(0, text.context_length)
     types = found.take(f"{words}.token_type_embeddings.weight")  # a text has the first alone
     found.roles["text.positions"] = Tensor(positions.shape, lambda: positions.read() + types.read()[0])
     found.give("text.norm", f"{words}.LayerNorm")
-    found.give_blocks("text", "text_model.encoder.layer", text, _BERT)
-    found.give("text.projection", "text_projection", bias=False)
+    found.give_blocks("text", f"{where}.encoder.layer", text, _BERT)
 
 
 def _pool(found: Assignment, width: int) -> None:

@@ -86,12 +86,6 @@ def of_transformers(folder: Path) -> Reference:
 
     bert = model.config.model_type == "chinese_clip"
 
-    def of_block(layer: Any) -> tuple[int, float, str]:
-        if hasattr(layer, "self_attn"):
-            return layer.self_attn.num_heads, layer.layer_norm1.eps, activation_of(layer.mlp.activation_fn)
-        act = activation_of(layer.intermediate.intermediate_act_fn)
-        return layer.attention.self.num_attention_heads, layer.output.LayerNorm.eps, act
-
     words = model.text_model.encoder
     blocks = {"image": model.vision_model.encoder.layers, "text": words.layer if bert else words.layers}
     facts = {name: of_block(layers[-1]) for name, layers in blocks.items()}
@@ -114,13 +108,14 @@ def of_open_clip(folder: Path) -> Reference:
     model.eval()  # batch norms
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     text = getattr(model, "text", model)
-    facts = {"text": of_block(text.transformer.resblocks[-1])}
+    inner = text.transformer
+    facts = {"text": of_block(inner.encoder.layer[-1] if hasattr(inner, "encoder") else inner.resblocks[-1])}
     if hasattr(model.visual, "attnpool"):
         facts["image"] = (model.visual.attnpool.num_heads, model.visual.bn1.eps, "relu")
     elif hasattr(model.visual, "trunk"):
         facts["image"] = of_block(model.visual.trunk.blocks[-1])
-        pool = model.visual.trunk.attn_pool
-        assert (pool.num_heads, activation_of(pool.mlp.act)) == facts["image"][::2]
+        if pool := model.visual.trunk.attn_pool:
+            assert (pool.num_heads, activation_of(pool.mlp.act)) == facts["image"][::2]
     else:
         facts["image"] = of_block(model.visual.transformer.resblocks[-1])
     return Reference(
@@ -135,7 +130,12 @@ def of_open_clip(folder: Path) -> Reference:
 
 
 def of_block(block: Any) -> tuple[int, float, str]:
-    """Heads, epsilon and activation of a block of open_clip or timm."""
+    """Heads, epsilon and activation of a block of transformers, open_clip or timm."""
+    if hasattr(block, "self_attn"):
+        return block.self_attn.num_heads, block.layer_norm1.eps, activation_of(block.mlp.activation_fn)
+    if hasattr(block, "intermediate"):
+        act = activation_of(block.intermediate.intermediate_act_fn)
+        return block.attention.self.num_attention_heads, block.output.LayerNorm.eps, act
     norm, act = getattr(block, "ln_1", None) or block.norm1, block.mlp
     return block.attn.num_heads, norm.eps, activation_of(getattr(act, "gelu", None) or act.act)
 
@@ -205,17 +205,22 @@ def clip_of_2022(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
 
 
-def chinese_clip(folder: Path) -> None:
-    """A BERT whose vocabulary is single characters, in vocab.txt, and a pickle of weights."""
-    from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessor, ChineseCLIPModel
-
+def bert_vocabulary(folder: Path) -> int:
+    """Single characters, in vocab.txt. Returns: how many."""
     letters = sorted(
         {letter for text in hurting_strings(2_000, seed=4) for letter in text if letter.isalnum()}
     )
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = [*special, *letters, *(f"##{letter}" for letter in letters[:200]), *"!?.,;:'-"]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    text = {**WORDS, "vocab_size": len(vocabulary), "max_position_embeddings": 52}
+    return len(vocabulary)
+
+
+def chinese_clip(folder: Path) -> None:
+    """A BERT whose vocabulary is single characters, in vocab.txt, and a pickle of weights."""
+    from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessor, ChineseCLIPModel
+
+    text = {**WORDS, "vocab_size": bert_vocabulary(folder), "max_position_embeddings": 52}
     model = ChineseCLIPModel(
         ChineseCLIPConfig(text_config=text, vision_config={**SMALL, **IMAGES}, projection_dim=40)
     )
@@ -303,7 +308,9 @@ def open_clip_folder(
     told = {"model_cfg": config, "preprocess_cfg": MEAN_STD | images}
     (folder / "open_clip_config.json").write_text(json.dumps(told))
     with torch.device("meta"):  # weights are drawn once, below
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, device="meta")
+        model = open_clip.create_model(
+            f"local-dir:{folder}", load_weights=False, pretrained_text=False, device="meta"
+        )
     randomize(model.to_empty(device="cpu"))
     weights = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
@@ -353,6 +360,42 @@ def timm_siglip(folder: Path) -> None:
     open_clip_folder(folder, model, torch.float16, resize_mode="squash")
 
 
+def biomedclip(folder: Path) -> None:
+    """A plain ViT of timm and BERT-base, whose sizes are in their names: open_clip asks a hub for those of BERT."""
+    from transformers import BertConfig
+
+    (folder / "bert").mkdir()
+    BertConfig().save_pretrained(folder / "bert")
+    bert_vocabulary(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    text = {
+        "hf_model_name": str(folder / "bert"),
+        "hf_tokenizer_name": "a/bert",
+        "hf_model_pretrained": False,
+    }
+    text |= {"hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 256}
+    vision = {
+        "image_size": 224,
+        "timm_model_name": "vit_base_patch16_224",
+        "timm_pool": "",
+        "timm_proj": "linear",
+    }
+    open_clip_folder(folder, {"embed_dim": 512, "vision_cfg": vision, "text_cfg": text}, torch.float16)
+    _name_bert(folder, "bert-base-uncased")
+
+
+def _name_bert(folder: Path, name: str) -> None:
+    path = folder / "open_clip_config.json"
+    told = json.loads(path.read_text())
+    told["model_cfg"]["text_cfg"]["hf_model_name"] = name
+    path.write_text(json.dumps(told))
+
+
+def of_biomedclip(folder: Path) -> Reference:
+    _name_bert(folder, str(folder / "bert"))
+    return of_open_clip(folder)
+
+
 # What is saved -> how, and the library that reads it
 SAVED: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Reference]]] = {
     "CLIP": (clip, of_transformers),
@@ -367,4 +410,5 @@ SAVED: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Reference]]] = {
     "open_clip, ResNet, a pickle": (resnet, of_open_clip),
     "open_clip, eos": (eos, of_open_clip),
     "open_clip, SigLIP of timm": (timm_siglip, of_open_clip),
+    "open_clip, BiomedCLIP": (biomedclip, of_biomedclip),
 }

@@ -27,6 +27,7 @@ from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.graphs.file import stored
 from clipserve_models.graphs.towers import write_image, write_text
 from tests.models.towers import (
+    BERT_TEXT,
     CHINESE,
     CLIP,
     CLIP_TEXT,
@@ -49,6 +50,7 @@ CASES = {
     ),
     "Chinese-CLIP": CHINESE,
     "Chinese-CLIP of one layer": replace(CHINESE, text=replace(CHINESE.text, layers=1)),
+    "BERT with a projection of two layers": replace(CHINESE, text=replace(BERT_TEXT, hidden=40)),
     "ResNet": RESNET,
     "SigLIP": SIGLIP,
     "SigLIP with GELU": with_activation(SIGLIP, "gelu"),

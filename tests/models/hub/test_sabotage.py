@@ -64,7 +64,7 @@ SABOTAGED = [
     ),
     row(
         "a family that is traced",
-        "fastvit_mci0.*only SigLIP's are built.*PyTorch traces other models.*pip install",
+        "fastvit_mci0.*only SigLIP's and plain ViTs are built.*PyTorch traces other models.*pip install",
         TRACED,
         "open-clip",
     ),

@@ -70,7 +70,7 @@ def transformers(
         elif kind == "siglip":
             siglip_tokenizer(folder)
         elif kind == "chinese_clip":
-            (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\u4e00")
+            (folder / "vocab.txt").write_text(WORDPIECE)
         elif kind == "metaclip_2":
             unigram_tokenizer(folder)
         else:
@@ -145,6 +145,14 @@ def marqo(folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", GEMMA | {"tokenizer_class": "T5Tokenizer"})
 
 
+def biomedclip(folder: Path) -> None:
+    vision = {"timm_pool": "", "timm_proj": "linear", "image_size": 224, "timm_model_pretrained": False}
+    of_timm("vit_base_patch16_224", 512, BERT, **vision)(folder)
+    (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
+    (folder / "vocab.txt").write_text(WORDPIECE)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+
+
 SIZES = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, **CROPPED}
 OF_336 = {"size": 336, "crop_size": 336, **CROPPED}
 GEMMA: dict[str, Any] = {"tokenizer_class": "GemmaTokenizer", "eos_token": "<eos>", "pad_token": "<pad>"}
@@ -156,7 +164,10 @@ XLM = {
     "eos_token": "</s>",
     "pad_token": "<pad>",
 }
-BERT = {"hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "context_length": 256}
+BIOMED = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
+BERT = {"hf_model_name": BIOMED, "hf_tokenizer_name": BIOMED, "hf_proj_type": "mlp", "context_length": 256}
+BERT |= {"hf_pooler_type": "cls_last_hidden_state_pooler"}
+WORDPIECE = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\u4e00"
 LONG = TEXT_L | {"max_position_embeddings": 248}
 MANY = {**L14, "vocab_size": 901_629, "eos_token_id": 2}
 POPULAR: dict[str, Write] = {
@@ -178,9 +189,7 @@ POPULAR: dict[str, Write] = {
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": open_clip(named("ViT-B-32")),
     "imageomics/bioclip-2": open_clip(named("ViT-L-14")),
     "apple/DFN2B-CLIP-ViT-B-16": open_clip(named("ViT-B-16-quickgelu"), "open_clip_pytorch_model.bin"),
-    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": of_timm(
-        "vit_base_patch16_224", 512, BERT, timm_proj="linear", image_size=224
-    ),
+    "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": biomedclip,
     "timm/PE-Core-B-16": of_timm("vit_pe_core_base_patch16_224", 1024),
     "timm/MobileCLIP2-S0-OpenCLIP": of_timm("fastvit_mci0", 512),
 }

@@ -60,6 +60,9 @@ TIMM = {"timm_model_name": "vit_base_patch16_siglip_224", "image_size": 224}
 TIMM |= {"timm_pool": "map", "timm_proj": "none"}
 
 
+BERT = {"hf_model_name": "bert-base-uncased", "hf_pooler_type": "cls_last_hidden_state_pooler"}
+
+
 def of_timm(**others: Any) -> Change:
     return told(OPEN_VISION.removesuffix("."), TIMM | others)
 
@@ -172,10 +175,17 @@ OF_OPEN_CLIP: list[tuple[Change, str]] = [
     (told(f"{OPEN_TEXT}hf_tokenizer_name", "bert-base"), "tokenizer_config.json is missing"),
     (told(f"{OPEN_TEXT}tokenizer_kwargs", {"strip_sep_token": True}), "strip_sep_token"),
     (gone("open_clip_model.safetensors"), "open_clip_model.safetensors or .* is missing"),
-    (of_timm(timm_model_name="convnext_base"), "convnext_base.; of timm's models only SigLIP's are built"),
-    (of_timm(timm_model_name="vit_base_patch16_siglip_gap_224"), "only SigLIP's are built"),
+    (
+        of_timm(timm_model_name="convnext_base"),
+        "convnext_base.; of timm's models only SigLIP's and plain ViTs are built",
+    ),
+    (of_timm(timm_model_name="vit_base_patch16_siglip_gap_224"), "only SigLIP's and plain ViTs are built"),
     (of_timm(image_size=256), "image_size is 256; vit_base_patch16_siglip_224 has 224"),
     (of_timm(timm_pool="avg"), "timm_pool"),
+    (of_timm(timm_model_name="vit_base_patch16_224"), "timm_pool is \"map\"; supported: '', 'token'"),
+    (of_timm(timm_model_name="vit_so400m_patch14_224"), "vit_so400m_patch14_224.; of timm's"),
+    (told(OPEN_TEXT.removesuffix("."), BERT | {"hf_pooler_type": "mean_pooler"}), "hf_pooler_type"),
+    (told(OPEN_TEXT.removesuffix("."), BERT | {"hf_proj_type": "none"}), "hf_proj_type"),
     (of_timm(timm_proj="linear"), "timm_proj"),
     (of_timm(), "embed_dim is 16, and vit_base_patch16_siglip_224 gives 768"),
 ]

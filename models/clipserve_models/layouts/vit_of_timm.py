@@ -1,4 +1,4 @@
-"""The image encoder of open_clip's SigLIP, which is a model of timm: its facts are in its name alone."""
+"""Image encoders of timm in open_clip's models, SigLIP's and plain ViTs: their facts are in their names alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clipserve_models.layouts.facts import Facts
 
 _WIDTHS = {"base": (768, 12, 12, 4.0), "large": (1024, 24, 16, 4.0), "so400m": (1152, 27, 16, 3.7362)}
 _WIDTHS["giantopt"] = (1536, 40, 16, 4.0)  # width, layers, heads, the MLP's part of the width
-_TIMM = re.compile(rf"vit_({'|'.join(_WIDTHS)})_patch(\d+)_siglip_(\d+)")
+_TIMM = re.compile(rf"vit_({'|'.join(_WIDTHS)})_patch(\d+)_(siglip_)?(\d+)")
 # timm computes the others with exact GELU, also where transformers says tanh of the same weights.
 _TIMM_TANH = re.compile(r"base_patch32_|large_patch16_siglip_512|so400m_patch16_|giantopt_")
 
@@ -38,29 +38,34 @@ def timm_tower(vision: Facts, dim: int) -> ImageTower:
     """From `vision_cfg`; `dim`: the model's `embed_dim`. Raises ModelsError: timm has no such SigLIP."""
     name = vision.text("timm_model_name")
     match = _TIMM.fullmatch(name)
-    if match is None:  # before what else may be odd of another family
-        vision.refuse("timm_model_name", "of timm's models only SigLIP's are built from their weights")
+    if match is None or (
+        match[3] is None and match[1] not in ("base", "large")
+    ):  # before what else may be odd of another family
+        vision.refuse(
+            "timm_model_name", "of timm's models only SigLIP's and plain ViTs are built from their weights"
+        )
     only(vision, _VISION)
-    vision.choice("timm_pool", {"map": "map"})
-    vision.choice("timm_proj", {"none": "none"})
+    siglip = match[3] is not None
+    vision.choice("timm_pool", dict.fromkeys(("map",) if siglip else ("", "token")), "avg")
+    vision.choice("timm_proj", dict.fromkeys(("none",) if siglip else ("linear",)), "linear")
     width, layers, heads, ratio = _WIDTHS[match[1]]
-    if (size := vision.side("image_size")) != int(match[3]):
-        vision.refuse("image_size", f"{name} has {match[3]}")
-    if width != dim:
+    if (size := vision.side("image_size")) != int(match[4]):
+        vision.refuse("image_size", f"{name} has {match[4]}")
+    if siglip and width != dim:
         raise ModelsError(f"{vision.file}: model_cfg.embed_dim is {dim}, and {name} gives {width} numbers.")
     return ImageTower(
         width=width,
         layers=layers,
         heads=heads,
         mlp=int(width * ratio),
-        activation="gelu_tanh" if _TIMM_TANH.match(name.removeprefix("vit_")) else "gelu",
+        activation="gelu_tanh" if siglip and _TIMM_TANH.match(name.removeprefix("vit_")) else "gelu",
         epsilon=1e-6,
         size=size,
         patch=int(match[2]),
-        pooling="attention",
+        pooling="attention" if siglip else "class",
         pre_norm=False,
         patch_bias=True,
-        projection=False,
+        projection=not siglip,
     )
 
 
@@ -68,9 +73,14 @@ def assign_timm(found: Assignment, tower: ImageTower) -> None:
     """Give its tensors their roles. Raises ModelsError: one is missing."""
     trunk, pool, width = "visual.trunk", "visual.trunk.attn_pool", tower.width
     found.give("image.patch", f"{trunk}.patch_embed.proj")
-    positions = found.take(f"{trunk}.pos_embed", 1, tower.grid**2, width)
-    found.roles["image.positions"] = positions.reshaped(tower.grid**2, width)
+    states = tower.grid**2 + (tower.pooling == "class")
+    positions = found.take(f"{trunk}.pos_embed", 1, states, width)
+    found.roles["image.positions"] = positions.reshaped(states, width)
     found.give_blocks("image", f"{trunk}.blocks", tower, _BLOCK)
     found.give("image.norm", f"{trunk}.norm")
+    if tower.pooling == "class":
+        found.roles["image.class"] = found.take(f"{trunk}.cls_token", 1, 1, width).reshaped(width)
+        found.give("image.projection", "visual.head.proj", bias=False)
+        return
     found.roles["image.pool.probe"] = found.take(f"{pool}.latent", 1, 1, width).reshaped(width)
     found.give_all("image.pool", pool, _POOL)
