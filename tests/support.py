@@ -27,7 +27,6 @@ from clipserve.application.decoding.decoders import Decoders, DecodeThreads
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.label_sets.store import Folder, Store
@@ -158,8 +157,7 @@ def inference_of(
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     store = store or MemoryStore()
     own_limits = own_limits or LabelSetLimits(put_wait_seconds=30)
-    catalog = Catalog(known, store, folder, (limits, own_limits), metrics, charge)
-    label_sets = LabelSets(known, catalog, limits, own_limits, metrics)
+    label_sets = LabelSets(known, store, folder, (limits, own_limits), metrics, charge)
     return Inference(known, label_sets, limits, charge, fetched)
 
 

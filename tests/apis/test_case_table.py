@@ -69,7 +69,7 @@ async def test_both_apis_answer_the_same(case: Case, usual: Served, tmp_path: Pa
         await prepare(running, case)
         rpc_code, rpc_said = await by_rpc(client, case, key)
         if case.code and case.method == "put_label_set" and case.where == "usual":
-            assert not await running.gateway.inference.label_sets.catalog.store.listing(), "it is kept"
+            assert not await running.gateway.inference.label_sets.store.listing(), "it is kept"
     assert code == rpc_code == case.code, (said, rpc_said)
     if case.code in ("overloaded", "rate_limited"):
         return  # what is left by then is in the words

@@ -36,7 +36,7 @@ async def run(server: Running, *words: str, stdin: str | None = None, key: str =
 
 async def built(server: Running) -> None:
     """A PUT answers after two seconds, built or not, and on a busy machine a build may take longer."""
-    await server.gateway.inference.label_sets.catalog.settled("pets")
+    await server.gateway.inference.label_sets.settled("pets")
 
 
 async def test_a_set_is_put_listed_shown_and_deleted(running: Running) -> None:

@@ -25,7 +25,6 @@ from clipserve.application.decoding.process import DecoderOptions
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.label_sets.store import FOLDER, Folder, Store
@@ -133,8 +132,7 @@ async def open_use_cases(
         folder = settings.label_sets_folder
         files = None if folder is None else Folder(folder, limits.label_sets.max_file_bytes)
         store = _store(settings, limits)
-        catalog = Catalog(by_name, store, files, (limits.requests, limits.label_sets), metrics, charge)
-        label_sets = LabelSets(by_name, catalog, limits.requests, limits.label_sets, metrics)
+        label_sets = LabelSets(by_name, store, files, (limits.requests, limits.label_sets), metrics, charge)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
         inference = Inference(by_name, label_sets, limits.requests, charge, fetched)

@@ -35,9 +35,9 @@ def definition(number: int) -> dict[str, Any]:
 async def served_by(site: Site) -> dict[str, str]:
     """The first label of each set, once the gateway has seen what is in the store and has built it."""
     with suppress(StoreUnavailable):
-        await site.sets.catalog.refresh()
+        await site.sets.refresh()
     for name in site.states:
-        await site.sets.catalog.settled(name)
+        await site.sets.settled(name)
     return {
         each.name: each.served.definition.labels[0].label
         for each in site.sets.all()

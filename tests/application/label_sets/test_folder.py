@@ -144,11 +144,9 @@ async def test_files_are_followed_while_the_store_is_away(open_site: OpenSite, t
     store = MemoryStore()
     store.away = True
     site = await open_site(store, files=files)
-    await until(
-        lambda: bool(site.sets.catalog.entries.get("pets") and site.sets.catalog.entries["pets"].built)
-    )
+    await until(lambda: bool(site.sets.entries.get("pets") and site.sets.entries["pets"].built))
     (files / "pets.toml").unlink()
-    await until(lambda: "pets" not in site.sets.catalog.entries)
+    await until(lambda: "pets" not in site.sets.entries)
 
 
 async def test_a_link_out_of_the_folder_is_what_a_config_map_has(open_site: OpenSite, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Catalog:
 
     Attributes:
         entries: by name.
-        loaded: whether the store was read at least once.
+        loaded: whether the store was read at least once. `started`: whether `start` has returned.
     """
 
     def __init__(
@@ -52,8 +52,9 @@ class Catalog:
         charge: Charge | None = None,
     ) -> None:
         """`folder`: more files that people write. `charge`: takes the rows of a build from the rate of its key."""
-        self.entries, self.store, self.loaded = dict[str, LabelSet](), store, False
-        self._models, self._limits, self._lock = models, limits, asyncio.Lock()
+        self.entries, self.store, self.loaded, self.started = dict[str, LabelSet](), store, False, False
+        self.models, (self.limits, self.own_limits), self._lock = models, limits, asyncio.Lock()
+        self._used = metrics.label_sets_used
         self._builds = Builds(store, metrics, self._note, self._tidy, charge)
         self._sources: list[Store] = [store, *([folder] if folder else [])]  # the last one has precedence
         self._listings: dict[Store, Mapping[str, str]] = {}
@@ -68,10 +69,11 @@ class Catalog:
             metrics.label_sets.labels(state).set_function(partial(self._count, state))
 
     async def start(self) -> None:
-        """Load all label sets, and follow changes from now on."""
+        """Load all label sets, if the store is there, and follow changes. Call it after the models have started."""
         with suppress(StoreUnavailable):
             await self.refresh()
         self._following = kept_running("label_sets", self._follow)
+        self.started = True
 
     async def aclose(self) -> None:
         """Stop following changes, cancel all builds, and close the store."""
@@ -84,7 +86,7 @@ class Catalog:
         while (entry := self.entries.get(name)) and entry.state == "building":
             await self._changed.wait()
 
-    async def put(self, name: str, model: ServedModel, record: Record, payer: str | None) -> None:
+    async def _store(self, name: str, model: ServedModel, record: Record, payer: str | None) -> None:
         """Store a label set, and begin its build. `payer`: see `Record`. One at a time, so that limits hold.
 
         Raises LabelSetReadOnly, TooMany, StoreUnavailable.
@@ -93,7 +95,7 @@ class Catalog:
             await self._refresh()
             self.check_writable(name)
             sizes = [size for size in (self._sizes | {name: record.size}).values() if size is not None]
-            most, count, size = self._limits[1], len(sizes), sum(sizes)
+            most, count, size = self.own_limits, len(sizes), sum(sizes)
             check_limit(TooMany, "there would be {:,} label sets, so delete one", count, most.max_label_sets)
             check_limit(TooMany, "all would have {:,} bytes, so delete one", size, most.max_label_sets_bytes)
             entry, former = self.entries.get(name), None
@@ -111,7 +113,7 @@ class Catalog:
         with suppress(StoreUnavailable):  # who changes the set next does it
             await self._tidy(name)
 
-    async def delete(self, name: str) -> bool:
+    async def _delete(self, name: str) -> bool:
         """Delete a label set. False: there is no such set. Raises LabelSetReadOnly, StoreUnavailable."""
         await self.refresh()
         self.check_writable(name)
@@ -188,7 +190,7 @@ class Catalog:
                 ours, record = True, await asyncio.to_thread(Record.model_validate_json, value)
             else:
                 record = await asyncio.to_thread(self._of_people, source, file, value)
-            model = self._models.get(record.definition.model)
+            model = self.models.get(record.definition.model)
         except StoreUnavailable:
             raise
         except (ValueError, TypeError, RecursionError, ClipError) as error:  # whoever has written it
@@ -207,8 +209,8 @@ class Catalog:
         request = written(folder, file, text)
         # One that was trained for another fingerprint is not to vanish: it fails, and says why.
         trained = request.fields.weights is not None
-        model = self._models.find(Choice(model=request.fields.model) if trained else request.fields)
-        return request.record(model.manifest, *self._limits)
+        model = self.models.find(Choice(model=request.fields.model) if trained else request.fields)
+        return request.record(model.manifest, self.limits, self.own_limits)
 
     async def _want(self, entry: LabelSet, putter: str | None = None) -> None:
         """Serve or build what the entry says, unless it is on its way. `putter`: see `Builds.take`."""

@@ -7,46 +7,22 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 
-from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets.build import check
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
+from clipserve.application.label_sets.request import PutRequest, check_name
 from clipserve.application.label_sets.served import LabelSet, ServedSet
-from clipserve.application.models import Models
 from clipserve.concurrency import beside_loop
 from clipserve.errors import StoreUnavailable, UnknownLabelSet
-from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, current, remaining
 
 _SHOWN_NAMES = 10
 _DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
 
 
-@dataclass
-class LabelSets:
-    """Puts, shows, deletes and finds label sets. `started`: whether `start` has returned."""
-
-    models: Models
-    catalog: Catalog
-    limits: RequestLimits
-    own_limits: LabelSetLimits
-    metrics: Metrics
-    started: bool = False
-
-    async def start(self) -> None:
-        """Load the stored label sets. Call it after the models have started.
-
-        The service starts even if the store is not available.
-        """
-        await self.catalog.start()
-        self.started = True
-
-    async def aclose(self) -> None:
-        """Stop the builds and close the store."""
-        await self.catalog.aclose()
+class LabelSets(Catalog):
+    """Puts, shows, deletes and finds label sets, and follows their store."""
 
     async def find(self, names: Sequence[str]) -> list[ServedSet]:
         """The served label sets of these names. `names`: each a name, or name@version.
@@ -64,15 +40,15 @@ class LabelSets:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
                     for name in unserved:
-                        await self.catalog.settled(name)
+                        await self.settled(name)
         found = [self._find(name, version) for name, _, version in asked]
-        self.metrics.label_sets_used.inc(len(found))
+        self._used.inc(len(found))
         return found
 
     def all(self) -> list[LabelSet]:
         """All label sets, by name. Raises StoreUnavailable: the store has not been read yet."""
         self._check_loaded()
-        return [copy(entry) for _, entry in sorted(self.catalog.entries.items())]
+        return [copy(entry) for _, entry in sorted(self.entries.items())]
 
     def get(self, name: str) -> LabelSet:
         """One label set. Raises UnknownLabelSet; StoreUnavailable: the store has not been read yet."""
@@ -93,21 +69,21 @@ class LabelSets:
         model, payer = self.models.find(request.fields), None
         checked = partial(request.record, model.manifest, self.limits, self.own_limits)
         record = await beside_loop(checked, _DEFINITION_BYTES)
-        self.catalog.check_writable(request.name)
+        self.check_writable(request.name)
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
             payer = context.digest
         await check(model, record)
-        await self.catalog.put(request.name, model, record, payer)
+        await self._store(request.name, model, record, payer)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.own_limits.put_wait_seconds):
-                await self.catalog.settled(request.name)
+                await self.settled(request.name)
         return self.get(request.name)
 
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
-        if not await self.catalog.delete(name):
+        if not await self._delete(name):
             raise self._unknown(name)
 
     def _find(self, name: str, version: str) -> ServedSet:
@@ -121,16 +97,16 @@ class LabelSets:
         return served
 
     def _entry(self, name: str) -> LabelSet:
-        if entry := self.catalog.entries.get(name):
+        if entry := self.entries.get(name):
             return entry
         self._check_loaded()
         raise self._unknown(name)
 
     def _check_loaded(self) -> None:
-        if not self.catalog.loaded:
+        if not self.loaded:
             raise StoreUnavailable("label sets could not be read yet. Try again later.")
 
     def _unknown(self, name: str) -> UnknownLabelSet:
-        known = sorted(self.catalog.entries)
+        known = sorted(self.entries)
         shown = ", ".join(known[:_SHOWN_NAMES]) + (", ..." if len(known) > _SHOWN_NAMES else "")
         return UnknownLabelSet(f"there is no label set {name[:64]!r}. There are: {shown or 'none'}.")
