@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import numpy as np
 from PIL import Image
 
-GRAIN = 5.0  # 640 x 480 pixels then have about 70 KB, as photographs do
+GRAIN = 5.0  # of brightness, of 255 steps: 640 x 480 pixels then have about 70 KB, as photographs do
 _TILE = 512  # pixels of grain, repeated
 # Allowed answers to an invalid image. Not 429: a refused request was not read.
 _BAD_IMAGE = frozenset({400, 413, 415, 422})
@@ -34,23 +34,21 @@ class Call:
 Calls = Callable[[int], Call]  # number -> request
 
 
-def photo(width: int, height: int, quality: int = 85, grain: float = GRAIN) -> bytes:
+def photo(width: int, height: int) -> bytes:
     """scikit-image's photograph of a rocket as a JPEG of this size.
 
-    `grain`: standard deviation of brightness noise, of 255 steps. The original has 640 x 427 pixels; enlarged
-    without the grain of a sensor it has no detail, and is encoded and decoded too fast.
+    The original has 640 x 427 pixels; enlarged without the grain of a sensor it has no detail, and is encoded and
+    decoded too fast.
     """
     import skimage.data  # optional: not installed with the service and the load tests' own parts
 
     picture = Image.fromarray(skimage.data.rocket())
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    if grain:
-        tile = np.random.default_rng(0).normal(0, grain, (_TILE, _TILE, 1)).round().astype(np.int16)
-        noise = np.tile(tile, (-(-height // _TILE), -(-width // _TILE), 1))[:height, :width]
-        pixels = np.asarray(picture) + noise  # [H, W, 3]
-        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    tile = np.random.default_rng(0).normal(0, GRAIN, (_TILE, _TILE, 1)).round().astype(np.int16)
+    noise = np.tile(tile, (-(-height // _TILE), -(-width // _TILE), 1))[:height, :width]
+    picture = Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))  # [H, W, 3]
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    picture.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 

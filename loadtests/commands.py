@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from loadtests import fair as fairness
 from loadtests import overload as overloading
 from loadtests.measure import Measurement
 from loadtests.process import PATIENT, Server, started
-from loadtests.report import results_table, tell
+from loadtests.report import results_table
 from loadtests.scenarios import SCENARIOS, Scenario
 
 DEMO = Path("service/clipserve/demo")
@@ -32,7 +31,6 @@ def scenario(
     seconds: Seconds = 10.0,
     url: Annotated[str | None, typer.Option(help="A server that runs, in place of our own.")] = None,
     pid: Annotated[int | None, typer.Option(help="Of that server, if it runs here.")] = None,
-    seed: Annotated[int, typer.Option(help="0 to 5: each has labels and texts of its own.")] = 0,
     settings: Set = None,
 ) -> None:
     """Scenarios, each in a closed loop, or with --rate in an open one."""
@@ -40,7 +38,7 @@ def scenario(
     own, results = settings_of(settings, {} if rate else PATIENT), []
     with _server(artifact, Server(url, pid=pid) if url else None, own) as server:
         for each in chosen:
-            measurement = Measurement(server, each, seed)
+            measurement = Measurement(server, each)
             measurement.closed(min(2.0, seconds))  # caches, pages, clocks
             results.append(measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients))
     typer.echo(results_table(results))
@@ -75,16 +73,6 @@ def fair(
         pairs = fairness.fair(server, seconds, rounds)
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
     typer.echo(f"{results_table(results)}\n\n{fairness.verdict(pairs)}")
-
-
-def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:
-    """Seconds from the start of the process until it is ready (targets: demo 3, ViT-B/32 6)."""
-    seconds = []
-    for number in range(rounds):
-        with _server(artifact, None, settings_of(settings, {})) as server:
-            seconds.append(server.startup_seconds or 0.0)
-        tell(f"  start {number + 1}: {seconds[-1]:.2f} s")
-    typer.echo(f"{artifact.name}: ready after {statistics.median(seconds):.2f} s (median of {rounds}).")
 
 
 def _server(artifact: Path, running: Server | None, own: dict[str, str]) -> AbstractContextManager[Server]:

@@ -63,12 +63,9 @@ def first_starts(artifact: Artifact = DEMO, rounds: int = 30) -> None:
             with _busy(busy):
                 starts = [_in_a_new_process(artifact, times) for _ in range(rounds // 2)]
             wrong = sum(start.kept and start.chosen != faster for start in starts)
-            seconds = [start.seconds for start in starts]
-            undecided = sum(not start.kept for start in starts)
-            rows.append(
-                [str(busy), faster, str(len(starts)), str(wrong), str(undecided), f"{median(seconds):.1f}"]
-            )
-            rows[-1].append(f"{max(seconds):.1f}")
+            undecided, seconds = sum(not start.kept for start in starts), [start.seconds for start in starts]
+            took = f"{median(seconds):.1f}", f"{max(seconds):.1f}"
+            rows.append([str(busy), faster, str(len(starts)), str(wrong), str(undecided), *took])
             tell(f"  {' '.join(rows[-1])}")
     heads = ("busy programs", "faster engine", "starts", "kept the slower", "kept none", "seconds", "longest")
     typer.echo(table(heads, rows))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -68,18 +67,9 @@ class Load:
         """The number of requests with neither a good answer nor a refusal."""
         return len(self.answers) - len(self.good) - len(self.refusals)
 
-    @property
-    def statuses(self) -> Counter[int]:
-        return Counter(answer.status for answer in self.answers)
-
     def goodput(self, within: float = math.inf) -> float:
         """Good answers a second with at most `within` seconds of latency."""
         return sum(latency <= within for latency in self.good) / self.seconds
-
-    @property
-    def client_cores(self) -> float:
-        """The cores that the generator used; a Python process cannot use more than one."""
-        return self.client_cpu * len(self.answers) / self.seconds
 
     @property
     def lag(self) -> float:

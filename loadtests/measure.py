@@ -33,10 +33,10 @@ class Result:
 class Measurement:
     """A scenario at a server, for repeated measurements; sends no request twice if the scenario needs new ones."""
 
-    def __init__(self, server: Server, scenario: Scenario, seed: int = 0) -> None:
+    def __init__(self, server: Server, scenario: Scenario) -> None:
         self._server = server
         self._scenario = scenario
-        self._calls: Calls = scenario.calls(seed)
+        self._calls: Calls = scenario.calls()
         self._next = 0
 
     def closed(self, seconds: float, clients: int | None = None) -> Result:

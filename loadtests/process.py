@@ -48,37 +48,15 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True)
-class FakeTriton:
-    """Fake encoders behind Triton's protocol. `artifact`: the artifact for a gateway in front."""
-
-    url: str
-    artifact: Path
-    pid: int
-
-
-@contextmanager
-def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
-    """Run `loadtests.fake_triton`, which answers when the block begins."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "artifact")
-        command = [sys.executable, "-m", "loadtests.fake_triton", str(port), str(artifact), str(folder)]
-        with running(command, "the fake Triton", lambda: _listening(port)) as pid:
-            yield FakeTriton(f"127.0.0.1:{port}", folder, pid)
-
-
-@dataclass(frozen=True)
 class Server:
     """A server under load. Without `metrics_url` or `pid` less can be observed.
 
-    `startup_seconds`: from the start of the process until it was ready; None if unknown.
     `grpc`: the address of its gRPC.
     """
 
     url: str
     metrics_url: str | None = None
     pid: int | None = None
-    startup_seconds: float | None = None
     grpc: str = ""
 
 
@@ -101,14 +79,13 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     paths = [root / "service", root / "models", root]
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (path.resolve() for path in paths)))
-    began, url = time.perf_counter(), f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", *module]
     with tempfile.TemporaryDirectory() as state:
         environment["CLIPSERVE_STATE_DIR"] = str(chosen.get("state_dir", state))
         with running(command, "the service", lambda: ready(url), env=environment, cwd=root) as pid:
-            seconds = time.perf_counter() - began
             metrics = f"http://127.0.0.1:{operations_port}/metrics"
-            yield Server(url, metrics, pid, seconds, f"127.0.0.1:{grpc_port}")
+            yield Server(url, metrics, pid, f"127.0.0.1:{grpc_port}")
 
 
 @contextmanager
@@ -123,11 +100,6 @@ def running(
     finally:
         process.terminate()
         process.wait(300)
-
-
-def _listening(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port)):
-        return True
 
 
 def ready(url: str) -> bool:

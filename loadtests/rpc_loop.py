@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,59 +14,38 @@ from loadtests.bodies import photo
 from loadtests.closed_loop import together
 
 stub_of: Any = clip_pb2_grpc.ClipStub
-# (stub, end, answers): makes calls until `time.perf_counter()` is `end`, and appends each answer.
-Load = Callable[[Any, float, list[None]], None]
-
-
-def _unary(item: clip_pb2.EmbedRequest) -> Load:
-    def load(stub: Any, end: float, answers: list[None]) -> None:
-        while time.perf_counter() < end:
-            stub.Embed(item)
-            answers.append(None)
-
-    return load
-
-
-def _stream(item: clip_pb2.EmbedRequest) -> Load:
-    def items(end: float) -> Iterator[clip_pb2.EmbedRequest]:
-        while time.perf_counter() < end:
-            yield item
-
-    def load(stub: Any, end: float, answers: list[None]) -> None:
-        for answer in stub.EmbedStream(items(end)):
-            if answer.result.HasField("error"):
-                raise SystemExit(f"an item of the stream failed: {answer.result.error.detail}")
-            answers.append(None)
-
-    return load
-
-
-def _photo() -> clip_pb2.EmbedRequest:
-    return clip_pb2.EmbedRequest(images=[photo(640, 480)])
-
-
-def _text() -> clip_pb2.EmbedRequest:
-    return clip_pb2.EmbedRequest(texts=["a photo of two dogs in the snow"])
-
-
-# Name -> what a client does, with which message, and how many clients there are; None: as many as are asked for.
-LOADS = {
-    "rpc-photo": (_unary, _photo, None),
-    "rpc-text": (_unary, _text, None),
-    "rpc-stream": (_stream, _text, 1),
-}
+LOADS = ("rpc-photo", "rpc-text", "rpc-stream")  # the last one of texts, in a single stream
 
 
 def run(address: str, name: str, clients: int, seconds: float) -> tuple[float, int]:
     """The answers a second, and their number, of the load of this name."""
-    kind, message, own = LOADS[name]
-    load = kind(message())
+    photos, texts = [photo(640, 480)], ["a photo of two dogs in the snow"]
+    asked = (
+        clip_pb2.EmbedRequest(images=photos) if name == "rpc-photo" else clip_pb2.EmbedRequest(texts=texts)
+    )
+    clients = 1 if name == "rpc-stream" else clients
     answers: list[None] = []  # appending is a single step of the interpreter
+
+    def items() -> Iterator[clip_pb2.EmbedRequest]:
+        while time.perf_counter() < end:
+            yield asked
+
+    def client() -> None:
+        stub = stub_of(channels.pop())
+        if name != "rpc-stream":
+            for item in items():
+                stub.Embed(item)
+                answers.append(None)
+            return
+        for answer in stub.EmbedStream(items()):
+            if answer.result.HasField("error"):
+                raise SystemExit(f"an item of the stream failed: {answer.result.error.detail}")
+            answers.append(None)
+
     with ExitStack() as stack:
-        channels = [
-            stack.enter_context(grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]))
-            for _ in range(own or clients)
-        ]
+        options = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each client
+        channels = [stack.enter_context(grpc.insecure_channel(address, options)) for _ in range(clients)]
         began = time.perf_counter()
-        together(lambda: load(stub_of(channels.pop()), began + seconds, answers), own or clients)
+        end = began + seconds
+        together(client, clients)
     return len(answers) / (time.perf_counter() - began), len(answers)

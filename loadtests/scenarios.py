@@ -1,6 +1,6 @@
 """Named scenarios of requests, each a function from a request's number to the request.
 
-The same name, seed and number always give the same request. Images are made once and sent repeatedly, so a server's
+The same name and number always give the same request. Images are made once and sent repeatedly, so a server's
 cache of image vectors must be off; only texts and labels that must be new are made for each request: 1,000 labels
 take about a millisecond, and a server takes seconds for them.
 
@@ -22,7 +22,6 @@ _DECK = 1_000  # requests of the mix in shuffled order, which repeats
 _SIZES = ((320, 240), (640, 480), (800, 600), (1024, 768), (1280, 960), (1920, 1080), (4000, 3000))
 _SIZE_WEIGHTS = (30, 30, 15, 10, 8, 6, 1)
 _BLOCK = 1 << 20  # phrases of a scenario
-_BLOCKS = 64
 _WORDS = (
     "apple bag bed bicycle bird boat book bottle bowl box bridge bus car castle cat chair clock crown cup dog doll "
     "door drum engine fish flag flower guitar hat horse house kite knife lamp lock mirror pen pencil phone piano "
@@ -33,18 +32,10 @@ _NOUNS = _WORDS.split()  # 64
 _IN_A_PHRASE = 5
 PHRASES = len(_NOUNS) ** _IN_A_PHRASE  # 2^30
 
-# Odd, and PHRASES is a power of two: multiplying permutes the numbers.
-_SHUFFLE = 40_503_297
-
 
 def phrase(number: int) -> str:
-    """Five words for a number below `PHRASES`; neighbours share few."""
-    rest = number * _SHUFFLE % PHRASES
-    words = []
-    for _ in range(_IN_A_PHRASE):
-        rest, index = divmod(rest, len(_NOUNS))
-        words.append(_NOUNS[index])
-    return " ".join(words)
+    """Five words for a number below `PHRASES`: its digits, each a word."""
+    return " ".join(_NOUNS[number // len(_NOUNS) ** place % len(_NOUNS)] for place in range(_IN_A_PHRASE))
 
 
 def phrases(first: int, count: int) -> list[str]:
@@ -61,10 +52,9 @@ class Scenario:
     build: Callable[[int], Calls]  # first phrase -> requests
     clients: int = 8
 
-    def calls(self, seed: int = 0) -> Calls:
-        """The requests by number. Another seed, below 6, has other phrases, for repeated runs on one server."""
-        block = (seed * len(SCENARIOS) + list(SCENARIOS).index(self.name)) % _BLOCKS
-        return self.build(block * _BLOCK)
+    def calls(self) -> Calls:
+        """The requests by number. No two scenarios share phrases."""
+        return self.build(list(SCENARIOS).index(self.name) * _BLOCK)
 
 
 _photo = functools.cache(bodies.photo)

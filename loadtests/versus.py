@@ -12,7 +12,7 @@ decoders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from loadtests import closed_loop, rpc_loop
-from loadtests.bodies import Calls, embed, embed_text, photo
+from loadtests.bodies import embed, embed_text, photo
 from loadtests.client import ask
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
 from loadtests.load import median
@@ -36,9 +36,6 @@ _ROUNDS_OF_A_START = 2
 
 # Of one turn: requests a second, and CPU milliseconds of the service for each request.
 Pace = tuple[float, float]
-# (server, clients, seconds) -> answers a second, and their number.
-Loop = Callable[[Server, int, float], tuple[float, int]]
-
 
 # The module that is started in each checkout, and the scenario of its load.
 CONTESTS = {
@@ -74,9 +71,8 @@ def versus(
             with _started(module, (Path.cwd(), other), settings, start % 2) as servers:
                 if not start:
                     tell(f"{name}: {_compared(*servers)}")
-                load = _rpc(scenario) if scenario in rpc_loop.LOADS else _rest(SCENARIOS[scenario].calls())
                 pairs = zip(paces, servers, strict=True)
-                loops = {where: partial(_pace, load, server, clients) for where, server in pairs}
+                loops = {where: partial(_pace, scenario, server, clients) for where, server in pairs}
                 count = min(_ROUNDS_OF_A_START, rounds - first)
                 found = interleaved(loops, seconds, count, lambda pace: pace[0])
             paces = {where: own + found[where] for where, own in paces.items()}
@@ -103,21 +99,13 @@ def _started(
         yield servers[0], servers[1]
 
 
-def _rest(calls: Calls) -> Loop:
-    def run(server: Server, clients: int, seconds: float) -> tuple[float, int]:
-        load = closed_loop.run(server.url, calls, clients, seconds)
-        return load.goodput(), len(load.answers)
-
-    return run
-
-
-def _rpc(name: str) -> Loop:
-    return lambda server, clients, seconds: rpc_loop.run(server.grpc, name, clients, seconds)
-
-
-def _pace(load: Loop, server: Server, clients: int, seconds: float) -> Pace:
+def _pace(scenario: str, server: Server, clients: int, seconds: float) -> Pace:
     before = cpu_seconds_of_all(server.pid or 0)
-    rate, answers = load(server, clients, seconds)
+    if scenario in rpc_loop.LOADS:
+        rate, answers = rpc_loop.run(server.grpc, scenario, clients, seconds)
+    else:
+        load = closed_loop.run(server.url, SCENARIOS[scenario].calls(), clients, seconds)
+        rate, answers = load.goodput(), len(load.answers)
     spent = cpu_seconds_of_all(server.pid or 0) - before
     return rate, 1000 * spent / max(1, answers)
 

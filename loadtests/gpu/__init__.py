@@ -1,1 +1,1 @@
-"""`python -m loadtests gpu-check`: checks encoders on a GPU, their vectors and rates, in process and on Triton."""
+"""`python -m loadtests gpu-check`: checks encoders on a GPU, their vectors, in process and on Triton."""

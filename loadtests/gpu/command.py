@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS
 from clipserve.engine.cuda import why_not
 from loadtests.gpu import encoders, service, triton
-from loadtests.gpu.encoders import Plan, Variant
+from loadtests.gpu.encoders import Variant
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, cases
 from loadtests.report import machine_facts
@@ -38,12 +38,10 @@ def gpu_check(
     triton_url: Annotated[
         str, typer.Option("--triton", help="HOST:PORT of a Triton that serves one of these, in place of it.")
     ] = "",
-    clients: Annotated[int, typer.Option(help="Of the service.")] = 64,
-    seconds: Annotated[float, typer.Option(help="Of each measurement; JPEG load takes four times.")] = 1.0,
     most: Annotated[int | None, typer.Option(help="Most rows in a call. Default: 256, on a CPU 7.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for check-GPU.json.")] = _RESULTS,
 ) -> None:
-    """Check vectors against the CPU's, and in process rates and JPEG load too."""
+    """Check vectors against the CPU's, and in process the answers of a service too."""
     began, findings = time.perf_counter(), Findings(out / "check.json")
     on_gpu = device == "cuda" and not triton_url
     beside = fp16 or artifact.with_name(f"{artifact.name}@fp16")
@@ -51,13 +49,13 @@ def gpu_check(
     variants = [Variant(precision, folder, on_gpu) for precision, folder in folders.items()]
     _machine(findings, variants, "triton" if triton_url else device)
     largest = most or (7 if device == "cpu" else 256)
-    plan = Plan([size for size in _SIZES if size <= largest], seconds, clients)
+    sizes = [size for size in _SIZES if size <= largest]
     if triton_url:
         with findings.trying("Triton", "it serves one of these"):
             served = triton.found(triton_url, variants)
-            _behind_triton(findings, served, artifact, plan)
+            _behind_triton(findings, served, artifact, sizes)
     elif not findings.failed:
-        _in_process(findings, variants, plan)
+        _in_process(findings, variants, sizes)
     findings.facts["seconds"] = f"{time.perf_counter() - began:.0f}"
     findings.write()
     judged = sum(line.passed is not None for line in findings.lines)
@@ -66,32 +64,27 @@ def gpu_check(
     raise typer.Exit(1 if findings.failed else 0)
 
 
-def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> None:
-    """The checks in the order of importance: vectors, a service that answers, rates."""
+def _in_process(findings: Findings, variants: Sequence[Variant], sizes: Sequence[int]) -> None:
+    """The checks in the order of importance: vectors, then a service that answers."""
     asked = list[Case]()
-
-    def each(measure: Callable[[Variant, Case], None]) -> None:
-        for case in asked:
-            for variant in variants:
-                with findings.trying(variant.precision, case.name):
-                    measure(variant, case)
-
     with findings.trying("the CPU", "vectors to compare with"):
         lengths = read_manifest(variants[0].folder).text.lengths_of(GPU_TEXT_BUCKETS)
-        asked += cases(variants[0].folder, tuple(lengths), max(plan.sizes))
-    each(lambda variant, case: encoders.vectors(findings, variant, case, plan))
+        asked += cases(variants[0].folder, tuple(lengths), max(sizes))
+    for case in asked:
+        for variant in variants:
+            with findings.trying(variant.precision, case.name):
+                encoders.vectors(findings, variant, case, sizes)
     for variant in variants:
         with findings.trying("service", variant.precision):
-            service.measured(findings, variant, plan)
-    each(lambda variant, case: encoders.rates(findings, variant, case, plan))
+            service.checked(findings, variant)
 
 
-def _behind_triton(findings: Findings, served: triton.Served, artifact: Path, plan: Plan) -> None:
+def _behind_triton(findings: Findings, served: triton.Served, artifact: Path, sizes: Sequence[int]) -> None:
     lengths = read_manifest(artifact).text.lengths_of(GPU_TEXT_BUCKETS)
-    asked = list(cases(artifact, tuple(lengths), max(plan.sizes)))
+    asked = list(cases(artifact, tuple(lengths), max(sizes)))
     for case in asked:
         with findings.trying(served.name, case.name):
-            triton.vectors(findings, served, case, plan)
+            triton.vectors(findings, served, case, sizes)
 
 
 def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> None:
@@ -107,7 +100,7 @@ def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> Non
     findings.path = findings.path.with_name(f"check-{re.sub(r'[^a-z0-9]+', '-', name)}.json")
     if where == "cuda":
         reason = why_not()
-        findings.add(Line("machine", "CUDA", reason or "it runs", "it runs", reason is None))
+        findings.add([Line("machine", "CUDA", reason or "it runs", "it runs", reason is None)])
 
 
 def _nvidia_smi() -> list[str]:

@@ -1,7 +1,4 @@
-"""Checks encoders in process: vectors, and rows a second.
-
-`compared` compares the vectors of any encoder, here or on Triton, with the CPU's in fp32 for each number of rows.
-"""
+"""Checks the vectors of encoders, here or on Triton, against the CPU's in fp32, for each number of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +15,13 @@ from clipserve.clip.reference import MIN_COSINE
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.backends.onnx import providers, session_options
-from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
+from clipserve.engine.cuda import PROVIDER
 from clipserve.engine.in_process import EngineOptions
-from loadtests.closed_loop import calls_per_second
 from loadtests.gpu.findings import Findings, Line, at_least
 from loadtests.gpu.inputs import Case, Feeds, part
 
 FP32, FP16 = 0.99999, 0.9999  # the lowest cosine; the mean of cosines
 _ALONE = 7
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured: rows of calls, seconds of each rate (four times of a service), clients of a service."""
-
-    sizes: Sequence[int]
-    seconds: float
-    clients: int
 
 
 @dataclass(frozen=True)
@@ -103,37 +89,7 @@ def compared(encoder: Encoder, case: Case, sizes: Sequence[int]) -> Iterator[Lin
         yield at_least(encoder.name, f"{case.name}, against the export, lowest cosine", lowest, bound)
 
 
-def vectors(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
-    """Check the provider's options, and vectors against the CPU's."""
-    session = variant.session(case.graph)
-    findings.add_each(_options(variant, case.name, session))
-    encoder = Encoder(variant.precision, variant.precision, partial(run, session))
-    findings.add_each(compared(encoder, case, plan.sizes))
-
-
-def rates(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
-    """Measure rows a second, one and two calls at a time (longer texts: of the fewest and the most rows)."""
-    session, found = variant.session(case.graph), dict[int, tuple[float, float]]()
-    short = case.name in ("image", "text of 16 tokens")
-    for rows in plan.sizes if short else sorted({1, max(plan.sizes)}):
-        call = partial(run, session, part(case.feeds, rows))
-        one, two = (rows * calls_per_second(call, plan.seconds, threads) for threads in (1, 2))
-        found[rows] = one, two
-        speeds = {"run/s": one, "two at a time/s": two}
-        findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **speeds)
-    if variant.cuda:
-        largest, of = max(found), variant.precision
-        for what, rate, other in (
-            (f"{largest} rows in a call against one", found[largest][0], found[1][0]),
-            ("two calls at a time against one", found[largest][1], found[largest][0]),
-        ):
-            findings.add(Line(of, f"{case.name}, {what}", f"{rate / other:.2f}", "> 1", rate > other))
-
-
-def _options(variant: Variant, name: str, session: ort.InferenceSession) -> Iterator[Line]:
-    """Compare the provider's options with the requested ones."""
-    if variant.cuda:
-        has: dict[str, Any] = session.get_provider_options()[PROVIDER]
-        wrong = [f"{key}={has.get(key)}" for key, value in PROVIDER_OPTIONS.items() if has.get(key) != value]
-        told = ", ".join(f"{key}={value}" for key, value in PROVIDER_OPTIONS.items())
-        yield Line(variant.precision, f"{name}, options", ", ".join(wrong) or "as asked", told, not wrong)
+def vectors(findings: Findings, variant: Variant, case: Case, sizes: Sequence[int]) -> None:
+    """Check vectors in process against the CPU's."""
+    encoder = Encoder(variant.precision, variant.precision, partial(run, variant.session(case.graph)))
+    findings.add(compared(encoder, case, sizes))

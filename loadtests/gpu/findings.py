@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from loadtests.report import table
 
@@ -34,28 +31,18 @@ def at_least(part: str, what: str, value: float, bound: float) -> Line:
 
 @dataclass
 class Findings:
-    """All findings. `facts`: of the machine. `speeds`: a dict for each measurement. `path`: of the JSON file."""
+    """All findings. `facts`: of the machine. `path`: of the JSON file."""
 
     path: Path
     facts: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
-    speeds: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, *lines: Line) -> None:
-        self.add_each(lines)
-
-    def add_each(self, lines: Iterable[Line]) -> None:
+    def add(self, lines: Iterable[Line]) -> None:
         """Store, print and write each line as it is measured: later checks may fail, or the run may be ended."""
         for line in lines:
             self.lines.append(line)
             self.write()
             print(f"{_WORDS[line.passed]:8}{line.part}: {line.what}: {line.value} {line.bound}", flush=True)
-
-    def add_speed(self, **measured: Any) -> None:
-        """Add a measurement. NaN, which JSON lacks, becomes null."""
-        self.speeds.append({key: None if value != value else value for key, value in measured.items()})
-        self.write()
-        print(" " * 7, ", ".join(f"{key} {_short(value)}" for key, value in measured.items()), flush=True)
 
     @contextmanager
     def trying(self, part: str, what: str) -> Iterator[None]:
@@ -64,7 +51,7 @@ class Findings:
             yield
         except (Exception, SystemExit) as error:
             said = " ".join(str(error).split())[:500]
-            self.add(Line(part, what, f"{type(error).__name__}: {said}", "it ends", passed=False))
+            self.add([Line(part, what, f"{type(error).__name__}: {said}", "it ends", passed=False)])
 
     @property
     def failed(self) -> list[Line]:
@@ -72,21 +59,13 @@ class Findings:
 
     def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        data = {"facts": self.facts, "lines": [vars(line) for line in self.lines], "speeds": self.speeds}
+        data = {"facts": self.facts, "lines": [vars(line) for line in self.lines]}
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
         new.replace(self.path)  # atomic
 
     def as_markdown(self) -> str:
-        """The machine, the lines with a bound or a value, and a table for each kind of speed."""
+        """The machine, and the lines."""
         lines = ([x.part, x.what, x.value, x.bound, _WORDS[x.passed]] for x in self.lines)
         tables = [table(("", ""), self.facts.items()), table(("", "", "value", "bound", ""), lines)]
-        for columns, speeds in groupby(self.speeds, key=tuple):
-            tables.append(table(columns, ([_short(value) for value in speed.values()] for speed in speeds)))
         return "\n\n".join(tables) + "\n"
-
-
-def _short(value: Any) -> str:
-    if not isinstance(value, float):
-        return "-" if value is None else str(value)
-    return "-" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

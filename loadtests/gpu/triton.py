@@ -13,7 +13,7 @@ from tritonclient.utils import np_to_triton_dtype
 from clipserve.clip.artifact import read_manifest
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, triton_model
-from loadtests.gpu.encoders import Encoder, Plan, Variant, compared
+from loadtests.gpu.encoders import Encoder, Variant, compared
 from loadtests.gpu.findings import Findings
 from loadtests.gpu.inputs import Case, Feeds
 
@@ -51,7 +51,7 @@ def found(url: str, variants: Sequence[Variant]) -> Served:
     raise SystemExit(f"Triton serves {', '.join(sorted(stated))}, and none of the artifacts")
 
 
-def vectors(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
+def vectors(findings: Findings, served: Served, case: Case, sizes: Sequence[int]) -> None:
     """Check cosines with the CPU's vectors, for sizes that the model allows."""
     model = served.models[case.graph.removesuffix(".onnx")]
     with InferenceServerClient(served.url) as client:
@@ -61,8 +61,8 @@ def vectors(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
             return np.asarray(answer.as_numpy("embedding"), np.float32)
 
         encoder = Encoder(served.name, served.variant.precision, compute)
-        sizes = [size for size in plan.sizes if size <= model.max_batch_size]
-        findings.add_each(compared(encoder, case, sizes))
+        fitting = [size for size in sizes if size <= model.max_batch_size]
+        findings.add(compared(encoder, case, fitting))
 
 
 def inputs_of(feeds: Feeds) -> list[Any]:

@@ -22,10 +22,9 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from loadtests.closed_loop import calls_per_second
-from loadtests.gpu import encoders, inputs
-from loadtests.gpu.encoders import Encoder, Plan, Variant, cosines, judged
+from loadtests.gpu import inputs
+from loadtests.gpu.encoders import Encoder, cosines, judged
 from loadtests.gpu.findings import Findings, Line, at_least
-from loadtests.gpu.inputs import Case
 from loadtests.gpu.triton import inputs_of
 from tests.process import ROOT
 
@@ -48,8 +47,7 @@ def checked(folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.nightly  # tests/triton/test_gpu_check.py runs it by day
 def test_the_gpu_check_runs_on_a_cpu_with_the_service_alone_and_every_line_holds(tmp_path: Path) -> None:
-    few = ["--seconds", "0.01", "--most", "2", "--clients", "2"]
-    status, said, data = checked(tmp_path / "out", "--device", "cpu", *few)
+    status, said, data = checked(tmp_path / "out", "--device", "cpu", "--most", "2")
     lines = {f"{line['part']}, {line['what']}": line["passed"] for line in data["lines"]}
     assert status == 0, said
     assert lines["fp32, image, 2 rows against the CPU, lowest cosine"] is True
@@ -58,10 +56,6 @@ def test_the_gpu_check_runs_on_a_cpu_with_the_service_alone_and_every_line_holds
     assert lines["service, fp32, /classify against the CPU's, same first label"] is True
     assert False not in lines.values()
     assert data["facts"]["fp32"] == read_manifest(DEMO).fingerprint()
-    image = [speed for speed in data["speeds"] if speed.get("what") == "image"]
-    assert [speed["rows"] for speed in image] == [1, 2]
-    assert all(speed["run/s"] > 0 < speed["two at a time/s"] for speed in image)
-    assert all(speed["JPEG/s"] > 0 == speed["not answered"] for speed in data["speeds"] if "service" in speed)
     assert "| fp32 | image, 2 rows against the CPU, lowest cosine |" in said
 
 
@@ -122,7 +116,6 @@ def test_what_goes_wrong_is_a_line_in_the_file_and_the_rest_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     findings = Findings(tmp_path / "new" / "check.json")
-    findings.add_speed(rate=float("nan"))
     with findings.trying("fp16", "image"):
         raise RuntimeError("CUDA failure 2:\n out of memory")
     with findings.trying("fp16", "text"):
@@ -132,7 +125,6 @@ def test_what_goes_wrong_is_a_line_in_the_file_and_the_rest_goes_on(
     assert "REFUTED fp16: image" in capsys.readouterr().out
     kept = json.loads((tmp_path / "new" / "check.json").read_text())
     assert kept["lines"] == [vars(line)]
-    assert kept["speeds"] == [{"rate": None}]
 
 
 def test_what_was_measured_before_a_part_failed_or_the_run_was_killed_is_in_the_file(tmp_path: Path) -> None:
@@ -145,29 +137,9 @@ def test_what_was_measured_before_a_part_failed_or_the_run_was_killed_is_in_the_
         raise RuntimeError("out of memory")
 
     with findings.trying("fp32", "image"):
-        findings.add_each(measuring())
+        findings.add(measuring())
     kept = json.loads(findings.path.read_text())
     assert [line["passed"] for line in kept["lines"]] == [True, False]
-
-
-def test_on_a_gpu_a_rate_holds_or_refutes_what_the_document_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """64 rows a call and two calls at a time are the service's on a GPU, because they are said to be faster."""
-    calls = {(1, 1): 100.0, (1, 2): 110.0, (64, 1): 10.0, (64, 2): 9.0}
-    monkeypatch.setattr(Variant, "session", lambda *_: None)
-    monkeypatch.setattr(
-        encoders,
-        "calls_per_second",
-        lambda call, _, threads: calls[len(call.args[1]["pixels"]), threads],
-    )
-    findings = Findings(tmp_path / "check.json")
-    case = Case("image", "image.onnx", {"pixels": np.zeros((64, 1))}, np.zeros(0, np.float32), None)
-    encoders.rates(findings, Variant("fp32", DEMO, cuda=True), case, Plan([1, 64], 0.0, 1))
-    assert {line.what: (line.value, line.passed) for line in findings.lines} == {
-        "image, 64 rows in a call against one": ("6.40", True),
-        "image, two calls at a time against one": ("0.90", False),
-    }
 
 
 def test_the_document_starts_triton_as_compose_does(tmp_path: Path) -> None:

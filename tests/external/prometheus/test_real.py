@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.demo import FOLDER as DEMO
-from loadtests.process import FakeTriton, fake_triton
+from tests.fake_triton import FakeTriton, fake_triton
 from tests.monitoring import load
 from tests.monitoring.files import queries
 from tests.monitoring.panels import ASKED_OF_PROMTOOL, as_asked

@@ -1,4 +1,4 @@
-"""`python -m loadtests.fake_triton PORT ARTIFACT FOLDER`: a Triton server with fake encoders that answer at once.
+"""`python -m tests.fake_triton PORT ARTIFACT FOLDER`: a Triton server with fake encoders that answer at once.
 
 It writes a copy of the artifact for fake encoders into a new folder, for gateways, and serves both models in
 Triton's own protocol. So a gateway does the same work as for a real Triton, and the encoders cost next to nothing.
@@ -7,7 +7,12 @@ Triton's own protocol. So a gateway does the same work as for a real Triton, and
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from clipserve_models.triton_options import options_of
 from clipserve_models.triton_towers import towers
 from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import write_fake_artifact
+from loadtests.process import free_port, running
 
 _OPTIONS = options_of("onnxruntime", "cpu", max_batch_images=64, max_batch_texts=64)
 _TYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32}
@@ -60,6 +66,31 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         answer.outputs.add(name=request.outputs[0].name, datatype="FP32", shape=vectors.shape)
         answer.raw_output_contents.append(vectors.tobytes())
         return answer
+
+
+@dataclass(frozen=True)
+class FakeTriton:
+    """Fake encoders behind Triton's protocol. `artifact`: the artifact for a gateway in front."""
+
+    url: str
+    artifact: Path
+    pid: int
+
+
+@contextmanager
+def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
+    """Run it; it answers when the block begins."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "artifact")
+        command = [sys.executable, "-m", "tests.fake_triton", str(port), str(artifact), str(folder)]
+        with running(command, "the fake Triton", lambda: _listening(port)) as pid:
+            yield FakeTriton(f"127.0.0.1:{port}", folder, pid)
+
+
+def _listening(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port)):
+        return True
 
 
 async def serve(port: int, folder: Path) -> None:
