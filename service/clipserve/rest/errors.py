@@ -114,7 +114,8 @@ def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
     """The status, fields and headers of an error, which all renderings share."""
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
-        shown = {"code": _CODES[status], "detail": f"{status.phrase}. See /docs."}
+        detail = f"{status.phrase}. See /docs." if error.detail == status.phrase else error.detail
+        shown = {"code": _CODES[status], "detail": detail}
         return status, shown, dict(error.headers or {})
     headers = {}
     if error.retry_after is not None:

@@ -141,8 +141,9 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
     """
     if isinstance(value, str):
         if not are_images and _IMAGE_URL.fullmatch(value):
-            hint = 'To embed the URL as a text, send {"text": "..."}.'
-            raise InvalidInput(f"{name} is the URL of an image: send the image, as a data URI. {hint}")
+            raise InvalidInput(
+                f'{name} is the URL of an image: send the image, or {{"text": "..."}} for the URL.'
+            )
         return Item(value, name, are_images or _DATA_URI.match(value) is not None)
     if isinstance(value, dict):
         if "content" in value:
