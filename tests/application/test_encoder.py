@@ -16,7 +16,6 @@ from clipserve.application.encoder import (
     PixelSum,
     TextEncoder,
     check_embeddings,
-    encode_images,
 )
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageLimits, decode_pixels
@@ -41,7 +40,7 @@ from tests.virtual_time import virtual_time
 UNREAD = UndecodableImage("base64", index=7)
 
 
-class Waiting:
+class Waiting(ImageEncoder):
     """Answers no image before all have been asked, and the last asked first; `b"bad"` fails."""
 
     def __init__(self, expected: int) -> None:
@@ -63,19 +62,19 @@ class Waiting:
 
 @virtual_time
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
-    results = await encode_images(Waiting(3).encode, [b"a", b"bb", b"ccc"], PixelSum(3, 300))
+    results = await Waiting(3).encode_all([b"a", b"bb", b"ccc"], PixelSum(3, 300))
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
 async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
-    results = await encode_images(Waiting(4).encode, [b"a", b"bad", b"ccc", b"bad"], PixelSum(4, 200))
+    results = await Waiting(4).encode_all([b"a", b"bad", b"ccc", b"bad"], PixelSum(4, 200))
     assert [isinstance(result, np.ndarray) for result in results] == [True, False, True, False]
     errors = [result for result in results if isinstance(result, UndecodableImage)]
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
 
 
 async def test_an_image_that_could_not_be_read_is_not_encoded() -> None:
-    first, second = await encode_images(Waiting(1).encode, [UNREAD, b"bb"], PixelSum(2, 100))
+    first, second = await Waiting(1).encode_all([UNREAD, b"bb"], PixelSum(2, 100))
     assert (first, UNREAD.index) == (UNREAD, 7)
     assert np.array_equal(np.asarray(second), [2] * 4)
 
@@ -83,13 +82,13 @@ async def test_an_image_that_could_not_be_read_is_not_encoded() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(count: int) -> None:
     images: list[ImageInput] = [b"bad", *[b"a"] * count] if count > 1 else [b"a"]
-    assert len(await encode_images(Waiting(len(images)).encode, images, PixelSum(len(images), 100 * count)))
+    assert len(await Waiting(len(images)).encode_all(images, PixelSum(len(images), 100 * count)))
     less = PixelSum(len(images), 100 * count - 1)
     if count == 1:
-        await encode_images(Waiting(1).encode, images, less)
+        await Waiting(1).encode_all(images, less)
         return
     with pytest.raises(TooMany) as caught:
-        await encode_images(Waiting(len(images)).encode, images, less)
+        await Waiting(len(images)).encode_all(images, less)
     assert (caught.value.limit, caught.value.actual) == (100 * count - 1, 100 * count)
     assert caught.value.detail == (
         f"the request has {100 * count} pixels in its {count + 1} images; the limit is {100 * count - 1}."
@@ -97,11 +96,12 @@ async def test_the_pixels_of_several_images_are_bounded_together_and_not_those_o
 
 
 async def test_a_fault_of_ours_is_nobody_s_result() -> None:
-    async def broken(image: bytes) -> EncodedImage:
-        raise RuntimeError("ours")
+    class Broken(Waiting):
+        async def encode(self, image: bytes) -> EncodedImage:
+            raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        await encode_images(broken, [b"a"], PixelSum(1, 1))
+        await Broken(1).encode_all([b"a"], PixelSum(1, 1))
 
 
 async def images_on(

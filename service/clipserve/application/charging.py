@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from clipserve.access.gate import when_there_is_room
 from clipserve.api.fields import ImageSource
 from clipserve.api.limits import RequestLimits
-from clipserve.application.encoder import PixelSum, VectorOrError, encode_images
+from clipserve.application.encoder import PixelSum, VectorOrError
 from clipserve.application.fetched import FetchedImages, are_here
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import both, together
@@ -52,7 +52,7 @@ class RequestEncoder:
             await self.charge(len(images) + texts, wait=bulk)
             if not images:
                 return [], await encode_texts()
-            encoding = encode_images(model.images.encode, images, self._pixels(images))
+            encoding = model.images.encode_all(images, self._pixels(images))
             if texts:
                 vectors, encoded = await both(encoding, encode_texts())
             else:  # `encode_texts` has nothing to encode, and a task for it is expensive
@@ -79,7 +79,7 @@ class RequestEncoder:
                 if isinstance(here, ClipError):
                     return here
                 with model.admission.admit(images=1, refuse=False) as in_flight:
-                    (vector,) = await encode_images(model.images.encode, [here], pixels)
+                    (vector,) = await model.images.encode_all([here], pixels)
                     in_flight.failed(isinstance(vector, ClipError))
             return vector.at(index) if isinstance(vector, ClipError) else vector
 
@@ -101,7 +101,7 @@ class RequestEncoder:
             BackendUnavailable, BackendFailed: see `Backend`.
         """
         async with self._fetched.held(image, 0) as here:
-            (vector,) = await encode_images(model.images.encode, [here], self._pixels([here]))
+            (vector,) = await model.images.encode_all([here], self._pixels([here]))
         if isinstance(vector, ClipError):
             raise vector
         return vector

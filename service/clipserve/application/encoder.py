@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
-from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
 
 VectorOrError = Vector | ClipError
-Encode = Callable[[bytes], Awaitable["EncodedImage"]]
 
 # What texts count as for `beside_loop`: tokenizing takes longer than parsing.
 _TEXT_BYTES, _CHAR_BYTES = 128, 2
@@ -61,30 +59,6 @@ class PixelSum:
             at_most(f"pixels in its {self._images} images", self._pixels, self._limit)
 
 
-async def encode_images(
-    encode: Encode, images: Sequence[ImageInput], pixels: PixelSum
-) -> list[VectorOrError]:
-    """The vector of each image, in order, or its error.
-
-    Raises:
-        TooMany: the images have too many pixels together.
-    """
-
-    async def encoded(index: int, image: ImageInput) -> VectorOrError:
-        if isinstance(image, ClipError):
-            return image
-        try:
-            result = await encode(image)
-        except ClipError as error:
-            return error.at(index)
-        pixels.add(result.pixels)
-        return result.vector
-
-    if len(images) == 1:
-        return [await encoded(0, images[0])]
-    return await together(starmap(encoded, enumerate(images))) if images else []
-
-
 class ImageEncoder:
     """Decodes and encodes image files, with an optional cache.
 
@@ -113,6 +87,22 @@ class ImageEncoder:
     async def check(self, image: bytes) -> None:
         """Decode an image without encoding it. Raises the errors of `Decoders.decode`."""
         await self._decoders.decode(image, self._spec, self._limits)
+
+    async def encode_all(self, images: Sequence[ImageInput], pixels: PixelSum) -> list[VectorOrError]:
+        """The vector of each image, in order, or its error. Raises TooMany: see `PixelSum.add`."""
+        if len(images) == 1:  # a task for it is expensive
+            return [await self._vector(0, images[0], pixels)]
+        return await together(self._vector(index, image, pixels) for index, image in enumerate(images))
+
+    async def _vector(self, index: int, image: ImageInput, pixels: PixelSum) -> VectorOrError:
+        if isinstance(image, ClipError):
+            return image
+        try:
+            result = await self.encode(image)
+        except ClipError as error:
+            return error.at(index)
+        pixels.add(result.pixels)
+        return result.vector
 
     def encode(self, image: bytes) -> Coroutine[Any, Any, EncodedImage]:
         """The image's vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
