@@ -34,7 +34,8 @@ class Case:
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-IMAGE, TWO = {"images": [png()]}, {"images": [png(1), png(2)]}
+IMAGE, TWO, MANY = {"images": [png()]}, {"images": [png(1), png(2)]}, [png()] * 33
+A = IMAGE | {"labels": ["a"]}
 CASES = [
     Case("labels of an image", "classify", IMAGE | {"labels": ["a", "b"]}),
     Case("the best label of two images", "classify", TWO | {"labels": ["a", "b", "c"], "top_k": 1}),
@@ -71,34 +72,17 @@ CASES = [
     Case("nothing to compare with", "similarity", {"texts": ["a"]}, "invalid_input"),
     Case("nothing to tokenize", "tokenize", {"texts": []}, "invalid_input"),
     Case("a broken image", "embed", {"images": [BROKEN]}, "undecodable_image"),
-    Case(
-        "a broken image to compare with", "similarity", IMAGE | {"to_images": [BROKEN]}, "undecodable_image"
-    ),
+    Case("a broken one on the right", "similarity", IMAGE | {"to_images": [BROKEN]}, "undecodable_image"),
     Case("a format that is off", "classify", {"images": [GIF], "labels": ["a"]}, "unsupported_format"),
     Case("a large image", "embed", {"images": [LARGE]}, "image_too_large"),
     Case("a long text", "embed", {"texts": ["a", "b" * 40]}, "text_too_long"),
     Case("a text of many characters", "tokenize", {"texts": ["a" * 8_193]}, "text_too_long"),
     Case("a long label", "classify", IMAGE | {"labels": ["a", "b" * 40]}, "text_too_long"),
     Case("many texts", "embed", {"texts": ["a"] * 257}, "too_many"),
-    Case("many images", "classify", {"images": [png()] * 33, "labels": ["a"]}, "too_many"),
-    Case(
-        "many images on both sides",
-        "similarity",
-        {"images": [png()] * 17, "to_images": [png()] * 16},
-        "too_many",
-    ),
-    Case(
-        "a template without a slot",
-        "classify",
-        IMAGE | {"labels": ["a"], "templates": ["x"]},
-        "bad_prompt_template",
-    ),
-    Case(
-        "a template twice",
-        "classify",
-        IMAGE | {"labels": ["a"], "templates": ["stl10", "sun397"]},
-        "bad_prompt_template",
-    ),
+    Case("many images", "classify", {"images": MANY, "labels": ["a"]}, "too_many"),
+    Case("many on both sides", "similarity", {"images": MANY[:17], "to_images": MANY[:16]}, "too_many"),
+    Case("no slot", "classify", A | {"templates": ["x"]}, "bad_prompt_template"),
+    Case("a template twice", "classify", A | {"templates": ["stl10", "sun397"]}, "bad_prompt_template"),
     Case("no such template set", "template_set", {"name": "imagenet-8"}, "unknown_template_set"),
     *(
         case
@@ -110,14 +94,8 @@ CASES = [
         )
         for case in (
             Case(f"no such model: {method}", method, fields | {"model": "none"}, "unknown_model"),
-            Case(
-                f"the fingerprint that is expected: {method}",
-                method,
-                fields | {"expect_fingerprint": FINGERPRINT},
-            ),
-            Case(
-                f"another one: {method}", method, fields | {"expect_fingerprint": "old"}, "wrong_fingerprint"
-            ),
+            Case(f"the expected one: {method}", method, fields | {"expect_fingerprint": FINGERPRINT}),
+            Case(f"another: {method}", method, fields | {"expect_fingerprint": "old"}, "wrong_fingerprint"),
         )
     ),
     Case("no key", "embed", {"texts": ["a"]}, "unauthenticated", "keyed"),

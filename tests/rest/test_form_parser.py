@@ -35,11 +35,8 @@ def test_a_form_is_read_as_it_was_written(parts: list[tuple[bytes, bytes]]) -> N
     ("disposition", "part"),
     [
         (b'form-data; name="a;b"', ("a;b", "1")),
-        (b"FORM-DATA;name=a", ("a", "1")),
         (b'form-data; name="a\\"b"', ('a"b', "1")),
-        (b'form-data; name="a%22b"', ('a"b', "1")),
         ('form-data; name="é"'.encode(), ("é", "1")),
-        (b'form-data; filename=""; name="a"', ("a", b"1")),
         (b"form-data; name=\"a\"; filename*=utf-8''f", ("a", "1")),  # RFC 7578 forbids it
     ],
 )
@@ -51,19 +48,13 @@ def test_a_part_has_the_name_of_its_disposition(disposition: bytes, part: tuple[
     ("body", "why"),
     [
         (b"", "Unexpected end"),
-        (b"hello", "Unexpected end"),
-        (b"hello world", "Boundary not found"),
         (b"x--bb\r\n", "in front of first boundary"),
-        (b"--bb \r\n", "after first boundary"),
         (form(TEXT + b"cut", last=b""), "Unexpected end"),
-        (form(TEXT + b"cut", last=b"--bb\r\n"), "Unexpected end"),
         (form(TEXT + b"1\r\n--bbx"), "Unexpected bytes after boundary"),
         (form(b"\r\nno header"), "Missing Content-Disposition"),
-        (form(b"X: y\r\n\r\nno name"), "Missing Content-Disposition"),
         (form(TEXT.replace(b"name", b"nam") + b"1"), "Missing name"),
         (form(TEXT.replace(b'"a"', b'"\xe9"') + b"1"), "failed to decode"),
         (form(b"X: " + b"y" * 8_192 + b"\r\n" + TEXT), "header length exceeded"),
-        (form(b"X: y\r\n" * 8 + TEXT), "header count exceeded"),
     ],
 )
 def test_what_is_no_form_is_refused_with_the_reason(body: bytes, why: str) -> None:

@@ -14,7 +14,7 @@ from tests.access.support import bearer, one_window, write_keys
 from tests.logs import logged
 from tests.rest.documents import document_of, operations
 from tests.rest.raw import Answer, ask
-from tests.support import DIM, Running, form, png, serving
+from tests.support import DIM, Running, serving
 
 NAMES: dict[str, dict[str, Any]] = {
     "camera-kitchen": {},
@@ -76,22 +76,6 @@ async def test_probes_and_pages_need_no_key(keyed: Running, path: str) -> None:
     for sent in ({}, {"authorization": "Bearer clip_x"}):
         assert (await keyed.client.get(path, headers=sent)).is_success
         assert (await keyed.client.head(path, headers=sent)).is_success
-
-
-async def test_label_sets_are_changed_by_keys_that_manage_and_read_by_those_that_use(
-    keyed: Running, keys: dict[str, str]
-) -> None:
-    user, manager = bearer(keys["camera-kitchen"]), bearer(keys["manager"])
-    path, definition = "/label-sets/pets", {"labels": ["a", "b"]}
-    for sent, status in ((user, 403), (manager, 200)):
-        assert (await keyed.client.put(path, json=definition, headers=sent)).status_code == status
-    for sent, status in ((user, 200), (manager, 403)):
-        assert (await keyed.client.get("/label-sets", headers=sent)).status_code == status
-        assert (await keyed.client.get(path, headers=sent)).status_code == status
-        asked = form([png()], {"label_set": "pets"})
-        assert (await keyed.client.post("/classify", files=asked, headers=sent)).status_code == status
-    for sent, status in ((user, 403), (manager, 204)):
-        assert (await keyed.client.delete(path, headers=sent)).status_code == status
 
 
 @pytest.mark.parametrize("path", [b"/label-sets/pets", b"/label%2Dsets/pets", b"/label-sets%2Fpets"])

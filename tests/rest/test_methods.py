@@ -8,10 +8,6 @@ from tests.support import Running
 
 GETS = [
     "/livez",
-    "/readyz",
-    "/v1/models",
-    "/template-sets",
-    "/label-sets",
     "/openapi.json",
     "/docs",
     "/docs/start.js",

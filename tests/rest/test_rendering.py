@@ -8,16 +8,13 @@ import orjson
 from starlette.responses import Response
 
 from clipserve.api.answers import (
-    Classification,
     Embeddings,
-    ImageLabels,
-    LabelScore,
 )
 from clipserve.api.requests import EncodingFormat
 from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import encoded
-from clipserve.errors import ImageTooLarge, UndecodableImage
-from clipserve.rest.rendering import embedding_response, json_response
+from clipserve.errors import UndecodableImage
+from clipserve.rest.rendering import embedding_response
 from tests.support import Running, png
 
 VECTORS: npt.NDArray[np.float32] = np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(7)  # [3, D]
@@ -38,29 +35,6 @@ def embedded(
 def told(response: Response) -> object:
     assert (response.status_code, response.media_type) == (200, "application/json")
     return orjson.loads(response.body)
-
-
-def test_scores_come_for_each_image_in_order_and_errors_in_the_place_of_theirs() -> None:
-    label = LabelScore("cat", score=0.5, cosine=0.25, logit=2.0)
-    large = ImageTooLarge("too large", limit=5, actual=6, index=1)
-    answer = Classification("toy", "toy@fp32-1", [ImageLabels([label]), large, ImageLabels([])])
-    assert told(json_response(answer)) == {
-        "model": "toy",
-        "fingerprint": "toy@fp32-1",
-        "results": [
-            {"labels": [{"label": "cat", "score": 0.5, "cosine": 0.25, "logit": 2.0}]},
-            {
-                "error": {
-                    "code": "image_too_large",
-                    "detail": "too large",
-                    "limit": 5,
-                    "actual": 6,
-                    "index": 1,
-                }
-            },
-            {"labels": []},
-        ],
-    }
 
 
 def test_vectors_are_numbers_that_are_exact_in_float32() -> None:

@@ -35,12 +35,6 @@ SHORT = {"candidate_labels": ["a"], "hypothesis_template": "{}"}
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
-        (
-            "/models/clip",
-            {"inputs": IMAGES[0], "parameters": {"candidate_labels": ["a"]}},
-            404,
-            "Served: toy.",
-        ),
         ("/models/toy", {"inputs": IMAGES[0]}, 400, "parameters: Field required"),
         ("/models/toy", {"inputs": IMAGES[0], "parameters": {}}, 400, "candidate_labels: Field required"),
         ("/models/toy", {"inputs": "!", "parameters": SHORT}, 422, "not valid base64"),

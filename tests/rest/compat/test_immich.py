@@ -44,11 +44,8 @@ async def test_a_ping_is_answered(running: Running) -> None:
         (TEXTUAL, {"image": png(1)}, "one vector of textual content alone, and the form has 1 images"),
         (VISUAL, {"image": png(1), "text": "a"}, "the form has 1 images and 1 texts"),
         ({"facial-recognition": {}}, {"image": png(1)}, "Faces and OCR are not served"),
-        (VISUAL | {"ocr": {}}, {"image": png(1)}, "Faces and OCR are not served"),
-        ({"clip": {"visual": {}}}, {"image": png(1)}, "entries must be JSON"),
         ({"clip": {}}, {"image": png(1)}, "entries must be JSON"),
         (["clip"] * 9_999, {"image": png(1)}, "of at most 4,096 characters"),
-        ({"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}, {"image": png(1)}, "Served: toy."),
     ],
 )
 async def test_what_cannot_be_done_is_refused_with_the_reason(

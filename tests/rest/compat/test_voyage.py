@@ -43,12 +43,10 @@ async def test_a_long_text_is_cut_unless_truncation_is_false(running: Running) -
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"inputs": "a cat"}, "inputs must be a list"),
         ({"inputs": [{"content": []}]}, "inputs"),
         ({"inputs": [{"content": [*INPUTS[0]["content"], *INPUTS[1]["content"]]}]}, "one vector is asked"),
         ({"inputs": [{"content": [{"content": [{"text": "a"}]}]}]}, "must be a text"),
         ({"inputs": [{"content": [{"type": "video_url", "video_url": "x"}]}]}, "must be a text"),
-        ({"inputs": INPUTS, "output_dimension": 7}, "dimensions"),
         ({"inputs": INPUTS, "output_dtype": "int8"}, "output_dtype"),
     ],
 )

@@ -141,9 +141,7 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
     """
     if isinstance(value, str):
         if not are_images and _IMAGE_URL.fullmatch(value):
-            raise InvalidInput(
-                f'{name} is the URL of an image: send the image, or {{"text": "..."}} for the URL.'
-            )
+            raise InvalidInput(f'{name} is the URL of an image: send the image, or {{"text": URL}}.')
         return Item(value, name, are_images or _DATA_URI.match(value) is not None)
     if isinstance(value, dict):
         if "content" in value:
