@@ -53,13 +53,6 @@ async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(toy: Path) 
     assert sorted(cached.seen) == [b"cat", b"lion"]
 
 
-async def test_the_least_recently_used_goes_first(toy: Path) -> None:
-    cached = Counted(toy, 2 * (32 + 4 * DIM + 256))  # two keys and vectors, and what is around them
-    for image in (b"a", b"b", b"a", b"c", b"a", b"b"):
-        await cached.encode(image)
-    assert cached.seen == [b"a", b"b", b"c", b"b"]
-
-
 async def test_a_request_with_the_same_image_three_times_and_a_broken_one_twice(tmp_path: Path) -> None:
     backend = Recording()
     async with serving(backend, await write_toy_artifact(tmp_path), image_cache_bytes=100_000) as service:
