@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.tokenizer import tokenizer_of
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
 from clipserve.engine.backends import BACKENDS
@@ -17,7 +18,7 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.wiring.backends import batched, in_process, tokenizer_of, uses_gpu
+from clipserve.wiring.backends import batched, in_process, uses_gpu
 from clipserve.wiring.use_cases import open_use_cases
 from loadtests.fake_backend import FakeBackend
 from tests.engine import test_backend as contract

@@ -13,8 +13,7 @@ The laws, each of which holds under cancellation too:
       fail its neighbours. There is nothing to retry when the backend cannot be reached, is overloaded, or has
       let the deadline pass: no row is to blame.
   (c) A caller who leaves changes nothing for others. Rows of his not yet taken are not computed, and a call
-      that computes for nobody any more is cancelled: a Triton that hangs is let go with its last caller. A call
-      in this process cannot be stopped, and its thread computes to the end.
+      that computes for nobody any more is cancelled: a Triton that hangs is let go; a thread computes to its end.
   (d) The number of vectors must be the number of rows. Anything else is a failed batch.
   (e) A serving task ends only when it is cancelled. Whatever a backend raises, it takes the next batch.
 """
@@ -71,13 +70,7 @@ _Batch = Batch[_Submission]
 class DynamicBatcher:
     """Runs `run` on batches, between `start` and `aclose`."""
 
-    def __init__(
-        self,
-        tower: str,
-        run: Run,
-        policy: BatchPolicy,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, tower: str, run: Run, policy: BatchPolicy, metrics: Metrics) -> None:
         self._tower = tower
         self._run = run
         self._policy = policy

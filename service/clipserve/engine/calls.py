@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, ModelManifest
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,23 @@ class Calls:
 
     def with_chosen(self, images: int | None, texts: int | None, threads: int) -> Calls:
         """With the sizes that an operator has set. More texts raise the limit of tokens, too."""
-        chosen = replace(
-            self, max_batch_images=images or self.max_batch_images, threads=threads or self.threads
-        )
-        if not texts:
-            return chosen
+        images, texts = images or self.max_batch_images, texts or self.max_batch_texts
         tokens = self.max_batch_tokens * max(texts, self.max_batch_texts) // self.max_batch_texts
-        return replace(chosen, max_batch_texts=texts, max_batch_tokens=tokens)
+        return Calls(self.workers, images, texts, tokens, threads or self.threads)
+
+    def each_size(self, manifest: ModelManifest) -> Iterator[tuple[str, dict[str, Any]]]:
+        """A call of each size that a GPU will be given: the largest, and powers of two below; the largest first."""
+        size = manifest.image.size
+        for rows in _sizes(self.max_batch_images):
+            yield IMAGE_GRAPH, {"pixels": np.zeros((rows, size, size, 3), np.uint8)}
+        for length in manifest.text.lengths_of(GPU_TEXT_BUCKETS):
+            for rows in _sizes(min(self.max_batch_texts, self.max_batch_tokens // length)):
+                ids, lengths = np.ones((rows, length), np.int32), np.ones(rows, np.int32)
+                yield TEXT_GRAPH, {"token_ids": ids, "lengths": lengths}
+
+
+def _sizes(most: int) -> list[int]:
+    return [most, *(2**power for power in reversed(range(most.bit_length())) if 2**power < most)]
 
 
 # A GPU needs many rows in a call, and a next call ready; a CPU gains little from more than a few rows, and others

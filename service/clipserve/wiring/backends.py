@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from weakref import WeakValueDictionary
-
-import numpy as np
 
 from clipserve.application.served_model import reference_feeds
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, verify_files
-from clipserve.clip.manifest import GPU_TEXT_BUCKETS, ModelManifest
-from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.tokenizer import tokenizer_of
 from clipserve.cores import usable_cores
 from clipserve.engine import cuda
 from clipserve.engine.backend import Backend
@@ -21,15 +18,13 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
 from clipserve.engine.calls import Calls
 from clipserve.engine.idle import Unloading
-from clipserve.engine.in_process import EngineOptions, Feeds, InProcess
+from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
 # A call has as many images as take a quarter of a second, four at least: later requests wait for it.
 _CALL_SECONDS = 0.25
-
-_tokenizers: WeakValueDictionary[tuple[Path, str], Tokenizer] = WeakValueDictionary()
 
 
 def open_backend(
@@ -73,22 +68,7 @@ def in_process(
     )
     chosen = {IMAGE_GRAPH: settings.max_batch_images, TEXT_GRAPH: settings.max_batch_texts}
     fixed = [graph for graph, rows in chosen.items() if rows]
-    return InProcess(engine, calls.workers, on_lost, partial(first_calls, manifest, calls), fixed)
-
-
-def first_calls(manifest: ModelManifest, calls: Calls) -> Iterator[tuple[str, Feeds]]:
-    """A call of each size that a GPU will be given: the largest, and powers of two below; the largest first."""
-    size = manifest.image.size
-    for rows in _sizes(calls.max_batch_images):
-        yield IMAGE_GRAPH, {"pixels": np.zeros((rows, size, size, 3), np.uint8)}
-    for length in manifest.text.lengths_of(GPU_TEXT_BUCKETS):
-        for rows in _sizes(min(calls.max_batch_texts, calls.max_batch_tokens // length)):
-            ids, lengths = np.ones((rows, length), np.int32), np.ones(rows, np.int32)
-            yield TEXT_GRAPH, {"token_ids": ids, "lengths": lengths}
-
-
-def _sizes(most: int) -> list[int]:
-    return [most, *(2**power for power in reversed(range(most.bit_length())) if 2**power < most)]
+    return InProcess(engine, calls.workers, on_lost, partial(calls.each_size, manifest), fixed)
 
 
 def uses_gpu(settings: ModelSettings) -> bool:
@@ -104,18 +84,6 @@ def uses_gpu(settings: ModelSettings) -> bool:
             "CLIPSERVE_DEVICE=cpu."
         )
     return kind.cuda and cuda.chosen(settings.device)
-
-
-def tokenizer_of(folder: Path, manifest: ModelManifest) -> Tokenizer:
-    """The tokenizer of an artifact, which is read once while it is in use: this takes a tenth of a second.
-
-    Raises:
-        ArtifactError: it is missing or malformed.
-    """
-    key = folder, manifest.fingerprint()
-    tokenizer = _tokenizers.get(key) or load_tokenizer(folder, manifest.text)
-    _tokenizers[key] = tokenizer
-    return tokenizer
 
 
 def batched(

@@ -101,8 +101,6 @@ def find(model: Path, settings: Settings) -> Path:
 def provide(model: Path, settings: Settings) -> Path:
     """Like `find`, but export a missing model into the cache, which takes seconds or minutes.
 
-    Processes that need the same model wait for the first of them.
-
     Raises:
         NoSuchModel: an export is not possible here.
         ArtifactError: the export failed; the message has what the exporter said.
@@ -116,7 +114,7 @@ def provide(model: Path, settings: Settings) -> Path:
     folder = _folder(source, settings.cache_dir)
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        if failure := export_into(folder, str(source), is_artifact):
+        if failure := export_into(folder, str(source)):
             raise ArtifactError(f"{_absent(source, settings)}, and its export ended {failure}")
     except OSError as error:
         raise ArtifactError(

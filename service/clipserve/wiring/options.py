@@ -32,12 +32,8 @@ class GatewayOptions:
     @classmethod
     def of(cls, settings: Settings) -> GatewayOptions:
         chosen, json_bytes = settings.options, _json_bytes(settings)
-        rest = chosen(
-            RestOptions,
-            body=chosen(BodyLimits),
-            max_json_bytes=json_bytes,
-            hosts=hosts_of(settings),
-        )
+        body, hosts = chosen(BodyLimits), hosts_of(settings)
+        rest = chosen(RestOptions, body=body, max_json_bytes=json_bytes, hosts=hosts)
         proxies, shares = Proxies(settings.trusted_proxies), settings.shares_address
         rpc = chosen(RpcOptions, max_json_bytes=json_bytes, shares_address=shares, proxies=proxies)
         return cls(Limits.of(settings), chosen(RateOptions), chosen(ConnectionLimits), rest, rpc)

@@ -33,6 +33,7 @@ from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import ArtifactError, verify_files
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.tokenizer import tokenizer_of
 from clipserve.concurrency import DaemonExecutor, in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
@@ -42,7 +43,6 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.thread_priority import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
-from clipserve.wiring.backends import tokenizer_of
 from clipserve.wiring.model_names import Opened, opened
 
 if TYPE_CHECKING:  # it loads aiohttp
