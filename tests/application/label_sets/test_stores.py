@@ -1,55 +1,13 @@
-"""What a folder promises, and Redis too (tests/external/redis): changes are whole, and all see them."""
+"""What a folder promises, and Redis too (tests/external/redis), besides what `machine` sees of both."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from clipserve.application.label_sets.store import Store
 from tests.application.label_sets.conftest import OpenStore
-
-NAMES = [
-    "pets.json",
-    "Pets.json",
-    "pets.1a2b.npy",
-    "a.b-c_d.json",
-    "a" * 64 + "." + "f" * 32 + ".json",
-    "0.json",
-]
-CHANGES = st.one_of(
-    st.tuples(st.just("write"), st.sampled_from(NAMES), st.binary(max_size=40)),
-    st.tuples(st.just("delete"), st.lists(st.sampled_from(NAMES), max_size=3)),
-)
-
-
-async def values_of(store: Store) -> dict[str, bytes]:
-    return {name: await store.read(name) for name in await store.listing()}
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-@given(changes=st.lists(CHANGES, max_size=12))
-async def test_changes_by_two_are_those_of_a_dictionary_and_each_is_seen_in_the_listing(
-    another: OpenStore, changes: list[Any]
-) -> None:
-    stores, expected = [another(), another()], dict[str, bytes]()
-    await stores[0].delete(NAMES)
-    for store, (kind, *arguments) in zip(itertools.cycle(stores), changes, strict=False):
-        before = dict(await stores[1].listing())
-        if kind == "write":
-            name, value = arguments
-            await store.write(name, value)
-            expected[name] = value
-            assert (await stores[1].listing())[name] != before.get(name)
-        else:
-            there = [expected.pop(name, None) for name in arguments[0]]
-            assert await store.delete(arguments[0]) == any(value is not None for value in there)
-        for each in stores:
-            assert await values_of(each) == expected
 
 
 async def test_the_listing_stays_while_nothing_changes(another: OpenStore) -> None:

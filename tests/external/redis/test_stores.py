@@ -13,7 +13,6 @@ from tests.application.label_sets.machine import FEW, Gateways
 from tests.application.label_sets.test_stores import (  # noqa: F401  collected here with this module's store
     test_a_reader_never_sees_half_of_a_value,
     test_a_value_may_have_tens_of_megabytes,
-    test_changes_by_two_are_those_of_a_dictionary_and_each_is_seen_in_the_listing,
     test_the_listing_stays_while_nothing_changes,
     test_what_there_is_not_has_no_value,
 )
