@@ -13,11 +13,10 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-import httpx
 import pytest
 import tokenizers
 from hypothesis import HealthCheck, given, settings
@@ -32,10 +31,8 @@ from clipserve.connections import ConnectionLimits
 from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import ClipError
 from clipserve.wiring.use_cases import Limits
-from loadtests.fake_backend import FakeBackend
 from tests.abuse.cases import CORPUS, edited, images, texts
 from tests.rest.wire import Echo, fed, protocol_of
-from tests.support import DIM, serving
 
 FUZZ = int(os.environ.get("FUZZ", "0"))
 FOUND = sorted((CORPUS / "found" / "images").iterdir())
@@ -171,66 +168,3 @@ def test_in_whatever_pieces_bytes_come_they_are_the_same_request_or_refused(
         at += size
     whole, parts = asyncio.run(read([case])), asyncio.run(read(pieces))
     assert whole == parts or b"headers_too_large" in (*whole[:1], *parts[:1])
-
-
-PIXEL = (
-    b"iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP8z8AARAwQCgAf7gMBlQX3gAAAAABJRU5ErkJggg=="
-)
-PART = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
-# Path and media type in a line, then the body.
-SEEDS = (
-    b'/classify application/json\n{"images": ["%b"], "labels": ["\\u0061", "b"], "top_k": 1}' % PIXEL,
-    b'/embed application/json\n{"texts": ["a cat", "\xe2\x82\xac"], "encoding_format": "base64"}',
-    b"/embed multipart/form-data; boundary=b\n" + PART % (b"texts", b"a") * 2 + b"--b--\r\n",
-    b"/classify multipart/form-data; boundary=b\n"
-    + PART % (b"image", b"\x89PNG\r\n\x1a\n")
-    + PART % (b"labels", b"cat")
-    + b"--b--\r\n",
-    b"/classify?labels=a&labels=b&top_k=1 image/png\n\x89PNG\r\n\x1a\n",
-)
-WORDS = (
-    *rb"""{ } [ ] , : " \ null true 1e999 -0 NaN \ud800 \u0000 ["a","b"] {"a": [[ "images": "texts":""".split(),
-    *(
-        b"--b\r\n",
-        b"--b--\r\n",
-        b"\r\n--b",
-        b"\r\n",
-        b"\r\n\r\n",
-        b"; filename*=UTF-8''%ff",
-        b"name=",
-        b"charset=",
-    ),
-    *(b"data:image/png;base64,", b"http://a/", b"\xff", b"\xed\xa0\x80", b"\0", b"1" * 40),
-)
-
-
-async def answered(client: httpx.AsyncClient, case: bytes) -> httpx.Response:
-    head, _, body = case.partition(b"\n")
-    path, _, kind = head[:4_000].partition(b" ")
-    target = "/" + re.sub(rb"[^!-~]", b"_", path).decode().lstrip("/")
-    return await client.post(target, content=body, headers=[(b"content-type", kind)])
-
-
-def test_an_odd_request_has_an_answer_a_code_and_an_id(toy: Path) -> None:
-    said = Counter[int]()
-    with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        running = runner.run(stack.enter_async_context(serving(FakeBackend(DIM), toy)))
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(running.gateway.app), base_url="http://localhost"
-        )
-
-        @many
-        @given(edited(SEEDS, WORDS))
-        def run(case: bytes) -> None:
-            answer = runner.run(answered(client, case))
-            said[answer.status_code] += 1
-            assert answer.status_code < 500
-            assert answer.headers["x-request-id"]
-            assert answer.status_code < 400 or answer.json()["code"]
-
-        try:
-            run()
-        finally:
-            runner.run(stack.aclose())
-    assert {200, 400, 422} <= said.keys()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.access.key_file import add_key, following, remove_key
+from clipserve.access.key_file import following
 from tests.access.support import write_keys
 from tests.logs import logged
 from tests.support import eventually
@@ -22,17 +22,6 @@ SECONDS = 60  # two are promised
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "keys"
-
-
-async def test_a_key_that_is_added_is_known_and_one_that_is_removed_is_not(path: Path) -> None:
-    old = add_key(path, "old", ["use"])
-    async with following(path) as keys:
-        new = add_key(path, "new", ["use"])
-        await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
-        assert keys.find(f"Bearer {old}")
-        remove_key(path, "old")
-        await eventually(lambda: keys.find(f"Bearer {old}") is None, SECONDS)
-        assert keys.find(f"Bearer {new}")
 
 
 async def test_a_link_that_leads_elsewhere_is_a_change(path: Path, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def refused(error: grpc.aio.AioRpcError) -> Refused:
     metadata = dict(error.trailing_metadata() or ())
     found = Refused(error.code(), {"detail": error.details()}, metadata=metadata)
     status = status_pb2.Status.FromString(metadata.get("grpc-status-details-bin", b""))
+    assert not status.details or (status.code, status.message) == (error.code().value[0], error.details())
     for packed in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         who = error_details_pb2.RequestInfo()

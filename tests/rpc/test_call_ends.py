@@ -12,7 +12,6 @@ from clipserve.application.body import Body
 from clipserve.errors import Overloaded
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import describe, remaining
-from clipserve.v1 import clip_pb2
 from tests.rest.gated import Gated
 from tests.rpc.answering import answering, echo, raw, status_of
 from tests.rpc.client import Refused, client_of
@@ -37,32 +36,6 @@ async def test_the_work_knows_the_shorter_of_the_caller_s_deadline_and_ours() ->
         method = client.channel.unary_unary(f"/{SERVICE}/Embed")
         assert 30 < float(await method(b"")) <= 50
         assert 10 < float(await method(b"", timeout=30)) < 32  # gRPC rounds what it sends
-
-
-@pytest.mark.parametrize("seconds", [0.001, 0.05])
-async def test_the_caller_s_deadline_ends_the_work_down_to_the_engine(toy: Path, seconds: float) -> None:
-    backend = Gated()
-    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
-        await client.call("Embed", texts=["a"])
-        backend.gate.clear()
-        with pytest.raises(Refused) as caught:
-            await client.call("Embed", texts=["b"], timeout=seconds)
-        assert caught.value.status == grpc.StatusCode.DEADLINE_EXCEEDED
-        await eventually(lambda: backend.running == 0, 60)
-        backend.gate.set()
-        await client.call("Embed", texts=["b"])
-
-
-async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path) -> None:
-    backend = Gated()
-    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
-        await client.call("Embed", texts=["a"])
-        backend.gate.clear()
-        call = client.stub.Embed(clip_pb2.EmbedRequest(texts=["b"]))
-        task = asyncio.ensure_future(call)
-        await eventually(lambda: backend.running == 1, 60)
-        task.cancel()
-        await eventually(lambda: backend.running == 0, 60)  # usually 2 ms
 
 
 async def test_a_call_that_the_end_of_a_drain_cuts_off_is_no_departure_of_its_client(toy: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a call held is freed with it, as in REST: no reference cycle is left to the garbage collector."""
+"""What a call held ends and is freed with it, as in REST: the engine's work, and no reference cycle is left."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ async def runs_out_of_time(client: Client, backend: Failing) -> None:
     "ask",
     [answers, refuses, keeps_a_label_set, refuses_a_label_set, fails, leaves, runs_out_of_time],
 )
-async def test_a_call_leaves_no_cycle(toy: Path, ask: Callable[[Client, Failing], Awaitable[None]]) -> None:
+async def test_a_call_leaves_no_cycle_and_no_work(
+    toy: Path, ask: Callable[[Client, Failing], Awaitable[None]]
+) -> None:
     backend = Failing()
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
         await ask(client, backend)

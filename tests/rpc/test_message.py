@@ -37,18 +37,49 @@ def test_images_are_not_counted_among_the_bytes_to_parse(message: dict[str, Any]
     assert size_to_parse(clip_pb2.SimilarityRequest, data) == size
 
 
-def test_limits_are_of_a_message_and_of_those_in_it_together() -> None:
-    label = clip_pb2.NewLabel(label="ab", examples=[bytes(50)])  # 4 bytes besides the image
-    message = clip_pb2.PutLabelSetRequest(name="x", labels=[label, label]).SerializeToString()
-    most = 3 + 2 * (2 + 4)
-    assert parsed(clip_pb2.PutLabelSetRequest, message, most).labels == [label, label]
+@pytest.mark.parametrize(
+    ("message", "most"),
+    [
+        pytest.param({"labels": [{"label": "ab", "examples": [bytes(50)]}] * 2}, 12, id="labels with images"),
+        pytest.param({"weights": bytes(400), "biases": [0.0] * 10}, 82, id="weights and their biases"),
+    ],
+)
+def test_bytes_are_counted_in_a_message_and_those_in_it_together(message: dict[str, Any], most: int) -> None:
+    put = clip_pb2.PutLabelSetRequest(**message)
+    assert parsed(clip_pb2.PutLabelSetRequest, put.SerializeToString(), most) == put
     with pytest.raises(BodyTooLarge):
-        parsed(clip_pb2.PutLabelSetRequest, message, most - 1)
+        parsed(clip_pb2.PutLabelSetRequest, put.SerializeToString(), most - 1)
 
 
-def test_a_message_in_a_message_ends_with_it() -> None:
-    with pytest.raises(MalformedRequest):  # a label of one byte, whose name would have five
-        parsed(clip_pb2.PutLabelSetRequest, bytes([2 << 3 | 2, 2, 0x0A, 5]) + b"abcde", 1_000)
+@pytest.mark.parametrize(
+    ("labels", "limit"),
+    [
+        pytest.param(
+            [{"examples": [b""] * (MAX_IMAGES // 2)}] * 2 + [{"examples": [b""]}], MAX_IMAGES, id="images"
+        ),
+        pytest.param([{"prompts": [""] * (MAX_FIELDS // 2)}] * 2, MAX_FIELDS, id="prompts, in two labels"),
+        pytest.param([{}] * (MAX_FIELDS + 1), MAX_FIELDS, id="labels"),
+    ],
+)
+def test_fields_are_counted_in_all_labels_together(labels: list[dict[str, Any]], limit: int) -> None:
+    message = clip_pb2.PutLabelSetRequest(labels=[clip_pb2.NewLabel(**label) for label in labels])
+    with pytest.raises(TooMany, match="the message has more than") as caught:
+        parsed(clip_pb2.PutLabelSetRequest, message.SerializeToString(), 10**6)
+    assert caught.value.limit == limit
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pytest.param(b"\x02\x0a\x05abcde", id="longer than its label"),
+        pytest.param(b"\x04\x0a\x05ab", id="cut off"),
+        pytest.param(b"\x03\x0a\x01\xff", id="no UTF-8"),
+    ],
+)
+def test_bytes_in_a_label_that_are_no_message_are_refused(label: bytes) -> None:
+    tag = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER << 3 | 2
+    with pytest.raises(MalformedRequest):
+        parsed(clip_pb2.PutLabelSetRequest, bytes([tag]) + label, 1_000)
 
 
 @given(st.binary(max_size=60))

@@ -129,7 +129,7 @@ async def test_a_message_of_more_than_a_kilobyte_is_refused(client: Client, path
     assert (fields["code"], fields["limit"], fields["actual"]) == ("body_too_large", 1_024, 1_025)
 
 
-@EACH
+@pytest.mark.parametrize("path", [CHECK, WATCH, REFLECTION, f"/{SERVICE}/EmbedStream"])
 async def test_a_call_that_says_nothing_is_ended(toy: Path, path: str) -> None:
     async with (
         serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3, grpc_enabled=True) as running,

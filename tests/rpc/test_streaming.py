@@ -13,11 +13,10 @@ import pytest
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.telemetry.request import current
 from clipserve.v1 import clip_pb2
-from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
 from tests.rpc.client import Client, Refused, client_of, plain, refused, request
 from tests.rpc.raw import connected
-from tests.support import CONTEXT, DIM, eventually, png, serving
+from tests.support import CONTEXT, eventually, png, serving
 
 
 class Counting(Gated):
@@ -97,15 +96,6 @@ async def test_a_client_that_reads_nothing_stops_the_reading(toy: Path, backend:
             await eventually(lambda: backend.texts - known >= 16)
             await asyncio.sleep(0.3)
             assert backend.texts - known <= 17  # and the one answer that gRPC holds
-
-
-async def test_a_call_that_sends_nothing_is_too_slow(toy: Path) -> None:
-    async with (
-        serving(FakeBackend(DIM), toy, grpc_enabled=True, body_timeout_seconds=0.3) as running,
-        client_of(running.rpc_address) as client,
-    ):
-        failed = await status_of(client.stub.EmbedStream())
-    assert failed.fields["code"] == "body_too_slow"
 
 
 async def test_a_call_that_waits_for_its_answers_may_send_nothing_meanwhile(

@@ -14,48 +14,39 @@ from tests.certificates import self_signed
 from tests.support import DIM, serving
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates, each signed by itself: `server`, `client` and `stranger`; NAME.key and NAME.pem."""
-    folder = tmp_path_factory.mktemp("certificates")
-    for name in ("server", "client", "stranger"):
-        self_signed(folder, name)
-    return folder
-
-
-async def embed(address: str, files: Path, client: str | None = None) -> Any:
-    """With the certificate of a client, if it has one."""
-    pair = (
-        [(files / f"{client}{ending}").read_bytes() for ending in (".key", ".pem")] if client else [None] * 2
-    )
-    credentials = grpc.ssl_channel_credentials((files / "server.pem").read_bytes(), *pair)
-    port = address.rpartition(":")[2]
-    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-        return await clip_pb2_grpc.ClipStub(channel).Embed(clip_pb2.EmbedRequest(texts=["a"]), timeout=60)
-
-
-async def test_calls_are_encrypted_where_there_is_a_certificate(toy: Path, files: Path) -> None:
-    tls: dict[str, Any] = {
-        "grpc_tls_cert_file": files / "server.pem",
-        "grpc_tls_key_file": files / "server.key",
-    }
-    async with serving(FakeBackend(DIM), toy, grpc_enabled=True, **tls) as running:
-        assert len((await embed(running.rpc_address, files)).results) == 1
-        async with grpc.aio.insecure_channel(running.rpc_address) as channel:
-            with pytest.raises(grpc.aio.AioRpcError):
-                await clip_pb2_grpc.ClipStub(channel).Embed(clip_pb2.EmbedRequest(texts=["a"]), timeout=60)
-
-
-async def test_only_clients_with_a_certificate_are_answered_where_one_is_asked_for(
-    toy: Path, files: Path
+@pytest.mark.parametrize(
+    ("authority", "answered", "refused"),
+    [
+        pytest.param(None, ["nobody"], ["unencrypted"], id="encrypted"),
+        pytest.param(
+            "client.pem", ["client"], ["unencrypted", "nobody", "stranger"], id="and for clients alone"
+        ),
+    ],
+)
+async def test_a_port_with_a_certificate_answers_encrypted_calls_of_those_that_it_is_open_to(
+    toy: Path, tmp_path: Path, authority: str | None, answered: list[str], refused: list[str]
 ) -> None:
-    tls: dict[str, Any] = {
-        "grpc_tls_cert_file": files / "server.pem",
-        "grpc_tls_key_file": files / "server.key",
-        "grpc_tls_client_ca_file": files / "client.pem",
-    }
+    for name in ("server", "client", "stranger"):  # each signed by itself
+        self_signed(tmp_path, name)
+    server = tmp_path / "server.pem"
+    tls: dict[str, Any] = {"grpc_tls_cert_file": server, "grpc_tls_key_file": tmp_path / "server.key"}
+    if authority:
+        tls["grpc_tls_client_ca_file"] = tmp_path / authority
+
+    async def embedded(address: str, client: str) -> int:
+        pair = [tmp_path / f"{client}{ending}" for ending in (".key", ".pem")]
+        own = [file.read_bytes() for file in pair] if pair[0].exists() else []
+        credentials = grpc.ssl_channel_credentials(server.read_bytes(), *own)
+        channel = grpc.aio.secure_channel(f"localhost:{address.rpartition(':')[2]}", credentials)
+        if client == "unencrypted":
+            channel = grpc.aio.insecure_channel(address)
+        async with channel:
+            request = clip_pb2.EmbedRequest(texts=["a"])
+            return len((await clip_pb2_grpc.ClipStub(channel).Embed(request, timeout=60)).results)
+
     async with serving(FakeBackend(DIM), toy, grpc_enabled=True, **tls) as running:
-        assert len((await embed(running.rpc_address, files, "client")).results) == 1
-        for other in (None, "stranger"):
+        for client in answered:
+            assert await embedded(running.rpc_address, client) == 1
+        for client in refused:
             with pytest.raises(grpc.aio.AioRpcError):
-                await embed(running.rpc_address, files, other)
+                await embedded(running.rpc_address, client)
