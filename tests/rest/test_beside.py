@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
-from clipserve.api.answers import Embeddings, ImageVector, TextVector
+from clipserve.api.answers import Classification, Embeddings, ImageLabels, ImageVector, LabelScore, TextVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, size_of
 from clipserve.concurrency import SHORT
+from clipserve.errors import UndecodableImage
 from clipserve.rest.reading import reads
 from tests.conftest import Beside
 
@@ -55,6 +56,14 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(beside: Beside, s
 
 async def test_an_image_alone_needs_no_reading(beside: Beside) -> None:
     assert await jobs_of(beside, "image/png", bytes(1_000_000), b"text=a") == 0
+
+
+@pytest.mark.parametrize(("count", "short"), [(256, True), (257, False)])
+def test_many_labels_are_rendered_in_a_thread(count: int, short: bool) -> None:
+    labels = [LabelScore("a", 0.5, 0.5, 0.5)]
+    broken = UndecodableImage("it is broken")
+    answer = Classification("", "", [ImageLabels(labels * 200), broken, ImageLabels(labels * (count - 200))])
+    assert (size_of(answer) <= SHORT) == short
 
 
 @pytest.mark.parametrize(("count", "short"), [(32, True), (33, False)])

@@ -164,6 +164,13 @@ async def test_a_connection_on_which_nothing_comes_is_closed(toy: Path) -> None:
         assert await raw.closed()
 
 
+async def test_a_connection_on_which_nothing_more_comes_is_closed(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, keep_alive_seconds=0.3) as running, connected(running) as raw:
+        await raw.send(get())
+        assert (await raw.answer()).status == 200
+        assert await raw.closed()
+
+
 async def test_a_request_that_takes_longer_than_all_these_times_is_answered(toy: Path) -> None:
     names = (
         "header_timeout_seconds",

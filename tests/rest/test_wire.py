@@ -144,6 +144,11 @@ async def test_a_head_may_have_so_many_bytes_and_not_one_more(head: bytes) -> No
         assert (told["code"], told["limit"], told["actual"]) == ("headers_too_large", LIMIT, LIMIT + 1)
 
 
+async def test_a_head_that_never_ends_is_refused_as_soon_as_it_is_too_long() -> None:
+    told = await refused(b"GET / HTTP/1.1\r\nHost: x\r\na: ", *[b"x" * 10] * (LIMIT // 10))
+    assert LIMIT < told["actual"] <= LIMIT + 10
+
+
 def chunked(size: int, number: int) -> bytes:
     return _CHUNKED_HEAD + (b"%x\r\n" % size + b"x" * size + b"\r\n") * number + b"0\r\n\r\n"
 
