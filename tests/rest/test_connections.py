@@ -64,6 +64,15 @@ def closed_for(newcomer: Any, *members: Any) -> list[Any]:
     return gone
 
 
+def test_while_there_is_room_no_connection_is_closed_for_another() -> None:
+    assert (
+        closed_for(
+            fake_member("a"), fake_member("a", Phase.IDLE), fake_member("a", Phase.IDLE), fake_member("b")
+        )
+        == []
+    )
+
+
 def test_of_the_idle_the_one_that_has_been_so_longest_makes_room() -> None:
     long, short = fake_member("a", Phase.IDLE, 1.0), fake_member("a", Phase.IDLE, 2.0)
     assert closed_for(fake_member("a"), fake_member("a"), short, long, fake_member("a")) == [long]

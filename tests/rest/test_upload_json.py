@@ -57,6 +57,13 @@ def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
         assert 10_000 < (caught.value.actual or 0) < 30_010
 
 
+def test_json_may_have_4096_images_and_no_more() -> None:
+    assert len((read_json({"images": ["!"] * 4_096}, max_json_bytes=20_000)).fields["images"]) == 4_096
+    with pytest.raises(TooMany, match=r"images has 4,097 images") as caught:
+        read_json({"images": ["!"] * 4_097}, max_json_bytes=20_000)
+    assert (caught.value.limit, caught.value.actual) == (4_096, 4_097)
+
+
 @pytest.mark.parametrize("name", ["labels", "templates"])
 def test_the_first_item_of_a_wrong_type_is_named_and_no_other(name: str) -> None:
     upload = read_json({"labels": ["a"]} | {name: ["a", 5, None, *[[]] * 1_000]}, max_json_bytes=10_000)

@@ -12,11 +12,7 @@ from starlette.requests import Request
 
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.body import Body
-from clipserve.errors import (
-    ClipError,
-    InvalidInput,
-    UnsupportedMediaType,
-)
+from clipserve.errors import ClipError, InvalidInput, TooMany, UnsupportedMediaType
 from clipserve.rest.reading import Upload, parse_upload, read_fields
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
@@ -83,6 +79,15 @@ def test_another_field_may_not_be_repeated() -> None:
 def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
     with pytest.raises(InvalidInput, match="the field `labels` is a file; images go into the field `image`"):
         read_form(file("image", IMAGE), file("labels", b"a"))
+
+
+@pytest.mark.parametrize("part", [text("label", "a"), file("image", b"")], ids=["text", "files"])
+def test_a_form_may_have_4096_parts_and_no_more(part: bytes) -> None:
+    upload = read_form(*[part] * 4_096)
+    assert len(upload.fields.get("labels") or upload.fields["images"]) == 4_096
+    with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
+        read_form(*[part] * 4_097)
+    assert caught.value.limit == 4_096
 
 
 def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,8 @@ _HOST = b"POST / HTTP/1.1\r\nHost: x\r\n"
             _HOST + b"Content-Length: " + length + b"\r\n\r\n"
             for length in (
                 b"-5",
+                b"+5",
+                b"1_5",
                 b"5, 5",
                 b"",
                 b"9" * 23,
