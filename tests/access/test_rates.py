@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from math import floor
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from redis.exceptions import ConnectionError as NotConnected
 
 from clipserve.access.gate import Gate, RateOptions
 from clipserve.access.keys import Keys
-from clipserve.access.rate_counter import LocalRateCounter, seconds_until
+from clipserve.access.rate_counter import LocalRateCounter
 from clipserve.access.shared_rate_counter import SharedRateCounter, shared_rate_counter
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from clipserve.telemetry.metrics import Metrics
@@ -71,30 +70,18 @@ async def test_more_than_a_window_holds_is_refused_for_good_with_the_numbers() -
     await gate.charge(rows=100, size=1_000)
 
 
-def counts_at(seconds: float, window: tuple[int, float, int, float]) -> int:
-    """What counts after so many seconds without use, by the formula of the strategy."""
-    previous, left, current, lives = window
-    end = lives - EXPIRY  # of this window
-    if seconds < end:
-        return floor(previous * max(0.0, left - seconds) / EXPIRY) + current
-    return floor(current * max(0.0, lives - seconds) / EXPIRY)
-
-
-@given(
-    previous=st.integers(0, 10**6),
-    current=st.integers(0, 10**6),
-    left=st.floats(0.01, EXPIRY),
-    room=st.integers(0, 10**6),
-)
-def test_a_cost_fits_as_soon_as_it_is_said_to_and_not_before(
-    previous: int, current: int, left: float, room: int
-) -> None:
-    window = (previous, left, current, left + EXPIRY)  # both slide at the same time
-    seconds = seconds_until(room, EXPIRY, window)
-    assert 0 <= seconds <= 2 * EXPIRY
-    assert counts_at(seconds + 1e-6, window) <= room
-    if seconds > 1e-3:
-        assert counts_at(seconds - 1e-3, window) > room
+@given(st.lists(st.tuples(st.integers(1, 100), st.floats(0, 2 * EXPIRY)), max_size=20))
+async def test_a_cost_fits_as_soon_as_it_is_said_to_and_not_before(uses: list[tuple[int, float]]) -> None:
+    clock = HandClock(0.0)
+    counter, item = LocalRateCounter(clock), RateLimitItemPerSecond(100, EXPIRY)
+    for cost, pause in uses:
+        asked, seconds = clock.now, await counter.take(item, "a", cost)
+        if seconds is not None:
+            clock.now = asked + seconds - 1e-3
+            assert seconds < 1e-3 or await counter.take(item, "a", cost) is not None
+            clock.now = asked + seconds + 1e-6
+            assert await counter.take(item, "a", cost) is None
+        clock.now += pause
 
 
 async def test_in_this_process_is_counted_what_limits_counts_by_name_and_unit(

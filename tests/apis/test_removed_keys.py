@@ -10,9 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from clipserve.access.keys import Key
 from loadtests.fake_backend import FakeBackend
-from tests.access.support import bearer, made, one_window, write_keys
+from tests.access.support import bearer, one_window, write_keys
 from tests.rpc.client import client_of, refused, request
 from tests.support import DIM, Running, serving
 
@@ -53,15 +52,25 @@ async def embed_stream(running: Running, key: str, first_came: Callable[[], None
     return answered, ""
 
 
-@pytest.mark.parametrize("others", [[], [made("camera")[1]]], ids=["removed", "replaced under its name"])
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        pytest.param(None, "unauthenticated", id="removed"),
+        pytest.param({"sha256": "0" * 64}, "unauthenticated", id="replaced under its name"),
+        pytest.param({"scopes": ("manage",)}, "permission_denied", id="for something else now"),
+    ],
+)
 async def test_a_stream_ends_when_its_key_does(
-    running: Running, keys: dict[str, str], others: list[Key]
+    running: Running, keys: dict[str, str], changes: dict[str, Any] | None, code: str
 ) -> None:
     known = running.gateway.keys
     assert known is not None
+    key = known.find(f"Bearer {keys['camera']}")
+    assert key is not None
+    left = [key.model_copy(update=changes)] if changes else []
     async with asyncio.timeout(100):
-        answered, code = await embed_stream(running, keys["camera"], lambda: known.replace(others))
-    assert code == "unauthenticated"
+        answered, said = await embed_stream(running, keys["camera"], lambda: known.replace(left))
+    assert said == code
     assert 1 <= answered < ITEMS
 
 

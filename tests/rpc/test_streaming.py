@@ -14,7 +14,8 @@ from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.telemetry.request import current
 from clipserve.v1 import clip_pb2
 from tests.rest.gated import Gated
-from tests.rpc.client import Client, Refused, client_of, plain, refused, request
+from tests.rpc.answering import status_of
+from tests.rpc.client import Client, Refused, client_of, plain, request
 from tests.rpc.raw import connected
 from tests.support import CONTEXT, eventually, png, serving
 
@@ -45,12 +46,6 @@ def message(**fields: Any) -> Any:
 
 async def asked(client: Client, messages: Sequence[Any]) -> list[Any]:
     return [answer async for answer in client.stub.EmbedStream(iter(messages), timeout=60)]
-
-
-async def status_of(call: Any) -> Refused:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call.read()
-    return refused(caught.value)
 
 
 async def test_answers_come_in_order_each_as_embed_would_give_it(client: Client) -> None:
@@ -127,7 +122,7 @@ async def test_only_so_many_bulk_requests_run_at_a_time_a_stream_or_a_call_that_
         await first.write(message(text="a"))
         await first.done_writing()
         await eventually(lambda: backend.running == 1)
-        failed = await status_of(client.stub.EmbedStream())
+        failed = await status_of(client.stub.EmbedStream().read())
         assert (failed.fields["code"], failed.retry_after) == ("overloaded", 10)
         with pytest.raises(Refused) as caught:
             await client.call("Embed", texts=["a"], metadata=[("x-priority", "bulk")])
