@@ -9,4 +9,3 @@ from tests.abuse.attack import Attack
 
 _MODULES = (image_rows, request_rows, transport_rows, rpc_rows)
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
-BY_ID = {attack.id: attack for attack in ATTACKS}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,39 +50,33 @@ async def test_a_file_that_is_being_written_in_place_counts_when_that_is_done(pa
         await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
 
 
-@contextmanager
-def no_open_file(_: Path) -> Iterator[None]:
-    """The process may open no file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def open_no_file(_: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    path.write_text("{")
-    yield
-
-
-@contextmanager
-def removed(path: Path) -> Iterator[None]:
-    path.unlink()
-    yield
-
-
-@pytest.mark.parametrize("spoilt", [written, removed, no_open_file])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda path: path.write_text("{"), id="no file of keys"),
+        pytest.param(Path.unlink, id="removed"),
+        pytest.param(open_no_file, id="the process may open no file"),
+    ],
+)
 async def test_a_file_that_is_spoilt_leaves_the_keys_as_they_were_and_is_logged_once(
-    path: Path, spoilt: Callable[[Path], AbstractContextManager[None]]
+    path: Path, spoil: Callable[[Path], object]
 ) -> None:
     old = write_keys(path, a={})["a"]
     async with following(path) as keys:
         with logged() as log:
             write_keys(path, b={})
-            with spoilt(path):
+            usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+            spoil(path)
+            try:
                 await eventually(lambda: bool(log.lines), SECONDS)
                 await asyncio.sleep(1)  # it is tried again, and not told again
                 assert keys.find(f"Bearer {old}")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, usual)
             new = write_keys(path, b={})["b"]
             await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
         assert keys.find(f"Bearer {old}") is None

@@ -39,12 +39,10 @@ LIMITS: dict[str, Any] = {
 class Answering:
     """The door alone, in front of one method, `Embed`, and on a port."""
 
-    def __init__(
-        self, work: Work, gate: Gate | None = None, budget_bytes: int = 10_000_000, **limits: Any
-    ) -> None:
+    def __init__(self, work: Work, budget_bytes: int = 10_000_000, **limits: Any) -> None:
         self.metrics, self.budget = Metrics(), Quota("bytes", budget_bytes)
         inference: Any = None  # nothing asks it
-        shared = Shared(inference, self.budget, Quota("bulk requests", 4), gate or Gate(), self.metrics)
+        shared = Shared(inference, self.budget, Quota("bulk requests", 4), Gate(), self.metrics)
         self.calls = Calls(shared, RpcOptions(**LIMITS | limits))
         self.server = grpc.aio.server()
         handlers = {"Embed": self.calls.unary("Embed", work)}
@@ -61,8 +59,8 @@ class Answering:
 
 
 @asynccontextmanager
-async def answering(work: Work, gate: Gate | None = None, **limits: Any) -> AsyncIterator[Answering]:
-    running = Answering(work, gate, **limits)
+async def answering(work: Work, **limits: Any) -> AsyncIterator[Answering]:
+    running = Answering(work, **limits)
     await running.server.start()
     try:
         yield running

@@ -1,4 +1,4 @@
-"""One call and its answer: the gate, ids, times, the budget of bytes, and what is counted and logged."""
+"""One call and its answer: ids, times, the budget of bytes, and what is counted and logged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ import grpc
 import pytest
 from grpc.aio import InternalError, ServicerContext
 
-from clipserve.access.gate import Gate
 from clipserve.access.key_file import add_key
-from clipserve.access.keys import Scope
 from clipserve.connections import Proxies
-from clipserve.errors import Unauthenticated
 from clipserve.quota import Quota
 from clipserve.rpc.calls import Call, host_of
 from clipserve.rpc.options import RpcOptions
@@ -33,17 +30,6 @@ async def test_the_answer_has_the_caller_s_id_and_the_times_of_the_stages(client
     assert client.metadata["server-timing"].startswith("decode;dur=")
     await client.call("Embed", texts=["a"], metadata=[("x-request-id", "no word")])
     assert len(client.metadata["x-request-id"]) == 32
-
-
-async def test_a_wrong_key_is_refused_before_the_message_is_read() -> None:
-    class Closed(Gate):
-        async def enter(self, authorization: str | None, scope: Scope) -> None:
-            assert (authorization, scope) == ("Bearer no", "use")
-            raise Unauthenticated("there is no such key.")
-
-    async with answering(echo, Closed()) as running, client_of(running.address) as client:
-        call = raw(client, metadata=[("authorization", "Bearer no")])  # and nothing is sent
-        assert (await status_of(call)).status == grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_call_with_two_authorizations_is_refused_whichever_comes_last(

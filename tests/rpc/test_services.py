@@ -151,7 +151,7 @@ async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
         for path in (CHECK, WATCH):
             await Asked(client, path).answer()
         with pytest.raises(Refused) as caught:
-            await Asked(client, REFLECTION, None).answer()
+            await Asked(client, REFLECTION, None).answer()  # before its message is read
         assert caught.value.status == grpc.StatusCode.UNAUTHENTICATED
         await Asked(client, REFLECTION, QUESTION, metadata=[("authorization", f"Bearer {key}")]).answer()
 

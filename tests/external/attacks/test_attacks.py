@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.abuse.attack import Attack
-from tests.abuse.rows import ATTACKS, BY_ID
+from tests.abuse.rows import ATTACKS
 from tests.abuse.victim import Victim
-
-# As different as they can be: bodies, decoders, answers that nobody reads, streams.
-TOGETHER = (
-    "32 of WebP, alpha of 6 MP",
-    "100 large answers, unread",
-    "540 connections of photos",
-    "gRPC: 3,000 messages of a stream, then a reset",
-    "gRPC: 100 watches that withhold their message",
-)
 
 
 @pytest.fixture(scope="session")
@@ -41,18 +30,3 @@ def test_an_attack_is_refused_at_a_bounded_cost_and_the_neighbours_are_served(
     )
     print(f"{attack.id} | {dict(verdict.statuses)} | {costs}")
     assert verdict.faults == []
-
-
-def test_sigterm_in_the_middle_of_attacks_ends_the_process_in_order() -> None:
-    victim = Victim()
-    attackers = [
-        threading.Thread(target=victim.play, args=(BY_ID[name], BY_ID[name].connections, 8.0))
-        for name in TOGETHER
-    ]
-    for attacker in attackers:
-        attacker.start()
-    time.sleep(4)  # they have begun
-    assert victim.close() == 0
-    for attacker in attackers:
-        attacker.join()
-    assert "Traceback" not in victim.process.log()
