@@ -161,7 +161,9 @@ class Index:
             while rows and (some := rows.fetchmany(_CHUNK)):
                 ids, vectors = zip(*some, strict=True)
                 numbers.append(np.array(ids))
-                cosines.append(np.frombuffer(b"".join(vectors), "<f4").reshape(len(ids), -1) @ query)
+                # Not @: the last bit of its sums depends on how many rows there are, so equal rows would differ.
+                matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(ids), -1)  # [N, D]
+                cosines.append(np.vecdot(matrix, query))
             cosine = np.concatenate(cosines)
             best = np.argsort(-cosine, kind="stable")[:most]
             name = "SELECT name FROM items WHERE id = ?"
