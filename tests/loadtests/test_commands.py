@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from clipserve.clip.manifest import Source
 from clipserve_models.build import build
 from loadtests.__main__ import cli
-from loadtests.bare_loop import arrangements
 from loadtests.load import Answer, Load
 from loadtests.turns import turns_table
 from tests.models.towers import CLIP, checkpoint_of
@@ -49,11 +48,6 @@ def test_the_service_is_measured_beside_the_bare_loops_of_its_precision(
     )
     assert {name for name, _ in loops} == {"onnxruntime fp32", "openvino fp32"}
     assert all(float(rate) > 0 for _, rate in loops)
-
-
-def test_a_variant_is_measured_beside_bare_loops_on_its_own_graphs() -> None:
-    found = {(each.engine, each.precision) for each in arrangements("int8", cores=2)}
-    assert found == {("onnxruntime", "int8"), ("openvino", "int8")}
 
 
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from loadtests.observe import Observation, Others, cpu_seconds, cpu_seconds_of_all, observed
+from loadtests.observe import Others, cpu_seconds, cpu_seconds_of_all, observed
 from loadtests.process import Server
 
 
@@ -24,10 +24,6 @@ def test_a_process_is_observed() -> None:
     assert seen.rss is not None
     assert seen.peak is not None
     assert seen.peak >= seen.rss > 1_000_000
-
-
-def test_a_server_of_which_only_the_address_is_known_is_measured_too() -> None:
-    assert observed(Server("http://nowhere"))() == Observation()
 
 
 def test_the_seconds_of_processes_below_are_counted_whichever_thread_has_started_them() -> None:
