@@ -109,7 +109,7 @@ def rendered() -> str:
     return _HEAD + run(TOOLS / "bin" / "helm", "template", "clipserve", CHART, *options)
 
 
-def render(values: Values, scratch: Path, release: str = "clipserve") -> list[Object]:
+def render(values: Values, scratch: Path, release: str = "clipserve", chart: Path = CHART) -> list[Object]:
     """The objects of a release, its hooks too.
 
     Raises:
@@ -117,7 +117,7 @@ def render(values: Values, scratch: Path, release: str = "clipserve") -> list[Ob
     """
     file = scratch / "values.yaml"
     file.write_text(yaml.safe_dump(values))
-    command = ("template", release, CHART, "--namespace", "clipserve", "--values", file)
+    command = ("template", release, chart, "--namespace", "clipserve", "--values", file)
     return parsed(run(TOOLS / "bin" / "helm", *command))
 
 

@@ -7,7 +7,6 @@ that a test shows that the rule notices.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -51,6 +50,11 @@ def _first(objects: list[Object], kind: str, name: str = "") -> Object:
     return next(each for each in of_kind(objects, kind) if name in each["metadata"]["name"])
 
 
+def _selecting(objects: list[Object], kind: str, field: str, labels: dict[str, str]) -> list[Object]:
+    """Those of this kind whose selector in `field` takes pods with these labels."""
+    return [each for each in of_kind(objects, kind) if selects(each["spec"][field], labels)]
+
+
 def _spec(objects: list[Object], name: str = "", kind: str = "Deployment") -> dict[str, Any]:
     spec: dict[str, Any] = _first(objects, kind, name)["spec"]["template"]["spec"]
     return spec
@@ -64,21 +68,6 @@ def settings_exist(objects: list[Object]) -> Iterator[str]:
         yield from (
             f"{each.name}: {name}" for name in names if name.startswith("CLIPSERVE_") and name not in known
         )
-
-
-@rule("cpu", lambda all_: _first(all_, "ConfigMap")["data"].update(CLIPSERVE_MAX_BODY_BYTES="4e+07"))
-def numbers_are_written_out(objects: list[Object]) -> Iterator[str]:
-    for each in of_kind(objects, "ConfigMap"):
-        yield from (
-            f"{title(each)}: {name}"
-            for name, value in each["data"].items()
-            if re.fullmatch(r"\d.*e[+-]\d+", value)
-        )
-
-
-@rule("cpu", lambda all_: _spec(all_).update(enableServiceLinks=True))
-def no_service_becomes_a_setting(objects: list[Object]) -> Iterator[str]:
-    yield from (each.name for each in pods(objects) if each.spec.get("enableServiceLinks") is not False)
 
 
 @rule("two colors", lambda all_: _first(all_, "Service")["spec"]["selector"].pop("clipserve/color"))
@@ -131,75 +120,34 @@ def objects_are_unique(objects: list[Object]) -> Iterator[str]:
 def the_grace_period_covers_the_end(objects: list[Object]) -> Iterator[str]:
     """A preStop that sleeps longer is refused by the API server; a drain that takes longer is killed."""
     for each in pods(objects):
+        grace = each.spec.get("terminationGracePeriodSeconds", 30)
         for container in each.containers:
             stop = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [0, 0])
-            drain = {
-                name: float(value)
-                for name, value in settings_of(container, objects).items()
-                if "DRAIN" in name
-            }
-            exit_seconds = [
-                int(one.split("=")[1]) for one in container.get("args", []) if "exit-timeout" in str(one)
+            settings = settings_of(container, objects)
+            drains = [float(value) for name, value in settings.items() if "DRAIN" in name]
+            exits = [
+                float(one.split("=")[1]) for one in container.get("args", []) if "exit-timeout" in str(one)
             ]
-            if float(stop[1]) + sum(drain.values()) + sum(exit_seconds) + 3 > each.spec.get(
-                "terminationGracePeriodSeconds", 30
-            ):
+            if float(stop[1]) + sum(drains) + sum(exits) + 3 > grace:
                 yield each.name
 
 
-@rule("cpu", lambda all_: _spec(all_)["containers"][0].pop("readinessProbe"))
-def every_server_has_all_probes(objects: list[Object]) -> Iterator[str]:
-    for each in pods(objects):
-        if each.owner["kind"] == "Job":
-            continue
-        for container in each.containers:
-            probes = {
-                name for name in ("startupProbe", "readinessProbe", "livenessProbe") if name in container
-            }
-            if len(probes) < 3:
-                yield f"{each.name}: {sorted(probes)} alone"
-
-
 @rule("cpu", lambda all_: _spec(all_)["containers"][0]["livenessProbe"]["httpGet"].update(port="http"))
-def a_gateway_is_probed_on_its_operations_port(objects: list[Object]) -> Iterator[str]:
+def every_server_has_all_probes_and_a_gateway_on_its_operations_port(objects: list[Object]) -> Iterator[str]:
     """Idle connections fill the port of clients, and a probe there restarts a healthy pod."""
-    for each, container in gateways(objects):
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            if container[probe]["httpGet"]["port"] != "operations":
-                yield f"{each.name}: {probe}"
-
-
-@rule("hub", lambda all_: _first(all_, "Deployment")["spec"].update(progressDeadlineSeconds=600))
-def who_waits_for_a_job_has_the_time(objects: list[Object]) -> Iterator[str]:
-    ends = [each["spec"]["activeDeadlineSeconds"] for each in of_kind(objects, "Job")]
     for each in pods(objects):
-        waits = any("wait" in one["name"] for one in each.spec.get("initContainers", []))
-        deadline = each.owner["spec"].get(
-            "progressDeadlineSeconds", 2 * max(ends, default=0)
-        )  # a Job has none
-        if waits and deadline <= max(ends):
-            yield each.name
-
-
-@rule("hub", lambda all_: _first(all_, "Job")["spec"].pop("ttlSecondsAfterFinished"))
-def a_job_ends_and_goes(objects: list[Object]) -> Iterator[str]:
-    """One that stayed could not be changed by an upgrade, and one that failed would never run again."""
-    for each in of_kind(objects, "Job"):
-        if not {"activeDeadlineSeconds", "ttlSecondsAfterFinished", "backoffLimit"} <= each["spec"].keys():
-            yield title(each)
+        for container in each.containers if each.owner["kind"] != "Job" else ():
+            probes = [container.get(f"{kind}Probe") for kind in ("startup", "readiness", "liveness")]
+            ports = {probe["httpGet"]["port"] for probe in probes if probe and "httpGet" in probe}
+            if None in probes or (container["name"] == "clipserve" and ports != {"operations"}):
+                yield f"{each.name}: {container['name']}"
 
 
 @rule("cpu", lambda all_: all_.remove(_first(all_, "NetworkPolicy", "deny")))
 def what_is_not_named_is_denied(objects: list[Object]) -> Iterator[str]:
     for each in pods(objects):
-        denied = [
-            policy
-            for policy in of_kind(objects, "NetworkPolicy")
-            if selects(policy["spec"]["podSelector"], each.labels)
-            and not policy["spec"].get("ingress")
-            and not policy["spec"].get("egress")
-        ]
-        if not denied:
+        policies = _selecting(objects, "NetworkPolicy", "podSelector", each.labels)
+        if all(one["spec"].get("ingress") or one["spec"].get("egress") for one in policies):
             yield each.name
 
 
@@ -211,59 +159,39 @@ def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]
     for each in pods(objects):
         if each.labels["app.kubernetes.io/component"] not in ("triton", "redis"):
             continue
-        for policy in of_kind(objects, "NetworkPolicy"):
-            if not selects(policy["spec"]["podSelector"], each.labels) or policy["metadata"]["name"].endswith(
-                "-metrics"
-            ):
-                continue
-            for entry in policy["spec"].get("ingress") or []:
-                peers = [one["podSelector"]["matchLabels"] for one in entry.get("from", [])]
-                color = each.labels.get("clipserve/color")
-                if not peers or any(
-                    peer["app.kubernetes.io/component"] != "gateway"
-                    or (color and peer.get("clipserve/color") != color)
-                    for peer in peers
-                ):
-                    yield f"{each.name}: {policy['metadata']['name']}"
+        color = {key: each.labels[key] for key in ("clipserve/color",) if key in each.labels}
+        gateway = color | {"app.kubernetes.io/component": "gateway"}
+        everybody = [{"podSelector": {"matchLabels": {}}}]
+        for policy in _selecting(objects, "NetworkPolicy", "podSelector", each.labels):
+            scraped = policy["metadata"]["name"].endswith("-metrics")
+            entries = [] if scraped else policy["spec"].get("ingress") or []
+            peers = [one["podSelector"] for entry in entries for one in entry.get("from") or everybody]
+            if not all(gateway.items() <= peer["matchLabels"].items() for peer in peers):
+                yield title(policy)
 
 
 @rule("cpu", lambda all_: _first(all_, "NetworkPolicy", "gateway")["spec"]["egress"].clear())
 def gateways_reach_name_servers(objects: list[Object]) -> Iterator[str]:
     for each, _ in gateways(objects):
-        ports = {
-            port["port"]
-            for policy in of_kind(objects, "NetworkPolicy")
-            if selects(policy["spec"]["podSelector"], each.labels)
-            for entry in policy["spec"].get("egress") or []
-            if not entry.get("to")
-            for port in entry["ports"]
-        }
-        if 53 not in ports:
+        policies = _selecting(objects, "NetworkPolicy", "podSelector", each.labels)
+        entries = [entry for one in policies for entry in one["spec"].get("egress") or []]
+        if 53 not in {port["port"] for one in entries if not one.get("to") for port in one["ports"]}:
             yield each.name
 
 
-@rule(
-    "a GPU in each gateway",
-    lambda all_: _spec(all_)["containers"][0]["resources"]["limits"].pop("nvidia.com/gpu"),
-)
-def extended_resources_are_limited(objects: list[Object]) -> Iterator[str]:
-    """The API server wants the limit, equal to the request."""
+@rule("cpu", lambda all_: _spec(all_)["containers"][0]["resources"]["requests"].pop("cpu"))
+def everything_asks_for_cpu_and_memory_and_gpus_are_limited(objects: list[Object]) -> Iterator[str]:
+    """The API server wants the limit of a GPU, equal to the request."""
     for each in pods(objects):
         for container in each.all_containers:
             limits, requests = (container["resources"].get(kind, {}) for kind in ("limits", "requests"))
-            extended = {name for name in limits.keys() | requests.keys() if "/" in name}
-            yield from (f"{each.name}: {name}" for name in extended if limits.get(name) != requests.get(name))
-
-
-@rule("cpu", lambda all_: _spec(all_)["containers"][0]["resources"]["requests"].pop("cpu"))
-def everything_asks_for_cpu_and_memory(objects: list[Object]) -> Iterator[str]:
-    for each in pods(objects):
-        for container in each.all_containers:
-            asked = container["resources"]
-            if not {"cpu", "memory"} <= asked["requests"].keys() or "memory" not in asked["limits"]:
+            extended = [name for name in limits.keys() | requests.keys() if "/" in name]
+            if not {"cpu", "memory"} <= requests.keys() or "memory" not in limits:
                 yield f"{each.name}: {container['name']}"
-            elif quantity(asked["requests"]["memory"]) > quantity(asked["limits"]["memory"]):
+            elif quantity(requests["memory"]) > quantity(limits["memory"]):
                 yield f"{each.name}: {container['name']} asks for more than its limit"
+            elif any(limits.get(name) != requests.get(name) for name in extended):
+                yield f"{each.name}: {container['name']}: {extended}"
 
 
 @rule("cpu", lambda all_: _spec(all_)["containers"][0]["env"].clear())
@@ -274,25 +202,13 @@ def threads_follow_the_cpu_request(objects: list[Object]) -> Iterator[str]:
             yield each.name
 
 
-@rule("cpu", lambda all_: _spec(all_)["volumes"][0].update(emptyDir={}))
-def volumes_are_bounded(objects: list[Object]) -> Iterator[str]:
-    for each in pods(objects):
-        yield from (
-            each.name for one in each.spec.get("volumes", []) if one.get("emptyDir", {"sizeLimit": 1}) == {}
-        )
-
-
 @rule("two colors", lambda all_: all_.remove(_first(all_, "PodDisruptionBudget")))
 def a_deployment_has_one_disruption_budget_and_spreads(objects: list[Object]) -> Iterator[str]:
     for each in pods(objects):
-        if each.owner["kind"] == "Deployment":
-            budgets = [
-                one
-                for one in of_kind(objects, "PodDisruptionBudget")
-                if selects(one["spec"]["selector"], each.labels)
-            ]
-            if len(budgets) != 1 or "topologySpreadConstraints" not in each.spec:
-                yield each.name
+        budgets = _selecting(objects, "PodDisruptionBudget", "selector", each.labels)
+        spreads = "topologySpreadConstraints" in each.spec
+        if each.owner["kind"] == "Deployment" and (len(budgets) != 1 or not spreads):
+            yield each.name
 
 
 @rule("by cpu", lambda all_: _first(all_, "Deployment")["spec"].update(replicas=2))
@@ -303,17 +219,6 @@ def an_autoscaler_rules_alone(objects: list[Object]) -> Iterator[str]:
         target = deployments.get(each["spec"]["scaleTargetRef"]["name"])
         if target is None or "replicas" in target["spec"]:
             yield title(each)
-
-
-@rule(
-    "by queue", lambda all_: _first(all_, "ScaledObject")["spec"]["triggers"][0]["metadata"].update(query="x")
-)
-def keda_asks_for_the_pods_that_it_scales(objects: list[Object]) -> Iterator[str]:
-    for each in of_kind(objects, "ScaledObject"):
-        color = each["metadata"]["labels"]["clipserve/color"]
-        for trigger in each["spec"]["triggers"]:
-            if f'{{namespace="clipserve",clipserve_color="{color}"}}' not in trigger["metadata"]["query"]:
-                yield title(each)
 
 
 @rule(
