@@ -56,7 +56,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 class Beside(ThreadPoolExecutor):
-    """The thread beside the event loop. `jobs`: how many were done in it."""
+    """A thread, such as that beside the event loop. `jobs`: how many were done in it."""
 
     def __init__(self) -> None:
         super().__init__(1)

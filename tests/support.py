@@ -161,18 +161,6 @@ def inference_of(
     return Inference(known, label_sets, limits, charge, fetched)
 
 
-class Counting(ThreadPoolExecutor):
-    """Counts what is done in its thread."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.jobs = 0
-
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        self.jobs += 1
-        return super().submit(*args, **kwargs)
-
-
 # A request that is cancelled while it closes idle connections would leave some of them open.
 KEPT = httpx.Limits(keepalive_expiry=None)
 

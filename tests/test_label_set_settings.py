@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from clipserve.settings import Settings
 from tests.process import failed_start
@@ -43,10 +42,3 @@ def test_what_names_no_folder_is_refused(folder: str) -> None:
     status, reason = failed_start(state_dir=folder)
     assert status == 2
     assert f"CLIPSERVE_STATE_DIR={folder!r}: write a path" in reason
-
-
-def test_label_sets_in_redis_need_a_redis() -> None:
-    with pytest.raises(ValidationError, match="CLIPSERVE_LABEL_SET_STORE=redis needs it"):
-        Settings(label_set_store="redis")
-    status, reason = failed_start(label_set_store="redis")
-    assert (status, reason) == (2, "CLIPSERVE_REDIS_URL=...: CLIPSERVE_LABEL_SET_STORE=redis needs it")

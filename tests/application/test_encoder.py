@@ -34,7 +34,7 @@ from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded
 from tests.conftest import Beside
-from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
+from tests.support import DIM, SIZE, Recording, decoders, png, write_toy_artifact
 from tests.virtual_time import virtual_time
 
 UNREAD = UndecodableImage("base64", index=7)
@@ -107,7 +107,7 @@ async def test_a_fault_of_ours_is_nobody_s_result() -> None:
 async def images_on(
     backend: FakeBackend,
     folder: Path,
-    executor: Counting,
+    executor: Beside,
     limits: ImageLimits = ImageLimits(max_pixels=2_000),  # noqa: B008
     memory_bytes: int = 10**9,
 ) -> ImageEncoder:
@@ -123,7 +123,7 @@ async def encoded_alone(encoder: ImageEncoder, image: bytes) -> Vector:
 
 
 async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path: Path) -> None:
-    backend, executor = FakeBackend(DIM), Counting()
+    backend, executor = FakeBackend(DIM), Beside()
     encoder = await images_on(backend, tmp_path, executor)
     request = RequestContext("one")
     enter(request)
@@ -141,7 +141,7 @@ async def test_an_image_is_decoded_as_the_options_say(tmp_path: Path) -> None:
     exif[0x0112] = 6
     photo = encoded(Image.effect_noise((60, 40), 64), exif=exif)
     backend, limits, spec = FakeBackend(DIM), ImageLimits(exif_transpose=False), ImageSpec(size=SIZE)
-    encoder = await images_on(backend, tmp_path, Counting(), limits)
+    encoder = await images_on(backend, tmp_path, Beside(), limits)
     pixels = decode_pixels(photo, spec, limits)
     assert not np.array_equal(pixels, decode_pixels(photo, spec, ImageLimits()))
     expected = (await backend.encode_image(pixels[np.newaxis]))[0]
@@ -160,7 +160,7 @@ class Strange(FakeBackend):
 
 async def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendFailed, match=r"\(1, 8\), not \(1, 16\)"):
-        await encoded_alone(await images_on(Strange(DIM), tmp_path, Counting()), png(1))
+        await encoded_alone(await images_on(Strange(DIM), tmp_path, Beside()), png(1))
     with pytest.raises(BackendFailed, match=r"\(1, 16\), not \(2, 16\)"):
         await (await texts_on(Strange(DIM), tmp_path)).encode(["a", "b"])
 

@@ -161,7 +161,7 @@ def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]
             continue
         color = {key: each.labels[key] for key in ("clipserve/color",) if key in each.labels}
         gateway = color | {"app.kubernetes.io/component": "gateway"}
-        everybody = [{"podSelector": {"matchLabels": {}}}]
+        everybody: list[Object] = [{"podSelector": {"matchLabels": {}}}]
         for policy in _selecting(objects, "NetworkPolicy", "podSelector", each.labels):
             scraped = policy["metadata"]["name"].endswith("-metrics")
             entries = [] if scraped else policy["spec"].get("ingress") or []

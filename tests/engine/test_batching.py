@@ -105,15 +105,6 @@ async def test_a_poisoned_row_fails_alone() -> None:
     assert [r.tolist() for i, r in enumerate(results) if i != 2] == [[[0]], [[2]], [[6]]]  # type: ignore[union-attr]
 
 
-async def test_a_failed_batch_is_retried_once_only() -> None:
-    engine = Engine()
-    engine.poison = 1
-    async with batcher(engine) as running:
-        with pytest.raises(BackendFailed):
-            await running.submit(rows(1, 1))
-    assert engine.batches == [[1, 1], [1]], "the second row has no caller any more once the first has failed"
-
-
 @pytest.mark.parametrize(
     "error", [BackendUnavailable("gone"), Overloaded("full", retry_after=1), DeadlineExceeded("late")]
 )

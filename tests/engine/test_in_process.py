@@ -77,10 +77,6 @@ async def backend_of(gpu: Gpu, lost: list[str] | None = None) -> InProcess:
     return backend
 
 
-async def not_ready(backend: InProcess) -> bool:
-    return not await backend.ready()
-
-
 async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
     gpu = Gpu("CUDA error 9: invalid configuration argument")
     backend = await backend_of(gpu)

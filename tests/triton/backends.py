@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import grpc
 import numpy as np
 
+from clipserve.engine.backend import Backend as Serving
 from clipserve.engine.triton.address import look_up
 from clipserve.engine.triton.client import TritonBackend
 from clipserve.engine.triton.connection import TritonOptions
@@ -62,6 +63,10 @@ async def backend_on(
             yield backend
     finally:
         await backend.aclose()
+
+
+async def not_ready(backend: Serving) -> bool:
+    return not await backend.ready()
 
 
 async def sent(server: StandIn, calls: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from clipserve.engine.backend import Backend, Vector
 from clipserve.engine.triton.message import TritonCall
-from clipserve.errors import BackendUnavailable, DeadlineExceeded
+from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
@@ -22,8 +21,6 @@ from clipserve.wiring.backends import open_backend
 from tests.triton.backends import STOPPING
 from tests.triton.stand_in import MANIFEST, StandIn
 from tests.waiting import until
-
-Asking = list[asyncio.Task[Vector]]
 
 
 @asynccontextmanager
@@ -48,30 +45,11 @@ async def gathering(
             await backend.aclose()
 
 
-async def text(backend: Backend, length: int = 8, deadline: float | None = None) -> Vector:
+async def text(backend: Backend) -> Vector:
     """The vector of one text, for a request of its own."""
-    enter(RequestContext("a", None if deadline is None else time.monotonic() + deadline))
-    vectors = await backend.encode_text(np.ones((1, length), np.int32), np.full(1, length, np.int32))
+    enter(RequestContext("a"))
+    vectors = await backend.encode_text(np.ones((1, 8), np.int32), np.full(1, 8, np.int32))
     return np.asarray(vectors[0], np.float32)
-
-
-def started(backend: Backend, count: int, **request: float | int) -> Asking:
-    return [asyncio.create_task(text(backend, **request)) for _ in range(count)]  # type: ignore[arg-type]
-
-
-async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one: StandIn) -> None:
-    async with gathering(one) as backend:
-        one.computing.clear()
-        asking = started(backend, 1)
-        await until(lambda: one.calls == [1])
-        asking += started(backend, 1)
-        await until(lambda: one.calls == [1, 1])
-        asking += started(backend, 60)
-        await asyncio.sleep(0.1)
-        assert one.calls == [1, 1], "two are on their way"
-        one.computing.set()
-        assert len(await asyncio.gather(*asking)) == 62
-        assert one.calls == [1, 1, 60]
 
 
 @pytest.mark.parametrize(
@@ -102,62 +80,13 @@ async def test_more_rows_than_the_model_takes_are_refused_if_they_are_set(one: S
             pass
 
 
-@asynccontextmanager
-async def on_their_way_together(
-    one: StandIn, backend: Backend, *deadlines: float | None
-) -> AsyncIterator[Asking]:
-    """A text for each deadline; all are in one call, which is not answered before the block ends."""
-    one.computing.clear()
-    first = asyncio.create_task(text(backend))
-    await until(lambda: one.calls == [1])
-    asking = [asyncio.create_task(text(backend, deadline=deadline)) for deadline in deadlines]
-    await asyncio.sleep(0.05)
-    first.cancel()
-    await until(lambda: one.calls == [1, len(deadlines)])
-    try:
-        yield asking
-    finally:
-        one.computing.set()
-
-
-async def test_a_call_is_taken_back_when_the_last_of_its_callers_has_left(one: StandIn) -> None:
-    async with gathering(one, calls=1) as backend:
-        async with on_their_way_together(one, backend, None, None) as asking:
-            await until(lambda: one.cancelled == 1)
-            asking[0].cancel()
-            await asyncio.sleep(0.2)
-            assert one.cancelled == 1, "somebody still waits"
-            asking[1].cancel()
-            await until(lambda: one.cancelled == 2)
-        await text(backend)
-
-
-async def test_a_call_has_until_the_latest_deadline_of_its_rows(one: StandIn) -> None:
-    async with gathering(one, calls=1) as backend:
-        async with on_their_way_together(one, backend, 2, 60) as asking:
-            await asyncio.sleep(2.2)  # their APIs let go of rows that run out of time
-        assert len(await asyncio.gather(*asking)) == 2
-        one.computing.clear()
-        results = await asyncio.gather(*started(backend, 2, deadline=0.5), return_exceptions=True)
-        assert [type(result) for result in results] == [DeadlineExceeded] * 2
-
-
-async def test_all_rows_of_a_call_find_triton_gone(one: StandIn) -> None:
-    async with gathering(one, calls=1) as backend:
-        async with on_their_way_together(one, backend, None, None, None) as asking:
-            await one.stop()
-            results = await asyncio.gather(*asking, return_exceptions=True)
-        assert [type(result) for result in results] == [BackendUnavailable] * 3
-        assert one.calls == [1, 3], "nothing is asked again row by row"
-
-
 async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(one: StandIn) -> None:
     async with gathering(one) as backend:
         gc.collect()
         gc.disable()
         try:
             one.failure = STOPPING
-            results = await asyncio.gather(*started(backend, 3), return_exceptions=True)
+            results = await asyncio.gather(*(text(backend) for _ in range(3)), return_exceptions=True)
             assert {type(result) for result in results} == {BackendUnavailable}
             del results
             await until(lambda: not any(isinstance(each, TritonCall) for each in gc.get_objects()))

@@ -14,12 +14,9 @@ from clipserve.engine.triton.client import TritonBackend
 from clipserve.engine.triton.connection import Channel, TritonOptions
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
+from tests.triton.backends import not_ready
 from tests.triton.stand_in import MANIFEST, StandIn
 from tests.waiting import until
-
-
-async def not_ready(backend: TritonBackend) -> bool:
-    return not await backend.ready()
 
 
 class Faulty(Channel):

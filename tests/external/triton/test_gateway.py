@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ import skimage.data
 from PIL import Image
 
 from clipserve.demo import FOLDER as DEMO
+from tests.certificates import self_signed
 from tests.support import Running, eventually, png, serving
 
 if TYPE_CHECKING:
@@ -155,13 +155,12 @@ async def test_stopped_for_seconds_and_continued_it_answers_what_it_owes(
 
 
 async def test_tls_and_a_token_open_what_triton_restricts(triton_of: Any, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    flags = ["--grpc-use-ssl=true", f"--grpc-server-cert={certificate}", f"--grpc-server-key={key}"]
+    certificate = self_signed(tmp_path, "triton")
+    flags = [
+        "--grpc-use-ssl=true",
+        f"--grpc-server-cert={certificate}",
+        f"--grpc-server-key={certificate.with_suffix('.key')}",
+    ]
     restricted = "--grpc-restricted-protocol=inference,health,model-config:token=secret"
     guarded: Triton = triton_of(None, *flags, restricted)
     tls = {"triton_tls": True, "triton_ca_file": str(certificate)}
