@@ -88,6 +88,9 @@ def test_an_idle_service_refuses_what_cannot_be_answered_in_time() -> None:
             pass
         assert caught.value.limit == pytest.approx(50, abs=1)
         assert caught.value.actual == 1000
+    for images, texts, said in ((10, 50, "as much work as 10 "), (1, 1_000, "as much work as 1,000 ")):
+        with a_request_with(seconds=0.2), pytest.raises(TooMany, match=said), admission.admit(images, texts):
+            pass
     with admission.admit(images=1000):  # without a deadline
         pass
 
@@ -130,13 +133,17 @@ def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_la
     for _ in range(3):
         with admission.admit(1):
             clock.now += 20.0
-    with (
-        a_request_with(seconds=5),
-        pytest.raises(Overloaded, match="usually takes") as caught,
-        admission.admit(32),
+    for rows, left, said, retry_after in (
+        (32, 5, r"about 627 s, 1958 times what it usually takes, and 5\.0 s are left", 30),
+        (1, 1, r"about 20 s, 1958 times what it usually takes, and 1\.0 s are left", 19.58),
     ):
-        pass
-    assert 1 <= caught.value.retry_after <= 30
+        with (
+            a_request_with(seconds=left),
+            pytest.raises(Overloaded, match=said) as caught,
+            admission.admit(rows),
+        ):
+            pass
+        assert caught.value.retry_after == pytest.approx(retry_after, abs=0.01)
     clock.now += 300.0
     with a_request_with(seconds=5), admission.admit(32):
         clock.now += 0.32
@@ -292,6 +299,9 @@ def test_the_work_ahead_is_that_of_all_rows_in_flight() -> None:
     def ahead(tower: str) -> float | None:
         return metrics.registry.get_sample_value("clipserve_work_ahead_seconds", {"tower": tower})
 
+    def in_flight(tower: str) -> float | None:
+        return metrics.registry.get_sample_value("clipserve_rows_in_flight", {"tower": tower})
+
     for admission in admissions:
         admission.learn_at_start("image", 10, 2.0)
         admission.learn_at_start("text", 10, 0.1)
@@ -300,4 +310,5 @@ def test_the_work_ahead_is_that_of_all_rows_in_flight() -> None:
     with first.admit(images=3, texts=5), first.admit(images=1), second.admit(images=2):
         assert ahead("image") == pytest.approx(6 * 0.2)
         assert ahead("text") == pytest.approx(5 * 0.01)
-    assert (ahead("image"), ahead("text")) == (0, 0)
+        assert (in_flight("image"), in_flight("text")) == (6, 5)
+    assert (ahead("image"), ahead("text"), in_flight("image"), in_flight("text")) == (0, 0, 0, 0)

@@ -35,7 +35,8 @@ from clipserve.errors import (
     UnsupportedFormat,
 )
 from clipserve.telemetry.metrics import Metrics
-from tests.clip.test_images import GOLDEN, SPECS, encoded, png_header
+from tests.abuse.files import chunk, png_header
+from tests.clip.test_images import GOLDEN, SPECS, encoded
 from tests.support import png
 from tests.waiting import until
 
@@ -141,7 +142,7 @@ async def test_pixels_stay_as_they_are_when_the_next_image_is_decoded(group: Gro
         (SMALL[:30], UndecodableImage),
         (b"", UnsupportedFormat),
         (b"%PDF-1.7", UnsupportedFormat),
-        (png_header(8_000, 8_000), ImageTooLarge),
+        (png_header(8_000, 8_000) + chunk(b"IDAT"), ImageTooLarge),
     ],
 )
 async def test_errors_are_those_of_a_thread(group: Group, image: bytes, kind: type[ClipError]) -> None:
@@ -316,7 +317,8 @@ async def test_nothing_keeps_the_memory_of_a_process_that_has_ended(group: Group
 
 async def test_pillow_s_own_limit_of_pixels_is_none_there(group: Group) -> None:
     limits = ImageLimits(max_pixels=10**9, max_pixels_per_byte=10**9)
-    assert (await group.look(png_header(13_400, 13_400), limits=limits, room=0)).header.pixels == 13_400**2
+    image = png_header(13_400, 13_400) + chunk(b"IDAT")
+    assert (await group.look(image, limits=limits, room=0)).header.pixels == 13_400**2
 
 
 async def test_signals_of_the_terminal_and_of_a_supervisor_do_not_end_it(group: Group) -> None:

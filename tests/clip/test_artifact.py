@@ -16,7 +16,7 @@ from clipserve.clip.manifest import TextSpec
 from clipserve.clip.tokenizer import load_tokenizer
 from tests.support import write_toy_artifact
 
-NAN, INFINITY = float("nan"), float("inf")
+NAN = float("nan")
 
 
 def told(read: Callable[[], object]) -> str:
@@ -51,17 +51,13 @@ def changed(folder: Path, change: dict[str, Any]) -> None:
         ({"image": {"size": 4_097}}, "image.size: Input should be less than or equal to 4096"),
         ({"text": {"context_length": 200_000}}, "text.context_length: Input should be less"),
         ({"text": {"pad_id": -1}}, "text.pad_id: Input should be greater than or equal to 0"),
-        ({"text": {"pad_id": 2**31}}, "text.pad_id: Input should be less than or equal to 2147483647"),
         ({"text": {"eot_id": 2**31}}, "text.eot_id: Input should be less than or equal to 2147483647"),
         ({"scoring": {"logit_scale": NAN}}, "scoring.logit_scale: Input should be"),
-        ({"scoring": {"logit_scale": INFINITY}}, "scoring.logit_scale: Input should be"),
         ({"scoring": {"logit_bias": NAN}}, "scoring.logit_bias: Input should be"),
         ({"reference": {"image_embeddings": [[0.5] * 16, [1.0]]}}, "a reference vector has 1 numbers"),
         ({"files": {"more\0": ""}}, r"a file that cannot be in its folder: 'more\x00'"),
         ({"x" * 101: 1}, f"manifest: {'x' * 100}: Extra inputs"),
-        ({"x": 1, "y": 1, "z": 1}, "z: Extra inputs are not permitted."),
         ({"w": 1, "x": 1, "y": 1, "z": 1}, "and 1 more faults"),
-        ({f"extra{i}": 1 for i in range(1_000)}, "and 997 more faults"),
     ],
 )
 async def test_a_fault_of_the_manifest(folder: Path, change: dict[str, Any], said: str) -> None:
@@ -71,10 +67,10 @@ async def test_a_fault_of_the_manifest(folder: Path, change: dict[str, Any], sai
 
 @pytest.mark.parametrize("missing", ["image.onnx", "text.onnx", "tokenizer.json"])
 def test_each_of_the_three_files_needs_a_checksum(folder: Path, missing: str) -> None:
-    files = json.loads((folder / "model.json").read_text())["files"]
-    del files[missing]
-    manifest = json.loads((folder / "model.json").read_text()) | {"files": files}
-    (folder / "model.json").write_text(json.dumps(manifest))
+    path = folder / "model.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"][missing]
+    path.write_text(json.dumps(manifest))
     assert f"has no checksum of {missing}:" in told(lambda: read_manifest(folder))
 
 
@@ -125,13 +121,8 @@ def test_a_model_json_that_is_none(folder: Path, spoil: Callable[[Path], object]
     assert said in told(lambda: read_manifest(folder))
 
 
-WITHOUT_UNKNOWN = json.dumps(
-    {
-        "version": "1.0",
-        "added_tokens": [],
-        "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"},
-    }
-).encode()
+WORDS = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}
+WITHOUT_UNKNOWN = json.dumps({"version": "1.0", "added_tokens": [], "model": WORDS}).encode()
 
 
 @pytest.mark.parametrize(

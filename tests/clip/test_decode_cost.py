@@ -18,14 +18,13 @@ from clipserve.clip.decode_cost import Frame, decode_bytes
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
-from tests.clip.test_images import encoded
+from tests.clip.test_images import encoded, turned
 
 ROOT = Path(__file__).parents[2]
 SPEC = ImageSpec(size=224)
 LIMITS = ImageLimits(image_formats=(*FORMATS, *OPTIONAL))
 WIDTH, HEIGHT = 1400, 840
-TURNED = Image.Exif()
-TURNED[0x0112] = 6
+TURNED = turned(6)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -210,14 +209,6 @@ def test_the_bound_is_the_sum_of_what_is_held_while_loading_or_while_resizing(
     assert taken == 12_345 + max(loading, resizing) + 2_000_000
 
 
-def test_a_tiff_is_turned_whether_that_is_asked_for_or_not() -> None:
-    spec = ImageSpec(size=100)
-    for kind, copies in (("TIFF", 2), ("PNG", 1)):
-        frame = Frame(kind, "RGB", (10, 10))
-        taken = decode_bytes(frame, 0, spec, exif_transpose=False, scaled_decode=False)
-        assert taken == 4 * (copies * 100 + 1_000 + 2 * 10_000) + 2_000_000
-
-
 @pytest.mark.parametrize(
     ("size", "side", "scaled"),
     [
@@ -249,13 +240,3 @@ def test_a_jpeg_that_is_decoded_at_a_reduced_scale_takes_less_but_for_its_coeffi
         whole, scaled = (read_header(data, SPEC, each).decode_bytes for each in (ImageLimits(), limits))
         assert scaled < whole * share
         assert read_header(data, SPEC, limits).pixels == size[0] * size[1]
-
-
-def test_a_photo_takes_a_copy_more_only_if_it_is_turned_before_it_is_resized() -> None:
-    def taken(limits: ImageLimits, **options: Image.Exif) -> int:
-        data = encoded(picture("L", (300, 200)), "JPEG", **options)  # too small to be turned last
-        return read_header(data, SPEC, limits).decode_bytes - len(data)
-
-    upright, turned = taken(ImageLimits()), taken(ImageLimits(), exif=TURNED)
-    assert turned == upright + 300 * 200
-    assert taken(ImageLimits(exif_transpose=False), exif=TURNED) == upright

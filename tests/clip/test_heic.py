@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
 from tests.clip.test_decode_cost import ROOT, picture
-from tests.clip.test_images import encoded
+from tests.clip.test_images import encoded, turned
 
 SPEC, LIMITS = ImageSpec(size=224), ImageLimits(image_formats=("JPEG", "PNG", "HEIC"))
 
@@ -36,16 +37,10 @@ def as_png(data: bytes) -> bytes:
     return file.getvalue()
 
 
-def turned(orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif.tobytes()
-
-
 def photo_of(orientation: int, kind: str) -> bytes:
     pillow_heif.register_heif_opener(thumbnails=False)
     with Image.open(ROOT / "docs" / "cat.jpg") as cat:
-        return encoded(cat.convert("RGB"), kind, quality=90, exif=turned(orientation))
+        return encoded(cat.convert("RGB"), kind, quality=90, exif=turned(orientation).tobytes())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -59,26 +54,25 @@ def test_the_container_turns_a_photo_and_its_exif_block_does_not_turn_it_again(o
     assert 1 + int(np.argmin(far)) == orientation
 
 
-@pytest.mark.parametrize(
-    ("mode", "options"),
-    [
-        ("RGB", {"quality": 50}),
-        ("RGB", {"chroma": 444, "quality": 90}),
-        ("RGB", {"quality": -1}),
-        ("L", {"quality": 80}),
-        ("RGBA", {"quality": 80}),
-        ("LA", {"quality": 80}),
-        ("I;16", {"quality": 80}),
-    ],
-)
-def test_pixels_are_those_of_pillow_heif(mode: str, options: dict[str, object]) -> None:
-    image = (
-        Image.new("I;16", (300, 200), 30_000) if mode == "I;16" else picture(size=(300, 200)).convert(mode)
-    )
-    data = heic(image, **options)
-    np.testing.assert_array_equal(
-        decode_pixels(data, SPEC, LIMITS), decode_pixels(as_png(data), SPEC, LIMITS)
-    )
+PICTURE = picture(size=(300, 200))
+SECOND = Image.new("RGB", (300, 300))
+FILES: dict[str, Callable[[], bytes]] = {
+    "4:2:0": lambda: heic(PICTURE, quality=50),
+    "4:4:4": lambda: heic(PICTURE, chroma=444, quality=90),
+    "lossless": lambda: heic(PICTURE, quality=-1),
+    "grey": lambda: heic(PICTURE.convert("L"), quality=80),
+    "RGBA": lambda: heic(PICTURE.convert("RGBA"), quality=80),
+    "LA": lambda: heic(PICTURE.convert("LA"), quality=80),
+    "16 bits": lambda: heic(Image.new("I;16", (300, 200), 30_000), quality=80),
+    "the first of a series": lambda: heic(PICTURE, save_all=True, append_images=[SECOND], primary_index=0),
+}
+
+
+@pytest.mark.parametrize("make", FILES.values(), ids=FILES)
+def test_pixels_are_those_of_pillow_heif(make: Callable[[], bytes]) -> None:
+    data = make()
+    expected = decode_pixels(as_png(data), SPEC, LIMITS)
+    np.testing.assert_array_equal(decode_pixels(data, SPEC, LIMITS), expected)
 
 
 @pytest.mark.skipif(
@@ -92,18 +86,7 @@ def test_pixels_of_files_by_another_encoder_are_those_of_pillow_heif(
     picture(size=(330, 250)).save(tmp_path / "photo.png")
     command = ["heif-enc", *options, str(tmp_path / "photo.png"), "-o", str(tmp_path / "photo.heic")]
     subprocess.run(command, check=True, capture_output=True)
-    data = (tmp_path / "photo.heic").read_bytes()
-    np.testing.assert_array_equal(
-        decode_pixels(data, SPEC, LIMITS), decode_pixels(as_png(data), SPEC, LIMITS)
-    )
-
-
-def test_the_first_picture_of_a_series_is_taken() -> None:
-    first, second = picture(size=(200, 200)), Image.new("RGB", (300, 300))
-    data = heic(first, save_all=True, append_images=[second], primary_index=0)
-    np.testing.assert_array_equal(
-        decode_pixels(data, SPEC, LIMITS), decode_pixels(as_png(data), SPEC, LIMITS)
-    )
+    test_pixels_are_those_of_pillow_heif((tmp_path / "photo.heic").read_bytes)
 
 
 def test_a_file_that_is_cut_short_or_changed_is_undecodable_or_a_picture() -> None:

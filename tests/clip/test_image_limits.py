@@ -16,8 +16,6 @@ from clipserve.errors import ImageTooLarge, UnsupportedFormat
 from tests.clip.test_images import GOLDEN, encoded
 
 SPEC = ImageSpec(size=8)
-PROGRESSIVE = (GOLDEN / "progressive.jpg").read_bytes()
-SCANS = PROGRESSIVE.count(b"\xff\xda")
 
 
 def decoded(data: bytes, **limits: Any) -> tuple[int, ...]:
@@ -42,14 +40,6 @@ def test_an_image_at_a_limit_is_decoded_and_one_beyond_is_refused_with_both_figu
         decoded(data, **{name: less})
     assert (caught.value.limit, caught.value.actual) == (less, actual)
     assert caught.value.detail == f"the image is {size[0]} x {size[1]}: {what}"
-
-
-def test_a_progressive_jpeg_at_the_limit_of_scans_is_decoded_and_one_beyond_is_refused() -> None:
-    assert SCANS > 2
-    assert decoded(PROGRESSIVE, max_scans=SCANS) == (8, 8, 3)
-    with pytest.raises(ImageTooLarge, match=f"{SCANS} scans; the limit is {SCANS - 1}") as caught:
-        decoded(PROGRESSIVE, max_scans=SCANS - 1)
-    assert (caught.value.limit, caught.value.actual) == (SCANS - 1, SCANS)
 
 
 def test_a_jpeg_that_has_its_pixels_in_one_scan_is_at_no_limit_of_scans() -> None:

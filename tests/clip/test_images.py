@@ -6,9 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,23 +34,16 @@ SPEC = SPECS["bicubic-224-shortest"]
 LIMITS = ImageLimits()
 
 
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG with no pixels behind its header: what it claims can only be refused by reading the claim."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + header
-        + struct.pack(">I", 0)
-        + b"IDAT"
-        + struct.pack(">I", zlib.crc32(b"IDAT"))
-    )
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -86,15 +77,13 @@ def test_photos_are_turned_upright_first(orientation: int) -> None:
         7: 6,
         8: 4,
     }  # orientation -> the Transpose that a camera's turn amounts to
-    turned = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(turned, exif=exif)
+    lying = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    data = encoded(lying, exif=turned(orientation))
     np.testing.assert_array_equal(
         decode_pixels(data, SPEC, LIMITS), decode_pixels(encoded(upright), SPEC, LIMITS)
     )
     as_stored = decode_pixels(data, SPEC, ImageLimits(exif_transpose=False))
-    np.testing.assert_array_equal(as_stored, decode_pixels(encoded(turned), SPEC, LIMITS))
+    np.testing.assert_array_equal(as_stored, decode_pixels(encoded(lying), SPEC, LIMITS))
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -106,9 +95,7 @@ def test_a_photo_that_lies_gives_the_pixels_of_the_upright_one(
     lying = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)).convert(
         mode
     )
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(lying, "JPEG", exif=exif)
+    data = encoded(lying, "JPEG", exif=turned(orientation))
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert upright.mode == mode
     assert decode_rgb(data, SPEC, LIMITS).rgb == fitted(upright, SPEC)

@@ -15,15 +15,10 @@ from clipserve.clip.prompts import MAX_SLOTS, SLOT
 from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 
 FILE = Path(template_sets.__file__).with_suffix(".json")
-EACH = pytest.mark.parametrize("found", TEMPLATE_SETS.values(), ids=TEMPLATE_SETS)
 
 
 def digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-
-
-def test_a_name_is_written_once() -> None:
-    assert [each["name"] for each in json.loads(FILE.read_text())["sets"]] == list(TEMPLATE_SETS)
 
 
 def test_every_set_has_the_name_the_templates_and_the_class_names_that_were_published() -> None:
@@ -31,22 +26,14 @@ def test_every_set_has_the_name_the_templates_and_the_class_names_that_were_publ
     assert digest(repr((each.name, each.templates, each.class_names)) for each in sets) == "c38209a9e68915b1"
 
 
-@EACH
-def test_each_template_has_a_slot_or_two_written_with_nothing_in_it(found: TemplateSet) -> None:
+@pytest.mark.parametrize("found", TEMPLATE_SETS.values(), ids=TEMPLATE_SETS)
+def test_each_template_is_there_once_and_has_a_slot_or_two_written_with_nothing_in_it(
+    found: TemplateSet,
+) -> None:
+    assert len(set(found.templates)) == len(found.templates)
     for template in found.templates:
         assert 1 <= template.count(SLOT) <= MAX_SLOTS, template
         assert not re.search(r"[{}]", template.replace(SLOT, "")), template
-
-
-@EACH
-def test_no_template_and_no_class_name_is_there_twice(found: TemplateSet) -> None:
-    assert len(set(found.templates)) == len(found.templates)
-    assert len(set(found.class_names)) == len(found.class_names)
-
-
-@EACH
-def test_a_name_is_made_of_small_letters_digits_and_hyphens(found: TemplateSet) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", found.name), "it is part of a path"
 
 
 def test_the_file_holds_the_licence_and_each_set_says_where_it_is_from() -> None:
