@@ -13,7 +13,7 @@ EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Folders of tests/external, whose tests need more than `make test`. PARTS: run by `make test-all`, and by .ci/run as separate stages.
-# Without clients (minutes of installation), hub (gigabytes of the real hub), tensorrt
+# Not run by it: clients (minutes of installation), hub (gigabytes of the real hub), tensorrt
 # (NVIDIA's licence, accepted by installing), deploy (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
 FOLDERS := $(PARTS) clients hub tensorrt
@@ -153,7 +153,7 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 	$(BIN)/python -m tests.external.triton.python_backend .triton/models
 	@exec deploy/triton/local.sh serve .triton/models
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+LOCK := $(or $(UV),uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
 docs: .venv/dev.stamp ## write what is generated: tables of settings, metrics, errors, template sets; the picture of speeds

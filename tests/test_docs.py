@@ -54,6 +54,13 @@ def test_documents_name_commands_that_exist(pattern: str, known: set[str]) -> No
     assert named - known == set()
 
 
+def test_every_folder_of_external_tests_is_a_part_or_the_makefile_says_what_runs_it() -> None:
+    others = re.search(r"^# Not run by it: (.+\n# .+)", MAKEFILE, re.MULTILINE)
+    assert others
+    folders = {path.parent.name for path in (ROOT / "tests/external").glob("*/test_*.py")}
+    assert folders == PARTS | set(re.findall(r"(\w+) \(", others[1]))
+
+
 def test_the_way_of_a_photo_names_functions_that_exist() -> None:
     walk = (
         (ROOT / "ARCHITECTURE.md").read_text().partition("\n## The way of a photo\n")[2].partition("\n## ")[0]
