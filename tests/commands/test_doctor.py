@@ -191,6 +191,10 @@ def test_a_server_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
         assert doctor("--url", url, "--ca-file", str(certificate)).status == 0
         ((_, found, do),) = doctor("--url", url).of("ready")
     assert ("certificate" in found, "--ca-file" in do) == (True, True)
+    refusal = body({"code": "unauthenticated", "detail": "the key is unknown."}, 401)
+    with answering(good_but({"/v1/models": refusal})) as (url, _):
+        ((level, _, do),) = doctor("--url", url).of("models")
+    assert (level, "CLIPSERVE_KEY" in do) == ("problem", True)
 
 
 @pytest.mark.slow  # two starts wait for a Triton that is not there

@@ -165,7 +165,8 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
         ("embed", "--index", "a.sqlite"): "name folders or image files",
         ("embed", tmp_path, "--npz", "/nowhere/a.npz"): "no folder /nowhere",
         ("embed", tmp_path / "none", "--index", "a.sqlite"): "no file or folder",
-        ("embed", "a.jpg"): "--index FILE",
+        ("embed", tmp_path / "none"): "no file or folder",
+        ("embed", ROOT / "docs/cat.jpg"): "--index FILE",
         ("search", tmp_path, "a cat", "--html", "/nowhere/page.html"): "no folder /nowhere for --html",
         ("search", tmp_path): "say what to look for",
         ("search", tmp_path / "a.sqlite", "a cat"): "no folder or index",
@@ -174,6 +175,17 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
         said = CliRunner().invoke(cli, list(map(str, words)))
         assert (said.exit_code, reason in said.stderr) == (2, True), (words, said.stderr)
         assert said.stderr.count("\n") == 1
+
+
+def test_a_search_says_whose_vectors_an_index_has_if_the_service_lacks_that_model(tmp_path: Path) -> None:
+    with closing(Index(tmp_path / "a.sqlite")) as index:
+        index.begin(FACTS._replace(model="other", fingerprint="other@1"))
+    with serving(good_but({})) as (url, _):
+        status, _, errors = run_here("search", tmp_path / "a.sqlite", "a cat", "--url", url)
+    assert (status, "a.sqlite has vectors of other@1, and the server has no model other. It" in errors) == (
+        1,
+        True,
+    )
 
 
 @pytest.mark.slow

@@ -70,9 +70,7 @@ class Photos:
     def file(self, path: str) -> Path:
         """Raises NoPhoto: the path leads out of its folder, also by a symbolic link, or to no file."""
         name, _, rest = path.partition("/")
-        with suppress(
-            KeyError, OSError, ValueError
-        ):  # the system allows no such name: it is too long, or has a NUL
+        with suppress(KeyError, OSError, ValueError):  # no such folder; a name that is too long or has a NUL
             folder = self._folders[name]
             file = (folder / rest).resolve()
             if file.is_relative_to(folder) and file.is_file():

@@ -63,11 +63,11 @@ def embed(
         if path is not None and not os.path.isdir(path.parent):
             fail(f"there is no folder {path.parent} for {path.name}.", status=WRONG_USE)
     folder = sources[0] if len(sources) == 1 and os.path.isdir(sources[0]) else None
+    for path_or_folder in sources if sources != [_STDIN] else ():
+        if not os.path.exists(path_or_folder):  # Path.exists raises if a name is too long
+            fail(f"there is no file or folder {listing.shown(path_or_folder)}.", status=WRONG_USE)
     if folder is None and index is None:
-        fail(
-            "say where the vectors go: --index FILE. Only one folder has an index of its own.",
-            status=WRONG_USE,
-        )
+        fail("say where the vectors go: --index FILE. Only a single folder has its own.", status=WRONG_USE)
     if index is None:
         source, place, prune = images_in(Path(folder or ""), every), folder_index(Path(folder or "")), True
     else:
@@ -139,11 +139,7 @@ async def make(
 
 
 def _images(sources: list[str], every: float | None) -> VectorSource:
-    is_stdin = sources == [_STDIN]
-    for source in () if is_stdin else sources:
-        if not os.path.exists(source):  # Path.exists raises if a name is too long
-            fail(f"there is no file or folder {listing.shown(source)}.", status=WRONG_USE)
     return VectorSource(
         lambda left_out: listing.images(listing.named(sources), left_out, every=every),
-        countable=not is_stdin,
+        countable=sources != [_STDIN],
     )

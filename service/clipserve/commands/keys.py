@@ -25,8 +25,7 @@ def add(
     name: Name,
     file: File,
     scope: Annotated[
-        list[str],
-        typer.Option(help="`use`: all that serves; `manage`: what changes or watches the service."),
+        list[str], typer.Option(help="`use`: all that serves; `manage`: what changes or watches the service.")
     ] = ["use"],  # noqa: B006 - typer makes its own
     rows_per_second: Annotated[int | None, typer.Option(min=0, help=f"Images and texts{_RATE}")] = None,
     bytes_per_second: Annotated[int | None, typer.Option(min=0, help=f"Bytes of bodies{_RATE}")] = None,

@@ -56,9 +56,7 @@ def show(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = Non
 def put(
     file: Annotated[
         str,
-        typer.Argument(
-            help="A file, .toml or .json, as docs/label-sets.md has them; - for JSON on standard input."
-        ),
+        typer.Argument(help="A .toml or .json file (docs/label-sets.md); - for JSON on standard input."),
     ],
     name: Annotated[str | None, typer.Option(help="Of the label set. Default: the name of the file.")] = None,
     url: Url = _HERE,

@@ -37,11 +37,7 @@ Model = Annotated[
 InFlight = Annotated[int, typer.Option(min=1, max=1024, help="With --url: requests at a time.")]
 Every = Annotated[
     float | None,
-    typer.Option(
-        min=0,
-        metavar="SECONDS",
-        help="Take a frame of videos in so many seconds; 0: key frames.",
-    ),
+    typer.Option(min=0, metavar="SECONDS", help="Take a frame of videos in so many seconds; 0: key frames."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more

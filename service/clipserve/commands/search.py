@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipserve.client.errors import ClipserveError, ItemFailed
+from clipserve.client.errors import ClipserveError, ItemFailed, Refused
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.embed import folder_index, images_in, interrupted, make
 from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
+from clipserve.errors import UnknownModel
 
 if TYPE_CHECKING:  # it loads SQLite
     from clipserve.client.index import Found, Index
@@ -49,26 +50,35 @@ def search(
     place = folder_index(folder) if folder else where
 
     async def searched() -> int:
-        from clipserve.client.index import Index, IndexInUse
+        from clipserve.client.index import Index, IndexUnusable
 
         with closing(Index(place)) as index:
-            name = model or (index.facts.model if index.facts else None)
-            async with open_clip(url, key, name, in_flight) as clip:
-                if folder:
-                    try:
-                        await make(clip, images_in(folder, every), index, prune=True, retry=False)
-                    except IndexInUse:
-                        say(
-                            f"an `embed` is under way: searched are the {index.count():,} rows of now.",
-                            err=True,
-                        )
-                found = await nearest_in(clip, index, sentence, image, top)
+            of = index.facts
+            try:
+                async with open_clip(url, key, model or (of and of.model), in_flight) as clip:
+                    if folder:
+                        await _update(clip, folder, every, index)
+                    found = await nearest_in(clip, index, sentence, image, top)
+            except Refused as error:
+                if model or not of or error.code != UnknownModel.code:
+                    raise
+                why = f"{place} has vectors of {of.fingerprint}, and {error.detail} Ask one that has it"
+                raise IndexUnusable(f"{why}, or `embed` again: --index FILE.") from None
             _show(found, as_json=json)
             if page is not None:
                 _write(page, sentence if sentence is not None else f"like {image}", found, index, folder)
         return 0
 
     run(searched(), interrupted(place))
+
+
+async def _update(clip: AsyncMethods, folder: Path, every: float | None, index: Index) -> None:
+    from clipserve.client.index import IndexInUse
+
+    try:
+        await make(clip, images_in(folder, every), index, prune=True, retry=False)
+    except IndexInUse:
+        say(f"an `embed` is under way: searched are the {index.count():,} rows of now.", err=True)
 
 
 async def nearest_in(

@@ -24,6 +24,7 @@ from clipserve.client.errors import ClipserveError, OddAnswer, Refused
 from clipserve.client.http import ask_once
 from clipserve.clip import resampling
 from clipserve.cores import affinity, cpu_quota, processor
+from clipserve.errors import Unauthenticated
 from clipserve.settings import BadSettings, Settings
 from clipserve.telemetry.versions import vector_libraries
 from clipserve.wiring.listening import CannotListen, listen
@@ -61,17 +62,21 @@ def here(settings: Settings | BadSettings) -> Iterator[Finding]:
 
 def there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
     """Whether a clipserve answers there and is ready, and its models."""
-    log = "its log says what it waits for"
+    name, log = "ready", "its log says what it waits for"
     try:
         ask_once(url, key, ca_file, "GET", "/readyz", Status)
-        yield Finding("ready", "ok", f"{url}/readyz says yes")
+        yield Finding(name, "ok", f"{url}/readyz says yes")
+        name = "models"
         for model in ask_once(url, key, ca_file, "GET", "/v1/models", ModelList).data:
             found = f"{model.id}: {model.fingerprint}"
-            unready = Finding("models", "problem", f"{found} is not ready", log)
-            yield Finding("models", "ok", found) if model.ready else unready
+            unready = Finding(name, "problem", f"{found} is not ready", log)
+            yield Finding(name, "ok", found) if model.ready else unready
+    except Refused as error:
+        do = "set CLIPSERVE_KEY to one of its keys" if error.code == Unauthenticated.code else log
+        yield Finding(name, "problem", str(error), do)
     except ClipserveError as error:
         do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
-        yield Finding("ready", "problem", str(error), log if isinstance(error, Refused) else do)
+        yield Finding(name, "problem", str(error), do)
 
 
 def of_start(said: str, status: int) -> Iterator[Finding]:
