@@ -162,18 +162,10 @@ async def test_what_is_asked_while_the_port_stands_still_for_longer_is_answered(
         assert (await asyncio.to_thread(ask, port)).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize(
-    ("sent", "answer"),
-    [
-        pytest.param(b"", b"", id="nothing"),
-        pytest.param(b"\r\n", b"", id="an empty line"),
-        pytest.param(b"GET /livez HT", b"HTTP/1.1 408 ", id="half a request line"),
-        pytest.param(b"GET /livez HTTP/1.1\r\nhost: a\r\nx: ", b"HTTP/1.1 408 ", id="half a header"),
-    ],
-)
-async def test_who_sends_no_whole_header_is_disconnected(sent: bytes, answer: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: a\r\nx: "])
+async def test_who_sends_no_whole_header_is_disconnected(sent: bytes) -> None:
     async with running(seconds=0.3) as port:
-        assert (await asyncio.to_thread(port.say, sent)).startswith(answer)
+        assert await asyncio.to_thread(port.say, sent) == b""
 
 
 @pytest.mark.parametrize("version", ["x", "9" * 5_000, "-1", ""])

@@ -13,7 +13,6 @@
     │   ├── MisdirectedRequest      a request for a host that is not this service
     │   ├── MalformedRequest        bytes that are no request of the protocol
     │   ├── HeadersTooLarge         more bytes or fields before or after the body than the limit
-    │   ├── HeadersTooSlow          the headers did not arrive in time
     │   ├── BodyTooLarge            more bytes in the body, or in a gRPC message besides its images, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
@@ -170,10 +169,6 @@ class MalformedRequest(InvalidInput):
 
 class HeadersTooLarge(InvalidInput):
     code = "headers_too_large"
-
-
-class HeadersTooSlow(InvalidInput):
-    code = "headers_too_slow"
 
 
 class BodyTooLarge(InvalidInput):

@@ -119,7 +119,6 @@ OF_ONE_API = {
     "misdirected_request": "no browser speaks gRPC to a name that leads here; tests/access/test_hosts.py",
     "malformed_request": "bytes of another protocol; tests/rest/test_connection.py, tests/rpc/",
     "headers_too_large": "gRPC's library answers for it; tests/rest/test_wire.py, tests/rpc/",
-    "headers_too_slow": "gRPC's library answers for it; tests/rest/test_connection.py",
     "body_too_large": "gRPC's library answers for it; tests/rest/test_body.py, tests/rpc/",
     "body_too_slow": "a rate in REST, a turn in gRPC; tests/rest/test_exchange.py, tests/rpc/test_reads.py",
     "too_many_connections": "gRPC's library answers for it; tests/rest/test_connections.py",

@@ -14,8 +14,7 @@ from dataclasses import replace
 import uvloop
 from starlette.responses import Response
 
-from clipserve.rest.connections import Connections
-from clipserve.rest.server import Server
+from clipserve.rest.server import Connections, Server
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.raw import get
 from tests.rest.test_connections import LIMITS

@@ -34,7 +34,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "one that is a URL": (
         {"labels": [{"label": "b", "examples": ["http://127.0.0.1/a.png"]}]}, 422, "URLs are not fetched",
     ),
-    "too many examples": ({"labels": [{"label": "b", "examples": [""] * 4_097}]}, 413, "4,097 example images"),
+    "too many examples": ({"labels": [{"label": "b", "examples": [""] * 1_001}]}, 413, "1,001 example images"),
 }  # fmt: skip
 
 

@@ -11,9 +11,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from clipserve.rest.connections import Connections
 from clipserve.rest.protocol import Protocol
-from clipserve.rest.server import Server
+from clipserve.rest.server import Connections, Server
 from tests.rest.test_connections import LIMITS
 from tests.rest.wire import METRICS, Echo, fed, protocol_of
 
@@ -32,8 +31,8 @@ USED = {
     httptools_impl: "STATUS_LINE",
 }
 ATTRIBUTES = {
-    "protocol": "app client cycle flow headers loop parser scope server_state tasks transport",
-    "cycle": "disconnected keep_alive message_event response_complete response_started transport",
+    "protocol": "app client cycle flow headers loop parser scope server_state tasks transport url",
+    "cycle": "disconnected keep_alive message_event response_started transport",
     "server": "config force_exit server_state should_exit started",
     "state": "connections default_headers tasks",
 }

@@ -11,8 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipserve.connections import ConnectionLimits
-from clipserve.rest.connections import Connections
 from clipserve.rest.protocol import Protocol
+from clipserve.rest.server import Connections
 from clipserve.telemetry.metrics import Metrics
 
 

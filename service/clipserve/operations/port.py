@@ -12,8 +12,7 @@ from functools import partial
 from clipserve.concurrency import kept_running
 from clipserve.connections import ConnectionLimits
 from clipserve.operations.page import Page
-from clipserve.rest.connections import Connections
-from clipserve.rest.server import Server
+from clipserve.rest.server import Connections, Server
 from clipserve.telemetry.metrics import Metrics
 
 _CONNECTIONS = 64  # another one replaces an idle one

@@ -28,7 +28,6 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.MisdirectedRequest: HTTPStatus.MISDIRECTED_REQUEST,
     errors.HeadersTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    errors.HeadersTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownTemplateSet: HTTPStatus.NOT_FOUND,

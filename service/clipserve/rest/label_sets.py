@@ -9,12 +9,12 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from clipserve.api import sets
-from clipserve.api.label_sets import LabelFields, LabelSetFields
+from clipserve.api.label_sets import LabelSetFields
 from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.label_sets.request import NAME, PutRequest, put_request
 from clipserve.application.shared import rendered
 from clipserve.rest.document import ERRORS, body_of
-from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
+from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.reading import expected, parse_object, reading, service_of
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
 from clipserve.rest.validating import validated
@@ -51,8 +51,6 @@ def _put(sent: JsonObject, request: Request, limits: RequestLimits) -> PutReques
     if isinstance(labels := sent.get("labels"), list):
         at_most("labels", len(labels), limits.max_labels)
     fields = validated(LabelSetFields, sent)
-    examples = sum(len(label.examples) for label in fields.labels if isinstance(label, LabelFields))
-    at_most("example images", examples, MAX_IMAGES)  # before they are decoded
     fingerprint = fields.expect_fingerprint or expected(request)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
     return put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))

@@ -25,8 +25,7 @@ from clipserve.telemetry.tracing import tracing_to
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 if TYPE_CHECKING:  # loaded in `open_gateway`
-    from clipserve.rest.connections import Connections
-    from clipserve.rest.server import Server
+    from clipserve.rest.server import Connections, Server
     from clipserve.rpc.server import RpcServer
     from clipserve.wiring.options import GatewayOptions
 
@@ -108,8 +107,7 @@ async def open_gateway(
         # They take half a second to load, in which threads verify the models' files.
         from clipserve.connections import Proxies
         from clipserve.rest.app import build_app
-        from clipserve.rest.connections import Connections
-        from clipserve.rest.server import Server
+        from clipserve.rest.server import Connections, Server
         from clipserve.wiring.options import GatewayOptions
 
         options = options or GatewayOptions.of(settings)
