@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,9 +122,8 @@ def probe(
     classes: ClassesOption = None,
     template: Template = None,
     seed: Annotated[int, typer.Option(help="The seed of all random choices.", min=0)] = 0,
-    set_file: Annotated[
-        Path | None,
-        typer.Option("--set", help="A .json file for the label set of the classifier.", dir_okay=False),
+    weights: Annotated[
+        Path | None, typer.Option(help="A .npz file for the classifier.", dir_okay=False)
     ] = None,
     out: Out = None,
     url: Url = HERE,
@@ -149,8 +146,8 @@ def probe(
         for end in (signal.SIGINT, signal.SIGTERM):  # from here on nothing is awaited that these could cancel
             signal.signal(end, signal.default_int_handler)
         report, learned = learn(found, plan)
-        if set_file:
-            write_set(set_file, found, learned)
+        if weights:
+            write_weights(weights, found, learned)
         publish(report, out)
         return 0
 
@@ -225,17 +222,21 @@ def learn(found: Gathered, plan: ProbePlan) -> tuple[ProbeReport, LogisticRegres
     return report, model
 
 
-def write_set(file: Path, found: Gathered, model: LogisticRegression) -> None:
-    """The classifier as a label set: what `clipserve label-sets put` and CLIPSERVE_LABEL_SETS_FOLDER read."""
-    served, (weights, biases) = found.zero_shot, logistic.rows_of(model)
-    fields = {
-        "labels": [found.classes.labels[place] for place in model.classes_],
-        "model": served.model,
-        "expect_fingerprint": served.fingerprint,
-        "biases": biases.astype(np.float32).tolist(),
-        "weights": base64.b64encode(weights.astype("<f4").tobytes()).decode(),
-    }
-    file.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", "utf-8")
+def write_weights(file: Path, found: Gathered, model: LogisticRegression) -> None:
+    """The classifier of k classes, as an .npz that needs no scikit-learn.
+
+    `classes`, [k]; `weights`, float32 [k, D], and `biases`, float32 [k]: a vector's logits are
+    `weights @ vector + biases`; `fingerprint`: of the only model whose vectors they fit.
+    """
+    weights, biases = logistic.rows_of(model)
+    with open(file, "wb") as opened:  # else NumPy would add a suffix
+        np.savez(
+            opened,
+            classes=np.array([found.classes.labels[place] for place in model.classes_]),
+            weights=weights.astype(np.float32),
+            biases=biases.astype(np.float32),
+            fingerprint=np.array(found.zero_shot.fingerprint),
+        )
 
 
 def _class_of(item: Item, classes: Classes) -> int:

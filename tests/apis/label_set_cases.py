@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tests.apis.cases import BROKEN, FINGERPRINT, IMAGE, TWO, Case
-from tests.application.label_sets.trained import BIASES, LABELS, WEIGHTS
+from tests.apis.cases import BROKEN, IMAGE, TWO, Case
 from tests.support import png
 
 PETS: dict[str, Any] = {
@@ -25,12 +22,6 @@ PETS: dict[str, Any] = {
 }
 FOOD: dict[str, Any] = {"labels": ["bread", "b" * 40], "truncate": True}
 BOTH = {"pets": PETS, "food": FOOD}
-TRAINED: dict[str, Any] = {
-    "labels": [{"label": label} for label in LABELS],
-    "weights": WEIGHTS.tobytes(),
-    "biases": BIASES,
-    "expect_fingerprint": FINGERPRINT,
-}
 AB = IMAGE | {"labels": ["a", "b"]}
 
 
@@ -65,22 +56,13 @@ ANSWERED = [
     put("a set is replaced", {"name": "pets", "labels": ["a"]}),
     put("a set for a model", {"model": "toy"}),
     put("a set by a key for it", {}, None, "keyed", "manager"),
-    put("a set with trained weights", TRAINED),
-    put("a set with trained weights and without biases", TRAINED | {"biases": []}),
-    Case("one set with trained weights", "label_set", {"name": "trained"}, sets={"trained": TRAINED}),
-    Case(
-        "labels of trained weights",
-        "classify",
-        TWO | {"label_sets": ["trained", "pets"], "temperature": 3.0},
-        sets=BOTH | {"trained": TRAINED},
-    ),
     Case("no set", "label_sets", {}),
     Case("sets in short", "label_sets", {}, sets=BOTH),
     Case("one set", "label_set", {"name": "pets"}, sets=BOTH),
     Case("a set of a file", "label_set", {"name": "pets"}, where="files"),
     Case("a set that is being built", "label_set", {"name": "pets"}, where="slow"),
-    Case("a set that was trained for another model", "label_set", {"name": "pets"}, where="foreign"),
-    Case("sets in short, one failed", "label_sets", {}, where="foreign"),
+    Case("a set that has failed", "label_set", {"name": "pets"}, where="failed"),
+    Case("sets in short, one failed", "label_sets", {}, where="failed"),
     Case("sets by a key to use them", "label_sets", {}, where="keyed", keys=["user"]),
     Case("a set is deleted", "delete_label_set", {"name": "pets"}, sets=BOTH),
     by_sets("labels of a set", TWO),
@@ -101,17 +83,6 @@ REFUSED = [
     put("a set with a template without a slot", {"templates": ["x"]}, "bad_prompt_template"),
     put("a set for no such model", {"model": "none"}, "unknown_model"),
     put("a set for another fingerprint", {"expect_fingerprint": "old"}, "wrong_fingerprint"),
-    put("trained weights of no bytes", TRAINED | {"weights": b""}, "invalid_input"),
-    put("trained weights without a fingerprint", TRAINED | {"expect_fingerprint": ""}, "invalid_input"),
-    put("biases alone", {"biases": [1.0]}, "invalid_input"),
-    put("trained weights of another model", TRAINED | {"expect_fingerprint": "old"}, "wrong_fingerprint"),
-    Case(
-        "cosines of trained weights",
-        "classify",
-        IMAGE | {"label_sets": ["trained"], "scoring": "cosine"},
-        "invalid_input",
-        sets={"trained": TRAINED},
-    ),
     put("a set by a key to use them", {}, "permission_denied", "keyed", "user"),
     Case(
         "a set deleted by such a key",
@@ -145,14 +116,11 @@ REFUSED = [
         "classify",
         IMAGE | {"label_sets": ["pets"]},
         "label_set_failed",
-        "foreign",
+        "failed",
     ),
     put("no store", {}, "store_unavailable", "no store"),
     Case("no store to delete from", "delete_label_set", {"name": "a"}, "store_unavailable", "no store"),
 ]
-
-_LARGE = WEIGHTS.copy()
-_LARGE[1, 3] = -2e6
 
 
 def refused(code: str, base: dict[str, Any], **faults: dict[str, Any]) -> list[Case]:
@@ -194,25 +162,6 @@ FAULTS = [
         {},
         a_large_set=label(examples=[bytes(8_000_000)]),
         many_examples=label(examples=[b""] * 1_001),
-    ),
-    *refused(
-        "invalid_input",
-        TRAINED,
-        weights_with_a_byte_more={"weights": WEIGHTS.tobytes() + b"\0"},
-        weights_of_two_labels={"weights": WEIGHTS[:2].tobytes()},
-        weights_as_float64={"weights": WEIGHTS.astype(float).tobytes()},
-        a_weight_that_is_no_number={"weights": np.full_like(WEIGHTS, np.nan).tobytes()},
-        an_infinite_weight={"weights": np.full_like(WEIGHTS, np.inf).tobytes()},
-        a_large_weight={"weights": _LARGE.tobytes()},
-        a_bias_too_few={"biases": BIASES[:2]},
-        a_bias_too_many={"biases": [*BIASES, 0.0]},
-        a_large_bias={"biases": [0.0, 1e300, 0.0]},
-        weights_and_templates={"templates": ["a {}"]},
-        weights_and_background={"background": ["else"]},
-        weights_and_truncate={"truncate": True},
-        weights_and_prompts={"labels": ["a", {"label": "b", "prompts": ["c"]}, "d"]},
-        weights_and_examples={"labels": ["a", "b", {"label": "c", "examples": [png(1)]}]},
-        weights_scored_by_cosine={"scoring": "cosine"},
     ),
     *(
         put(f"the name {name!r}", {"name": name}, "invalid_input")

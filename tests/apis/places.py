@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from clipserve.access.key_file import add_key
 from clipserve.errors import BackendFailed, BackendUnavailable
-from tests.application.label_sets.trained import trained
 from tests.rest.gated import Delayed
 from tests.support import Running, serving, write_toy_artifact
 
@@ -49,13 +47,13 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
         settings["part_for_build"] = 0.01  # of a minute
     if where == "busy":
         settings |= {"max_queue_seconds": 0.0}
-    if where in ("files", "slow", "foreign"):
+    if where in ("files", "slow", "failed"):
         files = settings["label_sets_folder"] = folder / "files"
         files.mkdir()
         if where == "files":
             (files / "pets.json").write_text(PETS_FILE)
-        if where == "foreign":
-            (files / "pets.json").write_text(json.dumps(trained("toy@fp32-0123456789ab")))
+        if where == "failed":
+            (files / "pets.json").write_text(f'{{"labels": ["cat", "{"a" * 40}"]}}')
     async with serving(backend, toy, warm=where != "loading", grpc_enabled=True, **settings) as running:
         if where == "busy":
             backend.hangs = True
@@ -84,7 +82,7 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             backend.hangs = True
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
-        if where == "foreign":
+        if where == "failed":
             await _has_pets(running, "failed")
         if where == "no store":
             (folder / "state").touch()

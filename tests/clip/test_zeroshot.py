@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipserve.clip.manifest import ScoringSpec
-from clipserve.clip.zeroshot import ZeroShotClassifier, ensemble, linear_classifier
+from clipserve.clip.zeroshot import ZeroShotClassifier, ensemble
 
 
 def unit(rows: int, seed: int) -> npt.NDArray[np.float32]:
@@ -60,12 +60,3 @@ def test_an_ensemble_is_the_unit_mean() -> None:
 def test_prompts_that_cancel_out_give_no_nan() -> None:
     vectors = unit(1, 3)
     assert np.isfinite(ensemble(np.concatenate([vectors, -vectors]))).all()
-
-
-def test_a_linear_classifier_has_the_logits_of_its_weights_whatever_their_length() -> None:
-    weights = np.concatenate([0.01 * unit(2, 1), 50 * unit(2, 2), np.zeros((1, 16), np.float32)])
-    biases = np.array([0.5, -0.25, 0, 1, 2], np.float32)
-    scores = linear_classifier(tuple("abcde"), weights, biases).scores(unit(3, 3))
-    np.testing.assert_allclose(scores.logit, unit(3, 3) @ weights.T + biases, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scores.cosine[:, :2], unit(3, 3) @ unit(2, 1).T, atol=1e-6)
-    assert not scores.cosine[:, 4].any()

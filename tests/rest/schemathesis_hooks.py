@@ -74,15 +74,12 @@ def filter_failure(
     A schema knows no arithmetic: of many items some may be images, and a text is no base64; the digest of an
     example, which it has learned from a GET, is base64 and no image.
     Labels may be names or objects, and background labels are a list of their own: no two of all may be equal. Nor
-    does it know what is in a template set, or that a slot has two spellings; nor how many weights labels need, and
-    what these exclude.
+    does it know what is in a template set, or that a slot has two spellings.
     """
     if re.search(
         r"the limit is (32|256|1,000)|is not valid base64"
         r"|example \d+ of label \d+: the bytes are not an image"
         r"|is the same as label|the id of label|label \d+: it"
-        r"|weights (has|are|or|is not)|(a weight|the bias) of label"
-        r"|biases (belong|for)|the set has (weights|trained)"
         r"|\d templates; the limit is 100|template \d+ (is the same as|gives )",
         response.text,
     ):

@@ -41,7 +41,6 @@ def test_images_are_not_counted_among_the_bytes_to_parse(message: dict[str, Any]
     ("message", "most"),
     [
         pytest.param({"labels": [{"label": "ab", "examples": [bytes(50)]}] * 2}, 12, id="labels with images"),
-        pytest.param({"weights": bytes(400), "biases": [0.0] * 10}, 82, id="weights and their biases"),
     ],
 )
 def test_bytes_are_counted_in_a_message_and_those_in_it_together(message: dict[str, Any], most: int) -> None:

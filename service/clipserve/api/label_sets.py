@@ -24,13 +24,10 @@ from clipserve.api.fields import (
 from clipserve.clip.zeroshot import ScoringFunction
 
 MAX_ID = 128  # characters
-MAX_WEIGHT = 1_000_000  # and so no logit leaves float32
-
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 _NAME: dict[str, Any] = {"pattern": NOT_BLANK, "maxLength": "$max_label_chars"}
 _SENTENCE = STRING | {"pattern": NOT_BLANK} | AT_MOST_TWO_SLOTS
-_Bias = Annotated[Number, Field(json_schema_extra={"minimum": -MAX_WEIGHT, "maximum": MAX_WEIGHT})]
 
 
 class LabelFields(BaseModel):
@@ -91,15 +88,3 @@ class LabelSetFields(BaseModel):
     """labels with a lower score are omitted, if a request does not say"""
     example_weight: Annotated[Number, Field(json_schema_extra={"minimum": 0.0, "maximum": 1.0})] = 0.5
     """of the examples in a label's embedding, 0 to 1; the rest is its prompts'"""
-    weights: Annotated[
-        Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})] | None,
-        Field(
-            description="a linear classifier of the model's vectors in place of templates, prompts and examples: "
-            "float32, little-endian, as many numbers for each label as a vector has; it needs expect_fingerprint",
-            examples=[None],
-        ),
-    ] = None
-    biases: Annotated[
-        list[_Bias], FailFast(), Field(examples=[[]], json_schema_extra={"maxItems": "$max_labels"})
-    ] = []
-    """of the weights: one for each label; without them, 0"""

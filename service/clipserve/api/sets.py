@@ -78,18 +78,6 @@ class SetLabel(Answer):
     """in place of the set's"""
 
 
-@dataclass
-class TrainedWeights(Answer):
-    """of a set with trained weights, what they are, in place of all of them"""
-
-    dim: int
-    """numbers for each label, as many as a vector has"""
-    sha256: str
-    """of all numbers, in hexadecimal"""
-    fingerprint: str
-    """of the model that they were trained for, and for no other"""
-
-
 @dataclass(kw_only=True)
 class LabelSet(LabelSetSummary):
     """A label set as it was put, with the model's defaults filled in, and the results of its build."""
@@ -106,6 +94,5 @@ class LabelSet(LabelSetSummary):
     """absent: none, unless a label has its own"""
     example_weight: FiniteFloat
     labels: List[SetLabel]
-    weights: TrainedWeights | None = None
     truncated_labels: Texts = field(default_factory=tuple)
     """labels with a prompt that was cut"""

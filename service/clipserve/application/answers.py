@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from clipserve.api import sets
-from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.clip.template_sets import TemplateSet
 
@@ -51,12 +48,5 @@ def label_set(state: LabelSet) -> sets.LabelSet:
             sets.SetLabel(each.label, each.id, tuple(each.prompts), tuple(each.examples), each.threshold)
             for each in definition.labels
         ],
-        weights=_weights(definition) if definition.weights else None,
         truncated_labels=state.served.truncated if state.served and state.built else (),
     )
-
-
-def _weights(definition: Definition) -> sets.TrainedWeights:
-    """What trained weights are, in place of megabytes of them."""
-    weights, fingerprint = definition.matrix, definition.expect_fingerprint or ""
-    return sets.TrainedWeights(weights.shape[1], hashlib.sha256(weights.data).hexdigest(), fingerprint)

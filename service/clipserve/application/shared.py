@@ -32,7 +32,6 @@ Options = TypeVarTuple("Options")
 
 # Bytes that rendering counts as: of a label's scores, of an item of a list, of a label set's prompt.
 _LABEL_BYTES, _ITEM_BYTES, _PROMPT_BYTES = 16, 128, 64
-_WEIGHTS_BYTES = 1_000_000  # of a label set: a digest of them is computed
 MAX_BULK_REQUESTS = 4
 _MAY_BE_BULK = frozenset({"/embed", "grpc Embed"})  # "grpc EmbedStream" always is
 
@@ -69,7 +68,7 @@ def size_of(answer: object) -> int:
                 labels += sum(len(each.labels) for each in result.label_sets)
         return _LABEL_BYTES * labels
     if isinstance(answer, LabelSet):
-        return _PROMPT_BYTES * answer.prompts + (_WEIGHTS_BYTES if answer.definition.weights else 0)
+        return _PROMPT_BYTES * answer.prompts
     listed = answer.results if isinstance(answer, Embeddings | Similarities | Tokenization) else answer
     return _ITEM_BYTES * len(listed) if isinstance(listed, Sequence) else 0
 

@@ -15,20 +15,6 @@ ScoringFunction = Literal["softmax", "sigmoid", "cosine"]
 SCORING_FUNCTIONS: tuple[ScoringFunction, ...] = get_args(ScoringFunction)
 
 
-@dataclass(frozen=True)
-class TrainedScoring:
-    """What a linear classifier makes of cosines, where `ScoringSpec` has one scale and one bias for all labels.
-
-    Attributes:
-        logit_scale: float32 [K], the length of each label's weights.
-        logit_bias: float32 [K].
-    """
-
-    logit_scale: FloatArray
-    logit_bias: FloatArray
-    function: Literal["softmax"] = "softmax"
-
-
 def ensemble(embeddings: FloatArray) -> FloatArray:
     """The embedding of one label: the mean over its templates, of length 1 (openai/CLIP's ensembling).
 
@@ -43,8 +29,8 @@ def ensemble(embeddings: FloatArray) -> FloatArray:
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
 
 
-def logits(cosine: FloatArray, scoring: ScoringSpec | TrainedScoring) -> FloatArray:
-    """What the model, or trained weights, make of cosines [N, K] before softmax or sigmoid; float32 [N, K]."""
+def logits(cosine: FloatArray, scoring: ScoringSpec) -> FloatArray:
+    """What the model makes of cosines [N, K] before softmax or sigmoid; float32 [N, K]."""
     return np.asarray(scoring.logit_scale * cosine + scoring.logit_bias, np.float32)
 
 
@@ -79,14 +65,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class ZeroShotClassifier:
-    """K labels and their embeddings, with the scale and the function of the model that made them.
-
-    Or K labels and the directions of weights that were trained for them; see `linear_classifier`.
-    """
+    """K labels and their embeddings, with the scale and the function of the model that made them."""
 
     labels: tuple[str, ...]
     label_embeddings: FloatArray  # [K, D], rows of unit length
-    scoring: ScoringSpec | TrainedScoring
+    scoring: ScoringSpec
 
     def scores(
         self,
@@ -108,15 +91,3 @@ class ZeroShotClassifier:
         score = cosine if function == "cosine" else probabilities(logit, function, temperature)
         shown = len(self.labels) - background
         return Scores(cosine[:, :shown], logit[:, :shown], score[:, :shown])
-
-
-def linear_classifier(labels: tuple[str, ...], weights: FloatArray, biases: FloatArray) -> ZeroShotClassifier:
-    """The classifier whose logits are embedding @ weights.T + biases, under softmax, as of logistic regression.
-
-    Args:
-        weights: float32 [K, D], finite, of any length. A row of zeros has the cosine 0.
-        biases: float32 [K].
-    """
-    lengths = np.linalg.norm(weights, axis=1)  # [K]
-    directions = weights / np.maximum(lengths, 1e-12)[:, np.newaxis]
-    return ZeroShotClassifier(labels, directions, TrainedScoring(lengths, biases))

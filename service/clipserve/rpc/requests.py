@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -91,9 +90,6 @@ def put_label_set(message: clip_pb2.PutLabelSetRequest) -> PutRequest:
         positions = [f"{len(images) + position}" for position in range(len(label.examples))]
         images += label.examples
         labels.append(LabelFields.model_construct(**fields_of(label) | {"examples": positions}))
-    fields = fields_of(message) | {"labels": labels}
-    if message.HasField("weights"):
-        fields["weights"] = base64.b64encode(message.weights).decode()
     # Not validated once more: a message has its types, and the check of the request refuses NaN.
-    label_set = LabelSetFields.model_construct(**fields)
+    label_set = LabelSetFields.model_construct(**fields_of(message) | {"labels": labels})
     return put_request(message.name, label_set, lambda position: images[int(position)])

@@ -381,7 +381,7 @@ class GetLabelSetResponse(_message.Message):
     def __init__(self, label_set: _Optional[_Union[LabelSet, _Mapping]] = ...) -> None: ...
 
 class PutLabelSetRequest(_message.Message):
-    __slots__ = ("name", "labels", "templates", "background", "model", "expect_fingerprint", "truncate", "scoring", "temperature", "threshold", "example_weight", "weights", "biases")
+    __slots__ = ("name", "labels", "templates", "background", "model", "expect_fingerprint", "truncate", "scoring", "temperature", "threshold", "example_weight")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
@@ -393,8 +393,6 @@ class PutLabelSetRequest(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
-    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
-    BIASES_FIELD_NUMBER: _ClassVar[int]
     name: str
     labels: _containers.RepeatedCompositeFieldContainer[NewLabel]
     templates: _containers.RepeatedScalarFieldContainer[str]
@@ -406,9 +404,7 @@ class PutLabelSetRequest(_message.Message):
     temperature: float
     threshold: float
     example_weight: float
-    weights: bytes
-    biases: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[NewLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ..., truncate: _Optional[bool] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., example_weight: _Optional[float] = ..., weights: _Optional[bytes] = ..., biases: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[NewLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ..., truncate: _Optional[bool] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., example_weight: _Optional[float] = ...) -> None: ...
 
 class NewLabel(_message.Message):
     __slots__ = ("label", "id", "prompts", "examples", "threshold")
@@ -441,7 +437,7 @@ class DeleteLabelSetResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class LabelSet(_message.Message):
-    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "truncated_labels", "weights")
+    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "truncated_labels")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -462,7 +458,6 @@ class LabelSet(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
-    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: LabelSetState
@@ -483,18 +478,7 @@ class LabelSet(_message.Message):
     temperature: float
     threshold: float
     truncated_labels: _containers.RepeatedScalarFieldContainer[str]
-    weights: TrainedWeights
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., weights: _Optional[_Union[TrainedWeights, _Mapping]] = ...) -> None: ...
-
-class TrainedWeights(_message.Message):
-    __slots__ = ("dim", "sha256", "fingerprint")
-    DIM_FIELD_NUMBER: _ClassVar[int]
-    SHA256_FIELD_NUMBER: _ClassVar[int]
-    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
-    dim: int
-    sha256: str
-    fingerprint: str
-    def __init__(self, dim: _Optional[int] = ..., sha256: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., truncated_labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetLabel(_message.Message):
     __slots__ = ("label", "id", "prompts", "examples", "threshold")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -119,8 +118,6 @@ def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
 
     given = {"labels": ["cat", "dog"]} | fields
     given["labels"] = [named(label) for label in given["labels"]]
-    if isinstance(weights := given.get("weights"), bytes):  # as gRPC has them
-        given["weights"] = base64.b64encode(weights).decode()
     return put_request(name, LabelSetFields.model_validate(given), examples.__getitem__)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clipserve.application.label_sets import build
-from clipserve.application.label_sets.definition import Record
+from clipserve.application.label_sets.definition import Definition, Record, digest_of
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.request import current
 from tests.application.label_sets.conftest import OpenSite, OpenStore
@@ -269,6 +269,23 @@ async def test_a_damaged_value_holds_up_nothing_and_its_set_stays_as_it_was(
     assert await version_at(site) == version
     assert (await again.put(labels=["glad"])).state == "ready"
     await until(lambda: _is(site, again.sets.get("pets").version))
+
+
+async def test_a_record_with_fields_that_are_not_known_is_served_without_encoding_it(
+    open_site: OpenSite,
+) -> None:
+    store = MemoryStore()
+    version = (await (await open_site(store)).put(expect_fingerprint=None)).version
+    value = (await store.read("pets.json")).replace(b'"example_weight"', b'"biases":[],"example_weight"')
+    await store.write("pets.json", value.replace(b'{"format":1,', b'{"format":1,"payer":null,'))
+    again = await open_site(store, backend=(backend := Counted()))
+    assert again.ready("pets")
+    assert (await version_at(again), backend.texts) == (version, 0)
+
+
+def test_the_digest_of_a_definition_stays_with_later_releases() -> None:
+    stored = Definition(model="toy", labels=[], templates=["{}"], expect_fingerprint="toy@1").to_bytes()
+    assert digest_of(stored) == "3213aeb88482d98fd36278aae8f8ad87"
 
 
 async def test_a_set_of_80_000_prompts_is_put_built_and_loaded_without_encoding_it_again(

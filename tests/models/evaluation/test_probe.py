@@ -1,4 +1,4 @@
-"""Linear probes: beside scikit-learn alone on the same vectors, and what a service makes of the label set."""
+"""Linear probes: beside scikit-learn alone on the same vectors, and what its file makes of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import pytest
 import skimage.data
@@ -14,7 +13,6 @@ from PIL import Image
 
 import clipserve
 from clipserve.demo import FOLDER as DEMO
-from tests.label_sets import built
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
 from tests.process import Process
@@ -45,12 +43,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def probed(out: Path, *words: object) -> tuple[dict[str, Any], str]:
     """report.json, and what was printed."""
-    asked = ask("probe", *map(str, words), "--out", str(out), "--set", str(out / "probe.json"))
+    asked = ask("probe", *map(str, words), "--out", str(out), "--weights", str(out / "probe.npz"))
     assert asked.returncode == 0, asked.stderr
     return json.loads((out / "report.json").read_text()), asked.stdout
 
 
-def test_figures_and_served_probabilities_are_those_of_scikit_learn_alone(
+def test_figures_and_probabilities_are_those_of_scikit_learn_alone(
     photos: Path, demo_process: Process, tmp_path: Path
 ) -> None:
     from sklearn.linear_model import LogisticRegression
@@ -63,7 +61,8 @@ def test_figures_and_served_probabilities_are_those_of_scikit_learn_alone(
     with clipserve.Client(url, in_flight=ALONE) as clip:
         for part in ("train", "test"):
             files[part] = sorted((photos / part).rglob("*.png"))
-            vectors[part] = clip.embed_images(files[part]).vectors.astype(float)
+            embedded = clip.embed_images(files[part])
+            vectors[part] = embedded.vectors.astype(float)
             truths[part] = np.array([file.parent.name for file in files[part]])
         alone = LogisticRegression(C=report["c"], max_iter=1_000).fit(vectors["train"], truths["train"])
         assert report["probe"]["top1"] == round(alone.score(vectors["test"], truths["test"]), 6)
@@ -71,19 +70,12 @@ def test_figures_and_served_probabilities_are_those_of_scikit_learn_alone(
         zero_shot = report["zero_shot"]["figures"]
         assert zero_shot == evaluated(url, photos / "test", in_flight=ALONE).figures
         assert zero_shot["top1"] != report["probe"]["top1"]
-
-        fields = json.loads((tmp_path / "probe.json").read_text())
-        built(url, "probe", fields)
-        served = clip.classify(files["test"], label_set="probe")
-    for own, ranked in zip(alone.predict_proba(vectors["test"]), served.labels, strict=True):
-        scores = {each.label: each.score for each in ranked}
-        assert scores == pytest.approx(dict(zip(alone.classes_, own, strict=True)), abs=1e-6)
-    by_set = evaluated(url, photos / "test", label_set="probe").figures
-    assert by_set["top1"] == report["probe"]["top1"]
-    other = httpx.put(
-        f"{url}/label-sets/other", json=fields | {"expect_fingerprint": "demo@fp32-0"}, timeout=60
-    )
-    assert (other.status_code, other.json()["code"]) == (409, "wrong_fingerprint")
+    probe = np.load(tmp_path / "probe.npz")
+    assert (probe["fingerprint"], probe["weights"].dtype) == (embedded.fingerprint, np.float32)
+    assert probe["classes"].tolist() == alone.classes_.tolist()
+    raised = np.exp(vectors["test"] @ probe["weights"].T + probe["biases"])
+    expected = alone.predict_proba(vectors["test"])
+    assert raised / raised.sum(axis=1, keepdims=True) == pytest.approx(expected, abs=1e-6)
 
 
 def test_without_a_test_part_one_is_drawn_by_the_seed(

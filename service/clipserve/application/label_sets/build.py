@@ -65,7 +65,7 @@ class Builds:
     _running: Quota = field(default_factory=partial(Quota, "builds", _AT_A_TIME))
 
     async def take(self, label_set: LabelSet, putter: str | None) -> None:
-        """Serve a set that is built or has trained weights; else build it, and serve the former one meanwhile.
+        """Serve a set that is built; else build it, and serve the former one meanwhile.
 
         `putter`: the caller who put it here, and whose turns its build takes; None: it was not put here. Raises
         StoreUnavailable.
@@ -74,13 +74,6 @@ class Builds:
         if not await self._load(label_set, record) and label_set.served is None and record.former:
             await self._load(label_set, record.former)
         if label_set.built:
-            return
-        if not record.definition.fits(label_set.fingerprint):
-            wanted = record.definition.expect_fingerprint
-            _failed(label_set, LabelSetFailed(
-                f"its weights were trained for {wanted}, and {label_set.fingerprint} is served: train them again "
-                "and put the set again, or serve the former model."
-            ))  # fmt: skip
             return
         request = RequestContext(f"label-set-{label_set.version}", address=putter or "", bulk=True)
         if record.pays_for == label_set.version:  # else it is free, and nobody else was asked to build it
@@ -152,16 +145,14 @@ class Builds:
             yield
 
     async def _load(self, label_set: LabelSet, of: Record | Former) -> bool:
-        """Serve a definition whose embeddings for this model are stored; trained weights need none. False: not so.
+        """Serve a definition whose embeddings for this model are stored. False: they are not.
 
         Raises StoreUnavailable, unless people wrote the set.
         """
-        model, stored = label_set.model, b""
-        if of.definition.model != model.name or not of.definition.fits(model.fingerprint):
+        if of.definition.model != label_set.model.name:
             return False
         try:
-            if of.definition.weights is None:
-                stored = await self.store.read(label_set.file(of))
+            stored = await self.store.read(label_set.file(of))
             await asyncio.to_thread(label_set.serve, of, stored)
         except ValueError:  # there are none, or they are damaged: they are made again
             return False
@@ -198,8 +189,8 @@ def _failed(label_set: LabelSet, error: Exception) -> str:
 
 
 def _labels_of(record: Record) -> Iterator[Prompts]:
-    """The labels with their prompts, some at a time; none if they have trained weights."""
-    labels = [*enumerate(record.definition.prompts())] if record.definition.weights is None else []
+    """The labels with their prompts, some at a time."""
+    labels = [*enumerate(record.definition.prompts())]
     step = max(1, _PROMPTS // max((len(prompts) for _, prompts in labels), default=1))
     return (labels[start : start + step] for start in range(0, len(labels), step))
 

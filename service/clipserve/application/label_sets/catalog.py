@@ -16,7 +16,6 @@ from contextlib import suppress
 from functools import partial
 
 from clipserve.api.limits import RequestLimits
-from clipserve.api.requests import Choice
 from clipserve.application.label_sets.build import Builds, Charge
 from clipserve.application.label_sets.definition import OURS, Former, Record, version_of
 from clipserve.application.label_sets.request import NAME, LabelSetLimits, written
@@ -207,9 +206,7 @@ class Catalog:
 
     def _of_people(self, folder: Folder, file: str, text: bytes) -> Record:
         request = written(folder, file, text)
-        # One that was trained for another fingerprint is not to vanish: it fails, and says why.
-        trained = request.fields.weights is not None
-        model = self.models.find(Choice(model=request.fields.model) if trained else request.fields)
+        model = self.models.find(request.fields)
         return request.record(model.manifest, self.limits, self.own_limits)
 
     async def _want(self, entry: LabelSet, putter: str | None = None) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,16 +14,17 @@ from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.clip.prompts import fill
 
 OURS = b'{"format":'  # so begins each record, and no file that people write
-NO_COSINES = "trained weights have a score that is no cosine: take softmax or sigmoid."
 _DIGEST, _VERSION = 32, 16  # hexadecimal digits
-_OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
 
 
 class Definition(LabelSetFields):
     """A label set with the model's defaults filled in. Its examples are the SHA-256 of their files."""
 
+    model_config = ConfigDict(extra="ignore")  # a store may have fields of an earlier or a later version
+
     model: str
     labels: list[LabelFields]  # type: ignore[assignment]  # narrower: no bare names
+    templates: list[str] = Field(min_length=1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,20 +47,9 @@ class Definition(LabelSetFields):
         for name, own in zip_longest(self.names, [label.prompts for label in self.labels]):
             yield [fill(each, name) for each in own or self.templates]
 
-    def fits(self, fingerprint: str) -> bool:
-        """Whether it can be served with this model: weights are of one fingerprint, prompts and examples of any."""
-        return self.weights is None or self.expect_fingerprint == fingerprint
-
-    @property
-    def matrix(self) -> npt.NDArray[np.float32]:
-        """The trained weights, float32 [K, D]."""
-        weights = binascii.a2b_base64(self.weights or "")
-        return np.frombuffer(weights, "<f4").reshape(len(self.labels), -1)
-
     def to_bytes(self) -> bytes:
         """JSON to be hashed; equal definitions give equal bytes."""
-        left_out = _OF_WEIGHTS if self.weights is None else None
-        return orjson.dumps(self.model_dump(exclude=left_out), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(self.model_dump(exclude={"expect_fingerprint"}), option=orjson.OPT_SORT_KEYS)
 
 
 class Former(BaseModel, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import json
 import re
@@ -10,10 +9,8 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from clipserve.api.fields import ImageInput
-from clipserve.api.label_sets import MAX_ID, MAX_WEIGHT, LabelFields, LabelSetFields
+from clipserve.api.label_sets import MAX_ID, LabelFields, LabelSetFields
 from clipserve.api.limits import (
     RequestLimits,
     at_most,
@@ -23,7 +20,7 @@ from clipserve.api.limits import (
     check_templates,
     each_at_most,
 )
-from clipserve.application.label_sets.definition import NO_COSINES, Definition, Record, digest_of
+from clipserve.application.label_sets.definition import Definition, Record, digest_of
 from clipserve.application.label_sets.store import Folder
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
@@ -77,7 +74,6 @@ class PutRequest:
         check_name(self.name)
         fields, images = self.fields, dict[str, bytes]()
         _check(fields, self.labels, limits)
-        _check_trained(fields, self.labels, manifest)
         at_most("example images", sum(map(len, self.examples)), of_sets.max_label_set_examples)
         labels = []
         for index, label in enumerate(self.labels):
@@ -89,17 +85,15 @@ class PutRequest:
                 images[digests[-1]] = file
             prompts = [*map(one_spelling, label.prompts)]
             labels.append(label.model_copy(update={"prompts": prompts, "examples": digests}))
-        templates: Sequence[str] = ()
-        if fields.weights is None:
-            by_template = [*(label.label for label in labels if not label.prompts), *fields.background]
-            templates = expanded_templates(fields.templates, by_template, manifest, limits)
+        by_template = [*(label.label for label in labels if not label.prompts), *fields.background]
+        templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)
         at_most("prompts (labels x templates)", definition.prompt_count, of_sets.max_label_set_prompts)
         stored = definition.to_bytes()
         size = len(stored) + sum(map(len, images.values()))
         at_most("bytes in the label set", size, of_sets.max_label_set_bytes)
-        size += 4 * manifest.embed_dim * (definition.rows if fields.weights is None else 0)
+        size += 4 * manifest.embed_dim * definition.rows
         return Record(digest=digest_of(stored), size=size, definition=definition, images=images)
 
 
@@ -173,38 +167,3 @@ def _check_label(label: LabelFields, limits: RequestLimits) -> None:
         check_limit(BadPromptTemplate, "a prompt has {:,} slots", prompt.count(SLOT), MAX_SLOTS)
         chars = filled_chars(prompt, len(label.label))
         check_limit(TextTooLong, "a prompt has {:,} characters", chars, limits.max_prompt_chars)
-
-
-def _check_trained(fields: LabelSetFields, labels: Sequence[LabelFields], manifest: ModelManifest) -> None:
-    """Raises InvalidInput: weights or biases are malformed, or beside what trained weights exclude."""
-    if fields.weights is None:
-        if fields.biases:
-            raise InvalidInput("biases belong to weights: give weights too, or leave biases out.")
-        return
-    if not fields.expect_fingerprint:
-        raise InvalidInput("weights are of one model: give its fingerprint, expect_fingerprint.")
-    if fields.scoring == "cosine":
-        raise InvalidInput(NO_COSINES)
-    beside = [name for name in ("templates", "background", "truncate") if getattr(fields, name)]
-    beside += [name for name in ("prompts", "examples") if any(getattr(label, name) for label in labels)]
-    if beside:
-        raise InvalidInput(f"a set has weights or {beside[0]}, and not both: leave out one of them.")
-    try:
-        weights = binascii.a2b_base64(fields.weights, strict_mode=True)
-    except ValueError:
-        raise InvalidInput("weights is not valid base64.") from None
-    dim, count = manifest.embed_dim, len(labels)
-    if len(weights) != (wanted := 4 * count * dim):
-        raise InvalidInput(
-            f"weights has {len(weights):,} bytes, and {count:,} labels of {manifest.name} need {wanted:,}: base64 "
-            f"of float32, little-endian, {dim:,} numbers for each label.",
-            limit=wanted,
-            actual=len(weights),
-        )
-    if len(fields.biases) not in (0, count):
-        raise InvalidInput(
-            f"there are {len(fields.biases):,} biases for {count:,} labels: give one for each."
-        )
-    for what, numbers in (("weights", np.frombuffer(weights, "<f4")), ("biases", np.array(fields.biases))):
-        for wrong in numbers[~(np.abs(numbers) <= MAX_WEIGHT)][:1]:
-            raise InvalidInput(f"one of {what} is {wrong:g}; it must be from -1,000,000 to {MAX_WEIGHT:,}.")

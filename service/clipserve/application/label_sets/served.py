@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clipserve.api.requests import ClassifyRequest
-from clipserve.application.label_sets.definition import NO_COSINES, Definition, Former, Record, version_of
+from clipserve.application.label_sets.definition import Definition, Former, Record, version_of
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import with_examples
-from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier, linear_classifier
-from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, LabelSetNotReady
+from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
+from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
 
 State = Literal["ready", "building", "failed"]
 STATES: tuple[State, ...] = get_args(State)
@@ -53,19 +53,15 @@ class ServedSet:
 
     @classmethod
     def of(cls, name: str, of: Record | Former, stored: bytes, model: ServedModel) -> ServedSet:
-        """Of a definition and its stored embeddings, which trained weights do not have. Raises ValueError."""
+        """Of a definition and its stored embeddings. Raises ValueError."""
         definition, names = of.definition, of.definition.names
         rows = _rows(stored, definition, model.manifest.embed_dim)  # [n]
         truncated = tuple(name for name, row in zip(names, rows, strict=False) if row["truncated"])
-        if definition.weights is not None:
-            biases = np.array(definition.biases or [0.0] * len(names), np.float32)
-            classifier = linear_classifier(names, definition.matrix, biases)
-        else:
-            joined, examples = np.split(rows["vector"].copy(), [len(names)])
-            for k, label in enumerate(definition.labels):
-                own, examples = np.split(examples, [len(label.examples)])
-                joined[k] = with_examples(joined[k], own, definition.example_weight)
-            classifier = ZeroShotClassifier(names, joined, model.manifest.scoring)
+        joined, examples = np.split(rows["vector"].copy(), [len(names)])
+        for k, label in enumerate(definition.labels):
+            own, examples = np.split(examples, [len(label.examples)])
+            joined[k] = with_examples(joined[k], own, definition.example_weight)
+        classifier = ZeroShotClassifier(names, joined, model.manifest.scoring)
         ids = tuple(label.id for label in definition.labels)
         limits = [
             definition.threshold if each.threshold is None else each.threshold for each in definition.labels
@@ -80,13 +76,8 @@ class ServedSet:
         )
 
     def ranking(self, asked: ClassifyRequest) -> Ranking:
-        """The ranking of a request. Its options take precedence over those of the set.
-
-        Raises InvalidInput: the set has trained weights, and the request asks for cosines.
-        """
+        """The ranking of a request. Its options take precedence over those of the set."""
         definition = self.definition
-        if definition.weights is not None and asked.scoring == "cosine":
-            raise InvalidInput(f"{self.name}: {NO_COSINES}")
         return Ranking(
             asked.scoring or definition.scoring,
             asked.temperature or definition.temperature or 1.0,
@@ -99,8 +90,6 @@ class ServedSet:
 
 def _rows(stored: bytes, definition: Definition, dim: int) -> npt.NDArray[Any]:
     row, count, file = row_type(dim), definition.rows, io.BytesIO(stored)
-    if definition.weights is not None:
-        return np.zeros(0, row)
     np.lib.format.read_magic(file)
     if np.lib.format.read_array_header_1_0(file) != ((count,), False, row):  # before memory for it is taken
         raise ValueError("no embeddings of this set")

@@ -21,8 +21,7 @@ export function start(panel, shared) {
     labels: () => (unchangeable() ? [] : fields.rows().map((row) => row.name())),
     onWrong: (picture, label) => fields.rows().find((row) => row.name() === label)?.add(picture.blob),
   });
-  // What the form has no field for would be lost: all of the weights.
-  const unchangeable = () => (set?.read_only && "It comes from a file, which alone can change it.") || (set?.weights && "Its weights were trained: a file or PUT changes them.");
+  const unchangeable = () => set?.read_only && "It comes from a file, which alone can change it.";
   const path = (which) => `label-sets/${encodeURIComponent(which)}`;
 
   const still = (is) => (at("fields").inert = at("tried").inert = is); // a change made now would be lost
