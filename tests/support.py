@@ -27,9 +27,9 @@ from clipserve.application.decoding.decoders import Decoders, DecodeThreads
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.definition import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
-from clipserve.application.label_sets.store import Folder, Store
+from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
@@ -148,7 +148,6 @@ def inference_of(
     models: Mapping[str, ServedModel],
     limits: RequestLimits | None = None,
     store: Store | None = None,
-    folder: Folder | None = None,
     own_limits: LabelSetLimits | None = None,
     charge: Charge | None = None,
     fetched: FetchedImages | None = None,
@@ -157,7 +156,7 @@ def inference_of(
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     store = store or MemoryStore()
     own_limits = own_limits or LabelSetLimits(put_wait_seconds=30)
-    label_sets = LabelSets(known, store, folder, (limits, own_limits), metrics, charge)
+    label_sets = LabelSets(known, store, limits, own_limits, metrics, charge)
     return Inference(known, label_sets, limits, charge, fetched)
 
 

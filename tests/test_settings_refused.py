@@ -24,9 +24,7 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     "is not an origin": [{"cors_origins": (origin,)} for origin in ORIGINS],
     "needs CLIPSERVE_KEYS_FILE": [{"rows_per_second": 1}, {"bytes_per_second": 1}, {"metrics_open": False}],
     # It would be the present folder. Nor is it no path: an empty variable must not let everybody in.
-    "write a path, or leave the setting out": [
-        {name: value} for name in ("keys_file", "label_sets_folder") for value in ("", " ")
-    ],
+    "write a path, or leave the setting out": [{"keys_file": value} for value in ("", " ")],
     "nothing would use it: it needs CLIPSERVE_KEYS_FILE, for rates, or": [REDIS],
     "CLIPSERVE_LABEL_SET_STORE=redis needs it": [{"label_set_store": "redis"}],
     "begins with redis://": [

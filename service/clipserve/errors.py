@@ -18,7 +18,6 @@
     ├── UnknownModel              no such model is served
     ├── UnknownTemplateSet        no such template set
     ├── UnknownLabelSet           no such label set, or not in this version
-    ├── LabelSetReadOnly          the label set comes from a file; only that file can change it
     ├── LabelSetNotReady          the label set is still being built; carries `retry_after`
     ├── LabelSetFailed            the label set cannot be built until it is put again
     ├── StoreUnavailable          label sets cannot be read or changed now
@@ -189,10 +188,6 @@ class UnknownTemplateSet(ClipError):
 
 class UnknownLabelSet(ClipError):
     code = "unknown_label_set"
-
-
-class LabelSetReadOnly(ClipError):
-    code = "label_set_read_only"
 
 
 class LabelSetNotReady(ClipError):

@@ -20,7 +20,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    DirectoryPath,
     Field,
     FilePath,
     SecretStr,
@@ -42,7 +41,7 @@ from pydantic_settings import (
 from clipserve import demo
 from clipserve.access.hosts import name_of
 from clipserve.api.limits import RequestLimits
-from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.definition import LabelSetLimits
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
@@ -313,8 +312,6 @@ class Settings(ModelSettings, BaseSettings):
     """folder on a local disk for label sets, created at the first change; XDG_STATE_HOME replaces ~/.local/state"""
     label_set_store: Literal["files", "redis"] = "files"
     """store of label sets: `files`, in state_dir, for one machine; `redis`, which needs redis_url, for several"""
-    label_sets_folder: Annotated[DirectoryPath | None, BeforeValidator(_path)] = None
-    """folder of label sets as files, `pets.toml` or `pets.json`, besides those in state_dir; changes are loaded"""
     keys_file: Annotated[Path | None, BeforeValidator(_path)] = None
     """file of keys, which `clipserve keys add` writes; without it, no key is needed"""
     rows_per_second: int = Field(0, ge=0, le=10**9)

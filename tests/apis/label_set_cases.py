@@ -60,6 +60,7 @@ ANSWERED = [
     Case("sets in short", "label_sets", {}, sets=BOTH),
     Case("one set", "label_set", {"name": "pets"}, sets=BOTH),
     Case("a set of a file", "label_set", {"name": "pets"}, where="files"),
+    put("a set in place of a file's", {"name": "pets"}, where="files"),
     Case("a set that is being built", "label_set", {"name": "pets"}, where="slow"),
     Case("a set that has failed", "label_set", {"name": "pets"}, where="failed"),
     Case("sets in short, one failed", "label_sets", {}, where="failed"),
@@ -102,8 +103,6 @@ REFUSED = [
     by_sets("a set twice", {"label_sets": ["pets", "food", "pets"]}, "invalid_input"),
     by_sets("a set and labels", {"labels": ["a"]}, "invalid_input"),
     by_sets("many sets", {"label_sets": [f"{n}" for n in range(17)]}, "too_many"),
-    put("a set that is a file's", {"name": "pets"}, "label_set_read_only", "files"),
-    Case("a file's set deleted", "delete_label_set", {"name": "pets"}, "label_set_read_only", "files"),
     Case(
         "a set that is not built yet",
         "classify",

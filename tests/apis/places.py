@@ -48,8 +48,8 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
     if where == "busy":
         settings |= {"max_queue_seconds": 0.0}
     if where in ("files", "slow", "failed"):
-        files = settings["label_sets_folder"] = folder / "files"
-        files.mkdir()
+        files = folder / "state" / "label-sets"
+        files.mkdir(parents=True)
         if where == "files":
             (files / "pets.json").write_text(PETS_FILE)
         if where == "failed":

@@ -31,12 +31,10 @@ def with_fingerprint(fields: dict[str, Any], running: Running) -> dict[str, Any]
 
 
 async def prepare(running: Running, case: Case) -> None:
-    """The label sets of the case, and no others but those of files."""
+    """The label sets of the case, and in the service of most cases no others."""
     label_sets = running.gateway.inference.label_sets
-    kept = label_sets.all() if case.where not in ("loading", "foreign") else []
-    for state in kept:
-        if not state.read_only:
-            await label_sets.delete(state.name)
+    for state in label_sets.all() if case.where == "usual" else ():
+        await label_sets.delete(state.name)
     for name, fields in case.sets.items():
         await label_sets.put(put_of(name, **with_fingerprint(fields, running)))
 

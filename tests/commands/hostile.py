@@ -38,7 +38,6 @@ LABEL = {"label": "a", "score": 0.9, "cosine": 0.2, "logit": 1.0}
 CLASSIFIED = OF_TOY | {"results": [{"labels": [LABEL]}]}
 SUMMARY = {
     **OF_TOY, "name": "pets", "version": "1", "state": "ready", "label_count": 2, "prompts": 2, "prompts_done": 2,
-    "read_only": True,
 }  # fmt: skip
 LABEL_SET = SUMMARY | {
     "labels": [], "templates": ["{}"], "background": [], "truncate": False, "example_weight": 0.5,

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from clipserve.__main__ import cli
 from loadtests.fake_backend import FakeBackend
+from tests.application.label_sets import making as label_sets
 from tests.commands import hostile
 from tests.support import DIM, Running, png, serving
 
@@ -36,7 +37,7 @@ async def run(server: Running, *words: str, stdin: str | None = None, key: str =
 
 async def built(server: Running) -> None:
     """A PUT answers after two seconds, built or not, and on a busy machine a build may take longer."""
-    await server.gateway.inference.label_sets.settled("pets")
+    await label_sets.built(server.gateway.inference.label_sets)
 
 
 async def test_a_set_is_put_listed_shown_and_deleted(running: Running) -> None:

@@ -35,8 +35,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / "docs" / "cat.jpg", folder / name)
         else:
             Image.new("RGB", (64, 48), color).save(folder / name)
-    (folder.parent / "sets").mkdir()
-    (folder.parent / "sets/pets.toml").write_text('labels = ["a cat", "a dog"]\nthreshold = 0.6\n')
+    (folder.parent / "state/label-sets").mkdir(parents=True)
+    (folder.parent / "state/label-sets/pets.toml").write_text(
+        'labels = ["a cat", "a dog"]\nthreshold = 0.6\n'
+    )
     (folder.parent / "secret.png").write_bytes((folder / "blue.png").read_bytes())
     (folder / "link.png").symlink_to(folder.parent / "secret.png")
     return folder
@@ -45,10 +47,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def over_stdio(photos: Path, url: str | None = None) -> AsyncIterator[Client]:
     words = ["-m", "clipserve", "mcp", "--folder", str(photos), *(["--url", url] if url else [])]
-    sets = photos.parent / "sets"
-    environment = os.environ | {"CLIPSERVE_BACKEND": "onnx"}
-    if sets.exists():
-        environment["CLIPSERVE_LABEL_SETS_FOLDER"] = str(sets)
+    environment = os.environ | {
+        "CLIPSERVE_BACKEND": "onnx",
+        "CLIPSERVE_STATE_DIR": str(photos.parent / "state"),
+    }
     server = StdioServerParameters(command=sys.executable, args=words, cwd=ROOT, env=environment)
     async with Client(server) as client:
         yield client

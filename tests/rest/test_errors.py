@@ -38,7 +38,6 @@ CALLERS = (
     errors.PermissionDenied,
     errors.UnknownTemplateSet,
     errors.UnknownLabelSet,
-    errors.LabelSetReadOnly,
     errors.LabelSetFailed,
 )
 

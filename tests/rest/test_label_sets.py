@@ -121,9 +121,7 @@ async def test_json_and_a_query_name_sets_too(running: Running) -> None:
     [
         ({"label_set": "pets", "background": "a"}, "label set has its own"),
         ({"labels": "a", "temperature": "nan"}, "finite"),
-        ({"labels": "a", "temperature": "-inf"}, "finite"),
-        ({"labels": "a", "threshold": "inf"}, "finite"),
-        ({"labels": "a", "threshold": "NaN"}, "finite"),
+        ({"labels": "a", "threshold": "-inf"}, "finite"),
         ({"labels": "a", "scoring": "linear"}, "softmax"),
     ],
 )

@@ -52,7 +52,6 @@ class LabelSetSummary(Answer):
     label_count: int
     prompts: Annotated[int, Field(description="prompts to encode for this version")]
     prompts_done: int
-    read_only: Annotated[bool, Field(description="it comes from a file, and only that file can change it")]
     error: Annotated[str | None, Field(description="why it is not built")] = field(default=None, kw_only=True)
 
 
@@ -94,5 +93,3 @@ class LabelSet(LabelSetSummary):
     """absent: none, unless a label has its own"""
     example_weight: FiniteFloat
     labels: List[SetLabel]
-    truncated_labels: Texts = field(default_factory=tuple)
-    """labels with a prompt that was cut"""

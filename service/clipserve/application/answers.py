@@ -26,8 +26,7 @@ def listed_label_set(state: LabelSet) -> sets.LabelSetSummary:
         fingerprint=state.fingerprint,
         label_count=len(state.definition.labels),
         prompts=state.prompts,
-        prompts_done=state.prompts_done,
-        read_only=state.read_only,
+        prompts_done=state.done,
         error=state.error,
     )
 
@@ -48,5 +47,4 @@ def label_set(state: LabelSet) -> sets.LabelSet:
             sets.SetLabel(each.label, each.id, tuple(each.prompts), tuple(each.examples), each.threshold)
             for each in definition.labels
         ],
-        truncated_labels=state.served.truncated if state.served and state.built else (),
     )

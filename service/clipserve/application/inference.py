@@ -92,7 +92,6 @@ class Inference:
         classified = [(each.classifier, each.ranking(request)) for each in sets]
         images, _ = await self._rows.encode(model, request.images, 0, partial(model.texts.encode, ()))
         answer = await _ranked(model, classified, images, [each.name for each in sets])
-        answer.truncated_labels = tuple(dict.fromkeys(label for each in sets for label in each.truncated))
         answer.label_sets = tuple(UsedLabelSet(each.name, each.version) for each in sets)
         return answer
 

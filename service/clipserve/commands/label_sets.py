@@ -129,7 +129,7 @@ def _row(label_set: LabelSetSummary) -> list[str]:
     done, prompts = label_set.prompts_done, str(label_set.prompts)
     return [
         label_set.name,
-        label_set.state + (", from a file" if label_set.read_only else ""),
+        label_set.state,
         str(label_set.label_count),
         prompts if done == label_set.prompts else f"{done} of {prompts}",
         label_set.model,

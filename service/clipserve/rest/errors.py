@@ -32,7 +32,6 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownTemplateSet: HTTPStatus.NOT_FOUND,
     errors.UnknownLabelSet: HTTPStatus.NOT_FOUND,
-    errors.LabelSetReadOnly: HTTPStatus.CONFLICT,
     errors.LabelSetNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LabelSetFailed: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from clipserve.api import sets
-from clipserve.api.label_sets import LabelSetFields
+from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.limits import RequestLimits, at_most
-from clipserve.application.label_sets.request import NAME, PutRequest, put_request
+from clipserve.application.label_sets.definition import NAME, PutRequest
 from clipserve.application.shared import rendered
 from clipserve.rest.document import ERRORS, body_of
 from clipserve.rest.json_body import JsonObject, decode_base64
@@ -53,7 +52,11 @@ def _put(sent: JsonObject, request: Request, limits: RequestLimits) -> PutReques
     fields = validated(LabelSetFields, sent)
     fingerprint = fields.expect_fingerprint or expected(request)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
-    return put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))
+    images = [
+        [decode_base64(None, each) for each in label.examples] if isinstance(label, LabelFields) else []
+        for label in fields.labels
+    ]
+    return PutRequest(request.path_params["name"], fields, images)
 
 
 @router.put(

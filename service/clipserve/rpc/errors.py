@@ -25,7 +25,6 @@ STATUS: dict[type[ClipError], StatusCode] = {
     errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.UnknownTemplateSet: StatusCode.NOT_FOUND,
     errors.UnknownLabelSet: StatusCode.NOT_FOUND,
-    errors.LabelSetReadOnly: StatusCode.FAILED_PRECONDITION,
     errors.LabelSetNotReady: StatusCode.UNAVAILABLE,
     errors.LabelSetFailed: StatusCode.FAILED_PRECONDITION,
     errors.StoreUnavailable: StatusCode.UNAVAILABLE,

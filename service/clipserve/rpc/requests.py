@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import EmbedRequest
-from clipserve.application.label_sets.request import PutRequest, put_request
+from clipserve.application.label_sets.definition import PutRequest
 from clipserve.errors import InvalidInput
 from clipserve.v1 import clip_pb2
 
@@ -84,12 +84,7 @@ def embed_item(message: clip_pb2.EmbedRequest) -> EmbedRequest:
 
 def put_label_set(message: clip_pb2.PutLabelSetRequest) -> PutRequest:
     """The request to put a label set. Raises InvalidInput: the number of `scoring` is unknown."""
-    images: list[bytes] = []
-    labels = []
-    for label in message.labels:
-        positions = [f"{len(images) + position}" for position in range(len(label.examples))]
-        images += label.examples
-        labels.append(LabelFields.model_construct(**fields_of(label) | {"examples": positions}))
+    labels = [LabelFields.model_construct(**fields_of(label) | {"examples": []}) for label in message.labels]
     # Not validated once more: a message has its types, and the check of the request refuses NaN.
     label_set = LabelSetFields.model_construct(**fields_of(message) | {"labels": labels})
-    return put_request(message.name, label_set, lambda position: images[int(position)])
+    return PutRequest(message.name, label_set, [label.examples for label in message.labels])

@@ -437,7 +437,7 @@ class DeleteLabelSetResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class LabelSet(_message.Message):
-    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "truncated_labels")
+    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -447,7 +447,6 @@ class LabelSet(_message.Message):
     LABEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_DONE_FIELD_NUMBER: _ClassVar[int]
-    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
@@ -457,7 +456,6 @@ class LabelSet(_message.Message):
     SCORING_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
-    TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     state: LabelSetState
@@ -467,7 +465,6 @@ class LabelSet(_message.Message):
     label_count: int
     prompts: int
     prompts_done: int
-    read_only: bool
     error: str
     labels: _containers.RepeatedCompositeFieldContainer[SetLabel]
     templates: _containers.RepeatedScalarFieldContainer[str]
@@ -477,8 +474,7 @@ class LabelSet(_message.Message):
     scoring: Scoring
     temperature: float
     threshold: float
-    truncated_labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., truncated_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class SetLabel(_message.Message):
     __slots__ = ("label", "id", "prompts", "examples", "threshold")

@@ -25,7 +25,7 @@ from clipserve.application.decoding.process import DecoderOptions
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.definition import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.label_sets.store import FOLDER, Folder, Store
 from clipserve.application.models import Models
@@ -129,10 +129,8 @@ async def open_use_cases(
         }
         models = _models(settings, artifacts, limits, open_backend, stack, metrics)
         by_name = _by_name(models, artifacts, settings)
-        folder = settings.label_sets_folder
-        files = None if folder is None else Folder(folder, limits.label_sets.max_file_bytes)
-        store = _store(settings, limits)
-        label_sets = LabelSets(by_name, store, files, (limits.requests, limits.label_sets), metrics, charge)
+        store, of_sets = _store(settings, limits), limits.label_sets
+        label_sets = LabelSets(by_name, store, limits.requests, of_sets, metrics, charge)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
         inference = Inference(by_name, label_sets, limits.requests, charge, fetched)

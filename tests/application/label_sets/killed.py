@@ -23,7 +23,7 @@ _CHANGES = ("fsync", "replace", "unlink", "mkdir")
 
 def record(number: int) -> Record:
     definition = Definition(model="toy", labels=[LabelFields(label=f"{number}")], templates=["{}"])
-    return Record(digest=f"{number}" * 32, size=number, definition=definition, images={"a": bytes(10_000)})
+    return Record(size=number, definition=definition, images={"a": bytes(10_000)})
 
 
 async def change(store: Folder) -> None:
@@ -56,14 +56,14 @@ async def check(folder: Path) -> None:
     """What is there is whole; embeddings are of a set that was stored before; and the next write succeeds."""
     store = Folder(folder, MOST)
     for name in await store.listing():
-        value = await store.read(name)
+        value = await store.read(name) or b""
         if name.endswith(".json"):
             found = Record.model_validate_json(value)
             assert found == record(found.size), name
         else:
             assert value == name.split(".")[1].encode() * 10_000, name
     await store.write("pets.json", record(3).to_bytes())
-    assert Record.model_validate_json(await store.read("pets.json")) == record(3)
+    assert Record.model_validate_json(await store.read("pets.json") or b"") == record(3)
 
 
 def main(root: Path) -> None:

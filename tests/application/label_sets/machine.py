@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from clipserve.application.label_sets.definition import Record
 from clipserve.application.label_sets.store import Store
 from clipserve.errors import StoreUnavailable, UnknownLabelSet
-from tests.application.label_sets.making import Site, opened
+from tests.application.label_sets.making import Site, built, opened, record_in
 from tests.support import png, write_toy_artifact
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ async def served_by(site: Site) -> dict[str, str]:
     with suppress(StoreUnavailable):
         await site.sets.refresh()
     for name in site.states:
-        await site.sets.settled(name)
+        await built(site.sets, name)
     return {
         each.name: each.served.definition.labels[0].label
         for each in site.sets.all()
@@ -93,7 +93,7 @@ class Gateways(RuleBasedStateMachine):
         async def both() -> Record:
             sites = zip(self.sites, numbers, strict=False)
             await asyncio.gather(*(site.put(name, **definition(number)) for site, number in sites))
-            return Record.model_validate_json(await self.store.read(f"{name}.json"))
+            return await record_in(self.store, name)
 
         won = self.run(both())
         self.expected[name] = int(won.definition.labels[0].label.split()[0])
@@ -157,12 +157,12 @@ class Gateways(RuleBasedStateMachine):
             f"{name}.json" for name in self.expected
         }
         for name, number in self.expected.items():
-            record = Record.model_validate_json(await self.store.read(f"{name}.json"))
+            record = await record_in(self.store, name)
             assert len(record.images) == number % 2
             stored = {
                 file.split(".")[-3] for file in files if file.startswith(f"{name}.") and file.endswith("npy")
             }
-            assert record.digest in stored
+            assert record.definition.digest in stored
             assert name in self.raced or len(stored) <= 2, "the present one and the former one"
 
     def teardown(self) -> None:

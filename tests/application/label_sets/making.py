@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipserve.api.fields import ImageInput
 from clipserve.api.label_sets import LabelSetFields
 from clipserve.application.charging import Charge
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.definition import Record
-from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
+from clipserve.application.label_sets.definition import LabelSetLimits, PutRequest, Record
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.label_sets.service import LabelSets
-from clipserve.application.label_sets.store import Folder, Store
+from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import StoreUnavailable
@@ -81,7 +79,6 @@ async def opened(
     store: Store,
     *choices: str,
     backend: FakeBackend | None = None,
-    files: Path | None = None,
     charge: Charge | None = None,
     **limits: float,
 ) -> Site:
@@ -92,7 +89,6 @@ async def opened(
     inference = inference_of(
         Models({"toy": model}),
         store=store,
-        folder=Folder(files, MOST) if files else None,
         own_limits=with_constants(LabelSetLimits(put_wait_seconds=60), limits),  # a busy machine has its time
         charge=charge,
     )
@@ -104,21 +100,10 @@ async def opened(
 
 def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
     """A request; without labels, of two. Examples are bytes of images."""
-    examples: dict[str, ImageInput] = {}
-
-    def named(label: Any) -> Any:
-        if isinstance(label, str):
-            return label
-        names = []
-        for image in label.get("examples", ()):
-            key = str(len(examples))
-            examples[key] = image
-            names.append(key)
-        return label | {"examples": names}
-
-    given = {"labels": ["cat", "dog"]} | fields
-    given["labels"] = [named(label) for label in given["labels"]]
-    return put_request(name, LabelSetFields.model_validate(given), examples.__getitem__)
+    labels = fields.get("labels", ["cat", "dog"])
+    examples = [[] if isinstance(label, str) else label.get("examples", []) for label in labels]
+    named = [label if isinstance(label, str) else label | {"examples": []} for label in labels]
+    return PutRequest(name, LabelSetFields.model_validate(fields | {"labels": named}), examples)
 
 
 @contextmanager
@@ -130,10 +115,20 @@ def not_waiting(sets: LabelSets) -> Iterator[None]:
     sets.own_limits = before
 
 
-async def long_ago(store: Store, name: str = "pets") -> None:
-    """As if the set had been put long ago, so that no gateway waits for another."""
-    record = Record.model_validate_json(await store.read(f"{name}.json"))
-    await store.write(f"{name}.json", record.model_copy(update={"put": 1.0}).to_bytes())
+async def built(sets: LabelSets, name: str = "pets") -> None:
+    """Wait until it is built, cannot be built, or is deleted."""
+    while (entry := sets.entries.get(name)) and entry.task and not entry.task.done():
+        await asyncio.wait([entry.task])
+
+
+async def record_in(store: Store, name: str = "pets") -> Record:
+    return Record.model_validate_json(await store.read(f"{name}.json") or b"")
+
+
+async def put_at(store: Store, when: float, name: str = "pets") -> None:
+    """As if the set had been put at this time, in seconds since 1970."""
+    record = (await record_in(store, name)).model_copy(update={"put": when})
+    await store.write(f"{name}.json", record.to_bytes())
 
 
 async def versions_in(store: Store) -> set[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
+from clipserve.application.label_sets.store import Store
 from clipserve.errors import StoreUnavailable
 
 
-class MemoryStore:
-    """A `Store` that fails while it is `away`, and refuses writes while it is `full`."""
+class MemoryStore(Store):
+    """A store that fails while it is `away`, and refuses writes while it is `full`."""
 
     def __init__(self) -> None:
+        super().__init__(OSError, "")
         self.away = self.full = False
         self.reads: list[str] = []
         self._values: dict[str, tuple[bytes, str]] = {}
@@ -21,12 +23,10 @@ class MemoryStore:
         self._check()
         return {name: mark for name, (_, mark) in self._values.items()}
 
-    async def read(self, name: str) -> bytes:
+    async def read(self, name: str) -> bytes | None:
         self._check()
         self.reads.append(name)
-        if name not in self._values:
-            raise ValueError("it has no value")
-        return self._values[name][0]
+        return self._values[name][0] if name in self._values else None
 
     async def write(self, name: str, value: bytes) -> None:
         self._check(changes=True)

@@ -1,4 +1,4 @@
-"""Label sets at one gateway and at several: what is put is what is served, in all of them, or the old one is."""
+"""Label sets at one gateway: what they score, what a version is, what a put costs, and how they are built."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import pytest
 
 from clipserve.api.answers import Classification, ImageLabelSets
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
+from clipserve.application.label_sets.definition import Definition
 from clipserve.errors import (
     ClipError,
     InvalidInput,
     LabelSetNotReady,
+    RateLimited,
     StoreUnavailable,
     TooMany,
     UnknownLabelSet,
 )
-from clipserve.telemetry.request import RequestContext, enter
+from clipserve.telemetry.request import RequestContext, current, enter
 from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, Site, not_waiting
 from tests.support import png
@@ -57,6 +59,11 @@ def rows(result: Any) -> list[tuple[Any, ...]]:
     return [(each.label, each.score, each.cosine, each.logit) for each in result.labels]
 
 
+async def vectors(site: Site, images: list[bytes], texts: list[str]) -> list[Any]:
+    embedded = await site.inference.embed(EmbedRequest(images, texts))
+    return [each.embedding for each in embedded.results if not isinstance(each, ClipError)]
+
+
 async def test_a_set_scores_as_its_labels_and_templates_in_a_request(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put(labels=["cat", "dog", "cow"], templates=["a {}", "the {}"], background=["tree"])
@@ -65,38 +72,35 @@ async def test_a_set_scores_as_its_labels_and_templates_in_a_request(open_site: 
     assert rows((await classified(site, "pets")).results[0]) == rows(said.results[0])
 
 
-async def test_both_spellings_of_a_slot_make_the_same_set(open_site: OpenSite) -> None:
-    site = await open_site()
-    for slot, name in (("{}", "short"), ("{label}", "named")):
-        own = {"label": "dog", "prompts": [f"a {slot} b", "wolf"]}
-        await site.put(name, labels=["cat", own], templates=[f"a {slot}"])
-    assert await version_at(site, "short") == await version_at(site, "named")
-
-
 async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put(labels=["cat", {"label": "dog", "prompts": ["a {} b", "wolf"]}], templates=["a {}"])
     logits = {label: logit for label, *_, logit in rows((await classified(site, "pets")).results[0])}
     for label, prompts in (("cat", ["a cat"]), ("dog", ["a dog b", "wolf"])):
-        image, *texts = await _vectors(site, [png()], prompts)
+        image, *texts = await vectors(site, [png()], prompts)
         mean = np.mean(texts, axis=0)
         cosine = image @ (mean / np.linalg.norm(mean))
         assert logits[label] == pytest.approx(10 * cosine, abs=1e-4)  # the toy's scale
 
 
-async def _vectors(site: Site, images: list[bytes], texts: list[str]) -> list[Any]:
-    embedded = await site.inference.embed(EmbedRequest(images, texts))
-    return [each.embedding for each in embedded.results if not isinstance(each, ClipError)]
+async def test_examples_count_by_their_weight(open_site: OpenSite) -> None:
+    site = await open_site()
+    labels = [{"label": "a", "examples": [png(), png(1)]}, {"label": "b", "examples": [png(2), png(2)]}]
+    own, other, text = await vectors(site, [png(), png(1)], ["a"])
+    for weight in (0.0, 0.25, 1.0):
+        await site.put(labels=labels, example_weight=weight, templates=["{}"])
+        joined = (1 - weight) * text + weight * (own + other) / np.linalg.norm(own + other)
+        (cosine,) = [row[2] for row in rows((await classified(site, "pets")).results[0]) if row[0] == "a"]
+        assert cosine == pytest.approx(own @ joined / np.linalg.norm(joined), abs=1e-5)
 
 
 async def test_an_image_is_encoded_once_for_several_sets_and_no_text(open_site: OpenSite) -> None:
-    site = await open_site()
+    site = await open_site(backend=(backend := Counted()))
     await site.put("pets", labels=["cat", "dog"])
     await site.put("moods", labels=["glad", "sad", "odd"])
-    assert isinstance(site.backend, Counted)
-    site.backend.texts = 0
+    backend.texts = 0
     answer = await classified(site, "moods", "pets")
-    assert (site.backend.texts, site.backend.images) == (0, 1)
+    assert (backend.texts, backend.images) == (0, 1)
     assert [each.name for each in answer.label_sets] == ["moods", "pets"]
     (result,) = answer.results
     assert isinstance(result, ImageLabelSets)
@@ -121,8 +125,21 @@ async def test_a_version_changes_with_all_that_decides_scores_and_with_nothing_e
     versions = {(await site.put(**DEFINITION | change)).version for change in changes}
     assert len(versions) == len(changes)
     assert first.version not in versions
-    assert (await site.put(**DEFINITION)).version == first.version
-    assert (await site.put("other", **DEFINITION)).version == first.version
+    named = DEFINITION | {"templates": ["a {label}", "the {label}"]}
+    assert (await site.put("other", **named)).version == first.version, "as another slot is written"
+    stored = Definition(model="toy", labels=[], templates=["{}"], expect_fingerprint="toy@1")
+    assert stored.digest == "3213aeb88482d98fd36278aae8f8ad87", "nor with a release"
+
+
+async def test_a_version_that_is_asked_for_is_served_only_while_it_is_the_present_one(
+    open_site: OpenSite,
+) -> None:
+    site = await open_site()
+    version = (await site.put()).version
+    assert (await classified(site, f"pets@{version}")).label_sets[0].version == version
+    other = (await site.put(labels=["cow"])).version
+    with pytest.raises(UnknownLabelSet, match=f"pets is at version {other}; version {version}"):
+        await classified(site, f"pets@{version}")
 
 
 async def test_the_options_of_a_request_come_before_those_of_the_set(open_site: OpenSite) -> None:
@@ -138,39 +155,72 @@ async def test_the_options_of_a_request_come_before_those_of_the_set(open_site: 
     assert all(row[1] == row[2] for row in cosines)
 
 
-async def test_a_version_that_is_asked_for_is_served_only_while_it_is_the_present_one(
+async def test_a_request_may_name_the_model_of_its_sets_by_any_of_its_names_and_no_other(
     open_site: OpenSite,
 ) -> None:
     site = await open_site()
-    version = (await site.put()).version
-    assert (await classified(site, f"pets@{version}")).label_sets[0].version == version
-    other = (await site.put(labels=["cow"])).version
-    with pytest.raises(UnknownLabelSet, match=f"pets is at version {other}; version {version}"):
-        await classified(site, f"pets@{version}")
+    site.sets.models.aliases = {"alias": "toy", "people/toy": "toy"}
+    for model in ("toy", "alias", "people/toy"):
+        await site.put(model=model)
+        assert (await classified(site, "pets", model=model)).model == "toy"
+    with pytest.raises(InvalidInput, match="a request has one model"):
+        await classified(site, "pets", model="other")
 
 
-@pytest.mark.parametrize("name", ["", "dogs", "../x", "pets@", "a\nb"])
-async def test_a_set_that_there_is_not_is_named_with_those_that_there_are(
-    open_site: OpenSite, name: str
+async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
+    site = await open_site(max_label_sets=2, max_label_sets_bytes=100_000)
+    await site.put("a")
+    await site.put("b")
+    await site.put("b", labels=["x", "y"])
+    with pytest.raises(TooMany, match="there would be 3 label sets, so delete one; the limit is 2"):
+        await site.put("c")
+    with pytest.raises(TooMany, match="the limit is 100,000"):
+        await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
+    with pytest.raises(TooMany, match="the limit is 100,000"):  # 64 bytes of each are its embedding
+        await site.put("b", labels=[f"{n}" for n in range(1_000)])
+
+
+async def test_a_put_is_charged_each_prompt_and_example_once_and_before_it_is_stored(
+    open_site: OpenSite,
 ) -> None:
-    site = await open_site()
+    paid: list[int] = []
+
+    async def charge(rows: int) -> None:
+        if rows > 10:
+            raise RateLimited("too fast.", retry_after=1.0)
+        paid.append(rows)
+
+    site = await open_site(backend=(backend := Counted()), charge=charge)
+    fields: dict[str, Any] = {"labels": ["cat", {"label": "dog", "examples": [png()]}], "templates": ["a {}"]}
+    for _ in range(2):
+        await site.put(**fields)
+    await site.put(labels=["cow"], templates=["a {}"])
+    assert paid == [3, 1]
+    version, backend.asked = site.sets.get("pets").version, 0
+    with pytest.raises(RateLimited):
+        await site.put(labels=[f"{number}" for number in range(11)], templates=["a {}"])
+    assert (site.sets.get("pets").version, backend.asked) == (version, 0)
+
+
+async def test_a_build_works_for_no_request_and_gives_way_to_others_as_its_put_does(
+    open_site: OpenSite,
+) -> None:
+    seen: list[Any] = []
+
+    class Noting(Counted):
+        async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
+            seen.extend(getattr(current(), "requests", ()))
+            return await super().encode_text(token_ids, lengths)
+
+    site = await open_site(backend=Noting())
+    seen.clear()
+    enter(request := RequestContext("a", time.monotonic() + 60, key="b", digest="c"))
     await site.put()
-    if name == "pets@":
-        await classified(site, name)
-        return
-    with pytest.raises(UnknownLabelSet, match="There are: pets"):
-        await classified(site, name)
-
-
-async def test_examples_count_by_their_weight(open_site: OpenSite) -> None:
-    site = await open_site()
-    labels = [{"label": "a", "examples": [png(), png(1)]}, {"label": "b", "examples": [png(2), png(2)]}]
-    own, other, text = await _vectors(site, [png(), png(1)], ["a"])
-    for weight in (0.0, 0.25, 1.0):
-        await site.put(labels=labels, example_weight=weight, templates=["{}"])
-        joined = (1 - weight) * text + weight * (own + other) / np.linalg.norm(own + other)
-        (cosine,) = [row[2] for row in rows((await classified(site, "pets")).results[0]) if row[0] == "a"]
-        assert cosine == pytest.approx(own @ joined / np.linalg.norm(joined), abs=1e-5)
+    enter(None)
+    assert request.bulk
+    assert {(each.id[:10], each.bulk, each.key, each.deadline) for each in seen} == {
+        ("label-set-", True, None, None)
+    }
 
 
 async def test_callers_take_turns_at_builds_which_are_two_at_a_time(open_site: OpenSite) -> None:
@@ -193,45 +243,8 @@ async def test_callers_take_turns_at_builds_which_are_two_at_a_time(open_site: O
     assert order.index("one") < 12, order
 
 
-async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
-    site = await open_site(max_label_sets=2, max_label_sets_bytes=100_000)
-    await site.put("a")
-    await site.put("b")
-    await site.put("b", labels=["x", "y"])
-    with pytest.raises(TooMany, match="there would be 3 label sets, so delete one; the limit is 2"):
-        await site.put("c")
-    with pytest.raises(TooMany, match="the limit is 100,000"):
-        await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
-    with pytest.raises(TooMany, match="the limit is 100,000"):  # 64 bytes of each are its embedding
-        await site.put("b", labels=[f"{n}" for n in range(1_000)])
-
-
-@pytest.mark.parametrize("model", ["toy", "alias", "people/toy"])
-async def test_a_request_may_name_the_model_of_its_sets_by_any_of_its_names(
-    open_site: OpenSite, model: str
-) -> None:
-    site = await open_site()
-    site.sets.models.aliases = {"alias": "toy", "people/toy": "toy"}
-    await site.put(model=model)
-    assert (await classified(site, "pets", model=model)).model == "toy"
-
-
-async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
-    site = await open_site()
-    await site.put()
-    with pytest.raises(InvalidInput, match="a request has one model"):
-        await site.inference.classify(ClassifyRequest([png()], label_sets=["pets"], model="other"))
-
-
-async def test_a_build_is_tried_again_after_an_error_that_passes_and_pays_no_row_twice(
-    open_site: OpenSite,
-) -> None:
-    paid: list[int] = []
-
-    async def charge(rows: int) -> None:
-        paid.append(rows)
-
-    site = await open_site(backend=(backend := Counted()), charge=charge)
+async def test_a_build_is_tried_again_after_an_error_that_passes(open_site: OpenSite) -> None:
+    site = await open_site(backend=(backend := Counted()))
     await backend.aclose()  # as if the encoders were away
     with not_waiting(site.sets):
         await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
@@ -239,12 +252,3 @@ async def test_a_build_is_tried_again_after_an_error_that_passes_and_pays_no_row
     await backend.start()
     await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None
-    assert paid == [1, 1, 1], "two prompts and an example"
-
-
-async def test_a_put_lets_requests_go_first_that_somebody_waits_for(open_site: OpenSite) -> None:
-    site = await open_site()
-    enter(request := RequestContext("a"))
-    await site.put()
-    enter(None)
-    assert request.bulk

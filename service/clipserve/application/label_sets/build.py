@@ -1,4 +1,4 @@
-"""The builds of this gateway, which make the embeddings of label sets and store them.
+"""The label sets of this gateway and their builds, which make embeddings and store them.
 
 The gateway where a set was put builds it at once. The others wait for its embeddings, and build it after a minute:
 the one may be gone. Two that build the same store the same.
@@ -9,38 +9,26 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
 from itertools import starmap
 from typing import Any, TypeVar
 
 import numpy as np
 
-from clipserve.access.gate import when_there_is_room
 from clipserve.application.classifiers import Prompts, embed_labels, tell_label
-from clipserve.application.label_sets.definition import Former, Record
-from clipserve.application.label_sets.request import of_example
-from clipserve.application.label_sets.served import LabelSet, row_type
+from clipserve.application.label_sets.definition import Definition, Record, of_example
+from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.label_sets.store import Store
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import together
-from clipserve.errors import (
-    ClipError,
-    InvalidInput,
-    LabelSetFailed,
-    PermissionDenied,
-    StoreUnavailable,
-    Unauthenticated,
-)
+from clipserve.errors import ClipError, InvalidInput, StoreUnavailable
 from clipserve.quota import Quota
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, caller, task_context
 
 T = TypeVar("T")
-Charge = Callable[[int], Awaitable[None]]
 
 _PROMPTS, _EXAMPLES = 256, 16  # at a time: a quarter of a second of a slow encoder
 _AT_A_TIME = 2  # of these, so that a small set does not wait for a large one
@@ -49,37 +37,44 @@ _OTHERS_SECONDS = 60.0  # of the gateway where a set was put
 _LOOK_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Builds:
-    """The builds of this gateway, for which callers take turns.
+class Entries(dict[str, LabelSet]):
+    """The label sets of this gateway by name, served or on their way. Callers take turns at builds."""
 
-    `note`: called after each try. `tidy`: deletes what a new version leaves behind. `charge`: takes rows from the
-    rate of the key that pays; None: free.
-    """
+    def __init__(self, store: Store, metrics: Metrics, tidy: Callable[[str], Awaitable[None]]) -> None:
+        """`tidy`: deletes what a new version of this name leaves behind."""
+        super().__init__()
+        self._store, self._metrics, self._tidy = store, metrics, tidy
+        self._running = Quota("builds", _AT_A_TIME)
 
-    store: Store
-    metrics: Metrics
-    note: Callable[[], None]
-    tidy: Callable[[str], Awaitable[None]]
-    charge: Charge | None
-    _running: Quota = field(default_factory=partial(Quota, "builds", _AT_A_TIME))
+    def drop(self, name: str) -> None:
+        """Serve the set no more, and end its build."""
+        before = self.pop(name, None)
+        if before and before.task:
+            before.task.cancel()
 
-    async def take(self, label_set: LabelSet, putter: str | None) -> None:
-        """Serve a set that is built; else build it, and serve the former one meanwhile.
+    async def want(self, label_set: LabelSet, putter: str | None = None) -> None:
+        """Serve a set if it is built; else build it, and serve the previous one meanwhile.
 
         `putter`: the caller who put it here, and whose turns its build takes; None: it was not put here. Raises
         StoreUnavailable.
         """
-        record, others = label_set.record, 0.0
-        if not await self._load(label_set, record) and label_set.served is None and record.former:
-            await self._load(label_set, record.former)
-        if label_set.built:
+        before = self.get(label_set.name)
+        if before and before.is_still(label_set):
             return
+        if before and before.model is label_set.model:
+            label_set.served = before.served
+        if not await self._load(label_set, label_set.definition):
+            if label_set.served is None and label_set.record.previous:
+                await self._load(label_set, label_set.record.previous)
+            self._begin(label_set, putter)
+        self.drop(label_set.name)
+        self[label_set.name] = label_set
+
+    def _begin(self, label_set: LabelSet, putter: str | None) -> None:
+        record, others = label_set.record, 0.0
+        if putter is None and record.version == label_set.version:  # clocks may differ
+            others = min(record.put + _OTHERS_SECONDS - time.time(), _OTHERS_SECONDS)
         request = RequestContext(f"label-set-{label_set.version}", address=putter or "", bulk=True)
-        if record.pays_for == label_set.version:  # else it is free, and nobody else was asked to build it
-            request.digest, request.scope = record.payer, "manage"
-            if putter is None:  # clocks may differ
-                others = min(record.put + _OTHERS_SECONDS - time.time(), _OTHERS_SECONDS)
         running = self._run(label_set, time.monotonic() + others)
         task = label_set.task = asyncio.create_task(running, context=task_context(request))
         task.add_done_callback(lambda _: setattr(label_set, "task", None))  # its frames hold the set
@@ -89,78 +84,54 @@ class Builds:
         began = time.monotonic()
         while not label_set.built and not label_set.final:
             try:
-                if not await self._load(label_set, label_set.record):
-                    if time.monotonic() < others_until:
-                        await asyncio.sleep(_LOOK_SECONDS)
-                        continue
+                if await self._load(label_set, label_set.definition):
+                    return
+                if time.monotonic() < others_until:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                else:
                     await self._build(label_set)
-                    self.metrics.label_set_built("ok", seconds := round(time.monotonic() - began, 3))
+                    self._metrics.label_set_built("ok", seconds := round(time.monotonic() - began, 3))
                     about = {"label_set": label_set.name, "version": label_set.version, "seconds": seconds}
                     logger.info("label_set_built", **about)
             except Exception as error:  # a fault of ours must not be tried for ever, nor end the service
-                self.metrics.label_set_built(_failed(label_set, error), time.monotonic() - began)
-            self.note()
-            if label_set.failure and not label_set.final:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                self._metrics.label_set_built(_failed(label_set, error), time.monotonic() - began)
+                if not label_set.final:
+                    await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _build(self, label_set: LabelSet) -> None:
-        """Make all embeddings of a set, store them and serve it."""
-        record, model, at, paid = label_set.record, label_set.model, 0, 0
-        made = np.zeros(record.definition.rows, row_type(model.manifest.embed_dim))
+        """Make all embeddings of a set, float32 [n, D]: see `ServedSet.of`. Store and serve them."""
+        record, model, vectors = label_set.record, label_set.model, []
+        label_set.done = 0
         for labels in _labels_of(record):
-            paid += sum(len(prompts) for _, prompts in labels)
-            async with self._turn(label_set, paid):
+            with self._running.lease(caller()) as turn:
+                await turn.wait(1)
                 texts = await embed_labels(model.texts, labels, truncate=record.definition.truncate)
-            made[at : (at := at + len(texts))] = [(text.vector, text.truncated) for text in texts]
-            label_set.done = paid
+            vectors += [text.vector for text in texts]
+            label_set.done += sum(len(prompts) for _, prompts in labels)
         for examples in _examples_of(record):
-            paid += len(examples)
-            async with self._turn(label_set, paid):
+            with self._running.lease(caller()) as turn:
+                await turn.wait(1)
                 images = await _of_each(examples, model.images.encode)
-            made[at : (at := at + len(images))] = [(image.vector, False) for image in images]
-        np.save(file := io.BytesIO(), made, allow_pickle=False)
+            vectors += [image.vector for image in images]
+        np.save(file := io.BytesIO(), np.stack(vectors).astype("<f4"), allow_pickle=False)
         stored = file.getvalue()
         with suppress(StoreUnavailable):  # then the next start makes them again
-            await self.store.write(label_set.file(record), stored)
-        await asyncio.to_thread(label_set.serve, record, stored)
+            await self._store.write(label_set.file(record.definition), stored)
+        await asyncio.to_thread(label_set.serve, record.definition, stored)
         with suppress(StoreUnavailable):  # who changes the set next does it
-            await self.tidy(label_set.name)
+            await self._tidy(label_set.name)
 
-    @asynccontextmanager
-    async def _turn(self, label_set: LabelSet, rows: int) -> AsyncIterator[None]:
-        """A turn to encode, once so many rows of the set are paid, each as soon as the rate has room.
-
-        So a key can pay for more than its rate allows at once, and another try does not pay again. Raises
-        LabelSetFailed: the key was removed.
-        """
-        try:
-            while self.charge and label_set.paid < rows:
-                await when_there_is_room(partial(self.charge, 1))
-                label_set.paid += 1
-        except (Unauthenticated, PermissionDenied):
-            reason = "the key that put it was removed before its build was complete: put it again."
-            raise LabelSetFailed(reason) from None
-        with self._running.lease(caller()) as turn:
-            await turn.wait(1)
-            yield
-
-    async def _load(self, label_set: LabelSet, of: Record | Former) -> bool:
+    async def _load(self, label_set: LabelSet, definition: Definition) -> bool:
         """Serve a definition whose embeddings for this model are stored. False: they are not.
 
-        Raises StoreUnavailable, unless people wrote the set.
+        Raises StoreUnavailable.
         """
-        if of.definition.model != label_set.model.name:
-            return False
-        try:
-            stored = await self.store.read(label_set.file(of))
-            await asyncio.to_thread(label_set.serve, of, stored)
-        except ValueError:  # there are none, or they are damaged: they are made again
-            return False
-        except StoreUnavailable:
-            if label_set.read_only:
-                return False
-            raise
-        return True
+        with suppress(ValueError):  # they are damaged, and made again
+            stored = await self._store.read(label_set.file(definition))
+            if stored is not None:
+                await asyncio.to_thread(label_set.serve, definition, stored)
+                return True
+        return False
 
 
 async def check(model: ServedModel, record: Record) -> None:
@@ -184,7 +155,7 @@ def _failed(label_set: LabelSet, error: Exception) -> str:
     about = {"label_set": label_set.name, "version": label_set.version, "reason": failure.detail}
     logger.warning("label_set_not_built", **about, exc_info=error if ours else None)
     failure.__traceback__ = failure.__context__ = failure.__cause__ = None  # their frames hold embeddings
-    label_set.failure, label_set.final = failure, ours or isinstance(error, InvalidInput | LabelSetFailed)
+    label_set.failure, label_set.final = failure, ours or isinstance(error, InvalidInput)
     return failure.code
 
 

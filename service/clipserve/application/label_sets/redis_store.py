@@ -15,56 +15,48 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from clipserve.application.label_sets.store import Failures
+from clipserve.application.label_sets.store import Store
 from clipserve.redis_pool import redis_pool
 
 PREFIX = "{clipserve:label-sets}:"
 
-_VALUES, _WRITTEN, _LAST = PREFIX + "values", PREFIX + "written", PREFIX + "last-write"
+_VALUES, _WRITTEN = PREFIX + "values", PREFIX + "written"
 _ADVICE = (
     "Label sets cannot be read or changed, because Redis does not answer as it should: see that the one of "
     "CLIPSERVE_REDIS_URL runs, can be reached and may be written to."
 )
 
 
-class RedisStore:
-    """A `Store` in Redis. A change that timed out may still be made."""
+class RedisStore(Store):
+    """A store in Redis. A change that timed out may still be made."""
 
     def __init__(self, url: str, *, seconds: float = 1.0, value_seconds: float = 5.0) -> None:
         """`url`: redis:// or rediss://, with the password. The first call connects.
 
         `seconds`: to connect, and for small answers. `value_seconds`: for values of some tens of megabytes.
         """
+        # Whatever an answer makes of the client: one that is none has no common error.
+        super().__init__(Exception, _ADVICE)
         self._seconds, self._value_seconds = seconds, value_seconds
         self._redis = Redis.from_pool(redis_pool(url, connect_seconds=seconds, answer_seconds=value_seconds))
-        # Whatever an answer makes of the client: one that is none has no common error.
-        self._failures = Failures(Exception, _ADVICE)
-        self._revision: list[Any] = []
-        self._listing: dict[str, str] = {}
 
     async def listing(self) -> Mapping[str, str]:
-        # A deletion lowers the number, also on a Redis without memory, which takes no other mark of it.
-        marks = ["GET", _LAST], ["HLEN", _WRITTEN]
-        if await self._run(self._seconds, *marks) != self._revision:
-            *revision, rows = await self._run(self._value_seconds, *marks, ["HGETALL", _WRITTEN])
+        (rows,) = await self._run(self._seconds, ["HGETALL", _WRITTEN])
+        with self.translated():  # it may be no Redis
             # A name that is damaged is another name, and not the end of all.
-            self._listing = {
+            return {
                 name.decode("utf-8", "backslashreplace"): mark.decode("utf-8", "replace")
                 for name, mark in rows.items()
             }
-            self._revision = revision
-        return self._listing
 
-    async def read(self, name: str) -> bytes:
+    async def read(self, name: str) -> bytes | None:
         (value,) = await self._run(self._value_seconds, ["HGET", _VALUES, name])
-        if not isinstance(value, bytes):
-            raise ValueError("it has no value")
-        return value
+        return value if isinstance(value, bytes) else None
 
     async def write(self, name: str, value: bytes) -> None:
         written = f"{time.time_ns()} {secrets.token_hex(8)}"
         row = ["HSET", _WRITTEN, name, written], ["HSET", _VALUES, name, value]
-        await self._run(self._value_seconds, *row, ["SET", _LAST, written])
+        await self._run(self._value_seconds, *row)
 
     async def delete(self, names: Collection[str]) -> bool:
         rows = ["HDEL", _WRITTEN, *names], ["HDEL", _VALUES, *names]
@@ -75,7 +67,7 @@ class RedisStore:
 
     async def _run(self, seconds: float, *commands: list[Any]) -> list[Any]:
         """The answers to the commands, which are one transaction. `seconds`: for all of it."""
-        with self._failures.translated():
+        with self.translated():
             async with timeout(seconds), self._redis.pipeline(transaction=True) as pipeline:
                 for command in commands:
                     pipeline.execute_command(*command)

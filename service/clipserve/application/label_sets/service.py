@@ -1,28 +1,84 @@
-"""The use cases of label sets, and the look-up of those that a classification uses."""
+"""The label sets of this gateway, which follow the store.
+
+`refresh` reads what has changed in the store: it loads what is built, builds the rest, and drops deleted sets. It
+runs at the start, twice a second, and before a change. So the same code handles a set that was put at another
+gateway, one whose build was interrupted by a crash, and one that was built for another model's fingerprint. A value
+that is no set is passed over with a line in the log, and its set stays as it was.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import partial
 
-from clipserve.application.label_sets.build import check
-from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.request import PutRequest, check_name
-from clipserve.application.label_sets.served import LabelSet, ServedSet
-from clipserve.concurrency import beside_loop
-from clipserve.errors import StoreUnavailable, UnknownLabelSet
-from clipserve.telemetry.request import RequestContext, current, remaining
+from clipserve.api.limits import RequestLimits
+from clipserve.application.label_sets.build import Entries, check
+from clipserve.application.label_sets.definition import (
+    NAME,
+    OURS,
+    LabelSetLimits,
+    PutRequest,
+    Record,
+    check_name,
+    written,
+)
+from clipserve.application.label_sets.served import STATES, LabelSet, ServedSet, State
+from clipserve.application.label_sets.store import Store
+from clipserve.application.models import Models
+from clipserve.concurrency import beside_loop, ended, kept_running
+from clipserve.errors import ClipError, StoreUnavailable, UnknownLabelSet
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
-_SHOWN_NAMES = 10
+_POLL_SECONDS = 0.5
+_DAY = 86_400.0  # seconds, where a request has no deadline
 _DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
 
 
-class LabelSets(Catalog):
-    """Puts, shows, deletes and finds label sets, and follows their store."""
+class LabelSets:
+    """Puts, shows, deletes and finds label sets, and follows their store.
+
+    Attributes:
+        entries: by name, with their builds.
+        loaded: whether the store was read at least once. `started`: whether `start` has returned.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        store: Store,
+        limits: RequestLimits,
+        own_limits: LabelSetLimits,
+        metrics: Metrics,
+        charge: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """`charge`: takes rows from the rate of the caller's key; raises RateLimited."""
+        self.models, self.store, self.limits, self.own_limits = models, store, limits, own_limits
+        self.entries, self.loaded, self.started = Entries(store, metrics, self._tidy), False, False
+        self._used, self._charge, self._lock = metrics.label_sets_used, charge, asyncio.Lock()
+        self._listing: Mapping[str, str] | None = None  # what is loaded; None: not all of it
+        self._seen: dict[str, tuple[str, str]] = {}  # name -> its file and stamp
+        self._following: asyncio.Task[None] | None = None
+        for state in STATES:  # counted when asked for: a put must not look at all sets
+            metrics.label_sets.labels(state).set_function(partial(self._count, state))
+
+    async def start(self) -> None:
+        """Load all label sets, if the store is there, and follow changes. Call it after the models have started."""
+        with suppress(StoreUnavailable):
+            await self.refresh()
+        self._following = kept_running("label_sets", self._follow)
+        self.started = True
+
+    async def aclose(self) -> None:
+        """Stop following changes, cancel all builds, and close the store."""
+        tasks = [self._following, *(entry.task for entry in self.entries.values())]
+        await ended([task for task in tasks if task])
+        await self.store.aclose()
 
     async def find(self, names: Sequence[str]) -> list[ServedSet]:
         """The served label sets of these names. `names`: each a name, or name@version.
@@ -31,24 +87,27 @@ class LabelSets(Catalog):
 
         Raises:
             UnknownLabelSet: there is no set of this name, or its version is another.
-            LabelSetNotReady: the set was not built in time.
-            LabelSetFailed: the set cannot be built.
+            LabelSetNotReady: the set was not built in time. LabelSetFailed: it cannot be built.
             StoreUnavailable: the store has not been read yet.
         """
-        asked = [name.partition("@") for name in names]
-        if unserved := [name for name, _, _ in asked if self._entry(name).served is None]:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.own_limits.part_for_build * remaining(math.inf)):
-                    for name in unserved:
-                        await self.settled(name)
-        found = [self._find(name, version) for name, _, version in asked]
+        found = []
+        for name, _, version in (each.partition("@") for each in names):
+            entry = self._entry(name)
+            if entry.served is None and entry.task:
+                await asyncio.wait([entry.task], timeout=self.own_limits.part_for_build * remaining(_DAY))
+                entry = self._entry(name)
+            if (served := entry.served) is None:
+                raise entry.not_ready()
+            if version not in ("", served.version):
+                said = f"{name} is at version {served.version}; version {version[:64]} is not served."
+                raise UnknownLabelSet(said)
+            found.append(served)
         self._used.inc(len(found))
         return found
 
     def all(self) -> list[LabelSet]:
         """All label sets, by name. Raises StoreUnavailable: the store has not been read yet."""
-        self._check_loaded()
-        return [copy(entry) for _, entry in sorted(self.entries.items())]
+        return [copy(entry) for _, entry in sorted(self._loaded().items())]
 
     def get(self, name: str) -> LabelSet:
         """One label set. Raises UnknownLabelSet; StoreUnavailable: the store has not been read yet."""
@@ -57,56 +116,135 @@ class LabelSets(Catalog):
     async def put(self, request: PutRequest) -> LabelSet:
         """Store a label set, which replaces the one of its name, and build it.
 
-        Returns when the set is built, or after `put_wait_seconds`. The caller's key pays for the build. All checks
-        come before the set is stored. Of two concurrent puts of a name the last wins, and both return its state.
+        Returns when the set is built, or after `put_wait_seconds`. The caller's key is charged a row for each
+        prompt and example, unless the set is there. All checks come before the set is stored. Of two concurrent
+        puts of a name the last wins, and both return its state.
 
         Raises:
             InvalidInput: the set exceeds a limit, a prompt has too many tokens, or an example is not an image.
             UnknownModel, WrongFingerprint: its model is not served.
-            LabelSetReadOnly: the name is that of a file.
-            StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
+            RateLimited, StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
-        model, payer = self.models.find(request.fields), None
+        model, name = self.models.find(request.fields), request.name
         checked = partial(request.record, model.manifest, self.limits, self.own_limits)
         record = await beside_loop(checked, _DEFINITION_BYTES)
-        self.check_writable(request.name)
+        definition, before = record.definition, self.entries.get(name)
+        about = {"put": time.time(), "version": definition.version(model.fingerprint)}
+        wanted = LabelSet(name, model, record.model_copy(update=about))
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
-            payer = context.digest
+        if self._charge and not (before and before.is_still(wanted)):
+            await self._charge(definition.prompt_count + definition.example_count)
         await check(model, record)
-        await self._store(request.name, model, record, payer)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.own_limits.put_wait_seconds):
-                await self.settled(request.name)
-        return self.get(request.name)
+        async with self._lock:  # so that limits hold
+            await self._store(wanted)
+        with suppress(StoreUnavailable):  # who changes the set next does it
+            await self._tidy(name)
+        if (entry := self._entry(name)).task:
+            await asyncio.wait([entry.task], timeout=self.own_limits.put_wait_seconds)
+        return self.get(name)
 
     async def delete(self, name: str) -> None:
-        """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
+        """Delete a label set, and the file that people wrote. Raises UnknownLabelSet, StoreUnavailable."""
         check_name(name)
-        if not await self._delete(name):
-            raise self._unknown(name)
+        deleted = await self.store.delete([f"{name}.json", f"{name}.toml"])
+        await self._tidy(name)
+        if not deleted:
+            raise _unknown(name)
 
-    def _find(self, name: str, version: str) -> ServedSet:
-        entry = self._entry(name)
-        if (served := entry.served) is None:
-            raise entry.not_ready()
-        if version not in ("", served.version):
-            raise UnknownLabelSet(
-                f"{name} is at version {served.version}; version {version[:64]} is not served."
-            )
-        return served
+    async def refresh(self) -> None:
+        """Make the served sets and the builds match the store.
+
+        Raises:
+            StoreUnavailable: the sets of what cannot be read stay as they are.
+        """
+        async with self._lock:
+            await self._refresh()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            with suppress(StoreUnavailable):  # the store has said so in the log
+                await self.refresh()
+
+    async def _store(self, wanted: LabelSet) -> None:
+        await self._refresh()
+        before = self.entries.get(wanted.name)
+        sizes = {each.name: each.record.size for each in (*self.entries.values(), wanted)}
+        self.own_limits.check_all(sizes.values())
+        served = before.served if before and before.model is wanted.model else None
+        if served and served.version != wanted.version:
+            wanted.record = wanted.record.model_copy(update={"previous": served.definition})
+        await self.store.write(f"{wanted.name}.json", await asyncio.to_thread(wanted.record.to_bytes))
+        self._listing = None  # deleted before it was listed, it would stay
+        await self.entries.want(wanted, caller())
+
+    async def _refresh(self) -> None:
+        listing = await self.store.listing()
+        if listing == self._listing:
+            return
+        self._listing = None
+        wanted: dict[str, tuple[str, str]] = {}
+        for stamp, file in sorted((stamp, file) for file, stamp in listing.items()):  # the later one counts
+            name, _, kind = file.rpartition(".")
+            if kind in ("json", "toml") and NAME.fullmatch(name):
+                wanted[name] = file, stamp
+        for name in {*self.entries, *self._seen} - wanted.keys():
+            self._seen.pop(name, None)
+            self.entries.drop(name)
+        for name, place in wanted.items():
+            if place != self._seen.get(name):
+                await self._load(name, place[0])
+                self._seen[name] = place
+        self._listing, self.loaded = listing, True
+
+    async def _load(self, name: str, file: str) -> None:
+        """Serve or build what the file has. Raises StoreUnavailable."""
+        try:
+            if (value := await self.store.read(file)) is None:  # it was just deleted
+                return
+            record = await asyncio.to_thread(self._record_of, file, value)
+        except StoreUnavailable:
+            raise
+        except (ValueError, TypeError, RecursionError, ClipError) as error:  # whoever has written it
+            reason = error.detail if isinstance(error, ClipError) else str(error)
+            logger.error("label_set_file_wrong", file=file, reason=reason, hint="the set stays as it was")
+            return
+        if model := self.models.get(record.definition.model):
+            await self.entries.want(LabelSet(name, model, record))
+        else:
+            self.entries.drop(name)
+            logger.warning("label_set_without_model", label_set=name, model=record.definition.model)
+
+    def _record_of(self, file: str, value: bytes) -> Record:
+        if value.startswith(OURS):
+            return Record.model_validate_json(value)
+        request = written(file, value)
+        return request.record(self.models.find(request.fields).manifest, self.limits, self.own_limits)
+
+    async def _tidy(self, name: str) -> None:
+        """Delete the embeddings of this name that are of no definition of its set. Raises StoreUnavailable."""
+        await self.refresh()
+        if (entry := self.entries.get(name)) is None and name in self._seen:
+            return  # another gateway serves its model
+        kept = entry.record.digests if entry else set[str]()
+        parts = [file.rsplit(".", 3) for file in self._listing or () if file.endswith(".npy")]
+        await self.store.delete([".".join(each) for each in parts if each[0] == name and each[1] not in kept])
+
+    def _count(self, state: State) -> int:
+        """How many sets are in this state; any thread may ask."""
+        return sum(entry.state == state for entry in list(self.entries.values()))
 
     def _entry(self, name: str) -> LabelSet:
-        if entry := self.entries.get(name):
+        if entry := self._loaded().get(name):
             return entry
-        self._check_loaded()
-        raise self._unknown(name)
+        raise _unknown(name)
 
-    def _check_loaded(self) -> None:
+    def _loaded(self) -> Entries:
         if not self.loaded:
             raise StoreUnavailable("label sets could not be read yet. Try again later.")
+        return self.entries
 
-    def _unknown(self, name: str) -> UnknownLabelSet:
-        known = sorted(self.entries)
-        shown = ", ".join(known[:_SHOWN_NAMES]) + (", ..." if len(known) > _SHOWN_NAMES else "")
-        return UnknownLabelSet(f"there is no label set {name[:64]!r}. There are: {shown or 'none'}.")
+
+def _unknown(name: str) -> UnknownLabelSet:
+    return UnknownLabelSet(f"there is no label set {name[:64]!r}: GET /label-sets lists all.")

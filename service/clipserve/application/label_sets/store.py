@@ -2,17 +2,18 @@
 
 pets.json                the record of a label set that was put
 pets.DIGEST.VERSION.npy  the embeddings of one of its definitions, for one fingerprint: a cache
-pets.toml, pets.json     in a folder, a set that people write, with its images beside it
+pets.toml, pets.json     in a folder, a set that people write
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from clipserve.errors import StoreUnavailable
 from clipserve.files import read_bounded, replacing, sync_folder
@@ -24,39 +25,40 @@ FOLDER = "label-sets"
 
 _ADVICE = (
     "Label sets cannot be read or changed: CLIPSERVE_STATE_DIR must be a folder on a local disk with free space, "
-    "which the service may read and write, and CLIPSERVE_LABEL_SETS_FOLDER one that it may read."
+    "which the service may read and write."
 )
 
 
-class Store(Protocol):
+class Store(ABC):
     """Named values. All methods raise StoreUnavailable; a change that fails may still be made."""
-
-    async def listing(self) -> Mapping[str, str]:
-        """The names, each with a text that changes with its value. It is asked twice a second."""
-
-    async def read(self, name: str) -> bytes:
-        """The value. Raises ValueError: there is none, or none that can be read."""
-
-    async def write(self, name: str, value: bytes) -> None:
-        """Set a value: a reader, or a start after a crash, finds the former one or this one."""
-
-    async def delete(self, names: Collection[str]) -> bool:
-        """Delete values, which needs no space. False: there was none of them."""
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-
-
-class Failures:
-    """Turns errors of a library into StoreUnavailable, and logs the first until a call has succeeded."""
 
     def __init__(self, kind: type[Exception], advice: str) -> None:
         """`kind`: of the errors to translate. `advice`: what to do, for people who cannot see the log."""
         self._kind, self._advice, self._failing = kind, advice, False
 
+    @abstractmethod
+    async def listing(self) -> Mapping[str, str]:
+        """The names, each with a text that changes with its value. It is asked twice a second."""
+
+    @abstractmethod
+    async def read(self, name: str) -> bytes | None:
+        """The value; None: there is none. Raises ValueError: it cannot be read."""
+
+    @abstractmethod
+    async def write(self, name: str, value: bytes) -> None:
+        """Set a value: a reader, or a start after a crash, finds the former one or this one."""
+
+    @abstractmethod
+    async def delete(self, names: Collection[str]) -> bool:
+        """Delete values, which needs no space. False: there was none of them."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close the connections."""
+
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Wrap one call of the store in this block."""
+        """Turn errors of a library in this block into StoreUnavailable. The first of several is logged."""
         try:
             yield
         except self._kind as error:
@@ -71,18 +73,19 @@ class Failures:
         self._failing = False
 
 
-class Folder:
-    """A `Store` that any number of processes of one machine may use. The first write makes the folder."""
+class Folder(Store):
+    """A store that any number of processes of one machine may use. The first write makes the folder."""
 
     def __init__(self, path: Path, most: int) -> None:
         """`most`: bytes of a file, whoever has written it."""
-        self.path, self._most, self._failures = path.absolute(), most, Failures(OSError, _ADVICE)
+        super().__init__(OSError, _ADVICE)
+        self.path, self._most = path.absolute(), most
 
     async def listing(self) -> Mapping[str, str]:
         return await self._call(self._listing)
 
-    async def read(self, name: str) -> bytes:
-        return await asyncio.to_thread(self.file, name)
+    async def read(self, name: str) -> bytes | None:
+        return await asyncio.to_thread(self._read, name)
 
     async def write(self, name: str, value: bytes) -> None:
         await self._call(self._write, name, value)
@@ -93,12 +96,11 @@ class Folder:
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def file(self, name: str) -> bytes:
-        """Of a file in the folder, and nowhere else. Raises ValueError: it cannot be read."""
-        if Path(name).name != name:
-            raise ValueError("not a name of a file")
+    def _read(self, name: str) -> bytes | None:
         try:
             return read_bounded(self.path / name, self._most)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
             raise ValueError(error.strerror) from None
 
@@ -110,7 +112,7 @@ class Folder:
                 with suppress(OSError):  # it was just deleted
                     if not each.name.startswith(".") and each.is_file():
                         stat = each.stat()
-                        found[each.name] = f"{stat.st_ctime_ns} {stat.st_ino} {stat.st_size}"
+                        found[each.name] = f"{stat.st_ctime_ns:020} {stat.st_ino} {stat.st_size}"
         return found
 
     def _write(self, name: str, value: bytes) -> None:
@@ -130,5 +132,5 @@ class Folder:
         return bool(there)
 
     async def _call(self, function: Callable[..., T], *arguments: object) -> T:
-        with self._failures.translated():
+        with self.translated():
             return await asyncio.to_thread(function, *arguments)

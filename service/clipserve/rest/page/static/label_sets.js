@@ -18,10 +18,9 @@ export function start(panel, shared) {
   const fields = setForm(at, { onChange: edited, announce });
   const trying = tryBox(at, {
     api, announce,
-    labels: () => (unchangeable() ? [] : fields.rows().map((row) => row.name())),
+    labels: () => fields.rows().map((row) => row.name()),
     onWrong: (picture, label) => fields.rows().find((row) => row.name() === label)?.add(picture.blob),
   });
-  const unchangeable = () => set?.read_only && "It comes from a file, which alone can change it.";
   const path = (which) => `label-sets/${encodeURIComponent(which)}`;
 
   const still = (is) => (at("fields").inert = at("tried").inert = is); // a change made now would be lost
@@ -41,7 +40,7 @@ export function start(panel, shared) {
 
   async function list() {
     const found = (await api.call("label-sets")).body.label_sets;
-    choice.replaceChildren(new Option("new set", ""), ...found.map((each) => new Option(each.read_only ? `${each.name} (a file)` : each.name, each.name)));
+    choice.replaceChildren(new Option("new set", ""), ...found.map((each) => new Option(each.name, each.name)));
     choice.value = set?.name ?? "";
     return found;
   }
@@ -60,10 +59,8 @@ export function start(panel, shared) {
     without.checked = false;
     name.value = set?.name ?? "";
     name.readOnly = Boolean(set);
-    at("fields").disabled = at("save").hidden = Boolean(unchangeable());
-    at("delete").hidden = !set || set.read_only;
-    const more = [unchangeable(), set?.error].filter(Boolean).join(" ");
-    at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${more}` : HINT;
+    at("delete").hidden = !set;
+    at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${set.error ?? ""}` : HINT;
     edited();
     unsaved = false;
     return trying.use(set);
