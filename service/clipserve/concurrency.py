@@ -12,7 +12,6 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
-from clipserve.telemetry.log import logger
 from clipserve.telemetry.request import caller
 from clipserve.turns import Turns
 
@@ -74,6 +73,8 @@ async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]
                 return
             except Exception:  # any error: nobody awaits its task, so the loop would end silently
                 _failed.add(this)
+                from clipserve.telemetry.log import logger  # its libraries are a seventh of a client's import
+
                 logger.exception("loop_failed", loop=name, again_in_seconds=_AGAIN_SECONDS)
             finally:
                 well.cancel()

@@ -17,6 +17,7 @@ SERVER = [
     *("PIL", "clipserve.settings", "clipserve.wiring", "clipserve.rest", "clipserve.rpc", "clipserve.engine"),
     *("clipserve.application.inference", "clipserve.clip.images", "clipserve.clip.tokenizer"),
     *("onnxruntime", "tokenizers", "fastapi", "grpc", "prometheus_client", "opentelemetry", "redis"),
+    *("structlog", "rich"),
 ]
 # What a program has once, and other libraries of it use too.
 STATE = """
