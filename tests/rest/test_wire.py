@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from clipserve.connections import ConnectionLimits
 from clipserve.rest.protocol import Protocol
 from tests.rest.raw import post
-from tests.rest.wire import Echo, fed, protocol_of
+from tests.rest.wire import Echo, Line, fed, protocol_of
 
 LIMIT = 2_000
 PLAIN = b"POST /embed?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -88,6 +89,16 @@ async def test_what_comes_before_an_answer_is_lost_and_the_connection_with_it() 
     protocol.data_received(NO_BODY)
     line = await fed(protocol, NO_BODY)
     assert (len(app.asked), line.ended) == (1, True)
+
+
+async def test_a_client_that_has_left_is_no_error_of_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_connected(_: Line) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Line, "write_eof", not_connected)
+    protocol, app = connected()
+    await fed(protocol, NO_BODY.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+    assert (len(app.asked), protocol._task) == (1, None)
 
 
 async def test_a_trailer_is_no_header() -> None:

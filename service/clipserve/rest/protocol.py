@@ -13,6 +13,7 @@ import asyncio
 import math
 import time
 import uuid
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ class Protocol(HttpToolsProtocol):
         self._enter(_ENDING, _LINGER_SECONDS)
         if not self.is_closing():
             self.flow.resume_reading()
-            self.transport.write_eof()
+            with suppress(OSError):  # the client has left
+                self.transport.write_eof()
 
     def on_response_complete(self) -> None:
         """In place of uvicorn's: the sweep is cheaper than a timer for each."""
