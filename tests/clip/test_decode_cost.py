@@ -128,6 +128,7 @@ def held():
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 spec, limits = ImageSpec(size=224), ImageLimits(image_formats=(*FORMATS, *OPTIONAL))
+decode_pixels(Path(sys.argv[1], "small").read_bytes(), spec, limits)  # the plugin of HEIC is loaded here, once
 for name in sys.argv[1:]:
     child = os.fork()
     if child:
