@@ -134,7 +134,7 @@ def _code_point(rng: random.Random) -> int:
     return code if not 0xD800 <= code < 0xE000 else code - 0x800
 
 
-def _is_settled(text: str) -> bool:
+def is_settled(text: str) -> bool:
     """Every Python from 3.11 on lower-cases and composes this text in the same way.
 
     Code points that Unicode 14 did not know may gain a lower case later; the ideographs of plane 2 and 3 do not.
@@ -150,7 +150,7 @@ def main() -> None:
 
     original = SimpleTokenizer()
     start, end = original.sot_token_id, original.eot_token_id
-    texts = list(filter(_is_settled, hurting_strings(20_000, seed=1)))[:10_000]
+    texts = list(filter(is_settled, hurting_strings(20_000, seed=1)))[:10_000]
     pairs = [(text, [start, *original.encode(text), end]) for text in texts]
     # mtime=0: the same content gives the same file
     TOKENS.write_bytes(gzip.compress(json.dumps(pairs, separators=(",", ":")).encode(), mtime=0))

@@ -26,21 +26,3 @@ def test_ids_equal_open_clips_on_ten_thousand_strings(tokenizer: Tokenizer) -> N
     wrong = [text for (text, ids), row in zip(pairs, rows, strict=True) if row.ids != ids]
     assert len(pairs) == 10_000
     assert not wrong, f"{len(wrong)} differ, first: {wrong[0]!a}"
-
-
-@pytest.mark.parametrize(
-    ("text", "ids"),
-    [
-        ("<end_of_text>", [49406, 49407, 49407]),
-        ("a<end_of_text>", [49406, 320, 49407, 49407]),  # the splitting reaches it as a word
-        ("..<end_of_text>", [49406, 608, 283, 806, 318, 539, 318, 4160, 285, 49407]),  # "..<" is a word here
-        (
-            "\u0345",
-            [49406, 49407],
-        ),  # a combining iota is neither letter, number nor other: the original drops it
-    ],
-)
-def test_special_words_are_special_only_where_the_original_says_so(
-    tokenizer: Tokenizer, text: str, ids: list[int]
-) -> None:
-    assert tokenizer.encode([text])[0].ids == ids

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,9 +25,7 @@ class Repo:
     half: str | None = None  # a file of which half is sent, and the connection closed
     nothing: bool = False  # every connection is closed without an answer
     altered: str | None = None  # a file with one other byte than its digest says
-    ranges: bool = True  # parts of files are sent where they are asked for
     asked: list[str] = field(default_factory=list)  # "METHOD path", for tests
-    sent: int = 0  # bytes of files
 
     commit = hashlib.sha1(b"main").hexdigest()
 
@@ -111,12 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": repo.commit, "Content-Length": str(len(content))}
         if file == repo.half and self.command == "GET":
             content, self.close_connection = content[: len(content) // 2], True
-        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if repo.ranges else None
-        if part:
-            content = content[int(part[1]) : int(part[2]) + 1]
-            headers["Content-Length"] = str(len(content))
-        repo.sent += len(content)
-        return self._answer(206 if part else 200, headers, content)
+        return self._answer(200, headers, content)
 
     def _json(self, value: Any) -> None:
         body = json.dumps(value).encode()

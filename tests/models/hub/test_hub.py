@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 
+import httpx
 import pytest
 
 from clipserve.clip.artifact import read_manifest
 from tests.models.hub.conftest import Export
 from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.layouts.written import LAYOUTS
+from tests.process import LIGHT, PATIENT, Fresh
 
 OTHERS = {
     "pytorch_model.bin": b"pickle",
@@ -66,15 +69,6 @@ def test_a_revision_is_another_artifact_and_what_is_told_is_said(
     assert (manifest.name, manifest.source.licence) == (name, licence.format(hub.url))
 
 
-def test_a_model_that_is_traced_is_refused_without_pytorch_before_its_download(
-    hub: LocalHub, export: Export
-) -> None:
-    refused = export("MobileCLIP2-S0")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "MobileCLIP2-S0 is not built from its weights: PyTorch traces it, but" in refused.stderr
-    assert "is not installed: pip install 'clipserve-models[export]'" in refused.stderr
-
-
 def test_what_was_downloaded_is_enough_offline(hub: LocalHub, export: Export, tmp_path: Path) -> None:
     hub.repos["org/name"] = served = repo(tmp_path)
     first = export("org/name").stdout.splitlines()[-1]
@@ -87,10 +81,18 @@ def test_what_was_downloaded_is_enough_offline(hub: LocalHub, export: Export, tm
     assert "could not be downloaded: HF_HUB_OFFLINE forbids downloads" in missing.stderr
 
 
-def test_a_download_that_was_altered_is_removed_and_the_next_succeeds(
-    hub: LocalHub, export: Export, tmp_path: Path
+@pytest.mark.slow
+def test_repositories_are_served_by_their_names_from_nothing_without_pytorch(
+    hub: LocalHub, tmp_path: Path
 ) -> None:
-    hub.repos["org/name"] = repo(tmp_path, altered="model.safetensors")
-    assert "is removed. Try again" in export("org/name").stderr
-    hub.repos["org/name"].altered = None
-    assert export("org/name").returncode == 0
+    assert importlib.util.find_spec("torch") is None
+    hub.repos |= {f"org/{layout}": repo(tmp_path, layout) for layout in LAYOUTS}
+    service = Fresh(models=",".join(hub.repos), **LIGHT, **PATIENT)
+    service.wait_ready(300)
+    for layout in LAYOUTS:
+        told = {"texts": ["a cat"], "model": f"org/{layout}"}
+        answer = httpx.post(f"{service.url}/embed", json=told, timeout=60)
+        assert answer.json()["fingerprint"].startswith(f"org--{layout}@fp32-"), answer.text
+    assert service.stop()[0] == 0
+    made = {path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()}
+    assert made == {f"org--{layout}" for layout in LAYOUTS}, "and nothing half"

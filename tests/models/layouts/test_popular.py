@@ -6,23 +6,19 @@ Each is written as its owner lays it out, with its own configuration and tokeniz
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import tokenizers
 
-from clipserve.clip.manifest import ScoringSpec
 from clipserve_models.errors import ModelsError, NotBuilt
 from clipserve_models.layouts import read
 from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.layouts.open_clip_folder import ARCHITECTURES
-from clipserve_models.roles import Shape
-from clipserve_models.tensors import Tensor, constant
-from tests.models.layouts.changes import write_json
-from tests.models.layouts.folders import clip_tokenizer, siglip_tokenizer
+from tests.models.layouts.changes import edit, write_json
+from tests.models.layouts.saved import stored
+from tests.models.layouts.written import AnyTensors
 from tests.process import ROOT
 
 Write = Callable[[Path], None]
@@ -38,17 +34,14 @@ SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 2
 TEXT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 
 
-class AnyTensors(Assignment):
-    """Weights that have every tensor that is asked for: whether a model is built is said by its other files."""
-
-    def take(self, name: str, *shape: int) -> Tensor:
-        return constant(np.zeros(shape or 1))
-
-    def scoring(self, *, sigmoid: bool) -> ScoringSpec:
-        return ScoringSpec(logit_scale=1)
-
-    def finished(self, needed: Mapping[str, Shape]) -> dict[str, Tensor]:
-        return {}
+def tokenizer(folder: Path, name: str) -> None:
+    """The files of a stored model's tokenizer, its first and last tokens those of OpenAI's vocabulary."""
+    for file, text in stored()[name].files.items():
+        if file.startswith(("vocab", "merges", "spiece", "tokenizer")):
+            (folder / file).write_bytes(text.encode("latin-1"))
+    if (folder / "vocab.json").is_file():
+        for token, number in (("<|startoftext|>", 49406), ("<|endoftext|>", 49407)):
+            edit(folder, f"vocab.json {token}", number)
 
 
 def transformers(
@@ -58,23 +51,15 @@ def transformers(
     weights: str = "model.safetensors",
     told: dict[str, Any] | None = None,
     kind: str = "clip",
+    tokens: str = "CLIP",
 ) -> Write:
-    """`images`: preprocessor_config.json; `told`: tokenizer_config.json; {}: its class's, None: there is none."""
+    """`images`: preprocessor_config.json; `told`: tokenizer_config.json, {}: that of `tokens`, None: none."""
 
     def write(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", {"model_type": kind, **config})
         write_json(folder / "preprocessor_config.json", images or SIZES)
-        if kind == "siglip" and told == GEMMA:
-            gemma_tokenizer(folder)
-        elif kind == "siglip":
-            siglip_tokenizer(folder)
-        elif kind == "chinese_clip":
-            (folder / "vocab.txt").write_text(WORDPIECE)
-        elif kind == "metaclip_2":
-            unigram_tokenizer(folder)
-        else:
-            clip_tokenizer(folder, 49408, 77)
+        tokenizer(folder, tokens)
         if told is None:
             (folder / "tokenizer_config.json").unlink(missing_ok=True)
         elif told:
@@ -82,21 +67,6 @@ def transformers(
         (folder / weights).touch()
 
     return write
-
-
-def gemma_tokenizer(folder: Path) -> None:
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({"<pad>": 0, "<eos>": 1, "a": 2}, []))
-    tokenizer.save(str(folder / "tokenizer.json"))
-
-
-def unigram_tokenizer(folder: Path) -> None:
-    """Of many languages, whose end of a text is its token 2."""
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", "a"]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([(each, 0.0) for each in tokens], 3))
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def open_clip(config: dict[str, Any], weights: str = "open_clip_model.safetensors") -> Write:
@@ -120,11 +90,11 @@ def of_timm(model: str, dim: int, text: dict[str, Any] | None = None, **vision: 
     return open_clip({"embed_dim": dim, "vision_cfg": vision, "text_cfg": text or {}})
 
 
-def siglip(size: int, patch: int, words: int, told: dict[str, Any], **widths: Any) -> Write:
+def siglip(size: int, patch: int, words: int, tokens: str, **widths: Any) -> Write:
     vision = {"image_size": size, "patch_size": patch, **widths}
     config = {"text_config": {"vocab_size": words, **widths}, "vision_config": vision}
     images = {"size": {"height": size, "width": size}, "resample": 3, **HALVES}
-    return transformers(config, images, told=told, kind="siglip")
+    return transformers(config, images, told={}, kind="siglip", tokens=tokens)
 
 
 def clip(dim: int, text: dict[str, Any], vision: dict[str, Any], **others: Any) -> Write:
@@ -141,33 +111,22 @@ def sentence_transformers(folder: Path) -> None:
 def marqo(folder: Path) -> None:
     """A fine-tune of open_clip's SigLIP, whose tokenizer is beside it."""
     open_clip(named("ViT-B-16-SigLIP"))(folder)
-    gemma_tokenizer(folder)
-    write_json(folder / "tokenizer_config.json", GEMMA | {"tokenizer_class": "T5Tokenizer"})
+    tokenizer(folder, "SigLIP2")
+    edit(folder, "tokenizer_config.json tokenizer_class", "T5Tokenizer")
 
 
 def biomedclip(folder: Path) -> None:
     vision = {"timm_pool": "", "timm_proj": "linear", "image_size": 224, "timm_model_pretrained": False}
     of_timm("vit_base_patch16_224", 512, BERT, **vision)(folder)
     (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
-    (folder / "vocab.txt").write_text(WORDPIECE)
-    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    tokenizer(folder, "open_clip, BiomedCLIP")
 
 
 SIZES = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, **CROPPED}
 OF_336 = {"size": 336, "crop_size": 336, **CROPPED}
-GEMMA: dict[str, Any] = {"tokenizer_class": "GemmaTokenizer", "eos_token": "<eos>", "pad_token": "<pad>"}
-GEMMA |= {"add_eos_token": True}
-SENTENCEPIECE = {"tokenizer_class": "SiglipTokenizer"}
-XLM = {
-    "tokenizer_class": "XLMRobertaTokenizer",
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "pad_token": "<pad>",
-}
 BIOMED = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
 BERT = {"hf_model_name": BIOMED, "hf_tokenizer_name": BIOMED, "hf_proj_type": "mlp", "context_length": 256}
 BERT |= {"hf_pooler_type": "cls_last_hidden_state_pooler"}
-WORDPIECE = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\u4e00"
 LONG = TEXT_L | {"max_position_embeddings": 248}
 MANY = {**L14, "vocab_size": 901_629, "eos_token_id": 2}
 POPULAR: dict[str, Write] = {
@@ -176,14 +135,21 @@ POPULAR: dict[str, Write] = {
     "sentence-transformers/clip-ViT-B-32": sentence_transformers,
     "patrickjohncyh/fashion-clip": clip(512, {}, {}, told={}),
     "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M": clip(512, TINY | {"num_hidden_layers": 3}, TINY_VISION),
-    "google/siglip-base-patch16-224": siglip(224, 16, 32_000, SENTENCEPIECE),
-    "google/medsiglip-448": siglip(448, 14, 32_000, SENTENCEPIECE, **SO400M),
-    "google/siglip2-base-patch16-224": siglip(224, 16, 256_000, GEMMA),
+    "google/siglip-base-patch16-224": siglip(224, 16, 32_000, "SigLIP"),
+    "google/medsiglip-448": siglip(448, 14, 32_000, "SigLIP", **SO400M),
+    "google/siglip2-base-patch16-224": siglip(224, 16, 256_000, "SigLIP2"),
     "google/siglip2-base-patch16-naflex": clip(512, {}, {}, told={}, kind="siglip2"),
     "OFA-Sys/chinese-clip-vit-base-patch16": clip(
-        512, {"vocab_size": 21_128}, {"patch_size": 16}, weights="pytorch_model.bin", kind="chinese_clip"
+        512,
+        {"vocab_size": 21_128},
+        {"patch_size": 16},
+        weights="pytorch_model.bin",
+        kind="chinese_clip",
+        tokens="Chinese-CLIP",
     ),
-    "facebook/metaclip-2-worldwide-huge-quickgelu": clip(1024, MANY, H14, told=XLM, kind="metaclip_2"),
+    "facebook/metaclip-2-worldwide-huge-quickgelu": clip(
+        1024, MANY, H14, told={}, kind="metaclip_2", tokens="MetaCLIP 2"
+    ),
     "zer0int/LongCLIP-GmP-ViT-L-14": clip(768, LONG, L14, told={"model_max_length": 248}),
     "Marqo/marqo-fashionSigLIP": marqo,
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": open_clip(named("ViT-B-32")),
