@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve_models.artifact import checksums, replacing
+from clipserve_models.artifact import replacing
 from clipserve_models.errors import ModelsError
 
 
@@ -84,8 +84,3 @@ def test_a_folder_that_is_no_artifact_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ModelsError, match="not an artifact"), replacing(tmp_path):
         pass
     assert (tmp_path / "thesis.txt").exists()
-
-
-def test_checksums_are_of_every_file(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert checksums(tmp_path) == {"a": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}

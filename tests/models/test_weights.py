@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.tensors import concatenated, constant
 from clipserve_models.weights import MAX_HEADER_BYTES, open_weights
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -82,19 +81,3 @@ def test_a_header_of_any_length_is_not_read(tmp_path: Path) -> None:
         open_weights([path])
     with pytest.raises(ModelsError, match=r"none cannot be read: No such file"):
         open_weights([tmp_path / "none"])
-
-
-def test_tensors_are_joined_turned_and_cut_without_being_read() -> None:
-    one = constant(VALUES)
-    joined = concatenated([one, one])
-    assert joined.shape == (4, 3)
-    assert np.array_equal(joined.read(), np.concatenate([VALUES, VALUES]))
-    assert joined.transposed.shape == (3, 4)
-    assert np.array_equal(one.transposed.read(), VALUES.T)
-    assert one.reshaped(6).shape == (6,)
-    assert joined.rows(1, 3).shape == (2, 3)
-    assert np.array_equal(joined.rows(3).read(), VALUES[1:])
-    with pytest.raises(ValueError, match="cannot be joined"):
-        concatenated([one, one.transposed])
-    with pytest.raises(ValueError, match=r"\[2, 3\] cannot become \[5\]"):
-        one.reshaped(5)

@@ -233,7 +233,12 @@ def siglip(folder: Path) -> None:
     from transformers import SiglipTokenizer
 
     strings = [text for text in hurting_strings(800, seed=3) if text.strip() and text.isprintable()]
-    options = {"vocab_size": 2_000, "character_coverage": 0.98, "hard_vocab_limit": False, "minloglevel": 2}
+    options: dict[str, Any] = {
+        "vocab_size": 2_000,
+        "character_coverage": 0.98,
+        "hard_vocab_limit": False,
+        "minloglevel": 2,
+    }
     options |= {
         "pad_id": 0,
         "eos_id": 1,
@@ -258,7 +263,7 @@ def siglip2(folder: Path) -> None:
 
 
 def _siglip(folder: Path, vocabulary: int, resample: int) -> None:
-    images = {"size": {"height": 50, "width": 50}, "resample": resample}
+    images: dict[str, Any] = {"size": {"height": 50, "width": 50}, "resample": resample}
     save(folder, "Siglip", vocabulary, side=50, text={"max_position_embeddings": 64}, **images)
 
 
@@ -266,7 +271,7 @@ def fine_tune(folder: Path) -> None:
     """Another activation, mean, deviation, filter and context length; squashed; tokenizer.json; shards in bf16."""
     from transformers import CLIPTokenizer
 
-    images = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 2}
+    images: dict[str, Any] = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "resample": 2}
     images |= {"do_center_crop": False, "size": {"height": 64, "width": 64}}
     both, text = {"hidden_act": "gelu", "layer_norm_eps": 1e-6}, {"max_position_embeddings": 64}
     model = save(folder, "CLIP", clip_vocabulary(folder), text=text, both=both, **images)
@@ -330,7 +335,7 @@ def biomedclip(folder: Path) -> None:
     BertConfig().save_pretrained(folder / "bert")
     bert_vocabulary(folder)
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
-    text = {"hf_model_name": str(folder / "bert"), "hf_tokenizer_name": "a/bert"}
+    text: dict[str, Any] = {"hf_model_name": str(folder / "bert"), "hf_tokenizer_name": "a/bert"}
     text |= {"hf_pooler_type": "cls_last_hidden_state_pooler", "hf_proj_type": "mlp"}
     text |= {"hf_model_pretrained": False, "context_length": 256}
     vision = {"image_size": 224, "timm_model_name": "vit_base_patch16_224"}
@@ -373,7 +378,8 @@ def made(name: str, folder: Path) -> Saved:
         if path.suffix in (".safetensors", ".bin"):
             state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
             types = {_TYPES[each.dtype] for each in state.values() if each.is_floating_point()}
-            saved.weights[path.name] = (*types, {key: [*each.shape] for key, each in state.items()})
+            (kind,) = types
+            saved.weights[path.name] = kind, {key: [*each.shape] for key, each in state.items()}
         else:
             saved.files[path.relative_to(folder).as_posix()] = path.read_bytes().decode("latin-1")
     saved.write(folder)

@@ -48,10 +48,5 @@ def test_a_rank_counts_what_comes_before_the_first_right_label() -> None:
     assert figures.recall_at(found, 1) == 0.25
 
 
-def test_the_mean_per_class_weighs_a_small_class_as_a_large_one() -> None:
-    truths, hits = np.array([0, 0, 0, 2]), np.array([True, True, True, False])
-    assert figures.mean_per_class(truths, hits) == 0.5  # 3/3 and 0/1; class 1 does not occur
-
-
 def test_a_cell_of_a_table_is_a_cell_whatever_its_text_is() -> None:
     assert next(table(("a | b", "c\nd"))) == "| a \\| b | c d |"

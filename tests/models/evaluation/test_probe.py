@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import skimage.data
-from PIL import Image
 
 import clipserve
 from clipserve.demo import FOLDER as DEMO
@@ -20,25 +18,8 @@ from tests.process import Process
 if TYPE_CHECKING:  # the tests that use it import it: it takes seconds, in each process
     from clipserve_models.evaluation.logistic import Part
 
-PHOTOS = ("astronaut", "cat", "coffee", "rocket")
-CUTS = 10  # of each photograph
 # Each image alone: rows that share a batch with others may differ in the last bit, and so may all that follows.
 ALONE = 1
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders `train` and `test`, with squares of four photographs, of which some are hard to tell apart."""
-    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for name in PHOTOS:
-        photo = Image.fromarray(getattr(skimage.data, name)())
-        for number in range(CUTS):
-            folder = root / ("test" if number < 4 else "train") / name
-            folder.mkdir(parents=True, exist_ok=True)
-            side = int(rng.integers(24, 90))
-            x, y = (int(rng.integers(0, whole - side)) for whole in photo.size)
-            photo.crop((x, y, x + side, y + side)).resize((48, 48)).save(folder / f"{number}.png")
-    return root
 
 
 def probed(out: Path, *words: object) -> tuple[dict[str, Any], str]:
@@ -49,18 +30,18 @@ def probed(out: Path, *words: object) -> tuple[dict[str, Any], str]:
 
 
 def test_figures_and_probabilities_are_those_of_scikit_learn_alone(
-    photos: Path, demo_process: Process, tmp_path: Path
+    labelled: Path, demo_process: Process, tmp_path: Path
 ) -> None:
     from sklearn.linear_model import LogisticRegression
 
     url, files = demo_process.url, {}
-    words = ("--test", photos / "test", "--url", url, "--in-flight", ALONE)
-    report, printed = probed(tmp_path, photos / "train", *words)
+    words = ("--test", labelled / "test", "--url", url, "--in-flight", ALONE)
+    report, printed = probed(tmp_path, labelled / "train", *words)
     assert printed == (tmp_path / "report.md").read_text()
     vectors, truths = {}, {}
     with clipserve.Client(url, in_flight=ALONE) as clip:
         for part in ("train", "test"):
-            files[part] = sorted((photos / part).rglob("*.png"))
+            files[part] = sorted((labelled / part).rglob("*.png"))
             embedded = clip.embed_images(files[part])
             vectors[part] = embedded.vectors.astype(float)
             truths[part] = np.array([file.parent.name for file in files[part]])
@@ -68,7 +49,7 @@ def test_figures_and_probabilities_are_those_of_scikit_learn_alone(
         assert report["probe"]["top1"] == round(alone.score(vectors["test"], truths["test"]), 6)
         assert (report["training_images"], report["probe"]["images"], report["test"]) == (24, 16, "test")
         zero_shot = report["zero_shot"]["figures"]
-        assert zero_shot == evaluated(url, photos / "test", in_flight=ALONE).figures
+        assert zero_shot == evaluated(url, labelled / "test", in_flight=ALONE).figures
         assert zero_shot["top1"] != report["probe"]["top1"]
     probe = np.load(tmp_path / "probe.npz")
     assert (probe["fingerprint"], probe["weights"].dtype) == (embedded.fingerprint, np.float32)
@@ -79,10 +60,10 @@ def test_figures_and_probabilities_are_those_of_scikit_learn_alone(
 
 
 def test_without_a_test_part_one_is_drawn_by_the_seed(
-    photos: Path, demo_process: Process, tmp_path: Path
+    labelled: Path, demo_process: Process, tmp_path: Path
 ) -> None:
     words = ("--url", demo_process.url, "--test-share", 0.25, "--seed", 7)
-    report, printed = probed(tmp_path, photos / "train", *words)
+    report, printed = probed(tmp_path, labelled / "train", *words)
     assert (report["test"], report["training_images"], report["probe"]["images"]) == (None, 16, 8)
     assert "8 to test on, set apart with seed 7" in printed
 
@@ -134,12 +115,12 @@ def test_each_class_gives_its_share() -> None:
     assert taken.tolist() == again.tolist() != other.tolist()
 
 
-def test_what_cannot_be_learned_is_said(photos: Path, tmp_path: Path) -> None:
-    photo = next((photos / "train/cat").iterdir())
+def test_what_cannot_be_learned_is_said(labelled: Path, tmp_path: Path) -> None:
+    photo = next((labelled / "train/cat").iterdir())
     (tmp_path / "set.csv").write_text(f"path,label\n{photo},cat\n{photo},dog\n")
     for data, words, said in (
-        (photos / "train", ("--test-share", "0.01"), "no image to test on"),
-        (photos / "train", ("--classes", "nowhere"), "nowhere is neither a file of classes"),
+        (labelled / "train", ("--test-share", "0.01"), "no image to test on"),
+        (labelled / "train", ("--classes", "nowhere"), "nowhere is neither a file of classes"),
         (tmp_path / "set.csv", (), "has 2 classes"),
     ):
         told = ask("probe", str(data), "--in-process", "--model", str(DEMO), *words)

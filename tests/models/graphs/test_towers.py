@@ -1,7 +1,4 @@
-"""The graphs compute what the numpy forward pass computes, and have the facts of their architecture.
-
-The facts are read from the nodes, because vectors hardly notice another epsilon or the other GELU.
-"""
+"""The graphs compute what the numpy forward pass computes. Epsilons are large, so that vectors notice others."""
 
 from __future__ import annotations
 
@@ -16,14 +13,13 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine, EngineOptions
 from clipserve_models import reference
-from clipserve_models.architecture import Activation, Architecture
+from clipserve_models.architecture import Architecture, ImageTower
 from clipserve_models.graphs.file import stored
 from clipserve_models.graphs.towers import write_image, write_text
 from tests.models.towers import (
@@ -60,7 +56,6 @@ CASES = {
     "causal, pools the last state": replace(CLIP, text=replace(CLIP_TEXT, pooling="last")),
     "pools the end, not causal": replace(CLIP, text=replace(CLIP_TEXT, causal=False)),
 }
-OPERATORS = {"gelu": "Erf", "gelu_tanh": "Tanh", "quick_gelu": "Sigmoid"}
 
 
 def run(path: Path, **feeds: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -91,6 +86,9 @@ ENGINES: dict[str, Callable[[Path], Engine]] = {
 def test_a_graph_computes_what_numpy_computes(
     architecture: Architecture, engine: Callable[[Path], Engine], tmp_path: Path
 ) -> None:
+    image, text = architecture.image, replace(architecture.text, epsilon=0.125)
+    image = replace(image, epsilon=0.25) if isinstance(image, ImageTower) else image
+    architecture = replace(architecture, image=image, text=text)
     tensors = random_tensors(architecture)
     write_graphs(tmp_path, architecture, tensors)
     pixels, (ids, lengths) = pixels_of(architecture), texts_of(architecture)
@@ -100,18 +98,11 @@ def test_a_graph_computes_what_numpy_computes(
     loaded = engine(tmp_path)
     loaded.load()
     assert np.abs(loaded.run("image.onnx", {"pixels": pixels}) - images).max() < 1e-6
-    assert np.abs(loaded.run("text.onnx", {"token_ids": ids, "lengths": lengths}) - texts).max() < 1e-6
+    for length in (9, ids.shape[1]) if text.trims else ids.shape[1:]:  # with less padding, or all of it
+        some = lengths <= length
+        feeds = {"token_ids": ids[some, :length], "lengths": lengths[some]}
+        assert np.abs(loaded.run("text.onnx", feeds) - texts[some]).max() < 1e-6
     loaded.close()
-
-
-@pytest.mark.parametrize("architecture", [CLIP, CHINESE], ids=["causal", "BERT"])
-def test_an_encoder_that_sees_no_padding_gives_the_same_without_it(
-    architecture: Architecture, tmp_path: Path
-) -> None:
-    _, text = write_graphs(tmp_path, architecture, random_tensors(architecture))
-    ids, lengths = texts_of(architecture)
-    whole = run(text, token_ids=ids, lengths=lengths)
-    assert np.abs(run(text, token_ids=ids[:2, :9], lengths=lengths[:2]) - whole[:2]).max() < 1e-6
 
 
 @pytest.mark.parametrize("architecture", [CLIP, SIGLIP, CHINESE], ids=["CLIP", "SigLIP", "Chinese-CLIP"])
@@ -137,36 +128,11 @@ def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
                 assert {types[name] for name in node.input[1:]} == {onnx.TensorProto.FLOAT}
             elif node.op_type in ("MatMul", "Conv"):
                 assert onnx.TensorProto.FLOAT not in [types.get(name) for name in node.input]
+            elif node.op_type == "Slice" and "mask" not in node.input:
+                assert len(node.input) > 3, "TensorRT insists on axes, although all are the default"
         assert types.get("tokens", onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
         readers = {node.op_type for node in graph.node if "pixels" in node.input}
         assert readers <= {"Cast"}, "TensorRT takes uint8 as an input only"
-
-
-@pytest.mark.parametrize("activation", OPERATORS)
-@pytest.mark.parametrize("base", [CLIP, SIGLIP], ids=["CLIP", "SigLIP"])
-def test_the_nodes_have_the_facts_of_the_architecture(
-    base: Architecture, activation: Activation, tmp_path: Path
-) -> None:
-    base = with_activation(base, activation)
-    odd = replace(base, image=replace(base.image, epsilon=0.25), text=replace(base.text, epsilon=0.125))
-    for path, tower in zip(
-        write_graphs(tmp_path, odd, random_tensors(odd)), (odd.image, odd.text), strict=True
-    ):
-        onnx.checker.check_model(path, full_check=True)
-        graph = onnx.load(path).graph
-        # The specification's default is all axes, which onnxruntime does not insist on, and TensorRT does.
-        assert all(
-            len(node.input) > 3 for node in graph.node if node.op_type == "Slice" and "mask" not in node.input
-        )
-        norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
-        assert {each.f for norm in norms for each in norm.attribute if each.name == "epsilon"} == {
-            tower.epsilon
-        }
-        curves = {node.op_type for node in graph.node} & set(OPERATORS.values())
-        assert curves == {OPERATORS[activation]}
-        shapes = [numpy_helper.to_array(each).tolist() for each in graph.initializer if each.data_type == 7]
-        heads = [shape for shape in shapes if isinstance(shape, list) and len(shape) == 4]
-        assert heads == [[0, -1, tower.heads, tower.width // tower.heads]]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import pytest
 from tests.models.hub.conftest import Export
 from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.layouts.changes import Change, both, gone, holds, told
-from tests.models.layouts.written import LAYOUTS, WEIGHTS
+from tests.models.layouts.saved import WEIGHTS
+from tests.models.layouts.written import LAYOUTS
 from tests.models.pickle_attacks import ATTACKS, Runs
 from tests.models.torch_files import write
 

@@ -1,8 +1,7 @@
-"""The int8 graphs themselves, and a variant of the demo model that is served."""
+"""The int8 graphs themselves."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,11 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from clipserve.clip.artifact import read_manifest
 from clipserve.clip.external import external_files
-from clipserve.clip.reference import cosines, reference_pixels
+from clipserve.clip.reference import reference_pixels
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.variants import int8
 from clipserve_models.variants.int8 import write_int8
-from tests.models.asking import ask
 from tests.models.towers import CLIP, random_tensors, write_graphs
-from tests.support import serving
 
 # Each quantizes a whole encoder of the demo model.
 pytestmark = pytest.mark.slow
@@ -55,20 +50,6 @@ def test_weights_have_seven_bits_and_the_outer_layers_stay_fp32(
     assert max(np.abs(matrix.astype(int)).max() for matrix in matrices) <= 64
 
 
-def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
-
-    folded = tmp_path / "folded.onnx"
-    model = int8._fold(DEMO / "text.onnx", folded)
-    feeds = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
-    products = int8._constant_products(model.graph)
-    assert len(products) == 36
-    int8._smooth(model, products, [feeds])
-    assert sum(node.name.endswith("/smooth") for node in model.graph.node) == 24
-    smoothed = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
-    plain = onnxruntime.InferenceSession(DEMO / "text.onnx").run(None, feeds)[0]
-    assert cosines(smoothed, plain).min() > 0.99999
-
-
 def test_weights_beside_a_graph_become_weights_beside_its_variant(tmp_path: Path) -> None:
     """As of a graph above 2 GB, which one message cannot hold."""
 
@@ -86,18 +67,3 @@ def test_weights_beside_a_graph_become_weights_beside_its_variant(tmp_path: Path
     np.testing.assert_array_equal(*vectors)
     names = {path.name for path in beside.parent.iterdir()}
     assert names == {"text.onnx", "text.onnx.data", "text-int8.onnx", "text-int8.onnx.data"}
-
-
-async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "demo@int8"
-    words = (str(DEMO), "--photos", str(photos), "--no-image", "--out", str(out))
-    result = await asyncio.to_thread(ask, "variant", "--precision", "int8", *words)
-    assert result.returncode == 0, result.stderr
-    assert "text cosine, mean" in result.stdout
-    record = read_manifest(out).variant
-    assert record
-    assert record.towers == ["text"]
-    assert 0.99 < record.text_mean_cosine < 0.9999
-    assert (out / "image.onnx").read_bytes() == (DEMO / "image.onnx").read_bytes()
-    async with serving(None, out, backend="onnx") as running:
-        assert (await running.embed(text="a cat")).json()["fingerprint"].startswith("demo@int8-")
