@@ -81,7 +81,7 @@ async def test_a_redis_that_was_emptied_is_noticed(store: RedisStore, redis: Red
 async def test_all_keys_are_on_one_node_of_a_cluster(store: RedisStore, redis: RedisServer) -> None:
     await store.write("{b}", b"")
     listed = redis.ask("KEYS", "*").split()
-    assert sorted(listed) == sorted(PREFIX + name for name in ("values", "written"))
+    assert sorted(listed) == sorted(PREFIX + name for name in ("last-write", "values", "written"))
     assert len({redis.ask("CLUSTER", "KEYSLOT", key) for key in listed}) == 1
     assert PREFIX == "{clipserve:label-sets}:"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from itertools import starmap
 from typing import Any, TypeVar
 
@@ -103,16 +103,11 @@ class Entries(dict[str, LabelSet]):
         record, model, vectors = label_set.record, label_set.model, []
         label_set.done = 0
         for labels in _labels_of(record):
-            with self._running.lease(caller()) as turn:
-                await turn.wait(1)
+            async with self._turn():
                 texts = await embed_labels(model.texts, labels, truncate=record.definition.truncate)
             vectors += [text.vector for text in texts]
             label_set.done += sum(len(prompts) for _, prompts in labels)
-        for examples in _examples_of(record):
-            with self._running.lease(caller()) as turn:
-                await turn.wait(1)
-                images = await _of_each(examples, model.images.encode)
-            vectors += [image.vector for image in images]
+        vectors += [image.vector for image in await _of_examples(record, model.images.encode, self._turn)]
         np.save(file := io.BytesIO(), np.stack(vectors).astype("<f4"), allow_pickle=False)
         stored = file.getvalue()
         with suppress(StoreUnavailable):  # then the next start makes them again
@@ -120,6 +115,12 @@ class Entries(dict[str, LabelSet]):
         await asyncio.to_thread(label_set.serve, record.definition, stored)
         with suppress(StoreUnavailable):  # who changes the set next does it
             await self._tidy(label_set.name)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with self._running.lease(caller()) as turn:
+            await turn.wait(1)
+            yield
 
     async def _load(self, label_set: LabelSet, definition: Definition) -> bool:
         """Serve a definition whose embeddings for this model are stored. False: they are not.
@@ -144,8 +145,7 @@ async def check(model: ServedModel, record: Record) -> None:
         with tell_label(labels):
             texts = [text for _, prompts in labels for text in prompts]
             await model.texts.tokenize(texts, truncate=record.definition.truncate)
-    for examples in _examples_of(record):
-        await _of_each(examples, model.images.check)
+    await _of_examples(record, model.images.check)
 
 
 def _failed(label_set: LabelSet, error: Exception) -> str:
@@ -166,24 +166,22 @@ def _labels_of(record: Record) -> Iterator[Prompts]:
     return (labels[start : start + step] for start in range(0, len(labels), step))
 
 
-def _examples_of(record: Record) -> Iterator[list[tuple[int, int, bytes]]]:
-    """The examples, some at a time: the position of the label of each, its own there, and its file."""
-    of_labels = enumerate(record.definition.labels)
-    examples = [
-        (k, i, record.images[each]) for k, label in of_labels for i, each in enumerate(label.examples)
-    ]
-    return (examples[start : start + _EXAMPLES] for start in range(0, len(examples), _EXAMPLES))
-
-
-async def _of_each(
-    examples: list[tuple[int, int, bytes]], work: Callable[[bytes], Coroutine[Any, Any, T]]
+async def _of_examples(
+    record: Record,
+    work: Callable[[bytes], Coroutine[Any, Any, T]],
+    turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> list[T]:
-    """What `work` gives of each example, in order."""
+    """What `work` gives of each example, in order, some at a time. `turn`: around each time."""
 
-    async def one(label: int, position: int, file: bytes) -> T:
+    async def one(label: int, position: int, digest: str) -> T:
         try:
-            return await work(file)
+            return await work(record.images[digest])
         except InvalidInput as error:
             raise of_example(error, label, position) from None
 
-    return await together(starmap(one, examples))
+    labels, done = record.definition.labels, list[T]()
+    examples = [(k, i, each) for k, label in enumerate(labels) for i, each in enumerate(label.examples)]
+    for start in range(0, len(examples), _EXAMPLES):
+        async with turn():
+            done += await together(starmap(one, examples[start : start + _EXAMPLES]))
+    return done
