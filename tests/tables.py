@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from clipserve import errors
 from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve.errors import ClipError, kinds
-from clipserve.rest.errors import STATUS
+from clipserve.rest.errors import status_of
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import as_markdown
 from clipserve.telemetry.metrics import Metrics
@@ -74,15 +73,12 @@ def described() -> list[Described]:
 
 
 def error_table() -> str:
-    """Code, status and meaning of every error, the last as the tree in `clipserve.errors` has it."""
-    kind_of = {kind.__name__: kind for kind in kinds()} | {"ClipError": ClipError}
-    tree = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")
-    tree.append(("ClipError", "a fault of the service; its log has the traceback, under the request id"))
+    """Code, status and meaning of every error, the last as the class says it."""
     rows = ["| `code` | status | meaning |", "| --- | --- | --- |"]
-    for name, meaning in tree:
-        kind = kind_of[name]
-        status = next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
-        rows.append(f"| `{kind.code}` | {int(status)} | {meaning} |")
+    for kind in [*kinds()[1:], ClipError]:
+        meaning = (kind.__doc__ or "").split(". The root")[0].rstrip(".")
+        meaning = meaning[0].lower() + meaning[1:]
+        rows.append(f"| `{kind.code}` | {int(status_of(kind))} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 

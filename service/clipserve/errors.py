@@ -1,42 +1,12 @@
 """All errors that the network APIs render.
 
-    ClipError
-    ├── InvalidInput              the caller can correct it
-    │   ├── UndecodableImage        the bytes are not the image they claim to be
-    │   │   └── ImageNotFetched       the URL of an image cannot be fetched, or may not
-    │   ├── UnsupportedFormat       an image format that is unknown or off
-    │   ├── UnsupportedMediaType    a content type that the API does not read
-    │   ├── ImageTooLarge           pixels, sides, scans, metadata, memory or time over the limit
-    │   ├── TextTooLong             more characters or tokens than the limit
-    │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
-    │   ├── BadPromptTemplate       an unknown template set; a template twice, without a slot, or with too many
-    │   ├── MisdirectedRequest      a request for a host that is not this service
-    │   ├── MalformedRequest        bytes that are no request of the protocol
-    │   ├── HeadersTooLarge         more bytes or fields before or after the body than the limit
-    │   ├── BodyTooLarge            more bytes in the body, or in a gRPC message besides its images, than the limit
-    │   └── BodyTooSlow             the request body did not arrive in time
-    ├── UnknownModel              no such model is served
-    ├── UnknownTemplateSet        no such template set
-    ├── UnknownLabelSet           no such label set, or not in this version
-    ├── LabelSetNotReady          the label set is still being built; carries `retry_after`
-    ├── LabelSetFailed            the label set cannot be built until it is put again
-    ├── StoreUnavailable          label sets cannot be read or changed now
-    ├── WrongFingerprint          the model's fingerprint is not the one that the caller expects
-    ├── Unauthenticated           no key, or an unknown one
-    ├── PermissionDenied          the key lacks the scope
-    ├── TooManyConnections        the limit of connections is reached
-    ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
-    │   └── RateLimited             the key has used up its rate; carries `retry_after` too
-    ├── DeadlineExceeded          the answer was not ready in time
-    ├── BackendUnavailable        the encoders are not ready, or cannot be reached; carries `retry_after`
-    └── BackendFailed             the encoders returned an error, or invalid vectors
-
 An error says what was wrong, and has the limit and the actual value if they apply. It has no status code: only the
 table of each API translates errors.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import ClassVar, Self, TypeVar
@@ -48,9 +18,10 @@ _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 class ClipError(Exception):
-    """Root of the tree. `code` is stable: clients may branch on it.
+    """A fault of the service; its log has the traceback, under the request id. The root of all others.
 
     Attributes:
+        code: the name of the class in snake case; stable, because clients may branch on it.
         detail: one sentence for the caller; no paths, no text of other exceptions.
         limit: the limit that was exceeded, in the unit that `detail` names.
         actual: the value that exceeded it, in the same unit; None if no API can write it, such as 1e400.
@@ -61,6 +32,9 @@ class ClipError(Exception):
     code: ClassVar[str] = "internal_error"
     retry_after: float | None = None
 
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
     def __init__(
         self,
         detail: str,
@@ -68,12 +42,15 @@ class ClipError(Exception):
         limit: float | None = None,
         actual: float | None = None,
         index: int | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = _text(detail)
         self.limit = _number(limit)
         self.actual = _number(actual)
         self.index = index
+        if retry_after is not None:
+            self.retry_after = retry_after
 
     @property
     def figures(self) -> dict[str, float]:
@@ -123,132 +100,125 @@ def _number(value: float | None) -> float | None:
 
 
 class InvalidInput(ClipError):
-    code = "invalid_input"
+    """The caller can correct it."""
 
 
 class UndecodableImage(InvalidInput):
-    code = "undecodable_image"
+    """The bytes are not the image they claim to be."""
 
 
 class ImageNotFetched(UndecodableImage):
-    code = "image_not_fetched"
+    """The URL of an image cannot be fetched, or may not."""
 
 
 class UnsupportedFormat(InvalidInput):
-    code = "unsupported_format"
+    """An image format that is unknown or off."""
 
 
 class UnsupportedMediaType(InvalidInput):
-    code = "unsupported_media_type"
+    """A content type that the API does not read."""
 
 
 class ImageTooLarge(InvalidInput):
-    code = "image_too_large"
+    """Pixels, sides, scans, metadata, memory or time over the limit."""
 
 
 class TextTooLong(InvalidInput):
-    code = "text_too_long"
+    """More characters or tokens than the limit."""
 
 
 class TooMany(InvalidInput):
-    code = "too_many"
+    """More images, pixels, texts, labels or templates than the limit."""
 
 
 class BadPromptTemplate(InvalidInput):
-    code = "bad_prompt_template"
+    """An unknown template set; a template twice, without a slot, or with too many."""
 
 
 class MisdirectedRequest(InvalidInput):
-    code = "misdirected_request"
+    """A request for a host that is not this service."""
 
 
 class MalformedRequest(InvalidInput):
-    code = "malformed_request"
+    """Bytes that are no request of the protocol."""
 
 
 class HeadersTooLarge(InvalidInput):
-    code = "headers_too_large"
+    """More bytes or fields before or after the body than the limit."""
 
 
 class BodyTooLarge(InvalidInput):
-    code = "body_too_large"
+    """More bytes in the body, or in a gRPC message besides its images, than the limit."""
 
 
 class BodyTooSlow(InvalidInput):
-    code = "body_too_slow"
+    """The request body did not arrive in time."""
 
 
 class UnknownModel(ClipError):
-    code = "unknown_model"
+    """No such model is served."""
 
 
 class UnknownTemplateSet(ClipError):
-    code = "unknown_template_set"
+    """No such template set."""
 
 
 class UnknownLabelSet(ClipError):
-    code = "unknown_label_set"
+    """No such label set, or not in this version."""
 
 
 class LabelSetNotReady(ClipError):
-    code = "label_set_not_ready"
-    retry_after: float
+    """The label set is still being built; carries `retry_after`."""
 
-    def __init__(self, detail: str, *, retry_after: float) -> None:
-        """`retry_after`: expected seconds until it is built."""
-        super().__init__(detail)
-        self.retry_after = retry_after
+    retry_after: float = 1.0
 
 
 class LabelSetFailed(ClipError):
-    code = "label_set_failed"
+    """The label set cannot be built until it is put again."""
 
 
 class StoreUnavailable(ClipError):
-    code = "store_unavailable"
+    """Label sets cannot be read or changed now."""
 
 
 class WrongFingerprint(ClipError):
-    code = "wrong_fingerprint"
+    """The model's fingerprint is not the one that the caller expects."""
 
 
 class Unauthenticated(ClipError):
-    code = "unauthenticated"
+    """No key, or an unknown one."""
 
 
 class PermissionDenied(ClipError):
-    code = "permission_denied"
+    """The key lacks the scope."""
 
 
 class TooManyConnections(ClipError):
-    code = "too_many_connections"
+    """The limit of connections is reached."""
 
 
 class Overloaded(ClipError):
-    code = "overloaded"
-    retry_after: float
+    """The work queued now does not fit in the deadline; carries `retry_after`."""
 
-    def __init__(self, detail: str, *, retry_after: float) -> None:
-        """`retry_after`: seconds until the work fits, as estimated from measurements."""
-        super().__init__(detail)
-        self.retry_after = retry_after
+    retry_after: float = 1.0
 
 
 class RateLimited(Overloaded):
-    code = "rate_limited"
+    """The key has used up its rate; carries `retry_after` too."""
 
 
 class DeadlineExceeded(ClipError):
-    code = "deadline_exceeded"
+    """The answer was not ready in time."""
 
 
 class BackendUnavailable(ClipError):
-    code = "backend_unavailable"
+    """The encoders are not ready, or cannot be reached; carries `retry_after`."""
+
     retry_after = 1.0  # it may be back by then; a process that ends is replaced
 
 
 class BackendFailed(ClipError):
-    code = "backend_failed"
+    """The encoders returned an error, or invalid vectors."""
 
 
 def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:

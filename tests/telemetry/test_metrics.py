@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipserve import __version__
-from clipserve.errors import REFUSALS, ClipError, TooManyConnections
+from clipserve.errors import REFUSALS, BackendUnavailable, TooManyConnections, kinds
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.versions import vector_libraries
 from loadtests.fake_backend import FakeBackend
@@ -35,12 +35,8 @@ def test_a_refusal_is_counted_by_its_code_and_nothing_else_is_one() -> None:
 
 
 def test_every_error_that_says_when_to_come_back_is_a_refusal() -> None:
-    timed = {kind for kind in kinds(ClipError) if "retry_after" in kind.__init__.__code__.co_varnames}
+    timed = {kind for kind in kinds() if kind.retry_after} - {BackendUnavailable}
     assert {kind.code for kind in timed | {TooManyConnections}} == REFUSALS
-
-
-def kinds(kind: type[ClipError]) -> list[type[ClipError]]:
-    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
 
 
 async def test_a_model_is_told_once_it_has_started_with_its_fingerprint_and_the_end_when_it_has_begun(
