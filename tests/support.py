@@ -7,7 +7,6 @@ import hashlib
 import io
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
-from clipserve.application.decoding.decoders import Decoders, DecodeThreads
+from clipserve.application.decoding.decoders import Decoders, in_thread
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -129,9 +128,9 @@ def served_model(
     return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))
 
 
-def decoders(metrics: Metrics, executor: Executor | None = None, memory_bytes: int = 10**9) -> Decoders:
-    """One thread, or those of `executor`."""
-    return Decoders(DecodeThreads(executor or ThreadPoolExecutor(1)), 1, memory_bytes, metrics)
+def decoders(metrics: Metrics) -> Decoders:
+    """One image at a time, in a thread."""
+    return Decoders(in_thread, 1, 10**9, metrics)
 
 
 async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:

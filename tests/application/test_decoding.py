@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,11 +11,10 @@ import numpy as np
 import pytest
 
 from clipserve.application.decoding import decoders
-from clipserve.application.decoding.decoders import Decoders, DecodeThreads, Look, Result, Task, look_at
+from clipserve.application.decoding.decoders import Decoders, Look, Result, Task, in_thread, look_at
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
-from clipserve.concurrency import DaemonExecutor
-from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, UndecodableImage
+from clipserve.errors import ClipError, ImageTooLarge, UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.support import png
@@ -48,7 +46,7 @@ class Office:
 
     def __init__(self) -> None:
         self.place, self.metrics = ByHand(), Metrics()
-        self.decoders = Decoders(self.place, 2, 100, self.metrics)
+        self.decoders = Decoders(self.place.start, 2, 100, self.metrics)
         self.tasks: list[asyncio.Task[Any]] = []
         self._requests: dict[str, RequestContext] = {}
 
@@ -198,33 +196,12 @@ async def test_the_error_of_an_image_that_was_given_up_is_not_logged() -> None:
 
 
 async def test_threads_give_pixels_and_measure_what_is_too_large() -> None:
-    with DaemonExecutor(1, "decode") as threads:
-        decoders = Decoders(DecodeThreads(threads), 1, 10**9, Metrics())
-        image = png(1)
-        pixels, of_file = await decoders.decode(image, SPEC, LIMITS)
-        np.testing.assert_array_equal(pixels, decode_pixels(image, SPEC, LIMITS))
-        header = read_header(image, SPEC, LIMITS)
-        assert of_file == header.pixels
-        assert look_at(Task(image, SPEC, LIMITS, header.decode_bytes - 1)) == Look(header, None)
-        with pytest.raises(UndecodableImage):
-            await decoders.decode(image[:60], SPEC, LIMITS)
-
-
-async def test_images_that_wait_as_the_threads_are_shut_down_are_errors() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def held(task: Task) -> Look:
-        begun.set()
-        go_on.wait(60)
-        return look_at(task)
-
-    with DaemonExecutor(1, "decode") as threads:
-        decoders = Decoders(DecodeThreads(threads, held), 2, 10**9, Metrics())
-        jobs = [asyncio.create_task(decoders.decode(png(1), SPEC, LIMITS)) for _ in range(3)]
-        await asyncio.to_thread(begun.wait, 60)
-    go_on.set()
-    async with asyncio.timeout(60):
-        assert (await jobs[0])[0].shape == (8, 8, 3)
-        for waiting in jobs[1:]:
-            with pytest.raises(BackendUnavailable, match="shutting down"):
-                await waiting
+    decoders = Decoders(in_thread, 1, 10**9, Metrics())
+    image = png(1)
+    pixels, of_file = await decoders.decode(image, SPEC, LIMITS)
+    np.testing.assert_array_equal(pixels, decode_pixels(image, SPEC, LIMITS))
+    header = read_header(image, SPEC, LIMITS)
+    assert of_file == header.pixels
+    assert look_at(Task(image, SPEC, LIMITS, header.decode_bytes - 1)) == Look(header, None)
+    with pytest.raises(UndecodableImage):
+        await decoders.decode(image[:60], SPEC, LIMITS)

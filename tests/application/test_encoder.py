@@ -107,14 +107,12 @@ async def test_a_fault_of_ours_is_nobody_s_result() -> None:
 async def images_on(
     backend: FakeBackend,
     folder: Path,
-    executor: Beside,
     limits: ImageLimits = ImageLimits(max_pixels=2_000),  # noqa: B008
-    memory_bytes: int = 10**9,
 ) -> ImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
     metrics = Metrics()
-    return ImageEncoder(manifest, backend, decoders(metrics, executor, memory_bytes), limits, metrics)
+    return ImageEncoder(manifest, backend, decoders(metrics), limits, metrics)
 
 
 async def encoded_alone(encoder: ImageEncoder, image: bytes) -> Vector:
@@ -123,8 +121,8 @@ async def encoded_alone(encoder: ImageEncoder, image: bytes) -> Vector:
 
 
 async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path: Path) -> None:
-    backend, executor = FakeBackend(DIM), Beside()
-    encoder = await images_on(backend, tmp_path, executor)
+    backend = FakeBackend(DIM)
+    encoder = await images_on(backend, tmp_path)
     request = RequestContext("one")
     enter(request)
     vector = await encoded_alone(encoder, png(1))
@@ -132,7 +130,6 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     pixels = decode_pixels(png(1), ImageSpec(size=SIZE), ImageLimits())
     assert vector.shape == (DIM,)
     assert np.array_equal(vector, (await backend.encode_image(pixels[np.newaxis]))[0])
-    assert executor.jobs == 1
     assert set(request.stages) == {"decode", "encode_image"}
 
 
@@ -141,7 +138,7 @@ async def test_an_image_is_decoded_as_the_options_say(tmp_path: Path) -> None:
     exif[0x0112] = 6
     photo = encoded(Image.effect_noise((60, 40), 64), exif=exif)
     backend, limits, spec = FakeBackend(DIM), ImageLimits(exif_transpose=False), ImageSpec(size=SIZE)
-    encoder = await images_on(backend, tmp_path, Beside(), limits)
+    encoder = await images_on(backend, tmp_path, limits)
     pixels = decode_pixels(photo, spec, limits)
     assert not np.array_equal(pixels, decode_pixels(photo, spec, ImageLimits()))
     expected = (await backend.encode_image(pixels[np.newaxis]))[0]
@@ -160,7 +157,7 @@ class Strange(FakeBackend):
 
 async def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendFailed, match=r"\(1, 8\), not \(1, 16\)"):
-        await encoded_alone(await images_on(Strange(DIM), tmp_path, Beside()), png(1))
+        await encoded_alone(await images_on(Strange(DIM), tmp_path), png(1))
     with pytest.raises(BackendFailed, match=r"\(1, 16\), not \(2, 16\)"):
         await (await texts_on(Strange(DIM), tmp_path)).encode(["a", "b"])
 

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from clipserve.application.decoding.decoders import Decoders, DecodeThreads, Look, Task
+from clipserve.application.decoding.decoders import Decoders, Look, Result, Task
 from clipserve.application.encoder import ImageEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.engine.backend import Vector
-from clipserve.errors import UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Recording, png, serving, write_toy_artifact
 
 
 class Counted:
-    """An encoder with a cache, of bytes that are no image; `b"bad"` cannot be decoded. `seen`: what was decoded."""
+    """An encoder with a cache, of bytes that are no image. `seen`: what was decoded."""
 
     def __init__(self, folder: Path, cache_bytes: int) -> None:
         self.seen: list[bytes] = []
-        executor, metrics, backend = ThreadPoolExecutor(1), Metrics(), FakeBackend(DIM, delay=0.01)
-        decoders = Decoders(DecodeThreads(executor, self._decode), 1, 10**9, metrics)
+        metrics, backend = Metrics(), FakeBackend(DIM, delay=0.01)
+        decoders = Decoders(self._decode, 1, 10**9, metrics)
         self.backend = backend
         self._encoder = ImageEncoder(
             read_manifest(folder), backend, decoders, ImageLimits(), metrics, cache_bytes
         )
 
-    def _decode(self, task: Task) -> Look:
+    def _decode(self, task: Task, ended: Callable[[Result], None]) -> None:
         self.seen.append(task.image)
-        if task.image == b"bad":
-            raise UndecodableImage("bad")
-        side = task.spec.size
-        return Look(ImageHeader(100, 1_000), np.full((side, side, 3), len(task.image), np.uint8))
+        pixels = np.full((task.spec.size, task.spec.size, 3), len(task.image), np.uint8)
+        asyncio.get_running_loop().call_soon(ended, Look(ImageHeader(100, 1_000), pixels))
 
     async def encode(self, *images: bytes) -> list[Vector]:
         await self.backend.start()

@@ -14,7 +14,6 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from clipserve.clip.decode_cost import Frame, decode_bytes
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
@@ -175,64 +174,6 @@ def taken_by(files: dict[str, bytes], folder: Path) -> dict[str, int]:
     return {name: int((own / "taken").read_text()) for name, own in folders.items()}
 
 
-@pytest.mark.parametrize(
-    ("frame", "side", "loading", "resizing"),
-    [
-        # Resized along one side, then along the other; the result, and its crop.
-        (Frame("PNG", "RGB", (400, 200), oriented=False), 100, 0, 4 * (80_000 + 200 * 200 + 2 * 20_000)),
-        (Frame("PNG", "L", (200, 400), oriented=False), 100, 0, 80_000 + 100 * 400 + 2 * 20_000),
-        (Frame("PNG", "I;16", (300, 300), oriented=False), 100, 0, 2 * (90_000 + 30_000 + 2 * 10_000)),
-        (Frame("PNG", "RGBA", (400, 200), oriented=False), 100, 0, 4 * (2 * 80_000 + 40_000 + 2 * 20_000)),
-        # A copy of it is turned, unless the result is.
-        (Frame("PNG", "RGB", (10, 10)), 100, 0, 4 * (2 * 100 + 1_000 + 2 * 10_000)),
-        (Frame("PNG", "RGB", (300, 300)), 100, 0, 4 * (90_000 + 30_000 + 2 * 10_000)),
-        (Frame("TIFF", "RGB", (10, 10), oriented=False), 100, 0, 4 * (100 + 1_000 + 2 * 10_000)),
-        # What decoders hold.
-        (Frame("PNG", "RGB", (400, 200), oriented=False), 1, 4 * 80_000, 4 * (80_000 + 400 + 4)),
-        (Frame("PNG", "RGBA", (4_000, 40), oriented=False), 1, 8 * 160_000, 8 * 160_000 + 4 * (4_000 + 200)),
-        (Frame("WEBP", "RGB", (400, 200)), 10, 16 * 80_000, 0),
-        (Frame("WEBP", "RGBA", (400, 200)), 10, 20 * 80_000, 0),
-        (Frame("GIF", "P", (400, 200)), 10, 8 * 80_000, 0),
-        # Blocks of 8 x 8 coefficients of 16 bits.
-        (
-            Frame("JPEG", "RGB", (401, 209), False, [(2, 2), (1, 1), (1, 1)]),
-            10,
-            4 * 401 * 209 + 128 * 26 * 14 * 6,
-            0,
-        ),
-        (Frame("JPEG", "RGB", (400, 200), False, [(2, 1), (1, 1)]), 10, 320_000 + 128 * 25 * 25 * 3, 0),
-    ],
-)
-def test_the_bound_is_the_sum_of_what_is_held_while_loading_or_while_resizing(
-    frame: Frame, side: int, loading: int, resizing: int
-) -> None:
-    taken = decode_bytes(frame, 12_345, ImageSpec(size=side), exif_transpose=True, scaled_decode=False)
-    assert taken == 12_345 + max(loading, resizing) + 2_000_000
-
-
-@pytest.mark.parametrize(
-    ("size", "side", "scaled"),
-    [
-        ((2_000, 1_000), 10, (2_000, 1_000)),
-        ((2_001, 1_001), 10, (251, 126)),
-        ((2_000, 1_440), 60, (250, 180)),
-        ((1_439, 2_000), 60, (360, 500)),
-        ((2_001, 1_344), 224, (1_001, 672)),
-        ((2_000, 1_343), 224, (2_000, 1_343)),
-    ],
-)
-def test_a_jpeg_is_decoded_at_the_smallest_scale_that_leaves_three_times_the_side(
-    size: tuple[int, int], side: int, scaled: tuple[int, int]
-) -> None:
-    def taken(kind: str, size: tuple[int, int], *, scaled_decode: bool) -> int:
-        frame, spec = Frame(kind, "L", size, oriented=False), ImageSpec(size=side)
-        return decode_bytes(frame, 0, spec, exif_transpose=True, scaled_decode=scaled_decode)
-
-    for kind in ("JPEG", "MPO"):
-        assert taken(kind, size, scaled_decode=True) == taken(kind, scaled, scaled_decode=False)
-    assert taken("PNG", size, scaled_decode=True) == taken("PNG", size, scaled_decode=False)
-
-
 def test_a_jpeg_that_is_decoded_at_a_reduced_scale_takes_less_but_for_its_coefficients() -> None:
     limits = ImageLimits(scaled_decode=True)
     size = (4_000, 2_400)  # half of it on each side is enough
@@ -241,3 +182,13 @@ def test_a_jpeg_that_is_decoded_at_a_reduced_scale_takes_less_but_for_its_coeffi
         whole, scaled = (read_header(data, SPEC, each).decode_bytes for each in (ImageLimits(), limits))
         assert scaled < whole * share
         assert read_header(data, SPEC, limits).pixels == size[0] * size[1]
+
+
+def test_a_photo_takes_a_copy_more_only_if_it_is_turned_before_it_is_resized() -> None:
+    def taken(limits: ImageLimits, **options: Image.Exif) -> int:
+        data = encoded(picture("L", (300, 200)), "JPEG", **options)  # too small to be turned last
+        return read_header(data, SPEC, limits).decode_bytes - len(data)
+
+    upright, turned = taken(ImageLimits()), taken(ImageLimits(), exif=TURNED)
+    assert turned == upright + 4 * 300 * 200
+    assert taken(ImageLimits(exif_transpose=False), exif=TURNED) == upright

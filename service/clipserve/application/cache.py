@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 from cachetools import LRUCache
 
-from clipserve.concurrency import clears_frame
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import SharedContext, current, task_context
 
@@ -79,7 +78,6 @@ class SharedBuilds(Generic[V]):
     def __init__(self) -> None:
         self._builds: dict[Hashable, _Build[V]] = {}
 
-    @clears_frame
     async def get(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """The result of the running build of `key`, or of a new one. All waiting callers get its error."""
         build = self._builds.get(key) or self._begin(key, start)

@@ -14,7 +14,6 @@ from clipserve.application.encoder import PixelSum, VectorOrError
 from clipserve.application.fetched import FetchedImages, are_here
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import both, together
-from clipserve.engine.backend import Vector
 from clipserve.errors import ClipError
 from clipserve.telemetry.request import describe, is_bulk
 
@@ -41,15 +40,17 @@ class RequestEncoder:
     ) -> tuple[list[VectorOrError], T]:
         """The vector of each image or its error, and the result of `encode_texts`, which encodes `texts` texts.
 
+        Rows of a bulk request are never refused, and admission does not count them: they give way to all others.
+
         Raises:
             InvalidInput: a text has too many tokens, or the images together have too many pixels.
             Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
         if not are_here(images):
             return await self._encode_by_url(model, images, texts, encode_texts)
-        bulk = is_bulk()
-        with model.admission.admit(len(images), texts, refuse=not bulk) as in_flight:
-            await self.charge(len(images) + texts, wait=bulk)
+        counted = (0, 0) if is_bulk() else (len(images), texts)
+        with model.admission.admit(*counted) as in_flight:
+            await self._take(len(images) + texts)
             if not images:
                 return [], await encode_texts()
             encoding = model.images.encode_all(images, self._pixels(images))
@@ -72,44 +73,31 @@ class RequestEncoder:
         Each image is fetched and encoded by itself, so a request never holds the bytes of all. It counts as work
         once it is here: a slow host would look like slow encoders.
         """
-        pixels = self._pixels(images)
+        pixels, bulk = self._pixels(images), is_bulk()
 
         async def encoded(index: int, image: ImageSource) -> VectorOrError:
             async with self._fetched.held(image, index) as here:
                 if isinstance(here, ClipError):
                     return here
-                with model.admission.admit(images=1, refuse=False) as in_flight:
+                with model.admission.admit(images=0 if bulk else 1, refuse=False) as in_flight:
                     (vector,) = await model.images.encode_all([here], pixels)
                     in_flight.failed(isinstance(vector, ClipError))
             return vector.at(index) if isinstance(vector, ClipError) else vector
 
         async def encoded_texts() -> T:
-            with model.admission.admit(texts=texts, refuse=False):
+            with model.admission.admit(texts=0 if bulk else texts, refuse=False):
                 return await encode_texts()
 
-        with self._fetched.queued(images):
-            if not (bulk := is_bulk()):
+        with self._fetched.queued(() if bulk else images):
+            if not bulk:
                 model.admission.check(len(images), texts)
-            await self.charge(len(images) + texts, wait=bulk)
+            await self._take(len(images) + texts)
             return await both(together(starmap(encoded, enumerate(images))), encoded_texts())
 
-    async def encode_item(self, model: ServedModel, image: ImageSource) -> Vector:
-        """The vector of an image of a bulk request, without admission and without a charge.
-
-        Raises:
-            ClipError: the error of the image.
-            BackendUnavailable, BackendFailed: see `Backend`.
-        """
-        async with self._fetched.held(image, 0) as here:
-            (vector,) = await model.images.encode_all([here], self._pixels([here]))
-        if isinstance(vector, ClipError):
-            raise vector
-        return vector
-
-    async def charge(self, rows: int, *, wait: bool = False) -> None:
-        """Take rows from the rate. Raises Unauthenticated, and RateLimited unless `wait`."""
+    async def _take(self, rows: int) -> None:
+        """Take rows from the rate. Raises Unauthenticated, and RateLimited unless the request is bulk: it waits."""
         describe(rows=rows)
-        if self._charge and wait:
+        if self._charge and is_bulk():
             await when_there_is_room(partial(self._charge, rows))
         elif self._charge:
             await self._charge(rows)

@@ -100,7 +100,7 @@ class ImageEncoder:
         try:
             result = await self.encode(image)
         except ClipError as error:
-            return error.at(index)
+            return error.with_traceback(None).at(index)  # its frames hold who waited for it: a cycle
         pixels.add(result.pixels)
         return result.vector
 

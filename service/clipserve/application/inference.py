@@ -32,7 +32,7 @@ from clipserve.application.requests import check_dimensions, expanded_templates
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.manifest import ScoringSpec
 from clipserve.clip.zeroshot import logits
-from clipserve.concurrency import beside_loop, loops_are_well
+from clipserve.concurrency import beside_loop
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
 
 _SCORE_BYTES = 4  # to rank; or of a token to spell
@@ -145,24 +145,18 @@ class Inference:
     async def embed_item(self, request: EmbedRequest) -> Embeddings | ClipError:
         """The vector of one item of a bulk request, or its error. `request` has one image or one text.
 
-        It checks the request. Admission never refuses the item: it waits, also for the rate of its key.
+        It checks the request.
 
         Raises:
             Unauthenticated, PermissionDenied: the key was removed meanwhile.
         """
         try:
-            model = self._models.find(request)
             request.check(self.limits)
-            await self._rows.charge(1, wait=True)
-            images: list[VectorOrError] = [
-                await self._rows.encode_item(model, image) for image in request.images
-            ]
-            texts = await model.texts.encode(request.texts, truncate=request.truncate)
+            return await self.embed(request)
         except (Unauthenticated, PermissionDenied):
             raise
         except ClipError as error:
             return error.with_traceback(None)
-        return await _encoded(model, images, texts, request)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """The tokens of each text as the encoder gets them.
@@ -185,8 +179,8 @@ class Inference:
         return [await model.state() for model in self._models.values()]
 
     async def ready(self) -> bool:
-        """Whether all models and the label sets would serve a request now, and no background task has failed."""
-        if self.draining or not self.label_sets.started or not loops_are_well():
+        """Whether all models and the label sets would serve a request now."""
+        if self.draining or not self.label_sets.started:
             return False
         return all([await model.ready() for model in self._models.values()])
 

@@ -1,4 +1,9 @@
-"""Turns, resizes and crops a decoded image as the reference does, in the image's own mode."""
+"""Turns, resizes and crops a decoded image as the reference does, in the image's own mode.
+
+The figures of memory are those of Pillow 13 with libjpeg-turbo, libwebp, libpng, libavif and libtiff;
+`tests/clip/test_decode_cost.py` compares them with the kernel's counts. They hold for `resampling` too: between its
+passes it needs no more memory than Pillow, and it keeps only the weights and results of the crop.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +37,28 @@ _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
 # times the encoder's. With alpha or a palette they differ; and Pillow resizes an image of more than twice its
 # width in height along its height first, any other along its width.
 _TURNED_LAST, _ASPECT, _MARGIN = frozenset(("RGB", "L", "CMYK")), 1.9, 2
+# Bytes of a pixel in decoder and image together, for decoders with buffers of their own. WebP: two canvases and a
+# copy of one. AVIF: planes of 16 bits. TIFF: a file of one strip. GIF: a frame and its canvas.
+_DECODER_BYTES = {"WEBP": 16, "AVIF": 24, "HEIF": 24, "TIFF": 16, "GIF": 8}
+_PIXEL_BYTES = 4  # in Pillow's memory; of some modes less
+_ORIENTED = frozenset(("exif", "xmp"))  # blocks from which Pillow reads an orientation
+_ROWS_AND_TABLES = 2_000_000  # buffers of constant size
+
+
+def decode_bytes(image: Image.Image, spec: ImageSpec, *, exif_transpose: bool) -> int:
+    """The most memory that loading and fitting an opened image takes, besides its file and coefficients."""
+    (width, height), pixels = image.size, image.width * image.height
+    alpha = image.mode.endswith(("A", "a"))
+    loading = pixels * (_DECODER_BYTES.get(image.format or "", _PIXEL_BYTES) + (_PIXEL_BYTES if alpha else 0))
+    # Turning copies it, as resizing with alpha does. Pillow always turns a TIFF while it loads it; and a PNG may
+    # have its EXIF block after its pixels.
+    oriented = image.format != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
+    turned = exif_transpose and oriented and not may_turn_last(image.mode, image.size, spec)
+    copies = 2 if alpha or turned or image.format == "TIFF" else 1
+    across, down = resized(image.size, spec)
+    between = max(across * height, down * width)  # resized along one side, then along the other
+    resizing = _PIXEL_BYTES * (copies * pixels + between + 2 * across * down)
+    return max(loading, resizing) + _ROWS_AND_TABLES
 
 
 def upright(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Image.Transpose | None]:

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import PIL._imaging
 from PIL import Image
 
-from clipserve.clip.decode_cost import SCALED_ABOVE, SCALED_MARGIN, Frame, decode_bytes
-from clipserve.clip.fitting import fitted, upright
+from clipserve.clip.fitting import decode_bytes, fitted, upright
 from clipserve.clip.formats import sniff
 from clipserve.clip.headers import SCANS, Parts, check_whole, walk
 from clipserve.clip.resampling import allocate_in_one_block
@@ -40,7 +39,10 @@ if TYPE_CHECKING:
 # Load the decoders now, not during the first malformed request.
 Image.init()
 
-_ORIENTED = frozenset(("exif", "xmp"))  # blocks from which Pillow reads an orientation
+# Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
+# times the encoder's: with less, the decoder's filter affects the result.
+_SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
+_COEFFICIENT_BYTES = 2  # of a pixel and band, which libjpeg keeps of a file of several scans
 _ANY_DENSITY_BYTES = 100_000_000  # of memory, as for decoding a photo of 20 megapixels
 
 
@@ -85,12 +87,6 @@ class ImageHeader(NamedTuple):
 
     pixels: int
     decode_bytes: int
-
-    @classmethod
-    def of(cls, frame: Frame, file_bytes: int, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
-        """That of a file of so many bytes with this frame."""
-        options = {"exif_transpose": limits.exif_transpose, "scaled_decode": limits.scaled_decode}
-        return cls(frame.size[0] * frame.size[1], decode_bytes(frame, file_bytes, spec, **options))
 
 
 class Decoded(NamedTuple):
@@ -145,8 +141,6 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits, room: int = sy
         image, header = _open(name, data, spec, limits)
         if header.decode_bytes > room:
             return Decoded(header, b"")
-        if limits.scaled_decode and header.pixels > SCALED_ABOVE:
-            image.draft(None, (SCALED_MARGIN * spec.size, SCALED_MARGIN * spec.size))  # only of a JPEG
         size = image.size
         image.load()
         if image.size != size:
@@ -182,11 +176,11 @@ def _open(name: str, data: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple
     scans = walk(name, data, parts)[SCANS]
     image = opened(name, data)
     check_size(image.size, limits, scans)
-    # A PNG may have its EXIF block after its pixels.
-    oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
-    layers = [layer[1:3] for layer in image.layer] if scans else ()  # type: ignore[attr-defined]
-    frame = Frame(image.format or name, image.mode, image.size, oriented, layers)
-    header = ImageHeader.of(frame, len(data), spec, limits)
+    pixels = image.width * image.height
+    kept = len(data) + (_COEFFICIENT_BYTES * len(image.getbands()) * pixels if scans else 0)
+    if limits.scaled_decode and pixels > _SCALED_ABOVE:
+        image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))  # only of a JPEG
+    header = ImageHeader(pixels, kept + decode_bytes(image, spec, exif_transpose=limits.exif_transpose))
     if header.decode_bytes > _ANY_DENSITY_BYTES:
         _check_density(header.pixels, len(data), limits)
     return image, header

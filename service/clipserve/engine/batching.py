@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.concurrency import clears_frame, kept_running
+from clipserve.concurrency import kept_running
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
@@ -98,7 +98,6 @@ class DynamicBatcher:
         for job in self._queue.drain():
             job.fail(_closed())
 
-    @clears_frame
     async def submit(self, *arrays: npt.NDArray[Any]) -> Embeddings:
         """Encode rows. A caller who is cancelled takes his rows out again.
 

@@ -109,7 +109,7 @@ class Exchange:
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> str:
         """Answer with the error, unless an answer has begun. Its word in metrics."""
         outcome, response = rendered(error, scope["state"]["id"], self._render_for(scope["path"]))
-        error.__traceback__ = None  # `clears_frame` says why
+        error.__traceback__ = None  # its frames hold the body, and the tasks that hold it
         if answer.status is None:
             await response(scope, receive, answer)
         return outcome

@@ -138,7 +138,7 @@ class Calls:
             raise
         except Exception as error:  # any error of a method; `failure_of` distinguishes them
             failure = failure_of(error, call.request.id)
-            error.__traceback__ = None  # `clears_frame` says why
+            error.__traceback__ = None  # its frames hold the body, and the tasks that hold it
             call.outcome = failure.word
             call.bytes.shrink(call.bytes.size)
             return failure

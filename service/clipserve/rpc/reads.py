@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from clipserve.concurrency import clears_frame
 from clipserve.errors import BodyTooSlow, Overloaded
 from clipserve.quota import Quota
 
@@ -45,7 +44,6 @@ class Reads:
                 ) from None
             return await self._patiently(read)
 
-    @clears_frame
     async def _patiently(self, read: Read[T]) -> T:
         # A read that is given up is not cancelled: the library would write the rest of the message into memory that
         # it never frees. It ends when its call does.

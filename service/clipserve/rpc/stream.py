@@ -11,7 +11,7 @@ from grpc.aio import EOF
 
 from clipserve.access.gate import when_there_is_room
 from clipserve.application.body import Body
-from clipserve.concurrency import clears_frame, ended
+from clipserve.concurrency import ended
 from clipserve.errors import BodyTooSlow
 from clipserve.rpc.calls import Call, Work
 from clipserve.rpc.reads import looked_at
@@ -32,7 +32,6 @@ class Stream:
         self._at_work: deque[asyncio.Task[bytes]] = deque()
         self._is_reading = self._is_over = False
 
-    @clears_frame
     async def run(self) -> None:
         """Answer until the client ends its side.
 

@@ -14,12 +14,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import LABEL_CACHE_BYTES, Classifiers
-from clipserve.application.decoding.decoders import (
-    DECODE_SECONDS,
-    DecodePlace,
-    Decoders,
-    DecodeThreads,
-)
+from clipserve.application.decoding.decoders import DECODE_SECONDS, Decoders, Start, in_thread
 from clipserve.application.decoding.pool import DecoderProcesses
 from clipserve.application.decoding.process import DecoderOptions
 from clipserve.application.encoder import ImageEncoder, TextEncoder
@@ -34,14 +29,13 @@ from clipserve.clip.artifact import ArtifactError, verify_files
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import tokenizer_of
-from clipserve.concurrency import DaemonExecutor, in_own_thread, together
+from clipserve.concurrency import in_own_thread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.fetching import FETCH_SECONDS
 from clipserve.fetching.hosts import Host
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.thread_priority import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
 from clipserve.wiring.model_names import Opened, opened
 
@@ -148,13 +142,12 @@ def _models(
     """The models by folder, not started. They share the decoders."""
     places = settings.decode_threads or usable_cores()
     memory_bytes = limits.decode_memory_bytes
+    start: Start = in_thread
     if settings.decode_processes:
         image_bytes = max(DecoderOptions.image_bytes, settings.max_body_bytes)
         options = DecoderOptions(memory_bytes, limits.decode_seconds, image_bytes)
-        place: DecodePlace = stack.enter_context(closing(DecoderProcesses(places, options, metrics)))
-    else:
-        place = DecodeThreads(stack.enter_context(DaemonExecutor(places, "decode", yield_to_event_loop)))
-    decoders = Decoders(place, places, memory_bytes, metrics)
+        start = stack.enter_context(closing(DecoderProcesses(places, options, metrics))).start
+    decoders = Decoders(start, places, memory_bytes, metrics)
     models: dict[Path, ServedModel] = {}
     for artifact in artifacts:
         chosen, folder, manifest = settings.of_model(artifact.name), artifact.folder, artifact.served

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,29 +55,17 @@ class Look(NamedTuple):
 Result = Look | BaseException  # an error of `decode_rgb`
 
 
-class DecodePlace(Protocol):
-    """Where images are decoded. The event loop calls it."""
-
-    def start(self, task: Task, ended: Callable[[Result], None]) -> None:
-        """Begin, and return at once. `ended` is called in a later turn of the loop, and never twice."""
+# Begins to decode, and returns at once. The function is called in a later turn of the event loop, and never twice.
+Start = Callable[[Task, Callable[[Result], None]], None]
 
 
-class DecodeThreads:
-    """Decodes in the threads of `executor`, for programs that have no use for processes."""
+def in_thread(task: Task, ended: Callable[[Result], None]) -> None:
+    """A `Start` for programs that have no use for processes."""
 
-    def __init__(self, executor: Executor, look: Callable[[Task], Look] | None = None) -> None:
-        self._executor = executor
-        self._look = look or look_at
+    def report(job: asyncio.Future[Look]) -> None:
+        ended(job.exception() or job.result())
 
-    def start(self, task: Task, ended: Callable[[Result], None]) -> None:
-        def report(job: asyncio.Future[Look]) -> None:
-            ended(closed() if job.cancelled() else job.exception() or job.result())
-
-        loop = asyncio.get_running_loop()
-        try:
-            loop.run_in_executor(self._executor, self._look, task).add_done_callback(report)
-        except RuntimeError:  # the executor was shut down
-            loop.call_soon(ended, closed())
+    asyncio.get_running_loop().run_in_executor(None, look_at, task).add_done_callback(report)
 
 
 def look_at(task: Task) -> Look:
@@ -91,8 +78,8 @@ def look_at(task: Task) -> Look:
 class Decoders:
     """Decodes the images of all models: `places` at a time, which together may take `memory_bytes`."""
 
-    def __init__(self, place: DecodePlace, places: int, memory_bytes: int, metrics: Metrics) -> None:
-        self._place = place
+    def __init__(self, start: Start, places: int, memory_bytes: int, metrics: Metrics) -> None:
+        self._start = start
         self._places = Quota("images that are decoded", places)
         self._bytes = Quota("bytes of images that are decoded", memory_bytes)
         self._huge = Quota("huge images that are decoded", max(1, places // 2))
@@ -131,7 +118,7 @@ class Decoders:
             await held.enter_context(self._bytes.lease(caller)).wait(task.room, owner)
             await held.enter_context(self._places.lease(caller)).wait(1, owner)
             give_back = held.pop_all().close
-        self._place.start(task, partial(_deliver, answer, give_back))
+        self._start(task, partial(_deliver, answer, give_back))
         try:
             return await answer
         finally:

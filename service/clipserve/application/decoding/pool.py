@@ -20,7 +20,7 @@ _STARTED_AT_ONCE = 2
 
 
 class DecoderProcesses:
-    """A `DecodePlace` for `most` images at a time. Two processes start now, others when needed.
+    """Decode `most` images at a time. Two processes start now, others when needed.
 
     Attributes:
         all: those that have not ended.
@@ -41,7 +41,7 @@ class DecoderProcesses:
             self._idle.append(self._started())
 
     def start(self, task: Task, ended: Ended) -> None:
-        """Decode in a process. `ended` gets a `Look` or an error.
+        """Decode in a process: a `Start`. `ended` gets a `Look` or an error.
 
         The errors are those of `decode_rgb`, and besides:
             ImageTooLarge: the image takes too much CPU time; its process was ended.

@@ -21,7 +21,7 @@ import grpc
 from opentelemetry.trace import SpanKind
 from tritonclient.grpc import InferResult
 
-from clipserve.concurrency import clears_frame, ended, kept_running
+from clipserve.concurrency import ended, kept_running
 from clipserve.engine.triton.connection import Channel, TritonOptions
 from clipserve.engine.triton.contract import Tower
 from clipserve.engine.triton.expected import Expected, Served, Sick
@@ -82,7 +82,6 @@ class Server:
         """Begin to ask."""
         self._watching = kept_running("triton_watch", self._watch)
 
-    @clears_frame
     async def infer(self, call: TritonCall, seconds: float) -> InferResult:
         """The server's answer to a call. `seconds`: the timeout.
 
@@ -96,17 +95,20 @@ class Server:
             with span("triton", kind=SpanKind.CLIENT):
                 answer = await self._channel.infer(call.message(seconds), seconds, headers())
         except grpc.aio.AioRpcError as error:
-            failure = translated(error)
-            if isinstance(failure, TryElsewhere):
-                self._set_aside()
-                self._failures += 1
-                self._failed.set()
-            raise failure from None
+            raise self._noted(translated(error)) from None  # in no variable: its traceback holds this frame
         finally:
             self._owe(-call.rows)
         self._heard_at = time.monotonic()
         self._counted.seconds[call.tower].observe(time.perf_counter() - started)
         return answer
+
+    def _noted(self, failure: Exception) -> Exception:
+        """Set the server aside if the call should go elsewhere."""
+        if isinstance(failure, TryElsewhere):
+            self._set_aside()
+            self._failures += 1
+            self._failed.set()
+        return failure
 
     async def aclose(self) -> None:
         """End the questions, and close the channel, which cancels the unanswered calls."""
