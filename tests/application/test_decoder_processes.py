@@ -120,37 +120,35 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-async def test_pixels_are_those_of_a_thread(group: Group, spec: str) -> None:
-    for path in GOLDEN.glob("*.*"):
-        if path.suffix != ".json":
-            data = path.read_bytes()
-            pixels = await group.result(data, SPECS[spec])
-            assert pixels.dtype == np.uint8
-            np.testing.assert_array_equal(pixels, decode_pixels(data, SPECS[spec], LIMITS))
-
-
-async def test_pixels_stay_as_they_are_when_the_next_image_is_decoded(group: Group) -> None:
-    pixels = await group.result(SMALL)
-    before = pixels.copy()
-    await group.result(png(2))
-    np.testing.assert_array_equal(pixels, before)
+async def test_pixels_are_those_of_a_thread_and_stay_so_when_the_next_image_is_decoded(
+    group: Group, spec: str
+) -> None:
+    images = [path.read_bytes() for path in GOLDEN.glob("*.*") if path.suffix != ".json"]
+    decoded = [await group.result(image, SPECS[spec]) for image in images]
+    for image, pixels in zip(images, decoded, strict=True):
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels, decode_pixels(image, SPECS[spec], LIMITS))
 
 
 @pytest.mark.parametrize(
-    ("image", "kind"),
+    ("image", "limits", "kind"),
     [
-        (SMALL[:30], UndecodableImage),
-        (b"", UnsupportedFormat),
-        (b"%PDF-1.7", UnsupportedFormat),
-        (png_header(8_000, 8_000) + chunk(b"IDAT"), ImageTooLarge),
+        (SMALL[:30], LIMITS, UndecodableImage),
+        (b"", LIMITS, UnsupportedFormat),
+        (b"%PDF-1.7", LIMITS, UnsupportedFormat),
+        (png_header(8_000, 8_000) + chunk(b"IDAT"), LIMITS, ImageTooLarge),
+        (SMALL, ImageLimits(max_pixels=1_199), ImageTooLarge),
+        (SMALL, ImageLimits(image_formats=("JPEG", "WEBP")), UnsupportedFormat),
     ],
 )
-async def test_errors_are_those_of_a_thread(group: Group, image: bytes, kind: type[ClipError]) -> None:
+async def test_errors_are_those_of_a_thread(
+    group: Group, image: bytes, limits: ImageLimits, kind: type[ClipError]
+) -> None:
     with pytest.raises(kind) as expected:
-        decode_pixels(image, SPEC, LIMITS)
+        decode_pixels(image, SPEC, limits)
     for room in (0, 10**12):
         with pytest.raises(kind) as caught:
-            await group.look(image, room=room)
+            await group.look(image, limits=limits, room=room)
         assert vars(caught.value) == vars(expected.value)
     await group.decode()
     assert (group.replaced("died"), group.replaced("late")) == (0, 0)
@@ -162,13 +160,6 @@ async def test_an_image_that_takes_more_than_its_room_is_not_decoded_but_measure
     decoded = await group.look(room=header.decode_bytes)
     assert decoded.header == header
     np.testing.assert_array_equal(decoded.pixels, decode_pixels(SMALL, SPEC, LIMITS))
-
-
-async def test_limits_and_choices_are_kept_there_too(group: Group) -> None:
-    with pytest.raises(ImageTooLarge, match="1,200 pixels; the limit is 1,199"):
-        await group.result(limits=ImageLimits(max_pixels=1_199))
-    with pytest.raises(UnsupportedFormat, match="Send one of JPEG, WEBP"):
-        await group.result(limits=ImageLimits(image_formats=("JPEG", "WEBP")))
 
 
 async def test_a_file_that_is_larger_than_the_shared_memory_is_refused(start: Callable[..., Group]) -> None:
@@ -224,9 +215,7 @@ async def test_the_clock_counts_from_the_present_image(start: Callable[..., Grou
     assert group.replaced("late") == 0
 
 
-async def test_an_image_that_takes_more_memory_than_one_may_is_refused_and_the_next_is_served(
-    start: Callable[..., Group],
-) -> None:
+async def test_an_image_that_takes_more_memory_than_one_may_is_refused(start: Callable[..., Group]) -> None:
     group = start(memory_bytes=10_000_000)
     with pytest.raises((ImageTooLarge, UndecodableImage)):
         await group.result(large())
