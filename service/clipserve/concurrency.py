@@ -52,9 +52,9 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     tasks = [asyncio.ensure_future(each) for each in (first, *others)]
     try:
         return await asyncio.gather(*tasks)
-    finally:
-        if not all(task.done() for task in tasks):
-            await asyncio.shield(ended(tasks))  # a caller who leaves does not cancel them again
+    except BaseException:
+        await asyncio.shield(ended(tasks))  # a caller who leaves does not cancel them again
+        raise
 
 
 async def ended(tasks: list[asyncio.Task[Any]]) -> None:

@@ -53,7 +53,10 @@ async def test_a_bulk_request_waits_where_another_is_refused_and_its_rows_give_w
     backend.gate.clear()
     ahead = [asyncio.create_task(embed(running, bulk=True)) for _ in range(2)]
     await eventually(lambda: backend.running == 2)
-    assert (await embed(running, bulk=False)).status_code == 429
+    (model,) = running.gateway.models.values()
+    assert model.admission.in_flight == {"image": 0, "text": 0}, "they are ahead of nobody"
+    with model.admission.admit(texts=1):
+        assert (await embed(running, bulk=False)).status_code == 429
     await asyncio.sleep(1.5)  # longer than the deadline of others
     backend.gate.set()
     assert [answer.status_code for answer in await asyncio.gather(*ahead)] == [200, 200]
