@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from clipserve.clip.template_sets import TEMPLATE_SETS
-from clipserve.errors import ClipError, kinds
+from clipserve.errors import kinds
 from clipserve.rest.errors import status_of
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import as_markdown
@@ -75,7 +75,8 @@ def described() -> list[Described]:
 def error_table() -> str:
     """Code, status and meaning of every error, the last as the class says it."""
     rows = ["| `code` | status | meaning |", "| --- | --- | --- |"]
-    for kind in [*kinds()[1:], ClipError]:
+    root, *others = kinds()
+    for kind in [*others, root]:
         meaning = (kind.__doc__ or "").split(". The root")[0].rstrip(".")
         meaning = meaning[0].lower() + meaning[1:]
         rows.append(f"| `{kind.code}` | {int(status_of(kind))} | {meaning} |")
