@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
+import grpc
 import pytest
 
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS
+from clipserve.engine.triton.address import Address
+from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.connection import Channel, TritonOptions
 from clipserve.errors import DeadlineExceeded
+from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
-from tests.triton.backends import backend_on, sent
-from tests.triton.stand_in import StandIn
+from tests.triton.backends import backend_on, not_ready, sent
+from tests.triton.stand_in import MANIFEST, StandIn
 from tests.waiting import until
 
 
@@ -74,3 +81,35 @@ async def test_a_caller_who_leaves_takes_his_call_back(one: StandIn) -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
         await until(lambda: one.cancelled == 1)
+
+
+class Faulty(Channel):
+    """Fails once, after the server was found ready, with an error that none should have. `failed`: it has."""
+
+    asked, failed = 0, False
+
+    async def ask(self, method: str, model: str) -> Any:
+        self.asked += 1
+        if self.asked > 6 and not self.failed:
+            self.failed = True
+            raise ValueError("a fault")
+        return await super().ask(method, model)
+
+
+async def test_a_fault_of_the_watch_is_not_its_end(one: StandIn) -> None:
+    channel = Faulty(grpc.aio.insecure_channel(one.url))
+
+    class Options(TritonOptions):
+        def connect(self, server: str, address: Address, credentials: Any = None) -> Channel:
+            return channel
+
+    backend = TritonBackend(MANIFEST, Options([one.url], ask_seconds=0.05), Metrics())
+    await backend.start()
+    await until(lambda: channel.failed)
+    one.ready = False
+    await until(lambda: not_ready(backend))
+    await backend.aclose()
+
+
+def test_texts_are_padded_to_the_lengths_that_a_repository_is_written_for() -> None:
+    assert TritonBackend.text_buckets == GPU_TEXT_BUCKETS
