@@ -193,12 +193,3 @@ def test_another_fingerprint_than_is_expected_is_refused(kind: str, demo: str) -
         ):
             with pytest.raises(FingerprintChanged):
                 call()
-
-
-@pytest.mark.parametrize("kind", CLIENTS)
-def test_a_model_that_is_not_served_is_named(kind: str, demo: str) -> None:
-    with client_of(kind, demo, model="other") as client:
-        with pytest.raises(Refused, match=r"no model 'other' is served") as refused:
-            client.embed_texts(["a cat"])
-        assert (refused.value.code, refused.value.status) == ("unknown_model", 404)
-        assert refused.value.request_id

@@ -60,12 +60,12 @@ ANSWERS = [
     pytest.param(classify, NAN, OddAnswer, rf"{ODD}\.results", id="a score that is none"),
     pytest.param(embed, vector(float("nan"), 1), OddAnswer, NO_VECTOR, id="NaN"),
     pytest.param(embed, vector(3e38, 3e38), OddAnswer, NO_VECTOR, id="too large"),
+    pytest.param(embed, vector(0, 0), OddAnswer, NO_VECTOR, id="zeros"),
     pytest.param(embed, vector(1), OddAnswer, NO_VECTOR, id="too short"),
     pytest.param(
         embed, body(EMBEDDED | {"results": [{"embedding": EVIL}]}), OddAnswer, NO_VECTOR, id="no base64"
     ),
     pytest.param(embed, body(EMBEDDED | {"fingerprint": "toy@2"}), FingerprintChanged, "toy@2", id="model"),
-    pytest.param(embed, body(REFUSED, 403), Refused, "CLIPSERVE_KEY", id="key"),
     pytest.param(embed, body(EVIL.encode(), 500), Refused, "HTTP 500", id="proxy"),
 ]
 

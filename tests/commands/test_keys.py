@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_list_shows_names_scopes_and_rates_and_no_digest(file: Path) -> None:
     (kept,) = read_keys(file)
     listed = run("list").stdout
     assert listed.split("\t") == ["camera", "use", str(kept.created), "7 rows/s\n"]
+    (shown,) = json.loads(run("list", "--json").stdout)
+    limits = {"rows_per_second": 7, "bytes_per_second": None}
+    assert shown == {"name": "camera", "scopes": ["use"], "created": str(kept.created), **limits}
 
 
 def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,5 +40,6 @@ def test_a_block_that_is_not_run_here_names_its_test_or_says_why(page: Path) -> 
             assert (ROOT / f"tests/external/clients/{what}.txt").exists(), where
         elif kind == "not run":
             assert len(what.split()) > 2, where
+            assert all((ROOT / path).exists() for path in re.findall(r"tests/[\w/.]*\w", what)), where
         else:
             assert page in PAGES or block.language not in RUNNABLE, f"{where}: no test runs this page"

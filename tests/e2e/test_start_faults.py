@@ -28,10 +28,6 @@ pytestmark = pytest.mark.slow
         ({"models": f"{DEMO},{DEMO}"}, "are both named demo"),
         ({"model_settings": '{"dmo": {"threads": 1}}'}, "is about dmo, but what is served is demo"),
         (
-            {"model_settings": '{"demo": {"thread": 1}}'},
-            "CLIPSERVE_MODEL_SETTINGS.demo.thread=1: not a setting",
-        ),
-        (
             {"model_settings": '{"demo": {"threads": -1}}'},
             "CLIPSERVE_MODEL_SETTINGS.demo.threads=-1: Input should",
         ),

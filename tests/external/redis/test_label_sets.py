@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.e2e.test_label_sets import classified, definition, put_set, version_at
 from tests.label_sets import built
-from tests.process import PATIENT, Process, get, put, waited_until
+from tests.process import PATIENT, Process, get, post, put, waited_until
 from tests.redis_server import RedisServer
+from tests.support import png
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("redis-server"), reason="needs Debian's package redis-server"
@@ -30,6 +31,28 @@ class Slow(Process):
     def __init__(self, folder: Path, **settings: Any) -> None:
         mine: dict[str, Any] = {"state_dir": str(folder), "max_batch_texts": 16, "grpc_enabled": "false"}
         super().__init__(**PATIENT, **mine, **settings)
+
+
+def definition(generation: int) -> dict[str, Any]:
+    return {
+        "labels": [f"label {generation} {k}" for k in range(4)],
+        "background": [f"other {generation}"],
+        "templates": [f"{generation} {{}}"],
+    }
+
+
+def put_set(process: Process, name: str, body: dict[str, Any]) -> httpx.Response:
+    return put(f"{process.url}/label-sets/{name}", json=body)
+
+
+def classified(process: Process, name: str) -> httpx.Response:
+    headers = {"Content-Type": "image/png"}
+    return post(f"{process.url}/classify?label_set={name}", content=png(), headers=headers)
+
+
+def version_at(process: Process, name: str) -> str | None:
+    answer = classified(process, name)
+    return answer.json()["label_sets"][0]["version"] if answer.status_code == 200 else None
 
 
 @pytest.fixture(scope="module")
