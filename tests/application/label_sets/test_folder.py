@@ -53,7 +53,7 @@ async def test_a_file_is_what_the_same_request_would_be(
 async def test_of_a_file_and_a_put_the_later_one_is_served_and_a_deletion_is_of_both(
     open_site: OpenSite, another: OpenStore, written_by_people: Path
 ) -> None:
-    folder, site = written_by_people, await open_site(another())
+    folder, site = written_by_people, await open_site(another(), backend=(backend := Counted()))
     (folder / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
     await until(lambda: site.ready("moods", "pets"))
     by_file = site.sets.get("pets").version
@@ -61,6 +61,11 @@ async def test_of_a_file_and_a_put_the_later_one_is_served_and_a_deletion_is_of_
     assert await version_at(site) == put
     replaced(folder / "pets.toml", PETS)
     await until(lambda: site.sets.get("pets").served_version == by_file)
+    backend.gate.clear()
+    replaced(folder / "pets.toml", 'labels = ["pig"]')
+    await until(lambda: site.states["pets"] == "building")
+    assert await version_at(site) == by_file, "until the new one is built"
+    backend.gate.set()
     await site.sets.delete("pets")
     assert [*site.states] == ["moods"]
     assert not [*folder.glob("pets.*")]
@@ -144,6 +149,22 @@ async def test_a_store_that_fails_is_logged_once_until_it_works_again_and_its_er
     assert log.events == ["label_set_store_failed", "label_set_store_back", "label_set_store_failed"]
     assert isinstance(raised.value.__context__, OSError)
     assert raised.value.__context__.__traceback__ is None
+
+
+async def test_without_its_folder_a_gateway_serves_what_it_has_and_takes_no_changes(
+    open_site: OpenSite, another: OpenStore, folder: Path
+) -> None:
+    site = await open_site(another())
+    version = (await site.put()).version
+    folder.rename(folder.with_suffix(".aside"))
+    folder.touch()
+    for change in (site.put(labels=["cow"]), site.sets.delete("pets")):
+        with pytest.raises(StoreUnavailable):
+            await change
+    assert await version_at(site) == version
+    folder.unlink()
+    folder.with_suffix(".aside").rename(folder)
+    assert (await site.put(labels=["cow"])).state == "ready"
 
 
 async def ran(*command: str) -> str:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
 
-from hypothesis.stateful import run_state_machine_as_test
-
-from clipserve.application.label_sets.store import Folder
-from tests.application.label_sets.conftest import OpenStore
-from tests.application.label_sets.machine import FEW, Gateways
-from tests.application.label_sets.making import MOST
+from tests.application.label_sets.conftest import OpenSite, OpenStore
+from tests.application.label_sets.making import Counted, Site, built, record_in
+from tests.support import png
 
 
 async def test_the_listing_stays_while_nothing_changes(another: OpenStore) -> None:
@@ -58,23 +54,45 @@ async def test_a_reader_never_sees_half_of_a_value(another: OpenStore) -> None:
         await writing
 
 
-def lost(folder: Path, away: bool) -> None:
-    """A file is in the place of the folder, or the folder is back."""
-    aside = folder.with_suffix(".aside")
-    if away:
-        if folder.exists():
-            folder.rename(aside)
-        folder.touch()
-    else:
-        folder.unlink()
-        if aside.exists():
-            aside.rename(folder)
+async def served_labels(sites: list[Site]) -> list[str]:
+    """The first label that each gateway serves, once it has seen and built what is in the store."""
+    labels = []
+    for site in sites:
+        await site.sets.refresh()
+        await built(site.sets)
+        (served,) = await site.sets.find(["pets"])
+        assert served.version == site.sets.get("pets").version
+        labels.append(served.definition.labels[0].label)
+    return labels
 
 
-class OnAFolder(Gateways):
-    opens = staticmethod(lambda folder: Folder(folder, MOST))
-    fail = staticmethod(lost)
+async def test_what_is_put_at_any_gateway_is_served_by_all_and_nothing_else_is_kept(
+    open_site: OpenSite, another: OpenStore
+) -> None:
+    """Two gateways of one fingerprint, and one of another, as while colors are switched."""
+    store = another()
+    sites = [await open_site(another(), *choices) for choices in ((), (), ("other pixels",))]
+    for number, at in enumerate((0, 1, 2, 0, 1)):
+        state = await sites[at].put(labels=[f"{number}", {"label": "b", "examples": [png(number)]}])
+        assert (state.state, state.served_version) == ("ready", state.version)
+        assert await served_labels(sites) == [f"{number}"] * 3
+    assert len({site.sets.get("pets").version for site in sites}) == 2
+    assert len((await record_in(store)).images) == 1
+    embeddings = [name.split(".") for name in await store.listing() if name.endswith(".npy")]
+    assert len({digest for _, digest, *_ in embeddings}) == 2, "the present one and the former one"
+    assert len(embeddings) == 4
+    again = await open_site(another(), backend=(backend := Counted()))
+    assert (again.states, backend.texts, backend.images) == ({"pets": "ready"}, 0, 0)
+    await sites[0].sets.delete("pets")
+    for site in sites:
+        await site.sets.refresh()
+        assert site.states == {}
+    assert not await store.listing()
 
 
-def test_whatever_is_put_and_deleted_all_serve_the_last_of_it_and_nothing_else_is_kept() -> None:
-    run_state_machine_as_test(OnAFolder, settings=FEW)
+async def test_of_two_puts_at_once_all_serve_the_same(open_site: OpenSite, another: OpenStore) -> None:
+    store, sites = another(), [await open_site(another()) for _ in range(2)]
+    for number in range(5):
+        await asyncio.gather(*(site.put(labels=[f"{number} {at}"]) for at, site in enumerate(sites)))
+        won = (await record_in(store)).definition.labels[0].label
+        assert await served_labels(sites) == [won, won]
