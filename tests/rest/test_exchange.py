@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from clipserve.rest.exchange import Exchange
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
-from tests.rest.raw import hold
+from tests.rest.raw import connected, hold, post
 from tests.support import DIM, Running, png, serving
 
 LIMITS = BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, deadline_seconds=20)
@@ -137,6 +138,16 @@ async def test_a_body_that_is_not_read_to_its_end_closes_the_connection(
 ) -> None:
     refused = await posted(small, content, **headers)
     assert (refused.status_code, refused.headers["connection"]) == (status, "close")
+
+
+@pytest.mark.parametrize("path", [b"/embed", b"/v1/embeddings"])
+async def test_a_body_that_stops_is_a_408_in_the_form_of_its_path(toy: Path, path: bytes) -> None:
+    async with serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3) as running, connected(running) as raw:
+        await raw.send(post(b"{}", path=path, kind=b"application/json")[:-1])
+        answer = await raw.answer()
+    said = json.loads(answer.body)
+    assert (answer.status, said.get("error", said)["code"]) == (408, "body_too_slow")
+    assert ("error" in said) == (path == b"/v1/embeddings")
 
 
 # What a request has.
