@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
-# Loading all modules takes a second or more. Ctrl-C meanwhile ends the process by its signal: Python's own handler
-# would print a traceback of an import.
-_LOADING = (
-    threading.current_thread() is threading.main_thread()
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-)
-if _LOADING:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -173,10 +162,6 @@ def main() -> None:
         cli(prog_name="clipserve")
     except KeyboardInterrupt:  # before the command has begun
         sys.exit(128 + signal.SIGINT)
-
-
-if _LOADING:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ async def test_a_slow_host_does_not_look_like_slow_encoders(tmp_path: Path) -> N
         await asked
         for _ in range(3):
             await running.asked("b", running.url())
-        running.model.admission.check(images=1, texts=0)
+        running.model.admission.admit(images=1)
 
 
 async def test_a_request_of_more_than_the_memory_is_answered(tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
-"""Commands that are interrupted: while they load their modules, and while they embed."""
+"""Commands that are interrupted while they embed."""
 
 from __future__ import annotations
 
 import base64
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -22,24 +20,6 @@ from tests.commands.hostile import GOOD, Parts, body, path_of, serving
 from tests.process import ROOT, waited_until
 
 HANGS_SECONDS = 300
-
-
-@pytest.mark.parametrize("loaded", ["typer", "clipserve.clip.artifact", "clipserve.commands.embed"])
-def test_ctrl_c_while_modules_load_prints_no_traceback(tmp_path: Path, loaded: str) -> None:
-    # It names each module on standard error once that is loaded. If it is faster than we are, it waits for input.
-    words = ["embed", "-", "--index", str(tmp_path / "a.sqlite")]
-    command = [sys.executable, "-X", "importtime", "-m", "clipserve", *words]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:
-            if line.endswith(f" {loaded}\n"):
-                break
-        process.send_signal(signal.SIGINT)
-        errors = process.stderr.read()
-    assert "Traceback" not in errors
-    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
 class Held:

@@ -157,9 +157,9 @@ class Admission:
         metrics.work_ahead.append(self._seconds_ahead)
 
     def admit(self, images: int = 0, texts: int = 0, *, refuse: bool = True) -> InFlight:
-        """A block in which these rows count as in flight.
+        """A block in which these rows count as in flight; until it is entered nothing counts.
 
-        `refuse`: false for rows of a request that `check` has admitted.
+        `refuse`: false for rows of a request that was admitted before they were here.
 
         Raises:
             Overloaded: too much work is ahead. It has the seconds until a retry.
@@ -171,12 +171,8 @@ class Admission:
             rows["text"] = texts
         whose = caller()
         if refuse:
-            self.refuse_if_late(rows, whose)
+            self._refuse_if_late(rows, whose)
         return InFlight(self, rows, whose)
-
-    def check(self, images: int, texts: int) -> None:
-        """Raise what `admit` would raise now, and count nothing: the rows are not here yet."""
-        self.refuse_if_late({"image": images, "text": texts}, caller())
 
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """Record that `rows` took `seconds` without other work."""
@@ -186,7 +182,7 @@ class Admission:
         """Of everything in flight, by tower; called in another thread."""
         return {name: lane.ahead(sys.maxsize) for name, lane in self.lanes.items()}
 
-    def refuse_if_late(self, needs: Mapping[str, int], whose: str) -> None:
+    def _refuse_if_late(self, needs: Mapping[str, int], whose: str) -> None:
         """Raise the errors of `admit`. `needs`: rows by lane."""
         ahead = own = 0.0
         for name, rows in needs.items():

@@ -90,7 +90,7 @@ class RequestEncoder:
 
         with self._fetched.queued(() if bulk else images):
             if not bulk:
-                model.admission.check(len(images), texts)
+                model.admission.admit(len(images), texts)  # raises; nothing is here to be counted
             await self._take(len(images) + texts)
             return await both(together(starmap(encoded, enumerate(images))), encoded_texts())
 
