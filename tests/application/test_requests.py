@@ -102,55 +102,49 @@ async def test_a_model_s_own_templates_are_expanded_too(tmp_path: Path) -> None:
     assert own == ("a photo of a {}.", "a photo of the {}.", "my {}")
 
 
-async def test_as_many_templates_as_the_limit_are_accepted_and_one_more_is_not(
-    manifest: ModelManifest,
+NUMBERED = [f"{number} {{}}" for number in range(9)]
+SETS = RequestLimits(max_templates=8, max_label_chars=100)
+PROMPT, PROMPTS = RequestLimits(max_prompt_chars=11), RequestLimits(max_prompts_chars=10)
+# Limits, templates and labels at the limit and beyond it, and the error of that.
+BEYOND_IN_PROMPTS: list[tuple[RequestLimits, Any, Any, ClipError]] = [
+    (LIMITS, (NUMBERED[:8], "a"), (NUMBERED, "a"), TooMany("9 templates; the limit is 8", limit=8, actual=9)),
+    # The name of a set counts as many as the set has.
+    (
+        SETS,
+        (["imagenet-7", "my {}"], "a"),
+        (["imagenet-7", "my {}", "plain"], "a"),
+        TooMany("9 templates", limit=8, actual=9),
+    ),
+    (SETS, (["imagenet-7"], "a"), (["imagenet-80"], "a"), TooMany("80 templates", limit=8, actual=80)),
+    (
+        LIMITS,
+        (["12345{}"], "a"),
+        (["{}", "123456{}"], "a"),
+        TextTooLong("template 1 has 8 characters; the limit is 7", limit=7, actual=8, index=1),
+    ),
+    (
+        PROMPT,
+        (["a {} {} ."], ["12", "123"]),  # 5 + 2 x 3
+        (["{}", "a {} {} ."], ["12", "1234"]),
+        TextTooLong("label 1 makes a prompt of 13 characters; the limit is 11", limit=11, actual=13, index=1),
+    ),
+    (
+        PROMPTS,
+        (["a {}"], ["12", "1234"]),  # 4 + 6
+        (["a {}"], ["12", "12345"]),
+        TooMany("11 characters of prompts .* the limit is 10", limit=10, actual=11),
+    ),
+]
+
+
+@pytest.mark.parametrize(("limits", "most", "more", "error"), BEYOND_IN_PROMPTS)
+async def test_prompts_at_a_limit_are_accepted_and_those_beyond_it_are_not(
+    manifest: ModelManifest, limits: RequestLimits, most: Any, more: Any, error: ClipError
 ) -> None:
-    assert len(expanded(manifest, *(f"{n} {{}}" for n in range(8)))) == 8
-    with pytest.raises(TooMany, match="9 templates; the limit is 8") as caught:
-        expanded(manifest, *(f"{n} {{}}" for n in range(9)))
-    assert facts(caught.value) == (TooMany, 8, 9, None)
-
-
-async def test_the_name_of_a_set_counts_as_many_as_the_set_has(manifest: ModelManifest) -> None:
-    limits = RequestLimits(max_templates=8, max_label_chars=100)
-    assert len(expanded_templates(["imagenet-7", "my {}"], ["a"], manifest, limits)) == 8
-    with pytest.raises(TooMany, match="9 templates") as caught:
-        expanded_templates(["imagenet-7", "my {}", "plain"], ["a"], manifest, limits)
-    assert facts(caught.value) == (TooMany, 8, 9, None)
-    with pytest.raises(TooMany) as caught:
-        expanded_templates(["imagenet-80"], ["a"], manifest, limits)
-    assert facts(caught.value) == (TooMany, 8, 80, None)
-
-
-async def test_a_template_as_long_as_the_limit_is_accepted_and_one_longer_is_named(
-    manifest: ModelManifest,
-) -> None:
-    assert expanded(manifest, "12345{}") == ("12345{}",)
-    with pytest.raises(TextTooLong, match="template 1 has 8 characters; the limit is 7") as caught:
-        expanded(manifest, "{}", "123456{}")
-    assert facts(caught.value) == (TextTooLong, 7, 8, 1)
-
-
-async def test_a_prompt_as_long_as_the_limit_is_accepted_and_one_longer_is_named(
-    manifest: ModelManifest,
-) -> None:
-    limits = RequestLimits(max_prompt_chars=11)
-    expanded_templates(["a {} {} ."], ["12", "123"], manifest, limits)  # 5 + 2 x 3
-    with pytest.raises(
-        TextTooLong, match="label 1 makes a prompt of 13 characters; the limit is 11"
-    ) as caught:
-        expanded_templates(["{}", "a {} {} ."], ["12", "1234"], manifest, limits)
-    assert facts(caught.value) == (TextTooLong, 11, 13, 1)
-
-
-async def test_prompts_together_as_long_as_the_limit_are_accepted_and_one_character_more_is_not(
-    manifest: ModelManifest,
-) -> None:
-    templates, labels = ["{}", "a {} {}"], ["12", "1234"]  # 6 + 2 * 3 + 2 * 6
-    expanded_templates(templates, labels, manifest, RequestLimits(max_prompts_chars=24))
-    with pytest.raises(TooMany, match=r"24 characters of prompts .* the limit is 23") as caught:
-        expanded_templates(templates, labels, manifest, RequestLimits(max_prompts_chars=23))
-    assert facts(caught.value) == (TooMany, 23, 24, None)
+    assert expanded_templates(*most, manifest, limits)
+    with pytest.raises(ClipError, match=error.detail) as caught:
+        expanded_templates(*more, manifest, limits)
+    assert facts(caught.value) == facts(error)
 
 
 async def test_a_thousand_labels_of_64_kb_fit_the_80_templates_of_imagenet(manifest: ModelManifest) -> None:
