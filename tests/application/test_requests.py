@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ NUMBERED = [f"{number} {{}}" for number in range(9)]
 SETS = RequestLimits(max_templates=8, max_label_chars=100)
 PROMPT, PROMPTS = RequestLimits(max_prompt_chars=11), RequestLimits(max_prompts_chars=10)
 # Limits, templates and labels at the limit and beyond it, and the error of that.
-BEYOND_IN_PROMPTS: list[tuple[RequestLimits, Any, Any, ClipError]] = [
+Prompts = tuple[Sequence[str], Sequence[str]]
+BEYOND_IN_PROMPTS: list[tuple[RequestLimits, Prompts, Prompts, ClipError]] = [
     (LIMITS, (NUMBERED[:8], "a"), (NUMBERED, "a"), TooMany("9 templates; the limit is 8", limit=8, actual=9)),
     # The name of a set counts as many as the set has.
     (
@@ -139,7 +140,7 @@ BEYOND_IN_PROMPTS: list[tuple[RequestLimits, Any, Any, ClipError]] = [
 
 @pytest.mark.parametrize(("limits", "most", "more", "error"), BEYOND_IN_PROMPTS)
 async def test_prompts_at_a_limit_are_accepted_and_those_beyond_it_are_not(
-    manifest: ModelManifest, limits: RequestLimits, most: Any, more: Any, error: ClipError
+    manifest: ModelManifest, limits: RequestLimits, most: Prompts, more: Prompts, error: ClipError
 ) -> None:
     assert expanded_templates(*most, manifest, limits)
     with pytest.raises(ClipError, match=error.detail) as caught:

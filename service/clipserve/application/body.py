@@ -7,7 +7,6 @@ from functools import partial
 from typing import TypeVar
 
 from clipserve.concurrency import beside_loop
-from clipserve.errors import ClipError
 
 T = TypeVar("T")
 
@@ -32,13 +31,4 @@ class Body:
 
         `size`: how many of the bytes `parse` looks at.
         """
-        return await beside_loop(partial(_freed, self, parse), size(self._data))
-
-
-def _freed(body: Body, parse: Callable[[Body], T]) -> T:
-    try:
-        return parse(body)
-    except ClipError as error:
-        # Free a refused body here, not when the event loop gets to it.
-        error.__context__ = None
-        raise error.with_traceback(None) from None
+        return await beside_loop(partial(parse, self), size(self._data))
