@@ -5,8 +5,8 @@ repository. It runs inside Triton, in a separate process for each instance, with
 this repository.
 
 Triton hands over the requests of one dynamic batch at a time: pixels uint8 [n, S, S, 3], or token_ids int32
-[n, L] and lengths int32 [n], of n rows each. They become one call of the graph. A failed call is repeated
-request by request, so that a bad request fails alone. A request whose caller has left is not computed.
+[n, L] and lengths int32 [n], of n rows each. They become one call of the graph for each shape, which
+fails as a whole, as with Triton's own backends.
 
 Tensors are passed by DLPack in both directions. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1
 are silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
@@ -52,13 +52,8 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order."""
         responses: dict[int, Any] = {}
-        waiting: list[tuple[int, Feeds]] = []
-        for index, request in enumerate(requests):
-            if request.is_cancelled():
-                responses[index] = _error("the caller has left.", pb.TritonError.CANCELLED)
-            else:
-                waiting.append((index, self._feeds(request)))
-        for _, group in groupby(sorted(waiting, key=_shape), key=_shape):
+        calls = [(index, self._feeds(request)) for index, request in enumerate(requests)]
+        for _, group in groupby(sorted(calls, key=_shape), key=_shape):
             responses |= self._answer(list(group))
         return [responses[index] for index in range(len(requests))]
 
@@ -73,9 +68,8 @@ class TritonPythonModel:
         try:
             embeddings = self._run([feeds for _, feeds in group])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            if len(group) == 1:
-                return {group[0][0]: _error(str(error), pb.TritonError.INTERNAL)}
-            return {index: response for member in group for index, response in self._answer([member]).items()}
+            failed = pb.TritonError(str(error), pb.TritonError.INTERNAL)
+            return {index: pb.InferenceResponse([], failed) for index, _ in group}
         ends = np.cumsum([_rows(feeds) for _, feeds in group])
         parts = np.split(embeddings, ends[:-1])  # each [n, D]
         return {index: _response(part) for (index, _), part in zip(group, parts, strict=True)}
@@ -100,7 +94,3 @@ def _response(embeddings: npt.NDArray[np.float32]) -> Any:
     # name, and would write an error to the log for every response.
     ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)
     return pb.InferenceResponse([pb.Tensor.from_dlpack("embedding", capsule)])
-
-
-def _error(message: str, code: int) -> Any:
-    return pb.InferenceResponse([], pb.TritonError(message, code))
