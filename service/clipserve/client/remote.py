@@ -136,9 +136,8 @@ class AsyncClient(AsyncMethods):
         """The result of the only item."""
         (result, *others) = answer.results or [None]
         if others or not isinstance(result, kind):
-            raise OddAnswer(
-                f"{self._connection.url} is not a clipserve server: it answers about other items."
-            )
+            url = self._connection.url
+            raise OddAnswer(f"{url} is not a clipserve server: it answers about other items.")
         return result
 
     def _check(self, fingerprint: str) -> str:
