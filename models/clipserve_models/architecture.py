@@ -46,6 +46,15 @@ class ImageTower(Tower):
     pre_norm: bool
     patch_bias: bool
     projection: bool  # else W is D
+    stem: int | None = None  # channels of two convolutions before the patches' own (MobileCLIP-B)
+
+    @property
+    def cuts(self) -> list[tuple[str, int, int, int]]:
+        """The convolutions that make states of pixels: role, channels before and after, side and stride."""
+        if self.stem is None:
+            return [("patch", 3, self.width, self.patch)]
+        first = [("stem.0", 3, self.stem, 4), ("stem.1", self.stem, self.stem, 2)]
+        return [*first, ("patch", self.stem, self.width, self.patch // 8)]
 
     @property
     def grid(self) -> int:

@@ -35,12 +35,18 @@ def encode_images(
     x = ((pixels / 255 - np.array(mean)) / np.array(std)).astype(np.float32)  # [N, S, S, 3]
     if isinstance(tower, ResNet):
         return _unit(_resnet(x, w, tower))
-    side, patch, n = tower.grid, tower.patch, len(pixels)
-    x = x[:, : side * patch, : side * patch]  # what is left over is dropped
-    x = x.reshape(n, side, patch, side, patch, 3).transpose(0, 1, 3, 5, 2, 4)  # [N, side, side, 3, P, P]
-    x = x.reshape(n, side * side, -1) @ w("patch.weight").reshape(tower.width, -1).T  # [N, L, W]
-    if tower.patch_bias:
-        x = x + w("patch.bias")
+    n, grid = len(pixels), tower.size
+    for place, (role, inputs, outputs, side) in enumerate(tower.cuts):
+        if place:
+            x = ACTIVATIONS[tower.activation](x).reshape(n, grid, grid, inputs)
+        grid //= side
+        x = x[:, : grid * side, : grid * side]  # what is left over is dropped
+        x = x.reshape(n, grid, side, grid, side, inputs).transpose(
+            0, 1, 3, 5, 2, 4
+        )  # [N, grid, grid, C, P, P]
+        x = x.reshape(n, grid * grid, -1) @ w(f"{role}.weight").reshape(outputs, -1).T  # [N, L, W]
+        if tower.patch_bias:
+            x = x + w(f"{role}.bias")
     if tower.pooling == "class":
         x = np.concatenate([np.broadcast_to(w("class"), (n, 1, tower.width)), x], axis=1)
     x = x + w("positions")
@@ -49,7 +55,8 @@ def encode_images(
     x = _blocks(x, w, tower)
     x = _norm(x, w, "norm", tower)
     x = x[:, 0] if tower.pooling == "class" else _attention_pool(x, w, tower)  # [N, W]
-    return _unit(x @ w("projection.weight").T if tower.projection else x)  # [N, D]
+    x = x @ w("projection.weight").T if tower.projection else x  # [N, D]
+    return _unit(x + w("projection.bias") if tower.stem else x)
 
 
 def encode_texts(

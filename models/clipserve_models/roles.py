@@ -58,9 +58,10 @@ def check_tensors(needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]) ->
 
 def _image(tower: ImageTower, dim: int) -> Iterator[tuple[str, Shape]]:
     width, has_class = tower.width, tower.pooling == "class"
-    yield "patch.weight", (width, 3, tower.patch, tower.patch)
-    if tower.patch_bias:
-        yield "patch.bias", (width,)
+    for role, inputs, outputs, side in tower.cuts:
+        yield f"{role}.weight", (outputs, inputs, side, side)
+        if tower.patch_bias:
+            yield f"{role}.bias", (outputs,)
     if has_class:
         yield "class", (width,)
     yield "positions", (tower.grid**2 + has_class, width)
@@ -76,6 +77,8 @@ def _image(tower: ImageTower, dim: int) -> Iterator[tuple[str, Shape]]:
         yield from _mlp("pool", tower)
     if tower.projection:
         yield "projection.weight", (dim, width)
+    if tower.stem:
+        yield "projection.bias", (dim,)
 
 
 def _resnet(tower: ResNet, dim: int) -> Iterator[tuple[str, Shape]]:

@@ -135,6 +135,7 @@ def test_what_is_left_by_a_process_that_ended_is_replaced(tmp_path: Path) -> Non
     """Its configuration is there first, and goes last."""
     write_repository(DEMO, tmp_path, DEFAULTS["cpu"])
     shutil.rmtree(tmp_path / "demo_text" / "1")
+    (tmp_path / "demo_text" / "left.tmp").touch()
     write_repository(DEMO, tmp_path, DEFAULTS["gpu"])
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == sorted(["config.pbtxt", "model.onnx"] * 2)
 

@@ -104,9 +104,13 @@ def _patches(graph: Graph, tower: ImageTower) -> str:
 def _convolution(graph: Graph, image: str, tower: ImageTower) -> str:
     """fp32 [N, S, S, 3] -> [N, patches, W]."""
     image = graph.to_half(graph.node("Transpose", image, perm=[0, 3, 1, 2]))  # [N, 3, S, S]
-    kernel = [graph.weight("patch.weight"), *([graph.weight("patch.bias")] if tower.patch_bias else [])]
-    grid = graph.node("Conv", image, *kernel, strides=[tower.patch] * 2, kernel_shape=[tower.patch] * 2)
-    rows = graph.node("Reshape", grid, graph.integers(0, tower.width, -1))  # [N, W, patches]
+    for place, (role, _, _, side) in enumerate(tower.cuts):
+        if place:
+            image = activation(graph, image, tower)
+        parts = ("weight", "bias") if tower.patch_bias else ("weight",)
+        kernel = [graph.weight(f"{role}.{part}") for part in parts]
+        image = graph.node("Conv", image, *kernel, strides=[side] * 2, kernel_shape=[side] * 2)
+    rows = graph.node("Reshape", image, graph.integers(0, tower.width, -1))  # [N, W, patches]
     return graph.node("Transpose", rows, perm=[0, 2, 1])
 
 

@@ -328,6 +328,13 @@ def timm_siglip(folder: Path) -> None:
     open_clip_folder(folder, model, torch.float16, resize_mode="squash")
 
 
+def mobileclip_b(folder: Path) -> None:
+    """A ViT behind convolutions, whose sizes are in its name, with a small text encoder."""
+    vision = {"image_size": 224, "timm_model_name": "vit_base_mci_224", "timm_pool": "token"}
+    config = {**PLAIN, "custom_text": True, "vision_cfg": {**vision, "timm_proj": None}}
+    open_clip_folder(folder, config, torch.float16)
+
+
 def biomedclip(folder: Path) -> None:
     """A plain ViT of timm and BERT-base, whose sizes are in their names: open_clip asks a hub for those of BERT."""
     from transformers import BertConfig
@@ -362,6 +369,7 @@ SAVED: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Computed]]] = {
     "open_clip, ResNet, a pickle": (resnet, of_open_clip),
     "open_clip, eos": (eos, of_open_clip),
     "open_clip, SigLIP of timm": (timm_siglip, of_open_clip),
+    "open_clip, MobileCLIP-B": (mobileclip_b, of_open_clip),
     "open_clip, BiomedCLIP": (biomedclip, of_biomedclip),
 }
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -395,4 +403,3 @@ if __name__ == "__main__":
         {name: asdict(whole[name]) for name in SAVED if name in whole}, separators=(",", ":")
     )
     STORE.write_bytes(gzip.compress(content.encode(), mtime=0))
-    print(f"{len(whole)} models: {STORE.stat().st_size:,} bytes")

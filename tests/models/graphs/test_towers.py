@@ -47,6 +47,9 @@ CASES = {
     "Chinese-CLIP": CHINESE,
     "Chinese-CLIP of one layer": replace(CHINESE, text=replace(CHINESE.text, layers=1)),
     "BERT with a projection of two layers": replace(CHINESE, text=replace(BERT_TEXT, hidden=40)),
+    "MobileCLIP-B": with_activation(
+        replace(CLIP, image=replace(vit(CLIP), patch=16, stem=8, patch_bias=True, pre_norm=False)), "gelu"
+    ),
     "ResNet": RESNET,
     "SigLIP": SIGLIP,
     "SigLIP with GELU": with_activation(SIGLIP, "gelu"),

@@ -17,7 +17,7 @@ from clipserve_models.layouts import read
 from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.model_files import Checkpoint, UserFacts
 from tests.models.layouts.changes import both, edit, gone, told, write_json
-from tests.models.layouts.saved import WEIGHTS, write_safetensors
+from tests.models.layouts.saved import WEIGHTS, stored, write_safetensors
 from tests.models.layouts.written import (
     OPEN_WEIGHTS,
     AnyTensors,
@@ -27,7 +27,6 @@ from tests.models.layouts.written import (
     pickled,
     sharded,
     siglip,
-    siglip2,
 )
 from tests.models.towers import vit, words
 
@@ -93,7 +92,7 @@ def test_other_forms_of_the_same_model_are_the_same_record(
 
 @pytest.mark.parametrize("named", ["GemmaTokenizer", "Siglip2Tokenizer", "PreTrainedTokenizerFast"])
 def test_siglip2_gets_lower_case_texts_whatever_class_its_tokenizer_names(named: str, tmp_path: Path) -> None:
-    siglip2(tmp_path)
+    stored()["SigLIP2"].write(tmp_path)
     edit(tmp_path, f"{TOKENS}tokenizer_class", named)
     edit(tmp_path, f"{TOKENS}do_lower_case", False)
     edit(tmp_path, "tokenizer.json post_processor", None)

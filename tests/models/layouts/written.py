@@ -27,10 +27,6 @@ def siglip(folder: Path) -> Arrays:
     return stored()["SigLIP"].write(folder)
 
 
-def siglip2(folder: Path) -> Arrays:
-    return stored()["SigLIP2"].write(folder)
-
-
 def open_clip(folder: Path) -> Arrays:
     return stored()["open_clip, quick-gelu, fp16"].write(folder)
 
