@@ -87,6 +87,7 @@ mutants: .venv/dev.stamp ## break the modules of cosmic-ray.toml in all places, 
 	python3 -m venv .mutants
 	.mutants/bin/pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
 	.mutants/bin/cosmic-ray init cosmic-ray.toml .mutants/session.sqlite
+	.mutants/bin/cr-filter-operators .mutants/session.sqlite cosmic-ray.toml
 	.mutants/bin/cosmic-ray exec cosmic-ray.toml .mutants/session.sqlite
 	.mutants/bin/cr-report --show-diff --surviving-only .mutants/session.sqlite
 
