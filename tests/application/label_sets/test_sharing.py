@@ -111,7 +111,9 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
 async def test_a_set_is_put_again_and_again_while_it_is_used(open_site: OpenSite, another: OpenStore) -> None:
     here, there = await open_site(another()), await open_site(another())
     await here.put(labels=["0 a", "0 b"])
+    began = time.monotonic()
     await until(lambda: there.ready("pets"))
+    print(f"{time.monotonic() - began:.2f} s later the other one serves it")
     ended = asyncio.Event()
 
     async def use(site: Site) -> int:
