@@ -195,7 +195,7 @@ def test_bulk_rows_come_in_full_batches_when_nobody_else_has_come_for_a_while() 
     queue, bulk = BatchQueue[Job](BatchPolicy(8)), job(1_000, bulk=True)
     queue.put(bulk)
     assert {len(taken(queue).rows) for _ in range(64)} == {2}
-    assert len(taken(queue).rows) == 8
+    assert [len(taken(queue).rows) for _ in range(2)] == [8, 8]
     queue.put(job(1))
     queue.take()
     assert len(taken(queue).rows) == 2
