@@ -17,7 +17,7 @@ async def test_each_outcome_is_counted_once_by_endpoint(toy: Path) -> None:
         await posted(running)
         await posted(running, b"{")
         await posted(running, bytes(1_001))
-        for path in ("/nowhere", "/classify", "/livez"):
+        for path in ("/nowhere", "/classify", "/livez", "/label-sets/pets"):
             await running.client.get(path)
         registry = running.gateway.metrics.registry
 
@@ -30,7 +30,7 @@ async def test_each_outcome_is_counted_once_by_endpoint(toy: Path) -> None:
             }
 
         await eventually(
-            lambda: sum(counted().values()) == 6
+            lambda: sum(counted().values()) == 7
         )  # the last is counted after its answer has left
         assert counted() == {
             ("/embed", "200"): 1,
@@ -39,6 +39,7 @@ async def test_each_outcome_is_counted_once_by_endpoint(toy: Path) -> None:
             ("other", "404"): 1,
             ("/classify", "405"): 1,
             ("/livez", "200"): 1,
+            ("/label-sets/{name}", "unknown_label_set"): 1,
         }
 
 
