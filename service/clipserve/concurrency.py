@@ -89,7 +89,6 @@ async def beside_loop(work: Callable[[], T], size: int) -> T:
 
 @functools.cache
 def _side_thread() -> Executor:
-    """At the priority of the event loop that starts it, because the loop also waits for the GIL."""
     return DaemonExecutor(1, "side")
 
 

@@ -13,7 +13,7 @@ from tests.support import form, png
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="nice values of threads, mounts: Linux only"),
+    pytest.mark.skipif(sys.platform != "linux", reason="nice values: Linux only"),
 ]
 
 # Root may lower a nice value; take that away. Others cannot do it anyway.

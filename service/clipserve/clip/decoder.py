@@ -27,7 +27,6 @@ from typing import Any
 
 from clipserve.clip.images import ImageHeader, ImageLimits, configure_pillow, decode_rgb
 from clipserve.errors import ClipError
-from clipserve.thread_priority import yield_to_event_loop
 
 QUESTION = struct.Struct("!IQQ")  # bytes of the task, of the image, and that decoding it may take
 ANSWER = struct.Struct("!BIQQ")  # kind, bytes, the `ImageHeader`
@@ -80,7 +79,6 @@ def _confine(memory_bytes: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         with suppress(OSError):  # let the kernel kill this process, not the service
             Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
-    yield_to_event_loop()
 
 
 def main(memory_bytes: int, shared: int) -> None:

@@ -19,7 +19,6 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.cuda import lacks_memory
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
-from clipserve.thread_priority import yield_to_event_loop
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on
@@ -105,7 +104,7 @@ class InProcess:
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
         self._lost = False
         self._most_rows: dict[str, int] = {}  # of a graph that lacked memory, or that a trial has found
-        self._executor = self._texts = self._threads("engine")
+        self._executor = self._texts = ThreadPoolExecutor(self._workers, "engine")
 
     def most_rows(self, graph: str) -> int:
         """The rows of a call that a trial has found, or that a GPU's memory suffices for; 0: neither is known."""
@@ -119,7 +118,7 @@ class InProcess:
             self._most_rows[IMAGE_GRAPH] = rows
         if engine.on_gpu:
             self.text_buckets = GPU_TEXT_BUCKETS
-            self._texts = self._threads("engine_texts")
+            self._texts = ThreadPoolExecutor(self._workers, "engine_texts")
             await self._make_first_calls()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
@@ -135,12 +134,9 @@ class InProcess:
         engine, self._engine = self._engine, None
         for threads in (self._executor, self._texts):
             threads.shutdown(wait=False, cancel_futures=True)
-        self._executor = self._texts = self._threads("engine")  # it may be started again
+        self._executor = self._texts = ThreadPoolExecutor(self._workers, "engine")  # it may be started again
         if engine:
             engine.close()
-
-    def _threads(self, name: str) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._workers, name, yield_to_event_loop)
 
     async def _run(self, threads: ThreadPoolExecutor, graph: str, feeds: Feeds) -> Embeddings:
         if (engine := self._engine) is None:

@@ -20,7 +20,6 @@ from clipserve.clip.resampling import RESIZED_BY
 from clipserve.concurrency import together
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
-from clipserve.thread_priority import come_first
 from clipserve.wiring.gateway import Gateway, open_gateway
 from clipserve.wiring.listening import CannotListen, allow_open_files, hosts_of, listen, url_of, warn_if_open
 from clipserve.wiring.use_cases import OpenBackend
@@ -48,7 +47,6 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> int:
     configure_pillow()
     warn_if_open(settings)
     allow_open_files(settings)
-    come_first()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, open_backend))
 
