@@ -77,6 +77,6 @@ class Compose:
         return self._engine.log(self.container(service))
 
     def down(self) -> None:
-        every = ("edge", "redis", "observe", "gpu", "tensorrt")
+        every = ("edge", "redis", "monitoring", "triton")
         chosen = [word for profile in every for word in ("--profile", profile)]
         self.run(*chosen, "down", "--volumes", "--timeout=1")
