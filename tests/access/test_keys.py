@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from clipserve.access.gate import Gate, RateOptions
-from clipserve.access.keys import Keys, digest_of, new_key
-from clipserve.errors import PermissionDenied, RateLimited, Unauthenticated
+from clipserve.access.keys import Key, Keys, digest_of, new_key
+from clipserve.errors import TooMany
 from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
 
@@ -42,30 +42,19 @@ def test_nothing_is_found_in_any_other_header(header: str | None) -> None:
     assert Keys([KEPT]).find(presented) is None
 
 
-def test_a_key_of_two_scopes_is_for_both() -> None:
-    key, kept = made(scopes=("use", "manage"))
-    for scope in kept.scopes:
-        Keys([kept]).check(f"Bearer {key}", scope)
+async def test_the_rate_of_a_key_is_the_one_that_its_line_has_now_or_that_of_all() -> None:
+    def line(rows_per_second: int | None) -> Key:
+        return KEPT.model_copy(update={"rows_per_second": rows_per_second})
 
-
-def test_an_error_holds_neither_the_key_nor_its_name() -> None:
-    for presented, kind in ((KEY, PermissionDenied), (KEY + "x", Unauthenticated)):
-        with pytest.raises(kind) as refused:
-            Keys([KEPT]).check(f"Bearer {presented}", "manage")
-        assert KEY not in refused.value.detail
-        assert KEPT.name not in refused.value.detail
-
-
-async def test_the_rate_of_a_key_is_the_one_that_its_line_has_now() -> None:
-    keys = Keys([KEPT.model_copy(update={"rows_per_second": 0})])
-    gate = Gate(keys)
+    keys = Keys([line(0)])
+    gate = Gate(keys, RateOptions(rows_per_second=2))
     enter(RequestContext("a"))
     await gate.enter(f"Bearer {KEY}", "use")
     await gate.charge(rows=1_000)
-    keys.replace([KEPT])
-    await gate.charge(rows=10)
-    with pytest.raises(RateLimited):
-        await gate.charge(rows=1)
+    for own, of_a_window in ((1, 10), (None, 20)):
+        keys.replace([line(own)])
+        with pytest.raises(TooMany, match=f"up to {of_a_window} at once"):
+            await gate.charge(rows=1_000)
 
 
 async def test_what_came_without_a_key_is_charged_nothing() -> None:

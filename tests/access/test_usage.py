@@ -15,15 +15,15 @@ from tests.support import DIM, eventually, serving
 async def test_each_api_counts_rows_and_bytes_for_the_key_that_came(toy: Path, tmp_path: Path) -> None:
     keys = write_keys(tmp_path / "keys", camera={}, slow={"rows_per_second": 1})
     message = request("Embed", texts=["e", "f"])
-    sent = {rows: json.dumps({"texts": ["a"] * rows}).encode() for rows in (3, 5)}
+    body = json.dumps({"texts": ["a", "b", "c"]}).encode()
     headers = bearer(keys["camera"]) | {"content-type": "application/json"}
     async with (
         serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys", grpc_enabled=True) as running,
         client_of(running.rpc_address) as client,
     ):
         with logged() as log:
-            await running.client.post("/embed", content=sent[3], headers=headers)
-            await running.client.post("/embed", content=sent[5], headers=headers | {"x-priority": "bulk"})
+            for priority in ("none", "bulk"):
+                await running.client.post("/embed", content=body, headers=headers | {"x-priority": priority})
             await client.stub.Embed(message, metadata=[("authorization", f"Bearer {keys['slow']}")])
             # A call of gRPC ends when its answer has been taken.
             await eventually(lambda: log.events.count("request") == 3)
@@ -32,10 +32,7 @@ async def test_each_api_counts_rows_and_bytes_for_the_key_that_came(toy: Path, t
             key: [read(f"clipserve_key_{unit}_total", {"key": key}) for unit in ("rows", "bytes")]
             for key in keys
         }
-    assert used == {"camera": [8, len(sent[3]) + len(sent[5])], "slow": [2, message.ByteSize()]}
+    size = message.ByteSize()
+    assert used == {"camera": [6, 2 * len(body)], "slow": [2, size]}
     told = [(line["key"], line["rows"], line["bytes"]) for line in log.lines if line["event"] == "request"]
-    assert sorted(told) == [
-        ("camera", 3, len(sent[3])),
-        ("camera", 5, len(sent[5])),
-        ("slow", 2, message.ByteSize()),
-    ]
+    assert sorted(told) == [("camera", 3, len(body))] * 2 + [("slow", 2, size)]

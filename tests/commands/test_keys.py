@@ -50,6 +50,7 @@ def test_list_shows_names_scopes_and_rates_and_no_digest(file: Path) -> None:
 
 def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:
     run("add", "camera")
+    before = file.read_bytes()
     for words in (
         ("add", "camera"),
         ("add", "a b"),
@@ -60,3 +61,4 @@ def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:
         assert (failed.exit_code, failed.stdout) == (1, ""), words
         assert failed.stderr.startswith("clipserve: ")
         assert failed.stderr.count("\n") == 1
+    assert file.read_bytes() == before

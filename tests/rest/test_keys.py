@@ -114,6 +114,7 @@ async def test_the_name_of_a_key_is_in_the_log_and_in_metrics_and_in_no_answer(
     told = [answer.text + str(answer.headers) for answer in answers]
     for text in told:
         assert name not in text
+        assert "manager" not in text
         assert "clip_" not in text
     counted = str(list(keyed.gateway.metrics.registry.collect()))
     assert name in counted
