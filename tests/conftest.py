@@ -71,6 +71,7 @@ class Beside(ThreadPoolExecutor):
 def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
     """The thread in which the test computes beside its event loop."""
     with Beside() as thread:
+        # The process has one for all event loops, which counts nothing.
         monkeypatch.setattr(concurrency, "_side_thread", lambda: thread)
         yield thread
 

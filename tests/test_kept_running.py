@@ -28,7 +28,7 @@ _ROW = np.zeros((1, 1))
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(concurrency, "_AGAIN_SECONDS", 0.01)  # it is a second
 
 
 @virtual_time

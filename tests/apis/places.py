@@ -75,6 +75,7 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             "failing": BackendFailed("it failed."),
         }.get(where)
         if where == "faulty":
+            # A fault of ours, which no request and no setting brings about.
             running.gateway.inference._rows._charge = _faulty
         if where == "files":
             await _has_pets(running, "ready")

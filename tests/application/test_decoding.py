@@ -106,6 +106,7 @@ async def test_a_large_image_is_measured_and_then_waits_for_memory_without_a_pla
 async def test_huge_images_leave_half_of_the_places_to_others(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The office counts in bytes up to 100, and 100 MB are huge.
     monkeypatch.setattr(decoders, "_HUGE", 45)
     monkeypatch.setattr(office.decoders, "_room", 10)
     for takes in (46, 47):

@@ -151,7 +151,7 @@ def test_whether_the_hub_is_reached_is_told_where_a_model_must_be_exported(  # t
 ) -> None:
     monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
     with answering(good_but({"/api/models": answer})) as (url, _):
-        monkeypatch.setattr(findings, "_HUB", url)
+        monkeypatch.setattr(findings, "_HUB", url)  # no setting leads it to another host
         lines = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
     assert [level for level, _, _ in lines] == levels
 

@@ -87,6 +87,6 @@ async def test_at_the_end_a_connection_that_waits_to_be_accepted_is_answered() -
         client.sendall(get(b"/"))
         await server.shutdown()
         assert client.recv(999).endswith(b"served")
-    server._listeners = ()
+    server._listeners = ()  # it would be shut down twice, and these are closed
     server.end(at_once=True)
     await serving

@@ -85,7 +85,7 @@ async def test_a_message_that_is_not_whole_in_time_is_too_slow_and_its_read_ends
 async def test_a_long_read_gives_its_place_up_when_another_waits_and_not_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_CROWDED_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_CROWDED_SECONDS", 0.05)  # it is 2
     reads = Reads(1, LONG)
     first = reading(reads, Sender())
     await asyncio.sleep(0.2)
@@ -96,7 +96,7 @@ async def test_a_long_read_gives_its_place_up_when_another_waits_and_not_before(
 
 
 async def test_who_gets_no_place_in_time_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CROWDED_SECONDS", LONG)
+    monkeypatch.setattr(module, "_CROWDED_SECONDS", LONG)  # the other bound is tested
     reads = Reads(1, 0.1)
     tasks = [reading(reads, Sender()) for _ in range(10)]
     # The first is too slow; few of the others can have its place before their own time is over.

@@ -83,6 +83,7 @@ async def test_metadata_is_bounded(toy: Path) -> None:
 async def test_a_client_that_reads_nothing_is_gone_when_a_ping_has_no_answer(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A minute in use, which no setting shortens.
     monkeypatch.setattr(server, "_KEEPALIVE_SECONDS", 1.0)
     monkeypatch.setattr(server, "_KEEPALIVE_TIMEOUT_SECONDS", 1.0)
     async with (
@@ -101,7 +102,7 @@ async def test_messages_that_are_withheld_take_memory_in_as_many_calls_as_there_
     toy: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """gRPC gives a stream room beyond its first 64 KB when its message is read, and says so before a pong."""
-    monkeypatch.setattr(reads, "_CROWDED_SECONDS", 600.0)
+    monkeypatch.setattr(reads, "_CROWDED_SECONDS", 600.0)  # a busy machine ends none of them
     limits: dict[str, Any] = {"max_body_bytes": 1_000_000, "max_in_flight_bytes": 8_000_000}
     limits["max_in_flight_bytes_per_address"] = 4_000_000
     read = set[int]()

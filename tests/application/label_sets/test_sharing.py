@@ -50,6 +50,7 @@ async def test_a_set_that_was_put_elsewhere_is_built_after_a_minute_and_not_befo
 async def test_no_clock_makes_a_gateway_wait_for_more_than_a_minute(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # It is a minute, which no clock of a test may shorten.
     monkeypatch.setattr(build, "_OTHERS_SECONDS", 0.5)
     store, here = MemoryStore(), Counted()
     first = await open_site(store, backend=here)

@@ -43,7 +43,7 @@ def test_a_variable_chooses_the_gpu() -> None:
 
 
 def test_every_log_has_a_bound() -> None:
-    """K24: Docker keeps all of it otherwise, until the disk is full."""
+    """Docker keeps all of it otherwise, until the disk is full."""
     for profile in ("edge", "monitoring", "redis", "triton"):
         for name, each in services(profile).items():
             assert "max-size" in each["logging"]["options"], name

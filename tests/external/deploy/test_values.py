@@ -81,7 +81,7 @@ def test_what_is_no_value_is_refused_with_a_sentence(
 
 
 def test_a_color_has_what_stands_under_its_name_and_else_what_all_have(tmp_path: Path) -> None:
-    """K1, K13: an image, a model, a setting and a number of pods are of one color or of both."""
+    """An image, a model, a setting and a number of pods are of one color or of both."""
     made = render(
         {
             "settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 2, "CLIPSERVE_MAX_IN_FLIGHT_BYTES": 256000000},
@@ -110,7 +110,7 @@ def test_a_color_has_what_stands_under_its_name_and_else_what_all_have(tmp_path:
 
 
 def test_a_switch_changes_the_services_alone(tmp_path: Path) -> None:
-    """K1: no pod is started or stopped by it, and nothing of the other color changes."""
+    """No pod is started or stopped by it, and nothing of the other color changes."""
     before, after = (
         render({"colors": {"blue": {}, "green": {}}, "served": color}, tmp_path)
         for color in ("blue", "green")
@@ -132,7 +132,7 @@ def test_a_color_that_goes_takes_its_own_objects_along_and_no_others(tmp_path: P
 
 
 def test_an_upgrade_of_the_chart_keeps_names_and_selectors(tmp_path: Path) -> None:
-    """K1, K8: the API server refuses another selector, and a budget of another name would be a second one."""
+    """The API server refuses another selector, and a budget of another name would be a second one."""
     values = RENDERINGS["everything"]
     newer = tmp_path / "chart"
     shutil.copytree(CHART, newer)
@@ -156,7 +156,7 @@ def test_an_upgrade_of_the_chart_keeps_names_and_selectors(tmp_path: Path) -> No
 
 
 def test_a_job_has_another_name_where_it_would_make_something_else(tmp_path: Path) -> None:
-    """K9: the template of a Job cannot be changed."""
+    """The template of a Job cannot be changed."""
     values = copy.deepcopy(RENDERINGS["everything"])
 
     def jobs() -> set[str]:
@@ -185,7 +185,7 @@ def test_one_pod_takes_the_artifacts_of_all_colors_that_share_a_volume(tmp_path:
 
 
 def test_a_release_of_another_name_and_namespace_is_about_itself_alone(tmp_path: Path) -> None:
-    """K10, K15: two releases in one cluster share nothing."""
+    """Two releases in one cluster share nothing."""
     one, other = (render(RENDERINGS["everything"], tmp_path, release=name) for name in ("clipserve", "other"))
     assert not {title(each) for each in one} & {title(each) for each in other}
     assert all("other" in each["metadata"]["name"] for each in other)
@@ -201,7 +201,6 @@ def test_users_are_fixed_but_on_openshift(objects: Objects) -> None:
 
 
 def test_a_gateway_reaches_image_hosts_where_that_is_said_and_nothing_inside(objects: Objects) -> None:
-    """K14."""
     assert "ipBlock" not in yaml.safe_dump(of_kind(objects["cpu"], "NetworkPolicy"))
     (policy,) = (
         each

@@ -57,6 +57,7 @@ def test_many_labels_are_prepared_some_at_a_time(
     labelled: Path, demo_process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluated(demo_process.url, labelled / "test", templates=("imagenet-7",))
+    # It is 256: more than four labels make with seven templates.
     monkeypatch.setattr("clipserve_models.evaluation.asking._PROMPTS", 21)
     assert evaluated(demo_process.url, labelled / "test", templates=("imagenet-7",)) == whole
     with pytest.raises(ModelsError, match="template 0 has no slot"):
