@@ -121,11 +121,9 @@ def cut_short(path: Path) -> None:
     ("make", "said"),
     [
         pytest.param(of_another_version, "no index of this version of clipserve", id="version"),
-        pytest.param(of_another_program, "Choose another --index, or delete it", id="program"),
-        pytest.param(
-            lambda path: path.write_bytes(b"no database" * 99), "no index, or is damaged", id="none"
-        ),
-        pytest.param(cut_short, "no index, or is damaged", id="cut short"),
+        pytest.param(of_another_program, "Name another file, or delete an old index", id="program"),
+        pytest.param(lambda path: path.write_bytes(b"no database" * 99), "Name another file", id="none"),
+        pytest.param(cut_short, "delete an index that is damaged", id="cut short"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(make, said: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -143,6 +143,15 @@ def test_who_has_a_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "set CLIPSERVE_PORT to another port" in do
 
 
+def test_nobody_has_a_port_of_an_address_that_is_not_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
+    told = doctor(**PORTS | {"host": "192.0.2.1"})  # of an example (RFC 5737)
+    for _, found, do in told.of("ports"):
+        assert found.endswith("cannot listen on 192.0.2.1: cannot assign requested address")
+        assert "set CLIPSERVE_HOST to an address of this machine" in do
+    assert len(told.of("ports")) == 3
+
+
 @pytest.mark.parametrize(
     ("answer", "levels"), [(body([]), []), (body({}, 503), ["problem"])], ids=["there", "away"]
 )

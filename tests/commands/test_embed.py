@@ -148,6 +148,25 @@ def test_a_file_system_without_locks_has_its_index_in_the_cache(
     assert index_of(tmp_path, tmp_path / "cache").parent == tmp_path / "cache/indexes"
 
 
+def test_an_index_that_has_no_place_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = photos(tmp_path / "photos", 1), tmp_path / "a file"
+    cache.touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    for words in (("embed", folder), ("search", folder, "a cat")):
+        status, _, errors = run_here(*words, CLIPSERVE_CACHE_DIR=str(cache))
+        assert (status, errors.count("\n")) == (1, 1), words
+        assert f"{cache}/indexes neither: Not a directory" in errors
+        assert "CLIPSERVE_CACHE_DIR" in errors
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 1)
+    with serving(good_but({})) as (url, _):
+        for words in (("search", folder, "a cat", "--html", tmp_path), ("embed", folder, "--npz", tmp_path)):
+            status, _, errors = run_here(*words, "--url", url)
+            assert (status, errors.splitlines()[-1]) == (1, f"clipserve: {tmp_path}: Is a directory"), words
+
+
 def test_rows_of_an_index_stay_until_they_are_pruned(tmp_path: Path) -> None:
     one, other = photos(tmp_path / "one", 2), photos(tmp_path / "other", 3)
     words: list[str | Path] = ["--index", tmp_path / "a.sqlite", "--npz", tmp_path / "a.npz"]

@@ -191,7 +191,7 @@ class Index:
             return None
         if version != _VERSION:
             raise IndexUnusable(
-                f"{self.path} is no index of this version of clipserve. Choose another --index, or delete it."
+                f"{self.path} is no index of this version of clipserve. Name another file, or delete an old index."
             )
         return Facts(*self._execute("SELECT * FROM about").fetchone())
 
@@ -214,5 +214,5 @@ class Index:
             if name.startswith("SQLITE_BUSY"):
                 raise IndexInUse(f"{self.path} is in use: another command writes it now.") from None
             raise IndexUnusable(
-                f"{self.path} cannot be used: {error}. If it is no index, or is damaged, delete it and embed again."
+                f"{self.path} cannot be used: {error}. Name another file; delete an index that is damaged."
             ) from None

@@ -15,6 +15,7 @@ from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
 from clipserve.commands.vectors.listing import VectorSource
+from clipserve.commands.vectors.places import index_of
 from clipserve.settings import read_settings
 
 if TYPE_CHECKING:  # it loads SQLite
@@ -94,9 +95,7 @@ def interrupted(index: Path) -> str:
 
 
 def folder_index(folder: Path) -> Path:
-    """The path of the index of a folder."""
-    from clipserve.commands.vectors.places import index_of
-
+    """The path of the index of a folder. Raises as `index_of`."""
     return index_of(folder, read_settings().cache_dir)
 
 

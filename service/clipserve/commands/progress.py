@@ -42,9 +42,8 @@ class Shown:
         if kept:
             return
         now, made = time.monotonic(), self.done - self.kept
-        rate = f"{made / max(now - self._began, 0.1):.1f}/s" + (
-            f", {self.failed:,} failed" if self.failed else ""
-        )
+        rate = f"{made / max(now - self._began, 0.1):.1f}/s"
+        rate += f", {self.failed:,} failed" if self.failed else ""
         if not self._bar.disable:
             total = None if self.total is None else self.total - self.kept
             self._bar.update(self._task, completed=made, total=total, description=rate)

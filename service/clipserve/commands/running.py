@@ -60,7 +60,7 @@ def run(command: Coroutine[Any, Any, int], interrupted: str = "interrupted.") ->
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except OSError as error:
-        fail(str(error))
+        fail(f"{error.filename2 or error.filename}: {error.strerror}" if error.filename else str(error))
     raise typer.Exit(status)
 
 

@@ -135,12 +135,15 @@ def ports(settings: Settings) -> Iterator[Finding]:
             try:
                 held.enter_context(listen(name, settings.host, port))
             except CannotListen as error:
-                reason = f"{str(error).partition('. Choose')[0]}: {_listener(port)} has it"
-                yield Finding("ports", "problem", reason, f"end it, or set {name} to another port")
+                reason = str(error).partition(". Choose")[0]
+                do = "set CLIPSERVE_HOST to an address of this machine"
+                if holder := _listener(port):
+                    reason, do = f"{reason}: {holder} has it", "end it"
+                yield Finding("ports", "problem", reason, f"{do}, or set {name} to another port")
 
 
 def _listener(port: int) -> str:
-    """The process that listens there (0A), as far as /proc shows it; its arguments may be secrets."""
+    """The process that listens there (0A), as far as /proc shows it; empty: none. Arguments may be secrets."""
     tables = "".join(Path(table).read_text("utf-8") for table in glob.glob("/proc/net/tcp*"))
     rows = [line.split() for line in tables.splitlines()]
     ours = [row for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
@@ -150,7 +153,7 @@ def _listener(port: int) -> str:
             if os.readlink(file) in sockets:
                 process = Path(file).parents[1]
                 return f"process {process.name} ({(process / 'comm').read_text('utf-8').strip()})"
-    return "a process of another user"
+    return "a process of another user" if ours else ""
 
 
 def versions(_: Settings) -> Iterator[Finding]:

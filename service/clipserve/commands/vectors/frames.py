@@ -50,12 +50,9 @@ def times(path: str, every: float) -> list[float]:
         seconds = (container.duration or 0) / av.time_base
     count = max(1, math.ceil(seconds / every))
     if count > MAX_FRAMES:
-        raise _too_large(
-            f"{count:,} frames, one in {every:g} s of {seconds:,.0f} s. Take fewer: --every "
-            f"{math.ceil(seconds / MAX_FRAMES)}",
-            f"{MAX_FRAMES:,} frames",
-            MAX_FRAMES,
-        )
+        fewer = f"Take fewer: --every {math.ceil(seconds / MAX_FRAMES)}"
+        said = f"{count:,} frames, one in {every:g} s of {seconds:,.0f} s. {fewer}"
+        raise _too_large(said, MAX_FRAMES, "frames")
     return [number * every for number in range(count)]
 
 
@@ -81,11 +78,8 @@ def _opened(
             stream = container.streams.video[0]
             codec = stream.codec_context
             if codec.width * codec.height > MAX_PIXELS:
-                raise _too_large(
-                    f"frames of {codec.width} x {codec.height}. Make a smaller video of it",
-                    f"{MAX_PIXELS:,} pixels",
-                    MAX_PIXELS,
-                )
+                said = f"frames of {codec.width} x {codec.height}. Make a smaller video of it"
+                raise _too_large(said, MAX_PIXELS, "pixels")
             codec.options = {"max_pixels": str(MAX_PIXELS)}  # of later frames, which may have another size
             yield container, stream
     except _BROKEN as error:
@@ -100,11 +94,8 @@ def _key_frames(container: av.container.InputContainer, stream: av.video.stream.
         if packet.is_keyframe and packet.pts is not None:
             found.append(float((packet.pts - (stream.start_time or 0)) * packet.time_base))
         if len(found) > MAX_FRAMES:
-            raise _too_large(
-                "more key frames. Take one in some seconds: --every SECONDS",
-                f"{MAX_FRAMES:,} frames",
-                MAX_FRAMES,
-            )
+            said = "more key frames. Take one in some seconds: --every SECONDS"
+            raise _too_large(said, MAX_FRAMES, "frames")
     return found or [0.0]
 
 
@@ -130,6 +121,6 @@ def _jpeg(frame: av.VideoFrame) -> bytes:
     return file.getvalue()
 
 
-def _too_large(what: str, most: str, limit: int) -> ItemFailed:
-    error = ImageTooLarge(f"the video has {what}. The limit is {most}.", limit=limit)
+def _too_large(what: str, limit: int, unit: str) -> ItemFailed:
+    error = ImageTooLarge(f"the video has {what}. The limit is {limit:,} {unit}.", limit=limit)
     return ItemFailed(error.detail, error.code)
