@@ -75,7 +75,7 @@ def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path,
     """
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
-            for key in (path.parent.name, path.stem.partition("_")[0]):
+            for key in (path.parent.name, *path.stem.split("_", 1)[:-1]):
                 if key in keys:
                     yield path, key
                     break
