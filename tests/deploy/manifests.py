@@ -74,17 +74,6 @@ def gateways(objects: list[Object]) -> Iterator[tuple[Pods, dict[str, Any]]]:
                 yield each, container
 
 
-def gpus(each: Pods) -> int:
-    """That one of these pods holds: init containers run one after the other, and what they hold is held once."""
-    asked = [
-        int(number)
-        for container in each.all_containers
-        for name, number in container.get("resources", {}).get("limits", {}).items()
-        if name.startswith("nvidia.com/")  # the whole card, or a slice
-    ]
-    return max(asked, default=0)
-
-
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
     return [each for each in objects if each["kind"] in kinds]
 
@@ -114,16 +103,11 @@ def settings_of(container: dict[str, Any], objects: list[Object]) -> dict[str, s
     return found
 
 
-def environment_needs(container: dict[str, Any]) -> list[tuple[str, str]]:
-    """Kind and name of the objects that the variables of a container come from."""
+def config_maps_of(container: dict[str, Any]) -> set[str]:
+    """The names of those that its variables come from."""
     sources = container.get("envFrom", []) + [each.get("valueFrom", {}) for each in container.get("env", [])]
-    kinds = {
-        "configMapRef": "ConfigMap",
-        "configMapKeyRef": "ConfigMap",
-        "secretRef": "Secret",
-        "secretKeyRef": "Secret",
-    }
-    return [(kinds[key], source[key]["name"]) for source in sources for key in source if key in kinds]
+    keys = ("configMapRef", "configMapKeyRef")
+    return {source[key]["name"] for source in sources for key in keys if key in source}
 
 
 def quantity(text: str | int | float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -71,23 +70,12 @@ def test_a_trigger_asks_for_pods_in_proportion(
     samples = [] if value is None else [{"labels": "{}", "value": value}]
     question = {"expr": queries[trigger], "eval_time": "10m", "exp_samples": samples}
     others = {name.replace("blue", "green"): values.replace("+", "+2") for name, values in series.items()}
-    promtool_test(tmp_path, {"input_series": _series(series | others), "promql_expr_test": [question]})
-
-
-def promtool_test(scratch: Path, test: dict[str, Any]) -> None:
-    """Raises AssertionError with what promtool found otherwise."""
-    file = scratch / "test.yml"
-    file.write_text(
-        yaml.safe_dump(
-            {
-                "rule_files": [str(RECORDED)],
-                "evaluation_interval": "1m",
-                "tests": [{"interval": "1m", **test}],
-            }
-        )
-    )
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in (series | others).items()],
+        "promql_expr_test": [question],
+    }
+    file = tmp_path / "test.yml"
+    content = {"rule_files": [str(RECORDED)], "evaluation_interval": "1m", "tests": [test]}
+    file.write_text(yaml.safe_dump(content))
     run("promtool", "test", "rules", file)
-
-
-def _series(series: dict[str, str]) -> list[dict[str, str]]:
-    return [{"series": name, "values": values} for name, values in series.items()]

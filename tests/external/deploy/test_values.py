@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clipserve import __version__
-from tests.deploy.manifests import ROOT, TOOLS, Object, gpus, of_kind, pods, run, settings_of, title
+from tests.deploy.manifests import ROOT, TOOLS, Object, of_kind, pods, run, settings_of, title
 from tests.deploy.renderings import CHART, RENDERED, RENDERINGS, render, rendered
 
 Objects = dict[str, list[Object]]
@@ -38,22 +38,6 @@ def test_the_chart_is_of_this_version() -> None:
 def test_helm_finds_nothing_to_say_of_a_release_with_all_parts(tmp_path: Path) -> None:
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(RENDERINGS["everything"]))
     run(TOOLS / "bin" / "helm", "lint", "--strict", CHART, "--values", tmp_path / "values.yaml")
-
-
-def test_every_value_has_a_type_in_the_schema() -> None:
-    """Else a misspelt one would be refused, and a new one of ours too."""
-    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
-
-    def compare(values: dict[str, Any], known: dict[str, Any]) -> None:
-        known = schema["$defs"][known["$ref"].rpartition("/")[2]] if "$ref" in known else known
-        assert known["type"], values
-        if "properties" in known:
-            assert values.keys() <= known["properties"].keys()
-            for name, value in values.items():
-                if isinstance(value, dict):
-                    compare(value, known["properties"][name])
-
-    compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +208,7 @@ def test_gpus_are_asked_for_by_triton_and_its_plans_on_nodes_of_their_kind(objec
         else:
             assert asked == {"nvidia.com/mig-1g.10gb"}
             assert each.spec["nodeSelector"] == {"nvidia.com/mig-1g.10gb.product": "NVIDIA-L4"}
-    assert {gpus(each) for each in pods(objects["cpu"])} == {0}
+    assert "nvidia" not in yaml.safe_dump(objects["cpu"])
 
 
 def test_the_release_workflow_packages_the_chart_with_its_digest(tmp_path: Path) -> None:
