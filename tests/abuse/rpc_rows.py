@@ -23,16 +23,15 @@ _ROOM = frame(raw.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30))
 HELLO = raw.PREFACE + frame(raw.SETTINGS, 0, 0, _WINDOW) + frame(raw.SETTINGS, raw.ACK, 0) + _ROOM
 _EMBED = "/clipserve.v1.Clip/Embed"
 _CHECK, _WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
-_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _UNKNOWN = b"\x7a\xe0\xd4\x03" + bytes(60_000)  # a field that no message has
 
 
-def _calls(count: int, path: str, message: bytes | None = b"", announced: int | None = None) -> bytes:
-    """So many calls, each with this message, with the beginning of one of `announced` bytes, or with none."""
+def _calls(count: int, path: str, message: bytes = b"", announced: int | None = None) -> bytes:
+    """So many calls, each with this message, or with the beginning of one of `announced` bytes."""
     fields = raw.fields_of(path)
     return b"".join(
         frame(raw.HEADERS, END_HEADERS, at, fields)
-        + (b"" if message is None else raw.message(at, message, announced=announced, end=announced is None))
+        + raw.message(at, message, announced=announced, end=announced is None)
         for at in range(1, 2 * count, 2)
     )
 
@@ -99,7 +98,6 @@ FLOODS: dict[str, tuple[Make, float]] = {
         160.0,
     ),
     "3,000 messages of a stream, then a reset": (lambda: [_stream(), 0.2, Act.RESET], 40.0),
-    "100 watches, then a reset": (lambda: [HELLO + _calls(100, _WATCH), 0.2, Act.RESET], 4.0),
 }
 # How many calls there are, each refused, and what is sent.
 REFUSED: dict[str, tuple[int, Callable[[], bytes]]] = {
@@ -108,7 +106,6 @@ REFUSED: dict[str, tuple[int, Callable[[], bytes]]] = {
     "30,000 unknown fields": (1, lambda: HELLO + _calls(1, _EMBED, b"\x7a\0" * 30_000)),
     "a check of 60 KB": (1, lambda: HELLO + _calls(1, _CHECK, _UNKNOWN)),
     "100 watches that withhold their message": (100, lambda: HELLO + _calls(100, _WATCH, b"abc", 19_000_000)),
-    "100 reflections that say nothing": (100, lambda: HELLO + _calls(100, _REFLECTION, None)),
 }
 
 

@@ -44,7 +44,6 @@ FLOODS: dict[str, Make] = {
     "endless trailers": _endless(_CHUNKED + b"0\r\n", b"A: " + b"b" * 1_000 + b"\r\n"),
     "a body without end": _endless(_OPEN + b"Content-Length: 100000000\r\n\r\n", _BLOCK),
     "nothing at all": list,
-    "half a head": lambda: [_OPEN],
     "a head, a byte a second": lambda: _dripping(b"", _OPEN),
     "a body, a byte a second": lambda: _dripping(_OPEN + b"Content-Length: 1000\r\n\r\n", b" "),
     "19.9 MB without the last byte": lambda: [
@@ -74,7 +73,6 @@ def _loop(data: bytes) -> Iterable[Piece]:
 
 
 LOOPS: dict[str, bytes] = {
-    "tokenize": request("/tokenize", json.dumps({"texts": ["a cat on a mat " * 10] * 30}).encode()),
     "photos": good(),
     "half a head": _OPEN,
     "19 MB bodies": _OPEN + b"Content-Length: 19900000\r\n\r\n" + b" " * 100_000,

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.abuse import image_rows, request_rows, rpc_rows, transport_rows
 from tests.abuse.attack import Attack
-from tests.abuse.rows import ATTACKS
 from tests.abuse.victim import Victim
+
+ROWS = (image_rows, request_rows, transport_rows, rpc_rows)
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +21,9 @@ def victim() -> Iterator[Victim]:
     assert victim.close() == 0
 
 
-@pytest.mark.parametrize("attack", [pytest.param(each, id=each.id) for each in ATTACKS])
+@pytest.mark.parametrize(
+    "attack", [pytest.param(each, id=each.id) for rows in ROWS for each in rows.attacks()]
+)
 def test_an_attack_is_refused_at_a_bounded_cost_and_the_neighbours_are_served(
     victim: Victim, attack: Attack
 ) -> None:
