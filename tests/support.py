@@ -26,7 +26,6 @@ from clipserve.application.decoding.decoders import Decoders, in_thread
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.definition import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
@@ -147,15 +146,13 @@ def inference_of(
     models: Mapping[str, ServedModel],
     limits: RequestLimits | None = None,
     store: Store | None = None,
-    own_limits: LabelSetLimits | None = None,
     charge: Charge | None = None,
     fetched: FetchedImages | None = None,
 ) -> Inference:
-    """The use cases with these models, and label sets in `store`, or in memory. `own_limits`: of label sets."""
+    """The use cases with these models, and label sets in `store`, or in memory."""
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
-    store = store or MemoryStore()
-    own_limits = own_limits or LabelSetLimits(put_wait_seconds=30)
-    label_sets = LabelSets(known, store, limits, own_limits, metrics, charge)
+    label_sets = LabelSets(known, store or MemoryStore(), limits, metrics, charge)
+    label_sets.put_wait_seconds = 60  # a busy machine has its time
     return Inference(known, label_sets, limits, charge, fetched)
 
 
@@ -195,7 +192,12 @@ def form(images: Sequence[bytes], fields: Mapping[str, Any]) -> list[tuple[str, 
 
 @asynccontextmanager
 async def serving(
-    backend: Backend | None, /, *folders: Path, warm: bool = True, **settings: Any
+    backend: Backend | None,
+    /,
+    *folders: Path,
+    warm: bool = True,
+    put_wait_seconds: float = 30,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     """The whole service on a free port; `backend` behind every model, or the one the settings ask for.
 
@@ -204,13 +206,14 @@ async def serving(
     `settings` may name constants of layers too. A busy machine refuses nothing, unless a test asks for it.
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
-    patience = {**PATIENT_WITH_CLIENTS, "put_wait_seconds": 30, "decode_seconds": 60, "fetch_seconds": 60}
+    patience = {**PATIENT_WITH_CLIENTS, "decode_seconds": 60, "fetch_seconds": 60}
     settings = {**defaults, **patience, **settings}
     constants = constants_among(settings)
     own = {name: value for name, value in settings.items() if name not in constants}
     chosen = Settings(models=folders, port=0, **own)
     options = with_constants(GatewayOptions.of(chosen), constants)
     async with open_gateway(chosen, (lambda *_: backend) if backend else None, options) as gateway:
+        gateway.inference.label_sets.put_wait_seconds = put_wait_seconds
         server = gateway.server
         listener = socket.create_server((chosen.host, 0))
         port = listener.getsockname()[1]

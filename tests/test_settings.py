@@ -58,7 +58,7 @@ def test_a_body_and_a_label_set_have_more_room_where_bodies_may_be_larger() -> N
     for size, times in ((20_000_000, 1), (100_000_000, 5)):
         options = GatewayOptions.of(Settings(max_body_bytes=size))
         assert options.rest.body.body_timeout_seconds == 15 * times
-        assert options.limits.label_sets.max_label_set_bytes == 8_000_000 * times
+        assert options.limits.requests.max_label_set_bytes == 8_000_000 * times
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ class UnknownTemplateSet(ClipError):
 
 
 class UnknownLabelSet(ClipError):
-    """No such label set, or not in this version."""
+    """No such label set."""
 
 
 class LabelSetNotReady(ClipError):

@@ -41,7 +41,6 @@ from pydantic_settings import (
 from clipserve import demo
 from clipserve.access.hosts import name_of
 from clipserve.api.limits import RequestLimits
-from clipserve.application.label_sets.definition import LabelSetLimits
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
@@ -420,7 +419,7 @@ class Settings(ModelSettings, BaseSettings):
     @property
     def max_label_set_bytes(self) -> int:
         """Of a label set's texts and example images; in proportion to a body."""
-        return round(LabelSetLimits.max_label_set_bytes * self.max_body_bytes / _BODY_BYTES)
+        return round(RequestLimits.max_label_set_bytes * self.max_body_bytes / _BODY_BYTES)
 
     @property
     def max_labels(self) -> int:

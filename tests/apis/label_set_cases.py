@@ -99,7 +99,6 @@ REFUSED = [
         for method in ("label_set", "delete_label_set")
     ),
     by_sets("no such set", {"label_sets": ["pets", "none"]}, "unknown_label_set"),
-    by_sets("no such version", {"label_sets": ["pets@0123456789abcdef"]}, "unknown_label_set"),
     by_sets("a set twice", {"label_sets": ["pets", "food", "pets"]}, "invalid_input"),
     by_sets("a set and labels", {"labels": ["a"]}, "invalid_input"),
     by_sets("many sets", {"label_sets": [f"{n}" for n in range(17)]}, "too_many"),

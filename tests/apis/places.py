@@ -43,8 +43,6 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
         settings |= {"rows_per_second": 1, "rate_window_seconds": 250}
     if where == "hanging":
         settings["deadline_seconds"] = 0.3
-    if where == "slow":
-        settings["part_for_build"] = 0.01  # of a minute
     if where == "busy":
         settings |= {"max_queue_seconds": 0.0}
     if where in ("files", "slow", "failed"):
@@ -80,6 +78,7 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
         if where == "files":
             await _has_pets(running, "ready")
         if where == "slow":
+            running.gateway.inference.label_sets.part_for_build = 0.01  # of a minute
             backend.hangs = True
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")

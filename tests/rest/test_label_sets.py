@@ -65,7 +65,8 @@ async def test_a_deleted_set_is_gone(running: Running) -> None:
 
 async def test_until_a_label_set_is_built_it_is_told_when_to_come_back(toy: Path) -> None:
     backend = Gated()
-    async with serving(backend, toy, part_for_build=0.01, put_wait_seconds=0.05) as running:
+    async with serving(backend, toy, put_wait_seconds=0.05) as running:
+        running.gateway.inference.label_sets.part_for_build = 0.01
         backend.gate.clear()
         answer = await put(running, "pets", labels=["a", "b"])
         assert (answer.status_code, answer.json()["state"]) == (202, "building")

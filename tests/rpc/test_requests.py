@@ -9,7 +9,7 @@ import pytest
 from clipserve.api import answers
 from clipserve.api.label_sets import LabelFields, LabelSetFields
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.application.label_sets.served import State
+from clipserve.api.sets import State
 from clipserve.errors import InvalidInput
 from clipserve.rpc.requests import word_of, words
 from clipserve.v1 import clip_pb2

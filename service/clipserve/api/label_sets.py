@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
@@ -21,7 +22,17 @@ from clipserve.api.fields import (
     Threshold,
     text_list,
 )
+from clipserve.api.limits import (
+    RequestLimits,
+    at_most,
+    check_labels,
+    check_range,
+    check_scoring,
+    each_at_most,
+)
+from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling
 from clipserve.clip.zeroshot import ScoringFunction
+from clipserve.errors import BadPromptTemplate, InvalidInput, TextTooLong, check_limit
 
 MAX_ID = 128  # characters
 
@@ -49,6 +60,22 @@ class LabelFields(BaseModel):
     """example images as base64 or data URIs; in a file, names of files beside it"""
     threshold: Threshold | None = None
     """the threshold of this label, in place of the set's"""
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany, TextTooLong or BadPromptTemplate; its name is checked with the others."""
+        at_most("prompts", len(self.prompts), limits.max_templates)
+        each_at_most("prompt", self.prompts, limits.max_prompt_chars)
+        check_scoring(None, self.threshold)
+        if self.id is not None and not (self.id.strip() and self.id.isprintable()):
+            raise InvalidInput("its id must have printable characters.")
+        check_limit(TextTooLong, "its id has {:,} characters", len(self.id or ""), MAX_ID)
+        prompts = [*map(one_spelling, self.prompts)]
+        if len(set(prompts)) < len(prompts) or not all(map(str.strip, prompts)):
+            raise InvalidInput("it has a prompt twice, or an empty one.")
+        for prompt in prompts:
+            check_limit(BadPromptTemplate, "a prompt has {:,} slots", prompt.count(SLOT), MAX_SLOTS)
+            chars = filled_chars(prompt, len(self.label))
+            check_limit(TextTooLong, "a prompt has {:,} characters", chars, limits.max_prompt_chars)
 
 
 def _form(label: object) -> str:
@@ -88,3 +115,25 @@ class LabelSetFields(BaseModel):
     """labels with a lower score are omitted, if a request does not say"""
     example_weight: Annotated[Number, Field(json_schema_extra={"minimum": 0.0, "maximum": 1.0})] = 0.5
     """of the examples in a label's embedding, 0 to 1; the rest is its prompts'"""
+
+    @property
+    def objects(self) -> Sequence[LabelFields]:
+        """The labels, each of them an object."""
+        return [
+            each if isinstance(each, LabelFields) else LabelFields.model_construct(label=each)
+            for each in self.labels
+        ]
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany, TextTooLong or BadPromptTemplate. Templates are checked for the model."""
+        labels = self.objects
+        if not labels:
+            raise InvalidInput("there is nothing to choose from: give at least one label.")
+        check_labels([label.label for label in labels], self.background, limits)
+        check_scoring(self.temperature, self.threshold)
+        check_range("example_weight", self.example_weight, 0.0, 1.0)
+        for index, label in enumerate(labels):
+            try:
+                label.check(limits)
+            except InvalidInput as error:
+                raise error.at(index, f"label {index}: ") from None

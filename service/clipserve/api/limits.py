@@ -16,7 +16,8 @@ class RequestLimits:
     """The limits of one request.
 
     `max_request_pixels` is of its images together, by their headers, `max_label_bytes` of all labels, and
-    `max_prompts_chars` of all prompts: templates with labels in their slots.
+    `max_prompts_chars` of all prompts: templates with labels in their slots. `max_label_set_bytes` is of the texts
+    and images of a label set.
     """
 
     max_images: int = 32
@@ -30,6 +31,9 @@ class RequestLimits:
     max_prompt_chars: int = 1_024
     max_prompts_chars: int = 8_000_000
     max_request_label_sets: int = 16
+    max_label_set_bytes: int = 8_000_000
+    max_label_set_prompts: int = 100_000
+    max_label_set_examples: int = 1_000
 
 
 def at_most(what: str, actual: int, limit: int) -> None:

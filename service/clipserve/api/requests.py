@@ -87,7 +87,7 @@ class ClassifyRequest(Choice):
     label_sets: Annotated[
         Strings, text_list("max_request_label_sets", distinct=True), Field(examples=[[]])
     ] = ()
-    """names of label sets, in place of `labels`; `pets@VERSION` asks for exactly that version"""
+    """names of label sets, in place of `labels`"""
     scoring: Annotated[ScoringFunction, Field(title="Scoring")] | None = None
     """how logits become scores; default: the label set's, else as the model was trained"""
     temperature: Temperature | None = None

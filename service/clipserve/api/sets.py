@@ -10,6 +10,8 @@ from pydantic import Field, FiniteFloat
 from clipserve.api.answers import Answer, List, Texts
 from clipserve.clip.zeroshot import ScoringFunction
 
+State = Literal["ready", "building", "failed"]
+
 
 @dataclass
 class ListedTemplateSet(Answer):
@@ -42,7 +44,7 @@ class LabelSetSummary(Answer):
 
     name: str
     version: Annotated[str, Field(description="changes with all that the scores depend on, the model too")]
-    state: Annotated[Literal["ready", "building", "failed"], Field(description="of this version")]
+    state: Annotated[State, Field(description="of this version")]
     served_version: Annotated[
         str | None,
         Field(description="that requests get: the former one until `version` is built; or none yet"),

@@ -106,8 +106,8 @@ class Metrics:
         self.cache = counter("cache_total", "Look-ups in caches, by outcome.", "cache", "outcome")
 
     def _about_label_sets(self) -> None:
-        said = "Label sets known here, by state: ready, building (an older version may be served), failed."
-        self.label_sets = self._metric(Gauge, "label_sets", said, "state")
+        said = "Label sets known here whose build has failed; an older version may be served."
+        self.label_sets_failed = self._metric(Gauge, "label_sets_failed", said)
         self._builds = self._labelled(Counter, "label_set_builds_total", "Builds that have ended.", "outcome")
         name, said = "label_set_build_seconds", "Duration of a build that has succeeded."
         self._build_seconds = self._metric(Histogram, name, said, buckets=_BUILD_SECONDS)

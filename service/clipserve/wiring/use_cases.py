@@ -20,9 +20,8 @@ from clipserve.application.decoding.process import DecoderOptions
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.definition import LabelSetLimits
 from clipserve.application.label_sets.service import LabelSets
-from clipserve.application.label_sets.store import FOLDER, Folder, Store
+from clipserve.application.label_sets.store import STORE_SECONDS, Folder, Store
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import ArtifactError, verify_files
@@ -67,19 +66,15 @@ class UseCases:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of requests, label sets and images. `model_settings` may override those of single models.
-
-    `store_seconds`: for a small answer of a Redis with label sets; large ones have five times as long.
-    """
+    """The limits of requests, label sets and images. `model_settings` may override those of single models."""
 
     requests: RequestLimits
-    label_sets: LabelSetLimits
     images: ImageLimits = field(default_factory=ImageLimits)
     decode_memory_bytes: int = 512_000_000  # of all images that are being decoded
     decode_seconds: float = DECODE_SECONDS
     fetch_seconds: float = FETCH_SECONDS
     label_cache_bytes: int = LABEL_CACHE_BYTES
-    store_seconds: float = 1.0
+    store_seconds: float = STORE_SECONDS
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -92,7 +87,7 @@ class Limits:
             max_label_bytes=round(RequestLimits.max_label_bytes * max(1.0, labels)),
             max_prompts_chars=round(RequestLimits.max_prompts_chars * max(1.0, labels)),
         )
-        return cls(requests, settings.options(LabelSetLimits))
+        return cls(requests)
 
 
 @asynccontextmanager
@@ -123,8 +118,7 @@ async def open_use_cases(
         }
         models = _models(settings, artifacts, limits, open_backend, stack, metrics)
         by_name = _by_name(models, artifacts, settings)
-        store, of_sets = _store(settings, limits), limits.label_sets
-        label_sets = LabelSets(by_name, store, limits.requests, of_sets, metrics, charge)
+        label_sets = LabelSets(by_name, _store(settings, limits), limits.requests, metrics, charge)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
         inference = Inference(by_name, label_sets, limits.requests, charge, fetched)
@@ -167,9 +161,8 @@ def _store(settings: Settings, limits: Limits) -> Store:
     if settings.label_set_store == "redis" and settings.redis_url:  # the settings have checked that it is set
         from clipserve.application.label_sets.redis_store import RedisStore  # loads Redis' client
 
-        seconds = limits.store_seconds
-        return RedisStore(settings.redis_url.get_secret_value(), seconds=seconds, value_seconds=5 * seconds)
-    return Folder(settings.state_dir / FOLDER, limits.label_sets.max_file_bytes)
+        return RedisStore(settings.redis_url.get_secret_value(), seconds=limits.store_seconds)
+    return Folder(settings.state_dir / "label-sets")
 
 
 def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clipserve.application.label_sets.store import Folder, Store
-from tests.application.label_sets.making import MOST, Site, opened
+from tests.application.label_sets.making import Site, opened
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import write_toy_artifact
 
@@ -41,4 +41,4 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def another(folder: Path) -> OpenStore:
     """Opens the same store, as another gateway does."""
-    return lambda: Folder(folder, MOST)
+    return lambda: Folder(folder)

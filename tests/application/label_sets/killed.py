@@ -17,7 +17,6 @@ from clipserve.api.label_sets import LabelFields
 from clipserve.application.label_sets.definition import Definition, Record
 from clipserve.application.label_sets.store import Folder
 
-MOST = 10**8
 _CHANGES = ("fsync", "replace", "unlink", "mkdir")
 
 
@@ -54,7 +53,7 @@ def die_at(call: int) -> None:
 
 async def check(folder: Path) -> None:
     """What is there is whole; embeddings are of a set that was stored before; and the next write succeeds."""
-    store = Folder(folder, MOST)
+    store = Folder(folder)
     for name in await store.listing():
         value = await store.read(name) or b""
         if name.endswith(".json"):
@@ -73,7 +72,7 @@ def main(root: Path) -> None:
         folder = root / f"{call}" / "label-sets"
         if not (child := os.fork()):
             die_at(call)
-            asyncio.run(change(Folder(folder, MOST)))
+            asyncio.run(change(Folder(folder)))
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in (0, -signal.SIGKILL), status

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clipserve.api.label_sets import LabelSetFields
 from clipserve.application.charging import Charge
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.definition import LabelSetLimits, PutRequest, Record
+from clipserve.application.label_sets.definition import PutRequest, Record
 from clipserve.application.label_sets.served import LabelSet
 from clipserve.application.label_sets.service import LabelSets
 from clipserve.application.label_sets.store import Store
@@ -20,10 +20,7 @@ from clipserve.application.models import Models
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import StoreUnavailable
 from loadtests.fake_backend import FakeBackend
-from tests.constants import with_constants
 from tests.support import DIM, inference_of, served_model
-
-MOST = 100_000_000  # bytes of a file
 
 
 class Counted(FakeBackend):
@@ -80,18 +77,12 @@ async def opened(
     *choices: str,
     backend: FakeBackend | None = None,
     charge: Charge | None = None,
-    **limits: float,
 ) -> Site:
     """A gateway on `store`. `choices`: what makes its model's fingerprint another one."""
     backend = backend or Counted()
     model = served_model(artifact, backend, choices=choices)
     await model.start(artifact)
-    inference = inference_of(
-        Models({"toy": model}),
-        store=store,
-        own_limits=with_constants(LabelSetLimits(put_wait_seconds=60), limits),  # a busy machine has its time
-        charge=charge,
-    )
+    inference = inference_of(Models({"toy": model}), store=store, charge=charge)
     if isinstance(backend, Counted):
         backend.texts = backend.images = backend.asked = 0
     await inference.label_sets.start()
@@ -109,10 +100,9 @@ def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
 @contextmanager
 def not_waiting(sets: LabelSets) -> Iterator[None]:
     """A put that cannot be built says so at once, and not after two seconds."""
-    before = sets.own_limits
-    sets.own_limits = replace(before, put_wait_seconds=0.01)
+    sets.put_wait_seconds, before = 0.01, sets.put_wait_seconds
     yield
-    sets.own_limits = before
+    sets.put_wait_seconds = before
 
 
 async def built(sets: LabelSets, name: str = "pets") -> None:

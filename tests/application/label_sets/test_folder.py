@@ -14,7 +14,7 @@ import pytest
 from clipserve.application.label_sets.store import Folder
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, OpenStore
-from tests.application.label_sets.making import MOST, Counted
+from tests.application.label_sets.making import Counted
 from tests.application.label_sets.test_label_sets import classified, rows, version_at
 from tests.logs import Log, logged
 from tests.process import ROOT, UNPRIVILEGED
@@ -123,7 +123,7 @@ async def test_a_link_out_of_the_folder_is_a_file_as_a_config_map_has_them_and_a
 
 
 async def test_nothing_is_made_before_the_first_put_and_then_only_its_user_may_read_it(folder: Path) -> None:
-    store = Folder(folder, MOST)
+    store = Folder(folder)
     assert dict(await store.listing()) == {}
     assert not folder.parent.exists()
     await store.write("a.json", b"1")
@@ -135,7 +135,7 @@ async def test_nothing_is_made_before_the_first_put_and_then_only_its_user_may_r
 async def test_a_store_that_fails_is_logged_once_until_it_works_again_and_its_error_keeps_no_frames(
     folder: Path,
 ) -> None:
-    store, path = Folder(folder, MOST), folder.parents[1]
+    store, path = Folder(folder), folder.parents[1]
     path.touch()
     with logged() as log:
         for _ in range(3):
@@ -184,7 +184,7 @@ from clipserve.errors import StoreUnavailable
 
 async def main():
     disk, kept = Path(sys.argv[1]), 0
-    store = Folder(disk / "label-sets", 10**8)
+    store = Folder(disk / "label-sets")
     try:
         while True:
             await store.write(f"{kept}.json", os.urandom(100_000))
@@ -223,14 +223,14 @@ import asyncio, sys
 from pathlib import Path
 from clipserve.application.label_sets.store import Folder
 
-print(*asyncio.run(Folder(Path(sys.argv[1]), 10**8).listing()))
+print(*asyncio.run(Folder(Path(sys.argv[1])).listing()))
 """
 
 
 async def test_a_folder_that_may_only_be_read_is_read_without_what_a_killed_process_left(
     folder: Path,
 ) -> None:
-    await Folder(folder, MOST).write("a.json", b"1")
+    await Folder(folder).write("a.json", b"1")
     (folder / ".abcd1234").touch()
     folder.chmod(0o500)
     assert await ran(*UNPRIVILEGED, sys.executable, "-c", READING, str(folder)) == "a.json\n"

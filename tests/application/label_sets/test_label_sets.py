@@ -11,6 +11,7 @@ import pytest
 
 from clipserve.api.answers import Classification, ImageLabelSets
 from clipserve.api.requests import ClassifyRequest, EmbedRequest
+from clipserve.application.label_sets import build, service
 from clipserve.application.label_sets.definition import Definition
 from clipserve.errors import (
     ClipError,
@@ -125,17 +126,6 @@ async def test_a_version_changes_with_all_that_decides_scores_and_with_nothing_e
     assert stored.digest == "3213aeb88482d98fd36278aae8f8ad87", "nor with a release"
 
 
-async def test_a_version_that_is_asked_for_is_served_only_while_it_is_the_present_one(
-    open_site: OpenSite,
-) -> None:
-    site = await open_site()
-    version = (await site.put()).version
-    assert (await classified(site, f"pets@{version}")).label_sets[0].version == version
-    other = (await site.put(labels=["cow"])).version
-    with pytest.raises(UnknownLabelSet, match=f"pets is at version {other}; version {version}"):
-        await classified(site, f"pets@{version}")
-
-
 async def test_the_options_of_a_request_come_before_those_of_the_set(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put(labels=["cat", {"label": "dog", "threshold": 1.0}, "cow"], temperature=50.0)
@@ -161,8 +151,12 @@ async def test_a_request_may_name_the_model_of_its_sets_by_any_of_its_names_and_
         await classified(site, "pets", model="other")
 
 
-async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
-    site = await open_site(max_label_sets=2, max_label_sets_bytes=100_000)
+async def test_the_number_of_sets_and_their_bytes_are_limited(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_SETS", 2)
+    monkeypatch.setattr(service, "MAX_SETS_BYTES", 100_000)
+    site = await open_site()
     await site.put("a")
     await site.put("b")
     await site.put("b", labels=["x", "y"])
@@ -174,7 +168,7 @@ async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSit
         await site.put("b", labels=[f"{n}" for n in range(1_000)])
 
 
-async def test_a_put_is_charged_each_prompt_and_example_once_and_before_it_is_stored(
+async def test_a_put_is_charged_each_prompt_and_example_before_it_is_stored(
     open_site: OpenSite,
 ) -> None:
     paid: list[int] = []
@@ -189,14 +183,14 @@ async def test_a_put_is_charged_each_prompt_and_example_once_and_before_it_is_st
     for _ in range(2):
         await site.put(**fields)
     await site.put(labels=["cow"], templates=["a {}"])
-    assert paid == [3, 1]
+    assert paid == [3, 3, 1]
     version, backend.asked = site.sets.get("pets").version, 0
     with pytest.raises(RateLimited):
         await site.put(labels=[f"{number}" for number in range(11)], templates=["a {}"])
     assert (site.sets.get("pets").version, backend.asked) == (version, 0)
 
 
-async def test_a_build_works_for_no_request_and_gives_way_to_others_as_its_put_does(
+async def test_a_build_works_for_no_request_and_gives_way_to_others(
     open_site: OpenSite,
 ) -> None:
     seen: list[Any] = []
@@ -208,33 +202,29 @@ async def test_a_build_works_for_no_request_and_gives_way_to_others_as_its_put_d
 
     site = await open_site(backend=Noting())
     seen.clear()
-    enter(request := RequestContext("a", time.monotonic() + 60, key="b", digest="c"))
+    enter(RequestContext("a", time.monotonic() + 60, key="b", digest="c"))
     await site.put()
     enter(None)
-    assert request.bulk
     assert {(each.id[:10], each.bulk, each.key, each.deadline) for each in seen} == {
         ("label-set-", True, None, None)
     }
 
 
-async def test_callers_take_turns_at_builds_which_are_two_at_a_time(open_site: OpenSite) -> None:
+async def test_two_sets_are_built_at_a_time_and_a_small_one_does_not_wait_for_large_ones(
+    open_site: OpenSite,
+) -> None:
     site = await open_site(backend=(backend := Counted()))
-    order: list[str] = []
-
-    async def put(caller: str, name: str) -> None:
-        enter(RequestContext(name, address=caller))
-        await site.put(name)
-        order.append(name)
-
     backend.gate.clear()
-    many = [asyncio.create_task(put("many", f"many-{number:02}")) for number in range(20)]
-    await until(lambda: len(site.states) == 20)
-    one = asyncio.create_task(put("one", "one"))
-    await until(lambda: len(site.states) == 21)
-    assert backend.asked <= 4, "two prompts of each"
+    large = {"labels": [f"{number}" for number in range(1_000)], "templates": ["{}"]}
+    puts = [asyncio.create_task(site.put(f"large-{number}", **large)) for number in range(3)]
+    await until(lambda: len(site.states) == 3)
+    puts.append(asyncio.create_task(site.put("small")))
+    await until(lambda: len(site.states) == 4)
+    assert backend.asked <= 2 * build._PROMPTS
     backend.gate.set()
-    await asyncio.gather(one, *many)
-    assert order.index("one") < 12, order
+    done, _ = await asyncio.wait(puts, return_when=asyncio.FIRST_COMPLETED)
+    assert {task.result().name for task in done} == {"small"}
+    await asyncio.gather(*puts)
 
 
 async def test_a_build_is_tried_again_after_an_error_that_passes(open_site: OpenSite) -> None:

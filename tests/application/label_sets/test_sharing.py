@@ -146,6 +146,7 @@ async def test_embeddings_that_a_build_stores_after_its_set_was_replaced_are_del
     here.gate.set()
     await until(lambda: first.states == {})
     version = (await second.put(labels=["new"])).version
+    await second.sets.refresh()
     assert await versions_in(store) == {version}
 
 

@@ -13,12 +13,12 @@ from clipserve.errors import StoreUnavailable
 from tests.logs import logged
 from tests.redis_server import PASSWORD, RedisServer
 
-PATIENT = {"seconds": 60.0, "value_seconds": 60.0}  # a busy machine is no Redis that is away
+PATIENT = 60.0  # seconds: a busy machine is no Redis that is away
 
 
 @pytest.fixture
 async def store(redis: RedisServer) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis.url, **PATIENT)
+    store = RedisStore(redis.url, seconds=PATIENT)
     yield store
     await store.aclose()
 
@@ -46,8 +46,7 @@ async def test_a_redis_that_is_away_is_unavailable_in_time_and_then_it_works_aga
     redis: RedisServer, how: str
 ) -> None:
     # One that is killed refuses connections; for one that is stopped there is a clock.
-    patience = PATIENT if how == "killed" else {"seconds": 10.0, "value_seconds": 10.0}
-    store = RedisStore(redis.url, **patience)
+    store = RedisStore(redis.url, seconds=PATIENT if how == "killed" else 10)
     await store.write("a", b"1")
     # Several connections, all of which will be broken.
     await asyncio.gather(*(store.read("a") for _ in range(10)))
@@ -105,7 +104,7 @@ async def test_a_redis_without_memory_changes_nothing_is_read_and_deletes(
 
 
 async def test_a_wrong_password_is_unavailable_and_not_logged(redis: RedisServer) -> None:
-    store = RedisStore(redis.url.replace(PASSWORD, "another-one"), **PATIENT)
+    store = RedisStore(redis.url.replace(PASSWORD, "another-one"), seconds=PATIENT)
     with logged() as log, pytest.raises(StoreUnavailable) as failed:
         await store.listing()
     await store.aclose()

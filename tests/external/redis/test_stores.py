@@ -20,9 +20,7 @@ async def another(redis: RedisServer) -> AsyncIterator[OpenStore]:
     stores: list[RedisStore] = []
 
     def open_it() -> RedisStore:
-        stores.append(
-            RedisStore(redis.url, seconds=60, value_seconds=60)
-        )  # a busy machine is no Redis that is away
+        stores.append(RedisStore(redis.url, seconds=60))  # a busy machine is no Redis that is away
         return stores[-1]
 
     yield open_it

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
@@ -16,47 +16,15 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from clipserve.api.fields import ImageInput
-from clipserve.api.label_sets import MAX_ID, LabelFields, LabelSetFields
-from clipserve.api.limits import (
-    RequestLimits,
-    at_most,
-    check_labels,
-    check_range,
-    check_scoring,
-    each_at_most,
-)
+from clipserve.api.label_sets import LabelFields, LabelSetFields
+from clipserve.api.limits import RequestLimits, at_most
 from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.prompts import MAX_SLOTS, SLOT, fill, filled_chars, one_spelling
-from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, TooMany, check_limit
+from clipserve.clip.prompts import fill, one_spelling
+from clipserve.errors import ClipError, InvalidInput
 
 OURS = b'{"format":'  # so begins each record, and no file that people write
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-@dataclass(frozen=True)
-class LabelSetLimits:
-    """`max_label_sets` and `max_label_sets_bytes` limit all sets together, the others one set.
-
-    `max_file_bytes`: of a file in the folder, whoever has written it.
-    `put_wait_seconds`: what a put waits for the build before it answers that it has begun.
-    `part_for_build`: of what is left to its deadline a request waits for a first build.
-    """
-
-    max_label_sets: int = 1_000
-    max_label_sets_bytes: int = 256_000_000
-    max_label_set_bytes: int = 8_000_000
-    max_label_set_prompts: int = 100_000
-    max_label_set_examples: int = 1_000
-    max_file_bytes: int = 100_000_000
-    put_wait_seconds: float = 2.0
-    part_for_build: float = 0.75
-
-    def check_all(self, sizes: Collection[int]) -> None:
-        """Raises TooMany: all sets, with these sizes in bytes, are too many or too large."""
-        check_limit(TooMany, "there would be {:,} label sets, so delete one", len(sizes), self.max_label_sets)
-        size, most = sum(sizes), self.max_label_sets_bytes
-        check_limit(TooMany, "all would have {:,} bytes, so delete one", size, most)
 
 
 class Definition(LabelSetFields):
@@ -76,12 +44,7 @@ class Definition(LabelSetFields):
     @property
     def rows(self) -> int:
         """The number of its embeddings: one of each name, and one of each example."""
-        return len(self.labels) + len(self.background) + self.example_count
-
-    @property
-    def example_count(self) -> int:
-        """The number of images to encode."""
-        return sum(len(label.examples) for label in self.labels)
+        return len(self.names) + sum(len(label.examples) for label in self.labels)
 
     @property
     def prompt_count(self) -> int:
@@ -133,11 +96,6 @@ class Record(BaseModel):
     def to_bytes(self) -> bytes:
         return self.model_dump_json().encode()
 
-    @property
-    def digests(self) -> set[str]:
-        """Of the definitions whose embeddings are kept."""
-        return {each.digest for each in (self.definition, self.previous) if each}
-
 
 @dataclass(frozen=True)
 class PutRequest:
@@ -147,7 +105,7 @@ class PutRequest:
     fields: LabelSetFields
     examples: Sequence[Sequence[ImageInput]]
 
-    def record(self, manifest: ModelManifest, limits: RequestLimits, of_sets: LabelSetLimits) -> Record:
+    def record(self, manifest: ModelManifest, limits: RequestLimits) -> Record:
         """Check the label set, and fill in the model's defaults.
 
         Raises:
@@ -155,13 +113,9 @@ class PutRequest:
         """
         check_name(self.name)
         fields, labels, images = self.fields, list[LabelFields](), dict[str, bytes]()
-        given = [
-            each if isinstance(each, LabelFields) else LabelFields.model_construct(label=each)
-            for each in fields.labels
-        ]
-        _check(fields, given, limits)
-        at_most("example images", sum(map(len, self.examples)), of_sets.max_label_set_examples)
-        for index, label in enumerate(given):
+        fields.check(limits)
+        at_most("example images", sum(map(len, self.examples)), limits.max_label_set_examples)
+        for index, label in enumerate(fields.objects):
             digests = []
             for position, file in enumerate(self.examples[index]):
                 if isinstance(file, ClipError):
@@ -174,9 +128,9 @@ class PutRequest:
         templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)
-        at_most("prompts (labels x templates)", definition.prompt_count, of_sets.max_label_set_prompts)
+        at_most("prompts (labels x templates)", definition.prompt_count, limits.max_label_set_prompts)
         size = len(definition.to_bytes()) + sum(map(len, images.values()))
-        at_most("bytes in the label set", size, of_sets.max_label_set_bytes)
+        at_most("bytes in the label set", size, limits.max_label_set_bytes)
         size += 4 * manifest.embed_dim * definition.rows
         return Record(size=size, definition=definition, images=images)
 
@@ -190,7 +144,7 @@ def written(file: str, text: bytes) -> PutRequest:
     name, _, kind = file.rpartition(".")
     sent = tomllib.loads(text.decode()) if kind == "toml" else json.loads(text)
     fields = LabelSetFields.model_validate(sent)
-    if any(isinstance(label, LabelFields) and label.examples for label in fields.labels):
+    if any(label.examples for label in fields.objects):
         raise ValueError("a file has no images: clipserve label-sets put FILE sends it with them.")
     return PutRequest(name, fields, [()] * len(fields.labels))
 
@@ -207,32 +161,3 @@ def check_name(name: str) -> None:
 def of_example(error: ClipError, label: int, example: int) -> ClipError:
     """The error of an example image, as an error of its label."""
     return error.at(label, f"example {example} of label {label}: ")
-
-
-def _check(fields: LabelSetFields, labels: Sequence[LabelFields], limits: RequestLimits) -> None:
-    if not labels:
-        raise InvalidInput("there is nothing to choose from: give at least one label.")
-    check_labels([label.label for label in labels], fields.background, limits)
-    check_scoring(fields.temperature, fields.threshold)
-    check_range("example_weight", fields.example_weight, 0.0, 1.0)
-    for index, label in enumerate(labels):
-        try:
-            _check_label(label, limits)
-        except InvalidInput as error:
-            raise error.at(index, f"label {index}: ") from None
-
-
-def _check_label(label: LabelFields, limits: RequestLimits) -> None:
-    at_most("prompts", len(label.prompts), limits.max_templates)
-    each_at_most("prompt", label.prompts, limits.max_prompt_chars)
-    check_scoring(None, label.threshold)
-    if label.id is not None and not (label.id.strip() and label.id.isprintable()):
-        raise InvalidInput("its id must have printable characters.")
-    check_limit(TextTooLong, "its id has {:,} characters", len(label.id or ""), MAX_ID)
-    prompts = [*map(one_spelling, label.prompts)]
-    if len(set(prompts)) < len(prompts) or not all(map(str.strip, prompts)):
-        raise InvalidInput("it has a prompt twice, or an empty one.")
-    for prompt in prompts:
-        check_limit(BadPromptTemplate, "a prompt has {:,} slots", prompt.count(SLOT), MAX_SLOTS)
-        chars = filled_chars(prompt, len(label.label))
-        check_limit(TextTooLong, "a prompt has {:,} characters", chars, limits.max_prompt_chars)

@@ -7,20 +7,17 @@ import io
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 
 from clipserve.api.requests import ClassifyRequest
+from clipserve.api.sets import State
 from clipserve.application.label_sets.definition import Definition, Record
 from clipserve.application.ranking import Ranking
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import with_examples
 from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
-from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
-
-State = Literal["ready", "building", "failed"]
-STATES: tuple[State, ...] = get_args(State)
+from clipserve.errors import LabelSetFailed, LabelSetNotReady
 
 RETRY_SECONDS = 5.0
 
@@ -90,7 +87,8 @@ class LabelSet:
     Attributes:
         served: the set that requests use, an older version during a build; None: there is none yet.
         done: of `prompts`, those that are encoded.
-        failure: why the last try to build it failed. `final`: whether another would fail too.
+        error: why the last try to build it failed.
+        task: of its build; None: it has ended.
     """
 
     name: str
@@ -98,8 +96,7 @@ class LabelSet:
     record: Record
     served: ServedSet | None = None
     done: int = 0
-    failure: ClipError | None = None
-    final: bool = False
+    error: str | None = None
     task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -120,11 +117,7 @@ class LabelSet:
     def state(self) -> State:
         if self.built:
             return "ready"
-        return "failed" if self.failure else "building"
-
-    @property
-    def error(self) -> str | None:
-        return self.failure.detail if self.failure else None
+        return "failed" if self.error else "building"
 
     def file(self, definition: Definition) -> str:
         """The name of the embeddings of a definition, for this model."""
@@ -132,17 +125,12 @@ class LabelSet:
 
     def serve(self, definition: Definition, stored: bytes) -> None:
         """Serve a definition with its embeddings from now on. Raises ValueError: see `ServedSet.of`."""
-        self.served, self.failure = ServedSet.of(self.name, definition, stored, self.model), None
+        self.served, self.error = ServedSet.of(self.name, definition, stored, self.model), None
         self.done = self.prompts if self.built else 0
-
-    def is_still(self, wanted: LabelSet) -> bool:
-        """Whether that one changes nothing: it is served, or on its way. One that has failed may be put again."""
-        again = self.final and self.record.put != wanted.record.put
-        return self.version == wanted.version and not again
 
     def not_ready(self) -> LabelSetNotReady | LabelSetFailed:
         """The error of a request for this set while no version is served."""
-        if self.final:
+        if self.error and not self.task:
             return LabelSetFailed(f"{self.name} cannot be built: {self.error}")
         why = f" Its build has failed so far: {self.error}" if self.error else ""
         return LabelSetNotReady(

@@ -9,34 +9,28 @@ that is no set is passed over with a line in the log, and its set stays as it wa
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from functools import partial
 
 from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets.build import Entries, check
-from clipserve.application.label_sets.definition import (
-    NAME,
-    OURS,
-    LabelSetLimits,
-    PutRequest,
-    Record,
-    check_name,
-    written,
-)
-from clipserve.application.label_sets.served import STATES, LabelSet, ServedSet, State
+from clipserve.application.label_sets.definition import NAME, OURS, PutRequest, Record, check_name, written
+from clipserve.application.label_sets.served import LabelSet, ServedSet
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.concurrency import beside_loop, ended, kept_running
-from clipserve.errors import ClipError, StoreUnavailable, UnknownLabelSet
+from clipserve.errors import ClipError, StoreUnavailable, TooMany, UnknownLabelSet, check_limit
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, caller, current, remaining
+from clipserve.telemetry.request import remaining
 
+_EMBEDDINGS = re.compile(r"(?P<name>.+)\.(?P<digest>[0-9a-f]{32})\.[0-9a-f]{16}\.npy")
 _POLL_SECONDS = 0.5
 _DAY = 86_400.0  # seconds, where a request has no deadline
+MAX_SETS, MAX_SETS_BYTES = 1_000, 256_000_000  # of all sets together, with their embeddings
 _DEFINITION_BYTES = 1_000_000  # about: a definition may have so many, and more
 
 
@@ -46,26 +40,29 @@ class LabelSets:
     Attributes:
         entries: by name, with their builds.
         loaded: whether the store was read at least once. `started`: whether `start` has returned.
+        put_wait_seconds: what a put waits for the build before it answers that it has begun.
+        part_for_build: of what is left to its deadline a request waits for a first build.
     """
+
+    put_wait_seconds = 2.0
+    part_for_build = 0.75
 
     def __init__(
         self,
         models: Models,
         store: Store,
         limits: RequestLimits,
-        own_limits: LabelSetLimits,
         metrics: Metrics,
         charge: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         """`charge`: takes rows from the rate of the caller's key; raises RateLimited."""
-        self.models, self.store, self.limits, self.own_limits = models, store, limits, own_limits
-        self.entries, self.loaded, self.started = Entries(store, metrics, self._tidy), False, False
+        self.models, self.store, self.limits = models, store, limits
+        self.entries, self.loaded, self.started = Entries(store, metrics), False, False
         self._used, self._charge, self._lock = metrics.label_sets_used, charge, asyncio.Lock()
         self._listing: Mapping[str, str] | None = None  # what is loaded; None: not all of it
         self._seen: dict[str, tuple[str, str]] = {}  # name -> its file and stamp
         self._following: asyncio.Task[None] | None = None
-        for state in STATES:  # counted when asked for: a put must not look at all sets
-            metrics.label_sets.labels(state).set_function(partial(self._count, state))
+        metrics.label_sets_failed.set_function(self._failed)
 
     async def start(self) -> None:
         """Load all label sets, if the store is there, and follow changes. Call it after the models have started."""
@@ -81,44 +78,40 @@ class LabelSets:
         await self.store.aclose()
 
     async def find(self, names: Sequence[str]) -> list[ServedSet]:
-        """The served label sets of these names. `names`: each a name, or name@version.
-
-        It waits for first builds, and leaves a quarter of the time to the request's deadline.
+        """The served label sets of these names. It waits for first builds.
 
         Raises:
-            UnknownLabelSet: there is no set of this name, or its version is another.
-            LabelSetNotReady: the set was not built in time. LabelSetFailed: it cannot be built.
-            StoreUnavailable: the store has not been read yet.
+            UnknownLabelSet: there is no set of this name. LabelSetNotReady: it was not built in time.
+            LabelSetFailed: it cannot be built. StoreUnavailable: the store has not been read yet.
         """
         found = []
-        for name, _, version in (each.partition("@") for each in names):
-            entry = self._entry(name)
+        for name in names:
+            entry = self.get(name)
             if entry.served is None and entry.task:
-                await asyncio.wait([entry.task], timeout=self.own_limits.part_for_build * remaining(_DAY))
-                entry = self._entry(name)
-            if (served := entry.served) is None:
+                await asyncio.wait([entry.task], timeout=self.part_for_build * remaining(_DAY))
+                entry = self.get(name)
+            if entry.served is None:
                 raise entry.not_ready()
-            if version not in ("", served.version):
-                said = f"{name} is at version {served.version}; version {version[:64]} is not served."
-                raise UnknownLabelSet(said)
-            found.append(served)
+            found.append(entry.served)
         self._used.inc(len(found))
         return found
 
     def all(self) -> list[LabelSet]:
         """All label sets, by name. Raises StoreUnavailable: the store has not been read yet."""
-        return [copy(entry) for _, entry in sorted(self._loaded().items())]
+        return [entry for _, entry in sorted(self._loaded().items())]
 
     def get(self, name: str) -> LabelSet:
         """One label set. Raises UnknownLabelSet; StoreUnavailable: the store has not been read yet."""
-        return copy(self._entry(name))
+        if entry := self._loaded().get(name):
+            return entry
+        raise _unknown(name)
 
     async def put(self, request: PutRequest) -> LabelSet:
         """Store a label set, which replaces the one of its name, and build it.
 
         Returns when the set is built, or after `put_wait_seconds`. The caller's key is charged a row for each
-        prompt and example, unless the set is there. All checks come before the set is stored. Of two concurrent
-        puts of a name the last wins, and both return its state.
+        prompt and example. All checks come before the set is stored. Of two concurrent puts of a name the last
+        wins, and both return its state.
 
         Raises:
             InvalidInput: the set exceeds a limit, a prompt has too many tokens, or an example is not an image.
@@ -126,29 +119,27 @@ class LabelSets:
             RateLimited, StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
         model, name = self.models.find(request.fields), request.name
-        checked = partial(request.record, model.manifest, self.limits, self.own_limits)
-        record = await beside_loop(checked, _DEFINITION_BYTES)
-        definition, before = record.definition, self.entries.get(name)
+        record = await beside_loop(partial(request.record, model.manifest, self.limits), _DEFINITION_BYTES)
+        definition = record.definition
         about = {"put": time.time(), "version": definition.version(model.fingerprint)}
         wanted = LabelSet(name, model, record.model_copy(update=about))
-        if isinstance(context := current(), RequestContext):
-            context.bulk = True  # requests that somebody waits for come first
-        if self._charge and not (before and before.is_still(wanted)):
-            await self._charge(definition.prompt_count + definition.example_count)
+        if self._charge:
+            await self._charge(definition.prompt_count + sum(map(len, request.examples)))
         await check(model, record)
         async with self._lock:  # so that limits hold
+            await self._refresh()
             await self._store(wanted)
-        with suppress(StoreUnavailable):  # who changes the set next does it
-            await self._tidy(name)
-        if (entry := self._entry(name)).task:
-            await asyncio.wait([entry.task], timeout=self.own_limits.put_wait_seconds)
+        if (entry := self.get(name)).task:
+            await asyncio.wait([entry.task], timeout=self.put_wait_seconds)
         return self.get(name)
 
     async def delete(self, name: str) -> None:
         """Delete a label set, and the file that people wrote. Raises UnknownLabelSet, StoreUnavailable."""
         check_name(name)
         deleted = await self.store.delete([f"{name}.json", f"{name}.toml"])
-        await self._tidy(name)
+        await self.refresh()
+        embeddings = map(_EMBEDDINGS.fullmatch, self._listing or ())
+        await self.store.delete([match[0] for match in embeddings if match and match["name"] == name])
         if not deleted:
             raise _unknown(name)
 
@@ -168,16 +159,16 @@ class LabelSets:
                 await self.refresh()
 
     async def _store(self, wanted: LabelSet) -> None:
-        await self._refresh()
-        before = self.entries.get(wanted.name)
         sizes = {each.name: each.record.size for each in (*self.entries.values(), wanted)}
-        self.own_limits.check_all(sizes.values())
-        served = before.served if before and before.model is wanted.model else None
-        if served and served.version != wanted.version:
-            wanted.record = wanted.record.model_copy(update={"previous": served.definition})
+        check_limit(TooMany, "there would be {:,} label sets, so delete one", len(sizes), MAX_SETS)
+        size = sum(sizes.values())
+        check_limit(TooMany, "all would have {:,} bytes, so delete one", size, MAX_SETS_BYTES)
+        before = self.entries.get(wanted.name)
+        if before and before.served and before.served_version != wanted.version:
+            wanted.record = wanted.record.model_copy(update={"previous": before.served.definition})
         await self.store.write(f"{wanted.name}.json", await asyncio.to_thread(wanted.record.to_bytes))
         self._listing = None  # deleted before it was listed, it would stay
-        await self.entries.want(wanted, caller())
+        await self.entries.want(wanted, put_here=True)
 
     async def _refresh(self) -> None:
         listing = await self.store.listing()
@@ -196,6 +187,8 @@ class LabelSets:
             if place != self._seen.get(name):
                 await self._load(name, place[0])
                 self._seen[name] = place
+        with suppress(StoreUnavailable):  # the next change does it
+            await self.store.delete([file for file in listing if self._is_stale(file)])
         self._listing, self.loaded = listing, True
 
     async def _load(self, name: str, file: str) -> None:
@@ -220,25 +213,18 @@ class LabelSets:
         if value.startswith(OURS):
             return Record.model_validate_json(value)
         request = written(file, value)
-        return request.record(self.models.find(request.fields).manifest, self.limits, self.own_limits)
+        return request.record(self.models.find(request.fields).manifest, self.limits)
 
-    async def _tidy(self, name: str) -> None:
-        """Delete the embeddings of this name that are of no definition of its set. Raises StoreUnavailable."""
-        await self.refresh()
-        if (entry := self.entries.get(name)) is None and name in self._seen:
-            return  # another gateway serves its model
-        kept = entry.record.digests if entry else set[str]()
-        parts = [file.rsplit(".", 3) for file in self._listing or () if file.endswith(".npy")]
-        await self.store.delete([".".join(each) for each in parts if each[0] == name and each[1] not in kept])
+    def _is_stale(self, file: str) -> bool:
+        """Whether it has embeddings of no definition of their set, which is served here."""
+        if not (match := _EMBEDDINGS.fullmatch(file)) or not (entry := self.entries.get(match["name"])):
+            return False
+        kept = (entry.record.definition, entry.record.previous)
+        return match["digest"] not in [each.digest for each in kept if each]
 
-    def _count(self, state: State) -> int:
-        """How many sets are in this state; any thread may ask."""
-        return sum(entry.state == state for entry in list(self.entries.values()))
-
-    def _entry(self, name: str) -> LabelSet:
-        if entry := self._loaded().get(name):
-            return entry
-        raise _unknown(name)
+    def _failed(self) -> int:
+        """How many sets have failed; any thread may ask."""
+        return sum(entry.state == "failed" for entry in list(self.entries.values()))
 
     def _loaded(self) -> Entries:
         if not self.loaded:

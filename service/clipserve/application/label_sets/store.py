@@ -21,7 +21,8 @@ from clipserve.telemetry.log import logger
 
 T = TypeVar("T")
 
-FOLDER = "label-sets"
+STORE_SECONDS = 5.0  # for an answer of Redis, which may have some tens of megabytes
+_MOST_BYTES = 100_000_000  # of a file, whoever has written it
 
 _ADVICE = (
     "Label sets cannot be read or changed: CLIPSERVE_STATE_DIR must be a folder on a local disk with free space, "
@@ -52,8 +53,7 @@ class Store(ABC):
     async def delete(self, names: Collection[str]) -> bool:
         """Delete values, which needs no space. False: there was none of them."""
 
-    @abstractmethod
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - a folder has none
         """Close the connections."""
 
     @contextmanager
@@ -76,33 +76,26 @@ class Store(ABC):
 class Folder(Store):
     """A store that any number of processes of one machine may use. The first write makes the folder."""
 
-    def __init__(self, path: Path, most: int) -> None:
-        """`most`: bytes of a file, whoever has written it."""
+    def __init__(self, path: Path) -> None:
         super().__init__(OSError, _ADVICE)
-        self.path, self._most = path.absolute(), most
+        self.path = path.absolute()
 
     async def listing(self) -> Mapping[str, str]:
         return await self._call(self._listing)
 
     async def read(self, name: str) -> bytes | None:
-        return await asyncio.to_thread(self._read, name)
+        try:
+            return await asyncio.to_thread(read_bounded, self.path / name, _MOST_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ValueError(error.strerror) from None
 
     async def write(self, name: str, value: bytes) -> None:
         await self._call(self._write, name, value)
 
     async def delete(self, names: Collection[str]) -> bool:
         return await self._call(self._delete, names)
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-    def _read(self, name: str) -> bytes | None:
-        try:
-            return read_bounded(self.path / name, self._most)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise ValueError(error.strerror) from None
 
     def _listing(self) -> dict[str, str]:
         found = dict[str, str]()
