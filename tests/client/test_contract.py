@@ -85,6 +85,14 @@ def test_a_picture_of_every_mode_is_the_file_that_it_would_be(clip: Any, mode: s
     near(given, file)
 
 
+@pytest.mark.parametrize("mode", ["I", "F", "YCbCr"])
+def test_a_picture_of_a_mode_that_no_png_has_is_the_photo_that_it_shows(clip: Any, mode: str) -> None:
+    with Image.open(CAT) as photo:
+        grey = photo if mode == "YCbCr" else photo.convert("L")
+        shown, given = clip.embed_images([grey.convert("RGB"), grey.convert(mode)]).vectors
+    assert shown @ given > 0.999
+
+
 def test_images_that_are_bad_fail_alone(clip: Any, tmp_path: Path) -> None:
     embedded = clip.embed_images(
         [CAT, tmp_path / "nowhere.jpg", b"no image", CAT.read_bytes()[:1_000], tmp_path, CAT]

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 ImageLike = Union[str, Path, bytes, "Image.Image", npt.NDArray[np.uint8]]
 # In its own mode: resizing a palette differs from resizing its colours.
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, the limit over a network
 
 
