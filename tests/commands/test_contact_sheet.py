@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
-from clipserve.commands.contact_sheet import contact_sheet
+import numpy as np
+from PIL import Image
+
+from clipserve.commands.contact_sheet import contact_sheet, thumbnail
 from tests.support import png
 
 
@@ -26,3 +30,9 @@ def test_names_are_escaped_pictures_are_inside_and_nothing_is_loaded(tmp_path: P
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "color-scheme: light dark" in page
     assert len(page) < 40_000
+
+
+def test_a_large_picture_of_16_bits_has_a_thumbnail(tmp_path: Path) -> None:
+    Image.fromarray(np.full((900, 1_500), 100, np.uint16)).save(tmp_path / "a.png")
+    with Image.open(io.BytesIO(thumbnail(tmp_path / "a.png", 100))) as picture:
+        assert (picture.size, picture.getpixel((50, 30))) == ((100, 60), (100, 100, 100))

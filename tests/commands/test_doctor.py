@@ -204,6 +204,12 @@ def test_a_server_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
     with answering(good_but({"/v1/models": refusal})) as (url, _):
         ((level, _, do),) = doctor("--url", url).of("models")
     assert (level, "CLIPSERVE_KEY" in do) == ("problem", True)
+    with answering(good_but({"/v1/models": body({}, 404)})) as (
+        url,
+        _,
+    ):  # the operations port, another server
+        ((level, _, do),) = doctor("--url", url).of("models")
+    assert (level, "is this its port" in do) == ("problem", True)
 
 
 @pytest.mark.slow  # two starts wait for a Triton that is not there

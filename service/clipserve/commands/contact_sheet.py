@@ -45,9 +45,9 @@ def thumbnail(path: Path, side: int) -> bytes:
     read_header(image, ImageSpec(size=side), ImageLimits(image_formats=tuple(known)))
     with opened(sniff(image, known), image) as picture:
         picture.draft("RGB", (2 * side, 2 * side))
-        upright = ImageOps.exif_transpose(picture)
+        upright = ImageOps.exif_transpose(picture).convert("RGB")  # Pillow reduces no picture of 16 bits
         upright.thumbnail((side, side))
-        upright.convert("RGB").save(file, "JPEG", quality=80)
+        upright.save(file, "JPEG", quality=80)
     return file.getvalue()
 
 

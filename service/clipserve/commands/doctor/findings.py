@@ -24,7 +24,6 @@ from clipserve.client.errors import ClipserveError, OddAnswer, Refused
 from clipserve.client.http import ask_once
 from clipserve.clip import resampling
 from clipserve.cores import affinity, cpu_quota, processor
-from clipserve.errors import Unauthenticated
 from clipserve.settings import BadSettings, Settings
 from clipserve.telemetry.versions import vector_libraries
 from clipserve.wiring.listening import CannotListen, listen
@@ -71,11 +70,10 @@ def there(url: str, key: str | None, ca_file: Path | None) -> Iterator[Finding]:
             found = f"{model.id}: {model.fingerprint}"
             unready = Finding(name, "problem", f"{found} is not ready", log)
             yield Finding(name, "ok", found) if model.ready else unready
-    except Refused as error:
-        do = "set CLIPSERVE_KEY to one of its keys" if error.code == Unauthenticated.code else log
-        yield Finding(name, "problem", str(error), do)
     except ClipserveError as error:
         do = "is it running, is this its port, is a firewall between? A certificate of your own: --ca-file"
+        if isinstance(error, Refused):
+            do = {401: "set CLIPSERVE_KEY to one of its keys", 503: log}.get(error.status or 0, do)
         yield Finding(name, "problem", str(error), do)
 
 
