@@ -80,6 +80,17 @@ async def test_an_item_has_its_own_error_and_spoils_no_other(client: Client) -> 
     assert answers[0] == answers[-1]
 
 
+async def test_a_message_that_is_no_item_gives_its_bytes_back(toy: Path, backend: Counting) -> None:
+    sizes: dict[str, Any] = {"max_body_bytes": 50_000, "max_in_flight_bytes": 100_000}
+    async with (
+        serving(backend, toy, grpc_enabled=True, max_in_flight_bytes_per_address=50_000, **sizes) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        bad = clip_pb2.EmbedStreamRequest(image=bytes(20_000), embedding_type=9)  # type: ignore[arg-type]
+        answers = await asked(client, [*[bad] * 5, message(text="a")])  # else the third would wait for ever
+        assert [answer.result.error.code for answer in answers] == [*["invalid_input"] * 5, ""]
+
+
 async def test_a_client_that_reads_nothing_stops_the_reading(toy: Path, backend: Counting) -> None:
     async with serving(backend, toy, grpc_enabled=True) as running:
         data = message(text="a" * 8, embedding_type="float32").SerializeToString()

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from clipserve.api.answers import Embeddings
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, rendered
@@ -58,8 +59,9 @@ class Methods:
         try:
             request = await self._read(clip_pb2.EmbedRequest, body, embed_item)
         except ClipError as error:
-            return rendering.embedded_item(error)
-        answer = await self._inference.embed_item(request)
+            answer: Embeddings | ClipError = error.with_traceback(None)  # its frames hold who waited for it
+        else:
+            answer = await self._inference.embed_item(request)
         call.bytes.shrink(size)
         return rendering.embedded_item(answer)
 
