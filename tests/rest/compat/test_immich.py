@@ -32,6 +32,12 @@ async def test_a_vector_comes_as_a_list_in_a_string(running: Running) -> None:
         np.testing.assert_array_equal(np.float32(json.loads(answer.json()["clip"])), expected)
 
 
+async def test_json_is_refused(running: Running) -> None:
+    sent = {"entries": json.dumps(TEXTUAL), "texts": [5]}
+    answer = await running.client.post("/predict", json=sent)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
 async def test_a_ping_is_answered(running: Running) -> None:
     answer = await running.client.get("/ping")
     assert (answer.status_code, answer.text) == (200, "pong")

@@ -13,7 +13,7 @@ from clipserve.api.answers import Embeddings, ImageVector
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import EmbedRequest
 from clipserve.application.shared import rendered
-from clipserve.errors import InvalidInput
+from clipserve.errors import InvalidInput, UnsupportedMediaType
 from clipserve.rest.compat.shared import adapter_router, chosen, example_of, shaped
 from clipserve.rest.reading import FORM, Upload, parse_upload, reading, service_of
 
@@ -25,6 +25,8 @@ _EXAMPLE = {"entries": '{"clip": {"textual": {"modelName": "demo"}}}', "text": "
 
 
 def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedRequest:
+    if upload.typed:  # JSON, whose texts may be anything
+        raise UnsupportedMediaType(f"this endpoint takes {FORM}, as immich sends it.")
     kind, model = _entry(upload.fields.get("entries"))
     images, texts = upload.fields.get("images", ()), upload.fields.get("texts", ())
     if (len(images), len(texts)) != ((1, 0) if kind == "visual" else (0, 1)):
