@@ -52,3 +52,8 @@ async def test_adapters_take_urls_too(running: Running, url: str) -> None:
     cohere = await post(running, "/v2/embed", embedding_types=["float"], inputs=[{"content": [part]}])
     vectors = [openai["data"][0]["embedding"], chat["data"][0]["embedding"], cohere["embeddings"]["float"][0]]
     assert vectors == [sent["embedding"]] * 3
+
+
+async def test_a_request_of_the_most_images_has_room_for_their_urls(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, image_hosts=("a.test",), max_images=600) as running:
+        assert (await post(running, "/embed", images=["https://b.test/x"] * 600))["code"] == "image_not_fetched"

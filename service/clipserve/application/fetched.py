@@ -15,16 +15,18 @@ if TYPE_CHECKING:  # it loads aiohttp
     from clipserve.fetching.fetcher import Fetcher
 
 # Images by URL in requests that were admitted and are not answered, without those of bulk requests. One caller has
-# half.
+# half, and at least as many as one request may have.
 QUEUED = 1_024
 
 
 class FetchedImages:
     """Fetches images. Without a fetcher each URL is an error."""
 
-    def __init__(self, fetcher: Fetcher | None = None) -> None:
+    def __init__(self, fetcher: Fetcher | None = None, max_images: int = 0) -> None:
+        """`max_images`: of a request."""
         self._fetcher = fetcher
-        self._queue = Quota("images by URL", QUEUED, QUEUED // 2)
+        most = max(QUEUED // 2, max_images)
+        self._queue = Quota("images by URL", 2 * most, most)
 
     def queued(self, images: Sequence[ImageSource]) -> Lease:
         """The URLs among the images of a request count in this block.

@@ -120,7 +120,7 @@ async def open_use_cases(
         by_name = _by_name(models, artifacts, settings)
         label_sets = LabelSets(by_name, _store(settings, limits), limits.requests, metrics, charge)
         stack.push_async_callback(label_sets.aclose)
-        fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds))
+        fetched = FetchedImages(_fetcher(settings, metrics, limits.fetch_seconds), limits.requests.max_images)
         inference = Inference(by_name, label_sets, limits.requests, charge, fetched)
         yield UseCases(models, verified, inference)
 
