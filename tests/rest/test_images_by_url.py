@@ -56,4 +56,6 @@ async def test_adapters_take_urls_too(running: Running, url: str) -> None:
 
 async def test_a_request_of_the_most_images_has_room_for_their_urls(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, image_hosts=("a.test",), max_images=600) as running:
-        assert (await post(running, "/embed", images=["https://b.test/x"] * 600))["code"] == "image_not_fetched"
+        assert (await post(running, "/embed", images=["https://b.test/x"] * 600))[
+            "code"
+        ] == "image_not_fetched"

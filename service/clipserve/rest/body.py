@@ -93,7 +93,9 @@ async def _read_rest(data: bytearray, receive: Receive, limits: BodyLimits, leas
                 if not message.get("more_body"):
                     return
     except TimeoutError:
-        came = f"{lease.size:,} bytes of the body arrived within {until - began:.2g} s, and not its end"
+        came = (
+            f"{lease.size:,} bytes of the body arrived within {round(until - began, 2):g} s, and not its end"
+        )
         must = f"all must come in {seconds:g} s, at {rate:,} bytes a second, with no pause of {pause:g} s"
         raise BodyTooSlow(f"{came}; {must}.", limit=seconds if until == end else rate) from None
 

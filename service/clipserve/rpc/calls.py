@@ -173,7 +173,9 @@ class Calls:
         except TimeoutError:
             if not timer.expired():
                 raise
-            raise DeadlineExceeded(f"there was no answer within {seconds:.3g} s.", limit=seconds) from None
+            raise DeadlineExceeded(
+                f"there was no answer within {round(seconds, 3):g} s.", limit=seconds
+            ) from None
         if len(answered) > _SMALL:
             # What was computed and charged is not refused.
             (call.bytes.add if call.request.rows else call.bytes.grow)(len(answered))

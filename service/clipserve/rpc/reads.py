@@ -57,8 +57,8 @@ class Reads:
             seconds = loop.time() - began
             if self._places.waiting or seconds >= self._seconds - 1e-3:  # of the clock
                 raise BodyTooSlow(
-                    f"the message was not whole within {seconds:.3g} s. Send it faster, or try again later: if "
-                    "others wait, a message has two seconds.",
+                    f"the message was not whole within {round(seconds, 3):g} s. Send it faster, or try again "
+                    "later: if others wait, a message has two seconds.",
                     limit=self._seconds,
                 )
 
