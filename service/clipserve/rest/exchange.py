@@ -87,7 +87,8 @@ class Exchange:
             span=tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
-        if scope["method"] == "HEAD":  # a GET, whose body the server leaves out: it looks into its own scope
+        head = scope["method"] == "HEAD"
+        if head:  # a GET, whose body the server leaves out: it looks into its own scope
             scope = {**scope, "method": "GET"}
         scope["state"] = {"id": request.id, "headers": headers}
         with self._shared.budget.lease(request.address) as lease:
@@ -101,6 +102,8 @@ class Exchange:
                 outcome = CLIENT_GONE
                 if cancelled.args != (LEFT,):  # the drain has ended
                     outcome = await self._fail(_ENDING, scope, receive, answer)
+                elif head and answer.status:  # it had all of the answer
+                    outcome = str(answer.status)
             except Exception as error:  # of this middleware, or what no exception handler knows
                 outcome = await self._fail(error, scope, receive, answer)
         endpoint = _endpoint(scope)
