@@ -54,6 +54,12 @@ def test_a_setting_that_is_gone_is_refused_with_what_there_is_instead(
     assert f"| `CLIPSERVE_{name}` | {GONE[name]} |" in (ROOT / "docs/settings.md").read_text()
 
 
+def test_an_address_has_half_of_the_bytes_unless_it_is_given_all() -> None:
+    small = Settings(max_in_flight_bytes=100_000_000)
+    assert (small.max_in_flight_bytes_per_address, small.shares_address) == (50_000_000, False)
+    assert Settings(max_in_flight_bytes_per_address=256_000_000).shares_address
+
+
 def test_a_body_and_a_label_set_have_more_room_where_bodies_may_be_larger() -> None:
     for size, times in ((20_000_000, 1), (100_000_000, 5)):
         options = GatewayOptions.of(Settings(max_body_bytes=size))

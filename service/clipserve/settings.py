@@ -284,9 +284,10 @@ class Settings(ModelSettings, BaseSettings):
     """request body, or message of gRPC"""
     max_in_flight_bytes: Positive = Field(256_000_000, validate_default=True)
     """all bodies of requests in memory, and large answers; at least max_body_bytes"""
-    max_in_flight_bytes_per_address: Positive = Field(128_000_000, validate_default=True)
-    """bodies of one client address, which may also have half of all connections, gRPC calls and bulk requests; at
-    least max_body_bytes; behind a proxy set it to max_in_flight_bytes: then one address may have all of them"""
+    max_in_flight_bytes_per_address: int = Field(0, ge=0, validate_default=True)
+    """bodies of one client address, which may also have half of all connections, gRPC calls and bulk requests; 0:
+    half of max_in_flight_bytes, and at least max_body_bytes; behind a proxy set it to max_in_flight_bytes: then one
+    address may have all of them"""
     max_connections: Positive = 512
     """open connections of REST, and of gRPC; beyond it, REST closes idle ones, and gRPC refuses new ones"""
     keep_alive_seconds: Seconds = 65.0
@@ -374,8 +375,11 @@ class Settings(ModelSettings, BaseSettings):
     @field_validator("max_in_flight_bytes", "max_in_flight_bytes_per_address")
     @classmethod
     def _has_room_for_a_body(cls, value: int, info: ValidationInfo) -> int:
+        body = info.data.get("max_body_bytes", 0)
+        if not value:  # of one address
+            value = max(info.data.get("max_in_flight_bytes", 0) // 2, body)
         # A body that does not fit now may wait; one that never fits would wait for ever.
-        if value < (body := info.data.get("max_body_bytes", 0)):
+        if value < body:
             raise ValueError(
                 f"a body of CLIPSERVE_MAX_BODY_BYTES={body} would never fit: allow at least that many"
             )
