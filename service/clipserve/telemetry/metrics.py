@@ -41,7 +41,7 @@ class Metrics:
     """The metrics of one service in a registry of its own, so that two services can run in one process.
 
     A metric without a method here is used directly: `metrics.ready.set_function(...)`. One with labels is a
-    function of their values, which looks each child up once: `metrics.cache("images", "hit").inc()`.
+    function of their values, which looks each child up once: `metrics.cache("image", "hit").inc()`.
     `rows_in_flight` and `work_ahead` are lists of functions of tower -> rows or seconds, called at each scrape.
     """
 
@@ -76,7 +76,7 @@ class Metrics:
     def _about_requests(self) -> None:
         counter, histogram = partial(self._labelled, Counter), partial(self._labelled, Histogram)
         self._requests = counter("requests_total", "Requests answered.", "endpoint", "outcome")
-        said = "Time from the first byte to the answer, of no refusal."
+        said = "Time from the headers to the answer, of no refusal."
         self._request_seconds = histogram("request_seconds", said, "endpoint")
         self._refused = counter("refused_total", "Requests and connections refused for now.", "reason")
         self._cancelled = counter("cancelled_total", "Requests whose client left unanswered.", "endpoint")
