@@ -14,7 +14,8 @@ from dataclasses import replace
 import uvloop
 from starlette.responses import Response
 
-from clipserve.rest.server import Connections, Server
+from clipserve.rest.protocol import Connections
+from clipserve.rest.server import Server
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.raw import get
 from tests.rest.test_connections import LIMITS
@@ -35,7 +36,7 @@ async def turns_until_all_are_accepted() -> int:
         while len(connections.connections) < COUNT:
             await asyncio.sleep(0)
             turns += 1
-        server.end(at_once=True)
+        server.should_exit = server.force_exit = True
         await serving
     return turns
 
@@ -64,7 +65,7 @@ async def serve_without_files() -> None:
     clients[1].sendall(get(b"/", b"Connection: close"))
     await asyncio.sleep(0.5)
     print(clients[0].recv(9), spent < 0.5, clients[1].recv(999)[-6:])
-    server.end(at_once=True)
+    server.should_exit = server.force_exit = True
     await serving
 
 
@@ -85,8 +86,7 @@ async def test_at_the_end_a_connection_that_waits_to_be_accepted_is_answered() -
             await asyncio.sleep(0.01)
     with socket.create_connection(listener.getsockname()) as client:  # no turn of the loop from here
         client.sendall(get(b"/"))
-        await server.shutdown()
+        await server.shutdown([listener])
         assert client.recv(999).endswith(b"served")
-    server._listeners = ()  # it would be shut down twice, and these are closed
-    server.end(at_once=True)
+    server.should_exit = server.force_exit = True
     await serving

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from clipserve.rest.server import Connections, Server
+from clipserve.rest.protocol import Connections
+from clipserve.rest.server import Server
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
@@ -136,7 +137,7 @@ async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_res
             assert len(await reader.read()) > 30_000_000
     finally:
         writer.transport.abort()
-        server.end(at_once=True)
+        server.should_exit = server.force_exit = True
         await serving
 
 
@@ -246,7 +247,7 @@ async def test_at_the_end_idle_connections_are_closed_and_a_request_on_its_way_i
     ):
         await busy.send(GOOD[:20])
         await eventually(lambda: "HEAD" in phases(running))
-        running.gateway.server.end()
+        running.gateway.server.should_exit = True
         assert await idle.closed()
         await busy.send(GOOD[20:])
         answer = await busy.answer()

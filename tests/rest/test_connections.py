@@ -10,8 +10,7 @@ import pytest
 
 from clipserve.connections import ConnectionLimits
 from clipserve.errors import TooManyConnections
-from clipserve.rest.protocol import Phase
-from clipserve.rest.server import Connections
+from clipserve.rest.protocol import Connections, Phase
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.wire import Line
 

@@ -24,7 +24,7 @@ from clipserve.rest.exchange import Exchange
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
-from tests.rest.raw import connected, hold, post
+from tests.rest.raw import ask, connected, hold, post
 from tests.support import DIM, Running, png, serving
 
 LIMITS = BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, deadline_seconds=20)
@@ -80,11 +80,12 @@ ANSWER = Response(b"answer", headers={"own": "header"})
 def scope(**changes: Any) -> Scope:
     return {
         "type": "http",
+        "http_version": "1.1",
         "method": "POST",
         "path": "/",
         "query_string": b"",
         "client": ("127.0.0.1", 1),
-        "headers": [],
+        "headers": [(b"host", b"x")],
     } | changes
 
 
@@ -148,6 +149,38 @@ async def test_a_body_that_stops_is_a_408_in_the_form_of_its_path(toy: Path, pat
     said = json.loads(answer.body)
     assert (answer.status, said.get("error", said)["code"]) == (408, "body_too_slow")
     assert ("error" in said) == (path == b"/v1/embeddings")
+
+
+# Headers.
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /livez\r\n",
+        b"GET /livez HTTP/1.1\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: x\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n",
+        b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n",
+        b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+async def test_headers_that_a_proxy_may_understand_otherwise_are_refused(
+    running: Running, head: bytes
+) -> None:
+    async with connected(running) as raw:
+        await raw.send(head + b"\r\n")
+        answer = await raw.answer()
+        assert (answer.status, answer.code, answer.headers["connection"]) == (
+            400,
+            "malformed_request",
+            "close",
+        )
+        assert await raw.closed()
+
+
+async def test_a_client_of_http_1_0_need_not_name_a_host(running: Running) -> None:
+    assert (await ask(running, b"GET /livez HTTP/1.0\r\n\r\n")).status == 200
 
 
 # What a request has.

@@ -73,7 +73,7 @@ async def test_limits_are_those_of_the_client_that_a_trusted_proxy_names(
 
 
 def test_a_trusted_proxy_may_have_all_connections() -> None:
-    from clipserve.rest.server import Connections
+    from clipserve.rest.protocol import Connections
     from tests.rest.wire import METRICS
 
     connections = Connections(LIMITS, METRICS)

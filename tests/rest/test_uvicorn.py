@@ -11,8 +11,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from clipserve.rest.protocol import Protocol
-from clipserve.rest.server import Connections, Server
+from clipserve.rest.protocol import Connections, Protocol
+from clipserve.rest.server import Server
 from tests.rest.test_connections import LIMITS
 from tests.rest.wire import METRICS, Echo, fed, protocol_of
 

@@ -84,6 +84,14 @@ async def test_what_comes_behind_a_request_in_one_piece_is_lost_and_the_connecti
             assert [each[0] for each in seen[1:]] == ["ended"]
 
 
+async def test_the_body_of_an_upgrade_is_no_part_of_its_head() -> None:
+    body = b"x" * 5 * LIMIT
+    assert await asked(_UPGRADE + b"Content-Length: %d\r\n\r\n" % len(body) + body) == [
+        ("/", body),
+        ("open", b""),
+    ]
+
+
 async def test_what_comes_before_an_answer_is_lost_and_the_connection_with_it() -> None:
     protocol, app = connected()
     protocol.data_received(NO_BODY)
@@ -197,12 +205,8 @@ _HOST = b"POST / HTTP/1.1\r\nHost: x\r\n"
     "data",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET /\r\n\r\n",
         b"get / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
         b"GET / HTTP/1.1\nHost: x\n\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\na b: c\r\n\r\n",
@@ -227,8 +231,6 @@ _HOST = b"POST / HTTP/1.1\r\nHost: x\r\n"
             for encoding in (
                 b"chunked\r\nContent-Length: 5",
                 b"gzip",
-                b"gzip, chunked",
-                b"gzip\r\nTransfer-Encoding: chunked",
                 b"chunked\r\nTransfer-Encoding: chunked",
             )
         ),

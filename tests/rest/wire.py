@@ -11,8 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipserve.connections import ConnectionLimits
-from clipserve.rest.protocol import Protocol
-from clipserve.rest.server import Connections
+from clipserve.rest.protocol import Connections, Protocol
 from clipserve.telemetry.metrics import Metrics
 
 

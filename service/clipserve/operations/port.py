@@ -6,13 +6,16 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
+
+import uvloop
 
 from clipserve.concurrency import kept_running
 from clipserve.connections import ConnectionLimits
 from clipserve.operations.page import Page
-from clipserve.rest.server import Connections, Server
+from clipserve.rest.protocol import Connections
+from clipserve.rest.server import Server
 from clipserve.telemetry.metrics import Metrics
 
 _CONNECTIONS = 64  # another one replaces an idle one
@@ -30,9 +33,7 @@ async def serving(
     limits = ConnectionLimits(_CONNECTIONS, seconds, _MAX_HEADER_BYTES, seconds, seconds, seconds)
     connections = Connections(limits, Metrics(), shares_address=True)  # with metrics that nobody reads
     connections.draining = True  # one request for each connection
-    # asyncio accepts as many as may wait at once: more than the process has descriptors for.
-    server = Server(page, connections, 1, copies=1, backlog=_CONNECTIONS)
-    loop = asyncio.new_event_loop()
+    server = Server(page, connections, 1)
 
     async def serve() -> None:
         watching = asyncio.create_task(page.pulse.watch())
@@ -40,7 +41,7 @@ async def serving(
         watching.cancel()
 
     def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve())
 
     beating = kept_running("pulse", partial(page.pulse.beat, ready))
@@ -50,6 +51,5 @@ async def serving(
         yield listener.getsockname()[1]
     finally:
         beating.cancel()
-        with suppress(RuntimeError):  # it has ended already
-            loop.call_soon_threadsafe(partial(server.end, at_once=True))
+        server.should_exit = server.force_exit = True
         thread.join(1.0)

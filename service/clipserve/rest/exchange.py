@@ -20,7 +20,7 @@ from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, record
 from clipserve.connections import address_of
-from clipserve.errors import BackendUnavailable, DeadlineExceeded
+from clipserve.errors import BackendUnavailable, DeadlineExceeded, MalformedRequest
 from clipserve.quota import Lease
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
@@ -30,6 +30,7 @@ from clipserve.telemetry.metrics import CLIENT_GONE
 from clipserve.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
+_ONCE = (b"authorization", b"host", b"transfer-encoding")  # a proxy may have read the other one
 _QUIET = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
 # Paths that need no key: probes, and pages that hold no secret.
 _OPEN = _QUIET | {"/docs", "/openapi.json", "/"}
@@ -141,7 +142,8 @@ class Exchange:
                 answer.timer = None
 
     async def _enter(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Check the host, and the key for all but probes and pages."""
+        """Check the headers, the host, and the key for all but probes and pages."""
+        _check_headers(scope, headers)
         self._hosts.check(headers.get(b"host"))
         path: str = scope["path"]
         if path not in _OPEN and not path.startswith(_OPEN_FOLDERS):
@@ -161,6 +163,18 @@ class Exchange:
         if size:
             charge = partial(self._shared.gate.charge, size=size)
             await (when_there_is_room(charge) if request.bulk else charge())
+
+
+def _check_headers(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Raise MalformedRequest for headers that a proxy in front may have understood otherwise."""
+    if len(headers) < len(scope["headers"]):
+        names = [name for name, _ in scope["headers"]]
+        if twice := [name.decode().title() for name in _ONCE if names.count(name) > 1]:
+            raise MalformedRequest(f"there are several {twice[0]} headers; send one.")
+    if b"host" not in headers and scope["http_version"] != "1.0":
+        raise MalformedRequest("the request has no Host header; send one.")
+    if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+        raise MalformedRequest("Transfer-Encoding must be chunked.")
 
 
 def _endpoint(scope: Scope) -> str:

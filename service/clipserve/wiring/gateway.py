@@ -25,7 +25,8 @@ from clipserve.telemetry.tracing import tracing_to
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 if TYPE_CHECKING:  # loaded in `open_gateway`
-    from clipserve.rest.server import Connections, Server
+    from clipserve.rest.protocol import Connections
+    from clipserve.rest.server import Server
     from clipserve.rpc.server import RpcServer
     from clipserve.wiring.options import GatewayOptions
 
@@ -62,7 +63,8 @@ class Gateway:
 
     def end(self, *, at_once: bool = False) -> None:
         """Accept no more requests. `at_once`: do not wait for those in flight."""
-        self.server.end(at_once=at_once)
+        self.server.should_exit = True
+        self.server.force_exit |= at_once
         if self.rpc:
             self.rpc.end(at_once=at_once)
 
@@ -107,7 +109,8 @@ async def open_gateway(
         # They take half a second to load, in which threads verify the models' files.
         from clipserve.connections import Proxies
         from clipserve.rest.app import build_app
-        from clipserve.rest.server import Connections, Server
+        from clipserve.rest.protocol import Connections
+        from clipserve.rest.server import Server
         from clipserve.wiring.options import GatewayOptions
 
         options = options or GatewayOptions.of(settings)
