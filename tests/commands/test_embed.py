@@ -196,6 +196,13 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
         assert said.stderr.count("\n") == 1
 
 
+def test_a_search_of_an_index_without_vectors_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").touch()
+    with serving(good_but({})) as (url, _):
+        status, output, errors = run_here("search", tmp_path / "a.sqlite", "a cat", "--url", url)
+    assert (status, output, errors) == (0, "", f"{tmp_path / 'a.sqlite'} has no vectors.\n")
+
+
 def test_a_search_says_whose_vectors_an_index_has_if_the_service_lacks_that_model(tmp_path: Path) -> None:
     with closing(Index(tmp_path / "a.sqlite")) as index:
         index.begin(FACTS._replace(model="other", fingerprint="other@1"))

@@ -65,6 +65,8 @@ def search(
                 why = f"{place} has vectors of {of.fingerprint}, and {error.detail} Ask one that has it"
                 raise IndexUnusable(f"{why}, or `embed` again: --index FILE.") from None
             _show(found, as_json=json)
+            if not found:
+                say(f"{place} has no vectors.", err=True)
             if page is not None:
                 _write(page, sentence if sentence is not None else f"like {image}", found, index, folder)
         return 0

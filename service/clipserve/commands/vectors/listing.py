@@ -119,7 +119,7 @@ def summary(left_out: Counter[str]) -> str:
     if not left_out:
         return ""
     counts = [
-        f"{count:,} {suffix or 'without one'}" for suffix, count in left_out.most_common(_SHOWN_SUFFIXES)
+        f"{count:,} {suffix or 'without a suffix'}" for suffix, count in left_out.most_common(_SHOWN_SUFFIXES)
     ]
     if others := len(left_out) - len(counts):
         counts.append(f"and files of {others:,} more suffixes")
