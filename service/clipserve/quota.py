@@ -87,7 +87,7 @@ class Quota:
         return lease
 
     def _is_own(self, caller: str, amount: int) -> bool:
-        return self.by_caller[caller] + amount <= self.per_caller
+        return self.by_caller.get(caller, 0) + amount <= self.per_caller  # a Counter's own zero is slow
 
     def _fits(self, caller: str, amount: int) -> bool:
         return self.used + amount <= self.limit and self._is_own(caller, amount)
@@ -95,9 +95,11 @@ class Quota:
     def add(self, caller: str, amount: int) -> None:
         """Take so much whether it fits or not."""
         self.used += amount
-        self.by_caller[caller] += amount
-        if not self.by_caller[caller]:
-            del self.by_caller[caller]
+        has = self.by_caller.get(caller, 0) + amount
+        if has:
+            self.by_caller[caller] = has
+        else:
+            self.by_caller.pop(caller, None)
 
     def _grant(self) -> None:
         while (caller := self._next()) is not None:

@@ -55,17 +55,17 @@ def each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
 
 def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: RequestLimits) -> None:
     """Raises TextTooLong or TooMany: the prompts would be over a limit. It counts, and makes no prompt."""
-    longest = max(range(len(labels)), key=lambda index: len(labels[index]))
-    chars = max(filled_chars(template, len(labels[longest])) for template in templates)
+    sizes = [*map(len, labels)]
+    chars = max([filled_chars(template, max(sizes)) for template in templates])
     if chars > limits.max_prompt_chars:
+        longest = sizes.index(max(sizes))
         raise TextTooLong(
             f"label {longest} makes a prompt of {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
             limit=limits.max_prompt_chars,
             actual=chars,
             index=longest,
         )
-    together = sum(map(len, labels))
-    total = sum(filled_chars(template, together, len(labels)) for template in templates)
+    total = sum([filled_chars(template, sum(sizes), len(labels)) for template in templates])
     at_most("characters of prompts (labels x templates)", total, limits.max_prompts_chars)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from clipserve.api import answers, sets, states
@@ -41,6 +41,10 @@ _EMBED = body_of(
     beside_image="text=a+cat&encoding_format=base64",
 )
 
+# Called by the handlers: as a dependency of FastAPI each would cost a request fifty calls of Python more.
+_read_embed, _read_classify = reads(EmbedRequest), reads(ClassifyRequest)
+_read_similarity, _read_tokenize = reads(SimilarityRequest), reads(TokenizeRequest)
+
 
 @router.post(
     "/embed",
@@ -50,7 +54,8 @@ _EMBED = body_of(
     responses={200: _VECTORS},
     openapi_extra=_EMBED | {"parameters": [*_EMBED["parameters"], _PRIORITY]},
 )
-async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(EmbedRequest))]) -> Response:
+async def embed(request: Request) -> Response:
+    asked = await _read_embed(request)
     accept = header(request, b"accept")
     answer = await service_of(request).inference.embed(asked, all_or_nothing=NPY in accept)
     return await rendered(embedding_response, answer, asked.encoding_format, accept)
@@ -67,9 +72,8 @@ async def embed(request: Request, asked: Annotated[EmbedRequest, Depends(reads(E
         beside_image="labels=cat&labels=dog",
     ),
 )
-async def classify(
-    request: Request, asked: Annotated[ClassifyRequest, Depends(reads(ClassifyRequest))]
-) -> Response:
+async def classify(request: Request) -> Response:
+    asked = await _read_classify(request)
     return await rendered(json_response, await service_of(request).inference.classify(asked))
 
 
@@ -84,9 +88,8 @@ async def classify(
         beside_image="to_text=a+cat&to_text=a+dog",
     ),
 )
-async def similarity(
-    request: Request, asked: Annotated[SimilarityRequest, Depends(reads(SimilarityRequest))]
-) -> Response:
+async def similarity(request: Request) -> Response:
+    asked = await _read_similarity(request)
     return await rendered(json_response, await service_of(request).inference.similarity(asked))
 
 
@@ -96,9 +99,8 @@ async def similarity(
     response_model=answers.Tokenization,
     openapi_extra=body_of(TokenizeRequest, {"texts": ["a photo of a cat"]}, form=True),
 )
-async def tokenize(
-    request: Request, asked: Annotated[TokenizeRequest, Depends(reads(TokenizeRequest))]
-) -> Response:
+async def tokenize(request: Request) -> Response:
+    asked = await _read_tokenize(request)
     return await rendered(json_response, await service_of(request).inference.tokenize(asked))
 
 
