@@ -22,6 +22,7 @@ PETS: dict[str, Any] = {
 }
 FOOD: dict[str, Any] = {"labels": ["bread", "b" * 40], "truncate": True}
 BOTH = {"pets": PETS, "food": FOOD}
+DENIED = "permission_denied"
 AB = IMAGE | {"labels": ["a", "b"]}
 
 
@@ -29,8 +30,9 @@ def put(name: str, fields: dict[str, Any], code: str | None = None, where: str =
     return Case(name, "put_label_set", {"name": "new", "labels": ["a"]} | fields, code, where, [*key])
 
 
-def by_sets(name: str, fields: dict[str, Any], code: str | None = None) -> Case:
-    return Case(name, "classify", IMAGE | {"label_sets": ["pets"]} | fields, code, sets=BOTH)
+def by_sets(name: str, fields: dict[str, Any], code: str | None = None, where: str = "usual") -> Case:
+    sets = BOTH if where == "usual" else {}
+    return Case(name, "classify", IMAGE | {"label_sets": ["pets"]} | fields, code, where, sets=sets)
 
 
 SCORING_CASES = [
@@ -70,7 +72,7 @@ ANSWERED = [
     by_sets("the best label of a set", {"top_k": 1}),
     by_sets("labels of two sets", {"label_sets": ["food", "pets"], "images": [png(), BROKEN]}),
     by_sets("scores that a request asks for", {"scoring": "cosine", "threshold": -1.0, "temperature": 1.0}),
-    Case("labels of a set of a file", "classify", IMAGE | {"label_sets": ["pets"]}, where="files"),
+    by_sets("labels of a set of a file", {}, None, "files"),
 ]
 
 EXAMPLES = [{"label": "a", "examples": [png(1)]}, {"label": "b", "examples": [png(2), BROKEN]}]
@@ -84,16 +86,9 @@ REFUSED = [
     put("a set with a template without a slot", {"templates": ["x"]}, "bad_prompt_template"),
     put("a set for no such model", {"model": "none"}, "unknown_model"),
     put("a set for another fingerprint", {"expect_fingerprint": "old"}, "wrong_fingerprint"),
-    put("a set by a key to use them", {}, "permission_denied", "keyed", "user"),
-    Case(
-        "a set deleted by such a key",
-        "delete_label_set",
-        {"name": "a"},
-        "permission_denied",
-        "keyed",
-        ["user"],
-    ),
-    Case("sets by a key to manage", "label_sets", {}, "permission_denied", "keyed", ["manager"]),
+    put("a set by a key to use them", {}, DENIED, "keyed", "user"),
+    Case("a set deleted by such a key", "delete_label_set", {"name": "a"}, DENIED, "keyed", ["user"]),
+    Case("sets by a key to manage", "label_sets", {}, DENIED, "keyed", ["manager"]),
     *(
         Case(f"no such set: {method}", method, {"name": "none"}, "unknown_label_set", sets=BOTH)
         for method in ("label_set", "delete_label_set")
@@ -102,20 +97,8 @@ REFUSED = [
     by_sets("a set twice", {"label_sets": ["pets", "food", "pets"]}, "invalid_input"),
     by_sets("a set and labels", {"labels": ["a"]}, "invalid_input"),
     by_sets("many sets", {"label_sets": [f"{n}" for n in range(17)]}, "too_many"),
-    Case(
-        "a set that is not built yet",
-        "classify",
-        IMAGE | {"label_sets": ["pets"]},
-        "label_set_not_ready",
-        "slow",
-    ),
-    Case(
-        "a set that cannot be built",
-        "classify",
-        IMAGE | {"label_sets": ["pets"]},
-        "label_set_failed",
-        "failed",
-    ),
+    by_sets("a set that is not built yet", {}, "label_set_not_ready", "slow"),
+    by_sets("a set that cannot be built", {}, "label_set_failed", "failed"),
     put("no store", {}, "store_unavailable", "no store"),
     Case("no store to delete from", "delete_label_set", {"name": "a"}, "store_unavailable", "no store"),
 ]

@@ -1,4 +1,4 @@
-"""Label sets over REST: put, shown, listed, deleted, built, and used."""
+"""Label sets over REST. What both APIs answer and refuse is in tests/apis."""
 
 from __future__ import annotations
 
@@ -8,87 +8,96 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
-from tests.rest.label_sets import (
-    PETS,
-    classified,
-    classify,
-    kept,
-    listed,
-    put,
-    shown,
-    until_ready,
-)
-from tests.support import DIM, Running, png, serving
+from tests.support import DIM, Running, form, png, serving
 
-# Put, shown, listed, deleted.
+EXAMPLE = base64.b64encode(png(7)).decode()
+PETS: dict[str, Any] = {
+    "labels": [
+        "dog",
+        {"label": "cat", "id": "c-1", "prompts": ["a pet", "my {}"], "threshold": 0.125},
+        {"label": "cow", "examples": [EXAMPLE, f"data:image/png;base64,{EXAMPLE}"]},
+    ],
+    "templates": ["a {}", "the {}"],
+    "background": ["else"],
+    "temperature": 2.0,
+    "threshold": 0.25,
+    "example_weight": 0.5,
+}
+
+
+async def put(running: Running, **fields: Any) -> httpx.Response:
+    return await running.client.put("/label-sets/pets", json=fields)
+
+
+async def shown(running: Running) -> dict[str, Any]:
+    body: dict[str, Any] = (await running.client.get("/label-sets/pets")).json()
+    return body
+
+
+async def listed(running: Running) -> Any:
+    return (await running.client.get("/label-sets")).json()["label_sets"]
+
+
+async def classify(running: Running, **fields: Any) -> httpx.Response:
+    return await running.client.post("/classify", files=form([png()], {"label_set": "pets"} | fields))
 
 
 async def test_what_is_put_is_shown_with_its_examples_as_digests(running: Running) -> None:
-    answer = await kept(running, "pets", **PETS)
-    digest = hashlib.sha256(png(7)).hexdigest()
-    assert answer["labels"] == [
-        {"label": "dog"},
-        PETS["labels"][1],
-        {"label": "cow", "examples": [digest] * 2},
-    ]
+    answer = await put(running, **PETS)
+    assert answer.status_code == 200, answer.text
+    body, digest = answer.json(), hashlib.sha256(png(7)).hexdigest()
+    assert body["labels"] == [{"label": "dog"}, PETS["labels"][1], {"label": "cow", "examples": [digest] * 2}]
     for name in ("templates", "background", "temperature", "threshold", "example_weight"):
-        assert answer[name] == PETS[name]
-    assert (answer["name"], answer["model"], answer["truncate"]) == ("pets", "toy", False)
-    assert answer["state"] == "ready"
-    assert answer["served_version"] == answer["version"]
-    assert answer["prompts"] == answer["prompts_done"] == 2 + 2 + 2 + 2
-    assert "scoring" not in answer
-    assert "error" not in answer
-    assert await shown(running, "pets") == answer
+        assert body[name] == PETS[name]
+    assert (body["name"], body["model"], body["truncate"], body["state"]) == ("pets", "toy", False, "ready")
+    assert body["served_version"] == body["version"]
+    assert body["prompts"] == body["prompts_done"] == 2 + 2 + 2 + 2
+    assert not {"scoring", "error"} & body.keys()
+    assert await shown(running) == body
 
 
 async def test_a_deleted_set_is_gone(running: Running) -> None:
-    await kept(running, "pets", labels=["a"])
+    await put(running, labels=["a"])
     answer = await running.client.delete("/label-sets/pets")
     assert (answer.status_code, answer.content) == (204, b"")
     assert await listed(running) == []
     for gone in (
         await running.client.get("/label-sets/pets"),
         await running.client.delete("/label-sets/pets"),
-        await classify(running, label_set="pets"),
+        await classify(running),
     ):
         assert (gone.status_code, gone.json()["code"]) == (404, "unknown_label_set")
     assert (await running.client.get("/livez")).status_code == 200  # on the same connection
 
 
-# Built.
-
-
-async def test_until_a_label_set_is_built_it_is_told_when_to_come_back(toy: Path) -> None:
+async def test_until_a_label_set_is_built_it_is_told_when_to_come_back_and_one_with_time_waits(
+    toy: Path,
+) -> None:
     backend = Gated()
-    async with serving(backend, toy, put_wait_seconds=0.05) as running:
-        running.gateway.inference.label_sets.part_for_build = 0.01
+    async with serving(backend, toy, put_wait_seconds=0.05, deadline_seconds=60) as running:
+        label_sets = running.gateway.inference.label_sets
+        label_sets.part_for_build = 0.0001
         backend.gate.clear()
-        answer = await put(running, "pets", labels=["a", "b"])
+        answer = await put(running, labels=["a", "b"])
         assert (answer.status_code, answer.json()["state"]) == (202, "building")
         assert "served_version" not in answer.json()
-        refused = await classify(running, label_set="pets")
+        refused = await classify(running)
         assert (refused.status_code, refused.json()["code"]) == (503, "label_set_not_ready")
         assert "0 of 2 prompts are encoded" in refused.json()["detail"]
         assert min(int(each.headers["retry-after"]) for each in (answer, refused)) >= 1
-        backend.gate.set()
-        ready = await until_ready(running, "pets")
-        assert ready["served_version"] == ready["version"] == answer.json()["version"]
-
-
-async def test_the_first_request_for_a_set_waits_until_it_is_built(toy: Path) -> None:
-    backend = Gated()
-    async with serving(backend, toy, put_wait_seconds=0.05, deadline_seconds=60) as running:
-        backend.gate.clear()
-        assert (await put(running, "pets", labels=["a", "b"])).status_code == 202
-        asking = asyncio.create_task(classify(running, label_set="pets"))
-        await running.client.get("/livez")
+        label_sets.part_for_build = 0.75
+        asking = asyncio.create_task(classify(running))
+        done, _ = await asyncio.wait([asking], timeout=0.5)
+        assert not done
         backend.gate.set()
         assert (await asking).status_code == 200
+        ready = await shown(running)
+        assert ready["served_version"] == ready["version"] == answer.json()["version"]
 
 
 async def test_an_empty_name_in_a_form_beside_labels_is_no_name(toy: Path) -> None:
@@ -100,33 +109,70 @@ async def test_an_empty_name_in_a_form_beside_labels_is_no_name(toy: Path) -> No
     assert (alone.status_code, alone.json()["code"]) == (404, "unknown_label_set")
 
 
-async def test_labels_have_the_ids_that_the_set_gives_them(running: Running) -> None:
-    await kept(running, "pets", **PETS)
-    labels = (await classified(running, label_set="pets", threshold=-1))["results"][0]["labels"]
+async def test_json_and_a_query_name_sets_too_and_labels_have_the_ids_of_the_set(running: Running) -> None:
+    await put(running, **PETS)
+    by_form = await classify(running, threshold=-1)
+    labels = by_form.json()["results"][0]["labels"]
     assert {each["label"]: each.get("id") for each in labels} == {"dog": None, "cat": "c-1", "cow": None}
-
-
-async def test_json_and_a_query_name_sets_too(running: Running) -> None:
-    await kept(running, "pets", labels=["a", "b"])
-    by_form = await classified(running, label_set="pets")
     image = base64.b64encode(png()).decode()
-    by_json = await running.client.post("/classify", json={"images": [image], "label_sets": ["pets"]})
-    by_query = await running.client.post(
-        "/classify?label_set=pets", content=png(), headers={"content-type": "image/png"}
+    by_json = await running.client.post(
+        "/classify", json={"images": [image], "label_sets": ["pets"], "threshold": -1}
     )
-    assert by_json.json() == by_query.json() == by_form
+    by_query = await running.client.post(
+        "/classify?label_set=pets&threshold=-1", content=png(), headers={"content-type": "image/png"}
+    )
+    assert by_json.json() == by_query.json() == by_form.json()
+
+
+BAD: dict[str, tuple[dict[str, Any], int, str]] = {
+    "no labels": ({}, 400, "labels: Field required"),
+    "labels that are no list": ({"labels": {"a": 1}}, 400, "labels: "),
+    "many more labels": ({"labels": [{}] * 50_000}, 413, "50,000 labels"),
+    "more values than JSON may have": ({"labels": [{}] * 250_000}, 413, "commas and brackets"),
+    "a number for a label": ({"labels": ["a", 7]}, 400, "labels.1.object: Input should be"),
+    "a label without a name": ({"labels": [{"id": "7"}]}, 400, "labels.0.object.label: Field required"),
+    "a field that is unknown": ({"labels": ["a"], "lables": []}, 400, "lables: no such field"),
+    "one of a label": ({"labels": [{"label": "a", "name": "b"}]}, 400, "labels.0.object.name: no such field"),
+    "very many of these": ({"labels": [{f"f{n}": 1 for n in range(50_000)}]}, 400, "50,001 fields that"),
+    "a threshold that is text": ({"labels": ["a"], "threshold": "0.5"}, 400, "threshold: "),
+    "a scoring that is none": ({"labels": ["a"], "scoring": "best"}, 400, "scoring: "),
+    "an example that is no base64": ({"labels": [{"label": "b", "examples": ["!"]}]}, 422, "not valid base64"),
+    "one that is a URL": (
+        {"labels": [{"label": "b", "examples": ["http://127.0.0.1/a.png"]}]}, 422, "URLs are not fetched",
+    ),
+    "too many examples": ({"labels": [{"label": "b", "examples": [""] * 1_001}]}, 413, "1,001 example images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_a_bad_set_is_refused_and_nothing_is_kept(running: Running, case: str) -> None:
+    fields, status, word = BAD[case]
+    answer = await put(running, **fields)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert word in answer.json()["detail"]
+    assert len(answer.content) < 2_000
+    assert await listed(running) == []
+
+
+async def test_only_json_is_taken(running: Running) -> None:
+    bodies = {"application/x-www-form-urlencoded": b"labels=a", "image/png": png(), "application/json": b"{"}
+    for kind, body in bodies.items():
+        answer = await running.client.put("/label-sets/pets", content=body, headers={"content-type": kind})
+        assert answer.status_code == (400 if "json" in kind else 415)
+    assert await listed(running) == []
 
 
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"label_set": "pets", "background": "a"}, "label set has its own"),
-        ({"labels": "a", "temperature": "nan"}, "finite"),
-        ({"labels": "a", "threshold": "-inf"}, "finite"),
-        ({"labels": "a", "scoring": "linear"}, "softmax"),
+        ({"temperature": "nan"}, "finite"),
+        ({"threshold": "-inf"}, "finite"),
+        ({"scoring": "linear"}, "softmax"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(running: Running, fields: dict[str, Any], word: str) -> None:
-    answer = await classify(running, **fields)
+async def test_scoring_that_makes_no_sense_is_refused(
+    running: Running, fields: dict[str, Any], word: str
+) -> None:
+    answer = await classify(running, label_set=[], labels="a", **fields)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
     assert word in answer.json()["detail"]

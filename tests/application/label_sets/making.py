@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +68,13 @@ class Site:
     async def put(self, name: str = "pets", /, **fields: Any) -> LabelSet:
         return await self.sets.put(put_of(name, **fields))
 
+    async def begin(self, **fields: Any) -> LabelSet:
+        """Put pets, and do not wait for the build."""
+        self.sets.put_wait_seconds = 0.01
+        state = await self.put(**fields)
+        self.sets.put_wait_seconds = 60
+        return state
+
 
 async def opened(
     artifact: Path,
@@ -95,14 +100,6 @@ def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
     examples = [[] if isinstance(label, str) else label.get("examples", []) for label in labels]
     named = [label if isinstance(label, str) else label | {"examples": []} for label in labels]
     return PutRequest(name, LabelSetFields.model_validate(fields | {"labels": named}), examples)
-
-
-@contextmanager
-def not_waiting(sets: LabelSets) -> Iterator[None]:
-    """A put that cannot be built says so at once, and not after two seconds."""
-    sets.put_wait_seconds, before = 0.01, sets.put_wait_seconds
-    yield
-    sets.put_wait_seconds = before
 
 
 async def built(sets: LabelSets, name: str = "pets") -> None:

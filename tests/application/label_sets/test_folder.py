@@ -29,9 +29,11 @@ background = ["tree"]
 
 @pytest.fixture
 def written_by_people(folder: Path) -> Path:
-    """The folder of the store, with pets.toml."""
+    """The folder of the store, with pets.toml, as a ConfigMap has it, and a pipe, which is no file."""
     folder.mkdir(parents=True)
-    (folder / "pets.toml").write_text(PETS)
+    (folder.parent / "..data").write_text(PETS)
+    (folder / "pets.toml").symlink_to(folder.parent / "..data")
+    os.mkfifo(folder / "pipe.json")
     return folder
 
 
@@ -105,18 +107,6 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
         line["file"] for line in written.lines if line["event"] == "label_set_file_wrong" and line["reason"]
     }
     assert said == {"pets.toml", "deep.json"}
-
-
-async def test_a_link_out_of_the_folder_is_a_file_as_a_config_map_has_them_and_a_pipe_is_none(
-    open_site: OpenSite, another: OpenStore, folder: Path, tmp_path: Path
-) -> None:
-    folder.mkdir(parents=True)
-    (tmp_path / "..data").mkdir()
-    (tmp_path / "..data" / "pets.toml").write_text(PETS)
-    (folder / "pets.toml").symlink_to(tmp_path / "..data" / "pets.toml")
-    os.mkfifo(folder / "pipe.json")
-    site = await open_site(another())
-    await until(lambda: site.ready("pets"))
 
 
 # The disk.

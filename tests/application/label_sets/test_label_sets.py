@@ -24,7 +24,7 @@ from clipserve.errors import (
 )
 from clipserve.telemetry.request import RequestContext, current, enter
 from tests.application.label_sets.conftest import OpenSite
-from tests.application.label_sets.making import Counted, Site, not_waiting
+from tests.application.label_sets.making import Counted, Site
 from tests.support import png
 from tests.waiting import until
 
@@ -230,8 +230,7 @@ async def test_two_sets_are_built_at_a_time_and_a_small_one_does_not_wait_for_la
 async def test_a_build_is_tried_again_after_an_error_that_passes(open_site: OpenSite) -> None:
     site = await open_site(backend=(backend := Counted()))
     await backend.aclose()  # as if the encoders were away
-    with not_waiting(site.sets):
-        await site.put(labels=["cat", {"label": "dog", "examples": [png()]}])
+    await site.begin(labels=["cat", {"label": "dog", "examples": [png()]}])
     await until(lambda: bool(site.sets.get("pets").error))
     await backend.start()
     await until(lambda: site.ready("pets"))

@@ -15,7 +15,6 @@ from tests.application.label_sets.conftest import OpenSite, OpenStore
 from tests.application.label_sets.making import (
     Counted,
     Site,
-    not_waiting,
     put_at,
     record_in,
     versions_in,
@@ -30,37 +29,21 @@ SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", 
 
 
 async def test_a_set_that_was_put_elsewhere_is_built_after_a_minute_and_not_before(
-    open_site: OpenSite,
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, here, there = MemoryStore(), Counted(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store, backend=there)
     here.gate.clear()
-    with not_waiting(first.sets):
-        await first.put(**SMALL)
+    await first.begin(**SMALL)
     await until(lambda: second.states == {"pets": "building"})
     await asyncio.sleep(2 * build._LOOK_SECONDS)
     assert there.asked == 0
-    await put_at(store, time.time() - build._OTHERS_SECONDS)
+    monkeypatch.setattr(build, "_OTHERS_SECONDS", 0.5)
+    await put_at(store, time.time() + 1e6)  # another clock makes nobody wait for longer
     third = await open_site(store, backend=(later := Counted()))
     await until(lambda: second.ready("pets") and third.ready("pets"))
     assert (there.texts + later.texts, here.texts) == (6, 0)
     here.gate.set()
-
-
-async def test_no_clock_makes_a_gateway_wait_for_more_than_a_minute(
-    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # It is a minute, which no clock of a test may shorten.
-    monkeypatch.setattr(build, "_OTHERS_SECONDS", 0.5)
-    store, here = MemoryStore(), Counted()
-    first = await open_site(store, backend=here)
-    here.gate.clear()
-    with not_waiting(first.sets):
-        await first.put()
-    await first.sets.aclose()
-    await put_at(store, time.time() + 1e6)
-    again = await open_site(store)
-    await until(lambda: again.ready("pets"))
 
 
 async def test_two_that_build_the_same_store_the_same(open_site: OpenSite) -> None:
@@ -95,9 +78,8 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
     backend.builds.set()
     old = (await site.put(**SMALL)).version
     backend.builds.clear()
-    with not_waiting(site.sets):
-        await site.put(labels=["unfinished"])
-        new = await site.put(labels=["cat"])
+    await site.begin(labels=["unfinished"])
+    new = await site.begin(labels=["cat"])
     assert (new.state, new.served_version) == ("building", old)
     if restarted:
         await site.sets.aclose()
@@ -140,14 +122,21 @@ async def test_embeddings_that_a_build_stores_after_its_set_was_replaced_are_del
     store, here = MemoryStore(), Counted()
     first, second = await open_site(store, backend=here), await open_site(store)
     here.gate.clear()
-    with not_waiting(first.sets):
-        await first.put()
+    await first.begin()
     await second.sets.delete("pets")
     here.gate.set()
     await until(lambda: first.states == {})
     version = (await second.put(labels=["new"])).version
     await second.sets.refresh()
     assert await versions_in(store) == {version}
+
+
+async def test_a_set_that_is_deleted_elsewhere_before_it_was_listed_is_gone(open_site: OpenSite) -> None:
+    first, second = await open_site(store := MemoryStore()), await open_site(store)
+    await first.put()
+    await second.sets.delete("pets")
+    await first.sets.refresh()
+    assert (first.states, await store.listing()) == ({}, {})
 
 
 async def test_a_set_of_a_model_that_is_not_served_here_is_read_once_and_not_served(
@@ -182,7 +171,7 @@ class Odd(MemoryStore):
 
 @pytest.mark.parametrize("kind", [".json", ".npy"])
 async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
-    open_site: OpenSite, kind: str
+    open_site: OpenSite, kind: str, written: Log
 ) -> None:
     version = (await (await open_site(store := Odd())).put()).version
     store.kind, store.times = kind, 2
@@ -191,15 +180,9 @@ async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
         await classified(site, "pets")
     await until(lambda: site.ready("pets"))
     assert (store.times, site.sets.get("pets").served_version, backend.texts) == (0, version, 0)
-
-
-async def test_a_set_that_is_deleted_while_it_is_loaded_is_no_damaged_one(
-    open_site: OpenSite, written: Log
-) -> None:
-    await (await open_site(store := Odd())).put()
     store.vanishing = True
     assert (await open_site(store)).states == {}
-    assert "label_set_file_wrong" not in written.events
+    assert "label_set_file_wrong" not in written.events, "deleted while it is loaded, it is no damaged one"
 
 
 async def test_embeddings_that_cannot_be_stored_are_served_and_made_again_at_the_next_start(
@@ -208,8 +191,7 @@ async def test_embeddings_that_cannot_be_stored_are_served_and_made_again_at_the
     store, here = MemoryStore(), Counted()
     site = await open_site(store, backend=here)
     here.gate.clear()
-    with not_waiting(site.sets):
-        await site.put()
+    await site.begin()
     store.full = True
     here.gate.set()
     await until(lambda: site.ready("pets"))
