@@ -329,7 +329,7 @@ class Settings(ModelSettings, BaseSettings):
     localhost; `*` for all. Any other service accepts all"""
     trusted_proxies: Several[str] = ()
     """addresses and ranges, comma-separated, of trusted proxies: `10.0.0.7`, `172.16.0.0/12`; what they write
-    into `X-Forwarded-For` is the client's address, for limits, turns and logs; empty: none"""
+    into `X-Forwarded-For` is the client's address, for limits and turns; empty: none"""
 
     @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
     @classmethod
