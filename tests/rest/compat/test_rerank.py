@@ -58,7 +58,7 @@ async def test_the_best_alone_with_its_text(running: Running) -> None:
     ("fields", "status", "message"),
     [
         ({"query": "a cat"}, 400, "documents must be a list"),
-        ({"query": "a cat", "documents": []}, 400, "nothing to compare with"),
+        ({"query": "a cat", "documents": []}, 400, "documents is empty"),
         ({"documents": ["a cat"]}, 400, "query must be a text"),
         ({"query": "a cat", "documents": ["a dog", 7]}, 400, r"documents\[1\] must be a text"),
         ({"query": "a cat", "documents": ["x", {"image": "aGVsbG8="}]}, 415, r"documents\[1\]"),

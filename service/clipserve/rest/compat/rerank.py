@@ -14,7 +14,7 @@ from clipserve.api.fields import whole
 from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import SimilarityRequest
 from clipserve.application.shared import rendered
-from clipserve.errors import ClipError
+from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import Asked, decoded, item, items_of
 from clipserve.rest.compat.shared import Options, adapter_router, chosen, example_of, shaped
 from clipserve.rest.json_body import JsonObject
@@ -36,7 +36,8 @@ _Asked = Asked[SimilarityRequest, RerankRequest]
 
 
 def _read(fields: JsonObject, request: Request, limits: RequestLimits) -> _Asked:
-    documents = items_of(fields.get("documents"), "documents")
+    if not (documents := items_of(fields.get("documents"), "documents")):
+        raise InvalidInput("documents is empty: send at least one.")
     query = item(fields.get("query"), "query")
     options = validated(RerankRequest, fields)
     cut, choice = options.truncate is not False, chosen(request, options.model)
