@@ -62,6 +62,11 @@ def test_what_is_no_form_is_refused_with_the_reason(body: bytes, why: str) -> No
         parse_form(body, "bb")
 
 
+def test_who_sets_the_content_type_of_a_form_is_told_to_leave_that_to_the_client() -> None:
+    with pytest.raises(InvalidInput, match="Content-Type has no boundary: do not set this header"):
+        parse_form(form(TEXT + b"1"), "")
+
+
 def test_the_headers_of_all_parts_together_are_bounded() -> None:
     # The header's name and value have 1,000 bytes.
     head = b'Content-Disposition: form-data; name="' + b"a" * 963 + b'"\r\n\r\n'

@@ -18,10 +18,14 @@ def parse_form(body: bytes, boundary: str) -> list[tuple[str, str | bytes]]:
     """The name of each part, and its text, or its bytes if it has a file name; in order.
 
     Raises:
-        InvalidInput: the body is not a form, or ends before its last boundary; a name or a text is not UTF-8;
-            the parts have too many headers.
+        InvalidInput: there is no boundary; the body is not a form, or ends before its last boundary; a name or a
+            text is not UTF-8; the parts have too many headers.
         TooMany: the form has more than MAX_PARTS parts.
     """
+    if not boundary:
+        raise InvalidInput(
+            "Content-Type has no boundary: do not set this header, a client makes it for a form."
+        )
     parts: list[tuple[str, str | bytes]] = []
     headers = 0
     try:
