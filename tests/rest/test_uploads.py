@@ -81,6 +81,12 @@ def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
         read_form(file("image", IMAGE), file("labels", b"a"))
 
 
+def test_a_query_that_is_not_utf_8_is_refused_and_not_embedded_with_marks_in_it() -> None:
+    assert read("image/jpeg", IMAGE, "text=caf%C3%A9").fields["texts"] == ["café"]
+    with pytest.raises(InvalidInput, match="the query is not valid UTF-8"):
+        read("image/jpeg", IMAGE, "text=caf%E9")
+
+
 @pytest.mark.parametrize("part", [text("label", "a"), file("image", b"")], ids=["text", "files"])
 def test_a_form_may_have_4096_parts_and_no_more(part: bytes) -> None:
     upload = read_form(*[part] * 4_096)

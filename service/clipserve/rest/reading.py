@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
 from multipart import parse_options_header
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from clipserve.api.fields import in_form
@@ -100,13 +100,17 @@ def parse_upload(request: Request, body: Body) -> Upload:
 
     Raises:
         InvalidInput: the body does not match its Content-Type; the query of a form or of JSON has fields; a text
-            in a form is not UTF-8.
+            in a form, or the query, is not UTF-8.
         UnsupportedMediaType: the Content-Type is none of the three forms.
         TooMany: a form has too many parts, or JSON too many values or images.
     """
     kind, query = _media_type(request), request.scope["query_string"]
     if _is_image(kind):
-        fields = _gathered(QueryParams(query).multi_items() if query else ())
+        try:  # as Starlette's QueryParams, which would put marks in place of what is not UTF-8
+            items = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError:
+            raise InvalidInput("the query is not valid UTF-8.") from None
+        fields = _gathered(items)
         return Upload(fields | {"images": [body.take()]}, typed=False)
     if kind not in (FORM, JSON):
         raise UnsupportedMediaType(
