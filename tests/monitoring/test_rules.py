@@ -8,6 +8,7 @@ from itertools import groupby
 from clipserve import errors
 from clipserve.errors import REFUSALS, ClipError, kinds
 from clipserve.rest.errors import status_of
+from clipserve.rest.exchange import PROBES
 from clipserve.telemetry.metrics import Metrics
 from tests.monitoring.files import (
     ROOT,
@@ -99,6 +100,13 @@ def test_errors_are_the_faults_of_the_service_and_refusals_are_none() -> None:
     faults = {kind.code for kind in kinds(ClipError) if status_of(kind) >= 500} - REFUSALS
     assert counted == faults | {"5.."}
     assert {errors.Overloaded.code, errors.RateLimited.code} <= REFUSALS
+
+
+def test_no_probe_counts_for_an_objective_or_on_the_dashboard() -> None:
+    expressions = [rule["expr"] for rule in rules()] + [query.expression for query in queries()]
+    left_out = re.findall(r'endpoint!~"([^"]+)"', " ".join(expressions))
+    assert left_out
+    assert [probe for probe in PROBES for each in left_out if not re.fullmatch(each, probe)] == []
 
 
 def test_the_bound_of_the_latency_objective_is_one_of_the_histogram() -> None:

@@ -31,9 +31,9 @@ from clipserve.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 _ONCE = (b"authorization", b"host", b"transfer-encoding")  # a proxy may have read the other one
-_QUIET = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
+PROBES = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
 # Paths that need no key: probes, and pages that hold no secret.
-_OPEN = _QUIET | {"/docs", "/openapi.json", "/"}
+_OPEN = PROBES | {"/docs", "/openapi.json", "/"}
 _OPEN_FOLDERS = ("/docs/", "/page/")
 _ENDING = BackendUnavailable("the service ends, and has no more time for this request. Send it again.")
 _BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
@@ -108,7 +108,7 @@ class Exchange:
             except Exception as error:  # of this middleware, or what no exception handler knows
                 outcome = await self._fail(error, scope, receive, answer)
         endpoint = _endpoint(scope)
-        record(self._shared.metrics, request, endpoint, outcome, quiet=endpoint in _QUIET)
+        record(self._shared.metrics, request, endpoint, outcome, quiet=endpoint in PROBES)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> str:
         """Answer with the error, unless an answer has begun. Its word in metrics."""
@@ -124,7 +124,7 @@ class Exchange:
         await self._enter(scope, headers)
         with self._shared.bulk.lease(request.caller, 1) if request.bulk else nullcontext():
             body = await self._read(headers, receive, answer)
-            if not body and scope["path"] not in _QUIET:
+            if not body and scope["path"] not in PROBES:
                 answer.lease.grow(1)  # who does not take large answers is given no more of them
             answer.body_pending = False
             scope["state"]["body"] = body
