@@ -32,6 +32,7 @@ Options = TypeVarTuple("Options")
 
 # Bytes that rendering counts as: of a label's scores, of an item of a list, of a label set's prompt.
 _LABEL_BYTES, _ITEM_BYTES, _PROMPT_BYTES = 16, 128, 64
+_LISTS = (Embeddings, Similarities, Tokenization)  # answers with a result for each item
 MAX_BULK_REQUESTS = 4
 _MAY_BE_BULK = frozenset({"/embed", "grpc Embed"})  # "grpc EmbedStream" always is
 
@@ -69,7 +70,7 @@ def size_of(answer: object) -> int:
         return _LABEL_BYTES * labels
     if isinstance(answer, LabelSet):
         return _PROMPT_BYTES * answer.prompts
-    listed = answer.results if isinstance(answer, Embeddings | Similarities | Tokenization) else answer
+    listed = answer.results if isinstance(answer, _LISTS) else answer
     return _ITEM_BYTES * len(listed) if isinstance(listed, Sequence) else 0
 
 

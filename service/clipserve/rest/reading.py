@@ -19,6 +19,7 @@ from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import Choice
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared
+from clipserve.concurrency import beside_loop
 from clipserve.errors import InvalidInput, UnsupportedMediaType
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, decode_images, load_object
@@ -61,13 +62,10 @@ def reading(
     """A dependency: what `read` makes of a body that `parse_upload` or `parse_object` has parsed."""
 
     async def parsed(request: Request) -> T:
-        limits, body = service_of(request).inference.limits, request.state.body
+        limits, body = service_of(request).inference.limits, request.scope["state"]["body"]
         # Of an image nothing is parsed but the query.
         text = request.scope["query_string"] if _is_image(_media_type(request)) else body
-        result: T = await body.parsed(
-            lambda body: read(parse(request, body), request, limits), lambda _: len(text)
-        )
-        return result
+        return await beside_loop(lambda: read(parse(request, body), request, limits), len(text))
 
     return parsed
 
