@@ -1,11 +1,10 @@
-"""One table of statuses: the same faults through every endpoint of both APIs, the adapters among them."""
+"""One table of statuses: the same faults through every endpoint of REST, the adapters among them."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
 import httpx
@@ -13,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from tests.apis.places import place
-from tests.rpc.client import Client, Refused, client_of
 from tests.support import Running, png
 
 GOOD = base64.b64encode(png()).decode()
@@ -65,11 +63,6 @@ ASKS = [
     *(pytest.param(ask, id=f"an image: {name}") for name, ask in IMAGES.items()),
     *(pytest.param(ask, id=f"a text: {name}") for name, ask in TEXTS.items()),
 ]
-RPC = {
-    "Embed": of(images=[png()]),
-    "Classify": of(images=[png()], labels=["a"]),
-    "Similarity": of(texts=["a"], to_texts=["b"]),
-}
 
 
 def filled(value: Any, image: str, model: str) -> Any:
@@ -87,48 +80,42 @@ async def asked(running: Running, ask: Ask, image: str = GOOD, model: str = "toy
     return await running.client.post(path, json=body)
 
 
-Served = tuple[Running, Client]
-
-
-@asynccontextmanager
-async def served(where: str, folder: Path) -> AsyncIterator[Served]:
-    async with place(where, folder) as (running, _), client_of(running.rpc_address) as client:
-        yield running, client
+Places = tuple[Running, ...]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Served, ...]]:
+async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Places]:
     """A service as usual, one whose engine is away, and one whose engine fails."""
     async with AsyncExitStack() as stack:
         names = ("usual", "away", "failing")
-        opened = [served(name, tmp_path_factory.mktemp(name)) for name in names]
-        yield tuple([await stack.enter_async_context(each) for each in opened])
+        opened = [place(name, tmp_path_factory.mktemp(name)) for name in names]
+        yield tuple([(await stack.enter_async_context(each))[0] for each in opened])
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("ask", ASKS)
-async def test_each_fault_has_one_status_in_every_endpoint(places: tuple[Served, ...], ask: Ask) -> None:
+async def test_each_fault_has_one_status_in_every_endpoint(places: Places, ask: Ask) -> None:
     usual, away, failing = places
-    assert (await asked(usual[0], ask)).status_code == 200
-    late = await asked(away[0], ask)
+    assert (await asked(usual, ask)).status_code == 200
+    late = await asked(away, ask)
     assert (late.status_code, late.headers.get("retry-after")) == (503, "1"), late.text
     assert "backend_unavailable" in late.text
-    failed = await asked(failing[0], ask)
+    failed = await asked(failing, ask)
     assert (failed.status_code, "backend_failed" in failed.text) == (502, True), failed.text
-    garbage = await usual[0].client.post(
+    garbage = await usual.client.post(
         filled(ask.path, "", "toy"), content=b"[", headers={"content-type": "application/json"}
     )
     assert garbage.status_code == 400
     if ask.model:
-        assert (await asked(usual[0], ask, model="none")).status_code == 404
+        assert (await asked(usual, ask, model="none")).status_code == 404
     if "$image" in str(ask.body):
-        broken = await asked(usual[0], ask, BROKEN)
+        broken = await asked(usual, ask, BROKEN)
         assert (broken.status_code, "undecodable_image" in broken.text) == (422, True), broken.text
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_endpoint_that_encodes_is_in_the_table(places: tuple[Served, ...]) -> None:
-    document = (await places[0][0].client.get("/openapi.json")).json()
+async def test_every_endpoint_that_encodes_is_in_the_table(places: Places) -> None:
+    document = (await places[0].client.get("/openapi.json")).json()
     asked = {ask.path for ask in (*IMAGES.values(), *TEXTS.values())}
     others = {"/predict", "/tokenize"}  # a form, below; nothing is encoded
     posted = {
@@ -142,22 +129,11 @@ async def test_every_endpoint_that_encodes_is_in_the_table(places: tuple[Served,
     ("kind", "part"),
     [("visual", {"image": ("a.png", png())}), ("textual", {"text": (None, "a")})],
 )
-async def test_immich_s_form_has_the_same_statuses(
-    places: tuple[Served, ...], kind: str, part: dict[str, Any]
-) -> None:
+async def test_immich_s_form_has_the_same_statuses(places: Places, kind: str, part: dict[str, Any]) -> None:
     entries = f'{{"clip": {{"{kind}": {{"modelName": "toy"}}}}}}'
-    for (running, _), status in zip(places, (200, 503, 502), strict=True):
+    for running, status in zip(places, (200, 503, 502), strict=True):
         answer = await running.client.post("/predict", files={"entries": (None, entries), **part})
         assert (answer.status_code, answer.headers.get("retry-after")) == (
             status,
             "1" if status == 503 else None,
         )
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("method", RPC)
-async def test_grpc_tells_the_same_faults(places: tuple[Served, ...], method: str) -> None:
-    for (_, client), code in zip(places[1:], ("backend_unavailable", "backend_failed"), strict=True):
-        with pytest.raises(Refused) as refused:
-            await client.call(method, **RPC[method])
-        assert refused.value.fields["code"] == code

@@ -6,6 +6,7 @@ import base64
 import io
 from typing import Any, get_args
 
+import httpx
 import numpy as np
 import pytest
 
@@ -58,22 +59,38 @@ async def test_a_type_of_vectors_is_the_same_as_numbers_base64_and_an_array(
         assert ("scale" in number) == (embedding_type == "int8")
 
 
+async def test_an_array_is_given_to_whoever_accepts_it_and_an_image_s_error_is_the_request_s(
+    running: Running,
+) -> None:
+    async def embed(*images: bytes, accept: str) -> httpx.Response:
+        files = [("image", image) for image in images]
+        return await running.client.post("/embed", files=files, headers={"accept": accept})
+
+    for accept in ("application/x-npy", "application/x-npy, */*;q=0.5"):
+        good = await embed(png(1), png(2), accept=accept)
+        assert good.headers["content-type"] == "application/x-npy"
+        assert good.headers["x-model-fingerprint"].startswith("toy@")
+        bad = await embed(png(1), png(2)[:200], accept=accept)
+        assert (bad.status_code, bad.headers["content-type"]) == (422, "application/problem+json")
+    assert (await embed(png(1), accept="*/*")).headers["content-type"] == "application/json"
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "body", "kind"),
+    ("method", "path", "body"),
     [
-        ("POST", "/embed", {"texts": ["a"]}, "application/json"),
-        ("POST", "/tokenize", {"texts": ["a"]}, "application/json"),
-        ("POST", "/similarity", {"texts": ["a"], "to_texts": ["b"]}, "application/json"),
-        ("POST", "/classify", {"images": [IMAGE], "labels": ["a"]}, "application/json"),
-        ("POST", "/v1/embeddings", {"input": "a"}, "application/json"),
-        ("PUT", "/label-sets/pets", {"labels": ["a"]}, "application/json"),
+        ("POST", "/embed", {"texts": ["a"]}),
+        ("POST", "/tokenize", {"texts": ["a"]}),
+        ("POST", "/similarity", {"texts": ["a"], "to_texts": ["b"]}),
+        ("POST", "/classify", {"images": [IMAGE], "labels": ["a"]}),
+        ("POST", "/v1/embeddings", {"input": "a"}),
+        ("PUT", "/label-sets/pets", {"labels": ["a"]}),
     ],
 )
 async def test_a_fingerprint_may_be_expected_in_a_header(
-    running: Running, method: str, path: str, body: dict[str, Any], kind: str
+    running: Running, method: str, path: str, body: dict[str, Any]
 ) -> None:
     (model,) = running.gateway.models.values()
     for expected, status in (("", 200), (model.fingerprint, 200), ("toy@fp32-old", 409)):
-        headers = {"Content-Type": kind, "X-Expect-Fingerprint": expected}
+        headers = {"X-Expect-Fingerprint": expected}
         answer = await running.client.request(method, path, json=body, headers=headers)
         assert answer.status_code == status, answer.text

@@ -52,14 +52,6 @@ async def test_a_client_that_sends_far_ahead_is_answered_once_and_closed(toy: Pa
             assert await raw.closed()
 
 
-async def test_head_is_answered_without_a_body_and_closed(running: Running) -> None:
-    async with connected(running) as raw:
-        await raw.send(get(method=b"HEAD"))
-        answer = await raw.answer(bodiless=True)
-        assert (answer.status, int(answer.headers["content-length"]) > 0) == (200, True)
-        assert await raw.closed(), "no byte is behind the header"
-
-
 async def test_a_client_that_waits_is_told_to_go_on(running: Running) -> None:
     request = post(png(), b"Expect: 100-continue")
     head, body = request[: -len(png())], png()

@@ -162,6 +162,7 @@ async def test_a_body_that_stops_is_a_408_in_the_form_of_its_path(toy: Path, pat
         b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: x\r\n",
         b"GET /livez HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n",
         b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n",
+        b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n",
         b"POST /embed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
     ],
 )

@@ -19,7 +19,6 @@ from tests.support import DIM, Running, serving
 NAMES: dict[str, dict[str, Any]] = {
     "camera-kitchen": {},
     "manager": {"scopes": ["manage"]},
-    "slow": {"rows_per_second": 1},
     "narrow": {"bytes_per_second": 10},
 }
 
@@ -122,19 +121,6 @@ async def test_the_name_of_a_key_is_in_the_log_and_in_metrics_and_in_no_answer(
 
 
 # How much.
-
-
-async def test_a_key_that_has_used_up_its_rows_is_told_when_to_come_back(
-    keyed: Running, keys: dict[str, str]
-) -> None:
-    assert (await embed(keyed, keys["slow"], 10)).status_code == 200
-    refused = await embed(keyed, keys["slow"], 10)
-    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-    assert "1 rows a second, and up to 10 at once" in refused.json()["detail"]
-    seconds = int(refused.headers["retry-after"])
-    assert 1 <= seconds <= 20
-    assert "connection" not in refused.headers, "its body was read"
-    assert (await embed(keyed, keys["camera-kitchen"])).status_code == 200, "another key has its own rate"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -32,6 +32,8 @@ def test_a_refusal_is_counted_by_its_code_and_nothing_else_is_one() -> None:
         if sample.name == "clipserve_refused_total"
     }
     assert refused == dict.fromkeys(REFUSALS, 1) | {"overloaded": 2}
+    timed = metrics.registry.get_sample_value("clipserve_request_seconds_count", {"endpoint": "/embed"})
+    assert timed == 5, "refusals would make an overloaded service look fast"
 
 
 def test_every_error_that_says_when_to_come_back_is_a_refusal() -> None:

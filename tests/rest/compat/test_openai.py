@@ -18,7 +18,6 @@ from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import problem
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
-from tests.rest.raw import hold
 from tests.rest.test_errors import made
 from tests.support import DIM, Running, png, serving
 
@@ -182,31 +181,6 @@ async def test_what_cannot_be_done_is_refused_with_the_reason(
 
 
 # Bounds and errors that are not the route's.
-
-
-@pytest.mark.parametrize(
-    ("content", "headers", "status", "code"),
-    [
-        (b"{", {}, 400, "invalid_input"),
-        (b"input=a", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
-        (bytes(50_001), {}, 413, "body_too_large"),
-        (bytes(40_001), {}, 429, "overloaded"),
-    ],
-)
-async def test_errors_of_the_exchange_are_of_openai_s_shape(
-    toy: Path, content: bytes, headers: dict[str, str], status: int, code: str
-) -> None:
-    limits: dict[str, Any] = {"max_body_bytes": 50_000, "max_in_flight_bytes": 50_000}
-    async with serving(FakeBackend(DIM), toy, **limits) as running:
-        hold(running, 10_000)
-        answer = await running.client.post(
-            "/v1/embeddings", content=content, headers={"content-type": "application/json"} | headers
-        )
-        assert (answer.status_code, error_in(answer)["code"]) == (status, code)
-        assert answer.headers["x-request-id"]
-        assert ("retry-after" in answer.headers) == (status == 429)
-        elsewhere = await running.client.post("/embed", content=content, headers=headers)
-        assert elsewhere.headers["content-type"] == "application/problem+json"
 
 
 async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_path: Path) -> None:
