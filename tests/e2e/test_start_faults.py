@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
         ({"device": "cuda"}, "device=cuda"),
         ({"models": "/nowhere"}, "/nowhere is not an artifact"),
         ({"models": __file__}, "is not an artifact"),
-        ({"keys_file": "/nowhere"}, "no such file"),
+        ({"keys_file": "/nowhere"}, "CLIPSERVE_KEYS_FILE: /nowhere: no such file"),
         ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
         ({"host": "no such host"}, "cannot listen on no such host"),
         ({"port": "http"}, "CLIPSERVE_PORT='http'"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from clipserve.access.gate import Gate, RateOptions
-from clipserve.access.key_file import following
+from clipserve.access.key_file import KeyFileError, following
 from clipserve.access.keys import Keys
 from clipserve.access.rate_counter import LocalRateCounter, RateCounter
 from clipserve.application.inference import Inference
@@ -137,7 +137,10 @@ async def _keys_and_gate(
 ) -> tuple[Keys | None, Gate]:
     if settings.keys_file is None:
         return None, Gate()
-    keys = await stack.enter_async_context(following(settings.keys_file))
+    try:
+        keys = await stack.enter_async_context(following(settings.keys_file))
+    except KeyFileError as error:
+        raise KeyFileError(f"CLIPSERVE_KEYS_FILE: {error}") from None
     counter: RateCounter = LocalRateCounter()
     if settings.redis_url:
         from clipserve.access.shared_rate_counter import shared_rate_counter  # loads Redis' client
