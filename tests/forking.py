@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,17 @@ _BYTES = 4  # of a number that a keeper says
 class Forked:
     """A service, used as `subprocess.Popen` is. Standard error goes to the file `log`."""
 
-    def __init__(self, environment: Mapping[str, str], constants: Mapping[str, Any], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        constants: Mapping[str, Any],
+        log: Path,
+    ) -> None:
         self._keeper = socket.socket(socket.AF_UNIX)
         self._keeper.connect(_forker())
-        asked = {"environment": dict(environment), "constants": dict(constants), "log": str(log)}
+        asked = {"arguments": [*arguments], "environment": dict(environment), "constants": dict(constants)}
+        asked["log"] = str(log)
         self._keeper.sendall(json.dumps(asked).encode())
         self._keeper.shutdown(socket.SHUT_WR)
         self.returncode: int | None = None
@@ -106,7 +113,7 @@ def _forks(listener: socket.socket) -> Callable[[], None]:
     if pid := os.fork():
         _keep(keeper, pid)
     keeper.close()
-    del sys.argv[1:]
+    sys.argv[1:] = asked["arguments"]
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.dup2(os.open(asked["log"], os.O_WRONLY | os.O_APPEND), 2)

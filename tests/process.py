@@ -68,6 +68,7 @@ class Process:
     (0: the default): as many as there are cores would wait in busy loops, on cores that other tests use.
     """
 
+    arguments: tuple[str, ...] = ()
     module = "clipserve"  # what is run; another one takes constants itself, or has none
     fork = True  # without a prefix it is a fork of a process that has imported the service, for speed
 
@@ -90,11 +91,11 @@ class Process:
         with open(descriptor, "wb") as log:
             self.popen: Forked | subprocess.Popen[bytes]
             if self.fork and self.module == "clipserve" and not prefix:
-                self.popen = Forked(environment, constants, self._log)
+                self.popen = Forked(self.arguments, environment, constants, self._log)
             else:
                 environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}
                 module = "tests.constants" if constants and self.module == "clipserve" else self.module
-                command = [*prefix, sys.executable, "-m", module]
+                command = [*prefix, sys.executable, "-m", module, *self.arguments]
                 self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 
@@ -136,9 +137,10 @@ class Fresh(Process):
     fork = False
 
 
-def failed_start(**settings: str | int) -> tuple[int, str]:
+def failed_start(*arguments: str, **settings: str | int) -> tuple[int, str]:
     """(exit status, why it cannot start)."""
-    status, log = Process(**settings).ended()
+    process: Process = type("WithArguments", (Process,), {"arguments": arguments})(**settings)
+    status, log = process.ended()
     lines = [json.loads(line) for line in log.splitlines()]
     assert not [line for line in lines if "exception" in line]
     return status, "\n".join(line["reason"] for line in lines if line["event"] == "cannot_start")

@@ -40,7 +40,7 @@ MOST_SECONDS = 4.0  # of CPU; a file of 50 megapixels takes half of it
 SPARE_BYTES = 32_000_000  # malloc's
 SPEC = ImageSpec(size=32)
 many = settings(
-    max_examples=FUZZ or 400,
+    max_examples=FUZZ or 100,
     derandomize=not FUZZ,
     database=None,
     deadline=None,

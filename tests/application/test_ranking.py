@@ -68,7 +68,7 @@ thresholds = st.one_of(
         [ScoringSpec(logit_scale=100), ScoringSpec(function="sigmoid", logit_scale=117, logit_bias=-17)]
     ),
 )
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_scores_are_those_of_the_definition(
     seed: int,
     count: int,

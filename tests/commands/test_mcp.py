@@ -11,17 +11,19 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp_types import BlobResourceContents
 from PIL import Image
 
+from clipserve.commands.opening import IN_FLIGHT, open_clip
 from tests.commands.files import photos as photos_of
 from tests.commands.files import run_here
 from tests.commands.hostile import GOOD, Parts, body, path_of, serving
-from tests.process import ROOT
+from tests.process import ROOT, Process
+
+if TYPE_CHECKING:  # the tests that use it import it: it takes a second, in each process
+    from mcp import Client
 
 SCENES = {"cat.jpg": None, "red/red.png": "red", "blue.png": "blue"}
 
@@ -45,14 +47,27 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def over_stdio(photos: Path, url: str | None = None) -> AsyncIterator[Client]:
-    words = ["-m", "clipserve", "mcp", "--folder", str(photos), *(["--url", url] if url else [])]
+async def over_stdio(photos: Path) -> AsyncIterator[Client]:
+    from mcp import Client, StdioServerParameters
+
+    words = ["-m", "clipserve", "mcp", "--folder", str(photos)]
     environment = os.environ | {
         "CLIPSERVE_BACKEND": "onnx",
         "CLIPSERVE_STATE_DIR": str(photos.parent / "state"),
     }
     server = StdioServerParameters(command=sys.executable, args=words, cwd=ROOT, env=environment)
     async with Client(server) as client:
+        yield client
+
+
+@asynccontextmanager
+async def in_memory(photos: Path, url: str) -> AsyncIterator[Client]:
+    """The same tools without a process, which takes seconds to start."""
+    from mcp import Client
+
+    from clipserve.commands.agents import Photos, tools
+
+    async with open_clip(url, None, None, IN_FLIGHT) as clip, Client(tools(Photos(clip, [photos]))) as client:
         yield client
 
 
@@ -77,6 +92,8 @@ async def error_of(client: Client, tool: str, **arguments: Any) -> str:
 
 
 async def test_an_agent_searches_looks_at_what_it_found_and_classifies_it(photos: Path) -> None:
+    from mcp_types import BlobResourceContents
+
     async with over_stdio(photos) as client:
         found = await search(client, sentence="a cat", top=2)
         assert (found[0]["path"], len(found)) == ("photos/cat.jpg", 2)
@@ -93,8 +110,10 @@ async def test_an_agent_searches_looks_at_what_it_found_and_classifies_it(photos
         assert (like["path"], like["cosine"]) == ("photos/red/red.png", pytest.approx(1, abs=1e-5))
 
 
-async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read(photos: Path) -> None:
-    async with over_stdio(photos) as client:
+async def test_what_an_agent_may_not_see_or_asks_wrongly_is_an_error_it_can_read(
+    photos: Path, demo_process: Process
+) -> None:
+    async with in_memory(photos, demo_process.url) as client:
         for path in ("photos/../secret.png", "photos/link.png", "secret.png", "/etc/passwd", "photos", ""):
             assert "there is no photo" in await error_of(client, "classify", path=path, labels=["a", "b"])
             with pytest.raises(Exception, match=r"no photo|security|[Uu]nknown resource|Error reading"):
@@ -129,7 +148,7 @@ async def test_a_search_answers_at_once_and_embeds_beside_it_with_progress(tmp_p
 
     with serving(answers) as (url, _):
         try:
-            async with over_stdio(folder, url) as client:
+            async with in_memory(folder, url) as client:
                 first = await client.call_tool("search", {"sentence": "a cat"}, progress_callback=report)
                 assert first.structured_content is not None
                 assert "still being embedded" in first.structured_content["note"]

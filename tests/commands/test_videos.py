@@ -19,7 +19,7 @@ from clipserve.client.index import Index
 from clipserve.commands.vectors import frames, listing
 from clipserve.commands.vectors.places import NAME
 from tests.commands.files import run_here
-from tests.process import ROOT
+from tests.process import ROOT, Process
 
 SIZE, RATE = (160, 120), 10
 
@@ -60,17 +60,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, cat: Image.Image) -> Path:
     return folder
 
 
-def test_a_search_finds_the_scene_and_says_its_second(folder: Path) -> None:
-    status, output, errors = run_here("search", folder, "a cat", "--every", "1", "--top", "1")
+def test_a_search_finds_the_scene_and_says_its_second(folder: Path, demo_process: Process) -> None:
+    search = ("search", folder, "a cat", "--top", "1", "--url", demo_process.url)
+    status, output, errors = run_here(*search, "--every", "1")
     assert (status, output.split()[-1]) == (0, "film.mp4#t=40"), errors
     expected = [*(f"film.mp4#t={second}" for second in range(60)), "photo.png"]
     assert names(folder) == expected
     # Frames stay in the index of a later search that does not ask for any, and go with their video.
-    status, output, _ = run_here("search", folder, "a cat", "--top", "1")
+    status, output, _ = run_here(*search)
     assert (status, output.split()[-1]) == (0, "film.mp4#t=40")
     assert names(folder) == expected
     (folder / "film.mp4").rename(folder / "kept")
-    assert run_here("search", folder, "a cat", "--top", "1")[0] == 0
+    assert run_here(*search)[0] == 0
     assert names(folder) == ["photo.png"]
     (folder / "kept").rename(folder / "film.mp4")
 

@@ -77,14 +77,11 @@ def test_a_folder_of_weights_is_exported_again_once_it_has_others(
     assert exporter.runs == [f"export {weights}"] * 2
 
 
-@pytest.mark.parametrize("left", ["model.safetensors", "pytorch_model.bin"])
-def test_weights_without_a_configuration_are_told_by_their_reader(
-    left: str, settings: Settings, tmp_path: Path
-) -> None:
+def test_weights_without_a_configuration_are_told_by_their_reader(settings: Settings, tmp_path: Path) -> None:
     """The real exporter, which says what is missing; an empty folder has nothing that it could tell."""
     (tmp_path / "weights").mkdir()
     assert provide(tmp_path / "weights", settings) == tmp_path / "weights"
-    (tmp_path / "weights" / left).touch()
+    (tmp_path / "weights/model.safetensors").touch()
     with pytest.raises(
         ArtifactError, match=r"weights has neither config.json nor open_clip_config.json: it is no model"
     ):

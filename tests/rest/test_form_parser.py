@@ -22,7 +22,7 @@ def form(*parts: bytes, last: bytes = b"--bb--\r\n") -> bytes:
     return b"".join(b"--bb\r\n" + part + b"\r\n" for part in parts) + last
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([TEXT, FILE]), DATA)))
 def test_a_form_is_read_as_it_was_written(parts: list[tuple[bytes, bytes]]) -> None:
     # A boundary on a line of its own would not be data.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-import schemathesis
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.manifest import TextSpec
@@ -68,6 +67,8 @@ async def test_schemathesis_finds_no_difference_between_document_and_service(tmp
 
 
 async def test_the_document_is_valid_openapi_3_1(running: Running) -> None:
+    import schemathesis  # it takes half a second, in each process
+
     document = await document_of(running)
     assert document["openapi"].startswith("3.1.")
     schemathesis.openapi.from_dict(document).validate()

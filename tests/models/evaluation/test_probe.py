@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import clipserve
-from clipserve.demo import FOLDER as DEMO
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
 from tests.process import Process
@@ -115,7 +114,7 @@ def test_each_class_gives_its_share() -> None:
     assert taken.tolist() == again.tolist() != other.tolist()
 
 
-def test_what_cannot_be_learned_is_said(labelled: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_learned_is_said(labelled: Path, demo_process: Process, tmp_path: Path) -> None:
     photo = next((labelled / "train/cat").iterdir())
     (tmp_path / "set.csv").write_text(f"path,label\n{photo},cat\n{photo},dog\n")
     for data, words, said in (
@@ -123,5 +122,5 @@ def test_what_cannot_be_learned_is_said(labelled: Path, tmp_path: Path) -> None:
         (labelled / "train", ("--classes", "nowhere"), "nowhere is neither a file of classes"),
         (tmp_path / "set.csv", (), "has 2 classes"),
     ):
-        told = ask("probe", str(data), "--in-process", "--model", str(DEMO), *words)
+        told = ask("probe", str(data), "--url", demo_process.url, *words)
         assert (told.returncode, said in " ".join(told.stderr.split())) == (1, True), told.stderr

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
-import openai
 import orjson
 import pytest
 
@@ -21,6 +20,9 @@ from tests.access.support import write_keys
 from tests.rest.test_errors import made
 from tests.support import DIM, Running, png, serving
 
+if TYPE_CHECKING:  # the tests that use it import it: it takes a second, in each process
+    import openai
+
 IMAGES = [base64.b64encode(png(seed)).decode() for seed in (1, 2)]
 URIS = [f"data:image/png;base64,{image}" for image in IMAGES]
 TEXTS = ["a cat", "a dog"]
@@ -28,6 +30,8 @@ TEXTS = ["a cat", "a dog"]
 
 @pytest.fixture
 async def client(running: Running) -> AsyncIterator[openai.AsyncOpenAI]:
+    import openai
+
     async with openai.AsyncOpenAI(api_key="none", base_url=f"{running.url}/v1", max_retries=0) as client:
         yield client
 
@@ -80,6 +84,8 @@ async def test_the_client_lists_what_may_be_asked(client: openai.AsyncOpenAI) ->
 
 
 async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.AsyncOpenAI) -> None:
+    import openai
+
     with pytest.raises(openai.NotFoundError) as missing:
         await client.embeddings.create(model="text-embedding-3-small", input="a")
     assert (missing.value.code, missing.value.param) == ("unknown_model", "model")
@@ -184,6 +190,8 @@ async def test_what_cannot_be_done_is_refused_with_the_reason(
 
 
 async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_path: Path) -> None:
+    import openai
+
     key = write_keys(tmp_path / "keys", somebody={})["somebody"]
     async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
         url = f"{running.url}/v1"
