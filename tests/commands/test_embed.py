@@ -38,7 +38,8 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
     said = json.loads(output)
     assert (said["rows"], said["embedded"], said["failed"]) == (8, 7, 1)
     assert Path(said["index"]) == folder / ".clipserve.sqlite"
-    arrays = np.load(out, allow_pickle=False)
+    with np.load(out, allow_pickle=False) as file:
+        arrays = dict(file)
     assert np.linalg.norm(arrays["vector"], axis=1).round(4).tolist() == [1.0] * 6 + [0.0, 1.0]
     assert arrays["size"][0].tolist() == [96, 64]
 
@@ -174,9 +175,11 @@ def test_rows_of_an_index_stay_until_they_are_pruned(tmp_path: Path) -> None:
         run_here("embed", one, *words, "--url", url)
         _, _, errors = run_here("embed", other, *words, "--url", url)
         assert "5 rows, 2 of them from earlier and not named now; embedded now: 3." in errors
-        assert len(np.load(tmp_path / "a.npz")["path"]) == 5
+        with np.load(tmp_path / "a.npz") as file:
+            assert len(file["path"]) == 5
         run_here("embed", other, *words, "--url", url, "--prune")
-    assert {Path(path).parts[-3] for path in np.load(tmp_path / "a.npz")["path"]} == {"other"}
+    with np.load(tmp_path / "a.npz") as file:
+        assert {Path(path).parts[-3] for path in file["path"]} == {"other"}
 
 
 def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
@@ -240,7 +243,8 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     assert process.returncode == 0, errors
     assert key not in errors
     again.stop()
-    arrays = np.load(out)
+    with np.load(out) as file:
+        arrays = dict(file)
     assert len({vector.tobytes() for vector in arrays["vector"]}) == 8
     assert set(arrays["error"]) == {""}
 
@@ -252,7 +256,8 @@ def test_paths_come_from_standard_input(tmp_path: Path) -> None:
     index: list[str | Path] = ["--index", tmp_path / "a.sqlite"]
     listed = run("embed", "-", *index, "--npz", out, given="\n".join(paths))
     assert listed[0] == 1
-    arrays = np.load(out)
+    with np.load(out) as file:
+        arrays = dict(file)
     assert arrays["path"].tolist() == paths
     assert arrays["error"].tolist() == ["", "", "", "unreadable_file", "unreadable_file"]
 

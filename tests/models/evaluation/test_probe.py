@@ -50,7 +50,8 @@ def test_figures_and_probabilities_are_those_of_scikit_learn_alone(
         zero_shot = report["zero_shot"]["figures"]
         assert zero_shot == evaluated(url, labelled / "test", in_flight=ALONE).figures
         assert zero_shot["top1"] != report["probe"]["top1"]
-    probe = np.load(tmp_path / "probe.npz")
+    with np.load(tmp_path / "probe.npz") as file:
+        probe = dict(file)
     assert (probe["fingerprint"], probe["weights"].dtype) == (embedded.fingerprint, np.float32)
     assert probe["classes"].tolist() == alone.classes_.tolist()
     raised = np.exp(vectors["test"] @ probe["weights"].T + probe["biases"])
