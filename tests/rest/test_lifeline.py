@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,10 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from clipserve.rest.exchange import Exchange
 from clipserve.rest.protocol import Protocol
 from clipserve.telemetry.metrics import Metrics
+from tests.rest.gated import Gated
 from tests.rest.raw import post
 from tests.rest.test_connections import LIMITS as LINE_LIMITS
 from tests.rest.test_exchange import LIMITS, Client, count, exchange, scope
 from tests.rest.wire import Line, fed, protocol_of
+from tests.support import eventually, serving
 
 
 class Hanging:
@@ -75,3 +78,15 @@ async def test_the_deadline_cancels_the_work_before_it_is_told() -> None:
     assert client.sent[0]["status"] == 504
     assert b"no answer within 0.05 s" in client.sent[1]["body"]
     assert count(metrics, "other", "deadline_exceeded") == 1
+
+
+async def test_what_the_end_of_the_drain_cuts_off_is_told_to_come_again(toy: Path) -> None:
+    backend = Gated()
+    async with serving(backend, toy, drain_seconds=1) as running:
+        backend.gate.clear()
+        asked = asyncio.create_task(running.client.post("/embed", json={"texts": ["b"]}))
+        await eventually(lambda: backend.running == 1, 60)
+        running.gateway.end()
+        answer = await asked
+        assert (answer.status_code, answer.json()["code"]) == (503, "backend_unavailable")
+        assert answer.headers["retry-after"] == "1"

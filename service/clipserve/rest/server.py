@@ -41,13 +41,13 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections from these sockets, which it closes, and serve them. Signals are the caller's."""
-        listeners = sockets or []
-        copies = [each.dup() for each in listeners for _ in range(_COPIES - 1)]
+        copies = [each.dup() for each in sockets or () for _ in range(_COPIES - 1)]
         watching = kept_running("connections", self.server_state.watch)
         try:
-            await self._serve([*listeners, *copies])
+            await self._serve([*(sockets or ()), *copies])
         finally:
             watching.cancel()
+            await asyncio.wait([watching, *self.server_state.tasks], timeout=1.0)  # each still answers
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
 
