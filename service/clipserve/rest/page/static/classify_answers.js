@@ -6,8 +6,8 @@ const LONGEST_WAIT = 15; // seconds to wait for a retry
 export const REFUSED = [400, 413, 415, 422]; // for what is in the request
 
 // Returns {of(picture, asked), forget(picture)}. `of` gives {labels: [{label, score, cosine, logit}], labelSet: {name, version},
-// warnings: [text]}, the last two if there are any. `asked`: {model, labels, named, labelSet, scoring, temperature, background,
-// threshold}; `named` are templates, or names of template sets.
+// warnings: [text]}, the last two if there are any. `asked`: {model, labels, named, labelSet, version, scoring, temperature, background,
+// threshold}; `named` are templates, or names of template sets. `version`, of the label set, is not sent: another has other answers.
 export function answers(api) {
   const known = new Map(); // of a picture and a question -> promise
   const inTurn = pool(REQUESTS_AT_A_TIME);
@@ -22,7 +22,7 @@ export function answers(api) {
 
   return {
     of(picture, asked) {
-      const key = JSON.stringify([picture.id, asked.model.fingerprint, fields(asked)]);
+      const key = JSON.stringify([picture.id, asked.model.fingerprint, asked.version, fields(asked)]);
       if (!known.has(key)) {
         const promise = inTurn(() => ask(picture, asked));
         known.set(key, promise);

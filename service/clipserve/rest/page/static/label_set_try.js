@@ -16,7 +16,7 @@ export function tryBox(at, { api, announce, labels, onWrong }) {
   // What a picture is taken for: {label, text}; without a label, why it has none.
   async function taken(picture, { name, served_version: version, model, fingerprint, scoring }) {
     if (!version) return { text: "The set is not built." };
-    const asked = { model: { id: model, fingerprint }, labels: [], background: [], labelSet: `${name}@${version}` };
+    const asked = { model: { id: model, fingerprint }, labels: [], background: [], labelSet: name, version };
     try {
       const [best] = (await ask.of(picture, asked)).labels;
       return best ? { label: best.label, text: `${best.label}, ${scoreText({ scoring, model: {} })(best.score)}` } : { label: "none", text: "none" };
