@@ -71,11 +71,13 @@ def truths_of(items: Iterable[Item], data: Path, classes: object = None) -> list
 def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path, str]]:
     """The photos that have one of these keys, each with its key.
 
-    A photo's key is the name of its folder (ImageNet's layout), or the part of its own name before the first `_`.
+    A photo's key is the name of its folder (ImageNet's layout), or the part of its own name before the first `_`;
+    without a `_` all of it, but no number: a camera or a script may have counted.
     """
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
-            for key in (path.parent.name, *path.stem.split("_", 1)[:-1]):
+            begins, mark, _ = path.stem.partition("_")
+            for key in (path.parent.name, begins if mark or not begins.isdecimal() else ""):
                 if key in keys:
                     yield path, key
                     break

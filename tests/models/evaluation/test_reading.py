@@ -118,12 +118,24 @@ def test_a_class_is_called_by_its_label_its_number_or_its_key(tmp_path: Path) ->
 
 
 def test_photos_with_a_number_for_a_name_are_not_of_the_class_of_that_number(tmp_path: Path) -> None:
-    for name in ("cat/1.png", "other/0.png", "other/1.png", "other/cat_1.png"):
+    for name in (
+        "cat/1.png",
+        "other/0.png",
+        "other/1.png",
+        "other/1_a.png",
+        "other/cat.png",
+        "other/cat_1.png",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(picture(0))
     (tmp_path / "labels.txt").write_text("dog\ncat\n")
     keys = read_classes(tmp_path / "labels.txt").keys
-    assert [item.id for item in read_items(tmp_path, keys)] == ["cat/1.png", "other/cat_1.png"]
+    assert [item.id for item in read_items(tmp_path, keys)] == [
+        "cat/1.png",
+        "other/1_a.png",
+        "other/cat.png",
+        "other/cat_1.png",
+    ]
 
 
 def test_a_file_of_labels_and_the_name_of_a_data_set_are_classes(tmp_path: Path) -> None:
