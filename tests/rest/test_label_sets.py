@@ -13,7 +13,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
-from tests.support import DIM, Running, form, png, serving
+from tests.support import DIM, Running, eventually, form, png, serving
 
 EXAMPLE = base64.b64encode(png(7)).decode()
 PETS: dict[str, Any] = {
@@ -176,3 +176,15 @@ async def test_scoring_that_makes_no_sense_is_refused(
     answer = await classify(running, label_set=[], labels="a", **fields)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
     assert word in answer.json()["detail"]
+
+
+async def test_a_set_that_cannot_be_built_is_in_the_metrics_until_it_can(toy: Path) -> None:
+    async with serving(backend := FakeBackend(DIM), toy, put_wait_seconds=0.01) as running:
+        counted = running.gateway.metrics.registry.get_sample_value
+        await backend.aclose()  # as if the encoders were away
+        await put(running, labels=["cat", "dog"])
+        await eventually(lambda: counted("clipserve_label_sets_failed") == 1, 60)
+        assert (await shown(running))["state"] == "failed"
+        await backend.start()
+        await eventually(lambda: counted("clipserve_label_sets_failed") == 0, 60)
+        assert (await shown(running))["state"] == "ready"
