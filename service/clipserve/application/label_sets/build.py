@@ -81,7 +81,7 @@ class Entries(dict[str, LabelSet]):
                     await self._build(label_set)
                     self._metrics.label_set_built("ok", seconds := round(time.monotonic() - began, 3))
                     logger.info("label_set_built", **about, seconds=seconds)
-            except Exception as error:
+            except Exception as error:  # a fault of ours must not be tried for ever, nor end the service
                 told = error if isinstance(error, ClipError) else ClipError("the service failed.")
                 label_set.error = told.detail
                 self._metrics.label_set_built(told.code, time.monotonic() - began)
