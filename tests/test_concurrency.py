@@ -114,6 +114,25 @@ def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
         assert gone.wait(60)
 
 
+def test_an_error_keeps_nothing_of_the_work_that_raised_it() -> None:
+    class Body:
+        pass
+
+    gone = threading.Event()
+
+    def parse() -> None:
+        body = Body()
+        weakref.finalize(body, gone.set)
+        raise ValueError("no")
+
+    with one_thread() as executor:
+        failed = executor.submit(parse)
+        with pytest.raises(ValueError, match="no"):
+            failed.result(60)
+        assert gone.is_set()
+        assert failed.exception()  # which is still here
+
+
 def test_the_end_waits_for_nothing_and_cancels_what_has_not_begun() -> None:
     began, end = threading.Event(), threading.Event()
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
@@ -157,6 +158,8 @@ def _do(future: Future[T], job: Callable[[], T]) -> None:
     try:
         result = job()
     except BaseException as error:  # any error belongs to the future
+        # Else what was parsed stays until a busy loop takes the error.
+        traceback.clear_frames(error.__traceback__)
         future.set_exception(error)
         del future, job  # else this frame and the future would hold each other
     else:
