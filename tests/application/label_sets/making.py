@@ -17,16 +17,21 @@ from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import StoreUnavailable
+from clipserve.telemetry.request import current
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, inference_of, served_model
 
 
 class Counted(FakeBackend):
-    """Counts rows. A call for texts waits while `gate` is closed; `asked` counts those that wait too."""
+    """Counts rows; `asked` counts those that wait too.
+
+    A build's call for texts waits while `gate` is closed, and fails with `error` if there is one.
+    """
 
     def __init__(self) -> None:
         super().__init__(DIM)
         self.texts = self.images = self.asked = 0
+        self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -36,7 +41,10 @@ class Counted(FakeBackend):
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
         self.asked += len(token_ids)
-        await self.gate.wait()
+        if current() is not None:  # as it is in the self-test of a start
+            await self.gate.wait()
+            if self.error:
+                raise self.error
         self.texts += len(token_ids)
         return await super().encode_text(token_ids, lengths)
 
@@ -116,8 +124,3 @@ async def put_at(store: Store, when: float, name: str = "pets") -> None:
     """As if the set had been put at this time, in seconds since 1970."""
     record = (await record_in(store, name)).model_copy(update={"put": when})
     await store.write(f"{name}.json", record.to_bytes())
-
-
-async def versions_in(store: Store) -> set[str]:
-    """The versions whose embeddings it has."""
-    return {name.split(".")[-2] for name in await store.listing() if name.endswith(".npy")}

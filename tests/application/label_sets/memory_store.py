@@ -6,15 +6,11 @@ import time
 from collections.abc import Collection, Mapping
 
 from clipserve.application.label_sets.store import Store
-from clipserve.errors import StoreUnavailable
 
 
 class MemoryStore(Store):
-    """A store that refuses writes while it is `full`."""
-
     def __init__(self) -> None:
         super().__init__(OSError, "")
-        self.full = False
         self.reads: list[str] = []
         self._values: dict[str, tuple[bytes, str]] = {}
 
@@ -26,8 +22,6 @@ class MemoryStore(Store):
         return self._values[name][0] if name in self._values else None
 
     async def write(self, name: str, value: bytes) -> None:
-        if self.full:
-            raise StoreUnavailable("the store is full.")
         self._values[name] = value, f"{time.time_ns()} {id(value)}"
 
     async def delete(self, names: Collection[str]) -> bool:

@@ -14,6 +14,7 @@ from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.label_sets import build, service
 from clipserve.application.label_sets.definition import Definition
 from clipserve.errors import (
+    BackendUnavailable,
     ClipError,
     InvalidInput,
     LabelSetNotReady,
@@ -229,9 +230,9 @@ async def test_two_sets_are_built_at_a_time_and_a_small_one_does_not_wait_for_la
 
 async def test_a_build_is_tried_again_after_an_error_that_passes(open_site: OpenSite) -> None:
     site = await open_site(backend=(backend := Counted()))
-    await backend.aclose()  # as if the encoders were away
+    backend.error = BackendUnavailable("the encoders are away.")
     await site.begin(labels=["cat", {"label": "dog", "examples": [png()]}])
     await until(lambda: bool(site.sets.get("pets").error))
-    await backend.start()
+    backend.error = None
     await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None

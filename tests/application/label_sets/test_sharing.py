@@ -10,19 +10,11 @@ import pytest
 
 from clipserve.application.label_sets import build
 from clipserve.errors import StoreUnavailable
-from clipserve.telemetry.request import current
-from tests.application.label_sets.conftest import OpenSite, OpenStore
-from tests.application.label_sets.making import (
-    Counted,
-    Site,
-    put_at,
-    record_in,
-    versions_in,
-)
+from tests.application.label_sets.conftest import OpenSite
+from tests.application.label_sets.making import Counted, put_at, record_in
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.application.label_sets.test_label_sets import classified, rows, version_at
+from tests.application.label_sets.test_label_sets import classified, version_at
 from tests.logs import Log
-from tests.support import png
 from tests.waiting import until
 
 SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"]}
@@ -47,89 +39,28 @@ async def test_a_set_that_was_put_elsewhere_is_built_after_a_minute_and_not_befo
     here.gate.set()
 
 
-async def test_two_that_build_the_same_store_the_same(open_site: OpenSite) -> None:
-    values = []
-    for _ in range(2):
-        site = await open_site(store := MemoryStore())
-        await site.put(labels=["cat", {"label": "dog", "examples": [png()]}], templates=["a {}", "the {}"])
-        values.append([await store.read(name) for name in await store.listing() if name.endswith(".npy")])
-    assert values[0] == values[1]
-    assert len(values[0]) == 1
-
-
-class Held(Counted):
-    """Texts of builds wait while `builds` is closed, as it is at first; others do not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.builds = asyncio.Event()
-
-    async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
-        if current() is not None:
-            await self.builds.wait()
-        return await super().encode_text(token_ids, lengths)
-
-
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start_too(
     open_site: OpenSite, restarted: bool
 ) -> None:
-    store, backend = MemoryStore(), Held()
+    store, backend = MemoryStore(), Counted()
     site = await open_site(store, backend=backend)
-    backend.builds.set()
     old = (await site.put(**SMALL)).version
-    backend.builds.clear()
+    if not restarted:  # then it is in memory
+        await store.delete([name for name in await store.listing() if name.endswith(".npy")])
+    backend.gate.clear()
     await site.begin(labels=["unfinished"])
     new = await site.begin(labels=["cat"])
     assert (new.state, new.served_version) == ("building", old)
     if restarted:
         await site.sets.aclose()
         await put_at(store, 1.0)
-        site = await open_site(store, backend=(backend := Held()))
+        (backend := Counted()).gate.clear()
+        site = await open_site(store, backend=backend)
     assert await version_at(site) == old
-    backend.builds.set()
+    backend.gate.set()
     await until(lambda: site.ready("pets"))
     assert await version_at(site) == new.version
-
-
-async def test_a_set_is_put_again_and_again_while_it_is_used(open_site: OpenSite, another: OpenStore) -> None:
-    here, there = await open_site(another()), await open_site(another())
-    await here.put(labels=["0 a", "0 b"])
-    began = time.monotonic()
-    await until(lambda: there.ready("pets"))
-    print(f"{time.monotonic() - began:.2f} s later the other one serves it")
-    ended = asyncio.Event()
-
-    async def use(site: Site) -> int:
-        used = 0
-        while not ended.is_set():
-            labels = rows((await classified(site, "pets")).results[0])
-            assert len({label.split()[0] for label, *_ in labels}) == 1, "of one version"
-            used += 1
-            await asyncio.sleep(0)
-        return used
-
-    using = asyncio.gather(use(here), use(there))
-    for number in range(1, 12):
-        site = (here, there)[number % 2]
-        assert (await site.put(labels=[f"{number} a", f"{number} b"])).state == "ready"
-    ended.set()
-    assert min(await using) > 0
-
-
-async def test_embeddings_that_a_build_stores_after_its_set_was_replaced_are_deleted_by_the_next_change(
-    open_site: OpenSite,
-) -> None:
-    store, here = MemoryStore(), Counted()
-    first, second = await open_site(store, backend=here), await open_site(store)
-    here.gate.clear()
-    await first.begin()
-    await second.sets.delete("pets")
-    here.gate.set()
-    await until(lambda: first.states == {})
-    version = (await second.put(labels=["new"])).version
-    await second.sets.refresh()
-    assert await versions_in(store) == {version}
 
 
 async def test_a_set_that_is_deleted_elsewhere_before_it_was_listed_is_gone(open_site: OpenSite) -> None:
@@ -186,24 +117,6 @@ async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(
     assert "label_set_file_wrong" not in written.events, "deleted while it is loaded, it is no damaged one"
 
 
-async def test_embeddings_that_cannot_be_stored_are_served_and_made_again_at_the_next_start(
-    open_site: OpenSite,
-) -> None:
-    store, here = MemoryStore(), Counted()
-    site = await open_site(store, backend=here)
-    here.gate.clear()
-    await site.begin()
-    store.full = True
-    here.gate.set()
-    await until(lambda: site.ready("pets"))
-    assert await versions_in(store) == set()
-    store.full = False
-    await put_at(store, 1.0)
-    again = await open_site(store, backend=(backend := Counted()))
-    await until(lambda: again.ready("pets"))
-    assert backend.texts == 2
-
-
 DAMAGED = {  # what is read in place of a value
     "nothing": lambda value: b"",
     "the half": lambda value: value[: len(value) // 2],
@@ -249,18 +162,3 @@ async def test_a_record_with_fields_that_are_not_known_is_served_without_encodin
     await store.write("pets.json", value.replace(b'{"format":1,', b'{"format":1,"payer":null,'))
     again = await open_site(store, backend=(backend := Counted()))
     assert (await version_at(again), backend.texts) == (version, 0)
-
-
-async def test_a_set_of_8_000_prompts_is_put_built_and_loaded_without_encoding_it_again(
-    open_site: OpenSite,
-) -> None:
-    large: dict[str, Any] = {
-        "labels": [f"{n}" for n in range(800)],
-        "templates": [f"{n} {{}}" for n in range(10)],
-    }
-    store, here = MemoryStore(), Counted()
-    site = await open_site(store, backend=here)
-    state = await site.put(**large)
-    assert (state.state, state.prompts, here.texts) == ("ready", 8_000, 8_000)
-    again = await open_site(store, backend=(backend := Counted()))
-    assert (again.ready("pets"), backend.texts) == (True, 0)

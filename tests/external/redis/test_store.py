@@ -29,12 +29,7 @@ async def values_of(store: RedisStore) -> dict[str, bytes | None]:
 
 async def assert_fails(store: RedisStore) -> None:
     """All methods, and none waits without an end."""
-    calls = (
-        store.listing(),
-        store.read("a"),
-        store.write("a", b"2"),
-        store.delete(["a"]),
-    )
+    calls = store.listing(), store.read("a"), store.write("a", b"2"), store.delete(["a"])
     async with asyncio.timeout(60):
         for failure in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(failure, StoreUnavailable)

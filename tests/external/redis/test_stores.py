@@ -7,10 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from clipserve.application.label_sets.redis_store import RedisStore
-from tests.application.label_sets.conftest import (  # noqa: F401  its gateways are on this module's store
-    OpenStore,
-    open_site,
-)
+from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.test_stores import *  # noqa: F403  collected here
 from tests.redis_server import RedisServer
 
