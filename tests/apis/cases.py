@@ -23,6 +23,7 @@ class Case:
         code: of the error that the request gets; None: it is answered.
         where: the service that it needs.
         sets: label sets that there are before, by name.
+        error: what some fields of the error are.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     where: str = "usual"
     keys: list[str] = field(default_factory=list)
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
 
 
 IMAGE, TWO, MANY = {"images": [png()]}, {"images": [png(1), png(2)]}, [png()] * 33

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.apis.cases import BROKEN, IMAGE, TWO, Case
@@ -75,12 +76,16 @@ ANSWERED = [
     by_sets("labels of a set of a file", {}, None, "files"),
 ]
 
+BAD_EXAMPLE = "example 1 of label 1: the image begins as PNG but is broken or cut short."
 EXAMPLES = [{"label": "a", "examples": [png(1)]}, {"label": "b", "examples": [png(2), BROKEN]}]
 REFUSED = [
     put("no label in a set", {"labels": []}, "invalid_input"),
     put("a name that is none", {"name": "no name"}, "invalid_input"),
     put("a long name", {"name": "a" * 65}, "invalid_input"),
-    put("a broken example", {"labels": EXAMPLES}, "undecodable_image"),
+    replace(
+        put("a broken example", {"labels": EXAMPLES}, "undecodable_image"),
+        error={"index": 1, "detail": BAD_EXAMPLE},
+    ),
     put("a long label in a set", {"labels": ["a", "b" * 40]}, "text_too_long"),
     put("many labels in a set", {"labels": [f"{n}" for n in range(1_001)]}, "too_many"),
     put("a set with a template without a slot", {"templates": ["x"]}, "bad_prompt_template"),

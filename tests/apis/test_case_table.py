@@ -72,6 +72,7 @@ async def test_both_apis_answer_the_same(case: Case, usual: Served, tmp_path: Pa
     if case.code in ("overloaded", "rate_limited"):
         return  # what is left by then is in the words
     assert close(said, rpc_said), f"\n{said}\n{rpc_said}"
+    assert {name: said[name] for name in case.error} == case.error
 
 
 def test_each_error_is_in_the_table_or_of_one_api() -> None:

@@ -175,8 +175,9 @@ def test_in_a_form_numbers_and_switches_are_text() -> None:
     assert read_fields(ClassifyRequest, upload, request("")) == ClassifyRequest(
         (), ["a"], top_k=5, truncate=True
     )
-    wrong = read_form(text("label", "a"), text("top_k", "five"))
-    assert refusal(wrong, ClassifyRequest).startswith("top_k: ")
+    for name, wrong in {"top_k": "five", "temperature": "nan", "threshold": "-inf"}.items():
+        told = refusal(read_form(text("label", "a"), text(name, wrong)), ClassifyRequest)
+        assert told.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize("way", ["form", "json", "query"])

@@ -24,9 +24,7 @@ from tests.support import DIM, png, serving
         pytest.param({"threshold": -inf}, "threshold is -inf; it must be from", id="an infinite threshold"),
         pytest.param({"example_weight": inf}, "example_weight is inf; it must be from", id="infinite weight"),
         pytest.param(
-            {"labels": [{"label": "a", "threshold": nan}]},
-            "label 0: threshold is nan",
-            id="a label's threshold",
+            {"labels": [{"label": "a", "threshold": nan}]}, "label 0: threshold is", id="of a label"
         ),
     ],
 )
