@@ -236,3 +236,15 @@ async def test_a_build_is_tried_again_after_an_error_that_passes(open_site: Open
     backend.error = None
     await until(lambda: site.ready("pets"))
     assert site.sets.get("pets").error is None
+
+
+async def test_after_a_fault_of_the_service_a_set_has_failed_until_it_is_put_again(
+    open_site: OpenSite,
+) -> None:
+    site = await open_site(backend=(backend := Counted()))
+    backend.error = RuntimeError("a fault")
+    failed = await site.put()
+    await site.sets.refresh()  # it finds the same put
+    assert (site.sets.get("pets"), failed.state, failed.task) == (failed, "failed", None)
+    backend.error = None
+    assert (await site.put()).state == "ready"

@@ -51,7 +51,8 @@ class Entries(dict[str, LabelSet]):
         A set that was put at another gateway is built there. Raises StoreUnavailable.
         """
         before, record = self.get(label_set.name), label_set.record
-        if before and before.version == label_set.version and (before.built or before.task):
+        again = before and before.record.put != record.put  # so one that has failed is built again
+        if before and before.version == label_set.version and (before.built or before.task or not again):
             return
         if before:
             label_set.served = before.served
@@ -116,8 +117,7 @@ class Entries(dict[str, LabelSet]):
         Raises StoreUnavailable.
         """
         with suppress(ValueError):  # they are damaged, and made again
-            stored = await self._store.read(label_set.file(definition))
-            if stored is not None:
+            if (stored := await self._store.read(label_set.file(definition))) is not None:
                 await asyncio.to_thread(label_set.serve, definition, stored)
                 return True
         return False
