@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from clipserve.telemetry.metrics import Metrics
 from tests.support import Running
 
 
@@ -53,11 +54,6 @@ class Raw:
                 return await self._reader.read() == b""
         except ConnectionError:
             return True
-
-    async def rest(self) -> bytes:
-        """What comes until the server closes."""
-        async with asyncio.timeout(30):
-            return await self._reader.read()
 
     def leave(self, *, reset: bool = False) -> None:
         """Close, or break off with a reset."""
@@ -105,3 +101,13 @@ def hold(running: Running, size: int) -> None:
     """Let another client have so many bytes in flight, to the end of the service."""
     app: Any = running.gateway.app
     app.state.service.budget.lease("another").grow(size)
+
+
+def requests_counted(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """(endpoint, outcome) -> the requests that have ended so."""
+    samples = [each for family in metrics.registry.collect() for each in family.samples]
+    return {
+        (each.labels["endpoint"], each.labels["outcome"]): each.value
+        for each in samples
+        if each.name == "clipserve_requests_total"
+    }

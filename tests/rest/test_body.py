@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from starlette.types import Message
 
-from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput
+from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
 from clipserve.quota import Lease, Quota
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from tests.virtual_time import virtual_time
@@ -48,10 +48,6 @@ async def read(
         return (await read_body(headers or {}, client.receive, limits, lease or own)).take()
 
 
-def figures(error: ClipError) -> tuple[float | None, float | None]:
-    return error.limit, error.actual
-
-
 @pytest.mark.parametrize("chunks", [[b""], [b"a"], [b"ab", b"", b"c"], [b"", b"a", b""]])
 async def test_the_chunks_are_one_body(chunks: Sequence[bytes]) -> None:
     assert await read(sends(*chunks)) == b"".join(chunks)
@@ -62,7 +58,7 @@ async def test_a_declared_length_at_the_limit_is_read_and_one_beyond_is_refused_
     client = sends(bytes(11))
     with pytest.raises(BodyTooLarge, match="11 bytes or more; the limit is 10") as caught:
         await read(client, {b"content-length": b"11"})
-    assert figures(caught.value) == (10, 11)
+    assert (caught.value.limit, caught.value.actual) == (10, 11)
     assert client.read == 0
 
 
@@ -71,17 +67,13 @@ async def test_a_body_in_chunks_may_reach_the_limit_and_is_refused_with_the_firs
     client = sends(bytes(6), bytes(5), bytes(100))
     with pytest.raises(BodyTooLarge) as caught:
         await read(client)
-    assert figures(caught.value) == (10, 11)
+    assert (caught.value.limit, caught.value.actual) == (10, 11)
     assert client.read == 2, "read on beyond the limit"
 
 
-@pytest.mark.parametrize("encoding", [b"identity", b"Identity"])
-async def test_a_body_as_it_is_may_say_so(encoding: bytes) -> None:
-    assert await read(sends(b"abc"), {b"content-encoding": encoding}) == b"abc"
-
-
-@pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br", b"", b"identity, gzip"])
+@pytest.mark.parametrize("encoding", [b"gzip", b"", b"identity, gzip"])
 async def test_a_compressed_body_is_refused_unread(encoding: bytes) -> None:
+    assert await read(sends(b"abc"), {b"content-encoding": b"Identity"}) == b"abc"
     client = sends(b"abc")
     with pytest.raises(InvalidInput, match="Content-Encoding is not accepted"):
         await read(client, {b"content-encoding": encoding})
@@ -99,7 +91,7 @@ async def test_a_body_that_does_not_end_in_time_is_refused_with_what_has_come() 
     first = {"type": "http.request", "body": bytes(7), "more_body": True}
     with pytest.raises(BodyTooSlow, match=r"7 bytes of the body arrived within 0\.05 s") as caught:
         await read(Client(first), seconds=0.05)
-    assert figures(caught.value) == (0.05, None)
+    assert (caught.value.limit, caught.value.actual) == (0.05, None)
 
 
 class Dripping:

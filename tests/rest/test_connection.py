@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.types import Receive, Scope, Send
 
-from clipserve.rest.protocol import Connections
-from clipserve.rest.server import Server
-from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
-from tests.rest.raw import ask, connected, get, post
-from tests.rest.test_connections import LIMITS
+from tests.rest.raw import ask, connected, get, post, requests_counted
 from tests.support import DIM, Running, eventually, png, serving
 
 GOOD = post(png())
@@ -29,13 +22,7 @@ def phases(running: Running) -> list[str]:
 
 
 def outcomes(running: Running) -> dict[str, float]:
-    families = running.gateway.metrics.registry.collect()
-    return {
-        each.labels["outcome"]: each.value
-        for family in families
-        for each in family.samples
-        if each.name == "clipserve_requests_total"
-    }
+    return {outcome: count for (_, outcome), count in requests_counted(running.gateway.metrics).items()}
 
 
 # One request after the other.
@@ -83,9 +70,7 @@ async def test_a_body_that_is_refused_is_let_in_for_a_moment_so_that_the_answer_
     ("sent", "status", "code"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00", 400, "malformed_request"),
-        (b"CONNECT a:443 HTTP/1.1\r\n\r\n", 400, "malformed_request"),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, 431, "headers_too_large"),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
     ],
 )
 async def test_what_is_no_request_is_answered_like_any_other_error(
@@ -103,87 +88,32 @@ async def test_what_is_no_request_is_answered_like_any_other_error(
     assert (await running.embed(png())).status_code == 200
 
 
-async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_rest_of_it() -> None:
-    begun = 0
-
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
-        nonlocal begun
-        begun += 1
-        await receive()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": bytes(30_000_000)})  # more than systems keep
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-    server = Server(app, Connections(replace(LIMITS, write_timeout_seconds=60), Metrics()), 0)
-    serving = asyncio.create_task(server.serve([listener]))
-    reader, writer = await asyncio.open_connection(*address)
-    try:
-        writer.write(post(bytes(100))[:-50])
-        await reader.readuntil(b"\r\n\r\n")
-        for _ in range(10):
-            writer.write(b"x" * 5)
-            await asyncio.sleep(0.02)
-        assert begun == 1
-        async with asyncio.timeout(60):
-            assert len(await reader.read()) > 30_000_000
-    finally:
-        writer.transport.abort()
-        server.should_exit = server.force_exit = True
-        await serving
+# Time. `tests/rest/test_wire.py` has how long each may take.
 
 
-# Time.
-
-
-@pytest.mark.parametrize(("sent", "limit"), [(b"", "first_byte"), (b"GET / HT", "header")])
-async def test_a_connection_on_which_no_head_comes_is_closed(toy: Path, sent: bytes, limit: str) -> None:
-    seconds: dict[str, Any] = {f"{limit}_timeout_seconds": 0.3}
-    async with serving(FakeBackend(DIM), toy, **seconds) as running, connected(running) as raw:
-        await raw.send(sent)
+async def test_the_service_closes_a_connection_on_which_nothing_comes(toy: Path) -> None:
+    brief: dict[str, Any] = {"first_byte_timeout_seconds": 0.3}
+    async with serving(FakeBackend(DIM), toy, **brief) as running, connected(running) as raw:
         async with asyncio.timeout(4):  # the other limits are longer
             assert await raw.closed()
 
 
-async def test_a_connection_on_which_nothing_more_comes_is_closed(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, keep_alive_seconds=0.3) as running, connected(running) as raw:
-        await raw.send(get())
-        assert (await raw.answer()).status == 200
-        assert await raw.closed()
-
-
 async def test_a_request_that_takes_longer_than_all_these_times_is_answered(toy: Path) -> None:
-    names = (
-        "header_timeout_seconds",
-        "first_byte_timeout_seconds",
-        "write_timeout_seconds",
-        "keep_alive_seconds",
-    )
-    brief: dict[str, Any] = dict.fromkeys(names, 1.0)
-    backend = FakeBackend(DIM)
+    names = ("header", "first_byte", "write")
+    brief: dict[str, Any] = {f"{name}_timeout_seconds": 1.0 for name in names} | {"keep_alive_seconds": 1.0}
+    backend = Gated()
     async with serving(backend, toy, **brief) as running:
-        backend._delay = 3.0  # not at the start, which calls it too
+        backend.gate.clear()
+        asyncio.get_running_loop().call_later(3, backend.gate.set)
         assert (await ask(running, GOOD)).status == 200
-
-
-async def test_a_client_that_does_not_read_its_answers_is_given_up(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, write_timeout_seconds=0.5) as running:
-        page = (await running.client.get("/docs")).text
-        script = next(part for part in page.split('"') if part.endswith("bundle.js"))
-        await running.client.aclose()
-        await eventually(lambda: phases(running) == [])
-        async with connected(running) as raw:
-            for _ in range(12):  # 17 MB, more than the systems of both keep for us
-                await raw.send(get(b"/" + script.encode()))
-                await asyncio.sleep(0.05)
-            await eventually(lambda: phases(running) == [], 30)
 
 
 # Departures.
 
 
-@pytest.mark.parametrize("behind", [b"", get(), get() * 3_000, b"GET / HT", b"\xff\xff"])
-@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("behind", "reset"), [(b"", False), (b"", True), (get() * 3_000, False), (b"GET / HT", True)]
+)
 async def test_who_leaves_is_seen_to_leave_whatever_was_sent_behind(
     toy: Path, behind: bytes, reset: bool
 ) -> None:
@@ -201,18 +131,11 @@ async def test_who_leaves_is_seen_to_leave_whatever_was_sent_behind(
 # Room.
 
 
-async def small(running: Running, source: str) -> int:
-    return (await ask(running, get(), source=source)).status
-
-
-ONE_ADDRESS: dict[str, Any] = {
-    "max_in_flight_bytes_per_address": 256_000_000
-}  # that of a proxy, which may have all connections
-
-
 async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own(toy: Path) -> None:
+    # An address that may have all bytes is a proxy's, and may have all connections.
+    walls: dict[str, Any] = {"max_connections": 2, "max_in_flight_bytes_per_address": 256_000_000}
     async with (
-        serving(FakeBackend(DIM), toy, max_connections=2, **ONE_ADDRESS) as running,
+        serving(FakeBackend(DIM), toy, **walls) as running,
         connected(running) as first,
         connected(running) as second,
     ):
@@ -223,7 +146,7 @@ async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own
         assert (refused.status, refused.code) == (503, "too_many_connections")
         counted = running.gateway.metrics.registry.get_sample_value
         assert counted("clipserve_refused_total", {"reason": "too_many_connections"}) == 1
-        assert await small(running, "127.0.0.2") == 200
+        assert (await ask(running, get(), source="127.0.0.2")).status == 200
         assert await first.closed()
     assert outcomes(running)["client_gone"] >= 1
 

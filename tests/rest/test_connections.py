@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -54,67 +55,49 @@ def full(*members: Any, shares_address: bool = True) -> Connections:
     return connections
 
 
-def closed_for(newcomer: Any, *members: Any) -> list[Any]:
-    """Those closed so that the newcomer could come."""
+# Who comes; who is there, in which phase (at work, where none is said) and since when; and who of them is closed.
+@pytest.mark.parametrize(
+    ("newcomer", "there", "closed"),
+    [
+        pytest.param("a", "a idle, a idle, b", "nobody", id="while there is room nobody"),
+        pytest.param("a", "a, a idle 2, a idle 1, a", "a idle 1", id="the one that is idle longest"),
+        pytest.param("c", "a idle 1, b idle 9, b, b", "b idle 9", id="an idle one of who has most first"),
+        pytest.param("c", "a idle 1, b, b, b", "a idle 1", id="an idle one, where who has most has none"),
+        pytest.param("b", "a idle 1, b idle 9, b, b", "b idle 9", id="who has most gives its own"),
+        pytest.param("b", "a idle 1, b body, b, b", "refused", id="who has most does not take another's"),
+        pytest.param("a", "b, b head, b, a", "b head", id="who has fewer takes one that has begun"),
+        pytest.param("a", "b, b body, b, a", "b body", id="who has fewer takes one whose body comes"),
+        pytest.param("a", "b, b ending, b, a", "b ending", id="who has fewer takes one that ends"),
+        pytest.param("a", "b, b body 1, b idle 9, a", "b idle 9", id="an idle one before one that has begun"),
+        pytest.param("a", "a, a body, b, b body", "refused", id="who has as many as others"),
+        pytest.param("b", "a, a, a, a", "refused", id="all are at work"),
+    ],
+)
+def test_who_makes_room_for_a_newcomer(newcomer: str, there: str, closed: str) -> None:
+    members = []
+    for each in there.split(", "):
+        address, *words = each.split()
+        phase = Phase[words[0].upper()] if words else Phase.WORKING
+        since = float(words[1]) if len(words) > 1 else 0.0
+        members.append(fake_member(address, phase, since))
     connections = full(*members)
-    before = len(connections.connections)
-    connections.admit(newcomer)
-    gone = [member for member in members if member.aborted]
-    assert len(connections.connections) == before + 1 - len(gone)
-    return gone
-
-
-def test_while_there_is_room_no_connection_is_closed_for_another() -> None:
-    assert (
-        closed_for(
-            fake_member("a"), fake_member("a", Phase.IDLE), fake_member("a", Phase.IDLE), fake_member("b")
-        )
-        == []
-    )
-
-
-def test_of_the_idle_the_one_that_has_been_so_longest_makes_room() -> None:
-    long, short = fake_member("a", Phase.IDLE, 1.0), fake_member("a", Phase.IDLE, 2.0)
-    assert closed_for(fake_member("a"), fake_member("a"), short, long, fake_member("a")) == [long]
-
-
-def test_an_idle_one_of_the_address_that_has_most_goes_first() -> None:
-    lone, of_many = fake_member("a", Phase.IDLE, 1.0), fake_member("b", Phase.IDLE, 9.0)
-    assert closed_for(fake_member("c"), lone, of_many, fake_member("b"), fake_member("b")) == [of_many]
-    assert closed_for(fake_member("c"), lone, fake_member("b"), fake_member("b"), fake_member("b")) == [lone]
-
-
-def test_an_address_that_has_most_takes_the_place_of_its_own_only() -> None:
-    lone, own = fake_member("a", Phase.IDLE, 1.0), fake_member("b", Phase.IDLE, 9.0)
-    assert closed_for(fake_member("b"), lone, own, fake_member("b"), fake_member("b")) == [own]
-    connections = full(lone, fake_member("b", Phase.BODY), fake_member("b"), fake_member("b"))
-    with pytest.raises(TooManyConnections):
-        connections.admit(fake_member("b"))
-    assert not lone.aborted
-
-
-@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.ENDING])
-def test_an_address_that_has_fewer_takes_the_place_of_one_that_is_not_at_work(phase: Phase) -> None:
-    slow = fake_member("b", phase, untaken=1)
-    assert closed_for(fake_member("a"), fake_member("b"), slow, fake_member("b"), fake_member("a")) == [slow]
-
-
-def test_an_idle_one_is_given_up_before_one_that_has_begun() -> None:
-    begun, idle = fake_member("b", Phase.BODY, 1.0), fake_member("b", Phase.IDLE, 9.0)
-    assert closed_for(fake_member("a"), fake_member("b"), begun, idle, fake_member("a")) == [idle]
-
-
-@pytest.mark.parametrize("newcomer", ["a", "b"])
-def test_an_address_that_has_as_many_is_refused(newcomer: str) -> None:
-    members = [fake_member("a"), fake_member("a", Phase.BODY), fake_member("b"), fake_member("b", Phase.BODY)]
-    connections = full(*members)
-    with pytest.raises(
-        TooManyConnections, match="there are 4 connections, 2 of them from your address"
-    ) as caught:
+    if closed == "refused":
+        own = len(re.findall(rf"\b{newcomer}\b", there))
+        with pytest.raises(TooManyConnections, match=f"4 connections, {own} of them from your") as caught:
+            connections.admit(fake_member(newcomer))
+        assert (caught.value.limit, caught.value.actual) == (4, 4)
+    else:
         connections.admit(fake_member(newcomer))
-    assert (caught.value.limit, caught.value.actual) == (4, 4)
-    assert not any(member.aborted for member in members)
-    assert len(connections.connections) == 4
+        assert len(connections.connections) == 4
+    gone = [each for each, member in zip(there.split(", "), members, strict=True) if member.aborted]
+    assert gone == ([closed] if closed in there else [])
+
+
+def test_one_that_takes_its_answer_is_not_idle() -> None:
+    slow = fake_member("b", Phase.IDLE, untaken=1)
+    with pytest.raises(TooManyConnections):
+        full(slow, fake_member("b"), fake_member("b"), fake_member("a")).admit(fake_member("b"))
+    assert not slow.aborted
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -130,12 +113,6 @@ def test_an_address_leaves_half_of_the_connections_to_others_whatever_its_own_do
     connections.admit(fake_member("b"))
     connections.admit(fake_member("b"))
     assert len(connections.connections) == 4
-
-
-def test_a_connection_at_work_is_never_closed_for_another() -> None:
-    connections = full(*(fake_member("a") for _ in range(4)))
-    with pytest.raises(TooManyConnections):
-        connections.admit(fake_member("b"))
 
 
 def test_a_connection_is_left_to_an_address_where_there_is_only_one() -> None:

@@ -65,7 +65,10 @@ async def test_each_example_of_a_request_has_an_answer_as_documented(tmp_path: P
         asked = list(requests_of(document))
         for name, kind, example in asked:
             method, path = name.format(name="pets", model="demo").split()
-            answer = await running.client.request(method, path, **as_sent(kind, example))
+            sent: dict[str, Any] = {"json": example}
+            if kind == "multipart/form-data":
+                sent = {"files": {field: (None, text) for field, text in example.items()}}
+            answer = await running.client.request(method, path, **sent)
             assert answer.is_success, (name, answer.text)
             responses = dict(operations(document))[name]["responses"]
             content = responses[str(answer.status_code)]["content"][answer.headers["content-type"]]
@@ -78,12 +81,6 @@ def requests_of(document: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         for kind, content in operation.get("requestBody", {}).get("content", {}).items():
             for example in examples_of(content):
                 yield name, kind, example
-
-
-def as_sent(kind: str, example: Any) -> dict[str, Any]:
-    if kind == "multipart/form-data":
-        return {"files": {field: (None, text) for field, text in example.items()}}
-    return {"json": example}
 
 
 async def test_the_table_of_docs_api_has_every_field_of_every_endpoint(running: Running) -> None:

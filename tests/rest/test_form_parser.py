@@ -48,12 +48,9 @@ def test_a_part_has_the_name_of_its_disposition(disposition: bytes, part: tuple[
     ("body", "why"),
     [
         (b"", "Unexpected end"),
-        (b"x--bb\r\n", "in front of first boundary"),
         (form(TEXT + b"cut", last=b""), "Unexpected end"),
-        (form(TEXT + b"1\r\n--bbx"), "Unexpected bytes after boundary"),
         (form(b"\r\nno header"), "Missing Content-Disposition"),
         (form(TEXT.replace(b"name", b"nam") + b"1"), "Missing name"),
-        (form(TEXT.replace(b'"a"', b'"\xe9"') + b"1"), "failed to decode"),
         (form(b"X: " + b"y" * 8_192 + b"\r\n" + TEXT), "header length exceeded"),
     ],
 )

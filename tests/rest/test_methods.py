@@ -6,25 +6,16 @@ import pytest
 
 from tests.support import Running
 
-GETS = [
-    "/livez",
-    "/openapi.json",
-    "/docs",
-    "/docs/start.js",
-    "/",
-    "/page/main.js",
-]
 
-
-@pytest.mark.parametrize("path", GETS)
+@pytest.mark.parametrize("path", ["/livez", "/openapi.json", "/docs", "/docs/start.js", "/", "/page/main.js"])
 async def test_head_is_get_without_the_body(running: Running, path: str) -> None:
     get = await running.client.get(path)
     head = await running.client.head(path)
     assert (head.status_code, head.content) == (200, b"")
     own = {"connection", "date", "x-request-id"}
-    assert {key: value for key, value in head.headers.items() if key not in own} == {
-        key: value for key, value in get.headers.items() if key not in own
-    }
+    assert [each for each in head.headers.items() if each[0] not in own] == [
+        each for each in get.headers.items() if each[0] not in own
+    ]
 
 
 @pytest.mark.parametrize(
@@ -47,18 +38,12 @@ async def test_a_wrong_method_is_told_which_are_right(
     assert answer.headers["allow"] == allowed
     if method != "HEAD":
         body = answer.json()
-        assert (body["code"], body["status"]) == ("method_not_allowed", 405)
-        assert body["type"] == "urn:clipserve:error:method_not_allowed"
-        assert body["request_id"] == answer.headers["x-request-id"]
+        assert (body["code"], body["request_id"]) == ("method_not_allowed", answer.headers["x-request-id"])
 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        *("/metrics", "/v1", "/page", "/classify/x", "/%00", "/docs/1/2/3"),
-        *("/docs/", "/embed/", "/label-sets/", "/livez/"),
-        *("/bulk", "/livez%0d", "/embed%20", "/%65mbed%2f"),
-    ],
+    ["/metrics", "/v1", "/page", "/classify/x", "/%00", "/docs/1/2/3", "/embed/", "/livez%0d", "/%65mbed%2f"],
 )
 async def test_an_unknown_path_is_a_problem(running: Running, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):

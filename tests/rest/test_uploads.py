@@ -53,11 +53,26 @@ def read_form(*parts: bytes) -> Upload:
 # A form.
 
 
-@pytest.mark.parametrize("name", ["image", "images", "to_images"])
-@pytest.mark.parametrize("body", ["form", "query"])
-def test_a_text_is_no_image(name: str, body: str) -> None:
-    with pytest.raises(InvalidInput, match=f"the field `{name}` is text, not a file"):
-        read_form(text(name, "abc")) if body == "form" else read("image/jpeg", IMAGE, f"{name}=abc")
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        pytest.param([text("image", "abc")], "the field `image` is text, not a file", id="text as an image"),
+        pytest.param([text("to_images", "a")], "the field `to_images` is text", id="text on the other side"),
+        pytest.param([text("top_k", "1")] * 2, "the field `top_k` is given more than once", id="twice"),
+        pytest.param([file("labels", b"a")], "the field `labels` is a file; images go into", id="a file"),
+        pytest.param(
+            [text("label", "é").decode().encode("latin-1")],
+            "the field `label` is not valid UTF-8",
+            id="a text in Latin-1",
+        ),
+        pytest.param(
+            [text("labél", "a").decode().encode("latin-1")], "header failed to decode", id="a name in Latin-1"
+        ),
+    ],
+)
+def test_a_field_of_a_form_that_cannot_be_is_refused_by_its_name(parts: list[bytes], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        read_form(*parts)
 
 
 def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> None:
@@ -69,22 +84,6 @@ def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> No
         text("labels", "b"),
     )
     assert upload == Upload({"images": [IMAGE, b"2"], "model": "toy", "labels": ["a", "b"]}, typed=False)
-
-
-def test_another_field_may_not_be_repeated() -> None:
-    with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
-        read_form(text("top_k", "1"), text("top_k", "1"))
-
-
-def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
-    with pytest.raises(InvalidInput, match="the field `labels` is a file; images go into the field `image`"):
-        read_form(file("image", IMAGE), file("labels", b"a"))
-
-
-def test_a_query_that_is_not_utf_8_is_refused_and_not_embedded_with_marks_in_it() -> None:
-    assert read("image/jpeg", IMAGE, "text=caf%C3%A9").fields["texts"] == ["café"]
-    with pytest.raises(InvalidInput, match="the query is not valid UTF-8"):
-        read("image/jpeg", IMAGE, "text=caf%E9")
 
 
 @pytest.mark.parametrize("part", [text("label", "a"), file("image", b"")], ids=["text", "files"])
@@ -101,32 +100,34 @@ def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
     assert (read_form(file("image", bytes(5_000_000)))).fields["images"] == [bytes(5_000_000)]
 
 
-@pytest.mark.parametrize(
-    "charset", ["utf-8", '"Utf-8"', "latin-1", "punycode", "undefined", '""', "x" * 2_000]
-)
+@pytest.mark.parametrize("charset", ["utf-8", '"Utf-8"', "latin-1", "undefined", "x" * 2_000])
 def test_text_is_utf_8_whatever_its_charset_says(charset: str) -> None:
     upload = read(f"{FORM}; charset={charset}", text("label", "été") + b"--b--\r\n")
     assert upload.fields == {"labels": ["été"]}
-    assert (read(f"application/json; charset={charset}", b'{"a": 1}')).fields == {"a": 1}
-
-
-def test_text_in_a_form_that_is_not_utf_8_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="the value of the field `label` is not valid UTF-8"):
-        read_form(text("label", "é").replace("é".encode(), b"\xe9"))
-    for part in (text("labél", "a"), file("imagé", b"")):
-        with pytest.raises(InvalidInput, match="Segment header failed to decode"):
-            read_form(part.replace("é".encode(), b"\xe9"))
+    assert read(f"application/json; charset={charset}", b'{"a": 1}').fields == {"a": 1}
 
 
 # The bytes of one image.
 
 
-@pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/*", "application/octet-stream"])
+@pytest.mark.parametrize("content_type", ["IMAGE/PNG", "image/*", "application/octet-stream"])
 def test_a_body_that_is_an_image_takes_its_fields_from_the_query(content_type: str) -> None:
     upload = read(content_type, IMAGE, "label=a&label=b&top_k=1")
     assert upload == Upload({"images": [IMAGE], "labels": ["a", "b"], "top_k": "1"}, typed=False)
-    with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
-        read(content_type, IMAGE, "top_k=1&top_k=2")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("top_k=1&top_k=2", "the field `top_k` is given more than once"),
+        ("image=abc", "the field `image` is text, not a file"),
+        ("text=caf%E9", "the query is not valid UTF-8"),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused(query: str, said: str) -> None:
+    assert read("image/jpeg", IMAGE, "text=caf%C3%A9").fields["texts"] == ["café"]
+    with pytest.raises(InvalidInput, match=said):
+        read("image/jpeg", IMAGE, query)
 
 
 @pytest.mark.parametrize("content_type", [FORM, "application/json", "Application/JSON; charset=utf-8"])
