@@ -94,7 +94,7 @@ async def test_frigate_gets_the_vectors_of_embed_with_the_marker_that_it_is_told
     props = (await running.client.get("/props", params={"model": "toy"})).json()
     assert props["modalities"]["vision"]
     prompt = f"{props['media_marker']}\n"
-    content = [{"prompt_string": text} for text in TEXTS]
+    content: list[dict[str, Any]] = [{"prompt_string": text} for text in TEXTS]
     content += [{"prompt_string": prompt, "multimodal_data": [image]} for image in IMAGES]
     answer = await post(running, "/embeddings", content=content)
     given = [np.array(item["embedding"], np.float32).mean(axis=0) for item in answer]
