@@ -28,17 +28,6 @@ def outcomes(running: Running) -> dict[str, float]:
 # One request after the other.
 
 
-async def test_a_client_that_sends_far_ahead_is_answered_once_and_closed(toy: Path) -> None:
-    backend = Gated()
-    async with serving(backend, toy, deadline_seconds=0.5) as running:
-        backend.gate.clear()
-        async with connected(running) as raw:
-            await raw.send(GOOD, *[get() * 10_000] * 10)
-            answer = await raw.answer()
-            assert (answer.status, answer.headers["connection"]) == (504, "close")
-            assert await raw.closed()
-
-
 async def test_a_client_that_waits_is_told_to_go_on(running: Running) -> None:
     request = post(png(), b"Expect: 100-continue")
     head, body = request[: -len(png())], png()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -162,13 +163,10 @@ def refusal(upload: Upload, kind: type[Any]) -> str:
     return caught.value.detail
 
 
-LABELS = {"labels": ["a"]}
-
-
-@pytest.mark.parametrize("fields", [{"top_k": "5"}, {"truncate": "yes"}, {"truncate": 1}, {"labels": [1]}])
+@pytest.mark.parametrize("fields", [{"top_k": "5"}, {"truncate": 1}, {"labels": [1]}])
 def test_a_wrong_type_in_json_is_refused_by_name(fields: dict[str, Any]) -> None:
     (name,) = fields
-    assert refusal(read_json(LABELS | fields), ClassifyRequest).startswith(name)
+    assert refusal(read_json({"labels": ["a"]} | fields), ClassifyRequest).startswith(name)
 
 
 def test_in_a_form_numbers_and_switches_are_text() -> None:
@@ -181,15 +179,16 @@ def test_in_a_form_numbers_and_switches_are_text() -> None:
         assert told.startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("way", ["form", "json", "query"])
-def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> None:
-    if way == "form":
-        upload = read_form(text("temperature", "1"))
-    elif way == "json":
-        upload = read_json({"temperature": 1})
-    else:
-        upload = read("image/png", IMAGE, "temperature=1")
-    told = refusal(upload, EmbedRequest)
+@pytest.mark.parametrize(
+    "upload_of",
+    [
+        pytest.param(lambda: read_form(text("temperature", "1")), id="form"),
+        pytest.param(lambda: read_json({"temperature": 1}), id="json"),
+        pytest.param(lambda: read("image/png", IMAGE, "temperature=1"), id="query"),
+    ],
+)
+def test_an_unknown_field_is_refused_and_the_known_ones_are_told(upload_of: Callable[[], Upload]) -> None:
+    told = refusal(upload_of(), EmbedRequest)
     assert told.startswith("temperature: ")
     known = "model, expect_fingerprint, images, texts, truncate, encoding_format, embedding_type"
     assert told.endswith(f"Known fields: {known}.")
