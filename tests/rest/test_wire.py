@@ -149,7 +149,7 @@ async def test_a_large_answer_is_not_cut_off_while_its_client_takes_it_and_then_
     for second in range(1, 100):
         line.untaken = 200 - second
         protocol.check(now + second)
-    assert not line.aborted
+    assert (line.aborted, protocol.is_idle) == (False, False)
     protocol.check(now + 99 + LIMITS.write_timeout_seconds)
     assert not line.aborted
     protocol.check(now + 100 + LIMITS.write_timeout_seconds)
