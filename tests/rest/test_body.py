@@ -107,30 +107,21 @@ class Dripping:
         return {"type": "http.request", "body": body, "more_body": True}
 
 
-async def read_dripping(first: int, size: int, *, rate: int, seconds: float = 30) -> BodyTooSlow:
-    limits = BodyLimits(10_000_000, seconds, 20, rate, grace_seconds=0.1, longest_pause_seconds=0.3)
-    with (
-        Quota("bytes", 10_000_000, 10_000_000).lease("client") as lease,
-        pytest.raises(BodyTooSlow) as caught,
-    ):
-        await read_body({}, Dripping(first, size).receive, limits, lease)
-    return caught.value
-
-
+@pytest.mark.parametrize(
+    ("first", "size", "seconds", "limit", "said", "within"),
+    [
+        pytest.param(1, 1, 30, 1_000, "at 1,000 bytes a second", 0.2, id="too slow"),
+        pytest.param(1_000_000, 0, 30, 1_000, "no pause of 0.3 s", 0.4, id="fast, and its end is withheld"),
+        pytest.param(0, 1_000, 150, 150, "arrived within 150 s", 151, id="at the rate, for all its time"),
+    ],
+)
 @virtual_time
-async def test_a_body_that_comes_too_slowly_is_refused_before_its_time_is_over() -> None:
-    async with asyncio.timeout(0.2):
-        error = await read_dripping(1, 1, rate=1_000)
-    assert (error.limit, "at 1,000 bytes a second" in error.detail) == (1_000, True)
-
-
-@virtual_time
-async def test_a_body_that_came_fast_and_whose_end_is_withheld_is_refused() -> None:
-    async with asyncio.timeout(0.4):
-        assert (await read_dripping(1_000_000, 0, rate=1_000)).limit == 1_000
-
-
-@virtual_time
-async def test_a_body_that_comes_at_the_rate_has_all_its_time() -> None:
-    error = await read_dripping(0, 1_000, rate=1_000, seconds=150)
-    assert (error.limit, "arrived within 150 s" in error.detail) == (150, True)
+async def test_a_body_that_comes_below_the_rate_is_refused_before_its_time_is_over(
+    first: int, size: int, seconds: float, limit: float, said: str, within: float
+) -> None:
+    limits = BodyLimits(10_000_000, seconds, 20, 1_000, grace_seconds=0.1, longest_pause_seconds=0.3)
+    with Quota("bytes", 10_000_000, 10_000_000).lease("client") as lease:
+        async with asyncio.timeout(within):
+            with pytest.raises(BodyTooSlow) as caught:
+                await read_body({}, Dripping(first, size).receive, limits, lease)
+    assert (caught.value.limit, said in caught.value.detail) == (limit, True)

@@ -64,9 +64,6 @@ def exchange(
     return Exchange(app, Shared(nothing, budget, Quota("bulk requests", 4), Gate(), metrics), limits)
 
 
-ANSWER = Response(b"answer", headers={"own": "header"})
-
-
 def scope(**changes: Any) -> Scope:
     return {
         "type": "http",
@@ -176,7 +173,7 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
             lease.grow(3)
             with pytest.raises(Overloaded):
                 lease.grow(1)
-        await ANSWER(scope, receive, send)
+        await Response(b"answer")(scope, receive, send)
 
     served = exchange(app, budget=budget)
     for _ in range(2):

@@ -113,6 +113,7 @@ def test_each_error_has_the_status_and_the_code_that_it_has_elsewhere(kind: type
     error = made(kind)
     ours, theirs = problem(error, "id"), openai_error(error, "id")
     told = orjson.loads(theirs.body)["error"]
+    assert (theirs.media_type, set(told)) == ("application/json", {"message", "type", "param", "code"})
     assert (theirs.status_code, told["code"], told["message"]) == (ours.status_code, kind.code, "x")
     types = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     expected = "server_error" if ours.status_code >= 500 else "invalid_request_error"
