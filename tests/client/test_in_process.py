@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import clipserve
 from clipserve.client.errors import ClipserveError
@@ -21,13 +22,15 @@ from tests.support import png
 CAT = (ROOT / "docs/cat.jpg").read_bytes()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def clip() -> AsyncIterator[AsyncMethods]:
+    """One for all tests: it reads the model for half a second of CPU."""
     settings = Settings(models=(DEMO,), backend="onnx", decode_processes=False)
     async with open_in_process(settings, None) as opened:
         yield opened
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMethods) -> None:
     alone = await clip.embed_image(CAT)
     others = [png(seed) for seed in range(12)]
@@ -36,6 +39,7 @@ async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMeth
     assert size_of(CAT) == (451, 300)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("cores", [1, 3])
 async def test_as_many_cores_compute_as_threads_says(cores: int, clip: AsyncMethods) -> None:
     settings = Settings(models=(DEMO,), backend="onnx", decode_processes=False, threads=cores)

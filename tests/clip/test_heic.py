@@ -8,9 +8,11 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pillow_heif
 import pytest
 from PIL import Image
@@ -40,7 +42,14 @@ def as_png(data: bytes) -> bytes:
 def photo_of(orientation: int, kind: str) -> bytes:
     pillow_heif.register_heif_opener(thumbnails=False)
     with Image.open(ROOT / "docs" / "cat.jpg") as cat:
-        return encoded(cat.convert("RGB"), kind, quality=90, exif=turned(orientation).tobytes())
+        small = cat.convert("RGB").resize((144, 120))
+    return encoded(small, kind, quality=90, exif=turned(orientation).tobytes())
+
+
+@cache
+def turned_jpegs() -> list[npt.NDArray[np.int_]]:
+    """The photo as a JPEG, which its EXIF block turns in the eight ways."""
+    return [decode_pixels(photo_of(way, "JPEG"), SPEC, LIMITS).astype(int) for way in range(1, 9)]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -49,8 +58,7 @@ def test_the_container_turns_a_photo_and_its_exif_block_does_not_turn_it_again(o
     pixels = decode_pixels(data, SPEC, LIMITS)
     np.testing.assert_array_equal(pixels, decode_pixels(as_png(data), SPEC, LIMITS))
     # As of a JPEG that its EXIF block turns: of the eight ways to turn it, that one is the nearest.
-    jpegs = [decode_pixels(photo_of(way, "JPEG"), SPEC, LIMITS) for way in range(1, 9)]
-    far = [np.abs(pixels.astype(int) - jpeg).mean() for jpeg in jpegs]
+    far = [np.abs(pixels - jpeg).mean() for jpeg in turned_jpegs()]
     assert 1 + int(np.argmin(far)) == orientation
 
 
