@@ -13,10 +13,13 @@ import clipserve
 from clipserve.client.errors import ClipserveError
 from clipserve.client.in_process import open_in_process
 from clipserve.client.methods import AsyncMethods
+from clipserve.clip.manifest import Source
 from clipserve.commands.vectors.updating import size_of
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
-from tests.process import ROOT, copy_of_demo
+from clipserve_models.build import build
+from tests.models.towers import CLIP, checkpoint_of
+from tests.process import ROOT
 from tests.support import png
 
 CAT = (ROOT / "docs/cat.jpg").read_bytes()
@@ -51,11 +54,13 @@ async def test_as_many_cores_compute_as_threads_says(cores: int, clip: AsyncMeth
 
 
 def test_a_model_is_named_by_its_folder_or_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = copy_of_demo(tmp_path)
+    source = Source(checkpoint="random weights", licence="none", random_weights=True)
+    one, other = tmp_path / "a", tmp_path / "b"
+    for folder, name in ((one, "one"), (other, "other")):
+        build(checkpoint_of(CLIP), folder, name=name, source=source, say=lambda _: None)
     manifest = other / "model.json"
-    manifest.write_text(manifest.read_text("utf-8").replace('"demo"', '"other"', 1), "utf-8")
-    monkeypatch.setenv("CLIPSERVE_MODELS", f"{DEMO},{other}")
-    for model, name in ((None, "demo"), ("other", "other"), (other, "other"), (str(other), "other")):
+    monkeypatch.setenv("CLIPSERVE_MODELS", f"{one},{other}")
+    for model, name in ((None, "one"), ("other", "other"), (other, "other"), (str(other), "other")):
         with clipserve.Clip(model, backend="onnx") as clip:
             assert clip.served_by().model == name
     with pytest.raises(ClipserveError, match="nowhere is neither"):

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.process import Fresh, get, post
+from tests.process import LIGHT, Fresh, get, post
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def first_answer(process: Late) -> httpx.Response:
 def test_the_port_is_closed_until_the_service_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE", "1")
     monkeypatch.setenv("CLOSED", "600")
-    process = Late()
+    process = Late(**LIGHT)
     assert first_answer(process).status_code == 200, "no load balancer's request is refused by a new instance"
     assert process.stop()[0] == 0
 
@@ -37,7 +37,7 @@ def test_the_port_is_closed_until_the_service_is_ready(monkeypatch: pytest.Monke
 def test_a_long_start_is_told_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE", "600")
     monkeypatch.setenv("CLOSED", "0.1")
-    process = Late()
+    process = Late(**LIGHT)
     assert first_answer(process).status_code == 503
     refused = post(process.url + "/embed", json={"texts": ["a cat"]})
     assert (refused.status_code, refused.json()["code"]) == (503, "backend_unavailable")
@@ -47,7 +47,7 @@ def test_a_long_start_is_told_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) 
 def test_the_service_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE", "600")
     monkeypatch.setenv("CLOSED", "600")
-    process = Late()
+    process = Late(**LIGHT)
     while True:  # the operations port is open from the beginning
         try:
             assert get(process.operations_url + "/readyz").status_code == 503
