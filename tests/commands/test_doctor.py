@@ -6,7 +6,6 @@ import asyncio
 import functools
 import json
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +32,15 @@ READY = {
     "event": "model_ready", "level": "info", "fingerprint": "demo@fp32-1", "engine": "onnxruntime",
     "precision": "fp32", "ms_per_call": 6.1, "self_test_cosine": 1.0,
 }  # fmt: skip
+WARNING = {"event": "gpu_not_used", "level": "warning", "reason": "no driver", "do": "install one"}
 
 
 @dataclass(frozen=True)
 class Told:
-    """What it said: exit status, the object of JSON, and all that it wrote."""
+    """What it said: exit status, and the object of JSON."""
 
     status: int
     report: dict[str, Any]
-    output: str
 
     def of(self, name: str) -> list[tuple[str, str, str]]:
         """Level, what was found, and what to do, of the lines with this name."""
@@ -54,12 +53,12 @@ def doctor(*words: str, **settings: object) -> Told:
     variables = {f"CLIPSERVE_{name.upper()}": str(value) for name, value in settings.items()}
     told = CliRunner().invoke(cli, ["doctor", "--json", *words], env=variables)
     assert told.exit_code in (0, 1), told.output
-    return Told(told.exit_code, json.loads(told.stdout), told.output)
+    return Told(told.exit_code, json.loads(told.stdout))
 
 
 def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
     told = doctor(backend="onnx", threads=1, state_dir=tmp_path, **PORTS)
-    assert (told.status, told.report["level"] != "problem") == (0, True), told.output
+    assert (told.status, told.report["level"] != "problem") == (0, True), told.report
     assert (told.report["format"], told.report["examined"]) == (2, "this machine")
     assert told.report["settings"].keys() == Settings.model_fields.keys()
     named = {line["name"] for line in told.report["findings"]}
@@ -73,10 +72,7 @@ def test_a_fault_that_a_start_tells_is_a_line(tmp_path: Path) -> None:
     (copy / "image.onnx").write_bytes((copy / "image.onnx").read_bytes()[:-100])
     told = doctor(backend="onnx", models=copy, **PORTS)
     (bad,) = (line for line in told.of("start") if line[0] != "ok")
-    assert ("image.onnx has SHA-256" in bad[1], bool(bad[2])) == (True, True), told.output
-
-
-WARNING = {"event": "gpu_not_used", "level": "warning", "reason": "no driver", "do": "install one"}
+    assert ("image.onnx has SHA-256" in bad[1], bool(bad[2])) == (True, True), told.report
 
 
 @pytest.mark.parametrize(
@@ -109,57 +105,51 @@ def keys(mode: int, *names: str):  # type: ignore[no-untyped-def]
     return plant
 
 
-# What is planted; the line's name and level; what it says, and what to do.
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start in a process of its own has gone well: it is tested apart, and takes seconds."""
+    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
+
+
+# What is planted; the lines' name and level; what they say, and what to do.
 PLANTED = [
     pytest.param(
-        one_port_twice, "ports", "problem", "CLIPSERVE_OPERATIONS_PORT=", "another port", id="one port"
+        one_port_twice, "ports", "problem", f"already in use: process {os.getpid()} (",
+        "set CLIPSERVE_OPERATIONS_PORT to another port", id="a port that a process has",
     ),
-    pytest.param(keys(0o666, "a"), "keys", "warning", "by others than its owner", "chmod go-w", id="mode"),
+    pytest.param(
+        lambda _: {"host": "192.0.2.1"}, "ports", "problem", "192.0.2.1: cannot assign requested address",
+        "set CLIPSERVE_HOST to an address of this machine", id="another machine's address",
+    ),
+    pytest.param(
+        keys(0o666, "a"), "keys", "warning", "by others than its owner", "chmod go-w", id="keys for all"
+    ),
     pytest.param(
         keys(0o600), "keys", "warning", "every request is refused", "clipserve keys add", id="no key"
     ),
     pytest.param(
         lambda _: {"prot": 1}, "settings", "problem", "did you mean CLIPSERVE_PORT?", "correct", id="name"
     ),
-]
+]  # fmt: skip
 
 
+@pytest.mark.usefixtures("started")
 @pytest.mark.parametrize(("plant", "name", "level", "said", "do"), PLANTED)
 def test_a_fault_that_a_start_does_not_tell_is_a_line(  # type: ignore[no-untyped-def]
-    plant, name: str, level: str, said: str, do: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plant, name: str, level: str, said: str, do: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
     told = doctor(**PORTS | plant(tmp_path))
-    ((found_level, found, what_to_do),) = (line for line in told.of(name) if line[0] != "ok")
-    assert said in found, told.output
-    assert (found_level, do in what_to_do, told.status) == (level, True, level == "problem")
+    bad = {(line[0], said in line[1], do in line[2]) for line in told.of(name) if line[0] != "ok"}
+    assert (bad, told.status) == ({(level, True, True)}, level == "problem"), told.report
 
 
-def test_who_has_a_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        told = doctor(**PORTS | {"port": taken.getsockname()[1]})
-    ((found, do),) = (line[1:] for line in told.of("ports") if line[0] == "problem")
-    assert f"address already in use: process {os.getpid()} (" in found
-    assert "set CLIPSERVE_PORT to another port" in do
-
-
-def test_nobody_has_a_port_of_an_address_that_is_not_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
-    told = doctor(**PORTS | {"host": "192.0.2.1"})  # of an example (RFC 5737)
-    for _, found, do in told.of("ports"):
-        assert found.endswith("cannot listen on 192.0.2.1: cannot assign requested address")
-        assert "set CLIPSERVE_HOST to an address of this machine" in do
-    assert len(told.of("ports")) == 3
-
-
+@pytest.mark.usefixtures("started")
 @pytest.mark.parametrize(
     ("answer", "levels"), [(body([]), []), (body({}, 503), ["problem"])], ids=["there", "away"]
 )
 def test_whether_the_hub_is_reached_is_told_where_a_model_must_be_exported(  # type: ignore[no-untyped-def]
     answer, levels: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings, "start", lambda: (json.dumps(READY), 0))
     with answering(good_but({"/api/models": answer})) as (url, _):
         monkeypatch.setattr(findings, "_HUB", url)  # no setting leads it to another host
         lines = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
@@ -186,7 +176,7 @@ async def test_a_server_that_runs(warm: bool, toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy, warm=warm) as running:
         told = await asyncio.to_thread(doctor, "--url", running.url)
         fingerprint = running.gateway.models[toy].fingerprint if warm else ""
-    assert (told.status, told.report["examined"]) == (not warm, running.url), told.output
+    assert (told.status, told.report["examined"]) == (not warm, running.url), told.report
     assert told.of("ready")[0][0] == ("ok" if warm else "problem")
     assert told.of("models") == ([("ok", f"toy: {fingerprint}", "")] if warm else [])
 
@@ -201,23 +191,18 @@ def test_a_server_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None:
         assert doctor("--url", url, "--ca-file", str(certificate)).status == 0
         ((_, found, do),) = doctor("--url", url).of("ready")
     assert ("certificate" in found, "--ca-file" in do) == (True, True)
-    refusal = body({"code": "unauthenticated", "detail": "the key is unknown."}, 401)
-    with answering(good_but({"/v1/models": refusal})) as (url, _):
-        ((level, _, do),) = doctor("--url", url).of("models")
-    assert (level, "CLIPSERVE_KEY" in do) == ("problem", True)
-    with answering(good_but({"/v1/models": body({}, 404)})) as (
-        url,
-        _,
-    ):  # the operations port, another server
-        ((level, _, do),) = doctor("--url", url).of("models")
-    assert (level, "is this its port" in do) == ("problem", True)
+    refusal = {"code": "unauthenticated", "detail": "the key is unknown."}
+    for answer, do in ((body(refusal, 401), "CLIPSERVE_KEY"), (body({}, 404), "is this its port")):
+        with answering(good_but({"/v1/models": answer})) as (url, _):
+            ((level, _, told),) = doctor("--url", url).of("models")
+        assert (level, do in told) == ("problem", True)
 
 
 @pytest.mark.slow  # a start waits for a Triton that is not there
 def test_no_secret_is_in_an_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(findings, "start", functools.cache(findings.start))  # what one said, in both forms
-    port, secrets = free_port(), [f"planted-{letter}-5ec12e7" for letter in "abcdefghi"]
-    a, b, c, d, e, f, g, h, i = secrets
+    port, secrets = free_port(), [f"planted-{letter}-5ec12e7" for letter in "abcdefghij"]
+    a, b, c, d, e, f, g, h, i, j = secrets
     nested = {"demo": {"triton_token": d, "backend": "triton", "triton_url": [f"127.0.0.1:{port}"]}}
     planted = {
         "CLIPSERVE_TRITON_TOKEN": a,
@@ -233,12 +218,8 @@ def test_no_secret_is_in_an_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     }
     secrets.append(add_key(tmp_path / "keys", "a-camera", ["use"]))
     secrets += [read_keys(tmp_path / "keys")[0].sha256, "a-camera"]
-    runs: list[tuple[list[str], dict[str, str]]] = [
-        ([], planted),
-        (["--json"], planted),
-        (["--json", "--url", f"http://somebody:{b}@localhost:{port}", "--key", g], {}),
-    ]
-    outputs = [CliRunner().invoke(cli, ["doctor", *words], env=env).output for words, env in runs]
+    runs = ([], ["--json"], ["--json", "--url", f"http://somebody:{b}@localhost:{port}", "--key", j])
+    outputs = [CliRunner().invoke(cli, ["doctor", *words], env=planted).output for words in runs]
     assert not [(secret, text) for secret in secrets for text in outputs if secret in text]
     assert "problem\tstart" in outputs[0], "the start has said something"
     assert '"start"' in outputs[1]
