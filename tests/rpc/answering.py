@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -39,7 +38,7 @@ LIMITS: dict[str, Any] = {
 class Answering:
     """The door alone, in front of one method, `Embed`, and on a port."""
 
-    def __init__(self, work: Work, budget_bytes: int = 10_000_000, **limits: Any) -> None:
+    def __init__(self, work: Work, budget_bytes: int, **limits: Any) -> None:
         self.metrics, self.budget = Metrics(), Quota("bytes", budget_bytes)
         inference: Any = None  # nothing asks it
         shared = Shared(inference, self.budget, Quota("bulk requests", 4), Gate(), self.metrics)
@@ -51,16 +50,14 @@ class Answering:
 
     def counted(self) -> dict[str, float]:
         """Calls by outcome."""
-        families = self.metrics.registry.collect()
-        samples = [each for family in families for each in family.samples]
-        return {
-            each.labels["outcome"]: each.value for each in samples if each.name == "clipserve_requests_total"
-        }
+        (requests,) = (each for each in self.metrics.registry.collect() if each.name == "clipserve_requests")
+        totals = (each for each in requests.samples if each.name.endswith("_total"))
+        return {each.labels["outcome"]: each.value for each in totals}
 
 
 @asynccontextmanager
-async def answering(work: Work, **limits: Any) -> AsyncIterator[Answering]:
-    running = Answering(work, **limits)
+async def answering(work: Work, budget_bytes: int = 10_000_000, **limits: Any) -> AsyncIterator[Answering]:
+    running = Answering(work, budget_bytes, **limits)
     await running.server.start()
     try:
         yield running
@@ -70,21 +67,6 @@ async def answering(work: Work, **limits: Any) -> AsyncIterator[Answering]:
 
 async def echo(body: Body) -> bytes:
     return body.take()
-
-
-class Hanging:
-    """Work that does not end by itself."""
-
-    def __init__(self) -> None:
-        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, body: Body) -> bytes:
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.cancelled.set()
-        return b""
 
 
 def raw(client: Client, **options: Any) -> Any:

@@ -31,19 +31,9 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
-        self._writer.write(frame(kind, flags, stream, payload))
-
-    def call(self, stream: int, method: str = "Embed", **metadata: str) -> None:
-        """The headers of a call; `metadata` with underscores."""
-        self._writer.write(call(stream, method, **metadata))
-
-    def message(self, stream: int, data: bytes, *, announced: int | None = None, end: bool = True) -> None:
-        """A message, or the beginning of one of `announced` bytes."""
-        self._writer.write(message(stream, data, announced=announced, end=end))
-
-    async def drain(self) -> None:
-        await self._writer.drain()
+    def send(self, *parts: bytes) -> None:
+        """Frames, one after another."""
+        self._writer.write(b"".join(parts))
 
     async def frames(self) -> AsyncIterator[Frame]:
         """What the server sends, until it closes; settings and pings are acknowledged."""
@@ -51,22 +41,14 @@ class Connection:
             try:
                 head = await self._reader.readexactly(9)
                 size = int.from_bytes(head[:3], "big")
-                frame = Frame(
+                came = Frame(
                     head[3], head[4], int.from_bytes(head[5:], "big"), await self._reader.readexactly(size)
                 )
             except (asyncio.IncompleteReadError, ConnectionError):
                 return
-            if frame.kind in (SETTINGS, PING) and not frame.flags & ACK:
-                self.send(frame.kind, ACK, 0, b"" if frame.kind == SETTINGS else frame.payload)
-            yield frame
-
-    async def ended(self, stream: int, seconds: float = 60) -> Frame:
-        """The frame that ends the stream: headers (of trailers), or its reset."""
-        async with asyncio.timeout(seconds):
-            async for frame in self.frames():
-                if frame.stream == stream and (frame.kind == RST_STREAM or frame.flags & END_STREAM):
-                    return frame
-        raise AssertionError("the connection was closed")
+            if came.kind in (SETTINGS, PING) and not came.flags & ACK:
+                self.send(frame(came.kind, ACK, 0, b"" if came.kind == SETTINGS else came.payload))
+            yield came
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -109,17 +91,12 @@ def message(
 
 
 @asynccontextmanager
-async def connected(
-    address: str, window: int = 65_535, source: str | None = None
-) -> AsyncIterator[Connection]:
-    """`window`: bytes that the server may send on a stream before it is given more. `source`: an own address."""
+async def connected(address: str, window: int = 65_535) -> AsyncIterator[Connection]:
+    """`window`: bytes that the server may send on a stream before it is given more."""
     host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(
-        host, int(port), local_addr=(source, 0) if source else None
-    )
+    reader, writer = await asyncio.open_connection(host, int(port))
     connection = Connection(reader, writer)
-    writer.write(PREFACE)
-    connection.send(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW, window))
+    connection.send(PREFACE, frame(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW, window)))
     try:
         yield connection
     finally:

@@ -9,13 +9,12 @@ import grpc
 import pytest
 
 from clipserve.application.body import Body
-from clipserve.errors import Overloaded
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import describe, remaining
 from tests.rest.gated import Gated
-from tests.rpc.answering import answering, echo, raw, status_of
+from tests.rpc.answering import answering, echo, raw
 from tests.rpc.client import Refused, client_of
-from tests.rpc.raw import Connection, connected
+from tests.rpc.raw import call, connected, message
 from tests.support import eventually, serving
 
 
@@ -73,37 +72,7 @@ async def test_messages_and_large_answers_are_part_of_the_budget_until_they_are_
 
     async with answering(large) as running:
         async with connected(running.address, window=0) as connection:
-            connection.call(1)
-            connection.message(1, bytes(5_000))
+            connection.send(call(1), message(1, bytes(5_000)))
             await eventually(lambda: running.budget.used == 1_005_000)
         await eventually(lambda: running.budget.used == 0)
     assert held == [5_000]
-
-
-async def test_the_messages_of_refused_calls_keep_no_other_address_out() -> None:
-    seen: list[int] = []
-
-    async def full(body: Body) -> bytes:
-        seen.append(len(body))
-        if len(body) != 5_000:
-            raise Overloaded("full.", retry_after=1)
-        return b""
-
-    async def answered(connection: Connection, stream: int) -> None:
-        connection.call(stream)
-        connection.message(stream, bytes(5_000))
-        await connection.ended(stream)
-
-    async with (
-        answering(full, budget_bytes=100_000, grpc_max_calls=1_000) as running,
-        client_of(running.address) as client,
-        connected(running.address, source="127.0.0.2") as other,
-    ):
-        method = client.channel.unary_unary(f"/{SERVICE}/Embed")
-        await answered(other, 1)
-        refused = [asyncio.ensure_future(method(bytes(size))) for size in [1] * 150 + [24_000] * 4]
-        await eventually(lambda: len(seen) == 1 + len(refused))
-        await answered(other, 3)
-        await asyncio.gather(*map(status_of, refused))
-        # A call is counted a moment after its answer.
-        await eventually(lambda: running.counted() == {"OK": 2, "overloaded": len(refused)})

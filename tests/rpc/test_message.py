@@ -25,29 +25,20 @@ def parse(message: bytes, max_bytes: int = 10_000) -> clip_pb2.SimilarityRequest
 @pytest.mark.parametrize(
     ("message", "size"),
     [
-        ({"images": [bytes(20_000)] * 3}, 0),
-        ({"images": [bytes(20_000)], "texts": ["a" * 100]}, 0),
-        ({"images": [b""] * 20_000}, 40_000),
-        ({"texts": ["a" * 20_000]}, 20_004),
+        pytest.param({"images": [bytes(20_000)] * 3, "texts": ["a" * 100]}, 0, id="images and a short text"),
+        pytest.param({"texts": ["a" * 20_000]}, 20_004, id="a long text"),
     ],
-    ids=["images", "images and a text", "too many images", "a long text"],
 )
 def test_images_are_not_counted_among_the_bytes_to_parse(message: dict[str, Any], size: int) -> None:
     data = clip_pb2.SimilarityRequest(**message).SerializeToString()
     assert size_to_parse(clip_pb2.SimilarityRequest, data) == size
 
 
-@pytest.mark.parametrize(
-    ("message", "most"),
-    [
-        pytest.param({"labels": [{"label": "ab", "examples": [bytes(50)]}] * 2}, 12, id="labels with images"),
-    ],
-)
-def test_bytes_are_counted_in_a_message_and_those_in_it_together(message: dict[str, Any], most: int) -> None:
-    put = clip_pb2.PutLabelSetRequest(**message)
-    assert parsed(clip_pb2.PutLabelSetRequest, put.SerializeToString(), most) == put
+def test_bytes_are_counted_in_a_message_and_those_in_it_together() -> None:
+    put = clip_pb2.PutLabelSetRequest(labels=[clip_pb2.NewLabel(label="ab", examples=[bytes(50)])] * 2)
+    assert parsed(clip_pb2.PutLabelSetRequest, put.SerializeToString(), 12) == put
     with pytest.raises(BodyTooLarge):
-        parsed(clip_pb2.PutLabelSetRequest, put.SerializeToString(), most - 1)
+        parsed(clip_pb2.PutLabelSetRequest, put.SerializeToString(), 11)
 
 
 @pytest.mark.parametrize(

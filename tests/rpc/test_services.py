@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from tests.support import DIM, Running, eventually, serving
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-EACH = pytest.mark.parametrize("path", [CHECK, WATCH, REFLECTION])
 QUESTION = ServerReflectionRequest(list_services="").SerializeToString()
 Response = health_pb2.HealthCheckResponse
 
@@ -54,32 +52,25 @@ def of(service: str) -> bytes:
     return bytes(health_pb2.HealthCheckRequest(service=service).SerializeToString())
 
 
-@pytest.fixture
-async def starting(toy: Path) -> AsyncIterator[tuple[Running, Client]]:
-    """A service whose models are not warm yet, and a client."""
+@pytest.mark.parametrize("service", ["", SERVICE, "toy"])
+async def test_health_follows_the_models_the_drain_and_the_end_and_one_that_leaves_takes_it_from_nobody(
+    toy: Path, service: str
+) -> None:
     async with (
         serving(FakeBackend(DIM), toy, warm=False, grpc_enabled=True) as running,
         client_of(running.rpc_address) as client,
     ):
-        yield running, client
-
-
-@pytest.mark.parametrize("service", ["", SERVICE, "toy"])
-async def test_health_follows_the_models_the_drain_and_the_end_and_one_that_leaves_takes_it_from_nobody(
-    starting: tuple[Running, Client], service: str
-) -> None:
-    running, client = starting
-    watch, leaves = Asked(client, WATCH, of(service)), Asked(client, WATCH, of(service))
-    assert await watch.status() == await leaves.status() == Response.NOT_SERVING
-    leaves.cancel()
-    await running.gateway.warm_up()
-    assert await watch.status() == Response.SERVING
-    assert await Asked(client, CHECK, of(service)).status() == Response.SERVING
-    running.gateway.drain()
-    assert await watch.status() == Response.NOT_SERVING
-    assert await Asked(client, CHECK, of(service)).status() == Response.NOT_SERVING
-    running.gateway.end()
-    assert await asyncio.wait_for(watch.answer(), 60) is grpc.aio.EOF
+        watch, leaves = Asked(client, WATCH, of(service)), Asked(client, WATCH, of(service))
+        assert await watch.status() == await leaves.status() == Response.NOT_SERVING
+        leaves.cancel()
+        await running.gateway.warm_up()
+        assert await watch.status() == Response.SERVING
+        assert await Asked(client, CHECK, of(service)).status() == Response.SERVING
+        running.gateway.drain()
+        assert await watch.status() == Response.NOT_SERVING
+        assert await Asked(client, CHECK, of(service)).status() == Response.NOT_SERVING
+        running.gateway.end()
+        assert await asyncio.wait_for(watch.answer(), 60) is grpc.aio.EOF
 
 
 async def test_a_service_that_is_not_known_is_not_found_and_can_be_watched(client: Client) -> None:
@@ -118,15 +109,6 @@ async def test_watchers_have_a_tenth_of_the_calls_an_address_a_quarter_of_it_and
         left = ("clipserve_cancelled_total", {"endpoint": "grpc health.Watch"})
         await eventually(lambda: running.gateway.metrics.registry.get_sample_value(*left) == 1)
         await Asked(client, WATCH).answer()
-
-
-@EACH
-async def test_a_message_of_more_than_a_kilobyte_is_refused(client: Client, path: str) -> None:
-    await Asked(client, path, b"\x7a\xfc\x07" + bytes(1_020)).answer()  # an unknown field, of 1,023 bytes
-    with pytest.raises(Refused) as caught:
-        await Asked(client, path, b"\x7a\xfe\x07" + bytes(1_022)).answer()
-    fields = caught.value.fields
-    assert (fields["code"], fields["limit"], fields["actual"]) == ("body_too_large", 1_024, 1_025)
 
 
 @pytest.mark.parametrize("path", [CHECK, WATCH, REFLECTION, f"/{SERVICE}/EmbedStream"])

@@ -11,12 +11,12 @@ import grpc
 import pytest
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.telemetry.request import current
+from clipserve.telemetry.request import is_bulk
 from clipserve.v1 import clip_pb2
 from tests.rest.gated import Gated
+from tests.rpc import raw
 from tests.rpc.answering import status_of
 from tests.rpc.client import Client, Refused, client_of, plain, request
-from tests.rpc.raw import connected
 from tests.support import CONTEXT, eventually, png, serving
 
 
@@ -30,8 +30,7 @@ class Counting(Gated):
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
         self.texts += len(lengths)
-        context = current()
-        self.bulk.add(bool(context and context.bulk))
+        self.bulk.add(is_bulk())
         return await super().encode_text(token_ids, lengths)
 
 
@@ -95,10 +94,8 @@ async def test_a_client_that_reads_nothing_stops_the_reading(toy: Path, backend:
     async with serving(backend, toy, grpc_enabled=True) as running:
         data = message(text="a" * 8, embedding_type="float32").SerializeToString()
         known = backend.texts  # the self-test's
-        async with connected(running.rpc_address, window=0) as connection:
-            connection.call(1, "EmbedStream")
-            for _ in range(500):
-                connection.message(1, data, end=False)
+        async with raw.connected(running.rpc_address, window=0) as connection:
+            connection.send(raw.call(1, "EmbedStream"), *[raw.message(1, data, end=False)] * 500)
             await eventually(lambda: backend.texts - known >= 16)
             await asyncio.sleep(0.3)
             assert backend.texts - known <= 17  # and the one answer that gRPC holds
@@ -138,8 +135,6 @@ async def test_only_so_many_bulk_requests_run_at_a_time_a_stream_or_a_call_that_
         with pytest.raises(Refused) as caught:
             await client.call("Embed", texts=["a"], metadata=[("x-priority", "bulk")])
         assert caught.value.fields["code"] == "overloaded"
-        bulk: dict[str, Any] = {"json": {"texts": ["a"]}, "headers": {"x-priority": "bulk"}}
-        assert (await running.client.post("/embed", **bulk)).status_code == 429
         backend.gate.set()
         assert [each async for each in first]
 

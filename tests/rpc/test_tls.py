@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import pytest
 
-from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.fake_backend import FakeBackend
 from tests.certificates import self_signed
+from tests.rpc.client import Client, Refused
 from tests.support import DIM, serving
 
 
@@ -41,12 +41,11 @@ async def test_a_port_with_a_certificate_answers_encrypted_calls_of_those_that_i
         if client == "unencrypted":
             channel = grpc.aio.insecure_channel(address)
         async with channel:
-            request = clip_pb2.EmbedRequest(texts=["a"])
-            return len((await clip_pb2_grpc.ClipStub(channel).Embed(request, timeout=60)).results)
+            return len((await Client(channel).call("Embed", texts=["a"]))["results"])
 
     async with serving(FakeBackend(DIM), toy, grpc_enabled=True, **tls) as running:
         for client in answered:
             assert await embedded(running.rpc_address, client) == 1
         for client in refused:
-            with pytest.raises(grpc.aio.AioRpcError):
+            with pytest.raises(Refused):
                 await embedded(running.rpc_address, client)
