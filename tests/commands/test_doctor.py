@@ -61,8 +61,7 @@ def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
     assert (told.status, told.report["level"] != "problem") == (0, True), told.report
     assert (told.report["format"], told.report["examined"]) == (2, "this machine")
     assert told.report["settings"].keys() == Settings.model_fields.keys()
-    named = {line["name"] for line in told.report["findings"]}
-    assert named == {"versions", "cpu", "start", "memory"}
+    assert {line["name"] for line in told.report["findings"]} == {"versions", "cpu", "start", "memory"}
     assert any(" on onnxruntime in fp32: " in found for _, found, _ in told.of("start"))
     assert "; the start took " in told.of("memory")[0][1]
 
@@ -218,8 +217,9 @@ def test_no_secret_is_in_an_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     }
     secrets.append(add_key(tmp_path / "keys", "a-camera", ["use"]))
     secrets += [read_keys(tmp_path / "keys")[0].sha256, "a-camera"]
-    runs = ([], ["--json"], ["--json", "--url", f"http://somebody:{b}@localhost:{port}", "--key", j])
-    outputs = [CliRunner().invoke(cli, ["doctor", *words], env=planted).output for words in runs]
+    there = ["--json", "--url", f"http://somebody:{b}@localhost:{port}", "--key", j]
+    runs = (["doctor"], ["doctor", "--json"], ["doctor", *there])
+    outputs = [CliRunner().invoke(cli, words, env=planted).output for words in runs]
     assert not [(secret, text) for secret in secrets for text in outputs if secret in text]
     assert "problem\tstart" in outputs[0], "the start has said something"
     assert '"start"' in outputs[1]

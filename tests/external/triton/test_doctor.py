@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_one_that_serves_the_artifact_is_no_fault(triton: Triton) -> None:
     told = doctor(backend="triton", triton_url=triton.url, models=DEMO, **PORTS)
-    assert told.status == 0, told.output
+    assert told.status == 0, told.report
     assert any(f"{MANIFEST.fingerprint()} on " in found for _, found, _ in told.of("start"))
 
 
@@ -29,5 +29,5 @@ def test_one_that_serves_another_artifact_is_named_with_both_fingerprints(
     manifest["text"]["cleaning"] = "lowercase"  # which the demo's tokenizer does anyway: a start of it passes
     (copy / "model.json").write_text(json.dumps(manifest))
     told = doctor(backend="triton", triton_url=triton.url, models=copy, **PORTS)
-    assert told.status == 1, told.output
+    assert told.status == 1, told.report
     assert f"Triton's model demo_image is {MANIFEST.fingerprint()}" in str(told.of("start"))
