@@ -68,6 +68,7 @@ async def test_of_a_file_and_a_put_the_later_one_is_served_and_a_deletion_is_of_
     await until(lambda: site.states["pets"] == "building")
     assert await version_at(site) == by_file, "until the new one is built"
     backend.gate.set()
+    await until(lambda: site.ready("moods", "pets"))  # a build that goes on may leave a file
     await site.sets.delete("pets")
     assert [*site.states] == ["moods"]
     assert not [*folder.glob("pets.*")]

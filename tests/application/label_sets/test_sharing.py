@@ -61,6 +61,7 @@ async def test_the_former_one_is_served_until_the_new_one_is_built_after_a_start
     backend.gate.set()
     await until(lambda: site.ready("pets"))
     assert await version_at(site) == new.version
+    assert backend.texts == (1 if restarted else 7), "the unfinished one is not built any more"
 
 
 async def test_a_set_that_is_deleted_elsewhere_before_it_was_listed_is_gone(open_site: OpenSite) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -54,5 +53,4 @@ def test_whatever_is_put_and_deleted_all_serve_the_last_of_it_and_nothing_else_i
     monkeypatch.setattr(build, "_OTHERS_SECONDS", 0.0)
     artifact = asyncio.run(write_toy_artifact(tmp_path / "toy"))
     few = settings(max_examples=10, stateful_step_count=12, phases=[Phase.generate])
-    opening: Any = lambda: Gateways(another, artifact)  # noqa: E731 - its type is that of a class
-    run_state_machine_as_test(opening, settings=few)
+    run_state_machine_as_test(lambda: Gateways(another, artifact), settings=few)  # type: ignore[arg-type]
