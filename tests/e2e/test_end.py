@@ -108,7 +108,7 @@ def test_sigterm_under_load_fails_no_request_not_even_on_new_connections(times: 
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             for number in range(16):
                 pool.submit(ask_until_it_ends, port, 1 if number % 2 else 1_000, answered, failed)
-            time.sleep(1)
+            time.sleep(3)
             status, _ = process.stop()
         assert failed == []
         assert (status, set(answered)) == (0, {200})

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import Source
@@ -33,24 +35,29 @@ def copy(source: Path, target: Path, _: Sequence[Feeds]) -> None:
 
 
 def spoil(source: Path, target: Path, _: Sequence[Feeds]) -> None:
-    """The image tower's class vectors in another order."""
-    data = bytearray(source.read_bytes())
+    """The image tower's projection with its rows in another order."""
+    model = onnx.load(source)
     if source.name == "image.onnx":
-        start = data.find(b"classes.rows\x4a") + 20  # the tensor's name, and the tag and length of its bytes
-        rows = np.frombuffer(bytes(data[start : start + 999 * 384]), np.int8).reshape(999, 384)
-        data[start : start + rows.size] = rows[::-1].tobytes()
-    target.write_bytes(data)
+        (weights,) = (each for each in model.graph.initializer if each.name == "projection.weight")
+        reversed_rows = np.ascontiguousarray(numpy_helper.to_array(weights)[::-1])
+        weights.CopyFrom(numpy_helper.from_array(reversed_rows, weights.name))
+    onnx.save(model, target)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model whose labels are compared, which nobody does where it says that its weights are random."""
+    out = tmp_path_factory.mktemp("judged") / "small"
+    source = Source(checkpoint="a test's", licence="none")
+    build(CHECKPOINT, out, name="small", source=source, say=lambda _: None)
+    return out
 
 
 async def test_a_faithful_variant_is_published_with_its_figures_and_served_beside_fp32(
-    photos: Path, tmp_path: Path
+    judged: Path, photos: Path, tmp_path: Path
 ) -> None:
-    small, out = tmp_path / "small", tmp_path / "made/small@int8"
-    out.parent.mkdir()
-    # Nobody compares the labels that random weights give: these are somebody's.
-    source = Source(checkpoint="a test's", licence="none")
-    original = build(CHECKPOINT, small, name="small", source=source, say=lambda _: None)
-    made = make_variant(plan_of(small, photos, "int8", out=out), copy)
+    out, original = tmp_path / "small@int8", read_manifest(judged)
+    made = make_variant(plan_of(judged, photos, "int8", out=out), copy)
     assert made == read_manifest(out)
     assert (made.name, made.precision, made.format) == ("small@int8", "int8", 1)
     assert made.reference == original.reference
@@ -62,15 +69,17 @@ async def test_a_faithful_variant_is_published_with_its_figures_and_served_besid
     assert record.p1_cosine == pytest.approx(1, abs=1e-6)
     assert record.top1_agreement == 1.0
     assert [path.name for path in out.parent.iterdir()] == ["small@int8"]
-    async with serving(None, small, out, backend="onnx") as running:
+    async with serving(None, judged, out, backend="onnx") as running:
         answers = [(await running.embed(png(), model=name)).json() for name in ("small", "small@int8")]
     assert answers[0]["fingerprint"] == original.fingerprint()
     assert answers[1]["fingerprint"].startswith("small@int8-")
 
 
-def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path, tmp_path: Path) -> None:
+def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(
+    judged: Path, photos: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ModelsError) as refusal:
-        make_variant(plan_of(DEMO, photos, "int8", out=tmp_path / "out"), spoil)
+        make_variant(plan_of(judged, photos, "int8", out=tmp_path / "out"), spoil)
     told = str(refusal.value)
     said = (
         "image cosine, mean ",
