@@ -12,7 +12,6 @@ class Act(enum.Enum):
     """What a client does besides sending and waiting."""
 
     RESET = "close without a goodbye"
-    HALF_CLOSE = "say that nothing more will be sent"
     AWAIT = "wait for one answer more"
     DEAF = "read nothing from here on"
 
@@ -45,6 +44,17 @@ class Attack:
     photos: float = 4.0
     rpc: bool = False
     connections: int = 8
+
+
+@dataclass(frozen=True)
+class Played:
+    """What is played, and how. `address`: host, port and whence. `seconds`: for how long it is repeated."""
+
+    attack: Attack
+    pieces: tuple[Piece, ...]
+    address: tuple[str, int, str]
+    connections: int
+    seconds: float
 
 
 def request(

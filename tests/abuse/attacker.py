@@ -1,32 +1,29 @@
-"""Plays an attack on connections of one address, in a process of its own.
+"""Plays attacks on connections of one address, in a process of its own: `main` is its target.
 
-    python -m tests.abuse.attacker HOST PORT SOURCE CONNECTIONS SECONDS
-
-On standard input comes a pickle: an attack and its pieces. Each connection repeats them for so many seconds; with 0
-it plays them once, as long as the attack's patience lasts. At the end a line of JSON says what came back. It judges
-answers, and nothing else.
+Each connection repeats the pieces for so many seconds; with 0 it plays them once, as long as the attack's patience
+lasts. At the end it says what came back. It judges answers, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
-import pickle
 import resource
 import socket
 import struct
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 from tests.abuse.answers import RpcAnswers, fault_of, http_answers
-from tests.abuse.attack import Act, Attack, Piece
+from tests.abuse.attack import Act, Attack, Piece, Played
 
 _CHUNK = 1 << 18
 _PAUSE = 0.1  # seconds, when there is no connection to be had
+Told = tuple[Counter[int], set[str]]  # how often each status came; faults
 
 
 class Client(asyncio.Protocol):
@@ -97,24 +94,16 @@ class Client(asyncio.Protocol):
     def _act(self, act: Act) -> None:
         if act is Act.DEAF:
             self.transport.pause_reading()
-        elif act is Act.HALF_CLOSE:
-            self.transport.write_eof()
         else:
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
 
-async def _repeat(
-    attack: Attack,
-    pieces: Sequence[Piece],
-    address: tuple[str, int, str],
-    until: float,
-    statuses: Counter[int],
-    faults: set[str],
-) -> None:
+async def _repeat(played: Played, until: float, statuses: Counter[int], faults: set[str]) -> None:
     """Play it until then, and at least once."""
-    host, port, source = address
+    attack = played.attack
+    host, port, source = played.address
     make = functools.partial(Client, attack, statuses, faults)
     while True:
         left = until - time.monotonic() if until else attack.patience
@@ -124,7 +113,7 @@ async def _repeat(
             )
             try:
                 async with asyncio.timeout(max(left, 0.5)):
-                    await client.play(pieces)
+                    await client.play(played.pieces)
             except TimeoutError:
                 if not until and not client.answers and attack.patience >= Attack.patience:
                     faults.add(f"neither answered nor closed in {attack.patience:g} s")
@@ -138,20 +127,20 @@ async def _repeat(
             return
 
 
-async def main() -> None:
+async def _play(played: Played) -> Told:
+    statuses, faults = Counter[int](), set[str]()
+    until = time.monotonic() + played.seconds if played.seconds else 0.0
+    async with asyncio.TaskGroup() as group:
+        for _ in range(played.connections):
+            group.create_task(_repeat(played, until, statuses, faults))
+    return statuses, faults
+
+
+def main(orders: Connection[Told, Played]) -> None:
+    """Answer each `Played`."""
     os.nice(19)  # an attacker computes elsewhere: here it must not take the cores that the service has
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    host, port, source, connections, seconds = sys.argv[1:]
-    statuses, faults = Counter[int](), set[str]()
-    attack, pieces = pickle.load(sys.stdin.buffer)
-    until = time.monotonic() + float(seconds) if float(seconds) else 0.0
-    address = (host, int(port), source)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(int(connections)):
-            group.create_task(_repeat(attack, pieces, address, until, statuses, faults))
-    print(json.dumps({"statuses": statuses, "faults": sorted(faults)}), flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+    with suppress(EOFError):  # the other end is closed
+        while True:
+            orders.send(asyncio.run(_play(orders.recv())))

@@ -16,10 +16,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from loadtests.bodies import photo
-from tests.process import ROOT
+from tests.forking import ROOT
 
-_photo = functools.cache(lambda: photo(640, 480))
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
 _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -48,7 +46,6 @@ async def _after(first: bytes, then: bytes = b"") -> AsyncIterator[bytes]:
 
 # By path what is sent.
 ANSWERS: dict[str, Callable[[], AsyncIterator[bytes]]] = {
-    "/photo": lambda: _after(_HEAD + b"\r\n" + _photo()),
     "/silent": _silent,
     "/chunks": lambda: _after(_CHUNKED, b"2\r\nab\r\n" * 2_000),
     "/headers": lambda: _after(_HEAD, b"X: y\r\n" * 2_000),

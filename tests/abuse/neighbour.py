@@ -2,9 +2,9 @@
 
     python -m tests.abuse.neighbour HOST PORT
 
-It asks for /livez twenty times a second and sends a photo twice a second, each on a connection of its own, as a
-kubelet does. A line for each answer: when it was asked, in seconds of the monotonic clock, how many seconds
-it took, and the status, 0 where there was none.
+It asks for /livez thirty times a second and sends what stands on its standard input, a photo, three times a second,
+each on a connection of its own, as a kubelet does. A line for each answer: when it was asked, in seconds of the
+monotonic clock, how many seconds it took, and the status, 0 where there was none.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from tests.abuse.answers import http_answers
 from tests.abuse.attack import GET, good
 
-_ASKED = ((0.05, GET), (0.5, good()))  # seconds between two, and what
-
 
 @dataclass(frozen=True)
 class Answered:
@@ -38,7 +36,10 @@ class Neighbour:
     def __init__(self, host: str, port: int) -> None:
         self._seen: list[Answered] = []
         command = [sys.executable, "-m", "tests.abuse.neighbour", host, str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None
+        self._process.stdin.write(good())  # this process has it already
+        self._process.stdin.close()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -66,7 +67,8 @@ class Neighbour:
 
     def stop(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        with self._process:  # its pipes are closed
+            self._reader.join()
 
 
 async def _ask(host: str, port: int, period: float, request: bytes) -> None:
@@ -89,7 +91,7 @@ async def _ask(host: str, port: int, period: float, request: bytes) -> None:
 
 async def main() -> None:
     async with asyncio.TaskGroup() as group:
-        for period, request in _ASKED:
+        for period, request in ((1 / 30, GET), (1 / 3, sys.stdin.buffer.read())):
             group.create_task(_ask(sys.argv[1], int(sys.argv[2]), period, request))
 
 

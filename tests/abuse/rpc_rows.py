@@ -42,7 +42,7 @@ def _again(first: bytes, again: bytes, times: int = 100_000) -> Iterable[Piece]:
 
 def _cancelled() -> Iterator[Piece]:
     yield HELLO
-    for stream in range(1, 20_000, 2):
+    for stream in range(1, 10_000, 2):
         yield raw.call(stream) + frame(raw.RST_STREAM, 0, stream, _CANCEL)
 
 
@@ -57,7 +57,7 @@ def _indexed() -> Iterator[Piece]:
 def _unread() -> Iterator[Piece]:
     """A hundred answers, for which there is no room, on a connection that is not read."""
     none = frame(raw.SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
-    message = clip_pb2.EmbedRequest(texts=["a"] * 60).SerializeToString()
+    message = clip_pb2.EmbedRequest(texts=["a"] * 20).SerializeToString()
     yield raw.PREFACE + none + _calls(100, _EMBED, message)
     yield Act.DEAF
     yield 20.0
@@ -82,7 +82,7 @@ def _stream() -> bytes:
 
 # Frames that are no call, or a call that leaves: an answer is neither here nor there.
 FLOODS: dict[str, tuple[Make, float]] = {
-    "10,000 calls begun and cancelled": (_cancelled, 40.0),
+    "5,000 calls begun and cancelled": (_cancelled, 20.0),
     "100,000 resets": (lambda: _again(HELLO + raw.call(1), frame(raw.RST_STREAM, 0, 1, _CANCEL)), 20.0),
     "100,000 bytes of a message": (
         lambda: _again(
@@ -92,7 +92,7 @@ FLOODS: dict[str, tuple[Make, float]] = {
         8.0,
     ),
     "13 GB of headers in 3 MB": (_indexed, 8.0),
-    "100 answers unread": (_unread, 160.0),
+    "100 answers unread": (_unread, 60.0),
     "100 costly calls, then a reset": (
         lambda: [HELLO + _calls(100, _EMBED, _costly()), 1.0, Act.RESET],
         160.0,

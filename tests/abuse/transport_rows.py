@@ -64,7 +64,7 @@ LEFT: dict[str, tuple[int, float, Make]] = {
     "32 bombs, then a reset": (1, 32.0, lambda: [images([webp_lossless(_SIDE, _SIDE)] * 32), 0.3, Act.RESET]),
     "a large answer, unread": (1, 40.0, lambda: [Act.DEAF, _LARGE, 8.0]),
     "a bulk request, then a reset": (1, 8.0, lambda: [_BULK, 0.2, Act.RESET]),
-    "1,000 texts": (1_000, 100.0, lambda: _texts(1_000)),
+    "300 texts": (300, 30.0, lambda: _texts(300)),
 }
 
 
