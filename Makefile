@@ -63,8 +63,8 @@ only-dist: dist
 only-browser: .page-tools/axe.stamp
 only-export only-tensorrt: .venv/dev.stamp .venv-export/export.stamp
 only-export only-tensorrt: TESTS_IN := $(EXPORT)
-only-export: PYTEST_ARGS := -n 2 --dist loadfile
-# Two processes on two cores: PyTorch's threads in each would wait for one another in busy loops.
+# One process, because the imports of PyTorch and transformers are a sixth of its work; and one thread: beside other stages
+# PyTorch's would wait for one another in busy loops.
 only-export: export OMP_NUM_THREADS := 1
 only-browser: PYTEST_ARGS := -n 2 --dist loadfile
 only-triton: triton-server
@@ -209,7 +209,7 @@ clean: ## remove what make installed
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(BIN)/python -m venv --without-pip .venv-export
 	@echo "import site; site.addsitedir('`$(BIN)/python -c $(PACKAGES)`')" >`$(EXPORT)/python -c $(PACKAGES)`/beside.pth
-	$(EXPORT)/python $(PIP) --no-compile --no-deps --require-hashes -r requirements/export.txt
+	$(call install,.venv-export) --no-deps --require-hashes -r requirements/export.txt
 	@# What is left: torch, whose right build depends on the machine.
 	$(EXPORT)/python $(PIP) --no-compile --no-build-isolation -e 'models[export]'
 	@touch $@
