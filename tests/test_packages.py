@@ -103,6 +103,10 @@ def test_all_distributions_have_one_version_and_one_licence() -> None:
     own = f"=={clipserve.__version__}"
     assert clipserve_models.__version__ == clipserve.__version__
     assert f"clipserve-core[server]{own}" in lists("models")["dependencies"]
+    cpu, gpu = ({Requirement(line).name for line in lists("service")[extra]} for extra in ("cpu", "gpu"))
+    # Both have the same files, so no distribution may bring the two.
+    assert (cpu - gpu, gpu - cpu) == ({"onnxruntime"}, {"onnxruntime-gpu"})
+    assert "onnxruntime" not in {Requirement(line).name for line in lists("service")["dependencies"]}
     for extra, name in (("cpu", "clipserve"), ("gpu", "clipserve-gpu")):
         assert f"clipserve-models{own}" in lists("service")[extra]
         project = load(f"service/distributions/{name}")["project"]

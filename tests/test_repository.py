@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,22 +22,6 @@ def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A repository with the programs of a release, what they read, and a remote."""
-    folder = tmp_path / "checkout"
-    shutil.copytree(ROOT / ".ci", folder / ".ci")
-    (folder / "service/clipserve").mkdir(parents=True)
-    shutil.copy(ROOT / "service/clipserve/__init__.py", folder / "service/clipserve")
-    (folder / "CHANGELOG.md").write_text(CHANGELOG)
-    run("git", "init", "--quiet", "--bare", tmp_path / "remote", cwd=tmp_path)
-    add_remote = f"remote add origin {tmp_path}/remote"
-    for words in ("init --quiet", "add .", "commit --quiet --message first", add_remote):
-        command = ("git", "-c", "user.name=a", "-c", "user.email=a@localhost", *words.split())
-        assert run(*command, cwd=folder).returncode == 0
-    return folder
-
-
 @pytest.mark.parametrize(
     ("tag", "changelog", "said"),
     [
@@ -50,27 +33,15 @@ def checkout(tmp_path: Path) -> Path:
     ],
 )
 def test_a_tag_gets_its_section_of_the_changelog_or_is_refused(
-    checkout: Path, tag: str, changelog: str, said: str
+    tmp_path: Path, tag: str, changelog: str, said: str
 ) -> None:
-    (checkout / "CHANGELOG.md").write_text(changelog)
-    done = run(".ci/release", tag, cwd=checkout)
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / "service/clipserve").mkdir(parents=True)
+    shutil.copy(ROOT / "service/clipserve/__init__.py", tmp_path / "service/clipserve")
+    (tmp_path / "CHANGELOG.md").write_text(changelog)
+    done = run(".ci/release", tag, cwd=tmp_path)
     assert (done.stdout or done.stderr).startswith(said)
     assert (done.returncode == 0) is said.startswith("###")
-
-
-def test_each_version_of_the_documents_is_a_folder_and_the_newest_comes_first(checkout: Path) -> None:
-    for version in ("0.9.0", "0.10.0", "0.9.0"):
-        page = checkout / ".site/html/index.html"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"{version}, {page.exists()}")
-        done = run(".ci/site", version, cwd=checkout)
-        assert done.returncode == 0, done.stderr
-    run("git", "clone", "--quiet", "--branch", "gh-pages", "remote", "pages", cwd=checkout.parent)
-    pages = checkout.parent / "pages"
-    assert (pages / "0.9.0/index.html").read_text() == "0.9.0, True"  # the later of the two
-    assert "url=0.10.0/" in (pages / "index.html").read_text()
-    listed = json.loads((pages / "versions.json").read_text())
-    assert [entry["version"] for entry in listed] == ["0.10.0", "0.9.0"]
 
 
 def test_ci_refuses_a_stage_that_is_none_and_its_workflow_runs_all_that_are() -> None:

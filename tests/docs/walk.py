@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from clipserve.demo import FOLDER as DEMO
-from tests.docs.markdown import ROOT, Block, blocks
+from tests.docs.markdown import Block, blocks
 from tests.process import PATIENT_WITH_CLIENTS, Process
 
 RUNNABLE = ("python", "sh")
@@ -29,9 +26,7 @@ OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
 SECONDS = 300  # for a start: a busy machine needs them
 # The same vectors on every machine, and time for a busy one.
 SETTINGS: dict[str, str | int] = {"backend": "onnx", **PATIENT_WITH_CLIENTS}
-RECIPES = sorted(
-    (Path(__file__).parent / "recipes").glob("*.txt")
-)  # what the page docs/recipes/NAME.md installs
+RECIPES = sorted(Path(__file__).parent.glob("recipes/*.txt"))  # what the page docs/recipes/NAME.md installs
 CACHE = ".cache/clipserve"  # the reader's home is his folder
 _CURL = "curl -sS --fail-with-body --retry 9 "  # a label set that is still being built says when to come back
 _SERVE = re.compile(r"^((?:CLIPSERVE_\w+=\S+ )*)make run\b.*\n", re.MULTILINE)
@@ -50,7 +45,6 @@ class Walk:
         folder: Path,
         demo: Process,
         python: str | Path = sys.executable,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.installs: set[str] = set()  # what the page installs with pip
@@ -59,7 +53,7 @@ class Walk:
         self._own: Process | None = None
         path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
         home = {"HOME": str(folder), "CLIPSERVE_CACHE_DIR": str(folder / CACHE)}
-        self._environment = {**os.environ, **(environment or {}), **home, "PATH": path}
+        self._environment = {**os.environ, **home, "PATH": path}
         self._script = ""  # the last that was run
 
     def walk(self) -> None:
@@ -142,19 +136,3 @@ def assert_as_shown(shown: str, printed: str) -> None:
     assert _NUMBER.sub("#", printed) == _NUMBER.sub("#", shown)
     told = [float(found) for found in _NUMBER.findall(shown)]
     assert [float(found) for found in _NUMBER.findall(printed)] == pytest.approx(told, abs=0.011)
-
-
-def reader_s_folder(folder: Path, photos: Mapping[str, bytes]) -> Path:
-    """A folder with what a checkout has that pages name, some photos, and nothing to spoil."""
-    (folder / "docs/pictures").mkdir(parents=True)
-    (folder / "photos").mkdir()
-    for path in ("docs/cat.jpg", "docs/pictures/page-light.png"):
-        (folder / path).write_bytes((ROOT / path).read_bytes())
-    # The demo model in the place and under the name of the model that pages export.
-    artifact = folder / CACHE / "ViT-B-32"
-    shutil.copytree(DEMO, artifact, ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
-    manifest = artifact / "model.json"
-    manifest.write_text(manifest.read_text().replace('"demo"', '"ViT-B-32"', 1))
-    for name, image in photos.items():
-        (folder / f"photos/{name}.jpg").write_bytes(image)
-    return folder

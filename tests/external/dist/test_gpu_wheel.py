@@ -14,25 +14,16 @@ from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
 
 LOCK = Path(__file__).parents[3] / "requirements" / "image-gpu.txt"
 
-pytestmark = pytest.mark.nightly  # 300 MB
 
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
+@pytest.mark.nightly  # 300 MB
+def test_the_pinned_wheel_knows_every_option(tmp_path: Path) -> None:
     pin = re.search(r"^onnxruntime-gpu==\S+(?: \\\n    --hash=\S+)+", LOCK.read_text(), re.MULTILINE)
     assert pin
-    (folder / "pin.txt").write_text(pin[0])
+    (tmp_path / "pin.txt").write_text(pin[0])
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-    subprocess.run([*download, "--dest", folder, "-r", folder / "pin.txt"], check=True)
-    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*download, "--dest", tmp_path, "-r", tmp_path / "pin.txt"], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
     with ZipFile(wheel) as files:
-        files.extractall(folder / "package")
-    return folder / "package"
-
-
-def test_the_pinned_wheel_knows_every_option(package: Path) -> None:
-    library = (package / "onnxruntime/capi/libonnxruntime_providers_cuda.so").read_bytes()
+        library = files.read("onnxruntime/capi/libonnxruntime_providers_cuda.so")
     named = [name for name in (*PROVIDER_OPTIONS, PROVIDER) if name.encode() in library]
     assert named == [*PROVIDER_OPTIONS, PROVIDER]

@@ -11,14 +11,11 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from email import message_from_bytes
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from packaging.requirements import Requirement
 
-import clipserve
 from loadtests.process import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -167,31 +164,6 @@ def test_the_code_alone_is_the_python_client(served: str, tmp_path: Path) -> Non
     assert command.stderr.startswith("only the Python client is installed: pip install clipserve")
     size = sum(path.stat().st_size for path in client.environment.rglob("*") if path.is_file())
     print(f"{size / 1e6:.0f} MB", done.stderr.splitlines()[0])
-
-
-def test_neither_of_the_two_brings_both_engines() -> None:
-    """onnxruntime and onnxruntime-gpu have the same files."""
-    core = metadata("clipserve_core")
-    assert "onnxruntime" not in {Requirement(line).name for line in core if "extra ==" not in line}
-    brought = {}
-    for name in ("clipserve", "clipserve_gpu"):
-        (asked,) = map(Requirement, metadata(name))
-        assert (asked.name, str(asked.specifier)) == ("clipserve-core", f"=={clipserve.__version__}")
-        brought[name] = {
-            line.name
-            for line in map(Requirement, core)
-            for extra in asked.extras
-            if line.marker and line.marker.evaluate({"extra": extra})
-        }
-    assert brought["clipserve"] - brought["clipserve_gpu"] == {"onnxruntime"}
-    assert brought["clipserve_gpu"] - brought["clipserve"] == {"onnxruntime-gpu"}
-
-
-def metadata(name: str) -> list[str]:
-    """What a wheel requires."""
-    with ZipFile(distributions("whl", [name])[0]) as archive:
-        (path,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
-        return message_from_bytes(archive.read(path)).get_all("Requires-Dist", [])
 
 
 def test_the_wheel_has_every_file_of_the_package_and_the_extension() -> None:

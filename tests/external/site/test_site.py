@@ -6,16 +6,13 @@ import re
 
 import pytest
 
-from tests.docs.site import SITE, navigation, pages
+from tests.docs.site import SITE, pages
 
 HTML = SITE / "html"
 
 
-def test_every_page_is_built_and_every_page_of_docs_is_in_the_navigation() -> None:
+def test_every_page_is_built() -> None:
     assert len(list(HTML.rglob("index.html"))) == len(pages()) + 3
-    told = re.findall(r"docs/[\w/-]+\.md", str(navigation()))
-    sources = {str(path.relative_to(SITE / "pages")) for path in (SITE / "pages/docs").rglob("*.md")}
-    assert sorted(told) == sorted(sources)
 
 
 @pytest.mark.parametrize(
