@@ -83,6 +83,9 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
         if where == "failed":
+            running.gateway.inference.label_sets.part_for_build = (
+                0.01  # it is not tried again, nor waited for
+            )
             await _has_pets(running, "failed")
         if where == "no store":
             (folder / "state").touch()
