@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from clipserve.connections import Proxies, address_of
 from clipserve.rest.protocol import Connections
+from loadtests import process
 from loadtests.fake_backend import FakeBackend
 from tests.edge import CONFIGURATION
 from tests.process import ROOT
@@ -82,6 +87,7 @@ def test_a_trusted_proxy_may_have_all_connections() -> None:
     [
         ("10.0.0.1", "192.0.2.1", "192.0.2.1"),
         ("10.0.0.1", "192.0.2.9, 192.0.2.1, 10.0.0.2", "192.0.2.1"),
+        ("10.0.0.1", "[2001:db8::1]:443", "2001:db8::1"),
         ("10.0.0.1", "", "10.0.0.1"),
         ("192.0.2.7", "192.0.2.1", "192.0.2.7"),
     ],
@@ -90,8 +96,33 @@ def test_the_client_is_the_last_that_no_trusted_proxy_is(host: str, forwarded: s
     assert Proxies(("10.0.0.0/8",)).client_of(host, forwarded) == client
 
 
-def test_the_edge_writes_the_header_in_place_of_what_a_client_wrote() -> None:
-    assert "http-request set-header X-Forwarded-For %[src]\n" in (ROOT / CONFIGURATION).read_text()
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="needs Debian's package haproxy")
+async def test_behind_haproxy_one_client_s_bodies_leave_room_for_another_s(toy: Path, tmp_path: Path) -> None:
+    header = re.search(r"http-request set-header X-Forwarded-For .*", (ROOT / CONFIGURATION).read_text())
+    assert header
+    port, file = process.free_port(), tmp_path / "haproxy.cfg"
+
+    def listens() -> bool:
+        with socket.create_connection(("127.0.0.1", port)):
+            return True
+
+    async with serving(FakeBackend(DIM), toy, **WALLS) as running:
+        file.write_text(
+            "defaults\n mode http\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n"
+            f"listen all\n bind 127.0.0.1:{port}\n {header[0]}\n"
+            f" server one {running.url.removeprefix('http://')} source {PROXY}\n"
+        )
+        edge = replace(running, url=f"http://127.0.0.1:{port}")
+        with process.running(["haproxy", "-f", str(file)], "haproxy", listens):
+            async with (
+                connected(edge, "127.0.0.2") as slow,
+                connected(edge, "127.0.0.2") as first,
+                connected(edge, "127.0.0.3") as other,
+            ):
+                await holding(running, slow)
+                # The header that a client writes is replaced.
+                assert await status_of(first, b"X-Forwarded-For: 127.0.0.3") == 429
+                assert await status_of(other, b"X-Forwarded-For: 127.0.0.2") == 200
 
 
 @pytest.mark.parametrize(
