@@ -134,7 +134,9 @@ dist: .venv/dev.stamp ## wheels and sdists of the four distributions, checked, i
 	PATH=$(BIN):$$PATH auditwheel repair --wheel-dir dist dist/clipserve_core-*-linux_*.whl && rm dist/clipserve_core-*-linux_*.whl
 	$(BIN)/abi3audit --strict dist/clipserve_core-*.whl
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/check-wheel-contents dist/clipserve_core-*.whl dist/clipserve_models-*.whl # the others are empty
+	@# The others are empty.
+	$(BIN)/check-wheel-contents --package service/clipserve --package-omit '*.c,NOTICE,__pycache__' dist/clipserve_core-*.whl
+	$(BIN)/check-wheel-contents dist/clipserve_models-*.whl
 
 model: .venv-export/export.stamp ## export a model into the cache: make model NAME=ViT-B-32 [ARGS="--out FOLDER"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--out FOLDER"]'; exit 2; }
@@ -157,9 +159,8 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := $(or $(UV),uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
-docs: .venv/dev.stamp ## write what is generated: tables of settings, metrics, errors, template sets; the picture of speeds
+docs: .venv/dev.stamp ## write what is generated: tables of settings, metrics, errors, template sets
 	$(BIN)/python -m tests.tables
-	$(BIN)/python -m tests.docs.speed
 
 site: .venv/dev.stamp ## build the documents and the references of REST, gRPC and commands as a site, in .site/html
 	$(BIN)/python -m tests.docs.site

@@ -11,7 +11,6 @@ import typer
 
 from loadtests.__main__ import cli
 from tests.docs.markdown import documents
-from tests.docs.speed import PICTURE, draw
 from tests.tables import TABLES, made
 
 ROOT = Path(__file__).parents[1]
@@ -35,10 +34,6 @@ def test_a_table_is_what_the_code_says(page: str, name: str) -> None:
     assert made(page, name) == TABLES[page, name](), "write it anew with: make docs"
 
 
-def test_the_picture_of_the_speeds_shows_the_committed_results() -> None:
-    assert PICTURE.read_text() == draw(), "draw it anew with: make docs"
-
-
 @pytest.mark.parametrize(
     ("pattern", "known"),
     [
@@ -52,13 +47,6 @@ def test_documents_name_commands_that_exist(pattern: str, known: set[str]) -> No
     named = {name for text in texts for found in re.findall(pattern, text) for name in found.split()}
     assert named
     assert named - known == set()
-
-
-def test_every_folder_of_external_tests_is_a_part_or_the_makefile_says_what_runs_it() -> None:
-    others = re.search(r"^# Not run by it: (.+\n# .+)", MAKEFILE, re.MULTILINE)
-    assert others
-    folders = {path.parent.name for path in (ROOT / "tests/external").glob("*/test_*.py")}
-    assert folders == PARTS | set(re.findall(r"(\w+) \(", others[1]))
 
 
 def test_the_way_of_a_photo_names_functions_that_exist() -> None:

@@ -27,9 +27,7 @@ def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         pytest.param(f"v{__version__}", CHANGELOG, "### Added\n\n- It is there.\n", id="notes"),
         pytest.param("v9.9.9", CHANGELOG, f"the tag v9.9.9 is not v{__version__}", id="another version"),
-        pytest.param(
-            f"v{__version__}", "## Unreleased\n", "CHANGELOG.md has no section", id="not in the changelog"
-        ),
+        pytest.param(f"v{__version__}", "## Unreleased\n", "CHANGELOG.md has no section", id="no section"),
     ],
 )
 def test_a_tag_gets_its_section_of_the_changelog_or_is_refused(

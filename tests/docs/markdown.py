@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,21 +61,9 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def anchors(text: str) -> set[str]:
-    """The anchors of headings as GitHub makes them."""
-    found, seen = set[str](), Counter[str]()
-    for title in _HEADING.findall(_FENCE.sub("", text)):
-        words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
-        anchor = re.sub(r"[^\w -]", "", words.lower()).replace(" ", "-")
-        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
-        seen[anchor] += 1
-    return found
-
-
-def links(text: str) -> Iterator[tuple[str, str]]:
-    """(path, anchor) of each link to a place in the repository; either may be empty."""
+def links(text: str) -> Iterator[str]:
+    """The path of each link to a file of the repository, without its anchor."""
     prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
     for target in (found for pattern in _LINKS for found in pattern.findall(prose)):
-        if not re.match(r"\w+:", target):
-            path, _, anchor = target.partition("#")
-            yield path, anchor
+        if not re.match(r"\w+:|#", target):
+            yield target.partition("#")[0]

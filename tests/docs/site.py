@@ -83,10 +83,9 @@ async def openapi() -> dict[str, Any]:
 def main() -> None:
     """Write them anew."""
     shutil.rmtree(SITE / "pages", ignore_errors=True)
-    linked = {
-        (page.parent / path).resolve() for page in pages() for path, _ in links(page.read_text()) if path
-    }
-    for path in {*pages(), *(path for path in linked if path.is_file()), ROOT / "docs/site.css"}:
+    linked = {(page.parent / path).resolve() for page in pages() for path in links(page.read_text())}
+    # A link to nothing ends it here; one to an anchor that is none ends the build of the site.
+    for path in {*pages(), *(path for path in linked if not path.is_dir()), ROOT / "docs/site.css"}:
         copy = SITE / "pages" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

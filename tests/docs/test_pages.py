@@ -1,13 +1,12 @@
-"""Every block of `sh` or `python` in README.md and docs/ is run by a test, or says why it is not."""
+"""Blocks of `sh` or `python` in README.md and docs/ are run by a test, or say why not; indexes are whole."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import ROOT, blocks, documents, shown
+from tests.docs.markdown import ROOT, blocks, documents, links, shown
 from tests.docs.walk import OTHERWISE, RECIPES, RUNNABLE, Walk
 from tests.process import Process
 
@@ -40,6 +39,13 @@ def test_a_block_that_is_not_run_here_names_its_test_or_says_why(page: Path) -> 
             assert (ROOT / f"tests/external/clients/{what}.txt").exists(), where
         elif kind == "not run":
             assert len(what.split()) > 2, where
-            assert all((ROOT / path).exists() for path in re.findall(r"tests/[\w/.]*\w", what)), where
         else:
             assert page in PAGES or block.language not in RUNNABLE, f"{where}: no test runs this page"
+
+
+@pytest.mark.parametrize("page", [*(ROOT / "docs").rglob("*.md")], ids=shown)
+def test_an_index_leads_to_the_page_and_the_page_back_to_it(page: Path) -> None:
+    indexes = (folder / "README.md" for folder in page.parents)
+    index = next(index for index in indexes if index != page and index.exists())
+    for one, other in ((page, index), (index, page)):
+        assert other in {(one.parent / path).resolve() for path in links(one.read_text())}
