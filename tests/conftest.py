@@ -18,10 +18,10 @@ import uvloop
 from clipserve import concurrency
 from clipserve.clip.images import configure_pillow
 from clipserve.telemetry import log
-from tests.logs import Log, logged
+from tests.support.logs import Log, logged
 
 if TYPE_CHECKING:  # it loads the service
-    from tests.process import Process
+    from tests.support.process import Process
 
 log.configure("CRITICAL")
 configure_pillow()
@@ -95,7 +95,7 @@ def _own_state(_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def demo_process() -> Iterator[Process]:
     """The demo model on onnxruntime, for all tests that ask it and change nothing; a busy machine has its time."""
-    from tests.process import PATIENT_WITH_CLIENTS, Process
+    from tests.support.process import PATIENT_WITH_CLIENTS, Process
 
     process = Process(backend="onnx", **PATIENT_WITH_CLIENTS)
     process.wait_ready()
@@ -108,7 +108,7 @@ def demo_process() -> Iterator[Process]:
 @pytest.fixture
 async def toy(tmp_path: Path) -> Path:
     """The artifact of a model on arithmetic."""
-    from tests.support import write_toy_artifact
+    from tests.support.service import write_toy_artifact
 
     return await write_toy_artifact(tmp_path / "toy")
 

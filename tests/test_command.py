@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import clipserve.__main__
 from clipserve.settings import as_markdown
 from loadtests.process import free_port
-from tests.process import waited_until
+from tests.support.process import waited_until
 
 COMMAND = Path(sys.executable).parent / "clipserve"
 PORTS = ("CLIPSERVE_PORT", "CLIPSERVE_GRPC_PORT", "CLIPSERVE_OPERATIONS_PORT")

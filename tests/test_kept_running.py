@@ -18,9 +18,9 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.errors import BackendFailed
 from clipserve.telemetry.metrics import Metrics
-from tests.logs import Log
-from tests.virtual_time import virtual_time
-from tests.waiting import until
+from tests.support.logs import Log
+from tests.support.virtual_time import virtual_time
+from tests.support.waiting import until
 
 SECONDS = 60  # to notice a hang
 _ROW = np.zeros((1, 1))

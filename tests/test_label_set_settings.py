@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.settings import Settings
-from tests.process import failed_start
+from tests.support.process import failed_start
 
 
 @pytest.fixture

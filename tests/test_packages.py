@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 import clipserve
 import clipserve_models
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 
 def load(folder: str) -> dict[str, Any]:

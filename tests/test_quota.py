@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.errors import Overloaded
 from clipserve.quota import Lease, Quota
-from tests.waiting import settled
+from tests.support.waiting import settled
 
 
 def most(quota: Quota, caller: str) -> int:

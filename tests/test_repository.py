@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from clipserve import __version__
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 OLDER = "## 0.0.1 - 2026-01-01\n"
 CHANGELOG = (

@@ -15,8 +15,8 @@ from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import GONE, BadSettings, ModelSettings, Settings, as_markdown, read_settings
 from clipserve.wiring.options import GatewayOptions
 from tests.application.label_sets.making import Counted
-from tests.process import ROOT
-from tests.support import Recording, png, serving, write_toy_artifact
+from tests.support.process import ROOT
+from tests.support.service import Recording, png, serving, write_toy_artifact
 
 
 def with_models(**own: dict[str, Any]) -> Settings:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from clipserve.settings import BadSettings, Settings, read_settings
-from tests.process import failed_start
+from tests.support.process import failed_start
 
 KEYS: dict[str, Any] = {"keys_file": Path("keys")}
 CERTIFICATE: dict[str, Any] = {"grpc_tls_cert_file": Path(__file__), "grpc_tls_key_file": Path(__file__)}

@@ -23,7 +23,7 @@ from tests.abuse import attacker, hostile_host, measure
 from tests.abuse.answers import LATE
 from tests.abuse.attack import Attack, Played, good
 from tests.abuse.neighbour import Neighbour
-from tests.process import PATIENT, Process, post
+from tests.support.process import PATIENT, Process, post
 
 _KIB = 2_400_000
 _MOST_BYTES = (

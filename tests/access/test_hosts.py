@@ -12,7 +12,7 @@ from clipserve.errors import MisdirectedRequest
 from clipserve.settings import Settings
 from clipserve.wiring.listening import hosts_of
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, serving, write_toy_artifact
+from tests.support.service import DIM, serving, write_toy_artifact
 
 OURS = ("localhost", "LOCALHOST:8080", "localhost.", "127.9.8.7:1", "[::1]:8080", "a.localhost:1", "")
 OTHERS = ("evil.example:8080", "127.0.0.1.evil.example", "evillocalhost", "192.0.2.1", "[::2]")

@@ -12,8 +12,8 @@ import pytest
 
 from clipserve.access.key_file import following
 from tests.access.support import write_keys
-from tests.logs import logged
-from tests.support import eventually
+from tests.support.logs import logged
+from tests.support.service import eventually
 
 SECONDS = 60  # two are promised
 

@@ -22,8 +22,8 @@ from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
-from tests.logs import logged
-from tests.virtual_time import HandClock, virtual_time
+from tests.support.logs import logged
+from tests.support.virtual_time import HandClock, virtual_time
 
 EXPIRY = 10
 ITEM = RateLimitItemPerSecond(10, 3600)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
-from tests.logs import logged
 from tests.rpc.client import client_of, request
-from tests.support import DIM, eventually, serving
+from tests.support.logs import logged
+from tests.support.service import DIM, eventually, serving
 
 
 async def test_each_api_counts_rows_and_bytes_for_the_key_that_came(toy: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.apis.cases import Case
 from tests.rpc.client import Client, Refused
-from tests.support import Running
+from tests.support.service import Running
 
 METHODS = {
     "models": "ListModels",

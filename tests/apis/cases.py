@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from clipserve.api.requests import EmbeddingType
-from tests.support import png
+from tests.support.service import png
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 GIF = png(kind="GIF")

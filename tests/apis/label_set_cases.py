@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.apis.cases import BROKEN, IMAGE, TWO, Case
-from tests.support import png
+from tests.support.service import png
 
 PETS: dict[str, Any] = {
     "labels": [

@@ -11,7 +11,7 @@ from typing import Any
 from clipserve.access.key_file import add_key
 from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.rest.gated import Delayed
-from tests.support import Running, serving, write_toy_artifact
+from tests.support.service import Running, serving, write_toy_artifact
 
 
 class Odd(Delayed):

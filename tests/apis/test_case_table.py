@@ -19,7 +19,7 @@ from tests.apis.label_set_cases import LABEL_SET_CASES
 from tests.apis.places import place
 from tests.application.label_sets.making import put_of
 from tests.rpc.client import Client, client_of
-from tests.support import Running
+from tests.support.service import Running
 
 ALL = [*CASES, *LABEL_SET_CASES]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.apis.neighbours import check, run
-from tests.process import PATIENT, SLOW_BODIES, Process
+from tests.support.process import PATIENT, SLOW_BODIES, Process
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, one_window, write_keys
 from tests.rpc.client import client_of, refused, request
-from tests.support import DIM, Running, serving
+from tests.support.service import DIM, Running, serving
 
 ITEMS = 60  # three times what there is of the rate, and no more than are under way at a time
 

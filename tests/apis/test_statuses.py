@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.apis.places import place
-from tests.support import Running, png
+from tests.support.service import Running, png
 
 GOOD = base64.b64encode(png()).decode()
 BROKEN = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()

@@ -13,7 +13,7 @@ from clipserve.application.admission import Admission
 from clipserve.errors import ClipError, DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, add_stage, enter
-from tests.virtual_time import HandClock
+from tests.support.virtual_time import HandClock
 
 E = TypeVar("E", bound=ClipError)
 

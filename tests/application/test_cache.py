@@ -9,7 +9,7 @@ import pytest
 from clipserve.application.cache import BoundedCache, SharedBuilds
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, add_stage, current, enter, remaining
-from tests.virtual_time import virtual_time
+from tests.support.virtual_time import virtual_time
 
 
 class Builder:

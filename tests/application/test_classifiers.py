@@ -14,7 +14,7 @@ from clipserve.clip.prompts import fill
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.errors import BackendFailed, InvalidInput, TextTooLong
 from clipserve.telemetry.metrics import Metrics
-from tests.support import DIM, TEXT, Recording, served_model, write_toy_artifact
+from tests.support.service import DIM, TEXT, Recording, served_model, write_toy_artifact
 
 PLAIN = Prompting(("{}",))
 TWO = Prompting(("{}", "a {}"))

@@ -19,7 +19,15 @@ from clipserve.errors import (
     WrongFingerprint,
 )
 from loadtests.fake_backend import FakeBackend
-from tests.support import CONTEXT, DIM, inference_of, inference_on, png, served_model, write_toy_artifact
+from tests.support.service import (
+    CONTEXT,
+    DIM,
+    inference_of,
+    inference_on,
+    png,
+    served_model,
+    write_toy_artifact,
+)
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 

@@ -37,8 +37,8 @@ from clipserve.errors import (
 from clipserve.telemetry.metrics import Metrics
 from tests.abuse.files import chunk, png_header
 from tests.clip.test_images import GOLDEN, SPECS, encoded
-from tests.support import png
-from tests.waiting import until
+from tests.support.service import png
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

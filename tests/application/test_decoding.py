@@ -17,8 +17,8 @@ from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ClipError, ImageTooLarge, UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
-from tests.support import png
-from tests.waiting import settled
+from tests.support.service import png
+from tests.support.waiting import settled
 
 SPEC, LIMITS = ImageSpec(size=8), ImageLimits()
 PIXELS = np.zeros((8, 8, 3), np.uint8)

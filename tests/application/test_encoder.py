@@ -34,8 +34,8 @@ from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded
 from tests.conftest import Beside
-from tests.support import DIM, SIZE, Recording, decoders, png, write_toy_artifact
-from tests.virtual_time import virtual_time
+from tests.support.service import DIM, SIZE, Recording, decoders, png, write_toy_artifact
+from tests.support.virtual_time import virtual_time
 
 UNREAD = UndecodableImage("base64", index=7)
 

@@ -27,8 +27,8 @@ from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
 from tests.fetching.support import HEAD, Listener, listening
 from tests.fetching.test_fetcher import silent
-from tests.support import DIM, inference_of, png, served_model, write_toy_artifact
-from tests.waiting import until
+from tests.support.service import DIM, inference_of, png, served_model, write_toy_artifact
+from tests.support.waiting import until
 
 PHOTO = png()
 LENGTH = 5_000_000

@@ -15,7 +15,7 @@ from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.engine.backend import Vector
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Recording, png, serving, write_toy_artifact
+from tests.support.service import DIM, Recording, png, serving, write_toy_artifact
 
 
 class Counted:

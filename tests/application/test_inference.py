@@ -25,7 +25,7 @@ from clipserve.errors import (
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.conftest import Beside
-from tests.support import DIM, inference_of, inference_on, png, served_model, write_toy_artifact
+from tests.support.service import DIM, inference_of, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 UNREADABLE = UndecodableImage("it is not base64", index=1)

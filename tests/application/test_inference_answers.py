@@ -12,7 +12,7 @@ from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.inference import Inference
 from clipserve.engine.backend import Vector
 from clipserve.errors import TextTooLong
-from tests.support import inference_on, png
+from tests.support.service import inference_on, png
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from clipserve.errors import (
     TextTooLong,
     TooMany,
 )
-from tests.support import DIM, write_toy_artifact
+from tests.support.service import DIM, write_toy_artifact
 
 LIMITS = RequestLimits(
     max_images=3,

@@ -11,8 +11,8 @@ import pytest
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
 from clipserve.application.inference import Inference
 from clipserve.errors import Overloaded, RateLimited
-from tests.support import Recording, inference_of, png, served_model, write_toy_artifact
-from tests.waiting import until
+from tests.support.service import Recording, inference_of, png, served_model, write_toy_artifact
+from tests.support.waiting import until
 
 Ask = Callable[[Inference], Awaitable[object]]
 ASKED: dict[str, Ask] = {

@@ -17,8 +17,8 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from loadtests.fake_backend import FakeBackend
-from tests.logs import Log
-from tests.support import CONTEXT, DIM, EOT, SIZE, Recording, served_model, write_toy_artifact
+from tests.support.logs import Log
+from tests.support.service import CONTEXT, DIM, EOT, SIZE, Recording, served_model, write_toy_artifact
 
 
 @pytest.fixture

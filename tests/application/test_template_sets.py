@@ -12,7 +12,7 @@ from clipserve.application.requests import expanded_templates
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import UnknownTemplateSet
-from tests.support import write_toy_artifact
+from tests.support.service import write_toy_artifact
 
 
 def test_each_listed_set_is_found_by_its_name() -> None:

@@ -13,7 +13,7 @@ from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.in_process import EngineOptions, InProcess
 from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_in_process import Gpu
-from tests.support import Recording
+from tests.support.service import Recording
 
 MANIFEST = read_manifest(DEMO)
 

@@ -15,7 +15,7 @@ from clipserve.clip.tokenizer import TokenizedText, Tokenizer
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.conftest import Beside
-from tests.support import DIM, TEXT, eventually, toy_tokenizer, write_toy_artifact
+from tests.support.service import DIM, TEXT, eventually, toy_tokenizer, write_toy_artifact
 
 
 class Watched(Tokenizer):

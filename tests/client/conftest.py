@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import clipserve
-from tests.process import Process
+from tests.support.process import Process
 
 
 class Awaited:

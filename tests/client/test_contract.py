@@ -15,8 +15,8 @@ import clipserve
 from clipserve.client.errors import FingerprintChanged, ItemFailed, Refused
 from clipserve.client.results import Embeddings
 from tests.client.conftest import CLIENTS, client_of
-from tests.process import ROOT
-from tests.support import png
+from tests.support.process import ROOT
+from tests.support.service import png
 
 CAT = ROOT / "docs/cat.jpg"
 DIM = 384

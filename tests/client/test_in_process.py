@@ -19,8 +19,8 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve_models.build import build
 from tests.models.towers import CLIP, checkpoint_of
-from tests.process import ROOT
-from tests.support import png
+from tests.support.process import ROOT
+from tests.support.service import png
 
 CAT = (ROOT / "docs/cat.jpg").read_bytes()
 

@@ -16,7 +16,7 @@ import pytest
 import clipserve
 from tests.client.test_servers import SECONDS
 from tests.commands.hostile import EMBEDDED, Parts, body, serving
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from tests.commands.test_light import loaded
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 SERVER = [
     *("PIL", "clipserve.settings", "clipserve.wiring", "clipserve.rest", "clipserve.rpc", "clipserve.engine"),

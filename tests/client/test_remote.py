@@ -17,7 +17,7 @@ from clipserve.client.remote import AsyncClient
 from loadtests.fake_backend import FakeBackend
 from tests.commands.hostile import EMBEDDED, MODELS, SUMMARY, Parts, body, head
 from tests.commands.hostile import serving as serving_answers
-from tests.support import DIM, png, serving
+from tests.support.service import DIM, png, serving
 
 
 async def test_a_key_that_is_missing_is_asked_for_and_never_told(toy: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from clipserve.client.errors import Refused, Unreachable
 from clipserve.client.http import Connection
 from clipserve.client.remote import AsyncClient
 from tests.commands.hostile import EMBEDDED, Parts, body, head, serving
-from tests.virtual_time import virtual_time
+from tests.support.virtual_time import virtual_time
 
 SECONDS = 60.0  # to notice a hang
 

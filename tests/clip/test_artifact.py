@@ -14,7 +14,7 @@ import pytest
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.clip.tokenizer import load_tokenizer
-from tests.support import write_toy_artifact
+from tests.support.service import write_toy_artifact
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.external import external_files
 from clipserve.demo import FOLDER as DEMO
-from tests.support import write_toy_artifact
+from tests.support.service import write_toy_artifact
 
 WEIGHTS = np.arange(4, dtype=np.float32).tobytes()
 OUTSIDE = ["../secret", "link", "folder/secret", "sub/../../secret"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from clipserve.clip.cleaning import CLEANING
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.errors import InvalidInput, TextTooLong
-from tests.support import CONTEXT, EOT, TEXT, toy_tokenizer
+from tests.support.service import CONTEXT, EOT, TEXT, toy_tokenizer
 
 TOKENIZER = Tokenizer(TEXT, toy_tokenizer())
 

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 
 def photos(folder: Path, count: int, bad: int = 0) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 # Sets the clipboard; clears the screen; goes back in the line; C1; turns the text round; ends the line; deletes.
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\r\x9b31m\u202egnp\u2028\x7f"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.hostile import CAT, GOOD, Parts, body, path_of, serving
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 HELD_SECONDS = 50.0  # to notice that nothing comes; less than the client's timeout
 SECOND = b"behind the second image"

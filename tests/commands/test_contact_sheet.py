@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from clipserve.commands.contact_sheet import contact_sheet, thumbnail
-from tests.support import png
+from tests.support.service import png
 
 
 def test_names_are_escaped_pictures_are_inside_and_nothing_is_loaded(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from loadtests.fake_backend import FakeBackend
 from loadtests.process import free_port
-from tests.certificates import self_signed
 from tests.commands.hostile import body, good_but
 from tests.commands.hostile import serving as answering
-from tests.process import copy_of_demo
-from tests.support import DIM, serving
+from tests.support.certificates import self_signed
+from tests.support.process import copy_of_demo
+from tests.support.service import DIM, serving
 
 PORTS = {"port": 0, "grpc_port": 0, "operations_port": 0}
 READY = {

@@ -21,8 +21,8 @@ from clipserve.client.index import Facts, Index
 from clipserve.commands.vectors.places import NAME, index_of
 from tests.commands.files import photos, run, run_here, start
 from tests.commands.hostile import good_but, path_of, serving
-from tests.label_sets import built
-from tests.process import ROOT, Process, waited_until
+from tests.support.label_sets import built
+from tests.support.process import ROOT, Process, waited_until
 
 FACTS = Facts("toy", "toy@1", 2)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.commands.hostile import EVIL, OBEYED, Done, body, good_but, in_a_terminal, run, serving
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 CAT = (ROOT / "docs/cat.jpg").read_bytes()
 NAMES = {

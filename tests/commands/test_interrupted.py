@@ -17,7 +17,7 @@ import pytest
 from clipserve.client.index import Index
 from tests.commands.files import photos, run_here, start
 from tests.commands.hostile import GOOD, Parts, body, path_of, serving
-from tests.process import ROOT, waited_until
+from tests.support.process import ROOT, waited_until
 
 HANGS_SECONDS = 300
 

@@ -14,7 +14,7 @@ from clipserve.__main__ import cli
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets import making as label_sets
 from tests.commands import hostile
-from tests.support import DIM, Running, png, serving
+from tests.support.service import DIM, Running, png, serving
 
 PUT = ("name", "model", "version", "labels", "label_count", "prompts")  # known before it is built
 

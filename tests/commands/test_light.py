@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import clipserve
-from tests.process import ROOT, uncovered
+from tests.support.process import ROOT, uncovered
 
 # Loaded when a command runs that needs it.
 HEAVY = ["httpx2", "sqlite3", "rich", "onnxruntime", "clipserve.wiring.use_cases"]

@@ -20,7 +20,7 @@ from clipserve.commands.opening import IN_FLIGHT, open_clip
 from tests.commands.files import photos as photos_of
 from tests.commands.files import run_here
 from tests.commands.hostile import GOOD, Parts, body, path_of, serving
-from tests.process import ROOT, Process
+from tests.support.process import ROOT, Process
 
 if TYPE_CHECKING:  # the tests that use it import it: it takes a second, in each process
     from mcp import Client

@@ -19,7 +19,7 @@ from clipserve.client.index import Index
 from clipserve.commands.vectors import frames, listing
 from clipserve.commands.vectors.places import NAME
 from tests.commands.files import run_here
-from tests.process import ROOT, Process
+from tests.support.process import ROOT, Process
 
 SIZE, RATE = (160, 120), 10
 

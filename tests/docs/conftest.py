@@ -12,7 +12,7 @@ from clipserve.demo import FOLDER as DEMO
 from tests.docs.markdown import ROOT
 from tests.docs.walk import CACHE, SECONDS, SETTINGS
 from tests.e2e.conftest import photos  # noqa: F401
-from tests.process import Process
+from tests.support.process import Process
 
 
 @pytest.fixture(scope="session")

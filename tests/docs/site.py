@@ -22,7 +22,7 @@ from clipserve.__main__ import cli
 from clipserve_models.__main__ import app as models
 from loadtests.fake_backend import FakeBackend
 from tests.docs.markdown import ROOT, documents, links, shown
-from tests.support import DIM, serving, write_toy_artifact
+from tests.support.service import DIM, serving, write_toy_artifact
 
 SITE = ROOT / ".site"
 REFERENCES = SITE / "pages/docs/reference"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.docs.markdown import ROOT, blocks, documents, links, shown
 from tests.docs.walk import OTHERWISE, RECIPES, RUNNABLE, Walk
-from tests.process import Process
+from tests.support.process import Process
 
 PAGES = [path for path in documents() if path.is_relative_to(ROOT / "docs")]
 WITH_PACKAGES = {path.stem for path in RECIPES}  # tests/external/clients walks through these

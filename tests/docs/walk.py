@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import Block, blocks
-from tests.process import PATIENT_WITH_CLIENTS, Process
+from tests.support.process import PATIENT_WITH_CLIENTS, Process
 
 RUNNABLE = ("python", "sh")
 OTHERWISE = re.compile(r"(?:not run|run by|run with): ")

@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.process import PATIENT_WITH_CLIENTS, Process
+from tests.support.process import PATIENT_WITH_CLIENTS, Process
 
 
 @pytest.fixture(scope="session")

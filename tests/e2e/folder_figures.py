@@ -24,7 +24,7 @@ from PIL import Image
 from clipserve.client.index import Facts, Index
 from clipserve.demo import FOLDER as DEMO
 from loadtests.bare_loop import bare_loops
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 IMPORT = """
 import re, sys, time

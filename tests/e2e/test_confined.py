@@ -8,8 +8,8 @@ import sys
 import httpx
 import pytest
 
-from tests.process import PATIENT, Process
-from tests.support import form, png
+from tests.support.process import PATIENT, Process
+from tests.support.service import form, png
 
 pytestmark = [
     pytest.mark.slow,

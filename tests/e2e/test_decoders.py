@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.abuse.measure import family
-from tests.process import PATIENT, Process, waited_until
-from tests.support import form, png
+from tests.support.process import PATIENT, Process, waited_until
+from tests.support.service import form, png
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 

@@ -13,8 +13,8 @@ import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import LIGHT, PATIENT, Process, metric, waited_until
 from tests.rpc import raw
+from tests.support.process import LIGHT, PATIENT, Process, metric, waited_until
 
 pytestmark = pytest.mark.slow
 

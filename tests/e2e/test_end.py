@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.process import PATIENT, Process, get, until_admitted
+from tests.support.process import PATIENT, Process, get, until_admitted
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from clipserve.wiring.listening import CannotListen
 from clipserve.wiring.serve import serve
 from loadtests.fake_backend import FakeBackend
-from tests.process import ROOT, Process, until_admitted
-from tests.support import DIM
+from tests.support.process import ROOT, Process, until_admitted
+from tests.support.service import DIM
 
 
 def maps(process: Process) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from tests.process import LIGHT, PATIENT, Fresh, get, waited_until
+from tests.support.process import LIGHT, PATIENT, Fresh, get, waited_until
 
 pytestmark = pytest.mark.slow
 T = TypeVar("T")

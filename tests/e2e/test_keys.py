@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
-from tests.process import LIGHT, Process, get, waited_until
+from tests.support.process import LIGHT, Process, get, waited_until
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.process import LIGHT, ROOT, Process, get, post
+from tests.support.process import LIGHT, ROOT, Process, get, post
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from clipserve.wiring.serve import GPU_LOST
-from tests.process import LIGHT, PATIENT, Fresh
+from tests.support.process import LIGHT, PATIENT, Fresh
 
 pytestmark = pytest.mark.slow
 

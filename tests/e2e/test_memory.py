@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import PATIENT_WITH_CLIENTS, Fresh, Process, waited_until
+from tests.support.process import PATIENT_WITH_CLIENTS, Fresh, Process, waited_until
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from clipserve.operations.page import MAX_BLOCKED_SECONDS
-from tests.process import LIGHT, PATIENT, ROOT, SLOW_BODIES, Process, get, waited_until
+from tests.support.process import LIGHT, PATIENT, ROOT, SLOW_BODIES, Process, get, waited_until
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from clipserve.clip.resampling import RESIZED_BY
 from tests.abuse.measure import cpu_seconds
-from tests.process import LIGHT, PATIENT, Fresh, Process, copy_of_demo, failed_start, get
-from tests.support import form
+from tests.support.process import LIGHT, PATIENT, Fresh, Process, copy_of_demo, failed_start, get
+from tests.support.service import form
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.process import get, post
+from tests.support.process import get, post
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

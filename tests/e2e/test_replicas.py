@@ -17,10 +17,10 @@ import pytest
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.observe import parse
 from loadtests.process import free_port
-from tests.edge import CONFIGURATION, Replica, edge, on_loopback
-from tests.fake_triton import FakeTriton, fake_triton
-from tests.process import PATIENT_WITH_TRITON, ROOT, Process, get, post, waited_until
-from tests.support import png, write_toy_artifact
+from tests.support.edge import CONFIGURATION, Replica, edge, on_loopback
+from tests.support.fake_triton import FakeTriton, fake_triton
+from tests.support.process import PATIENT_WITH_TRITON, ROOT, Process, get, post, waited_until
+from tests.support.service import png, write_toy_artifact
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.process import LIGHT, Fresh, get, post
+from tests.support.process import LIGHT, Fresh, get, post
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.demo import FOLDER as DEMO
-from tests.process import copy_of_demo, failed_start
+from tests.support.process import copy_of_demo, failed_start
 
 pytestmark = pytest.mark.slow
 

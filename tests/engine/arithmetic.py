@@ -15,7 +15,7 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import Feeds
 from clipserve.errors import BackendUnavailable
-from tests.virtual_time import HandClock
+from tests.support.virtual_time import HandClock
 
 INPUTS: dict[str, Feeds] = {
     IMAGE_GRAPH: {"pixels": np.zeros((2, 1))},

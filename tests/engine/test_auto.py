@@ -17,7 +17,7 @@ from clipserve.engine.backends.auto import Fastest, file_of_trial, open_fastest
 from clipserve.engine.in_process import EngineOptions
 from clipserve.errors import BackendUnavailable
 from tests.engine.arithmetic import INPUTS, Arithmetic, clocks
-from tests.logs import Log
+from tests.support.logs import Log
 
 __all__ = ["clocks"]  # of all tests here
 

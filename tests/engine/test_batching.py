@@ -14,7 +14,7 @@ from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.metrics import Metrics
-from tests.waiting import settled
+from tests.support.waiting import settled
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -9,7 +9,7 @@ import pytest
 from clipserve.errors import BackendFailed
 from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_batching import Engine, batcher, rows, turns
-from tests.virtual_time import virtual_time
+from tests.support.virtual_time import virtual_time
 
 
 def counted(metrics: Metrics, name: str) -> float | None:

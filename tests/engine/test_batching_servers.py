@@ -15,7 +15,7 @@ from clipserve.engine.batching import DynamicBatcher
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.engine.test_batching import Engine, Rows, rows
-from tests.waiting import settled
+from tests.support.waiting import settled
 
 
 class Servers:

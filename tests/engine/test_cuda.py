@@ -14,7 +14,7 @@ from clipserve.engine.backends.onnx import OnnxEngine, providers, session_option
 from clipserve.engine.cuda import PROVIDER
 from clipserve.engine.in_process import EngineOptions
 from clipserve.errors import BackendUnavailable
-from tests.logs import Log
+from tests.support.logs import Log
 
 NO_CUDA = PROVIDER not in ort.get_available_providers()
 NO_GPU, NO_PROVIDER = "no NVIDIA GPU is found", "this onnxruntime has no CUDA provider"

@@ -13,7 +13,7 @@ from clipserve.engine.idle import Unloading
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
-from tests.waiting import until
+from tests.support.waiting import until
 
 PIXELS = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 

@@ -15,8 +15,8 @@ from clipserve.engine import in_process
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.in_process import Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
-from tests.logs import Log
-from tests.support import eventually
+from tests.support.logs import Log
+from tests.support.service import eventually
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 

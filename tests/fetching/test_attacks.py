@@ -13,8 +13,8 @@ from clipserve.errors import ImageNotFetched
 from clipserve.fetching.fetcher import Fetcher
 from clipserve.fetching.hosts import Host
 from clipserve.telemetry.metrics import Metrics
-from tests.certificates import self_signed
 from tests.fetching.support import IMAGE, Names, fetched, fetching, listening
+from tests.support.certificates import self_signed
 
 # The port of a listener on loopback takes the place of PORT.
 # Other hosts, by what a reader of URLs may take for them; other schemes, or none; other ports; and listed hosts

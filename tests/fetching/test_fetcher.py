@@ -11,7 +11,7 @@ import pytest
 from clipserve.errors import ImageNotFetched
 from clipserve.fetching.fetcher import AT_ONCE, MAX_BYTES
 from tests.fetching.support import HEAD, IMAGE, Answer, fetched, fetching, listening
-from tests.logs import logged
+from tests.support.logs import logged
 
 
 async def test_a_listed_host_of_a_listed_network_gives_its_image_and_learns_nothing() -> None:

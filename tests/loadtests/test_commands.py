@@ -15,7 +15,7 @@ from loadtests.__main__ import cli
 from loadtests.load import Answer, Load
 from loadtests.turns import turns_table
 from tests.models.towers import CLIP, checkpoint_of
-from tests.support import Running
+from tests.support.service import Running
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from loadtests.compare import Served, serving
 from loadtests.contestants import Contestant, variant
 from loadtests.process import running
 from loadtests.turns import interleaved
-from tests.process import waited_until
+from tests.support.process import waited_until
 
 _PEER = """
 import http.server, sys

@@ -22,7 +22,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
 from loadtests.gpu.encoders import Encoder, judged
 from loadtests.gpu.findings import Findings, Line, at_least
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 # Modules of other packages and of the tests: where a GPU is they may be missing.
 TOOLS = ("clipserve_models", "skimage", "httpx", "hypothesis", "pytest", "yaml")

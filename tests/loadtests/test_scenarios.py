@@ -13,7 +13,7 @@ from PIL import Image
 
 from loadtests.bodies import Call
 from loadtests.scenarios import SCENARIOS
-from tests.support import Running
+from tests.support.service import Running
 
 
 def words(call: Call) -> list[str]:

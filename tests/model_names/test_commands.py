@@ -13,7 +13,7 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.wiring.model_names import with_folders
 from tests.model_names.exporter import Exporter, events, left_in
-from tests.process import ROOT, Process, failed_start, get
+from tests.support.process import ROOT, Process, failed_start, get
 
 
 def test_the_first_start_exports_before_it_listens_and_the_second_finds_it(

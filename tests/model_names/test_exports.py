@@ -13,7 +13,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.settings import Settings
 from clipserve.wiring.model_names import NoSuchModel, find
 from tests.model_names.exporter import Exporter, left_in
-from tests.process import waited_until
+from tests.support.process import waited_until
 
 NAME = Path("ViT-B-32")
 _PROVIDE = """

@@ -15,7 +15,7 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.wiring.model_names import NoSuchModel, find, opened, provide
 from tests.model_names.exporter import Exporter, left_in
-from tests.process import copy_of_demo
+from tests.support.process import copy_of_demo
 
 NAME = Path("ViT-B-32")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.process import ROOT, Fresh
+from tests.support.process import ROOT, Fresh
 
 
 def first_answer(folder: Path) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from clipserve_models.cache import in_cache
 from tests.models.asking import ask
-from tests.process import copy_of_demo
+from tests.support.process import copy_of_demo
 
 
 @pytest.fixture(autouse=True)

@@ -40,8 +40,8 @@ from tests.models.towers import (
     vit,
     with_activation,
 )
-from tests.process import ROOT
-from tests.support import served_model
+from tests.support.process import ROOT
+from tests.support.service import served_model
 
 Plant = Callable[[Path, pytest.MonkeyPatch], None]
 # Its text encoder sees padding, and its tokenizer's texts are made lower-case.

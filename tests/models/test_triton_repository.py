@@ -20,7 +20,7 @@ from clipserve_models.triton_plans import KEY_NAME, PLANS
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from tests.models.asking import ask
-from tests.process import demo_named
+from tests.support.process import demo_named
 
 MANIFEST = read_manifest(DEMO)
 TYPES = {"tensor(uint8)": pb.TYPE_UINT8, "tensor(int32)": pb.TYPE_INT32, "tensor(float)": pb.TYPE_FP32}

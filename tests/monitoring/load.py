@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import httpx
 
-from tests.support import form, png
+from tests.support.service import form, png
 
 Ask = Callable[[httpx.Client, int], object]  # the number is how often this client has asked
 

@@ -12,7 +12,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import batched
 from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import main
-from tests.constants import others, run_with
+from tests.support.constants import others, run_with
 
 _CALL_SECONDS = 0.02
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, Running, serving
+from tests.support.service import DIM, Running, serving
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from tests.support import Running
+from tests.support.service import Running
 
 
 async def document_of(running: Running) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM
+from tests.support.service import DIM
 
 
 class Delayed(FakeBackend):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipserve.telemetry.metrics import Metrics
-from tests.support import Running
+from tests.support.service import Running
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from starlette.types import Message
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
 from clipserve.quota import Lease, Quota
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
-from tests.virtual_time import virtual_time
+from tests.support.virtual_time import virtual_time
 
 
 class Client:

@@ -13,7 +13,7 @@ from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.telemetry.request import is_bulk
 from tests.rest.gated import Gated
 from tests.rest.raw import requests_counted
-from tests.support import Running, eventually, serving
+from tests.support.service import Running, eventually, serving
 
 BULK = {"x-priority": "bulk"}
 

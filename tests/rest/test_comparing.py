@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipserve.api.requests import EmbeddingType
-from tests.support import DIM, Running, png
+from tests.support.service import DIM, Running, png
 
 IMAGE = base64.b64encode(png()).decode()
 

@@ -11,7 +11,7 @@ import pytest
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
 from tests.rest.raw import ask, connected, get, post, requests_counted
-from tests.support import DIM, Running, eventually, png, serving
+from tests.support.service import DIM, Running, eventually, png, serving
 
 GOOD = post(png())
 

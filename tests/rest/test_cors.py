@@ -10,7 +10,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
-from tests.support import DIM, Running, serving
+from tests.support.service import DIM, Running, serving
 
 HERE, ELSEWHERE = "https://app.example.com", "https://evil.example.com"
 ALLOW = "access-control-allow-origin"

@@ -15,7 +15,7 @@ from clipserve.clip.manifest import TextSpec
 from clipserve.rest.compat.adapters import ADAPTERS
 from loadtests.fake_backend import FakeBackend
 from tests.rest.documents import document_of, examples_of, faults, names_in, operations, resolved
-from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
+from tests.support.service import DIM, TEXT, Running, serving, write_toy_artifact
 
 API_PAGE = (Path(__file__).parents[2] / "docs/api.md").read_text("utf-8")
 FIELDS = (Path(__file__).parent / "fields.txt").read_text("utf-8").splitlines()

@@ -24,7 +24,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import ask, connected, hold, post, requests_counted
-from tests.support import DIM, Running, png, serving
+from tests.support.service import DIM, Running, png, serving
 
 LIMITS = BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, deadline_seconds=20)
 REQUEST = {"type": "http.request", "body": b"body", "more_body": False}

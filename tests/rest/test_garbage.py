@@ -17,7 +17,7 @@ from clipserve.errors import BackendFailed
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
 from tests.rest.gated import Delayed
-from tests.support import DIM, Running, eventually, form, png, serving
+from tests.support.service import DIM, Running, eventually, form, png, serving
 
 SERVICE = str(Path(__file__).parents[2] / "service/clipserve")
 

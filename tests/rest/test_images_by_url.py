@@ -10,7 +10,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.fetching.support import HEAD, listening
-from tests.support import DIM, Running, png, serving
+from tests.support.service import DIM, Running, png, serving
 
 PHOTO = png()
 

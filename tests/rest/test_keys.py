@@ -11,10 +11,10 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, one_window, write_keys
-from tests.logs import logged
 from tests.rest.documents import document_of, operations
 from tests.rest.raw import ask
-from tests.support import DIM, Running, serving
+from tests.support.logs import logged
+from tests.support.service import DIM, Running, serving
 
 NAMES: dict[str, dict[str, Any]] = {
     "camera-kitchen": {},

@@ -13,7 +13,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
-from tests.support import DIM, Running, eventually, form, png, serving
+from tests.support.service import DIM, Running, eventually, form, png, serving
 
 EXAMPLE = base64.b64encode(png(7)).decode()
 PETS: dict[str, Any] = {

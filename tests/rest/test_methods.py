@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import Running
+from tests.support.service import Running
 
 
 @pytest.mark.parametrize("path", ["/livez", "/openapi.json", "/docs", "/docs/start.js", "/", "/page/main.js"])

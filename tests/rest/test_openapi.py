@@ -19,7 +19,7 @@ from clipserve.rest.errors import problem
 from loadtests.fake_backend import FakeBackend
 from tests.rest.documents import document_of, examples_of, faults, operations
 from tests.rest.test_errors import made
-from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
+from tests.support.service import DIM, TEXT, Running, serving, write_toy_artifact
 
 HERE = Path(__file__).parent
 PROBLEM = "application/problem+json"

@@ -18,7 +18,7 @@ from tests.rest.raw import post, requests_counted
 from tests.rest.test_connections import LIMITS as LINE_LIMITS
 from tests.rest.test_exchange import LIMITS, Client, exchange, posted, scope
 from tests.rest.wire import fed, protocol_of
-from tests.support import DIM, Running, eventually, serving
+from tests.support.service import DIM, Running, eventually, serving
 
 
 async def test_each_outcome_is_counted_once_by_endpoint_and_its_time_in_seconds(toy: Path) -> None:

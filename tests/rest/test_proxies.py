@@ -16,12 +16,12 @@ from clipserve.connections import Proxies, address_of
 from clipserve.rest.protocol import Connections
 from loadtests import process
 from loadtests.fake_backend import FakeBackend
-from tests.edge import CONFIGURATION
-from tests.process import ROOT
 from tests.rest.raw import Raw, connected, post
 from tests.rest.test_connections import LIMITS, fake_member
 from tests.rest.wire import METRICS
-from tests.support import DIM, Running, serving
+from tests.support.edge import CONFIGURATION
+from tests.support.process import ROOT
+from tests.support.service import DIM, Running, serving
 
 PROXY = "127.0.0.9"
 # A body is nearly all that an address may have at a time.

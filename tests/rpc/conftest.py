@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, client_of
-from tests.support import DIM, Running, serving
+from tests.support.service import DIM, Running, serving
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.rest.gated import Gated
 from tests.rpc.answering import answering, echo, raw
 from tests.rpc.client import Refused, client_of
 from tests.rpc.raw import call, connected, message
-from tests.support import eventually, serving
+from tests.support.service import eventually, serving
 
 
 async def test_a_call_whose_deadline_is_over_before_its_message_has_come_is_late_and_not_malformed() -> None:

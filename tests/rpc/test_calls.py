@@ -19,7 +19,7 @@ from clipserve.rpc.server import SERVICE
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.answering import answering, echo, raw, status_of
 from tests.rpc.client import Client, Refused, client_of
-from tests.support import DIM, Running, eventually, png, serving
+from tests.support.service import DIM, Running, eventually, png, serving
 
 
 async def test_the_answer_has_the_caller_s_id_and_the_times_of_the_stages(client: Client) -> None:

@@ -14,7 +14,7 @@ from clipserve.errors import kinds
 from clipserve.rpc.errors import STATUS, status_of
 from tests.rest.test_garbage import Failing
 from tests.rpc.client import Refused, client_of
-from tests.support import serving
+from tests.support.service import serving
 
 RETRIED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 

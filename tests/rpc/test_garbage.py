@@ -12,7 +12,7 @@ import pytest
 from clipserve.errors import BackendFailed
 from tests.rest.test_garbage import Failing, left_in_cycles, no_collector
 from tests.rpc.client import Client, Refused, client_of
-from tests.support import eventually, png, serving
+from tests.support.service import eventually, png, serving
 
 __all__ = ["no_collector"]  # a fixture
 

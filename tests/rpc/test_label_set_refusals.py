@@ -13,7 +13,7 @@ import pytest
 
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of
-from tests.support import DIM, png, serving
+from tests.support.service import DIM, png, serving
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.rest.raw import hold
 from tests.rpc import raw
 from tests.rpc.client import Client, Refused, client_of
 from tests.rpc.raw import call, connected, frame, message
-from tests.support import DIM, Running, eventually, png, serving
+from tests.support.service import DIM, Running, eventually, png, serving
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 

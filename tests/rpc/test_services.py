@@ -18,7 +18,7 @@ from clipserve.access.key_file import add_key
 from clipserve.rpc.server import SERVICE
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of, refused
-from tests.support import DIM, Running, eventually, serving
+from tests.support.service import DIM, Running, eventually, serving
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

@@ -17,7 +17,7 @@ from tests.rest.gated import Gated
 from tests.rpc import raw
 from tests.rpc.answering import status_of
 from tests.rpc.client import Client, Refused, client_of, plain, request
-from tests.support import CONTEXT, eventually, png, serving
+from tests.support.service import CONTEXT, eventually, png, serving
 
 
 class Counting(Gated):

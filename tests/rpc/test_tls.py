@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from loadtests.fake_backend import FakeBackend
-from tests.certificates import self_signed
 from tests.rpc.client import Client, Refused
-from tests.support import DIM, serving
+from tests.support.certificates import self_signed
+from tests.support.service import DIM, serving
 
 
 @pytest.mark.parametrize(

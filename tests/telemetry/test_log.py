@@ -13,8 +13,8 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from loadtests.fake_backend import FakeBackend
-from tests.logs import Log
-from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
+from tests.support.logs import Log
+from tests.support.service import DIM, Running, eventually, form, png, serving, write_toy_artifact
 
 
 def lines(log: Log, event: str) -> list[dict[str, Any]]:

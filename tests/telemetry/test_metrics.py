@@ -9,7 +9,7 @@ from clipserve.errors import REFUSALS, BackendUnavailable, TooManyConnections, k
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.versions import vector_libraries
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, serving, write_toy_artifact
+from tests.support.service import DIM, serving, write_toy_artifact
 
 
 def test_two_services_in_one_process_do_not_share_a_count() -> None:

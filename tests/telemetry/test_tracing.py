@@ -20,7 +20,7 @@ from clipserve.telemetry.tracing import begin, headers, span
 from loadtests.fake_backend import FakeBackend
 from tests.rest.gated import Gated
 from tests.rpc.client import client_of
-from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
+from tests.support.service import DIM, Running, eventually, form, png, serving, write_toy_artifact
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, Ended, Traced, tracing
 
 _FOUR = BatchPolicy(4)

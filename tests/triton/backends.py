@@ -15,9 +15,9 @@ from clipserve.engine.triton.client import TritonBackend
 from clipserve.engine.triton.connection import TritonOptions
 from clipserve.engine.triton.servers import LookUp
 from clipserve.telemetry.metrics import Metrics
-from tests.constants import with_constants
+from tests.support.constants import with_constants
+from tests.support.waiting import until
 from tests.triton.stand_in import MANIFEST, StandIn
-from tests.waiting import until
 
 STOPPING = (
     grpc.StatusCode.UNAVAILABLE,

@@ -9,11 +9,11 @@ import grpc
 import pytest
 
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from tests.logs import Log
+from tests.support.logs import Log
+from tests.support.waiting import until
 from tests.triton.backends import STOPPING, backend_on
 from tests.triton.stand_in import MANIFEST, Failure, StandIn, standing_in
 from tests.triton.wire import Wire
-from tests.waiting import until
 
 
 @pytest.mark.parametrize(

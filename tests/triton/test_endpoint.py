@@ -16,9 +16,9 @@ from clipserve.engine.triton.connection import Channel, TritonOptions
 from clipserve.errors import DeadlineExceeded
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
+from tests.support.waiting import until
 from tests.triton.backends import backend_on, not_ready, sent
 from tests.triton.stand_in import MANIFEST, StandIn
-from tests.waiting import until
 
 
 async def test_a_silent_server_gets_no_new_calls_and_may_end_what_it_owes(one: StandIn, two: StandIn) -> None:

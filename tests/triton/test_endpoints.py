@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from clipserve.engine.triton.address import Address
-from tests.logs import Log
+from tests.support.logs import Log
+from tests.support.waiting import until
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import StandIn
-from tests.waiting import until
 
 
 async def test_equal_servers_take_turns(one: StandIn, two: StandIn) -> None:

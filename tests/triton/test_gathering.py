@@ -18,9 +18,9 @@ from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from clipserve.wiring.backends import open_backend
+from tests.support.waiting import until
 from tests.triton.backends import STOPPING
 from tests.triton.stand_in import MANIFEST, StandIn
-from tests.waiting import until
 
 
 @asynccontextmanager

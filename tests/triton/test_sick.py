@@ -15,11 +15,11 @@ import pytest
 from clipserve.engine.backend import Backend
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.metrics import Metrics
-from tests.logs import Log
+from tests.support.logs import Log
+from tests.support.waiting import until
 from tests.triton.backends import backend_on, not_ready
 from tests.triton.stand_in import StandIn
 from tests.triton.test_gathering import gathering, text
-from tests.waiting import until
 
 INTERNAL = (grpc.StatusCode.INTERNAL, "onnx runtime error 1: CUDA failure 700: an illegal memory access")
 CLIENTS = 64

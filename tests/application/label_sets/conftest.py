@@ -12,7 +12,7 @@ import pytest
 from clipserve.application.label_sets.store import Folder, Store
 from tests.application.label_sets.making import Site, opened
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.support import write_toy_artifact
+from tests.support.service import write_toy_artifact
 
 OpenSite = Callable[..., Awaitable[Site]]
 OpenStore = Callable[[], Store]

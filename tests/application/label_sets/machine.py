@@ -18,7 +18,7 @@ from clipserve.application.label_sets.store import Folder
 from clipserve.errors import StoreUnavailable, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.making import Counted, Site, built, opened, put_of, record_in
-from tests.support import png
+from tests.support.service import png
 
 CHOICES = (
     (),

@@ -19,7 +19,7 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.request import current
 from loadtests.fake_backend import FakeBackend
-from tests.support import DIM, inference_of, served_model
+from tests.support.service import DIM, inference_of, served_model
 
 
 class Counted(FakeBackend):

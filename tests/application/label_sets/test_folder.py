@@ -16,9 +16,9 @@ from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, OpenStore
 from tests.application.label_sets.making import Counted
 from tests.application.label_sets.test_label_sets import classified, rows, version_at
-from tests.logs import Log, logged
-from tests.process import ROOT, UNPRIVILEGED
-from tests.waiting import until
+from tests.support.logs import Log, logged
+from tests.support.process import ROOT, UNPRIVILEGED
+from tests.support.waiting import until
 
 PETS = """
 labels = ["cat", {label = "dog", id = "7", prompts = ["a {} b", "wolf"]}]

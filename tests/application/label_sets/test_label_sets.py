@@ -26,8 +26,8 @@ from clipserve.errors import (
 from clipserve.telemetry.request import RequestContext, current, enter
 from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, Site
-from tests.support import png
-from tests.waiting import until
+from tests.support.service import png
+from tests.support.waiting import until
 
 DEFINITION: dict[str, Any] = {
     "labels": [

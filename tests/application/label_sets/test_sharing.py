@@ -14,8 +14,8 @@ from tests.application.label_sets.conftest import OpenSite
 from tests.application.label_sets.making import Counted, put_at, record_in
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, version_at
-from tests.logs import Log
-from tests.waiting import until
+from tests.support.logs import Log
+from tests.support.waiting import until
 
 SMALL: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"]}
 

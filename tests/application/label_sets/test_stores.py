@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from clipserve.application.label_sets import build
 from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.machine import Gateways
-from tests.support import write_toy_artifact
+from tests.support.service import write_toy_artifact
 
 
 async def test_the_listing_stays_while_nothing_changes(another: OpenStore) -> None:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from clipserve.commands.vectors.stream import in_order
-from tests.virtual_time import virtual_time
+from tests.support.virtual_time import virtual_time
 
 MOST = 4
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.access.support import write_keys
 from tests.external.browser.visit import CHROMIUM, FLAGS, SECONDS, VIEWPORT, Visit, visit_in
-from tests.process import PATIENT_WITH_CLIENTS, Process
+from tests.support.process import PATIENT_WITH_CLIENTS, Process
 
 FORGET = """() => {
   if (origin === "null") return; // it has no storage

@@ -19,7 +19,7 @@ from tests.external.browser.page.classify import Classify
 from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.page.search import Search, fifty_pictures
 from tests.external.browser.visit import CHROMIUM, FLAGS, Visit, visit_in
-from tests.process import ROOT, Process
+from tests.support.process import ROOT, Process
 
 FOLDER = ROOT / "docs" / "pictures"
 COLOURS = 256  # of the palette

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 
 from clipserve.commands.contact_sheet import contact_sheet
 from tests.external.browser.visit import SCHEMES, in_a_browser
-from tests.support import png
+from tests.support.service import png
 
 pytestmark = in_a_browser
 

@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import FilePayload, expect
 
 from tests.external.browser.visit import Visit, in_a_browser
-from tests.process import get
-from tests.support import png
+from tests.support.process import get
+from tests.support.service import png
 
 pytestmark = in_a_browser
 

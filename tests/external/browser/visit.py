@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect
 
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 CHROMIUM = shutil.which("chromium")
 AXE = ROOT / ".page-tools/axe/node_modules/axe-core/axe.min.js"

@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 ENVIRONMENTS = ROOT / ".clients"
 

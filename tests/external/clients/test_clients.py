@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.external.clients.environments import installed
-from tests.process import ROOT, Process
+from tests.support.process import ROOT, Process
 
 HERE = Path(__file__).parent
 PHOTO = ROOT / "docs" / "cat.jpg"

@@ -25,7 +25,7 @@ from loadtests.observe import process_tree
 from loadtests.process import free_port
 from tests.docs.markdown import blocks
 from tests.external.clients.environments import installed
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 SECONDS = 3600  # for 20,000 photos, on a busy machine
 PYTHON = ROOT / "tests/docs/recipes/bulk-ray.txt"

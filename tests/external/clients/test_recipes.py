@@ -11,7 +11,7 @@ import pytest
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.walk import RECIPES, SECONDS, SETTINGS, Walk
 from tests.external.clients.environments import installed
-from tests.process import Process
+from tests.support.process import Process
 
 WITH_CLIENTS = [
     (page, block)

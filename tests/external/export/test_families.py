@@ -18,7 +18,7 @@ from tests.external.export.families import FAMILIES, add_family
 from tests.external.export.saved_models import by_open_clip
 from tests.external.export.test_export import load, make
 from tests.models.layouts.saved import Computed, check
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 BY_DAY = ("XLM-R",)  # what no other test exports
 

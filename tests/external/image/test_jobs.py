@@ -12,7 +12,7 @@ import pytest
 
 from tests.external.image.compose import NAME, Compose, each_job_alone
 from tests.external.image.engine import TOOLS, Engine
-from tests.process import demo_named
+from tests.support.process import demo_named
 
 
 @pytest.fixture

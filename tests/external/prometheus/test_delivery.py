@@ -18,7 +18,7 @@ import yaml
 from loadtests.process import free_port
 from tests.monitoring.files import FOLDER, read
 from tests.monitoring.server import faster, prometheus
-from tests.process import get
+from tests.support.process import get
 
 CONFIG = FOLDER / "alertmanager.yml"
 _SECONDS = 600.0  # in which what takes 8 must have come

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from clipserve.demo import FOLDER as DEMO
-from tests.fake_triton import FakeTriton, fake_triton
 from tests.monitoring import load
 from tests.monitoring.files import queries
 from tests.monitoring.panels import ASKED_OF_PROMTOOL, as_asked
 from tests.monitoring.server import FASTER, SCRAPE_MILLISECONDS, Prometheus, faster_expression, prometheus
-from tests.process import Process
+from tests.support.fake_triton import FakeTriton, fake_triton
+from tests.support.process import Process
 
 _SECONDS = 300.0  # in which something must happen that takes 30 at most
 _USUAL_SECONDS = 300 / FASTER  # five minutes

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.label_sets import built
-from tests.process import LIGHT, PATIENT, Process, get, post, put, waited_until
-from tests.redis_server import RedisServer
-from tests.support import png
+from tests.support.label_sets import built
+from tests.support.process import LIGHT, PATIENT, Process, get, post, put, waited_until
+from tests.support.redis_server import RedisServer
+from tests.support.service import png
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("redis-server"), reason="needs Debian's package redis-server"

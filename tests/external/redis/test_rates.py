@@ -19,9 +19,9 @@ from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
 from tests.access.test_rates import ITEM
-from tests.logs import logged
-from tests.redis_server import PASSWORD, RedisServer
-from tests.support import DIM, Running, serving, write_toy_artifact
+from tests.support.logs import logged
+from tests.support.redis_server import PASSWORD, RedisServer
+from tests.support.service import DIM, Running, serving, write_toy_artifact
 
 PAUSE = 2.0  # seconds in which a Redis that has failed is not asked
 

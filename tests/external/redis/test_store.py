@@ -10,8 +10,8 @@ import pytest
 
 from clipserve.application.label_sets.redis_store import PREFIX, RedisStore
 from clipserve.errors import StoreUnavailable
-from tests.logs import logged
-from tests.redis_server import PASSWORD, RedisServer
+from tests.support.logs import logged
+from tests.support.redis_server import PASSWORD, RedisServer
 
 PATIENT = 60.0  # seconds: a busy machine is no Redis that is away
 

@@ -9,7 +9,7 @@ import pytest
 from clipserve.application.label_sets.redis_store import RedisStore
 from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.test_stores import *  # noqa: F403  collected here
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture

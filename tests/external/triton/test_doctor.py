@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clipserve.demo import FOLDER as DEMO
 from tests.commands.test_doctor import PORTS, doctor
-from tests.process import copy_of_demo
+from tests.support.process import copy_of_demo
 from tests.triton.stand_in import MANIFEST
 
 if TYPE_CHECKING:

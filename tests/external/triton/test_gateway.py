@@ -17,8 +17,8 @@ import skimage.data
 from PIL import Image
 
 from clipserve.demo import FOLDER as DEMO
-from tests.certificates import self_signed
-from tests.support import Running, eventually, png, serving
+from tests.support.certificates import self_signed
+from tests.support.service import Running, eventually, png, serving
 
 if TYPE_CHECKING:
     from .conftest import Triton

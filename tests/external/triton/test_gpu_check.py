@@ -10,7 +10,7 @@ from pathlib import Path
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
 from tests.external.triton.conftest import Triton
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 
 def test_vectors_of_a_triton_are_compared(triton: Triton, tmp_path: Path) -> None:

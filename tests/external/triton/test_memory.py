@@ -8,8 +8,8 @@ import httpx
 from scipy.stats import theilslopes
 
 from tests.external.triton.conftest import Triton
-from tests.process import PATIENT_WITH_CLIENTS, Process
-from tests.support import form, png
+from tests.support.process import PATIENT_WITH_CLIENTS, Process
+from tests.support.service import form, png
 from tests.triton.wire import Wire
 
 PHOTO = png(size=(400, 300))

@@ -13,7 +13,7 @@ import pytest
 from clipserve.demo import FOLDER as DEMO
 from tests.external.triton.conftest import ROOT, Triton, up
 from tests.external.triton.python_backend import write_models
-from tests.process import Process
+from tests.support.process import Process
 
 _WHEEL = (
     "perf-analyzer==2.60.0 --hash=sha256:23ef56b107ae9233e5cf09fbdf508dd9b936a52f1bae2f63f53c8117087b3f25"

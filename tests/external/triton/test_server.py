@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
 from tests.monitoring.files import metrics_of, queries, rules
-from tests.support import eventually
+from tests.support.service import eventually
 
 from .conftest import RUN
 

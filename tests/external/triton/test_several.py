@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.process import PATIENT, PATIENT_WITH_CLIENTS, Process
-from tests.support import form, png
+from tests.support.process import PATIENT, PATIENT_WITH_CLIENTS, Process
+from tests.support.service import form, png
 
 if TYPE_CHECKING:
     from .conftest import Triton

@@ -12,7 +12,7 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from tests.rpc.client import client_of
-from tests.support import Running, eventually, form, png, serving
+from tests.support.service import Running, eventually, form, png, serving
 from tests.telemetry.collector import Collector, Sent, collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED
 

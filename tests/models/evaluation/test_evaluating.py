@@ -21,7 +21,7 @@ from clipserve_models.variants.samples import text_feeds
 from clipserve_models.verify import Graph
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
-from tests.process import Process
+from tests.support.process import Process
 
 
 @pytest.fixture(scope="module")

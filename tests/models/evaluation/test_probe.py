@@ -12,7 +12,7 @@ import pytest
 import clipserve
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
-from tests.process import Process
+from tests.support.process import Process
 
 if TYPE_CHECKING:  # the tests that use it import it: it takes seconds, in each process
     from clipserve_models.evaluation.logistic import Part

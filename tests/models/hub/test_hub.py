@@ -13,7 +13,7 @@ from clipserve.clip.artifact import read_manifest
 from tests.models.hub.conftest import Export
 from tests.models.hub.local_hub import LocalHub, Repo
 from tests.models.layouts.written import LAYOUTS
-from tests.process import LIGHT, PATIENT, Fresh
+from tests.support.process import LIGHT, PATIENT, Fresh
 
 OTHERS = {
     "pytorch_model.bin": b"pickle",

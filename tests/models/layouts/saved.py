@@ -27,7 +27,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from tests.golden.make_tokens import hurting_strings, is_settled
 from tests.models.layouts.changes import write_json
 from tests.models.torch_files import write_torch
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 STORE = ROOT / "tests/golden/saved_models.json.gz"
 WEIGHTS = "model.safetensors"

@@ -19,7 +19,7 @@ from clipserve_models.layouts.open_clip_folder import ARCHITECTURES
 from tests.models.layouts.changes import edit, write_json
 from tests.models.layouts.saved import stored
 from tests.models.layouts.written import AnyTensors
-from tests.process import ROOT
+from tests.support.process import ROOT
 
 Write = Callable[[Path], None]
 MEAN_STD = {"mean": [0.5] * 3, "std": [0.5] * 3}

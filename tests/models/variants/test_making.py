@@ -23,7 +23,7 @@ from clipserve_models.variants.making import make_variant, plan_of
 from clipserve_models.variants.samples import read_photos, split
 from clipserve_models.verify import Feeds
 from tests.models.towers import CLIP, MEAN, STD, checkpoint_of
-from tests.support import png, serving
+from tests.support.service import png, serving
 
 MANIFEST = read_manifest(DEMO)
 CHECKPOINT = checkpoint_of(CLIP)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support import Running, png
+from tests.support.service import Running, png
 
 IMAGES = [base64.b64encode(png(seed)).decode() for seed in (1, 2)]
 URIS = [f"data:image/png;base64,{image}" for image in IMAGES]

@@ -13,7 +13,7 @@ import pytest
 from clipserve.clip.manifest import TextSpec
 from loadtests.fake_backend import FakeBackend
 from tests.rest.compat.support import IMAGES, TEXTS, URIS, post, vectors_of
-from tests.support import DIM, TEXT, Running, png, serving, write_toy_artifact
+from tests.support.service import DIM, TEXT, Running, png, serving, write_toy_artifact
 
 # Cohere.
 

@@ -17,7 +17,7 @@ from clipserve.rest.errors import problem
 from loadtests.fake_backend import FakeBackend
 from tests.rest.compat.support import IMAGES, TEXTS, URIS, post, vectors_of
 from tests.rest.test_errors import made
-from tests.support import DIM, Running, serving
+from tests.support.service import DIM, Running, serving
 
 if TYPE_CHECKING:  # the tests that use it import it: it takes a second, in each process
     import openai

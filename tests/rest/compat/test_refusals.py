@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.rest.compat.support import IMAGES, URIS
-from tests.support import DIM, Running, png
+from tests.support.service import DIM, Running, png
 
 Refused = list[tuple[dict[str, Any], str]]  # a body, and a part of the reason
 

@@ -9,8 +9,8 @@ import pytest
 
 from clipserve.clip.formats import FORMATS
 from loadtests.fake_backend import FakeBackend
-from tests.process import ROOT
-from tests.support import DIM, Running, serving
+from tests.support.process import ROOT
+from tests.support.service import DIM, Running, serving
 
 STATIC = ROOT / "service" / "clipserve" / "rest" / "page" / "static"
 

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import FilePayload, Locator, expect
 
 from tests.external.browser.visit import Tab
-from tests.process import ROOT, post
+from tests.support.process import ROOT, post
 
 CAT = (ROOT / "docs" / "cat.jpg").read_bytes()
 

@@ -12,8 +12,8 @@ from tests.external.browser.page.classify import CAT
 from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.page.search import fifty_pictures
 from tests.external.browser.visit import Visit, in_a_browser
-from tests.label_sets import built
-from tests.process import delete, get, post
+from tests.support.label_sets import built
+from tests.support.process import delete, get, post
 
 pytestmark = in_a_browser
 

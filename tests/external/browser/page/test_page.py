@@ -16,9 +16,9 @@ from playwright.sync_api import Response, Route, expect
 from tests.external.browser.page.classify import CAT, Classify, classified
 from tests.external.browser.page.search import BROKEN, Search, fifty_pictures
 from tests.external.browser.visit import Visit, in_a_browser
-from tests.label_sets import built
-from tests.process import delete, get, post
-from tests.support import png
+from tests.support.label_sets import built
+from tests.support.process import delete, get, post
+from tests.support.service import png
 
 pytestmark = in_a_browser
 

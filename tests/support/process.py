@@ -20,10 +20,10 @@ import httpx
 
 from clipserve.demo import FOLDER as DEMO
 from loadtests.process import free_port
-from tests.constants import constants_among
-from tests.forking import Forked
+from tests.support.constants import constants_among
+from tests.support.forking import Forked
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Before a command: root may read and write all files; this takes that away.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 # Settings of a service whose decoders are not what is tested: its start costs 1.5 s of CPU in place of 2.1.
@@ -94,7 +94,9 @@ class Process:
                 self.popen = Forked(self.arguments, environment, constants, self._log)
             else:
                 environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}
-                module = "tests.constants" if constants and self.module == "clipserve" else self.module
+                module = (
+                    "tests.support.constants" if constants and self.module == "clipserve" else self.module
+                )
                 command = [*prefix, sys.executable, "-m", module, *self.arguments]
                 self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind

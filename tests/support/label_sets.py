@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.process import get, put
+from tests.support.process import get, put
 
 
 def built(url: str, name: str, definition: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -42,8 +42,8 @@ from clipserve.wiring.gateway import Gateway, open_gateway
 from clipserve.wiring.options import GatewayOptions
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.constants import constants_among, with_constants
-from tests.process import PATIENT_WITH_CLIENTS
+from tests.support.constants import constants_among, with_constants
+from tests.support.process import PATIENT_WITH_CLIENTS
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)

@@ -1,6 +1,6 @@
 """The constants of the layers set to other values, by their names: so it is tested what happens at a limit.
 
-`python -m tests.constants` is the service with those of OTHER_CONSTANTS, as JSON.
+`python -m tests.support.constants` is the service with those of OTHER_CONSTANTS, as JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Services that are forks of one process that has imported them: an import takes a second of CPU, a fork none.
 
-`python -m tests.forking` is that process. Whoever connects to its socket sends what one fork is to be started with.
-A keeper, which is its parent, answers with its process id, and with its exit status when it has ended.
+`python -m tests.support.forking` is that process. Whoever connects to its socket sends what one fork is to be
+started with. A keeper, which is its parent, answers with its process id, and with its exit status when it has
+ended.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _BYTES = 4  # of a number that a keeper says
 
 
@@ -84,7 +85,7 @@ def _forker() -> str:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        command = [sys.executable, "-m", "tests.forking", str(listener.fileno())]
+        command = [sys.executable, "-m", "tests.support.forking", str(listener.fileno())]
         process = subprocess.Popen(command, cwd=ROOT, pass_fds=[listener.fileno()])
     atexit.register(shutil.rmtree, folder)
     atexit.register(process.wait)
@@ -131,6 +132,6 @@ def _keep(keeper: socket.socket, pid: int) -> None:
 
 if __name__ == "__main__":
     import clipserve.wiring.serve  # noqa: F401 what a service imports
-    from tests.constants import run_with
+    from tests.support.constants import run_with
 
     _forks(socket.socket(fileno=int(sys.argv[1])))()

@@ -1,4 +1,6 @@
-"""`python -m tests.fake_triton PORT ARTIFACT FOLDER`: a Triton server with fake encoders that answer at once.
+"""A Triton server with fake encoders that answer at once.
+
+`python -m tests.support.fake_triton PORT ARTIFACT FOLDER` runs it.
 
 It writes a copy of the artifact for fake encoders into a new folder, for gateways, and serves both models in
 Triton's own protocol. So a gateway does the same work as for a real Triton, and the encoders cost next to nothing.
@@ -83,7 +85,7 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
     port = free_port()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "artifact")
-        command = [sys.executable, "-m", "tests.fake_triton", str(port), str(artifact), str(folder)]
+        command = [sys.executable, "-m", "tests.support.fake_triton", str(port), str(artifact), str(folder)]
         with running(command, "the fake Triton", lambda: _listening(port)) as pid:
             yield FakeTriton(f"127.0.0.1:{port}", folder, pid)
 
