@@ -70,15 +70,18 @@ def test_calls_that_say_nothing_do_not_hold_the_end() -> None:
         assert call.exception(60)
 
 
+PORTS = ("port", "operations_port", "grpc_port")
+
+
 def refused(**settings: Any) -> str:
     """Why the service cannot listen."""
-    chosen = Settings(decode_processes=False, **{"port": 0, "operations_port": 0} | settings)
+    chosen = Settings(decode_processes=False, **dict.fromkeys(PORTS, 0) | settings)
     with pytest.raises(CannotListen) as error:
         serve(chosen, lambda *_: FakeBackend(DIM))
     return str(error.value)
 
 
-@pytest.mark.parametrize("setting", ["port", "operations_port", "grpc_port"])
+@pytest.mark.parametrize("setting", PORTS)
 def test_a_taken_port_is_said(setting: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -105,7 +105,7 @@ from clipserve.wiring.gateway import open_gateway
 from clipserve.settings import Settings
 from clipserve.telemetry.tracing import begin
 async def main():
-    async with open_gateway(Settings()):
+    async with open_gateway(Settings(grpc_port=0)):
         assert begin("00-1-1-01") is None
 asyncio.run(main())
 # The client of Redis loads another part of it, where it is installed.
