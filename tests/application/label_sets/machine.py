@@ -20,11 +20,8 @@ from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.making import Counted, Site, built, opened, put_of, record_in
 from tests.support.service import png
 
-CHOICES = (
-    (),
-    (),
-    ("other pixels",),
-)  # two of one fingerprint, and one of another, as while colors are switched
+# Two of one fingerprint, and one of another, as while colors are switched.
+CHOICES = ((), (), ("other pixels",))
 AT, NAME, NUMBER = st.integers(0, 2), st.sampled_from(["pets", "pets-2"]), st.integers(0, 3)
 
 
