@@ -94,7 +94,7 @@ mutants: .venv/dev.stamp ## break the modules of cosmic-ray.toml in all places, 
 check: .venv/dev.stamp site ## lint, format, types, layers; the site; clip.proto against the released contract and its stubs
 	$(BIN)/ruff check .
 	@# A text is UTF-8, whatever the locale says. The rule is one of ruff's preview.
-	$(BIN)/ruff check --quiet --preview --select PLW1514 service models loadtests
+	$(BIN)/ruff check --quiet --preview --select PLW1514 service models loadtests tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -160,10 +160,10 @@ LOCK := $(or $(UV),uv) pip compile --quiet --universal --python-version 3.11 --g
 	--no-emit-index-url --no-emit-package clipserve-core --no-emit-package clipserve-models
 
 docs: .venv/dev.stamp ## write what is generated: tables of settings, metrics, errors, template sets
-	$(BIN)/python -m tests.tables
+	$(BIN)/python -m tools.tables
 
 site: .venv/dev.stamp ## build the documents and the references of REST, gRPC and commands as a site, in .site/html
-	$(BIN)/python -m tests.docs.site
+	$(BIN)/python -m tools.site
 	$(BIN)/zensical build --clean --strict --config-file .site/zensical.toml
 	$(BIN)/python -m pytest -q tests/external/site
 
@@ -180,7 +180,7 @@ lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 
 lines: .venv/dev.stamp ## count lines by folder, and those of code alone
-	@$(BIN)/python -m tests.lines
+	@$(BIN)/python -m tools.lines
 
 clean: ## remove what make installed
 	rm -rf .uv .venv .venv-bounds .venv-export .deploy-tools .site dist .page-tools .triton .peers .clients .image .mutants

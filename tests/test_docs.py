@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from loadtests.__main__ import cli
-from tests.docs.markdown import documents
-from tests.tables import TABLES, made
+from tools.markdown import documents
+from tools.tables import TABLES, made
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text()

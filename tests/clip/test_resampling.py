@@ -16,7 +16,7 @@ from PIL import Image, _imaging
 
 from clipserve.clip import fitting, resampling
 from clipserve.clip.manifest import ImageSpec
-from tests.clip.resamples import compare, loaded
+from tools.resamples import compare, loaded
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "service/clipserve/clip/_resample.c"
@@ -80,7 +80,7 @@ def test_our_resampling_reads_and_writes_nothing_beside_its_arrays(
     own = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
     words = (f"--cases={cases}", f"--largest={largest}", "--library", library)
     subprocess.run(
-        [sys.executable, "-m", "tests.clip.resamples", *words], cwd=ROOT, check=True, env=os.environ | own
+        [sys.executable, "-m", "tools.resamples", *words], cwd=ROOT, check=True, env=os.environ | own
     )
 
 

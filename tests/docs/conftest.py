@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from clipserve.demo import FOLDER as DEMO
-from tests.docs.markdown import ROOT
 from tests.docs.walk import CACHE, SECONDS, SETTINGS
 from tests.e2e.conftest import photos  # noqa: F401
 from tests.support.process import Process
+from tools.markdown import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import ROOT, blocks, documents, links, shown
 from tests.docs.walk import OTHERWISE, RECIPES, RUNNABLE, Walk
 from tests.support.process import Process
+from tools.markdown import ROOT, blocks, documents, links, shown
 
 PAGES = [path for path in documents() if path.is_relative_to(ROOT / "docs")]
 WITH_PACKAGES = {path.stem for path in RECIPES}  # tests/external/clients walks through these

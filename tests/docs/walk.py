@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import Block, blocks
 from tests.support.process import PATIENT_WITH_CLIENTS, Process
+from tools.markdown import Block, blocks
 
 RUNNABLE = ("python", "sh")
 OTHERWISE = re.compile(r"(?:not run|run by|run with): ")

@@ -20,7 +20,7 @@ from tests.monitoring.files import (
     rule_files,
     rules,
 )
-from tests.tables import described
+from tools.tables import described
 
 # What kube-state-metrics, HAProxy, Triton and the exporter of DCGM give.
 FOREIGN = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import clipserve
 from clipserve.telemetry.metrics import Metrics
-from tests.tables import made
+from tools.tables import made
 
 SERVICE = Path(clipserve.__file__).parent
 

@@ -23,9 +23,9 @@ from pyarrow import parquet
 import clipserve
 from loadtests.observe import process_tree
 from loadtests.process import free_port
-from tests.docs.markdown import blocks
 from tests.external.clients.environments import installed
 from tests.support.process import ROOT
+from tools.markdown import blocks
 
 SECONDS = 3600  # for 20,000 photos, on a busy machine
 PYTHON = ROOT / "tests/docs/recipes/bulk-ray.txt"

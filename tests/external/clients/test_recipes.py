@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.walk import RECIPES, SECONDS, SETTINGS, Walk
 from tests.external.clients.environments import installed
 from tests.support.process import Process
+from tools.markdown import ROOT, Block, blocks
 
 WITH_CLIENTS = [
     (page, block)

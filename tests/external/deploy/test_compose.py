@@ -7,7 +7,7 @@ import os
 import subprocess
 from typing import Any
 
-from tests.docs.markdown import ROOT
+from tools.markdown import ROOT
 
 
 def services(profile: str, *files: str, **variables: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.docs.site import SITE, pages
+from tools.site import SITE, pages
 
 
 def test_every_page_is_there_and_none_loads_anything_from_another_host() -> None:

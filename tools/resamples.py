@@ -1,6 +1,6 @@
 """`_resample.resize` beside Pillow's: random images, sizes, boxes and filters.
 
-`python -m tests.clip.resamples --cases 20000` compares so many; `--largest 24` has small images, a million in
+`python -m tools.resamples --cases 20000` compares so many; `--largest 24` has small images, a million in
 minutes; `--library FILE` takes another build than the installed one.
 """
 

@@ -1,4 +1,4 @@
-"""Builds the demo artifact beside this file: a dual encoder made of two small published networks.
+"""Builds the demo artifact of `service/clipserve/demo`: a dual encoder made of two small published networks.
 
     pip install torch==2.13.0 torchvision==0.28.0 transformers==5.24.0 tokenizers==0.23.3 onnx==1.23.2 \
         onnx-ir==1.1.0 onnxscript==0.7.2 open_clip_torch==3.3.0 pydantic efficientnet-lite-pytorch==0.1.0 \

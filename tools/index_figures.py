@@ -1,4 +1,4 @@
-"""`python -m tests.e2e.folder_figures`: what `clipserve embed` and `search` take for a folder of many small images.
+"""`python -m tools.index_figures`: what `clipserve embed` and `search` take for a folder of many small images.
 
 Runs are killed ten times before one ends. With `--beside OTHER`, a checkout and its `.venv`, that searches too.
 """

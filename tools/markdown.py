@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 _FOLDERS = (".github", "docs", "deploy", "loadtests/results", "models", "service")
 _FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1\n?", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)

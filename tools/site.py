@@ -21,8 +21,8 @@ from typer.cli import get_docs_for_click
 from clipserve.__main__ import cli
 from clipserve_models.__main__ import app as models
 from loadtests.fake_backend import FakeBackend
-from tests.docs.markdown import ROOT, documents, links, shown
 from tests.support.service import DIM, serving, write_toy_artifact
+from tools.markdown import ROOT, documents, links, shown
 
 SITE = ROOT / ".site"
 REFERENCES = SITE / "pages/docs/reference"

@@ -11,7 +11,7 @@ from clipserve.rest.errors import status_of
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import as_markdown
 from clipserve.telemetry.metrics import Metrics
-from tests.docs.markdown import ROOT
+from tools.markdown import ROOT
 
 
 def made(page: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m tests.models.folder_figures FOLDER...`: from a folder of weights to a first answer.
+"""`python -m tools.export_figures FOLDER...`: from a folder of weights to a first answer.
 
 It prints seconds, and the peak memory of the largest process, and does not need PyTorch. `open_clip_folder` of
 tests/external/export/saved_models.py writes folders of random weights.

@@ -1,1 +1,0 @@
-"""What makes files of this repository: the demo model, the pins of the catalog, the graph that tries CUDA."""
