@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
-from tests.support.process import LIGHT, Process, get, waited_until
+from tests.support.process import LIGHT, Process, get, post, waited_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +39,19 @@ def test_a_key_can_be_rotated_while_it_serves_and_no_key_is_in_the_log(tmp_path:
     for key in (old, new):
         assert key.removeprefix("clip_") not in log
         assert key[5:20] not in log
+
+
+def test_a_key_that_is_added_to_an_empty_file_has_its_rate(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.touch()
+    process = Process(keys_file=str(file), rows_per_second=5, rate_window_seconds=10, **LIGHT)
+    process.wait_ready()
+    key = add_key(file, "camera", ["use"])
+    waited_until(lambda: status(process, key) == 200)
+    texts = {"texts": ["a cat"] * 51}
+    refused = post(process.url + "/embed", json=texts, headers=bearer(key))
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_many")
+    assert process.stop()[0] == 0
 
 
 def test_metrics_can_be_for_managers_alone_and_probes_stay_open(tmp_path: Path) -> None:

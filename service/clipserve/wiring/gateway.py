@@ -102,7 +102,7 @@ async def open_gateway(
     async with AsyncExitStack() as stack:
         stack.enter_context(tracing_to(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"), metrics.spans))
         keys, gate = await _keys_and_gate(settings, rates, stack, metrics)
-        charge = (lambda rows: gate.charge(rows=rows)) if keys else None
+        charge = (lambda rows: gate.charge(rows=rows)) if keys is not None else None
         limits = options.limits if options else None
         opened = open_use_cases(settings, metrics, open_backend, charge, limits, on_lost)
         use_cases = await stack.enter_async_context(opened)
