@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.clip.manifest import Source
-from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
+from clipserve.wiring.model_folders import kind_of
+from clipserve.wiring.model_names import HUB_NAME, folder_name
 from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import RANDOM, Entry, read_catalog, unknown
 from clipserve_models.errors import ModelsError, NotBuilt, not_installed
@@ -44,9 +45,8 @@ def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], obj
             say what the catalog says.
     """
     path = Path(model)
-    if path.is_file() or (
-        path.is_dir() and not is_artifact(path)
-    ):  # `--out ViT-B-32` made one in this folder
+    artifact = kind_of(path) == "artifact"  # `--out ViT-B-32` made one in this folder
+    if path.is_file() or (path.is_dir() and not artifact):
         name = _own_name(by_user.name or (path.resolve().name if path.is_dir() else None), model)
         return name, lambda out, say: _from_files(path, out, name, by_user, say)
     if entry := read_catalog().get(model.replace("/", "-")):
@@ -59,6 +59,8 @@ def plan(model: str, by_user: UserModel) -> tuple[str, Callable[[Path, Say], obj
     if HUB_NAME.fullmatch(model):
         name = _own_name(by_user.name or folder_name(model), model)
         return name, lambda out, say: _from_hub(model, out, name, by_user, say)
+    if artifact:
+        raise ModelsError(f"{model} is an artifact already: serve it with `clipserve --model {model}`.")
     raise unknown(model)
 
 

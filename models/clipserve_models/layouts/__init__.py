@@ -10,12 +10,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from clipserve.wiring.model_folders import MODULES, OPEN_CLIP, TRANSFORMERS, kind_of
 from clipserve_models.errors import ModelsError
 from clipserve_models.layouts import open_clip_folder, transformers_folder
-from clipserve_models.layouts.assigning import weight_files
 from clipserve_models.layouts.facts import read_list
 from clipserve_models.model_files import NOTHING, Checkpoint, UserFacts
-from clipserve_models.weights import OPEN_CLIP, PICKLES
+from clipserve_models.weights import PICKLES
+
+# Modules of sentence-transformers: before version 5, and since.
+_CLIPS = ("CLIPModel", "Transformer")
 
 
 def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
@@ -55,37 +58,31 @@ def read(path: Path, by_user: UserFacts = NOTHING) -> Checkpoint:
 
 
 def _folder(folder: Path, by_user: UserFacts) -> Checkpoint:
-    folder = _inside(folder)
-    ours, theirs = ((folder / layout.CONFIG).is_file() for layout in (open_clip_folder, transformers_folder))
-    if not (ours or theirs):
+    kind = kind_of(folder)
+    if kind == "sentence-transformers" and (inside := _inside(folder)) != folder:
+        folder, kind = inside, kind_of(inside)
+    if kind == "open_clip":
+        return open_clip_folder.read_open_clip(folder, by_user)
+    if kind == "artifact":
+        raise ModelsError(f"{folder} is an artifact already, which needs no export.")
+    if not (folder / TRANSFORMERS).is_file():
         raise ModelsError(
-            f"{folder} has neither {transformers_folder.CONFIG} nor {open_clip_folder.CONFIG}: it is no model "
-            "of transformers or open_clip."
+            f"{folder} has neither {TRANSFORMERS} nor {OPEN_CLIP}: it is no model of transformers or open_clip."
         )
-    # Many repositories have both, and then transformers' may need code of their own.
-    if ours and theirs:
-        try:
-            weight_files(folder, OPEN_CLIP)
-        except ModelsError:
-            ours = False
-    return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(
-        folder, by_user
-    )
+    return transformers_folder.read_transformers(folder, by_user)
 
 
 def _inside(folder: Path) -> Path:
-    """The folder of the CLIP that a folder of sentence-transformers (`modules.json`) is of, or the folder itself.
+    """The folder of the CLIP that a folder of sentence-transformers is of, which may be itself.
 
     Raises:
         ModelsError: it is of another model, or more than a CLIP.
     """
-    path = folder / "modules.json"
-    if not path.is_file() or (folder / transformers_folder.CONFIG).is_file():
-        return folder
+    path = folder / MODULES
     kinds = {each.text("type").rpartition(".")[2]: each.text("path") for each in read_list(path)}
-    if others := kinds.keys() - {"CLIPModel", "Normalize"}:
-        raise ModelsError(f"{path} has a module {min(others)}, and only a CLIPModel is built.")
-    name = kinds.get("CLIPModel", "")
+    if others := kinds.keys() - {*_CLIPS, "Normalize"}:
+        raise ModelsError(f"{path} has a module {min(others)}, and only a CLIP is built.")
+    name = next((kinds[each] for each in _CLIPS if each in kinds), "")
     if Path(name).name != name:
-        raise ModelsError(f"{path}: the path {name!r} of its CLIPModel is no folder in this one.")
+        raise ModelsError(f"{path}: the path {name!r} of its CLIP is no folder in this one.")
     return folder / name

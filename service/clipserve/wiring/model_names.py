@@ -16,21 +16,25 @@ from pathlib import Path
 from typing import get_args
 
 from clipserve import demo
-from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError, read_manifest
+from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest, Precision
 from clipserve.settings import Settings
 from clipserve.wiring.model_export import EXPORTER, export_into
+from clipserve.wiring.model_folders import kind_of
 
 # A name of the catalog or of a variant; or a repository of the hub, at a branch, tag, commit or pull request.
 _NAME = re.compile(r"\w[\w.@-]*", re.ASCII)
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?", re.ASCII)
 _GIVEN_NAME = re.compile(r"(\w[\w.@-]*)=(.+)", re.ASCII)
-# A folder with one of these has weights, or should have: the exporter says what is missing.
-_WEIGHTS = ("config.json", "open_clip_config.json", "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 class NoSuchModel(ArtifactError):
-    """There is no folder for a name; the message says how to make one."""
+    """There is no artifact of a name or folder; the message says how to make one.
+
+    `in_folder`: it is made of a folder, without the hub.
+    """
+
+    in_folder = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,10 @@ def find(model: Path, settings: Settings) -> Path:
     """
     name, source = _named(model)
     folder = _folder(source, settings.cache_dir)
-    if folder not in (source, demo.FOLDER) and not is_artifact(folder):
-        raise NoSuchModel(f"{_absent(source, settings)}: {_remedy(str(source))}")
+    if folder not in (source, demo.FOLDER) and kind_of(folder) != "artifact":
+        absent = NoSuchModel(f"{_absent(source, settings)}: {_remedy(str(source))}")
+        absent.in_folder = os.path.isdir(source)
+        raise absent
     return Path(f"{name}={folder}") if name else folder
 
 
@@ -129,11 +135,6 @@ def folder_name(name: str) -> str:
     return name.replace("/", "--")
 
 
-def is_artifact(folder: Path) -> bool:
-    """Whether it can be served."""
-    return os.path.isfile(folder / MANIFEST_NAME)
-
-
 def _named(model: Path) -> tuple[str | None, Path]:
     """The name and the model of `NAME=MODEL`. A folder that is called so is no such pair."""
     match = None if os.path.isdir(model) else _GIVEN_NAME.fullmatch(str(model))
@@ -144,9 +145,11 @@ def _folder(model: Path, cache: Path) -> Path:
     """The folder of the artifact of `model`, which need not be there; `model` itself if it names no other."""
     name = str(model)
     if os.path.isdir(model):
-        if is_artifact(model) or not any(any(model.glob(each)) for each in _WEIGHTS):
+        if (kind := kind_of(model)) in ("artifact", None):
             return model
-        return cache / f"{model.resolve().name}-{_state(model)}"
+        # The weights of sentence-transformers may be in a folder of their own.
+        state = _state(model, "*", "*/*") if kind == "sentence-transformers" else _state(model, "*")
+        return cache / f"{model.resolve().name}-{state}"
     if name == "demo":
         return demo.FOLDER
     if _NAME.fullmatch(name) or HUB_NAME.fullmatch(name):
@@ -154,9 +157,9 @@ def _folder(model: Path, cache: Path) -> Path:
     return model
 
 
-def _state(weights: Path) -> str:
-    """Eight digits that are others for another folder, and once a file in it is written again."""
-    files = sorted(path for path in weights.iterdir() if path.is_file())
+def _state(weights: Path, *patterns: str) -> str:
+    """Eight digits that are others for another folder, and once a file of `patterns` in it is written again."""
+    files = sorted(path for pattern in patterns for path in weights.glob(pattern) if path.is_file())
     facts = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     return hashlib.sha256("\n".join([str(weights.resolve()), *facts]).encode()).hexdigest()[:8]
 

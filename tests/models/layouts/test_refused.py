@@ -127,7 +127,7 @@ OF_CLIP: list[tuple[Change, str]] = [
     (shards(told(f"{INDEX}ghost", SHARD.format(1))), "ghost"),
     (shards(told(f"{INDEX}ghost", ["a", "b"])), r'weight_map.ghost is \["a", "b"\]; a string is needed'),
     (shards(told(f"{INDEX}ghost", "../secret.safetensors")), "secret"),
-    (modules([{"type": "models.Transformer", "path": "0_CLIPModel"}]), "has a module Transformer"),
+    (modules([{"type": "models.Dense", "path": "1_Dense"}]), "has a module Dense, and only a CLIP"),
     (modules([{"type": "models.CLIPModel", "path": "../other"}]), "is no folder in this one"),
 ]
 OF_SIGLIP: list[tuple[Change, str]] = [

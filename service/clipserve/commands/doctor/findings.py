@@ -174,11 +174,13 @@ def cpu(_: Settings, cgroup: Path = _CGROUP) -> Iterator[Finding]:
 
 
 def hub(settings: Settings) -> Iterator[Finding]:
-    """Whether the hub is reached, if a model must be exported first, which the doctor does not do."""
+    """Whether the hub is reached, if a model must come from it first, which the doctor does not do."""
     try:
         for model in settings.models:
             find(model, settings)
-    except NoSuchModel:
+    except NoSuchModel as absent:
+        if absent.in_folder:
+            return
         try:
             with suppress(OddAnswer):  # a list, which is the answer of a hub
                 ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
