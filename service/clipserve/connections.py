@@ -10,6 +10,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 # Half a megabit a second: the least rate of a body, and of reading an answer.
 MIN_BODY_BYTES_PER_SECOND = 65_536
+ROOT_PATH = r"(/[\w~-][\w.~-]*)*"  # of a service behind a proxy
 _MOST_CHARS = 64  # of what a proxy calls an address
 
 
@@ -34,7 +35,7 @@ class ConnectionLimits:
 
 
 class Proxies:
-    """The proxies whose `X-Forwarded-For` counts, by uvicorn's rules. `names`: addresses and ranges."""
+    """The proxies whose `X-Forwarded-...` count, by uvicorn's rules. `names`: addresses and ranges."""
 
     def __init__(self, names: Collection[str] = ()) -> None:
         self.names = tuple(names)

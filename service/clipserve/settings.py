@@ -43,6 +43,7 @@ from clipserve.access.hosts import name_of
 from clipserve.api.limits import RequestLimits
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
+from clipserve.connections import ROOT_PATH
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
 from clipserve.engine.calls import ON_CPU, ON_GPU, Calls
 from clipserve.engine.cuda import Device
@@ -59,6 +60,13 @@ T = TypeVar("T")
 
 _BODY_BYTES, _BODY_SECONDS = 20_000_000, 15.0  # as long a body by default may take
 _PROGRESSIVE_SCANS = 10  # of usual JPEG encoders
+_WRITTEN = {
+    "cors_origins": (r"\*|https?://[^/]+", "an origin: write scheme://host[:port], without a path"),
+    "root_path": (
+        ROOT_PATH,
+        "a prefix: write /clip or /ai/clip, of letters, digits and -._~, without a / at its end",
+    ),
+}
 _LEAST_LIKENESS = 0.5  # of a misspelt name
 _USER = re.compile(r"[^/@\s'\",]+(?=@)")  # the user and password of a URL
 _SHOWN = {"models": "demo", "cache_dir": "~/.cache/clipserve", "state_dir": "~/.local/state/clipserve"}
@@ -329,7 +337,9 @@ class Settings(ModelSettings, BaseSettings):
     localhost; `*` for all. Any other service accepts all"""
     trusted_proxies: Several[str] = ()
     """addresses and ranges, comma-separated, of trusted proxies: `10.0.0.7`, `172.16.0.0/12`; what they write
-    into `X-Forwarded-For` is the client's address, for limits and turns; empty: none"""
+    into `X-Forwarded-For` is the client's address, into `X-Forwarded-Prefix` the root_path; empty: none"""
+    root_path: str = ""
+    """prefix that a proxy strips from paths: `/clip`; for /openapi.json and /docs, as FastAPI's"""
 
     @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
     @classmethod
@@ -362,14 +372,13 @@ class Settings(ModelSettings, BaseSettings):
                 raise ValueError(f"{name[:200]} is not a host: write its name in lower case, without a port")
         return value
 
-    @field_validator("cors_origins")
+    @field_validator("cors_origins", "root_path")
     @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not re.fullmatch(r"\*|https?://[^/]+", origin):
-                raise ValueError(
-                    f"{origin[:200]} is not an origin: write scheme://host[:port], without a path"
-                )
+    def _are_written_so(cls, value: T, info: ValidationInfo) -> T:
+        pattern, said = _WRITTEN[str(info.field_name)]
+        for each in value if isinstance(value, tuple) else [str(value)]:
+            if not re.fullmatch(pattern, each, re.ASCII):
+                raise ValueError(f"{each[:200]} is not {said}")
         return value
 
     @field_validator("max_in_flight_bytes", "max_in_flight_bytes_per_address")

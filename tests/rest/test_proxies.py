@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from clipserve.connections import Proxies, address_of
 from clipserve.rest.protocol import Connections
+from clipserve.settings import BadSettings, read_settings
 from loadtests import process
 from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import Raw, connected, post
@@ -71,6 +73,42 @@ async def test_limits_are_those_of_the_client_that_a_trusted_proxy_names(
     ):
         await holding(running, slow, one)
         assert (await status_of(first, one), await status_of(second, other)) == statuses
+
+
+@pytest.mark.parametrize(
+    ("source", "told", "prefix"),
+    [
+        (PROXY, b"/v1/", "/v1"),  # also where paths of the service begin so
+        (PROXY, b"//example.com", "/set"),
+        (PROXY, "/ö".encode("latin-1"), "/set"),
+        (PROXY, b"", "/set"),
+        ("127.0.0.8", b"/clip", "/set"),
+    ],
+)
+async def test_the_prefix_is_that_of_a_trusted_proxy_or_the_setting(
+    toy: Path, source: str, told: bytes, prefix: str
+) -> None:
+    backend = FakeBackend(DIM)
+    async with (
+        serving(backend, toy, trusted_proxies=(PROXY,), root_path="/set") as running,
+        connected(running, source) as raw,
+    ):
+        await raw.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: %b\r\n\r\n" % told)
+        assert json.loads((await raw.answer()).body)["servers"] == [{"url": prefix}]
+        # Its routes, and the forms of their errors, are found as ever.
+        body = b'{"input": "a cat", "model": 1}'
+        head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: %b\r\n" % told
+        await raw.send(head + b"Content-Type: application/json\r\nContent-Length: 30\r\n\r\n" + body)
+        refused = await raw.answer()
+        assert (refused.status, "error" in json.loads(refused.body)) == (400, True)
+        await raw.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await raw.answer()).status == 200
+
+
+@pytest.mark.parametrize("path", ["clip", "/clip/", "//clip", "/a b", "https://example.com/clip"])
+def test_a_prefix_that_is_none_is_refused_at_the_start(path: str) -> None:
+    with pytest.raises(BadSettings, match=r"CLIPSERVE_ROOT_PATH=.* is not a prefix: write /clip"):
+        read_settings(root_path=path)
 
 
 def test_a_trusted_proxy_may_have_all_connections() -> None:

@@ -79,7 +79,7 @@ async def answer_error(
         path, routes = request.scope["route"].path, iter_route_contexts(request.app.routes)
         methods = {method for each in routes if each.path == path for method in each.methods or ()}
         error.headers = {"Allow": ", ".join(sorted(methods))}
-    outcome, response = rendered(error, request.state.id, render_for(request.scope["path"]))
+    outcome, response = rendered(error, request.state.id, render_for(request.state.path))
     error.__traceback__ = None  # its frames hold the body, and the tasks that hold it
     request.state.outcome = outcome
     return response

@@ -91,7 +91,8 @@ class Exchange:
         head = scope["method"] == "HEAD"
         if head:  # a GET, whose body the server leaves out: it looks into its own scope
             scope = {**scope, "method": "GET"}
-        scope["state"] = {"id": request.id, "headers": headers}
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        scope["state"] = {"id": request.id, "headers": headers, "path": path}
         with self._shared.budget.lease(request.address) as lease:
             answer = _Answer(send, request, lease)
             try:
@@ -112,7 +113,7 @@ class Exchange:
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, answer: _Answer) -> str:
         """Answer with the error, unless an answer has begun. Its word in metrics."""
-        outcome, response = rendered(error, scope["state"]["id"], self._render_for(scope["path"]))
+        outcome, response = rendered(error, scope["state"]["id"], self._render_for(scope["state"]["path"]))
         error.__traceback__ = None  # its frames hold the body, and the tasks that hold it
         if answer.status is None:
             await response(scope, receive, answer)
@@ -120,11 +121,11 @@ class Exchange:
 
     async def _run(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         request, headers = answer.request, scope["state"]["headers"]
-        request.bulk = headers.get(b"x-priority") == b"bulk" and scope["path"] == "/embed"
+        request.bulk = headers.get(b"x-priority") == b"bulk" and scope["state"]["path"] == "/embed"
         await self._enter(scope, headers)
         with self._shared.bulk.lease(request.caller, 1) if request.bulk else nullcontext():
             body = await self._read(headers, receive, answer)
-            if not body and scope["path"] not in PROBES:
+            if not body and scope["state"]["path"] not in PROBES:
                 answer.lease.grow(1)  # who does not take large answers is given no more of them
             answer.body_pending = False
             scope["state"]["body"] = body
@@ -145,7 +146,7 @@ class Exchange:
         """Check the headers, the host, and the key for all but probes and pages."""
         _check_headers(scope, headers)
         self._hosts.check(headers.get(b"host"))
-        path: str = scope["path"]
+        path: str = scope["state"]["path"]
         if path not in _OPEN and not path.startswith(_OPEN_FOLDERS):
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             manages = scope["method"] in ("PUT", "DELETE") and path.startswith("/label-sets/")
@@ -181,5 +182,6 @@ def _endpoint(scope: Scope) -> str:
     """The path of the route, such as /label-sets/{name}, for metrics and the log."""
     if "route" in scope:
         return str(scope["route"].path)
+    path = scope["state"]["path"]
     routes = iter_route_contexts(scope["app"].routes) if "app" in scope else ()  # it was refused before
-    return next((str(each.path) for each in routes if each.path_regex.fullmatch(scope["path"])), "other")
+    return next((str(each.path) for each in routes if each.path_regex.fullmatch(path)), "other")

@@ -62,9 +62,10 @@ async def file(request: Request, name: str) -> Response:
 
 @docs.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """It is made when it is first asked for, beside the event loop."""
+    """It is made when it is first asked for, beside the event loop. "." is its folder, whatever a proxy strips."""
     document = await beside_loop(request.app.openapi, SHORT + 1)
-    return Response(orjson.dumps(document), 200, _ASK_AGAIN, "application/json")
+    servers = [{"url": request.scope["root_path"] or "."}]
+    return Response(orjson.dumps(document | {"servers": servers}), 200, _ASK_AGAIN, "application/json")
 
 
 @docs.get("/docs")

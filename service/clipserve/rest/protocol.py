@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 import uuid
 from collections import Counter
@@ -23,7 +24,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from clipserve.connections import NO_PROXIES, ConnectionLimits, Proxies, address_of
+from clipserve.connections import NO_PROXIES, ROOT_PATH, ConnectionLimits, Proxies, address_of
 from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest, TooManyConnections, check_limit
 from clipserve.rest.errors import rendered
 from clipserve.telemetry.log import logger
@@ -49,6 +50,7 @@ class Connections(ServerState):
     metrics: Metrics
     proxies: Proxies = NO_PROXIES
     shares_address: bool = False
+    root_path: str = ""  # that a proxy strips and tells no other
     draining: bool = False  # each answer is the last of its connection
     connections: set[Protocol] = field(init=False)  # type: ignore[assignment]
 
@@ -189,6 +191,10 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if not self.parser.should_upgrade() or self.parser.get_method() == b"CONNECT":
             self._enter(Phase.BODY, math.inf)  # the application limits its time
+            if self.proxied:
+                told = dict(self.headers).get(b"x-forwarded-prefix", b"").rstrip(b"/")
+                valid = told and re.fullmatch(ROOT_PATH.encode(), told)
+                self.scope["root_path"] = self.root_path = told.decode() if valid else self.config.root_path
             super().on_headers_complete()
             self.headers = []  # for trailers, which are no headers
 

@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            root_path=connections.root_path,
             proxy_headers=bool(connections.proxies.names),  # by default uvicorn would trust 127.0.0.1
             forwarded_allow_ips=[*connections.proxies.names],
             timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]  # of asyncio

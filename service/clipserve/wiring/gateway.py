@@ -121,8 +121,8 @@ async def open_gateway(
         bulk = Quota("bulk requests", most, most if one_caller else (most + 1) // 2, retry_after=10)
         shared = Shared(use_cases.inference, budget, bulk, gate, metrics)
         app = build_app(shared, options.rest)
-        proxies = Proxies(settings.trusted_proxies)
-        connections = Connections(options.connections, metrics, proxies, shares_address=shares)
+        walls, proxies = options.connections, Proxies(settings.trusted_proxies)
+        connections = Connections(walls, metrics, proxies, shares, settings.root_path)
         server = Server(app, connections, settings.drain_seconds)
         rpc = None
         if settings.grpc_enabled:

@@ -50,7 +50,7 @@ export async function call(path, { method, json, form } = {}) {
       method: method ?? (json || form ? "POST" : "GET"),
       headers,
       body: json ? JSON.stringify(json) : form,
-      credentials: "omit",
+      credentials: "same-origin", // a proxy in front may ask who it is
     });
     body = response.status === 204 ? {} : await response.json();
   } catch {
