@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 
-from tests.models.torch_files import END, START, name, number, state, tensor, word
+from tests.models.torch_files import END, START, name, number, state, tensor, with_attributes, word
 
 GOOD = tensor("0", (2, 3))
 
@@ -54,6 +54,23 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         "shape of the tensor 'w' is no shape",
     ),
     "a call of what is no name": (START + word("x") + b")R" + END, "it calls what is no part of a tensor"),
-    "nothing": (START + END, "no pickle of weights alone"),
-    "no end": (START + b"}", "no pickle of weights alone"),
+    "a call of another function in a tensor with attributes": (
+        state({"w": with_attributes(GOOD, called=name("collections", "OrderedDict"))}),
+        "it calls _rebuild_from_type_v2 with what makes no tensor",
+    ),
+    "a tensor of another type": (
+        state({"w": with_attributes(GOOD, kind=name("torch", "FloatStorage"))}),
+        "it makes a tensor of the type FloatStorage",
+    ),
+    "an attribute that is called": (
+        state({"w": with_attributes(GOOD, attributes=name("os", "system"))}),
+        r"os\.system, which is no part of a tensor",
+    ),
+    "a parameter of no tensor": (
+        state({"w": name("torch._utils", "_rebuild_parameter") + b"(" + b")\x88}tR"}),
+        "it calls _rebuild_parameter with what makes no tensor",
+    ),
+    "a value beside the tensors": (START + b"}}" + END, "it ends with 2 values, and not with one"),
+    "nothing": (START + END, "it ends with 0 values, and not with one"),
+    "no end": (START + b"}", "pickle exhausted before seeing STOP"),
 }

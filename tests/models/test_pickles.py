@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,19 @@ import pytest
 from clipserve_models import pickles
 from clipserve_models.errors import ModelsError
 from clipserve_models.pickles import open_pickle
-from tests.models.torch_files import END, START, number, state, tensor, word, write, write_torch
+from tests.models.pickle_attacks import ATTACKS
+from tests.models.torch_files import (
+    END,
+    START,
+    name,
+    number,
+    state,
+    tensor,
+    with_attributes,
+    word,
+    write,
+    write_torch,
+)
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)
 RAW = {"0": VALUES.tobytes()}
@@ -44,6 +57,28 @@ def test_two_tensors_may_be_parts_of_one_storage(tmp_path: Path) -> None:
     found = open_pickle(tmp_path / "w.pt")
     assert found["first"].read().tolist() == [0, 1]
     assert found["last"].read().tolist() == [[3, 4, 5]]
+
+
+def test_a_turned_tensor_and_one_with_attributes_have_the_values_that_were_saved(tmp_path: Path) -> None:
+    parts = {"turned": tensor("0", (3, 2), strides=(1, 3)), "own": with_attributes(GOOD)}
+    parts["parameter"] = (
+        name("torch._utils", "_rebuild_parameter_with_state") + b"(" + GOOD + b"\x88" + b"}" + b"}tR"
+    )
+    write(tmp_path / "w.pt", state(parts), RAW)
+    found = open_pickle(tmp_path / "w.pt")
+    assert found["turned"].read().tolist() == VALUES.T.tolist()
+    assert found["own"].read().tolist() == found["parameter"].read().tolist() == VALUES.tolist()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_each_attack_is_refused_for_its_own_reason(attack: str, tmp_path: Path) -> None:
+    """What every refusal says, before and after the reason, does not count."""
+    content, said = ATTACKS[attack]
+    write(tmp_path / "w.bin", content, RAW)
+    with pytest.raises(ModelsError) as refused:
+        open_pickle(tmp_path / "w.bin")
+    reason = str(refused.value).partition("no pickle of weights alone: ")[2].partition(". Nothing of it")[0]
+    assert re.search(said, reason), reason
 
 
 def test_archives_that_are_no_checkpoint_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,20 @@ def tensor(
     return name("torch._utils", "_rebuild_tensor_v2") + b"(" + arguments + b"tR"
 
 
+def with_attributes(
+    made: bytes,
+    *,
+    called: bytes = name("torch._utils", "_rebuild_tensor_v2"),
+    kind: bytes = name("torch", "Tensor"),
+    attributes: bytes = b"}",
+) -> bytes:
+    """What rebuilds the tensor `made` with attributes, as a buffer of a module is saved."""
+    arguments = made.removeprefix(name("torch._utils", "_rebuild_tensor_v2")).removesuffix(b"R")
+    return (
+        name("torch._tensor", "_rebuild_from_type_v2") + b"(" + called + kind + arguments + attributes + b"tR"
+    )
+
+
 def state(tensors: Mapping[str, bytes]) -> bytes:
     """A program whose result is an ordered dictionary."""
     items = b"".join(word(key) + value for key, value in tensors.items())
