@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
-from tests.support.process import LIGHT, Process, get, post, waited_until
+from tests.support.process import LIGHT, Process, get, metric, post, waited_until
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +23,15 @@ def test_a_key_can_be_rotated_while_it_serves_and_no_key_is_in_the_log(tmp_path:
     process = Process(keys_file=str(file), log_level="DEBUG", **LIGHT)
     process.wait_ready()
     assert status(process, old) == 200
+    assert post(process.url + "/embed", json={"texts": ["a cat"]}, headers=bearer(old)).status_code == 200
+    series = 'clipserve_key_rows_total{key="camera-2025"}'
+    assert metric(process, series) == 1
     new = add_key(file, "camera-2026", ["use"])
     waited_until(lambda: status(process, new) == 200)  # two seconds are promised
     assert status(process, old) == 200, "both are known"
     remove_key(file, "camera-2025")
     waited_until(lambda: status(process, old) == 401)
+    assert series not in get(process.operations_url + "/metrics").text
     (tmp_path / "damaged").write_text("{")
     (tmp_path / "damaged").replace(file)  # written in place it would have no key for a moment
     waited_until(lambda: '"event": "keys_unchanged"' in process.log())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import httpx
@@ -44,7 +45,7 @@ def test_a_long_start_is_told_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) 
     assert process.stop()[0] == 0
 
 
-def test_the_service_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_ends_at_once_while_its_ports_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE", "600")
     monkeypatch.setenv("CLOSED", "600")
     process = Late(**LIGHT)
@@ -54,6 +55,8 @@ def test_the_service_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.M
             break
         except httpx.ConnectError:
             time.sleep(0.05)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(process.rpc_address.partition(":")[2])))
     status, log = process.stop()
     assert status == 0, log
     assert '"event": "draining"' in log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,27 @@ async def test_a_port_with_a_certificate_answers_encrypted_calls_of_those_that_i
         for client in refused:
             with pytest.raises(Refused):
                 await embedded(running.rpc_address, client)
+
+
+async def test_a_certificate_that_is_renewed_is_that_of_the_next_connection(
+    toy: Path, tmp_path: Path
+) -> None:
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    first, second = (self_signed(tmp_path, name) for name in ("first", "second"))
+
+    async def presented(port: int) -> str:
+        return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=60)
+
+    cert.write_bytes(first.read_bytes())
+    key.write_bytes(first.with_suffix(".key").read_bytes())
+    files: dict[str, Any] = {"grpc_tls_cert_file": cert, "grpc_tls_key_file": key}
+    async with serving(FakeBackend(DIM), toy, grpc_enabled=True, **files) as running:
+        port = int(running.rpc_address.rpartition(":")[2])
+        assert await presented(port) == first.read_text()
+        cert.write_bytes(second.read_bytes())
+        for _ in range(2):
+            assert await presented(port) == first.read_text(), "the key does not fit yet"
+        key.write_bytes(second.with_suffix(".key").read_bytes())
+        assert await presented(port) == second.read_text()
+        cert.unlink()
+        assert await presented(port) == second.read_text()

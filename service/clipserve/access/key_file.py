@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -84,8 +84,10 @@ def remove_key(path: Path, name: str) -> None:
 
 
 @asynccontextmanager
-async def following(path: Path) -> AsyncIterator[Keys]:
-    """The keys of the file, updated in the block whenever the file changes.
+async def following(
+    path: Path, when_removed: Callable[[str], object] = lambda _: None
+) -> AsyncIterator[Keys]:
+    """The keys of the file, updated in the block whenever the file changes. `when_removed`: see `Keys`.
 
     If the file becomes unusable later, that is logged, and the keys stay as they were.
 
@@ -93,7 +95,7 @@ async def following(path: Path) -> AsyncIterator[Keys]:
         KeyFileError: the file cannot be used at the start.
     """
     seen = _signature(path)
-    keys = Keys(read_keys(path))
+    keys = Keys(read_keys(path), when_removed)
     logger.info("keys", count=len(keys))
     task = kept_running("keys", partial(_follow, path, keys, seen))
     try:

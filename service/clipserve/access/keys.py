@@ -7,7 +7,7 @@ One hash, without a salt and without a slow function: those protect passwords, w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 from hashlib import sha256
 from typing import Literal
@@ -47,12 +47,17 @@ def digest_of(key: str) -> str:
 class Keys:
     """The known keys. Thread-safe."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    def __init__(self, keys: Iterable[Key], when_removed: Callable[[str], object] = lambda _: None) -> None:
+        """`when_removed` is called with each name that no key has any more."""
+        self._by_digest: dict[str, Key] = {}
+        self._when_removed = when_removed
         self.replace(keys)
 
     def replace(self, keys: Iterable[Key]) -> None:
         """Replace all keys by these."""
-        self._by_digest = {key.sha256: key for key in keys}
+        before, self._by_digest = self._by_digest, {key.sha256: key for key in keys}
+        for name in {key.name for key in before.values()} - {key.name for key in self._by_digest.values()}:
+            self._when_removed(name)
 
     def __len__(self) -> int:
         return len(self._by_digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
 import grpc
 import grpc.aio
@@ -129,8 +130,25 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _credentials(options: RpcOptions) -> grpc.ServerCredentials | None:
+    """Of the files of TLS, which are read at each handshake: the next connection is given a renewed certificate."""
     cert, key, ca = options.grpc_tls_cert_file, options.grpc_tls_key_file, options.grpc_tls_client_ca_file
     if not cert or not key:
         return None
-    pair, root = (key.read_bytes(), cert.read_bytes()), ca.read_bytes() if ca else None
-    return grpc.ssl_server_credentials([pair], root, require_client_auth=ca is not None)
+
+    def contents() -> tuple[bytes, bytes, bytes | None]:
+        return key.read_bytes(), cert.read_bytes(), ca.read_bytes() if ca else None
+
+    known = contents()
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal known
+        with suppress(OSError):  # a file that is being replaced
+            if known != (known := contents()):
+                return _configuration(*known)
+        return None
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(*known), renewed, ca is not None)
+
+
+def _configuration(key: bytes, cert: bytes, ca: bytes | None) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(key, cert)], ca)

@@ -80,8 +80,9 @@ class Metrics:
         self._request_seconds = histogram("request_seconds", said, "endpoint")
         self._refused = counter("refused_total", "Requests and connections refused for now.", "reason")
         self._cancelled = counter("cancelled_total", "Requests whose client left unanswered.", "endpoint")
-        self._key_rows = counter("key_rows_total", "Images and texts charged to a key.", "key")
-        self._key_bytes = counter("key_bytes_total", "Bytes of bodies charged to a key.", "key")
+        said = "Images and texts charged to a key."
+        self._key_rows = self._metric(Counter, "key_rows_total", said, "key")
+        self._key_bytes = self._metric(Counter, "key_bytes_total", "Bytes of bodies charged to a key.", "key")
         said = "Time in decode, tokenize, encode_image, encode_text, load."
         self._stage_seconds = histogram("stage_seconds", said, "stage")
         self._spans = counter("spans_total", "Spans of traces: sent, or failed to be sent.", "outcome")
@@ -136,8 +137,13 @@ class Metrics:
 
     def key_used(self, name: str, rows: int, size: int) -> None:
         """Count rows and bytes of the key of this name."""
-        self._key_rows(name).inc(rows)
-        self._key_bytes(name).inc(size)
+        self._key_rows.labels(name).inc(rows)
+        self._key_bytes.labels(name).inc(size)
+
+    def key_removed(self, name: str) -> None:
+        """Tell no more of a key that is gone."""
+        self._key_rows.remove(name)
+        self._key_bytes.remove(name)
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
         self._batch_rows(tower).observe(rows)

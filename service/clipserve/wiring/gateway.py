@@ -138,7 +138,7 @@ async def _keys_and_gate(
     if settings.keys_file is None:
         return None, Gate()
     try:
-        keys = await stack.enter_async_context(following(settings.keys_file))
+        keys = await stack.enter_async_context(following(settings.keys_file, metrics.key_removed))
     except KeyFileError as error:
         raise KeyFileError(f"CLIPSERVE_KEYS_FILE: {error}") from None
     counter: RateCounter = LocalRateCounter()

@@ -55,7 +55,8 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
     gpu_lost = asyncio.Event()
     async with open_gateway(settings, open_backend, on_lost=gpu_lost.set) as gateway:
         listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
-        _listen_grpc(settings, gateway.rpc)
+        if gateway.rpc:
+            listen("CLIPSERVE_GRPC_PORT", settings.host, settings.grpc_port).close()
         warming = asyncio.create_task(gateway.warm_up())
         end = partial(_end, gateway, settings, warming)
         for signum in (signal.SIGTERM, signal.SIGINT):  # before a port says that the process is there
@@ -73,12 +74,13 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> int:
 async def _answer(
     settings: Settings, gateway: Gateway, warming: asyncio.Task[None], operations_port: int
 ) -> None:
-    """Open the port when the models are warm, or after `CLOSED_SECONDS`, and serve until the gateway ends."""
+    """Open the ports when the models are warm, or after `CLOSED_SECONDS`, and serve until the gateway ends."""
     tasks: list[asyncio.Task[Any]] = [warming]
     try:
         # Some load balancers send requests to a new instance until they have seen that it is not ready. If its
         # port is closed, they try another one.
         await asyncio.wait(tasks, timeout=CLOSED_SECONDS)
+        _listen_grpc(settings, gateway.rpc)
         listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
         apis = [gateway.server.serve([listener]), *([gateway.rpc.serve()] if gateway.rpc else [])]
         serving = asyncio.create_task(together(apis))
