@@ -48,6 +48,7 @@ async def _after(first: bytes, then: bytes = b"") -> AsyncIterator[bytes]:
 ANSWERS: dict[str, Callable[[], AsyncIterator[bytes]]] = {
     "/silent": _silent,
     "/chunks": lambda: _after(_CHUNKED, b"2\r\nab\r\n" * 2_000),
+    "/interim": lambda: _after(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000),
     "/headers": lambda: _after(_HEAD, b"X: y\r\n" * 2_000),
 }
 

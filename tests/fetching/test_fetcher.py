@@ -10,7 +10,7 @@ import pytest
 
 from clipserve.errors import ImageNotFetched
 from clipserve.fetching.fetcher import AT_ONCE, MAX_BYTES
-from tests.fetching.support import HEAD, IMAGE, Answer, fetched, fetching, listening
+from tests.fetching.support import HEAD, IMAGE, WHOLE, Answer, fetched, fetching, listening
 from tests.support.logs import logged
 
 
@@ -108,6 +108,7 @@ async def test_an_answer_that_is_no_image_of_such_a_size_in_time_is_refused(kind
         pytest.param(HEAD + b"X: ", b"y" * 100, id="one header"),
         pytest.param(CHUNKED, b"2\r\nab\r\n", id="chunks of two bytes"),
         pytest.param(CHUNKED + b"0\r\n", b"X: y\r\n", id="trailers"),
+        pytest.param(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", id="interim answers"),
     ],
 )
 async def test_what_costs_work_and_brings_no_image_ends_long_before_its_time(
@@ -119,6 +120,15 @@ async def test_what_costs_work_and_brings_no_image_ends_long_before_its_time(
         async with fetching(f"{at}=127.0.0.0/8", seconds=600, max_bytes=MAX_BYTES) as fetcher:
             with pytest.raises(ImageNotFetched):
                 await asyncio.wait_for(fetched(fetcher, at), 60)
+
+
+async def test_a_few_interim_answers_come_before_the_image_and_are_skipped() -> None:
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        early = b"HTTP/1.1 103 Early Hints\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n"
+        server.answers = {b"/": early * 3 + WHOLE}
+        async with fetching(f"{at}=127.0.0.0/8") as fetcher:
+            assert await fetched(fetcher, at) == IMAGE
 
 
 async def test_the_log_has_the_reason_and_of_the_url_the_host_alone() -> None:

@@ -11,7 +11,7 @@ from clipserve.errors import ClipError, ImageNotFetched
 from clipserve.quota import Lease, Quota
 from clipserve.telemetry.request import caller, current
 
-if TYPE_CHECKING:  # it loads aiohttp
+if TYPE_CHECKING:  # it loads the fetcher
     from clipserve.fetching.fetcher import Fetcher
 
 # Images by URL in requests that were admitted and are not answered, without those of bulk requests. One caller has

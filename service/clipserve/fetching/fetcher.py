@@ -13,19 +13,14 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import urljoin
-
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
 from clipserve.concurrency import in_own_thread
 from clipserve.errors import ImageNotFetched
 from clipserve.fetching import FETCH_SECONDS
-from clipserve.fetching.hosts import Host, target_of
+from clipserve.fetching.answer import Answer, NotAnImage, answer_of
+from clipserve.fetching.hosts import Host, Target, target_of
 from clipserve.quota import Lease, Quota
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -35,46 +30,13 @@ MAX_BYTES = 128_000_000  # of fetched images in memory
 REDIRECTS = 3
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # object stores send the last two
-_MOST_CHUNKS, _CHUNK_BYTES = 4_096, 16  # so many, and one more for each so many bytes: each costs a call
-_HEADERS = {"User-Agent": "clipserve", "Accept": "image/*", "Accept-Encoding": "identity"}
 
 Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
-
-
-class _NotAnImage(Exception):
-    """An image is not fetched; the message is for the log."""
 
 
 def resolve(host: str, port: int) -> list[str]:
     """The addresses of a name by the system's resolver. Raises OSError: there are none."""
     return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-class _Names(AbstractResolver):
-    """Resolves each name in a thread of its own: the system's resolver cannot be interrupted."""
-
-    def __init__(self, resolve: Resolve) -> None:
-        self._resolve = resolve
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # noqa: ARG002
-        found = await asyncio.wrap_future(in_own_thread("resolve", self._resolve, host, port))
-        if not found:
-            raise OSError("the host has no address")
-        families = [socket.AF_INET6 if ":" in each else socket.AF_INET for each in found]
-        return [
-            ResolveResult(hostname=host, host=each, port=port, family=family, proto=0, flags=0)
-            for each, family in zip(found, families, strict=True)
-        ]
-
-    async def close(self) -> None: ...
-
-
-def _socket(listed: Host, info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
-    """A socket for one address. Raises OSError: the host may not have this address."""
-    family, kind, protocol, _, (address, *_rest) = info
-    if not listed.admits(ip_address(address)):
-        raise OSError(f"the host has the address {address}, which is not allowed")
-    return socket.socket(family, kind, protocol)
 
 
 class Fetcher:
@@ -96,7 +58,7 @@ class Fetcher:
     ) -> None:
         """`max_bytes`: of an image. `seconds`: of a fetch with its redirects."""
         self._hosts, self._max_bytes, self._metrics = hosts, max_bytes, metrics
-        self._seconds, self._names = seconds, _Names(resolve)
+        self._seconds, self._resolve = seconds, resolve
         self._places = Quota("places for fetched images", AT_ONCE, AT_ONCE // 2)
         most = max(MAX_BYTES // 2, max_bytes)
         self._bytes = Quota("bytes for fetched images", 2 * most, most)
@@ -115,7 +77,7 @@ class Fetcher:
                 async with asyncio.timeout(self._seconds) as clock:
                     data = await self._followed(url, room, clock)
             # ValueError: a name that no DNS query can hold, or an invalid URL of a redirect.
-            except (_NotAnImage, ClientError, OSError, ValueError) as error:
+            except (NotAnImage, OSError, ValueError) as error:
                 raise self._failed(url, error) from None
             self._metrics.images_fetched("fetched").inc()
             yield data
@@ -133,51 +95,41 @@ class Fetcher:
     async def _followed(self, url: str, room: Lease, clock: asyncio.Timeout) -> bytes:
         for _ in range(1 + REDIRECTS):
             if (target := target_of(url)) is None:
-                raise _NotAnImage("not a URL that is fetched from any host")
+                raise NotAnImage("not a URL that is fetched from any host")
             if (listed := next((host for host in self._hosts if host.matches(target)), None)) is None:
-                raise _NotAnImage("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
-            async with (
-                self._session(listed) as session,
-                session.get(URL(target.url, encoded=True), allow_redirects=False) as answer,
-            ):
+                raise NotAnImage("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
+            addresses = await self._addresses(target, listed)
+            async with answer_of(target, addresses, self._tls, self._seconds / 2) as answer:
                 if answer.status not in _MOVED:
                     return await self._body(answer, room, clock)
                 url = urljoin(url, answer.headers.get("location", ""))
-        raise _NotAnImage(f"more than {REDIRECTS} redirects")
+        raise NotAnImage(f"more than {REDIRECTS} redirects")
 
-    def _session(self, listed: Host) -> ClientSession:
-        """For one request."""
-        checked = partial(_socket, listed)
-        connector = TCPConnector(
-            ssl=self._tls, resolver=self._names, use_dns_cache=False, socket_factory=checked, force_close=True
-        )
-        none, cookies = ClientTimeout(), DummyCookieJar()  # a fetch has one timeout for all its answers
-        return ClientSession(
-            connector=connector, headers=_HEADERS, cookie_jar=cookies, timeout=none, auto_decompress=False
-        )
+    async def _addresses(self, target: Target, listed: Host) -> list[str]:
+        """Those that the host may have. The system's resolver cannot be interrupted: it has a thread of its own."""
+        found = await asyncio.wrap_future(in_own_thread("resolve", self._resolve, target.host, target.port))
+        admitted = [address for address in found if listed.admits(ip_address(address))]
+        if found and not admitted:
+            raise NotAnImage(f"the host has the address {found[0]}, which is not allowed")
+        return admitted
 
-    async def _body(self, answer: ClientResponse, room: Lease, clock: asyncio.Timeout) -> bytes:
+    async def _body(self, answer: Answer, room: Lease, clock: asyncio.Timeout) -> bytes:
         if answer.status != 200:
-            raise _NotAnImage(f"the status is {answer.status}")
+            raise NotAnImage(f"the status is {answer.status}")
         if not answer.headers.get("content-type", "").lower().startswith(_TYPES):
-            raise _NotAnImage("the Content-Type is not that of an image")
+            raise NotAnImage("the Content-Type is not that of an image")
         if answer.headers.get("content-encoding", "identity").lower() != "identity":
-            raise _NotAnImage("the body is compressed")
-        announced = self._max_bytes if answer.content_length is None else answer.content_length
+            raise NotAnImage("the body is compressed")
+        announced = int(answer.headers.get("content-length", self._max_bytes))  # the parser has seen to it
         too_large = f"the image has more than {self._max_bytes:,} bytes"
         if announced > self._max_bytes:
-            raise _NotAnImage(too_large)
+            raise NotAnImage(too_large)
         now, end = asyncio.get_running_loop().time, clock.when() or math.inf
         began = now()
         clock.reschedule(None)  # to wait for memory is not the host's time
         await room.wait(announced)
         clock.reschedule(end + now() - began)
-        pieces, size = [], 0
-        async for piece, _ in answer.content.iter_chunks():
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._max_bytes:
-                raise _NotAnImage(too_large)
-            if len(pieces) > _MOST_CHUNKS + size // _CHUNK_BYTES:
-                raise _NotAnImage("the body comes in chunks of a few bytes")
-        return b"".join(pieces)
+        while await answer.read():
+            if len(answer.body) > self._max_bytes:
+                raise NotAnImage(too_large)
+        return bytes(answer.body)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Self
 
 MAX_URL_CHARS = 4_096
-_PORTS = {"https": 443, "http": 80}
+PORTS = {"https": 443, "http": 80}
 _NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _LISTED = re.compile(rf"(?:(https?)://)?((?:\*\.)?{_NAME})(?::([0-9]{{1,5}}))?(?:=([0-9a-f.:/]+))?")
 # No user, no IPv6 address, no character outside ASCII, no backslash.
@@ -35,10 +35,6 @@ class Target:
     host: str
     port: int
     path: str
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}{self.path}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Host:
                 "http://files.internal:9000=10.0.0.0/8 for one without TLS whose addresses are not public"
             )
         scheme, network = match[1] or "https", ip_network(match[4]) if match[4] else None
-        return cls(scheme, match[2], int(match[3] or _PORTS[scheme]), network)
+        return cls(scheme, match[2], int(match[3] or PORTS[scheme]), network)
 
     def matches(self, target: Target) -> bool:
         """Whether this entry is for that host."""
@@ -90,4 +86,4 @@ def target_of(url: str) -> Target | None:
         return None
     scheme, path = match[1].lower(), match[4] or "/"
     path = path if path[0] == "/" else f"/{path}"
-    return Target(scheme, match[2].lower(), int(match[3] or _PORTS[scheme]), path)
+    return Target(scheme, match[2].lower(), int(match[3] or PORTS[scheme]), path)

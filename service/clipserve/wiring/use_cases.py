@@ -38,7 +38,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import open_backend as open_chosen
 from clipserve.wiring.model_names import Opened, opened
 
-if TYPE_CHECKING:  # it loads aiohttp
+if TYPE_CHECKING:
     from clipserve.fetching.fetcher import Fetcher
 
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
@@ -168,7 +168,7 @@ def _store(settings: Settings, limits: Limits) -> Store:
 def _fetcher(settings: Settings, metrics: Metrics, seconds: float) -> Fetcher | None:
     if not settings.image_hosts:
         return None
-    from clipserve.fetching.fetcher import Fetcher  # loads aiohttp
+    from clipserve.fetching.fetcher import Fetcher
 
     hosts = list(map(Host.parse, settings.image_hosts))
     return Fetcher(hosts, settings.max_body_bytes, metrics, seconds=seconds)
