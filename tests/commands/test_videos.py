@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from contextlib import closing, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,7 +106,7 @@ def test_what_a_video_claims_is_bounded_before_a_frame_is_decoded(
         streams=streams, duration=seconds * av.time_base
     )  # it decodes nothing: it cannot
     monkeypatch.setattr(av, "open", lambda _: nullcontext(container))
-    (item,) = listing.images([str(tmp_path)], Counter(), every=1)
+    (item,) = listing.images([str(tmp_path)], listing.Met(), every=1)
     with pytest.raises(ItemFailed, match=re.escape(said)):
         item.image()
 

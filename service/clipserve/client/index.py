@@ -95,8 +95,10 @@ class Index:
             if self._database is None:
                 self._connect()
             self._execute("PRAGMA busy_timeout = 0")
-            self._execute("BEGIN IMMEDIATE")
-            self._execute(f"PRAGMA busy_timeout = {_SECONDS * 1_000:.0f}")
+            try:
+                self._execute("BEGIN IMMEDIATE")
+            finally:  # who cannot write goes on reading, and waits for commits
+                self._execute(f"PRAGMA busy_timeout = {_SECONDS * 1_000:.0f}")
             self.facts = self._facts()  # another process may have begun it meanwhile
             if self.facts is None:
                 for statement in _SCHEMA:

@@ -114,7 +114,7 @@ class Photos:
         for name, folder in self._folders.items():
             with closing(Index(self._indexes[name])) as index:
                 try:
-                    await make(self.clip, images_in(folder), index, prune=True, retry=False)
+                    await make(self.clip, images_in(folder), index, retry=False)
                 except IndexInUse:
                     continue
 

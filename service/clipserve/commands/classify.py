@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from typing import Annotated, Any
 
@@ -67,11 +66,11 @@ def classify(
 
     async def classified() -> int:
         async with open_clip(url, key, model, in_flight) as clip:
-            left_out = Counter[str]()
-            outcomes = _outcomes(clip, question, listing.images(listing.named(files), left_out, every=every))
+            met = listing.Met()
+            outcomes = _outcomes(clip, question, listing.images(listing.named(files), met, every=every))
             status = await _write(outcomes, await clip.served_by(), as_json=json or not sys.stdout.isatty())
-            if summary := listing.summary(left_out):
-                say(summary, err=True)
+            for sentence in listing.summary(met):
+                say(sentence, err=True)
             return status
 
     run(classified())

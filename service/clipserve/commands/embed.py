@@ -20,6 +20,7 @@ from clipserve.settings import read_settings
 
 if TYPE_CHECKING:  # it loads SQLite
     from clipserve.client.index import Index
+    from clipserve.commands.vectors.updating import Updated
 
 _STDIN = "-"
 _SHOWN_FAILURES = 20
@@ -41,7 +42,7 @@ def embed(
         Path | None, typer.Option(metavar="FILE", help="Also export the index as arrays of NumPy.")
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Drop rows of --index that are not named now.")
+        bool, typer.Option(help="Drop rows of files that are not there, or not named, now.")
     ] = False,
     every: Every = None,
     url: Url = None,
@@ -70,7 +71,7 @@ def embed(
     if folder is None and index is None:
         fail("say where the vectors go: --index FILE. Only a single folder has its own.", status=WRONG_USE)
     if index is None:
-        source, place, prune = images_in(Path(folder or ""), every), folder_index(Path(folder or "")), True
+        source, place = images_in(Path(folder or ""), every), folder_index(Path(folder or ""))
     else:
         source, place = _images(sources, every), index
 
@@ -79,12 +80,12 @@ def embed(
 
         async with open_clip(url, key, model, in_flight) as clip:
             with closing(Index(place)) as opened:
-                status = await make(clip, source, opened, as_json=json, prune=prune)
+                done = await make(clip, source, opened, as_json=json, prune=prune)
                 if npz is not None:
                     from clipserve.commands.vectors.npz import export
 
                     export(opened, npz)
-                return status
+                return 1 if done.unread or opened.count("code != ''") else 0
 
     run(embedded(), interrupted(place))
 
@@ -103,25 +104,26 @@ def images_in(folder: Path, every: float | None = None) -> VectorSource:
     """The images of a folder, named by their paths in it. Without `every`, frames of earlier runs stay."""
     root = str(folder)
     return VectorSource(
-        lambda left_out: listing.images([root], left_out, root, every),
+        lambda met: listing.images([root], met, root, every),
+        followed=True,
         keeps=lambda name: every is None and listing.is_frame_of_a_video(name, root),
     )
 
 
 async def make(
     clip: AsyncMethods, source: VectorSource, index: Index, *, as_json: bool = False, **how: bool
-) -> int:
-    """Bring the index up to date, with a summary on standard error; return the exit status."""
+) -> Updated:
+    """Bring the index up to date, with a summary on standard error. `how`: see `update`, which raises."""
     from clipserve.commands.progress import Shown  # loads rich
     from clipserve.commands.vectors.updating import update  # loads SQLite
 
     with Shown("images") as shown:
         done = await update(clip, source, index, shown, **how)
-    failed = index.count("code != ''")
-    if left_out := listing.summary(source.left_out):
-        say(left_out, err=True)
+    for sentence in listing.summary(source.met, done.unread):
+        say(sentence, err=True)
     if not (done.embedded or done.failed or how.get("retry", True)):
-        return 1 if failed else 0  # nothing to tell: a search, and the index is up to date
+        return done  # nothing to tell: a search, and the index is up to date
+    failed = index.count("code != ''")
     others = f", {done.others:,} of them from earlier and not named now" if done.others else ""
     say(f"{index.path}: {index.count():,} rows{others}; embedded now: {done.embedded:,}.", err=True)
     failures = [row for _, row in zip(range(_SHOWN_FAILURES), index.rows("code != ''"), strict=False)]
@@ -134,11 +136,11 @@ async def make(
     if as_json and (facts := index.facts):
         about = {"index": str(index.path), "model": facts.model, "fingerprint": facts.fingerprint}
         say_json(about | {"rows": index.count(), "embedded": done.embedded, "failed": failed})
-    return 1 if failed else 0
+    return done
 
 
 def _images(sources: list[str], every: float | None) -> VectorSource:
     return VectorSource(
-        lambda left_out: listing.images(listing.named(sources), left_out, every=every),
+        lambda met: listing.images(listing.named(sources), met, every=every),
         countable=sources != [_STDIN],
     )

@@ -53,11 +53,11 @@ def search(
         from clipserve.client.index import Index, IndexUnusable
 
         with closing(Index(place)) as index:
-            of = index.facts
+            of, status = index.facts, 0
             try:
                 async with open_clip(url, key, model or (of and of.model), in_flight) as clip:
                     if folder:
-                        await _update(clip, folder, every, index)
+                        status = await _update(clip, folder, every, index)
                     found = await nearest_in(clip, index, sentence, image, top)
             except Refused as error:
                 if model or not of or error.code != UnknownModel.code:
@@ -69,18 +69,20 @@ def search(
                 say(f"{place} has no vectors.", err=True)
             if page is not None:
                 _write(page, sentence if sentence is not None else f"like {image}", found, index, folder)
-        return 0
+        return status
 
     run(searched(), interrupted(place))
 
 
-async def _update(clip: AsyncMethods, folder: Path, every: float | None, index: Index) -> None:
+async def _update(clip: AsyncMethods, folder: Path, every: float | None, index: Index) -> int:
+    """Returns 1 if a part of the folder could not be read, else 0."""
     from clipserve.client.index import IndexInUse
 
     try:
-        await make(clip, images_in(folder, every), index, prune=True, retry=False)
+        return 1 if (await make(clip, images_in(folder, every), index, retry=False)).unread else 0
     except IndexInUse:
         say(f"an `embed` is under way: searched are the {index.count():,} rows of now.", err=True)
+        return 0
 
 
 async def nearest_in(

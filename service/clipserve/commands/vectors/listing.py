@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from clipserve.client.errors import ItemFailed
+from clipserve.client.errors import UNREADABLE, ItemFailed
 from clipserve.client.images import read_file
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.commands.vectors import frames
@@ -28,7 +28,7 @@ SUFFIXES = frozenset(
     suffix for name in _NAMES for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
 )
 
-_SHOWN_SUFFIXES = 5
+_SHOWN_SUFFIXES, _SHOWN_UNREAD = 5, 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Item:
         path: of its file, for the system.
         size: bytes; `modified`: nanoseconds since 1970. Both 0 if the system does not report them.
         at: of a frame: its second in the video.
-        failed: why no frame of the video can be taken.
+        failed: why there is nothing to embed: no frame of the video can be taken, or the system cannot look at it.
     """
 
     key: str
@@ -58,20 +58,48 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Met:
+    """What a listing met beside the items; paths are as in the keys of items.
+
+    Attributes:
+        left_out: the number of files with another suffix, by suffix.
+        read: folders that were read and are not empty, as the place of a drive that is not mounted is.
+        unread: why a folder or a file could not be looked at. Its rows stay.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    read: set[str] = field(default_factory=set)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def is_gone(self, name: str) -> bool:
+        """Whether a name that is not among the items is no longer there: its own folder was read, without it."""
+        return os.path.dirname(name) in self.read and not self.hides(name)
+
+    def hides(self, name: str) -> bool:
+        """Whether it could not be looked at, or files with its suffix are left out."""
+        path = name.rpartition(frames.AT)[0] or name
+        while path not in self.unread and path != os.path.dirname(path):
+            path = os.path.dirname(path)
+        return path in self.unread or Path(name).suffix.lower() in self.left_out
+
+
+@dataclass(frozen=True)
 class VectorSource:
     """The items to embed.
 
     Attributes:
-        items: lists them, again at each call, and counts in its argument what it leaves out, by suffix.
+        items: lists them, again at each call, and adds to its argument.
         countable: they can be listed twice.
+        followed: the index follows them: a row leaves it when its file is gone.
         keeps: whether a name that is not among the items stays in an index that follows them.
-        left_out: what was left out when they were embedded.
+        met: what was met when they were embedded.
     """
 
-    items: Callable[[Counter[str]], Iterator[Item]]
+    items: Callable[[Met], Iterator[Item]]
     countable: bool = True
+    followed: bool = False
     keeps: Callable[[str], bool] = lambda _: False
-    left_out: Counter[str] = field(default_factory=Counter)
+    met: Met = field(default_factory=Met)
 
 
 def named(sources: Sequence[str]) -> Iterator[str]:
@@ -85,12 +113,12 @@ def named(sources: Sequence[str]) -> Iterator[str]:
 
 
 def images(
-    sources: Iterable[str], left_out: Counter[str], root: str | None = None, every: float | None = None
+    sources: Iterable[str], met: Met, root: str | None = None, every: float | None = None
 ) -> Iterator[Item]:
     """The named files, and in folders all files with a known suffix, without hidden ones, sorted by name.
 
-    A folder that symbolic links reach twice is listed once. An unreadable folder, or a link to itself, becomes an
-    item that fails like a file. `left_out`: counts files with another suffix. `root`: keys are relative to it.
+    A folder that symbolic links reach twice is listed once. What cannot be looked at, as an unreadable folder or a
+    link that leads nowhere, becomes an item that fails. `met`: is added to. `root`: keys are relative to it.
     `every`: take a frame of videos in so many seconds; see `frames.times`.
 
     Raises:
@@ -99,10 +127,10 @@ def images(
     suffixes = SUFFIXES if every is None else SUFFIXES | frames.VIDEOS
     seen: set[tuple[int, int]] = set()
     for source in sources:
-        found = _walk(source, seen, left_out, suffixes) if os.path.isdir(source) else iter((source,))
+        found = _walk(source, seen, met, suffixes, root) if os.path.isdir(source) else iter((source,))
         for path in found:
-            item = _item(path, root)
-            if every is None or not frames.is_video(path):
+            item = _item(path, root, met)
+            if every is None or item.failed or not frames.is_video(path):
                 yield item
             else:
                 yield from _frames(item, every)
@@ -114,17 +142,21 @@ def is_frame_of_a_video(name: str, root: str = "") -> bool:
     return bool(at) and os.path.isfile(os.path.join(root, path))
 
 
-def summary(left_out: Counter[str]) -> str:
-    """A sentence about the files that were left out; empty: there were none."""
+def summary(met: Met, unread: dict[str, str] | None = None) -> list[str]:
+    """Sentences about files that were left out, and the first of what is `unread`: see `updating.Updated`."""
+    unread, left_out = unread or {}, met.left_out
+    said = [f"Could not read {path or '.'}, whose rows stay: {why}." for path, why in sorted(unread.items())]
+    if len(said) > _SHOWN_UNREAD:
+        said[_SHOWN_UNREAD:] = [f"Could not read {len(said) - _SHOWN_UNREAD:,} more."]
     if not left_out:
-        return ""
+        return said
     counts = [
         f"{count:,} {suffix or 'without a suffix'}" for suffix, count in left_out.most_common(_SHOWN_SUFFIXES)
     ]
     if others := len(left_out) - len(counts):
         counts.append(f"and files of {others:,} more suffixes")
     videos = " Frames of videos: --every SECONDS." if frames.VIDEOS & left_out.keys() else ""
-    return f"Skipped {', '.join(counts)}. Name a file to force it.{videos}"
+    return [*said, f"Skipped {', '.join(counts)}. Name a file to force it.{videos}"]
 
 
 def shown(path: str) -> str:
@@ -133,9 +165,9 @@ def shown(path: str) -> str:
 
 
 def _walk(
-    top: str, seen: set[tuple[int, int]], left_out: Counter[str], suffixes: Collection[str]
+    top: str, seen: set[tuple[int, int]], met: Met, suffixes: Collection[str], root: str | None
 ) -> Iterator[str]:
-    """The files to embed, and what cannot be looked at, which then fails like a file. `left_out`: see `images`."""
+    """The files to embed, and what cannot be looked at. `met`, `root`: see `images`."""
     waiting = [top]
     while waiting:
         path = waiting.pop()
@@ -143,12 +175,16 @@ def _walk(
             status = os.stat(path)
             is_folder, identity = stat.S_ISDIR(status.st_mode), (status.st_dev, status.st_ino)
             names = os.listdir(path) if is_folder and identity not in seen else []
-        except FileNotFoundError:  # a link to nothing
-            continue
-        except OSError:  # an unreadable folder, or a link to itself
-            yield path
+        except OSError as error:  # an unreadable folder, or a link to nothing or to itself
+            if not isinstance(error, FileNotFoundError) or os.path.lexists(
+                path
+            ):  # else it is deleted meanwhile
+                met.unread[_key(path, root)] = str(error.strerror)
+                yield path
             continue
         if is_folder:
+            if names or identity in seen:
+                met.read.add(_key(path, root))
             seen.add(identity)
             names.sort(key=os.fsencode, reverse=True)
             waiting += (os.path.join(path, name) for name in names if not name.startswith("."))
@@ -157,7 +193,7 @@ def _walk(
             if suffix in suffixes:
                 yield path
             else:
-                left_out[suffix] += 1
+                met.left_out[suffix] += 1
 
 
 def _frames(item: Item, every: float) -> Iterator[Item]:
@@ -171,10 +207,18 @@ def _frames(item: Item, every: float) -> Iterator[Item]:
         yield replace(item, key=f"{item.key}{frames.AT}{second}", at=at)
 
 
-def _item(path: str, root: str | None) -> Item:
-    key = shown(path if root is None else os.path.relpath(path, root))
+def _key(path: str, root: str | None) -> str:
+    """The name of a file's row, or of a folder what its files' names have before their last slash."""
+    inside = os.path.join(path, "-")
+    return os.path.dirname(shown(inside if root is None else os.path.relpath(inside, root)))
+
+
+def _item(path: str, root: str | None, met: Met) -> Item:
+    if (key := _key(path, root)) in met.unread:
+        return Item(key, path, failed=ItemFailed(f"{met.unread[key]}.", UNREADABLE))
     try:
         status = os.stat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        met.unread[key] = getattr(error, "strerror", None) or str(error)
         return Item(key, path)
     return Item(key, path, status.st_size, status.st_mtime_ns)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing
@@ -19,7 +19,7 @@ from clipserve.client.methods import AsyncMethods
 from clipserve.clip.formats import FORMATS, OPTIONAL, sniff
 from clipserve.clip.images import opened
 from clipserve.commands.progress import Shown
-from clipserve.commands.vectors.listing import Item, VectorSource, summary
+from clipserve.commands.vectors.listing import Item, Met, VectorSource, summary
 from clipserve.commands.vectors.stream import in_order
 from clipserve.concurrency import DaemonExecutor
 from clipserve.errors import UndecodableImage
@@ -33,11 +33,15 @@ _COMMIT_SECONDS = 1.0  # work that is lost if the process is killed
 
 
 class Updated(NamedTuple):
-    """Items with a vector and without one; and `others`: rows that stay though they are not among the items."""
+    """Items with a vector and without one; and `others`: rows that stay though they are not among the items.
+
+    `unread`: folders and files that could not be read, and why. Their rows stay.
+    """
 
     embedded: int
     failed: int
     others: int
+    unread: dict[str, str]
 
 
 async def update(
@@ -52,7 +56,7 @@ async def update(
     """Embed the items that the index lacks, or whose files have changed. It writes nothing if there are none.
 
     If this ends early, the index has what was embedded, and the next call goes on from there. `prune`: drop rows
-    that are not in `source`. `retry`: embed again what has failed.
+    that are not in `source`, but not of what cannot be looked at. `retry`: embed again what has failed.
 
     Raises:
         ClipserveError: the service, or the model, cannot be asked.
@@ -63,26 +67,39 @@ async def update(
     facts = Facts(served.model, served.fingerprint, served.embed_dim)
     # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
     with DaemonExecutor(_THREADS, "files") as threads:
-        run = _Run(clip, index, shown, threads, partial(index.begin, facts), retry)
+        run = _Run(clip, index, shown, threads, partial(index.begin, facts), source.met, retry)
         if source.countable:
             threads.submit(_count, source, shown)
         index.check(facts)
         run.known = await run.in_thread(index.known)
-        await run.embed(source.items(source.left_out))
-        if not run.seen:
-            raise IndexUnusable(f"no image was found to embed. {summary(source.left_out)}".rstrip())
-        others = [name for name in run.known.keys() - run.seen if not source.keeps(name)]
-        if prune and others:
+        await run.embed(source.items(source.met))
+        others, unread = (
+            {name for name in run.known.keys() - run.seen if not source.keeps(name)},
+            source.met.unread,
+        )
+        hidden = set(filter(source.met.hides, others))
+        gone = (
+            others - hidden if prune else set(filter(source.met.is_gone, others if source.followed else ()))
+        )
+        if source.followed:
+            why = (
+                "empty or not there, as a drive that is not mounted. `clipserve embed --prune` drops its rows"
+            )
+            unread = dict.fromkeys((os.path.dirname(name) for name in others - hidden - gone), why) | unread
+        if not run.seen and (prune or not unread or not others):
+            raise IndexUnusable(
+                f"no image was found to embed. {' '.join(summary(source.met, unread))}".rstrip()
+            )
+        if gone:
             await run.in_thread(run.begin)
-            await run.in_thread(partial(index.drop, others))
-            others = []
-    return Updated(run.embedded, run.failed, len(others))
+            await run.in_thread(partial(index.drop, gone))
+    return Updated(run.embedded, run.failed, len(others - gone), unread)
 
 
 def _count(source: VectorSource, shown: Shown) -> None:
     """Count the items while the first are embedded."""
     total = 0
-    for _ in source.items(Counter()):
+    for _ in source.items(Met()):
         if shown.ended:
             return
         total += 1
@@ -98,6 +115,7 @@ class _Run:
     shown: Shown
     threads: Executor
     begin: Callable[[], None]
+    met: Met
     retry: bool
     embedded: int = 0
     failed: int = 0
@@ -133,7 +151,9 @@ class _Run:
                 yield item
 
     def _lacks(self, item: Item) -> bool:
-        """Whether it is to be embedded; an item that is named twice counts once."""
+        """Whether it is to be embedded; an item that is named twice counts once. What is hidden keeps its row."""
+        if item.key in self.met.unread and (item.failed or item.key in self.known):
+            return False
         row, is_again = self.known.get(item.key), item.key in self.seen
         self.seen.add(item.key)
         is_there = row is not None and row[:2] == (item.size, item.modified) and not (row[2] and self.retry)
