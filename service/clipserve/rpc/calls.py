@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +24,7 @@ from clipserve.access.keys import Scope
 from clipserve.application.body import Body
 from clipserve.application.shared import Shared, record
 from clipserve.connections import address_of
-from clipserve.errors import BackendUnavailable, DeadlineExceeded, MalformedRequest
+from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, MalformedRequest, Overloaded
 from clipserve.quota import Lease, Quota
 from clipserve.rpc.errors import Failure, failure_of
 from clipserve.rpc.options import RpcOptions
@@ -40,6 +40,7 @@ _SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "mana
 _PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and are not logged
 _BULK = frozenset({"Embed", "EmbedStream"})  # methods that can be bulk requests; the second always is
 _BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
+_REST_SECONDS = 1.0  # for what a refused stream still sends
 _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
 
@@ -129,7 +130,12 @@ class Calls:
         try:
             await self._enter(call, task)
             bulk = call.request.bulk
-            with self._shared.bulk.lease(call.request.caller, 1) if bulk else nullcontext():
+            try:
+                place = self._shared.bulk.lease(call.request.caller, 1) if bulk else nullcontext()
+            except Overloaded:
+                await self._take_rest(call)
+                raise
+            with place:
                 return await answer(call)
         except asyncio.CancelledError:
             late = call.context.time_remaining() == 0
@@ -151,6 +157,14 @@ class Calls:
         if call.method not in _PROBES:
             scope = _SCOPES.get(call.method, "use")
             await self._shared.gate.enter(call.authorization, scope)
+
+    async def _take_rest(self, call: Call) -> None:
+        """Read what a refused client sends: grpc.aio gives who still writes INTERNAL in place of the status."""
+        read = partial(self.reads.receive, call.request.address, call.context.read)
+        with suppress(TimeoutError, ClipError):
+            async with asyncio.timeout(_REST_SECONDS):
+                while await read() is not EOF:
+                    pass
 
     def _close(self, call: Call) -> None:
         call.bytes.shrink(call.bytes.size)
