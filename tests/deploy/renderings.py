@@ -68,7 +68,7 @@ RENDERINGS: dict[str, Values] = {
         "edge": {"type": "gateway", "className": "eg"},
         "redis": {"enabled": True},
         "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
-        "networkPolicy": {"imageHosts": True},
+        "settings": {"CLIPSERVE_IMAGE_HOSTS": "photos.example.com"},
     },
     "plans on slices": {
         "triton": {

@@ -1,7 +1,14 @@
 {{/* Names and parts of all objects. $c: {root: the chart's values and release, v: the values of a color, color, component}. */}}
 
+{{- define "clipserve.app" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The name of everything, as Helm's scaffold makes it. 32 characters leave room for a component, a color and a hash; longer names end
+in a hash, so that two stay two. */}}
 {{- define "clipserve.release" -}}
-{{- .Values.nameOverride | default .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- $name := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name (include "clipserve.app" .)) (contains (include "clipserve.app" .) .Release.Name)) }}
+{{- if gt (len $name) 32 }}{{ $name | trunc 23 | trimSuffix "-" }}-{{ $name | sha256sum | trunc 8 }}{{ else }}{{ $name }}{{ end }}
 {{- end }}
 
 {{/* Of an object of a component and a color: RELEASE[-COMPONENT][-COLOR]. */}}
@@ -12,8 +19,8 @@
 {{- end }}
 
 {{- define "clipserve.selector" -}}
-app.kubernetes.io/name: clipserve
-app.kubernetes.io/instance: {{ include "clipserve.release" .root }}
+app.kubernetes.io/name: {{ include "clipserve.app" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .color }}
 clipserve/color: {{ . }}
@@ -143,6 +150,47 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
+{{/* `replicas`, but not where an autoscaler rules. There, the present number: without the field Kubernetes would take 1 when it goes.
+$p: the values of the gateway or of Triton. */}}
+{{- define "clipserve.replicas" -}}
+{{- if not .p.autoscaling.enabled }}
+replicas: {{ .p.replicas }}
+{{- else }}
+{{- with dig "spec" "replicas" 0 (lookup "apps/v1" "Deployment" .root.Release.Namespace (include "clipserve.name" .)) | int }}
+replicas: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The least number of an autoscaler. Of the values of the gateway or of Triton. */}}
+{{- define "clipserve.least" -}}
+{{ .autoscaling.min | default .replicas | int | max 1 }}
+{{- end }}
+
+{{/* The color that clients reach now, by the cluster; "" at the first installation and in `helm template`. */}}
+{{- define "clipserve.servedNow" -}}
+{{ dig "spec" "selector" "clipserve/color" "" (lookup "v1" "Service" .Release.Namespace (include "clipserve.release" .)) }}
+{{- end }}
+
+{{/* The color that clients shall reach. */}}
+{{- define "clipserve.served" -}}
+{{- $colors := keys (include "clipserve.colors" . | fromYaml) | sortAlpha }}
+{{- .Values.served | default (include "clipserve.servedNow" .) | default (first $colors) }}
+{{- end }}
+
+{{/* What a color serves: a change of it is another model. */}}
+{{- define "clipserve.model" -}}
+{{ .v.modelImage.reference | default (.v.modelVolume.path | default .v.model) }}
+{{- end }}
+
+{{/* The seconds that a request may take: its body (15, more with a larger one), CLIPSERVE_DEADLINE_SECONDS, and a margin, so that the
+service itself answers with a reason. Of a color's settings. */}}
+{{- define "clipserve.requestSeconds" -}}
+{{- $deadline := get . "CLIPSERVE_DEADLINE_SECONDS" | default 10 | float64 }}
+{{- $body := mulf 15 (maxf 1 (divf (get . "CLIPSERVE_MAX_BODY_BYTES" | default 20000000 | float64) 20000000)) }}
+{{- addf $deadline $body 5 | ceil | int }}
+{{- end }}
+
 {{/* A disruption budget for the pods of a component and a color. */}}
 {{- define "clipserve.disruptions" -}}
 apiVersion: policy/v1
@@ -162,8 +210,8 @@ spec:
 {{- define "clipserve.gpuResources" -}}
 {{- $gpu := dict }}
 {{- with .gpu }}{{- $_ := set $gpu . "1" }}{{- end }}
-requests: {{- toYaml (merge (deepCopy .r.requests) $gpu) | nindent 2 }}
-limits: {{- toYaml (merge (deepCopy .r.limits) $gpu) | nindent 2 }}
+requests: {{- toYaml (mergeOverwrite (deepCopy $gpu) .r.requests) | nindent 2 }}
+limits: {{- toYaml (mergeOverwrite (deepCopy $gpu) .r.limits) | nindent 2 }}
 {{- end }}
 
 {{- /* The colors that are there: null takes one away, and without any there is blue. */}}
