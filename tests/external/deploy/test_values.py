@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from clipserve import __version__
@@ -151,7 +150,7 @@ def test_a_release_of_another_name_and_namespace_is_about_itself_alone(tmp_path:
     assert all("other" in each["metadata"]["name"] for each in other)
     recorded = yaml.safe_dump(of_kind(other, "PrometheusRule"))
     assert "other-clipserve(-pods|-edge)" in recorded
-    assert "/clipserve(-pods|-edge)" not in recorded
+    assert '"clipserve(-pods|-edge)' not in recorded
 
 
 def test_users_are_fixed_but_on_openshift(objects: Objects) -> None:
