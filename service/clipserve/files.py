@@ -60,6 +60,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def keep_access(file: int, path: Path) -> None:
+    """Give an open file the owner, group and mode of the one at the path; 644 if there is none.
+
+    Raises:
+        PermissionError: this user cannot.
+    """
+    if not path.exists():
+        os.fchmod(file, 0o644)
+        return
+    old = path.stat()
+    try:
+        os.fchown(file, old.st_uid, old.st_gid)
+        os.fchmod(file, stat.S_IMODE(old.st_mode))
+    except PermissionError as error:
+        said = f"user {os.geteuid()} cannot make a file of its owner, user {old.st_uid}, and its group"
+        raise PermissionError(error.errno, said) from None
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names of its files on the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)

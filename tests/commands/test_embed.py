@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -160,12 +161,44 @@ def test_an_index_that_has_no_place_is_told(tmp_path: Path, monkeypatch: pytest.
         assert "CLIPSERVE_CACHE_DIR" in errors
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_outputs_are_written_over_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path / "photos", 1)
+    (tmp_path / "link").symlink_to(folder / "0/00000.jpg")
+    os.mkfifo(tmp_path / "fifo")
+    refused: dict[str, tuple[Path, ...]] = {
+        "a folder, a link or a device": (tmp_path, tmp_path / "link", tmp_path / "fifo")
+    }
+    refused |= {"is the index": (folder / NAME,), "of another kind": (folder / "0/00000.jpg",)}
     with serving(good_but({})) as (url, _):
-        for words in (("search", folder, "a cat", "--html", tmp_path), ("embed", folder, "--npz", tmp_path)):
-            status, _, errors = run_here(*words, "--url", url)
-            assert (status, errors.splitlines()[-1]) == (1, f"clipserve: {tmp_path}: Is a directory"), words
+        assert run_here("embed", folder, "--url", url)[0] == 0
+        for words in (("search", folder, "a cat", "--html"), ("embed", folder, "--npz")):
+            before = state(folder), state(folder / "0")
+            for reason, paths in refused.items():
+                for path in paths:
+                    status, _, errors = run_here(*words, path, "--url", url)
+                    assert (status, reason in errors) == (2, True), errors
+            assert (state(folder), state(folder / "0")) == before
+            out = tmp_path / "out"
+            out.write_text("notes")
+            out.chmod(0o600)
+            assert run_here(*words, out, "--url", url, "--force")[0] == 0
+            assert run_here(*words, out, "--url", url)[0] == 0, "a file of the same kind is made again"
+            assert (out.stat().st_mode & 0o777, len(out.read_bytes()) > 100) == (0o600, True)
+            with monkeypatch.context() as full:
+                full.setattr(os, "fsync", raising(OSError(errno.ENOSPC, "No space left on device")))
+                there = out.read_bytes()
+                status, _, errors = run_here(*words, out, "--url", url)
+            said = f"clipserve: {out}: cannot be written: No space left on device"
+            assert (status, errors.splitlines()[-1]) == (1, said)
+            assert ([each.name for each in tmp_path.glob(".*")], out.read_bytes()) == ([], there)
+            out.unlink()
+
+
+def raising(error: OSError) -> Callable[[object], None]:
+    def called(_: object) -> None:
+        raise error
+
+    return called
 
 
 def test_rows_of_an_index_stay_until_they_are_pruned(tmp_path: Path) -> None:
@@ -189,7 +222,7 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
         ("embed", tmp_path / "none", "--index", "a.sqlite"): "no file or folder",
         ("embed", tmp_path / "none"): "no file or folder",
         ("embed", ROOT / "docs/cat.jpg"): "--index FILE",
-        ("search", tmp_path, "a cat", "--html", "/nowhere/page.html"): "no folder /nowhere for --html",
+        ("search", tmp_path, "a cat", "--html", "/nowhere/page.html"): "no folder /nowhere for page.html",
         ("search", tmp_path): "say what to look for",
         ("search", tmp_path / "a.sqlite", "a cat"): "no folder or index",
         ("classify", "a.jpg"): "--labels",

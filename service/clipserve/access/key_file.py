@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 
 from clipserve.access.keys import Key, Keys, Scope, digest_of, new_key
 from clipserve.concurrency import ended, kept_running
-from clipserve.files import read_bounded, replacing
+from clipserve.files import keep_access, read_bounded, replacing
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
@@ -166,23 +165,11 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     path = Path(os.path.realpath(path))
     with _told(path), replacing(path) as file:
         file.writelines(f"{line}\n".encode() for line in lines)
-        _give_access(file.fileno(), path)
-
-
-def _give_access(file: int, path: Path) -> None:
-    """Give the open file the owner, group and mode of the one at the path, if there is one."""
-    if not path.exists():
-        os.fchmod(file, 0o644)
-        return
-    old = path.stat()
-    try:
-        os.fchown(file, old.st_uid, old.st_gid)
-        os.fchmod(file, stat.S_IMODE(old.st_mode))
-    except PermissionError:
-        said = (
-            f"{path}: user {os.geteuid()} cannot make a file of its owner, user {old.st_uid}, and its group. "
-        )
-        raise KeyFileError(said + "Nothing was changed; run this command as the owner or as root.") from None
+        try:
+            keep_access(file.fileno(), path)
+        except PermissionError as error:
+            said = f"{path}: {error.strerror}. Nothing was changed; run this command as the owner or as root."
+            raise KeyFileError(said) from None
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:

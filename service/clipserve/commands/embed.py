@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, Every, Force, InFlight, Json, Key, Model, Url, open_clip
+from clipserve.commands.outputs import check_output, write_output
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.commands.vectors import listing
@@ -44,6 +46,7 @@ def embed(
     prune: Annotated[
         bool, typer.Option(help="Drop rows of files that are not there, or not named, now.")
     ] = False,
+    force: Force = False,
     every: Every = None,
     url: Url = None,
     key: Key = None,
@@ -61,9 +64,8 @@ def embed(
     """
     if not sources:
         fail("name folders or image files, or - for their paths.", status=WRONG_USE)
-    for path in (index, npz):
-        if path is not None and not os.path.isdir(path.parent):
-            fail(f"there is no folder {path.parent} for {path.name}.", status=WRONG_USE)
+    if index is not None and not os.path.isdir(index.parent):
+        fail(f"there is no folder {index.parent} for {index.name}.", status=WRONG_USE)
     folder = sources[0] if len(sources) == 1 and os.path.isdir(sources[0]) else None
     for path_or_folder in sources if sources != [_STDIN] else ():
         if not os.path.exists(path_or_folder):  # Path.exists raises if a name is too long
@@ -74,6 +76,8 @@ def embed(
         source, place = images_in(Path(folder or ""), every), folder_index(Path(folder or ""))
     else:
         source, place = _images(sources, every), index
+    if npz is not None:
+        check_output(npz, b"path.npy", place, force=force)  # the first array of an export
 
     async def embedded() -> int:
         from clipserve.client.index import Index
@@ -84,7 +88,7 @@ def embed(
                 if npz is not None:
                     from clipserve.commands.vectors.npz import export
 
-                    export(opened, npz)
+                    write_output(npz, partial(export, opened))
                 return 1 if done.unread or opened.count("code != ''") else 0
 
     run(embedded(), interrupted(place))

@@ -39,6 +39,7 @@ Every = Annotated[
     float | None,
     typer.Option(min=0, metavar="SECONDS", help="Take a frame of videos in so many seconds; 0: key frames."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file of another kind.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more
 

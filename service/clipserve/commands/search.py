@@ -14,7 +14,8 @@ from clipserve.client.errors import ClipserveError, ItemFailed, Refused
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.embed import folder_index, images_in, interrupted, make
-from clipserve.commands.opening import IN_FLIGHT, Every, InFlight, Json, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, Every, Force, InFlight, Json, Key, Model, Url, open_clip
+from clipserve.commands.outputs import check_output, write_output
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.running import WRONG_USE, fail, run
 from clipserve.errors import UnknownModel
@@ -29,6 +30,7 @@ def search(
     image: Annotated[Path | None, typer.Option(help="Find images like this one.")] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 10,
     page: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
+    force: Force = False,
     every: Every = None,
     url: Url = None,
     key: Key = None,
@@ -45,9 +47,9 @@ def search(
     folder = where if os.path.isdir(where) else None
     if not (folder or os.path.isfile(where)):
         fail(f"there is no folder or index {where}.", status=WRONG_USE)
-    if page is not None and not os.path.isdir(page.parent):
-        fail(f"there is no folder {page.parent} for --html.", status=WRONG_USE)
     place = folder_index(folder) if folder else where
+    if page is not None:
+        check_output(page, b"img-src data:; style-src 'unsafe-inline'", place, force=force)
 
     async def searched() -> int:
         from clipserve.client.index import Index, IndexUnusable
@@ -122,7 +124,8 @@ def _write(page: Path, title: str, found: list[Found], index: Index, folder: Pat
     facts = index.facts
     pictured = [(row.name, row.cosine, _file_of(row.name, index.path, folder)) for row in found]
     about = f"{folder or index.path}, {facts.fingerprint if facts else 'no row'}"
-    page.write_text(contact_sheet(title, about, pictured), "utf-8", "backslashreplace")
+    content = contact_sheet(title, about, pictured).encode("utf-8", "backslashreplace")
+    write_output(page, lambda file: file.write(content))
     say(f"{page}: a page with pictures of what was found.", err=True)
 
 

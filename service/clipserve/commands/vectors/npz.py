@@ -5,16 +5,15 @@ The arrays are in memory meanwhile.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from clipserve.client.index import Index
 
 
-def export(index: Index, path: Path) -> None:
-    """Write the file, which takes the place of an existing one when it is whole. Raises OSError."""
+def export(index: Index, file: BinaryIO) -> None:
+    """Write the file. Raises OSError."""
     facts = index.facts
     assert facts is not None
     rows = [row._replace(vector=None) for row in index.rows()]
@@ -35,10 +34,4 @@ def export(index: Index, path: Path) -> None:
         "fingerprint": np.array(facts.fingerprint),
         "model": np.array(facts.model),
     }
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)  # the same rows give the same bytes: entries have a fixed time
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    np.savez(file, **arrays)  # the same rows give the same bytes: entries have a fixed time
