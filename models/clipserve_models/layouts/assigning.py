@@ -64,6 +64,11 @@ class Assignment:
     def __contains__(self, name: str) -> bool:
         return name in self._left
 
+    def leave(self, names: Iterable[str]) -> None:
+        """Tensors that no vector needs, if they are there."""
+        for name in names:
+            self._left.pop(name, None)
+
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor of this name, which then has a role. Raises ModelsError: it is missing, or not of `shape`."""
         if name not in self._left:

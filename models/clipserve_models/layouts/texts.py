@@ -80,7 +80,7 @@ def read_texts(
 ) -> Texts:
     """The tokenizer of transformers in a folder.
 
-    `default_class`: where tokenizer_config.json names none. `cuts`: its own longest text is the model's.
+    `default_class`: where tokenizer_config.json names none. `cuts`: its `model_max_length` cuts texts.
 
     SigLIP2 was trained on lower-case texts, and its repositories name tokenizers that lower nothing: where the
     model's own class, SiglipTokenizer, is not named, texts are made lower-case whatever the files say.
@@ -119,19 +119,24 @@ def read_texts(
     side = "right" if tokenizer.padding is None else tokenizer.padding["direction"]
     if config.text("padding_side", side) != "right":
         config.refuse("padding_side", "texts padded on the left are not supported")
-    if cuts and config.number("model_max_length", tower.context_length) < tower.context_length:
-        config.refuse("model_max_length", f"the model has positions for {tower.context_length} tokens")
+    length = tower.context_length
+    if cuts and config.number("model_max_length", length) < length:
+        if not tower.trims:
+            config.refuse("model_max_length", f"the model sees {length} tokens, padding included")
+        length = config.integer("model_max_length")
     pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", end_key))
     if tokenizer.encode("").ids[-1:] != [end]:
         raise ModelsError(f"{files[0]} ends no text with the {end_key} of {config.file}: the two do not fit.")
     own = (path,) if path.is_file() else ()
-    return Texts(tokenizer, spec_of(tower, pad, end, cleaning), (*own, *special.files, *files))
+    return Texts(tokenizer, spec_of(tower, pad, end, cleaning, length), (*own, *special.files, *files))
 
 
-def spec_of(tower: TextShape, pad: int, end: int | None, cleaning: Cleaning) -> TextSpec:
-    """The rules around a tokenizer with these ids of padding and of a text's end."""
+def spec_of(
+    tower: TextShape, pad: int, end: int | None, cleaning: Cleaning, length: int | None = None
+) -> TextSpec:
+    """The rules around a tokenizer with these ids of padding and of a text's end. `length`: below the tower's."""
     return TextSpec(
-        context_length=tower.context_length,
+        context_length=tower.context_length if length is None else length,
         padding="trim" if tower.trims else "fixed",
         pad_id=pad,
         eot_id=end,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ _ACTIVATIONS: dict[str, Activation] = {
     "quick_gelu": "quick_gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
+_FG_CLIP = "FGCLIPModel"
+# Its tensors for regions of images, and for texts of more than 77 tokens: its vectors need none of them.
+_FG_CLIP_OTHERS: tuple[str, ...] = (
+    "text_filip_projection.weight",
+    "logit_scale_finegraind",
+    "logit_scale_hardneg",
+)
+_FG_CLIP_OTHERS += tuple(f"text_model.embeddings.position_embedding_{each}.weight" for each in ("res", "ori"))
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
@@ -67,8 +76,14 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
     image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, by_user)
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, told, texts, architecture)
+    places = architecture.text.context_length
+    cut = replace(architecture.text, context_length=texts.spec.context_length)
+    architecture = replace(architecture, text=cut)
     weights = weight_files(folder, TRANSFORMERS)
-    assign(found := Assignment.of_files(weights), architecture)
+    found = Assignment.of_files(weights)
+    if config.get("architectures", []) == [_FG_CLIP]:
+        found.leave(_FG_CLIP_OTHERS)
+    assign(found, architecture, places)
     return Checkpoint(
         architecture=architecture,
         scoring=found.scoring(sigmoid=architecture.text.pooling == "last"),
@@ -83,16 +98,20 @@ def read_transformers(folder: Path, by_user: UserFacts) -> Checkpoint:
 
 
 def _kind(config: Facts) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The tokenizer where no file names one, and the defaults of text_config and vision_config."""
-    if "auto_map" in config:
-        config.refuse("auto_map", "this is code of the repository's own, which is never run")
+    """The tokenizer where no file names one, and the defaults of text_config and vision_config.
+
+    A CLIP may have code of its own, `auto_map`, as BGE-VL and FG-CLIP do: it is built if its tensors are CLIP's.
+    """
     model_type = config.text("model_type")
+    if "auto_map" in config and model_type != "clip":
+        config.refuse("auto_map", "this is code of the repository's own, which is never run")
     if model_type == "siglip2":
         config.refuse("model_type", "this is NaFlex, for images of any shape; take one of a fixed resolution")
     if model_type not in _KINDS:
         config.refuse("model_type", f"supported: {', '.join(_KINDS)}")
     architecture, tokenizer_class, text, vision = _KINDS[model_type]
-    if "architectures" in config and config.get("architectures") != [architecture]:
+    classes = [architecture], *([[_FG_CLIP]] if model_type == "clip" else [])
+    if config.get("architectures", [architecture]) not in classes:
         config.refuse("architectures", f"{architecture} is needed, which has both encoders")
     return tokenizer_class, text, vision
 

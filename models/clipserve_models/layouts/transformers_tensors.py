@@ -26,8 +26,12 @@ _BERT = {
 _HEAD = {"out": "attention.out_proj", "norm": "layernorm", "up": "mlp.fc1", "down": "mlp.fc2"}
 
 
-def assign(found: Assignment, architecture: Architecture) -> None:
-    """Give all tensors of a model their roles. Raises ModelsError: one is missing."""
+def assign(found: Assignment, architecture: Architecture, places: int) -> None:
+    """Give all tensors of a model their roles. `places`: of a text, that have an embedding.
+
+    Raises:
+        ModelsError: one is missing.
+    """
     image, text = architecture.image, architecture.text
     assert isinstance(image, ImageTower)  # transformers has no other
     vision, words = "vision_model.embeddings", "text_model.embeddings"
@@ -42,11 +46,12 @@ def assign(found: Assignment, architecture: Architecture) -> None:
         found.give("image.pre_norm", "vision_model.pre_layrnorm")  # so spelled
         found.give("image.projection", "visual_projection", bias=False)
     if isinstance(text, Bert):
-        assign_bert(found, text, "text_model", text.context_length)
+        assign_bert(found, text, "text_model", places)
         found.give("text.projection", "text_projection", bias=False)
         return
     found.roles["text.tokens"] = found.take(f"{words}.token_embedding.weight")
-    found.roles["text.positions"] = found.take(f"{words}.position_embedding.weight")
+    positions = found.take(f"{words}.position_embedding.weight", places, text.width)
+    found.roles["text.positions"] = positions.rows(0, text.context_length)
     found.give_blocks("text", "text_model.encoder.layers", text, _BLOCK)
     found.give("text.norm", "text_model.final_layer_norm")
     projection = "text_model.head" if text.projection_bias else "text_projection"

@@ -97,8 +97,15 @@ def siglip(size: int, patch: int, words: int, tokens: str, **widths: Any) -> Wri
     return transformers(config, images, told={}, kind="siglip", tokens=tokens)
 
 
-def clip(dim: int, text: dict[str, Any], vision: dict[str, Any], **others: Any) -> Write:
-    return transformers({"projection_dim": dim, "text_config": text, "vision_config": vision}, **others)
+def clip(
+    dim: int,
+    text: dict[str, Any],
+    vision: dict[str, Any],
+    auto_map: dict[str, str] | None = None,
+    **others: Any,
+) -> Write:
+    config = {"projection_dim": dim, "text_config": text, "vision_config": vision, "auto_map": auto_map}
+    return transformers(config, **others)
 
 
 def sentence_transformers(folder: Path) -> None:
@@ -146,11 +153,13 @@ POPULAR: dict[str, Write] = {
         weights="pytorch_model.bin",
         kind="chinese_clip",
         tokens="Chinese-CLIP",
+        told={"tokenizer_class": "BertTokenizer", "model_max_length": 52},
     ),
     "facebook/metaclip-2-worldwide-huge-quickgelu": clip(
         1024, MANY, H14, told={}, kind="metaclip_2", tokens="MetaCLIP 2"
     ),
     "zer0int/LongCLIP-GmP-ViT-L-14": clip(768, LONG, L14, told={"model_max_length": 248}),
+    "BAAI/BGE-VL-base": clip(512, {}, {"patch_size": 16}, told={}, auto_map={"AutoModel": "m.CLIPModel"}),
     "Marqo/marqo-fashionSigLIP": marqo,
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": open_clip(named("ViT-B-32")),
     "imageomics/bioclip-2": open_clip(named("ViT-L-14")),

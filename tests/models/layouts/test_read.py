@@ -17,7 +17,7 @@ from clipserve_models.layouts import read
 from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.model_files import Checkpoint, UserFacts
 from tests.models.layouts.changes import both, edit, gone, told, write_json
-from tests.models.layouts.saved import WEIGHTS, stored, write_safetensors
+from tests.models.layouts.saved import WEIGHTS, Arrays, stored, write_safetensors
 from tests.models.layouts.written import (
     OPEN_WEIGHTS,
     AnyTensors,
@@ -54,6 +54,17 @@ def with_positions(folder: Path) -> None:
     write_safetensors(folder / WEIGHTS, clip(folder) | computed)
 
 
+def of_fg_clip(folder: Path) -> None:
+    """CLIP's tensors, and others for other ends, behind code that is not run."""
+    others: Arrays = {
+        "text_filip_projection.weight": np.ones((3, 3), np.float32),
+        "logit_scale_hardneg": np.ones(1, np.float32),
+    }
+    write_safetensors(folder / WEIGHTS, clip(folder) | others)
+    edit(folder, f"{CONFIG}architectures", ["FGCLIPModel"])
+    edit(folder, f"{CONFIG}auto_map", {"AutoModel": "modeling_fgclip.FGCLIPModel"})
+
+
 def of_defaults(folder: Path) -> None:
     """What a configuration omits is the default of its class."""
     clip(folder)
@@ -69,6 +80,10 @@ def of_defaults(folder: Path) -> None:
         pytest.param(with_positions, clip, 0, id="computed tensors"),
         pytest.param(of_defaults, clip, 0, id="defaults"),
         pytest.param(both(clip, told(f"{TOKENS}model_max_length", 10**30)), clip, 0, id="longer texts"),
+        pytest.param(
+            both(clip, told(f"{CONFIG}auto_map", {"AutoModel": "m.CLIPModel"})), clip, 0, id="BGE-VL"
+        ),
+        pytest.param(of_fg_clip, clip, 0, id="FG-CLIP"),
         pytest.param(modules, clip, 0, id="sentence-transformers"),
         pytest.param(pickled, clip, 0, id="a pickle"),
         pytest.param(both(clip, open_clip), open_clip, 0, id="both layouts"),
@@ -88,6 +103,22 @@ def test_other_forms_of_the_same_model_are_the_same_record(
         np.testing.assert_allclose(tensor.read(), values, rtol=precision, atol=precision, err_msg=role)
     weights = {path.name for path in (tmp_path / "form").rglob("*model*") if "config" not in path.name}
     assert names(found) & weights
+
+
+@pytest.mark.parametrize(("name", "length"), [("Chinese-CLIP", 20), ("CLIP", 30)])
+def test_texts_are_cut_to_the_length_of_the_tokenizer_if_the_model_has_more_positions(
+    name: str, length: int, tmp_path: Path
+) -> None:
+    stored()[name].write(tmp_path)
+    whole = read(tmp_path)
+    facts = json.loads((tmp_path / TOKENS.strip()).read_text()) if name == "CLIP" else {}
+    write_json(
+        tmp_path / TOKENS.strip(), {"tokenizer_class": "BertTokenizer"} | facts | {"model_max_length": length}
+    )
+    found = read(tmp_path)
+    assert found.text.context_length == found.architecture.text.context_length == length < 52
+    positions = [each.tensors["text.positions"].read()[:length] for each in (found, whole)]
+    np.testing.assert_array_equal(positions[0], positions[1])
 
 
 @pytest.mark.parametrize("named", ["GemmaTokenizer", "Siglip2Tokenizer", "PreTrainedTokenizerFast"])

@@ -76,7 +76,10 @@ CODE = {"AutoModel": "code.Model"}
 OF_CLIP: list[tuple[Change, str]] = [
     (gone("config.json"), "neither config.json nor open_clip_config.json"),
     (cut("config.json"), "config.json is no JSON"),
-    (told(f"{CONFIG}auto_map", CODE), "config.json: auto_map is .* code .* never run"),
+    (
+        both(told(f"{CONFIG}auto_map", CODE), told(f"{CONFIG}model_type", "own")),
+        "config.json: auto_map is .* code .* never run",
+    ),
     (told(f"{TOKENS}auto_map", CODE), "tokenizer_config.json: auto_map is .* never run"),
     (told(f"{CONFIG}model_type"), "config.json has no model_type"),
     (told(f"{CONFIG}model_type", "blip"), 'model_type is "blip"; supported: clip'),
@@ -107,7 +110,7 @@ OF_CLIP: list[tuple[Change, str]] = [
     (holds("merges.txt", "c a t\n"), "not CLIP's vocabulary"),
     (told(f"{TOKENS}pad_token", "[PAD]"), "pad_token .* no token '\\[PAD\\]'"),
     (told(f"{TOKENS}padding_side", "left"), "padding_side .* left"),
-    (told(f"{TOKENS}model_max_length", 64), "model_max_length is 64; .* 77 tokens"),
+    (told(f"{TOKENS}model_max_length", 1), "context_length cannot be 1"),
     (told(f"{TOKENS}tokenizer_class", "GPT2Tokenizer"), "tokenizer.json is missing"),
     (told(f"{TOKENS}tokenizer_class", "BertTokenizer"), "vocab.txt is missing, and so is tokenizer.json"),
     (
@@ -134,6 +137,7 @@ OF_SIGLIP: list[tuple[Change, str]] = [
     (told(f"{VISION}vision_use_head", False), "vision_use_head is false"),
     (told(f"{WORDS}projection_size", 32), "projection_size is 32; .* is 64"),
     (told(f"{IMAGES}size", {"height": 50, "width": 60}), "size .* square"),
+    (told(f"{TOKENS}model_max_length", 32), "model_max_length is 32; .* 64 tokens, padding included"),
     (cut("spiece.model"), "spiece.model is not a tokenizer of SigLIP"),
 ]
 OF_OPEN_CLIP: list[tuple[Change, str]] = [
