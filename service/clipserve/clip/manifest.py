@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,18 +29,35 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ImageSpec(_Frozen):
+class _Preprocessing(_Frozen):
+    """What a fingerprint is made of. `in_each`: the fields that are in every fingerprint, as in the first ones.
+
+    A field that comes later is in it only where it is not the default: the fingerprints of stored vectors last.
+    """
+
+    in_each: ClassVar[frozenset[str]]
+
+    def facts(self) -> str:
+        """The fields as JSON."""
+        fields = type(self).model_fields.items()
+        later = {name: each.default for name, each in fields if name not in self.in_each}
+        return self.model_dump_json(exclude={name for name in later if getattr(self, name) == later[name]})
+
+
+class ImageSpec(_Preprocessing):
     """The checkpoint's preprocessing of images, up to uint8.
 
     `shortest`: resize the shorter side to `size`, then crop the centre. `squash`: resize both sides to `size`.
     """
+
+    in_each: ClassVar = frozenset({"size", "resize", "interpolation"})
 
     size: int = Field(ge=1, le=4_096, description="side of the square input, pixels")
     resize: Literal["shortest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
 
-class TextSpec(_Frozen):
+class TextSpec(_Preprocessing):
     """The checkpoint's preprocessing of texts.
 
     `cleaning`: the reference's step before its BPE: `lower` (OpenAI CLIP), `whitespace`, `canonicalize` (SigLIP: no
@@ -48,6 +65,8 @@ class TextSpec(_Frozen):
     allows rows shorter than the context length (a causal encoder ignores tokens after the end-of-text token);
     `fixed` does not.
     """
+
+    in_each: ClassVar = frozenset({"context_length", "padding", "pad_id", "eot_id", "cleaning"})
 
     context_length: int = Field(ge=2, le=131_072, description="tokens, special ones included")
     padding: Literal["trim", "fixed"] = "trim"
@@ -189,7 +208,7 @@ class ModelManifest(_Frozen):
         it is lower than the artifact's, because that changes vectors.
         """
         files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
-        facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
+        facts = [*files, self.image.facts(), self.text.facts(), *choices]
         if precision:
             facts.append(f"precision={precision}")
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
