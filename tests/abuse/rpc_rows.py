@@ -22,7 +22,7 @@ _WINDOW = struct.pack(">HI", 4, 1 << 24)  # the setting of that name: room for a
 _ROOM = frame(raw.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30))
 HELLO = raw.PREFACE + frame(raw.SETTINGS, 0, 0, _WINDOW) + frame(raw.SETTINGS, raw.ACK, 0) + _ROOM
 _EMBED = "/clipserve.v1.Clip/Embed"
-_CHECK, _WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+_CHECK = "/grpc.health.v1.Health/Check"
 _UNKNOWN = b"\x7a\xe0\xd4\x03" + bytes(60_000)  # a field that no message has
 
 
@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[int, Callable[[], bytes]]] = {
     "a message of 10 MB in 10 KB": (1, _bomb),
     "30,000 unknown fields": (1, lambda: HELLO + _calls(1, _EMBED, b"\x7a\0" * 30_000)),
     "a check of 60 KB": (1, lambda: HELLO + _calls(1, _CHECK, _UNKNOWN)),
-    "100 watches that withhold their message": (100, lambda: HELLO + _calls(100, _WATCH, b"abc", 19_000_000)),
+    "100 checks that withhold their message": (100, lambda: HELLO + _calls(100, _CHECK, b"abc", 19_000_000)),
 }
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipserve.settings import Settings
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
@@ -29,14 +28,11 @@ def maps(process: Process) -> str:
     return Path(f"/proc/{process.popen.pid}/maps").read_text()
 
 
-def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict[str, bytes]) -> None:
+def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
     process = Process(backend="onnx", deadline_seconds=300, drain_seconds=250)  # a busy machine needs them
     process.wait_ready()
     with grpc.insecure_channel(process.rpc_address) as channel:
         stub = clip_pb2_grpc.ClipStub(channel)
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        while next(watch).status != health_pb2.HealthCheckResponse.SERVING:
-            pass  # it looks four times a second
 
         def ask(_: int) -> int:
             try:
@@ -49,7 +45,6 @@ def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict
             until_admitted(process, "grpc Embed", 8, 4)
             status, _ = process.stop()
             found = {answer.result() for answer in answers}
-        assert {response.status for response in watch} == {health_pb2.HealthCheckResponse.NOT_SERVING}
     assert status == 0
     assert 4 in found
     assert -1 not in found, "a call in flight was dropped"

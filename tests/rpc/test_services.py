@@ -20,7 +20,7 @@ from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of, refused
 from tests.support.service import DIM, Running, eventually, serving
 
-CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+CHECK = "/grpc.health.v1.Health/Check"
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 QUESTION = ServerReflectionRequest(list_services="").SerializeToString()
 Response = health_pb2.HealthCheckResponse
@@ -53,31 +53,22 @@ def of(service: str) -> bytes:
 
 
 @pytest.mark.parametrize("service", ["", SERVICE, "toy"])
-async def test_health_follows_the_models_the_drain_and_the_end_and_one_that_leaves_takes_it_from_nobody(
-    toy: Path, service: str
-) -> None:
+async def test_health_follows_the_models_and_the_drain(toy: Path, service: str) -> None:
     async with (
         serving(FakeBackend(DIM), toy, warm=False, grpc_enabled=True) as running,
         client_of(running.rpc_address) as client,
     ):
-        watch, leaves = Asked(client, WATCH, of(service)), Asked(client, WATCH, of(service))
-        assert await watch.status() == await leaves.status() == Response.NOT_SERVING
-        leaves.cancel()
+        assert await Asked(client, CHECK, of(service)).status() == Response.NOT_SERVING
         await running.gateway.warm_up()
-        assert await watch.status() == Response.SERVING
         assert await Asked(client, CHECK, of(service)).status() == Response.SERVING
         running.gateway.drain()
-        assert await watch.status() == Response.NOT_SERVING
         assert await Asked(client, CHECK, of(service)).status() == Response.NOT_SERVING
-        running.gateway.end()
-        assert await asyncio.wait_for(watch.answer(), 60) is grpc.aio.EOF
 
 
-async def test_a_service_that_is_not_known_is_not_found_and_can_be_watched(client: Client) -> None:
+async def test_a_service_that_is_not_known_is_not_found(client: Client) -> None:
     with pytest.raises(Refused) as caught:
         await Asked(client, CHECK, of("nobody")).answer()
     assert caught.value.status == grpc.StatusCode.NOT_FOUND
-    assert await Asked(client, WATCH, of("nobody")).status() == Response.SERVICE_UNKNOWN
 
 
 async def test_reflection_describes_the_service(client: Client) -> None:
@@ -90,28 +81,7 @@ async def test_reflection_describes_the_service(client: Client) -> None:
     assert (proto.package, proto.service[0].name) == ("clipserve.v1", "Clip")
 
 
-async def test_watchers_have_a_tenth_of_the_calls_an_address_a_quarter_of_it_and_keep_nobody_out(
-    toy: Path,
-) -> None:
-    async with (
-        serving(FakeBackend(DIM), toy, grpc_enabled=True, grpc_max_calls=80) as running,
-        client_of(running.rpc_address) as client,
-    ):
-        watches = [Asked(client, WATCH) for _ in range(2)]
-        for watch in watches:
-            await watch.answer()
-        for _ in range(100):
-            with pytest.raises(grpc.aio.AioRpcError, match="you have 2 calls of Watch"):
-                await client.channel.unary_stream(WATCH)(b"").read()
-        await Asked(client, CHECK).answer()
-        await client.call("Embed", texts=["a"])
-        watches[0].cancel()
-        left = ("clipserve_cancelled_total", {"endpoint": "grpc health.Watch"})
-        await eventually(lambda: running.gateway.metrics.registry.get_sample_value(*left) == 1)
-        await Asked(client, WATCH).answer()
-
-
-@pytest.mark.parametrize("path", [CHECK, WATCH, REFLECTION, f"/{SERVICE}/EmbedStream"])
+@pytest.mark.parametrize("path", [CHECK, REFLECTION, f"/{SERVICE}/EmbedStream"])
 async def test_a_call_that_says_nothing_is_ended(toy: Path, path: str) -> None:
     async with (
         serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3, grpc_enabled=True) as running,
@@ -130,8 +100,7 @@ async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
         serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys", grpc_enabled=True) as running,
         client_of(running.rpc_address) as client,
     ):
-        for path in (CHECK, WATCH):
-            await Asked(client, path).answer()
+        await Asked(client, CHECK).answer()
         with pytest.raises(Refused) as caught:
             await Asked(client, REFLECTION, None).answer()  # before its message is read
         assert caught.value.status == grpc.StatusCode.UNAUTHENTICATED
@@ -141,7 +110,7 @@ async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
 async def test_probes_are_counted_and_not_logged_and_who_leaves_is_no_error(
     running: Running, client: Client, written: io.StringIO
 ) -> None:
-    for path, message in ((CHECK, b""), (WATCH, b""), (REFLECTION, QUESTION)):
+    for path, message in ((CHECK, b""), (REFLECTION, QUESTION)):
         call = Asked(client, path, message)
         await call.answer()
         call.cancel()
@@ -152,7 +121,6 @@ async def test_probes_are_counted_and_not_logged_and_who_leaves_is_no_error(
         return sum(read("clipserve_requests_total", each) or 0 for each in labels)
 
     await eventually(lambda: count("health.Check", "OK") == 1)
-    await eventually(lambda: count("health.Watch", "client_gone") == 1)
     # Of who leaves, gRPC says first that there are no more messages: a busy service has ended the call by then.
     await eventually(lambda: count("reflection.ServerReflectionInfo", "client_gone", "OK") == 1)
     lines = [json.loads(line) for line in written.getvalue().splitlines()]

@@ -37,7 +37,7 @@ Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # message -> bytes of the a
 Answer = Callable[["Call"], Awaitable[bytes]]  # returns the rest to send
 
 _SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
-_PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and are not logged
+_PROBES = frozenset({"health.Check"})  # they need no key, and are not logged
 _BULK = frozenset({"Embed", "EmbedStream"})  # methods that can be bulk requests; the second always is
 _BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
 _REST_SECONDS = 1.0  # for what a refused stream still sends
@@ -94,8 +94,6 @@ class Calls:
         self.ending = self.cut_off = False
         most, shares = limits.grpc_max_calls, limits.shares_address
         self.quota = Quota("calls", most, None if shares else (most + 1) // 2)
-        # They need no key and last, so they leave room for others.
-        self._watchers = Quota("calls of Watch", max(1, most // 10), max(1, most // (10 if shares else 40)))
         places = max(1, limits.max_in_flight_bytes // limits.max_body_bytes)
         self.reads = Reads(places, limits.body_timeout_seconds, shares_address=shares)
 
@@ -151,9 +149,7 @@ class Calls:
 
     async def _enter(self, call: Call, task: asyncio.Task[Any]) -> None:
         """Take a place among the calls, which is held until the task ends, and check the key."""
-        watches = call.method == "health.Watch"
-        for quota in (self.quota, self._watchers) if watches else (self.quota,):
-            task.add_done_callback(quota.lease(call.request.address, 1).__exit__)
+        task.add_done_callback(self.quota.lease(call.request.address, 1).__exit__)
         if call.method not in _PROBES:
             scope = _SCOPES.get(call.method, "use")
             await self._shared.gate.enter(call.authorization, scope)
