@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -94,7 +95,10 @@ async def test_a_form_of_many_fields_is_written_at_once() -> None:
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             return await answer(request)
 
-    form = {"data": {"labels": [f"label {number}" for number in range(10)]}, "files": {"image": b"bytes"}}
+    form: dict[str, Any] = {
+        "data": {"labels": [f"label {number}" for number in range(10)]},
+        "files": {"image": b"bytes"},
+    }
     async with Connection("http://testserver", transport=Recorder()) as connection:
         await connection.ask("POST", "/classify", Answer, **form)
     (written,) = pieces

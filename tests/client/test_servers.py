@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from tests.commands.hostile import (
     Parts,
     body,
     good_but,
+    head,
     serving,
 )  # fmt: skip
 
@@ -121,3 +123,22 @@ def test_a_model_that_is_not_ready_is_said(kind: str) -> None:
         pytest.raises(Unreachable, match="cannot use toy yet"),
     ):
         client.served_by()
+
+
+@pytest.mark.parametrize("ask", [embed, classify])
+def test_an_answer_without_an_end_takes_the_memory_of_what_was_asked(
+    ask: Callable[[Any], Any], kind: str
+) -> None:
+    def endless() -> Parts:
+        yield head("Transfer-Encoding: chunked")
+        for _ in range(1_000):
+            yield b"f4240\r\n" + bytes(1_000_000) + b"\r\n"
+
+    usual = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with (
+        serving(lambda _: endless()) as (url, _),
+        client_of(kind, url) as client,
+        pytest.raises(OddAnswer, match=r"more than (1|16),000,000 bytes"),
+    ):
+        ask(client)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - usual < 200_000  # KB of a gigabyte

@@ -10,7 +10,10 @@ import functools
 import ipaddress
 import os
 import ssl
+import time
+from calendar import timegm
 from contextlib import suppress
+from email.utils import parsedate
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,6 +30,7 @@ S = TypeVar("S", bound=Answer)
 
 # Includes a proxy's answers for an absent server, and a missed deadline.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
+MAX_ANSWER_BYTES = 16_000_000  # as parsed objects they take several times as much
 _backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
 _jitter = wait_random(1.0, 1.25)  # a factor, so that clients refused together do not retry together
 
@@ -43,6 +47,7 @@ class Connection:
         seconds: float = 30.0,
         retry_seconds: float = 0.0,
         in_flight: int = 1,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         """See `AsyncClient`. `seconds`: for a try. `transport`: in place of the network, for tests."""
@@ -62,7 +67,7 @@ class Connection:
             transport=transport,
         )
         self.url = url.rstrip("/")
-        self._seconds, self._retry_seconds = seconds, retry_seconds
+        self._seconds, self._retry_seconds, self._most = seconds, retry_seconds, max_answer_bytes
         self._places = asyncio.Semaphore(in_flight)
         self._has_answered = False
 
@@ -72,29 +77,36 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def ask(self, method: str, path: str, shape: type[S], **content: Any) -> S:
-        """The answer of a successful request, after retries. `content`: as httpx takes it.
+    async def ask(
+        self, method: str, path: str, shape: type[S], *, most_bytes: int | None = None, **content: Any
+    ) -> S:
+        """The answer of a successful request, after retries. `content`: as httpx takes it. `most_bytes`: of it.
 
         Raises Refused, also for a text that is no Unicode; Unreachable; OddAnswer.
         """
         stop = stop_before_delay(self._retry_seconds)
         again = AsyncRetrying(retry=retry_if_exception(self._may_pass), wait=_wait, stop=stop, reraise=True)
+        most = self._most
         async with self._places:
-            response: httpx2.Response = await again(self._once, method, path, content)
+            found: bytes = await again(self._once, method, path, content, min(most_bytes or most, most))
         try:
-            answer: S = _adapter(shape).validate_json(response.content or b"{}")  # type: ignore[arg-type] # types are hashable
+            answer: S = _adapter(shape).validate_json(found or b"{}")  # type: ignore[arg-type] # types are hashable
             return answer
         except ValidationError as error:
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(["its answer", *map(str, fault["loc"])])
             raise OddAnswer(f"{self.url} is not a clipserve server: {where}: {fault['msg']}.") from None
 
-    async def _once(self, method: str, path: str, content: dict[str, Any]) -> httpx2.Response:
+    async def _once(self, method: str, path: str, content: dict[str, Any], most: int) -> bytes:
         try:
             request = self._http.build_request(method, path, **content)
             request.read()  # the parts of a form together: each would be written by itself, five for each label
             async with asyncio.timeout(self._seconds):  # httpx's own limits are for each piece, however small
-                response = await self._http.send(request)
+                response = await self._http.send(request, stream=True)
+                try:
+                    found = await self._read(response, most)
+                finally:
+                    await response.aclose()
         except (TimeoutError, httpx2.TimeoutException):
             raise Unreachable(f"{self.url} does not answer within {self._seconds:g} s") from None
         except UnicodeEncodeError:
@@ -103,8 +115,17 @@ class Connection:
             raise Unreachable(f"{self.url} cannot be asked: {_reason(error)}") from None
         self._has_answered = True
         if response.is_success:
-            return response
-        raise _refusal(response)
+            return found
+        raise _refusal(response, found)
+
+    async def _read(self, response: httpx2.Response, most: int) -> bytes:
+        found = bytearray()
+        async for piece in response.aiter_bytes():
+            found += piece
+            if len(found) > most:
+                said = f"{self.url} answers with more than {most:,} bytes, the limit of what was asked for"
+                raise OddAnswer(f"{said}: ask for less, or raise `max_answer_bytes`, now {self._most:,}.")
+        return bytes(found)
 
     def _may_pass(self, error: BaseException) -> bool:
         if isinstance(error, Refused):
@@ -158,20 +179,28 @@ def _is_here(url: httpx2.URL) -> bool:
     return False
 
 
-def _refusal(response: httpx2.Response) -> Refused:
+def _refusal(response: httpx2.Response, content: bytes) -> Refused:
     """The error, in the words of the server that answered."""
-    status, asked = response.status_code, response.headers.get("retry-after", "")
+    status = response.status_code
     try:
-        problem = _adapter(ItemError).validate_json(response.content)
+        problem = _adapter(ItemError).validate_json(content)
         code, detail = problem.code, problem.detail
     except ValidationError:  # of a proxy or another server
         code = BodyTooLarge.code if status == httpx2.codes.CONTENT_TOO_LARGE else f"HTTP {status}"
-        detail = " ".join(response.text.split())[:200] or "without a word"
+        detail = " ".join(content[:4_096].decode(errors="replace").split())[:200] or "without a word"
     if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
         detail += " Give a key that it accepts for this: --key, CLIPSERVE_KEY, or the argument `key`."
     error = refusal(code, detail, response.headers.get("x-request-id"))
-    error.status, error.retry_after = status, float(asked) if asked.isdecimal() else None
+    error.status, error.retry_after = status, _seconds(response.headers.get("retry-after", ""))
     return error
+
+
+def _seconds(asked: str) -> float | None:
+    """Of a Retry-After: a number, or a date, which is always GMT (RFC 9110). None: it says nothing."""
+    with suppress(ValueError, TypeError, OverflowError):
+        date = 0 if asked[:1].isdecimal() else timegm(parsedate(asked))  # type: ignore[arg-type] # None: no date
+        return max(0.0, date - time.time()) if date else float(asked)
+    return None
 
 
 def _reason(error: BaseException) -> str:

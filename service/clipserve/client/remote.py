@@ -17,11 +17,12 @@ from clipserve.api.sets import LabelSetList
 from clipserve.api.states import ModelList
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, OddAnswer, Refused, Unreachable, of_item, refusal
-from clipserve.client.http import Connection
+from clipserve.client.http import MAX_ANSWER_BYTES, Connection
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy
 from clipserve.errors import WrongFingerprint
 
+_VECTOR_BYTES = 1_000_000  # in base64, of 180,000 dimensions
 _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
 
@@ -47,6 +48,7 @@ class AsyncClient(AsyncMethods):
         timeout: float = 60.0,
         retry_seconds: float = 120.0,
         in_flight: int = 16,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         """Make a client. Nothing is sent yet.
 
@@ -59,13 +61,20 @@ class AsyncClient(AsyncMethods):
             timeout: seconds for one try: to connect, to send the request and to read the whole answer.
             retry_seconds: how long one request is tried again; 0: never.
             in_flight: requests at a time.
+            max_answer_bytes: of one answer; a vector has at most 1,000,000 of them.
 
         Raises:
             BadAddress: the address, the key or `ca_file` cannot be used, or the key would be sent over http to
                 another machine.
         """
         self._connection = Connection(
-            url, key, ca_file=ca_file, seconds=timeout, retry_seconds=retry_seconds, in_flight=in_flight
+            url,
+            key,
+            ca_file=ca_file,
+            seconds=timeout,
+            retry_seconds=retry_seconds,
+            in_flight=in_flight,
+            max_answer_bytes=max_answer_bytes,
         )
         self._model, self._expected = model, expect_fingerprint
         self._pinned: ServedBy | None = None
@@ -106,11 +115,13 @@ class AsyncClient(AsyncMethods):
 
     async def embed_image(self, image: bytes) -> Embedded:
         headers = {"Content-Type": "application/octet-stream"}
-        content = {"params": self._fields(encoding_format="base64"), "content": image, "headers": headers}
+        params = self._fields(encoding_format="base64")
+        content = {"params": params, "content": image, "headers": headers, "most_bytes": _VECTOR_BYTES}
         return self._vector(await self._of_item(OF_IMAGE, "/embed", Embeddings, content))
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
-        content = {"json": self._fields(texts=[text], truncate=truncate, encoding_format="base64")}
+        fields = self._fields(texts=[text], truncate=truncate, encoding_format="base64")
+        content = {"json": fields, "most_bytes": _VECTOR_BYTES}
         return self._vector(await self._of_item(OF_TEXT, "/embed", Embeddings, content))
 
     async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
