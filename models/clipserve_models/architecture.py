@@ -37,16 +37,26 @@ class ImageTower(Tower):
     """A vision transformer on images of `size` pixels, cut into patches of `patch`; what is left over is dropped.
 
     `pooling`: `class` is the state of a token before the patches; `attention` asks the patches with a learned
-    query, and passes the answer through an MLP of its own (SigLIP). `pre_norm`: a norm before the first block.
+    query, and passes the answer through an MLP of its own (SigLIP); `mean` is theirs. `pre_norm`: a norm before the
+    first block. `prefix`: learned states before the patches, the class token first; None: that alone, if it pools.
+    `norm_last`: the mean is normed, not the states.
     """
 
     size: int
     patch: int
-    pooling: Literal["class", "attention"]
+    pooling: Literal["class", "attention", "mean"]
     pre_norm: bool
     patch_bias: bool
     projection: bool  # else W is D
     stem: int | None = None  # channels of two convolutions before the patches' own (MobileCLIP-B)
+    projection_bias: bool | None = None
+    prefix: int | None = None
+    norm_last: bool | None = None
+
+    @property
+    def before(self) -> int:
+        """States before the patches."""
+        return int(self.pooling == "class") if self.prefix is None else self.prefix
 
     @property
     def cuts(self) -> list[tuple[str, int, int, int]]:

@@ -47,16 +47,22 @@ def encode_images(
         x = x.reshape(n, grid * grid, -1) @ w(f"{role}.weight").reshape(outputs, -1).T  # [N, L, W]
         if tower.patch_bias:
             x = x + w(f"{role}.bias")
-    if tower.pooling == "class":
-        x = np.concatenate([np.broadcast_to(w("class"), (n, 1, tower.width)), x], axis=1)
+    if tower.before:
+        first = w("prefix" if tower.prefix else "class")
+        x = np.concatenate([np.broadcast_to(first, (n, tower.before, tower.width)), x], axis=1)
     x = x + w("positions")
     if tower.pre_norm:
         x = _norm(x, w, "pre_norm", tower)
     x = _blocks(x, w, tower)
-    x = _norm(x, w, "norm", tower)
-    x = x[:, 0] if tower.pooling == "class" else _attention_pool(x, w, tower)  # [N, W]
+    x = x if tower.norm_last else _norm(x, w, "norm", tower)
+    if tower.pooling == "class":
+        x = x[:, 0]
+    else:  # the patches alone
+        x = x[:, tower.before :]
+        x = _attention_pool(x, w, tower) if tower.pooling == "attention" else x.mean(axis=1)  # [N, W]
+    x = _norm(x, w, "norm", tower) if tower.norm_last else x
     x = x @ w("projection.weight").T if tower.projection else x  # [N, D]
-    return _unit(x + w("projection.bias") if tower.stem else x)
+    return _unit(x + w("projection.bias") if tower.stem or tower.projection_bias else x)
 
 
 def encode_texts(

@@ -57,14 +57,16 @@ def check_tensors(needed: Mapping[str, Shape], tensors: Mapping[str, Tensor]) ->
 
 
 def _image(tower: ImageTower, dim: int) -> Iterator[tuple[str, Shape]]:
-    width, has_class = tower.width, tower.pooling == "class"
+    width = tower.width
     for role, inputs, outputs, side in tower.cuts:
         yield f"{role}.weight", (outputs, inputs, side, side)
         if tower.patch_bias:
             yield f"{role}.bias", (outputs,)
-    if has_class:
+    if tower.prefix:
+        yield "prefix", (tower.prefix, width)
+    elif tower.before:
         yield "class", (width,)
-    yield "positions", (tower.grid**2 + has_class, width)
+    yield "positions", (tower.grid**2 + tower.before, width)
     if tower.pre_norm:
         yield from _norm("pre_norm", width)
     yield from _blocks(tower)
@@ -77,7 +79,7 @@ def _image(tower: ImageTower, dim: int) -> Iterator[tuple[str, Shape]]:
         yield from _mlp("pool", tower)
     if tower.projection:
         yield "projection.weight", (dim, width)
-    if tower.stem:
+    if tower.stem or tower.projection_bias:
         yield "projection.bias", (dim,)
 
 

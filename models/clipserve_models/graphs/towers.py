@@ -47,8 +47,7 @@ def write_image(
         own = graph.node("Gather", states, graph.integers(0), axis=1)  # [N, 1, W]
         pooled = norm(graph, _last(graph, states, own, tower), "norm", tower)
     else:
-        states = norm(graph, _blocks(graph, states, tower, tower.layers), "norm", tower)
-        pooled = _attention_pool(graph, states, tower)
+        pooled = _of_all(graph, _blocks(graph, states, tower, tower.layers), tower)
     embedding(graph, pooled, tower.width)
     graph.save(path, [pixels_of(tower.size)], tower, embed_dim)
 
@@ -87,6 +86,19 @@ def write_text(
     graph.save(path, [token_ids, lengths], tower, embed_dim)
 
 
+def _of_all(graph: Graph, states: str, tower: ImageTower) -> str:
+    """[N, L, W] -> [N, 1, W], of the patches."""
+    if not tower.norm_last:
+        states = norm(graph, states, "norm", tower)
+    if tower.before:
+        first, end, axis = (graph.integers(each) for each in (tower.before, 2**20, 1))
+        states = graph.node("Slice", states, first, end, axis)
+    if tower.pooling == "attention":
+        return _attention_pool(graph, states, tower)
+    mean = graph.node("ReduceMean", states, graph.integers(1), keepdims=1)
+    return norm(graph, mean, "norm", tower) if tower.norm_last else mean
+
+
 def _input(name: str, kind: int, *shape: int | str) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
@@ -95,8 +107,8 @@ def _patches(graph: Graph, tower: ImageTower) -> str:
     """pixels uint8 [N, S, S, 3] -> states [N, L, W]."""
     image = normalized(graph)
     states = _convolution(graph, image, tower)
-    if tower.pooling == "class":  # the class token is in the positions
-        states = graph.node("Pad", states, graph.integers(0, 1, 0, 0, 0, 0))
+    if tower.before:  # the class token is in the positions
+        states = graph.node("Pad", states, graph.integers(0, tower.before, 0, 0, 0, 0))
     states = graph.node("Add", states, graph.weight("positions"))
     return norm(graph, states, "pre_norm", tower) if tower.pre_norm else states
 

@@ -30,11 +30,12 @@ def image_weights(
     if isinstance(tower, ResNet):
         return pixels | resnet_weights(tower, own)
     weights = dict(_layers(own, tower, cut=tower.pooling == "class")) | pixels
-    if tower.pooling == "class":
-        positions, token = own["positions"], own["class"]
-        del weights["class"]
-        weights["positions"] = Tensor(positions.shape, lambda: _with_class(positions.read(), token.read()))
-    else:
+    if tower.before:
+        role = "prefix" if tower.prefix else "class"
+        positions, first = own["positions"], own[role]
+        del weights[role]
+        weights["positions"] = Tensor(positions.shape, lambda: _with_first(positions.read(), first.read()))
+    if tower.pooling == "attention":
         shape = tower.heads, 1, tower.width // tower.heads
         for role in ("pool.probe", "pool.q.weight", "pool.q.bias"):
             del weights[role]
@@ -71,9 +72,10 @@ def _layers(tensors: Mapping[str, Tensor], tower: Tower, *, cut: bool) -> Iterat
         yield from ((name, each.transposed if linear else each) for name, each in parts.items())
 
 
-def _with_class(positions: Floats, token: Floats) -> Floats:
-    """[L, W] and [W] -> [L, W]"""
-    return np.concatenate([positions[:1] + token, positions[1:]])
+def _with_first(positions: Floats, first: Floats) -> Floats:
+    """[L, W] and [W] or [K, W] -> [L, W]"""
+    count = len(first) if first.ndim == 2 else 1
+    return np.concatenate([positions[:count] + first, positions[count:]])
 
 
 def _query(tensors: Mapping[str, Tensor], shape: tuple[int, int, int]) -> Callable[[], Floats]:

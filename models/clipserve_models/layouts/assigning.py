@@ -69,6 +69,10 @@ class Assignment:
         for name in names:
             self._left.pop(name, None)
 
+    def supply(self, name: str, tensor: Tensor) -> None:
+        """A tensor that the files leave out."""
+        self._left[name] = tensor
+
     def take(self, name: str, *shape: int) -> Tensor:
         """The tensor of this name, which then has a role. Raises ModelsError: it is missing, or not of `shape`."""
         if name not in self._left:

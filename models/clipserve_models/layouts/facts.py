@@ -25,6 +25,7 @@ class Facts:
     def __init__(self, file: Path | str, values: Mapping[str, Any], at: str = "") -> None:
         self.file = file
         self.values = {key: value for key, value in values.items() if value is not None}
+        self.nulls = values.keys() - self.values.keys()
         self._at = at
 
     def __contains__(self, key: str) -> bool:

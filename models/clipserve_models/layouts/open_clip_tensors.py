@@ -17,7 +17,7 @@ def assign_image(found: Assignment, tower: AnyImageTower) -> None:
     if isinstance(tower, ResNet):
         _assign_resnet(found, tower)
         return
-    if tower.patch_bias:
+    if "visual.trunk.norm.weight" in found or "visual.trunk.fc_norm.weight" in found:
         assign_timm(found, tower)
         return
     found.give("image.patch", "visual.conv1", bias=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +15,10 @@ from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.layouts.facts import Facts
 from clipserve_models.tensors import Floats, Tensor, concatenated, constant
 
-_WIDTHS = {"base": (768, 12, 12, 4.0), "large": (1024, 24, 16, 4.0), "so400m": (1152, 27, 16, 3.7362)}
-_WIDTHS["giantopt"] = (1536, 40, 16, 4.0)  # width, layers, heads, the MLP's part of the width
-_TIMM = re.compile(rf"vit_({'|'.join(_WIDTHS)})_patch(\d+)_(siglip_)?(\d+)")
+# What timm's plain ViTs are, by their names, as tests/golden/make_timm_vits.py copies it.
+VITS = Path(__file__).with_name("timm_vits.json")
 _MOBILE_CLIP_B = "vit_base_mci_224"  # vit_base_patch16_224 behind two convolutions
-# timm computes the others with exact GELU, also where transformers says tanh of the same weights.
-_TIMM_TANH = re.compile(r"base_patch32_|large_patch16_siglip_512|so400m_patch16_|giantopt_")
+_POOLS: dict[str, Any] = {"token": "class", "avg": "mean", "map": "attention"}
 
 # Roles -> names of a block, and of the attention pooling.
 _BLOCK = {"norm1": "norm1", "qkv": "attn.qkv", "out": "attn.proj", "norm2": "norm2"}
@@ -39,64 +39,92 @@ def only(told: Facts, keys: Collection[str]) -> None:
 
 
 def timm_tower(vision: Facts, dim: int) -> ImageTower:
-    """From `vision_cfg`; `dim`: the model's `embed_dim`. Raises ModelsError: timm has no such SigLIP."""
+    """From `vision_cfg`; `dim`: the model's `embed_dim`. Raises ModelsError: it is no plain ViT that timm has."""
     name = vision.text("timm_model_name")
     mobile = name == _MOBILE_CLIP_B
-    match = _TIMM.fullmatch("vit_base_patch16_224" if mobile else name)
-    if match is None or (
-        match[3] is None and match[1] not in ("base", "large")
-    ):  # before what else may be odd of another family
+    told = json.loads(VITS.read_text("utf-8")).get("vit_base_patch16_224" if mobile else name)
+    if told is None:  # before what else may be odd of another family
         vision.refuse(
             "timm_model_name", "of timm's models only SigLIP's and plain ViTs are built from their weights"
         )
     only(vision, _VISION)
-    siglip = match[3] is not None
-    vision.choice("timm_pool", dict.fromkeys(("map",) if siglip else ("", "token")), "avg")
-    projection = "none" if siglip else "" if mobile else "linear"
-    vision.choice("timm_proj", {projection: None}, "" if mobile else "linear")
-    width, layers, heads, ratio = _WIDTHS[match[1]]
-    if (size := vision.side("image_size")) != int(match[4]):
-        vision.refuse("image_size", f"{name} has {match[4]}")
-    if siglip and width != dim:
-        raise ModelsError(f"{vision.file}: model_cfg.embed_dim is {dim}, and {name} gives {width} numbers.")
+    proj = "" if "timm_proj" in vision.nulls else vision.text("timm_proj", "" if mobile else "linear")
+    pool = "" if "timm_pool" in vision.nulls else vision.text("timm_pool", "avg")
+    own, layer_norm = told.pop("pool"), told.pop("fc_norm")
+    # open_clip makes the model with this pool, or makes the model's own and changes it.
+    made = own if proj == "linear" else pool
+    pool = pool or made
+    needs = {"token": told["prefix"] > 0, "avg": True, "map": own == "map" or proj != "linear"}
+    if not needs.get(pool) or (mobile and pool != "token"):
+        vision.refuse("timm_pool", f"supported by {name}: {', '.join(each for each in needs if needs[each])}")
+    if proj not in ("", "linear", "none"):
+        vision.refuse("timm_proj", "supported: null, linear, none")
+    if vision.side("image_size", told["size"]) != told["size"]:
+        vision.refuse("image_size", f"{name} has {told['size']}")
+    if proj == "none" and told["width"] != dim:
+        raise ModelsError(
+            f"{vision.file}: model_cfg.embed_dim is {dim}, and {name} gives {told['width']} numbers."
+        )
+    prefix = told.pop("prefix")
     return ImageTower(
-        width=width,
-        layers=layers,
-        heads=heads,
-        mlp=int(width * ratio),
-        activation="gelu_tanh" if siglip and _TIMM_TANH.match(name.removeprefix("vit_")) else "gelu",
-        epsilon=1e-6,
-        size=size,
-        patch=int(match[2]),
-        pooling="attention" if siglip else "class",
-        pre_norm=False,
-        patch_bias=True,
-        projection=not siglip,
-        stem=width // 4 if mobile else None,
+        **told,
+        pooling=_POOLS[pool],
+        patch_bias=not told["pre_norm"],
+        projection=proj != "none",
+        stem=told["width"] // 4 if mobile else None,
+        projection_bias=True if proj == "" and not mobile else None,
+        prefix=None if prefix == (pool == "token") else prefix,
+        norm_last=(made == "avg" if layer_norm is None else layer_norm) or None,
     )
 
 
 def assign_timm(found: Assignment, tower: ImageTower) -> None:
     """Give its tensors their roles. Raises ModelsError: one is missing."""
     trunk, pool, width = "visual.trunk", "visual.trunk.attn_pool", tower.width
-    stem, patches = f"{trunk}.patch_embed.backbone", tower.grid**2
-    found.give("image.patch", f"{stem}.2.conv" if tower.stem else f"{trunk}.patch_embed.proj")
-    states = patches + (tower.pooling == "class" and not tower.stem)
-    positions = found.take(f"{trunk}.pos_embed", 1, states, width).reshaped(states, width)
+    stem, patches, before = f"{trunk}.patch_embed.backbone", tower.grid**2, tower.before
+    patch = f"{stem}.2.conv" if tower.stem else f"{trunk}.patch_embed.proj"
+    found.give("image.patch", patch, bias=tower.patch_bias)
     if tower.stem:
         for place in range(2):
             _give_folded(found, f"image.stem.{place}", f"{stem}.{place}")
-        positions = concatenated([constant(np.zeros((1, width))), positions])  # the class token has none
+    positions = found.take(f"{trunk}.pos_embed")
+    given = positions.size // width
+    positions = positions.reshaped(given, width)
+    if given == patches and before:  # the states before have none
+        positions = concatenated([constant(np.zeros((before, width))), positions])
     found.roles["image.positions"] = positions
+    first = [f"{trunk}.{each}_token" for each in ("cls", "reg") if f"{trunk}.{each}_token" in found]
+    first = first or ([f"{trunk}.cls_token"] if before else [])
+    states = [found.take(each) for each in first]
+    if tower.prefix:
+        found.roles["image.prefix"] = concatenated([each.reshaped(each.shape[1], width) for each in states])
+    elif before:
+        found.roles["image.class"] = states[0].reshaped(width)
+    if tower.pre_norm:
+        found.give("image.pre_norm", f"{trunk}.norm_pre")
+    if not any(f"{trunk}.blocks.{index}.attn.qkv.bias" in found for index in range(tower.layers)):
+        for index in range(tower.layers):  # a model without
+            found.supply(f"{trunk}.blocks.{index}.attn.qkv.bias", constant(np.zeros(3 * width)))
     found.give_blocks("image", f"{trunk}.blocks", tower, _BLOCK)
-    found.give("image.norm", f"{trunk}.norm")
-    if tower.pooling == "class":
-        found.roles["image.class"] = found.take(f"{trunk}.cls_token", 1, 1, width).reshaped(width)
-        projection = f"{trunk}.head" if tower.stem else "visual.head.proj"
-        found.give("image.projection", projection, bias=tower.stem is not None)
-        return
-    found.roles["image.pool.probe"] = found.take(f"{pool}.latent", 1, 1, width).reshaped(width)
-    found.give_all("image.pool", pool, _POOL)
+    for index in range(tower.layers):
+        for scale, role in (("ls1", "out"), ("ls2", "down")):
+            if (name := f"{trunk}.blocks.{index}.{scale}.gamma") in found:
+                _scale(found, f"image.blocks.{index}.{role}", found.take(name))
+    fc_norm = f"{trunk}.fc_norm"
+    found.give("image.norm", fc_norm if f"{fc_norm}.weight" in found else f"{trunk}.norm")
+    if tower.projection:
+        bias = bool(tower.stem or tower.projection_bias)
+        found.give("image.projection", f"{trunk}.head" if bias else "visual.head.proj", bias=bias)
+    if tower.pooling == "attention":
+        found.roles["image.pool.probe"] = found.take(f"{pool}.latent", 1, 1, width).reshaped(width)
+        found.give_all("image.pool", pool, _POOL)
+
+
+def _scale(found: Assignment, role: str, gamma: Tensor) -> None:
+    """A layer whose result is multiplied by gamma, as one layer."""
+    weight, bias = (found.roles[f"{role}.{part}"] for part in ("weight", "bias"))
+    found.roles[f"{role}.weight"] = Tensor(weight.shape, lambda: weight.read() * gamma.read()[:, np.newaxis])
+    found.roles[f"{role}.bias"] = Tensor(bias.shape, lambda: bias.read() * gamma.read())
 
 
 def _give_folded(found: Assignment, role: str, name: str) -> None:

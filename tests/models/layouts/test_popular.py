@@ -167,6 +167,7 @@ POPULAR: dict[str, Write] = {
     "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": biomedclip,
     "timm/PE-Core-B-16": of_timm("vit_pe_core_base_patch16_224", 1024),
     "timm/MobileCLIP2-B-OpenCLIP": open_clip(named("MobileCLIP2-B")),
+    "timm/MobileCLIP2-L-14-OpenCLIP": open_clip(named("MobileCLIP2-L-14")),
     "timm/MobileCLIP2-S0-OpenCLIP": of_timm("fastvit_mci0", 512),
 }
 

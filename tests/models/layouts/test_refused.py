@@ -161,13 +161,14 @@ OF_OPEN_CLIP: list[tuple[Change, str]] = [
         of_timm(timm_model_name="convnext_base"),
         "convnext_base.; of timm's models only SigLIP's and plain ViTs are built",
     ),
-    (of_timm(timm_model_name="vit_base_patch16_siglip_gap_224"), "only SigLIP's and plain ViTs are built"),
     (of_timm(image_size=256), "image_size is 256; vit_base_patch16_siglip_224 has 224"),
-    (of_timm(timm_pool="avg"), "timm_pool"),
-    (of_timm(timm_model_name="vit_base_patch16_224"), "timm_pool is \"map\"; supported: '', 'token'"),
+    (of_timm(timm_pool="token"), "timm_pool is .token.; supported by vit_base_patch16_siglip_224: avg, map"),
+    (of_timm(timm_pool="rot_attn"), "timm_pool is .rot_attn.; supported by"),
+    (of_timm(timm_model_name="vit_base_patch16_224", timm_proj="linear"), "vit_base_patch16_224: token, avg"),
+    (of_timm(timm_pool=None, timm_proj=None), "timm_pool is null; supported by"),
     (of_timm(timm_model_name="vit_so400m_patch14_224"), "vit_so400m_patch14_224.; of timm's"),
     (told(OPEN_TEXT.removesuffix("."), BERT | {"hf_pooler_type": "mean_pooler"}), "hf_pooler_type"),
-    (of_timm(timm_proj="linear"), "timm_proj"),
+    (of_timm(timm_proj="mlp"), "timm_proj is .mlp."),
     (of_timm(), "embed_dim is 40, and vit_base_patch16_siglip_224 gives 768"),
 ]
 FOLDERS: list[tuple[Change, list[tuple[Change, str]]]] = [
