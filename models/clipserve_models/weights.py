@@ -64,7 +64,10 @@ def open_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return _placed(path, 8 + length, header)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelsError(f"{path} is no safetensors file: its header says {error!r}.") from None
+        raise ModelsError(
+            f"{path} is no safetensors file: its header does not give each tensor `dtype`, `shape` and the two "
+            "numbers of `data_offsets`. Download the file again."
+        ) from error
 
 
 def _placed(path: Path, start: int, header: dict[str, Any]) -> dict[str, Tensor]:
@@ -73,7 +76,15 @@ def _placed(path: Path, start: int, header: dict[str, Any]) -> dict[str, Tensor]
     for name, told in sorted(header.items(), key=lambda entry: tuple(entry[1]["data_offsets"])):
         dtype, shape, (first, last) = told["dtype"], tuple(told["shape"]), told["data_offsets"]
         if any(type(number) is not int or number < 0 for number in (*shape, first, last)):
-            raise ValueError(f"the numbers {told}")
+            raise ModelsError(
+                f"{path}: the tensor {name!r} has the shape {str(list(shape))[:100]} and the bytes {first!r:.20} "
+                f"to {last!r:.20}, where only whole numbers from 0 can be. Download the file again."
+            )
+        if dtype not in WIDTHS:
+            raise ModelsError(
+                f"{path}: the tensor {name!r} is of {dtype!r:.20}, which is not read. Save the weights as one of "
+                f"{', '.join(WIDTHS)}."
+            )
         tensor = Tensor(shape, partial(read_values, path, start + first, shape, dtype), dtype in FLOATS)
         if first != end or last - first != tensor.size * WIDTHS[dtype]:
             raise ModelsError(

@@ -150,7 +150,7 @@ def test_whether_the_hub_is_reached_is_told_where_a_model_must_be_exported(  # t
     answer, levels: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with answering(good_but({"/api/models": answer})) as (url, _):
-        monkeypatch.setattr(findings, "_HUB", url)  # no setting leads it to another host
+        monkeypatch.setenv("HF_ENDPOINT", url)
         lines = doctor(**PORTS, models=f"{DEMO},ViT-B-31", cache_dir=tmp_path).of("hub")
     assert [level for level, _, _ in lines] == levels
 

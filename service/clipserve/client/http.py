@@ -56,7 +56,7 @@ class Connection:
         try:
             verify = False if plain else ssl.create_default_context(cafile=ca_file)
         except OSError as error:
-            raise BadAddress(f"{ca_file} has no certificates to trust: {_reason(error)}") from None
+            raise BadAddress(f"{ca_file} has no certificates to trust: {_reason(error)}") from error
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -107,12 +107,12 @@ class Connection:
                     found = await self._read(response, most)
                 finally:
                     await response.aclose()
-        except (TimeoutError, httpx2.TimeoutException):
-            raise Unreachable(f"{self.url} does not answer within {self._seconds:g} s") from None
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            raise Unreachable(f"{self.url} does not answer within {self._seconds:g} s") from error
         except UnicodeEncodeError:
             raise refusal(InvalidInput.code, "a text is not valid Unicode.") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, OverflowError) as error:
-            raise Unreachable(f"{self.url} cannot be asked: {_reason(error)}") from None
+            raise Unreachable(f"{self.url} cannot be asked: {_reason(error)}") from error
         self._has_answered = True
         if response.is_success:
             return found

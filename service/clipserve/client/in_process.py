@@ -93,9 +93,9 @@ async def open_in_process(
             await use_cases.start_models()
             yield MethodsInProcess(use_cases, chosen, calls)
     except ArtifactError as error:
-        raise ClipserveError(str(error)) from None
+        raise ClipserveError(str(error)) from error
     except ClipError as error:
-        raise ClipserveError(error.detail, error.code) from None
+        raise ClipserveError(error.detail, error.code) from error
 
 
 def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:

@@ -53,7 +53,9 @@ def read_manifest(folder: Path) -> ModelManifest:
             "set CLIPSERVE_MODELS=demo."
         ) from None
     except ValidationError as error:
-        raise ArtifactError(f"{path} is not a valid manifest: {_faults(error)}.") from None
+        raise ArtifactError(
+            f"{path} is not a valid manifest: {_faults(error)}. Export or copy the artifact again."
+        ) from None
     if unverified := {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER} - manifest.files.keys():
         raise ArtifactError(
             f"{path} has no checksum of {', '.join(sorted(unverified))}: nothing would verify it."
@@ -99,8 +101,13 @@ def _sha256(folder: Path, name: str) -> str:
 def _faults(error: ValidationError) -> str:
     """The first faults in one line."""
     told = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        place = ".".join(map(str, fault["loc"]))[:100]
-        told.append(f"{place}: {fault['msg']}" if place else fault["msg"].removeprefix("Value error, "))
+    for fault in error.errors(include_url=False, include_context=False):
+        place, said = (
+            ".".join(map(str, fault["loc"]))[:100],
+            fault["msg"].replace("Input should", "it should"),
+        )
+        if isinstance(found := fault["input"], str | int | float | None):
+            said += f", not {found!r:.40}"
+        told.append(f"{place}: {said}" if place else fault["msg"].removeprefix("Value error, "))
     more = [f"and {len(told) - 3:,} more faults"] if len(told) > 3 else []
     return "; ".join([*told[:3], *more])

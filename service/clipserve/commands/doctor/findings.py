@@ -183,7 +183,9 @@ def hub(settings: Settings) -> Iterator[Finding]:
             return
         try:
             with suppress(OddAnswer):  # a list, which is the answer of a hub
-                ask_once(_HUB, None, None, "GET", "/api/models?limit=1", Answer)
+                ask_once(
+                    os.environ.get("HF_ENDPOINT") or _HUB, None, None, "GET", "/api/models?limit=1", Answer
+                )
         except ClipserveError as failed:
             do = "open the way to it, set HTTPS_PROXY or HF_ENDPOINT, or copy the artifact here"
             yield Finding("hub", "problem", str(failed), do)
