@@ -84,6 +84,19 @@ def test_one_process_writes_and_others_read_meanwhile(index: Index) -> None:
         other.begin(FACTS)
 
 
+def test_vectors_of_another_dimension_are_refused_before_the_first_is_stored(index: Index) -> None:
+    filled(index, 1)
+    with pytest.raises(IndexUnusable, match=r"toy@1 \(4 numbers\).* toy@1 \(5\)"):
+        index.check(FACTS._replace(embed_dim=5))
+
+
+def test_a_full_disk_is_named(index: Index) -> None:
+    filled(index, 1)
+    index._execute("PRAGMA max_page_count = 1")
+    with pytest.raises(IndexUnusable, match=r"disk is full. Free some space \(ENOSPC\)"):
+        index.store(row(number) for number in range(2_000))
+
+
 def test_two_that_begin_one_index_keep_each_other_s_rows(tmp_path: Path) -> None:
     """Both see an empty file, as one that began and was killed leaves it; the second to write finds rows."""
     for name in ("a.sqlite", "b.sqlite"):
@@ -117,13 +130,20 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20_000])
 
 
+def without_facts(path: Path) -> None:
+    filled(Index(path), 1).close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM about")
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         pytest.param(of_another_version, "no index of this version of clipserve", id="version"),
         pytest.param(of_another_program, "Name another file, or delete an old index", id="program"),
         pytest.param(lambda path: path.write_bytes(b"no database" * 99), "Name another file", id="none"),
-        pytest.param(cut_short, "delete an index that is damaged", id="cut short"),
+        pytest.param(cut_short, "`clipserve embed --rebuild`", id="cut short"),
+        pytest.param(without_facts, "which model made it", id="no facts"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(make, said: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -192,6 +193,30 @@ def test_outputs_are_written_over_nothing_else(tmp_path: Path, monkeypatch: pyte
             assert (status, errors.splitlines()[-1]) == (1, said)
             assert ([each.name for each in tmp_path.glob(".*")], out.read_bytes()) == ([], there)
             out.unlink()
+
+
+def test_damaged_rows_are_named_and_embedded_again_and_a_damaged_index_is_set_aside(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 6) / "0"
+    one = np.array([1, 0], "<f4")
+    damage = [b"\0" * 8, (one * np.nan).tobytes(), (one * 1e30).tobytes(), one.tobytes()[:7], "text"]
+    with serving(good_but({})) as (url, requests):
+        assert run_here("embed", folder, "--url", url)[0] == 0
+        with closing(sqlite3.connect(folder / NAME)) as database, database:
+            for number, vector in enumerate(damage):
+                database.execute("UPDATE items SET vector = ? WHERE name = ?", (vector, f"{number:05}.jpg"))
+        status, output, errors = run_here("search", folder, "a cat", "--url", url)
+        assert (status, output) == (1, "1.0000\t00005.jpg\n"), errors
+        assert all(f"{number:05}.jpg" in errors for number in range(5)), errors
+        requests.clear()
+        status, _, errors = run_here("embed", folder, "--url", url)
+        assert (status, errors.count(" was damaged: "), "embedded now: 5." in errors) == (0, 5, True), errors
+        assert run_here("search", folder, "a cat", "--url", url)[1].count("\n") == 6
+        (folder / NAME).write_bytes(b"no database" * 99)
+        status, _, errors = run_here("embed", folder, "--url", url)
+        assert (status, "`clipserve embed --rebuild`" in errors) == (1, True)
+        assert run_here("embed", folder, "--url", url, "--rebuild")[0] == 0
+        assert run_here("search", folder, "a cat", "--url", url)[1].count("\n") == 6
+        assert (folder / f"{NAME}.damaged").read_bytes() == b"no database" * 99
 
 
 def raising(error: OSError) -> Callable[[object], None]:

@@ -20,6 +20,7 @@ from clipserve.client.errors import ClipserveError
 
 _VERSION = 0x434C_0003  # in the header of the file: "CL", and the version of the schema
 _CHUNK = 4_096  # rows in memory at a time
+_OFF_UNIT = 1e-3  # a length further from 1 is damage
 _SECONDS = 60.0  # for another process's commit, or a reader's search
 _SCHEMA = (
     f"PRAGMA user_version = {_VERSION}",
@@ -81,6 +82,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.facts: Facts | None = None
+        self.damages: list[int] = []  # ids of rows that the last search left out
         self._lock = threading.RLock()
         self._writes = False
         self._database: sqlite3.Connection | None = None
@@ -110,12 +112,13 @@ class Index:
         self.check(facts)
 
     def check(self, facts: Facts) -> None:
-        """Raises IndexUnusable: the rows are of another fingerprint, so cannot be compared."""
-        if self.facts and self.facts.fingerprint != facts.fingerprint:
+        """Raises IndexUnusable: the rows are of another fingerprint or dimension, so cannot be compared."""
+        if self.facts and self.facts[1:] != facts[1:]:
             raise IndexUnusable(
-                f"{self.path} has vectors of {self.facts.fingerprint}, and the model makes those of "
-                f"{facts.fingerprint}, which cannot be compared. Use the former model and settings "
-                "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), or delete it and embed again."
+                f"{self.path} has vectors of {self.facts.fingerprint} ({self.facts.embed_dim} numbers), and the "
+                f"model makes those of {facts.fingerprint} ({facts.embed_dim}), which cannot be compared. Use the "
+                "former model and settings (CLIPSERVE_BACKEND=auto may have chosen another engine: name one), or "
+                "delete it and embed again."
             )
 
     def known(self) -> dict[str, tuple[int, int, str]]:
@@ -143,7 +146,7 @@ class Index:
         """The rows, in their first order. `where`: a condition in SQL. Who writes waits until they are read."""
         with self._used():
             for *fields, vector in self._execute(f"SELECT {_FIELDS} FROM items WHERE {where} ORDER BY id"):  # noqa: S608
-                yield Row._make((*fields, None if vector is None else np.frombuffer(vector, "<f4")))
+                yield Row._make((*fields, np.frombuffer(vector, "<f4") if self._whole(vector) else None))
 
     def count(self, where: str = "true") -> int:
         """How many rows there are. `where`: as for `rows`."""
@@ -157,14 +160,10 @@ class Index:
         `query`: float32 [D], of unit length, as all vectors are. It compares all rows: a search is exact.
         """
         numbers, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        every = "SELECT id, vector FROM items WHERE vector IS NOT NULL ORDER BY id"
         with self._used():
-            rows = self._execute(every) if self.facts else None
-            while rows and (some := rows.fetchmany(_CHUNK)):
-                ids, vectors = zip(*some, strict=True)
-                numbers.append(np.array(ids))
+            for ids, matrix in self._sound():
+                numbers.append(ids)
                 # Not @: the last bit of its sums depends on how many rows there are, so equal rows would differ.
-                matrix = np.frombuffer(b"".join(vectors), "<f4").reshape(len(ids), -1)  # [N, D]
                 cosines.append(np.vecdot(matrix, query))
             cosine = np.concatenate(cosines)
             best = np.argsort(-cosine, kind="stable")[:most]
@@ -172,6 +171,32 @@ class Index:
             chosen = np.concatenate(numbers)[best].tolist()
             names = [self._execute(name, (number,)).fetchone() for number in chosen]
         return [Found(row[0], float(cosine[at])) for row, at in zip(names, best, strict=True) if row]
+
+    def damaged(self) -> list[str]:
+        """Names of rows whose vector is not finite, of unit length or of the index's dimension. It reads all."""
+        with self._used():
+            sum(len(ids) for ids, _ in self._sound())
+            chosen = ", ".join(map(str, self.damages))
+            every = f"SELECT name FROM items WHERE id IN ({chosen})"  # noqa: S608
+            return [str(row[0]) for row in self._execute(every)] if chosen else []
+
+    def _sound(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """Ids [N] and vectors [N, D] of the rows that are not damaged; it notes the others in `damages`."""
+        self.damages, every = [], "SELECT id, vector FROM items WHERE vector IS NOT NULL ORDER BY id"
+        rows = self._execute(every) if self.facts else None
+        while rows and (some := rows.fetchmany(_CHUNK)):
+            whole = [row for row in some if self._whole(row[1])]
+            ids = np.array([row[0] for row in whole], np.int64)
+            matrix = np.frombuffer(b"".join(row[1] for row in whole), "<f4").reshape(
+                len(ids), -1 if whole else 0
+            )
+            with np.errstate(all="ignore"):
+                good = np.abs(np.sqrt(np.vecdot(matrix, matrix)) - 1) < _OFF_UNIT  # false for NaN
+            if not good.all() or len(whole) < len(some):
+                ids, matrix = ids[good], matrix[good]
+                self.damages += sorted({row[0] for row in some} - set(ids.tolist()))
+            if len(ids):
+                yield ids, matrix
 
     def close(self) -> None:
         """Close it. What was stored stays."""
@@ -187,15 +212,19 @@ class Index:
             self._execute("PRAGMA page_size = 16384")  # several vectors on each, of a new index
             self.facts = self._facts()
 
+    def _whole(self, vector: object) -> bool:
+        return isinstance(vector, bytes) and len(vector) == 4 * (self.facts.embed_dim if self.facts else 0)
+
     def _facts(self) -> Facts | None:
         (version,) = self._execute("PRAGMA user_version").fetchone()
         if not version and not self._execute("SELECT 1 FROM sqlite_master").fetchone():
             return None
         if version != _VERSION:
-            raise IndexUnusable(
-                f"{self.path} is no index of this version of clipserve. Name another file, or delete an old index."
-            )
-        return Facts(*self._execute("SELECT * FROM about").fetchone())
+            advice = "Name another file, or delete an old index."
+            raise IndexUnusable(f"{self.path} is no index of this version of clipserve. {advice}")
+        if not (about := self._execute("SELECT * FROM about").fetchone()):
+            raise sqlite3.DatabaseError("it does not say which model made it")
+        return Facts(*about)
 
     def _execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:
         assert self._database is not None
@@ -215,6 +244,7 @@ class Index:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith("SQLITE_BUSY"):
                 raise IndexInUse(f"{self.path} is in use: another command writes it now.") from None
-            raise IndexUnusable(
-                f"{self.path} cannot be used: {error}. Name another file; delete an index that is damaged."
-            ) from None
+            advice = "Name another file; `clipserve embed --rebuild` sets one aside that is damaged."
+            if name == "SQLITE_FULL":
+                advice = "Free some space (ENOSPC); the same command goes on."
+            raise IndexUnusable(f"{self.path} cannot be used: {error}. {advice}") from None

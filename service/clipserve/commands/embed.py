@@ -46,6 +46,9 @@ def embed(
     prune: Annotated[
         bool, typer.Option(help="Drop rows of files that are not there, or not named, now.")
     ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Set the index aside, as INDEX.damaged, and make it again.")
+    ] = False,
     force: Force = False,
     every: Every = None,
     url: Url = None,
@@ -76,6 +79,8 @@ def embed(
         source, place = images_in(Path(folder or ""), every), folder_index(Path(folder or ""))
     else:
         source, place = _images(sources, every), index
+    if rebuild and place.exists():
+        _set_aside(place)
     if npz is not None:
         check_output(npz, b"path.npy", place, force=force)  # the first array of an export
 
@@ -125,6 +130,8 @@ async def make(
         done = await update(clip, source, index, shown, **how)
     for sentence in listing.summary(source.met, done.unread):
         say(sentence, err=True)
+    for name in done.damaged:
+        say(f"The vector of {name} was damaged: it is embedded again if its file is there.", err=True)
     if not (done.embedded or done.failed or how.get("retry", True)):
         return done  # nothing to tell: a search, and the index is up to date
     failed = index.count("code != ''")
@@ -141,6 +148,17 @@ async def make(
         about = {"index": str(index.path), "model": facts.model, "fingerprint": facts.fingerprint}
         say_json(about | {"rows": index.count(), "embedded": done.embedded, "failed": failed})
     return done
+
+
+def _set_aside(place: Path) -> None:
+    """With its journal, which belongs to no other index."""
+    aside = Path(f"{place}.damaged")
+    if os.path.lexists(aside):
+        fail(f"{aside} is there already, from an earlier --rebuild: move it away, or delete it.")
+    for suffix in ("-journal", ""):
+        if os.path.exists(f"{place}{suffix}"):
+            os.replace(f"{place}{suffix}", f"{aside}{suffix}")
+    say(f"{aside} is the index of before.", err=True)
 
 
 def _images(sources: list[str], every: float | None) -> VectorSource:

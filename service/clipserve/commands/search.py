@@ -67,6 +67,12 @@ def search(
                 why = f"{place} has vectors of {of.fingerprint}, and {error.detail} Ask one that has it"
                 raise IndexUnusable(f"{why}, or `embed` again: --index FILE.") from None
             _show(found, as_json=json)
+            if index.damages:
+                say(
+                    f"{', '.join(index.damaged()[:20])}: damaged, not searched. `clipserve embed` mends it.",
+                    err=True,
+                )
+                status = 1
             if not found:
                 say(f"{place} has no vectors.", err=True)
             if page is not None:

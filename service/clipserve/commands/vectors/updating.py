@@ -35,13 +35,14 @@ _COMMIT_SECONDS = 1.0  # work that is lost if the process is killed
 class Updated(NamedTuple):
     """Items with a vector and without one; and `others`: rows that stay though they are not among the items.
 
-    `unread`: folders and files that could not be read, and why. Their rows stay.
+    `unread`: folders and files that could not be read, and why. Their rows stay. `damaged`: rows of before.
     """
 
     embedded: int
     failed: int
     others: int
     unread: dict[str, str]
+    damaged: list[str]
 
 
 async def update(
@@ -72,6 +73,8 @@ async def update(
             threads.submit(_count, source, shown)
         index.check(facts)
         run.known = await run.in_thread(index.known)
+        damaged = await run.in_thread(index.damaged) if retry else []
+        run.known |= dict.fromkeys(damaged, (-1, -1, ""))  # as if their files had changed
         await run.embed(source.items(source.met))
         others, unread = (
             {name for name in run.known.keys() - run.seen if not source.keeps(name)},
@@ -93,7 +96,7 @@ async def update(
         if gone:
             await run.in_thread(run.begin)
             await run.in_thread(partial(index.drop, gone))
-    return Updated(run.embedded, run.failed, len(others - gone), unread)
+    return Updated(run.embedded, run.failed, len(others - gone), unread, damaged)
 
 
 def _count(source: VectorSource, shown: Shown) -> None:
