@@ -48,7 +48,6 @@ class Cluster(ThreadingHTTPServer):
         self.folder = folder
         self.objects: Objects = {}
         self.history: list[Objects] = []  # what each upgrade applied
-        self.asleep = ""  # a Deployment whose pods do not become ready
         named = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{self.server_address[1]}"}}
         context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
         me = [{"name": "me", "user": {}}]
@@ -90,7 +89,7 @@ class Cluster(ThreadingHTTPServer):
         """As an autoscaler does; all pods are ready."""
         one = self.objects[f"Deployment/{name}"]
         one["spec"]["replicas"] = replicas
-        one["status"] = {"readyReplicas": 0 if name == self.asleep else replicas}
+        one["status"] = {"readyReplicas": replicas}
 
     def serves(self) -> str:
         """The color that clients reach, its pods, and what is beside it."""

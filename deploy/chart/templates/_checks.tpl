@@ -33,6 +33,9 @@
 {{- if and (eq $e.type "gateway") .Values.grpcTlsSecret }}
 {{- fail "grpcTlsSecret and edge.type=gateway: the route of gRPC leads to ports without TLS. Leave out grpcTlsSecret: TLS ends at the Gateway" }}
 {{- end }}
+{{- if and (eq .Values.service.type "LoadBalancer") (not .Values.keys.secret) }}
+{{- fail "service.type=LoadBalancer without keys.secret: whoever reaches the address could use the service" }}
+{{- end }}
 {{- if and (eq $e.type "loadBalancer") (not .Values.keys.secret) }}
 {{- fail "edge.type=loadBalancer without keys.secret: whoever reaches the address could use the service" }}
 {{- end }}

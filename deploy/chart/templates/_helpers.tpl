@@ -23,7 +23,7 @@ app.kubernetes.io/name: {{ include "clipserve.app" .root | quote }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .color }}
-clipserve/color: {{ . }}
+clipserve/color: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -32,6 +32,9 @@ clipserve/color: {{ . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "clipserve.image" -}}
@@ -104,7 +107,8 @@ capabilities: {drop: [ALL]}
 
 {{/* What every pod has. enableServiceLinks: Kubernetes would set variables with the prefix of the settings. */}}
 {{- define "clipserve.pod" -}}
-serviceAccountName: {{ include "clipserve.release" .root }}
+{{- $account := .root.Values.serviceAccount }}
+serviceAccountName: {{ $account.name | default (ternary (include "clipserve.release" .root) "default" $account.create) }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -120,6 +124,9 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 
 {{/* Where pods go. $p: the values of the gateway or of Triton. */}}
 {{- define "clipserve.placement" -}}
+{{- with .p.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .p.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -139,6 +146,7 @@ priorityClassName: {{ . }}
 
 {{/* Each ReplicaSet for itself: during an update pods of the old one would count, and leave the new ones uneven. */}}
 {{- define "clipserve.spread" -}}
+{{- if not .p.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
@@ -148,6 +156,7 @@ topologySpreadConstraints:
       matchLabels: {{- include "clipserve.selector" $ | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
   {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* `replicas`, but not where an autoscaler rules. There, the present number: without the field Kubernetes would take 1 when it goes.
@@ -200,7 +209,7 @@ metadata:
   namespace: {{ .root.Release.Namespace }}
   labels: {{- include "clipserve.labels" . | nindent 4 }}
 spec:
-  maxUnavailable: 1
+  maxUnavailable: {{ .p.maxUnavailablePods }}
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "clipserve.selector" . | nindent 6 }}

@@ -81,14 +81,3 @@ def test_an_autoscaler_starts_with_the_pods_that_are_there(cluster: Cluster) -> 
     cluster.scale("clipserve-blue", 9)
     cluster.upgrade(scaled | {"settings": {"CLIPSERVE_MAX_QUEUE_SECONDS": 2}})
     assert cluster.serves() == "blue of blue 9"
-
-
-def test_nobody_switches_to_a_color_whose_pods_are_not_ready(cluster: Cluster) -> None:
-    cluster.asleep = "clipserve-green"
-    both: Values = {"colors": {"blue": {}, "green": {}}}
-    cluster.upgrade(both)
-    refused(cluster, "0 of green and 2 of blue, which is served", both | {"served": "green"})
-    cluster.asleep = ""
-    cluster.scale("clipserve-green", 2)
-    cluster.upgrade(both | {"served": "green"})
-    assert cluster.serves() == "green of blue 2, green 2"
