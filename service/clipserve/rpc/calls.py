@@ -37,7 +37,7 @@ Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # message -> bytes of the a
 Answer = Callable[["Call"], Awaitable[bytes]]  # returns the rest to send
 
 _SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
-_PROBES = frozenset({"health.Check"})  # they need no key, and are not logged
+_PROBE = "health.Check"  # it needs no key, and is not logged
 _BULK = frozenset({"Embed", "EmbedStream"})  # methods that can be bulk requests; the second always is
 _BULK_PATIENCE = 60  # deadlines of a bulk request, which waits for all others
 _REST_SECONDS = 1.0  # for what a refused stream still sends
@@ -150,7 +150,7 @@ class Calls:
     async def _enter(self, call: Call, task: asyncio.Task[Any]) -> None:
         """Take a place among the calls, which is held until the task ends, and check the key."""
         task.add_done_callback(self.quota.lease(call.request.address, 1).__exit__)
-        if call.method not in _PROBES:
+        if call.method != _PROBE:
             scope = _SCOPES.get(call.method, "use")
             await self._shared.gate.enter(call.authorization, scope)
 
@@ -164,7 +164,7 @@ class Calls:
 
     def _close(self, call: Call) -> None:
         call.bytes.shrink(call.bytes.size)
-        name, quiet = f"grpc {call.method}", call.method in _PROBES
+        name, quiet = f"grpc {call.method}", call.method == _PROBE
         record(self._shared.metrics, call.request, name, call.outcome, quiet=quiet)
 
     async def _answer(self, work: Work, call: Call) -> bytes:

@@ -31,32 +31,23 @@ _MAX_BYTES = 1_024  # of a message
 _Response = health_pb2.HealthCheckResponse
 
 
-class Health:
-    """The method of health."""
+def health_handlers(inference: Inference, calls: Calls, service: str) -> dict[str, grpc.RpcMethodHandler]:
+    """The method of health. `service`: the full name of the service of clip.proto."""
 
-    def __init__(self, inference: Inference, calls: Calls, service: str) -> None:
-        """`service`: the full name of the service of clip.proto."""
-        self._inference = inference
-        self._calls = calls
-        self._services = ("", service)
-
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """The methods of the service."""
-        return {"Check": self._calls.stream("health.Check", self.check)}
-
-    async def check(self, call: Call) -> bytes:
-        """Answer with the present state of one service or model; its bytes count against no quota."""
-        service = _read(health_pb2.HealthCheckRequest, await self._calls.first_message(call)).service
-        if service in self._services:
-            ready = await self._inference.ready()
-        elif service in self._inference.names:
-            models = [each for each in await self._inference.models() if each.id == service]
-            ready = models[0].ready and not self._inference.draining
+    async def check(call: Call) -> bytes:
+        asked = _read(health_pb2.HealthCheckRequest, await calls.first_message(call)).service
+        if asked in ("", service):
+            ready = await inference.ready()
+        elif asked in inference.names:
+            models = [each for each in await inference.models() if each.id == asked]
+            ready = models[0].ready and not inference.draining
         else:
             raise UnknownModel("there is no such service or model.")
-        status = _Response.SERVING if ready and not self._calls.ending else _Response.NOT_SERVING
-        await call.write(bytes(_Response(status=status).SerializeToString()))
+        status = _Response.SERVING if ready and not calls.ending else _Response.NOT_SERVING
+        await call.write(bytes(_Response(status=status).SerializeToString()))  # it counts against no quota
         return b""
+
+    return {"Check": calls.stream("health.Check", check)}
 
 
 def reflection_handlers(

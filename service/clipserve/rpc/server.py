@@ -11,7 +11,7 @@ import grpc.aio
 
 from clipserve.application.shared import Shared
 from clipserve.rpc.calls import Calls
-from clipserve.rpc.health import HEALTH, REFLECTION, Health, reflection_handlers
+from clipserve.rpc.health import HEALTH, REFLECTION, health_handlers, reflection_handlers
 from clipserve.rpc.methods import Methods
 from clipserve.rpc.options import RpcOptions
 from clipserve.v1 import clip_pb2
@@ -24,7 +24,7 @@ _STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads
 _KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = (
     60.0,
     20.0,
-)  # a client that has vanished, or reads nothing, goes
+)  # for a client that has vanished, or reads nothing
 # After the first a connection takes no new calls, so clients spread over instances; after the second its calls end.
 _AGE_SECONDS, _GRACE_SECONDS = 3_600.0, 3_600.0
 
@@ -42,7 +42,7 @@ class RpcServer:
         self._server = grpc.aio.server(options=list(_arguments(options)))
         handlers = {
             SERVICE: self._methods(shared),
-            HEALTH: Health(shared.inference, self.calls, SERVICE).handlers(),
+            HEALTH: health_handlers(shared.inference, self.calls, SERVICE),
             REFLECTION: reflection_handlers(shared.gate, self.calls, (SERVICE, HEALTH)),
         }
         self._server.add_generic_rpc_handlers(
@@ -115,10 +115,7 @@ def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
     yield "grpc.keepalive_permit_without_calls", 1
     yield "grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE_SECONDS)
     yield "grpc.keepalive_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS)
-    yield (
-        "grpc.http2.ping_timeout_ms",
-        _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS),
-    )  # the answer to a ping; else 60 s
+    yield "grpc.http2.ping_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS)  # else 60 s
     yield "grpc.max_connection_age_ms", _milliseconds(_AGE_SECONDS)
     yield "grpc.max_connection_age_grace_ms", _milliseconds(_GRACE_SECONDS)
     yield "grpc.max_connection_idle_ms", _milliseconds(options.keep_alive_seconds)
