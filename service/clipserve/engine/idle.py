@@ -16,12 +16,13 @@ from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
+AGAIN_SECONDS = 10.0  # after a load that failed, until a probe begins another one
 
 class Unloading(Around):
     """Closes `inner`, which can be started again, after `seconds` without a call, and starts it for the next one.
 
     The wait is the stage `load` of the requests that have it. A load is shared by all that wait, and goes on if
-    they leave. If it fails they fail, and the next call tries again.
+    they leave. If it fails they fail, and it is not ready until a load succeeds: the next call's, or a probe's.
     `verify`: compares the model's files with their digests, in a thread, before each load but the first, which the
     service verifies itself. It raises ArtifactError.
     """
@@ -30,6 +31,7 @@ class Unloading(Around):
         super().__init__(inner)
         self._seconds, self._verify, self._metrics = seconds, verify, metrics
         self._calls, self._idle_since = 0, 0.0
+        self._failed_at: float | None = None  # the last load
         self._open = self._loaded = False
         self._changing = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
@@ -50,8 +52,12 @@ class Unloading(Around):
         return await self._call(partial(self._inner.encode_text, token_ids, lengths))
 
     async def ready(self) -> bool:
-        """Also while they are not loaded."""
-        return await self._inner.ready() if self._loaded else self._open
+        """Also while they are not loaded, unless the last load failed: then a probe loads them from time to time."""
+        if self._loaded or self._failed_at is None:
+            return await self._inner.ready() if self._loaded else self._open
+        if self._open and time.monotonic() - self._failed_at > AGAIN_SECONDS:
+            self._begin_load()
+        return False
 
     async def aclose(self) -> None:
         for task in filter(None, (self._watch, self._load)):
@@ -64,19 +70,19 @@ class Unloading(Around):
         try:
             if self._open and not self._loaded:
                 with self._metrics.stage("load"):
-                    await self._until_loaded()
+                    await asyncio.shield(self._begin_load())
             return await encode()
         finally:
             self._calls -= 1
             self._idle_since = time.monotonic()
 
-    async def _until_loaded(self) -> None:
+    def _begin_load(self) -> asyncio.Task[None]:
         if self._load is None or self._load.done():
             self._load = asyncio.create_task(self._start_again(), context=self._context)
             self._load.add_done_callback(
                 lambda load: load.cancelled() or load.exception()
             )  # all may have left
-        await asyncio.shield(self._load)
+        return self._load
 
     async def _start_again(self) -> None:
         """Verify the files, and start `inner`.
@@ -91,12 +97,13 @@ class Unloading(Around):
                 await self._inner.start()
             except Exception as error:  # whatever it is, what has started must be closed
                 await self._inner.aclose()
+                self._failed_at = time.monotonic()
                 logger.error("encoders_not_loaded", reason=str(error))
                 if isinstance(error, ArtifactError):
                     what = "the model's files have changed: start the service again."
                     raise BackendUnavailable(what) from error
                 raise
-            self._loaded = True
+            self._loaded, self._failed_at, self._idle_since = True, None, time.monotonic()
             logger.info("encoders_loaded", engine=self.engine, seconds=round(time.monotonic() - began, 2))
 
     async def _follow(self) -> None:
