@@ -44,6 +44,8 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     f"(?s)^1 validation.*\nmax_in_flight_bytes_per_address\n.*{BODY}": [
         {"max_in_flight_bytes_per_address": 19_999_999},
     ],
+    # It would end the limits of an address, as for a proxy, without a word.
+    "=20000000, so one address could.* set the latter to 40000000, or": [{"max_in_flight_bytes": 20_000_000}],
 }
 ACCEPTED: list[dict[str, Any]] = [
     KEYS | {"rows_per_second": 1, "bytes_per_second": 1, "metrics_open": False},
@@ -52,6 +54,7 @@ ACCEPTED: list[dict[str, Any]] = [
     CERTIFICATE,
     CERTIFICATE | CLIENT_CA,
     {"max_body_bytes": 200_000_000},
+    {"max_in_flight_bytes": 20_000_000, "max_in_flight_bytes_per_address": 20_000_000},
 ]
 
 

@@ -291,7 +291,7 @@ class Settings(ModelSettings, BaseSettings):
     max_body_bytes: Positive = _BODY_BYTES
     """request body, or message of gRPC"""
     max_in_flight_bytes: Positive = Field(256_000_000, validate_default=True)
-    """all bodies of requests in memory, and large answers; at least max_body_bytes"""
+    """all bodies of requests in memory, and large answers; more than max_body_bytes"""
     max_in_flight_bytes_per_address: int = Field(0, ge=0, validate_default=True)
     """bodies of one client address, which may also have half of all connections, gRPC calls and bulk requests; 0:
     half of max_in_flight_bytes, and at least max_body_bytes; behind a proxy set it to max_in_flight_bytes: then one
@@ -386,7 +386,14 @@ class Settings(ModelSettings, BaseSettings):
     def _has_room_for_a_body(cls, value: int, info: ValidationInfo) -> int:
         body = info.data.get("max_body_bytes", 0)
         if not value:  # of one address
-            value = max(info.data.get("max_in_flight_bytes", 0) // 2, body)
+            most = info.data.get("max_in_flight_bytes", 0)
+            value = max(most // 2, body)
+            if value == most == body:
+                raise ValueError(
+                    f"a body of CLIPSERVE_MAX_BODY_BYTES={body} takes all of CLIPSERVE_MAX_IN_FLIGHT_BYTES={most}, "
+                    f"so one address could keep all others out: set the latter to {2 * body}, or, if all clients "
+                    f"have the address of a proxy, this to {most}"
+                )
         # A body that does not fit now may wait; one that never fits would wait for ever.
         if value < body:
             raise ValueError(

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.slow
         ({"host": "ü..ü"}, "cannot listen on ü..ü"),
         ({"max_body_bytes": "9" * 5_000}, "9999: Unable to parse input string as an integer"),
         ({"model_settings": "[" * 100_000}, "a CLIPSERVE_* variable that must be JSON is not"),
+        ({"max_body_bytes": 10**6, "max_in_flight_bytes": 10**6}, "set the latter to 2000000"),
         (
             {"triton_ca_file": "/nowhere"},
             "CLIPSERVE_TRITON_CA_FILE='/nowhere': Path does not point to a file",

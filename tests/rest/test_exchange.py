@@ -110,14 +110,14 @@ async def test_an_answer_tells_the_milliseconds_of_each_stage_it_went_through(to
     ("content", "status", "headers"),
     [
         (bytes(1_001), 413, {}),
-        (bytes(901), 429, {}),
+        (bytes(902), 429, {}),
         (b"{}", 400, {"content_encoding": "gzip"}),
     ],
 )
 async def test_a_body_that_is_not_read_to_its_end_closes_the_connection(
     toy: Path, content: bytes, status: int, headers: dict[str, str]
 ) -> None:
-    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000, max_in_flight_bytes=1_000) as running:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000, max_in_flight_bytes=1_001) as running:
         hold(running, 100)
         refused = await posted(running, content, **headers)
     assert (refused.status_code, refused.headers["connection"]) == (status, "close")

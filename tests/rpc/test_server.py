@@ -154,7 +154,8 @@ async def test_a_flood_of_pings_costs_time_by_its_bytes(running: Running) -> Non
 
 async def test_rest_and_grpc_share_the_bytes_in_flight_and_probes_have_no_part_in_them(toy: Path) -> None:
     image = png(size=(400, 400))
-    limits: dict[str, Any] = dict.fromkeys(("max_body_bytes", "max_in_flight_bytes"), len(image) + 1_000)
+    names = ("max_body_bytes", "max_in_flight_bytes", "max_in_flight_bytes_per_address")
+    limits: dict[str, Any] = dict.fromkeys(names, len(image) + 1_000)
     async with (
         serving(FakeBackend(DIM), toy, **limits, grpc_enabled=True) as running,
         client_of(running.rpc_address) as client,

@@ -18,6 +18,7 @@ from clipserve.telemetry.metrics import Metrics
 
 AGAIN_SECONDS = 10.0  # after a load that failed, until a probe begins another one
 
+
 class Unloading(Around):
     """Closes `inner`, which can be started again, after `seconds` without a call, and starts it for the next one.
 
