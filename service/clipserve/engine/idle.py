@@ -53,7 +53,7 @@ class Unloading(Around):
         return await self._call(partial(self._inner.encode_text, token_ids, lengths))
 
     async def ready(self) -> bool:
-        """Also while they are not loaded, unless the last load failed: then a probe loads them from time to time."""
+        """Also while they are not loaded, unless the last load failed: then a probe tries it again."""
         if self._loaded or self._failed_at is None:
             return await self._inner.ready() if self._loaded else self._open
         if self._open and time.monotonic() - self._failed_at > AGAIN_SECONDS:
