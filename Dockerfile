@@ -93,7 +93,7 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve 
 EXPOSE 8080 8081 8082
 # Not /readyz: a container that drains or waits for Triton must not be restarted as unhealthy.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-    CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); r.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]
+    CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); host = '[::1]' if ':' in os.environ.get('CLIPSERVE_HOST', '') else '127.0.0.1'; r.urlopen(f'http://{host}:{port}/livez', timeout=2)"]
 ENTRYPOINT ["clipserve"]
 # Last, because they change with every commit.
 ARG VERSION=unknown

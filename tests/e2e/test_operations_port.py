@@ -67,17 +67,20 @@ def test_while_the_service_drains_it_is_alive_and_not_ready() -> None:
     assert process.ended()[0] == 0
 
 
-def test_the_health_check_of_the_image_asks_the_operations_port(demo_process: Process) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])
+def test_the_health_check_of_the_image_asks_the_operations_port(host: str) -> None:
+    process = Process(host=host, **LIGHT)
     found = re.search(r"^HEALTHCHECK .*\\\n +CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found
     command = [sys.executable, *json.loads(found[1])[1:]]
 
     def healthy(port: int | None) -> bool:
-        environment = os.environ | {"CLIPSERVE_OPERATIONS_PORT": str(port)}
+        environment = os.environ | {"CLIPSERVE_OPERATIONS_PORT": str(port), "CLIPSERVE_HOST": host}
         return (
             subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode == 0
         )
 
-    port = httpx.URL(demo_process.operations_url).port
+    port = httpx.URL(process.operations_url).port
     waited_until(lambda: healthy(port))  # Docker asks again too: a busy machine needs more than its 2 s
     assert not healthy(1)
+    assert process.stop()[0] == 0
