@@ -100,7 +100,7 @@ async def open_gateway(
     """
     metrics, rates = Metrics(), options.rates if options else settings.options(RateOptions)
     async with AsyncExitStack() as stack:
-        stack.enter_context(tracing_to(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"), metrics.spans))
+        stack.enter_context(tracing_to(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None, metrics.spans))
         keys, gate = await _keys_and_gate(settings, rates, stack, metrics)
         charge = (lambda rows: gate.charge(rows=rows)) if keys is not None else None
         limits = options.limits if options else None
