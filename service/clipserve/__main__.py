@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -158,6 +159,8 @@ def models(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line."""
+    if sys.stdout is None:  # closed: what is written fails, and no other file becomes the descriptor 1
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_RDONLY), "w"), write_through=True)
     try:
         cli(prog_name="clipserve")
     except KeyboardInterrupt:  # before the command has begun

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from typer.testing import CliRunner, Result
 from clipserve.__main__ import cli
 from clipserve.access.key_file import read_keys
 from clipserve.access.keys import Keys
+from tests.support.process import ROOT
 
 
 @pytest.fixture
@@ -62,3 +65,12 @@ def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:
         assert failed.stderr.startswith("clipserve: ")
         assert failed.stderr.count("\n") == 1
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+def test_a_key_that_cannot_be_shown_is_not_added(tmp_path: Path, output: str) -> None:
+    words = f"{sys.executable} -m clipserve keys add a --file {tmp_path / 'keys'} {output}"
+    done = subprocess.run(["sh", "-c", words], cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "the key cannot be shown, so it was not added: " in done.stderr
+    assert not (tmp_path / "keys").exists()

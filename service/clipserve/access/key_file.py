@@ -42,10 +42,12 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     return tuple(key for key in _parsed(path, _lines(path)) if key)
 
 
-def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -> str:
+def add_key(
+    path: Path, name: str, scopes: Sequence[str], show: Callable[[str], object] = str, **rates: int | None
+) -> str:
     """Add a new key of this name and return it; it is stored nowhere else. Creates the file if it is missing.
 
-    `rates`: `rows_per_second` and `bytes_per_second`, see `Key`.
+    `rates`: `rows_per_second` and `bytes_per_second`, see `Key`. `show`: gets the key before it counts.
 
     Raises:
         KeyFileError: the name is taken; the name, a scope or a rate is invalid; or the file cannot be used.
@@ -67,6 +69,7 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
             raise KeyFileError(said + "remove this one when its clients have the other.")
         lines.append(entry.model_dump_json(exclude_none=True))
         _parsed(path, lines)
+        show(key)
         _write(path, lines)
     return key
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clipserve.access.key_file import add_key, read_keys, remove_key
+from clipserve.access.key_file import KeyFileError, add_key, read_keys, remove_key
 from clipserve.commands.opening import Json
 from clipserve.commands.printing import say, say_json, say_table
 
@@ -32,11 +32,14 @@ def add(
     json: Json = False,
 ) -> None:
     """Create a key and print it, only this once. A running service accepts it within two seconds."""
-    key = add_key(file, name, scope, rows_per_second=rows_per_second, bytes_per_second=bytes_per_second)
-    if json:
-        say_json({"name": name, "scopes": scope, "key": key})
-    else:
-        say(key)
+
+    def show(key: str) -> None:
+        try:
+            say_json({"name": name, "scopes": scope, "key": key}) if json else say(key)
+        except OSError as error:
+            raise KeyFileError(f"the key cannot be shown, so it was not added: {error.strerror}.") from None
+
+    add_key(file, name, scope, show, rows_per_second=rows_per_second, bytes_per_second=bytes_per_second)
     say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
 
 

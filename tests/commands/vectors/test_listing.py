@@ -53,7 +53,8 @@ def test_a_link_to_nothing_or_to_itself_fails_alone_and_its_folder_is_taken(tmp_
 
 def test_a_name_that_is_not_utf_8_has_a_key_that_is(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.jpg"
-    with open(path, "wb"):
-        pass
-    assert found(tmp_path, root=tmp_path) == ["\\xff.jpg"]
+    for each in (path, os.fsencode(tmp_path) + rb"/\xff.jpg"):
+        with open(each, "wb"):
+            pass
+    assert found(tmp_path, root=tmp_path) == ["\\x5cxff.jpg", "\\xff.jpg"]
     assert shown(os.fsdecode(path)).endswith("/\\xff.jpg")

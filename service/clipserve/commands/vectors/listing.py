@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -160,8 +161,10 @@ def summary(met: Met, unread: dict[str, str] | None = None) -> list[str]:
 
 
 def shown(path: str) -> str:
-    """A path as text. Bytes that are not UTF-8 become escapes such as `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as text, of no other path. Bytes that are not UTF-8 become escapes such as `\\xff`."""
+    return re.sub(rb"\\(?=x(5c|[89a-f][0-9a-f]))", rb"\\x5c", os.fsencode(path)).decode(
+        "utf-8", "backslashreplace"
+    )
 
 
 def _walk(
