@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import bare_loop, commands, compare, first_starts, versus
+from loadtests import bare_loop, commands, compare, versus
 from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -12,7 +12,6 @@ cli.command()(bare_loop.limit)
 cli.command()(commands.scenario)
 cli.command()(commands.overload)
 cli.command()(commands.fair)
-cli.command()(first_starts.first_starts)
 cli.command()(versus.versus)
 cli.command()(compare.compare)
 cli.command()(gpu_check)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,6 @@ class FakeBackend:
 
     engine = "fake"
     precision: str | None = None
-    facts: Mapping[str, Any] = {}
     text_buckets: Sequence[int] = TEXT_BUCKETS
 
     def __init__(self, embed_dim: int, delay: float = 0.0) -> None:

@@ -162,7 +162,7 @@ class ModelSettings(BaseModel):
     threads: int = Field(0, ge=0, le=1024)
     """threads of one encoder call; 0: the cores of the quota, on a GPU one"""
     max_batch_images: int | None = Field(None, ge=1, le=1024)
-    """images in one encoder call; unset, what the trial of engines has found, or as many as take 0.25 s"""
+    """images in one encoder call; unset, as many as take 0.25 s"""
     max_batch_texts: int | None = Field(None, ge=1, le=4096)
     """texts in one encoder call; more raise its limit of tokens too"""
     unload_after_seconds: float = Field(0.0, ge=0)
@@ -261,7 +261,7 @@ class Settings(ModelSettings, BaseSettings):
     cache_dir: Folder = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", "~/.cache", "/var/cache/clipserve")
     )
-    """folder of models that are served by name, and of trials of engines; XDG_CACHE_HOME replaces ~/.cache"""
+    """folder of models that are served by name; XDG_CACHE_HOME replaces ~/.cache"""
     host: str = Field("127.0.0.1", min_length=1)
     """address to listen on; 0.0.0.0 for all"""
     port: Port = 8080

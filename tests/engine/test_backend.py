@@ -16,7 +16,7 @@ from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backend import Backend, Embeddings
-from clipserve.engine.backends.auto import open_fastest
+from clipserve.engine.backends.auto import open_auto
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine, EngineOptions, Feeds, InProcess
@@ -36,7 +36,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "fake": lambda: FakeBackend(MANIFEST.embed_dim),
     "batched fake": lambda: batched(FakeBackend(MANIFEST.embed_dim)),
     "onnx": lambda: InProcess(OnnxEngine(DEMO, EngineOptions())),
-    "auto": lambda: InProcess(open_fastest(DEMO, MANIFEST, EngineOptions(False, 1, 1), trial_inputs)),
+    "auto": lambda: InProcess(open_auto(DEMO, MANIFEST, EngineOptions(False, 1, 1), reference)),
     "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, EngineOptions()), workers=2)),
     "openvino": lambda: InProcess(OpenVinoEngine(DEMO, threads=2)),
     "batched openvino": lambda: batched(InProcess(OpenVinoEngine(DEMO, threads=2, workers=2), workers=2)),
@@ -56,7 +56,7 @@ def cosine(one: Embeddings, other: Embeddings) -> float:
     return float((one * other).sum(axis=1).min())
 
 
-def trial_inputs() -> Mapping[str, Feeds]:
+def reference() -> Mapping[str, Feeds]:
     return reference_feeds(MANIFEST, TOKENIZER)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 class Gpu:
     """An `Engine` whose calls wait for `may_run`, of images alone if `texts_run`, and fail with `fault`.
 
-    `runs`: one has begun. While `gone`, it is lost too; a trial waits for `may_try`.
+    `runs`: one has begun. While `gone`, it is lost too; a probe waits for `may_try`.
     """
 
     name = "gpu"
@@ -34,11 +33,10 @@ class Gpu:
     def __init__(self, fault: str, gone: bool = False) -> None:
         self.fault = fault
         self.gone = gone
-        self.facts: Mapping[str, Any] = {}
         self.runs, self.may_run = threading.Event(), threading.Event()
         self.may_run.set()
         self.texts_run = False
-        self.trials = 0
+        self.probes = 0
         self.may_try = threading.Event()
         self.may_try.set()
 
@@ -49,7 +47,7 @@ class Gpu:
 
     def lost(self) -> str | None:
         self.may_try.wait(60)
-        self.trials += 1
+        self.probes += 1
         return self.fault if self.gone else None
 
     def run(self, graph: str, feeds: Feeds) -> Embeddings:
@@ -98,7 +96,7 @@ async def test_a_gpu_on_which_one_text_fails_too_is_lost_once_and_for_good(writt
 
 
 async def test_a_gpu_on_which_one_text_does_not_end_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_process, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(in_process, "PROBE_SECONDS", 0.01)
     gpu = Gpu(ILLEGAL)
     gpu.may_try.clear()
     backend = await backend_of(gpu)
@@ -124,11 +122,11 @@ async def test_a_lack_of_memory_is_503_with_a_smaller_call_next_time_and_not_a_l
         with pytest.raises(BackendUnavailable, match="too little memory for a call of"):
             await backend.encode_image(np.concatenate([PIXELS] * 2 * most))
         assert backend.most_rows(IMAGE_GRAPH) == most
-    assert (backend.most_rows(TEXT_GRAPH), gpu.trials, lost, await backend.ready()) == (0, 0, [], True)
+    assert (backend.most_rows(TEXT_GRAPH), gpu.probes, lost, await backend.ready()) == (0, 0, [], True)
     await backend.aclose()
 
 
-async def test_a_trial_that_lacks_memory_does_not_make_the_gpu_lost() -> None:
+async def test_a_probe_that_lacks_memory_does_not_make_the_gpu_lost() -> None:
     gpu = Gpu("CUDA error 9: invalid configuration argument", gone=True)
     gpu.lost = lambda: MEMORY  # type: ignore[method-assign]
     backend = await backend_of(gpu)
@@ -208,18 +206,3 @@ async def test_a_call_that_fails_during_the_end_fails_as_any_other() -> None:
     gpu.may_run.set()
     with pytest.raises(BackendFailed):
         await call
-
-
-@pytest.mark.parametrize(
-    ("fixed", "rows"),
-    [pytest.param([], 8, id="none is set"), pytest.param([IMAGE_GRAPH], 0, id="an operator has set it")],
-)
-async def test_the_rows_that_a_trial_has_found_are_those_of_calls_of_images(
-    fixed: list[str], rows: int
-) -> None:
-    engine = Gpu("")
-    engine.facts = {"batch_rows": 8}
-    backend = InProcess(engine, fixed=fixed)
-    await backend.start()
-    assert (backend.most_rows(IMAGE_GRAPH), backend.most_rows(TEXT_GRAPH)) == (rows, 0)
-    await backend.aclose()

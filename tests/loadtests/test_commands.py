@@ -54,7 +54,7 @@ def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
     # rpc_loop: the messages of clip.proto alone.
     imports = re.compile(r"^\s*(from|import) clipserve\b", re.MULTILINE)
     found = {path.stem for path in (ROOT / "loadtests").glob("*.py") if imports.search(path.read_text())}
-    assert found == {"fake_backend", "fake_service", "first_starts", "rpc_loop"}
+    assert found == {"fake_backend", "fake_service", "rpc_loop"}
 
 
 def test_servers_are_compared_by_the_ratios_of_each_round() -> None:

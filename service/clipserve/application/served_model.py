@@ -125,7 +125,6 @@ class ServedModel:
             engine=self._backend.engine,
             precision=precision or self.manifest.precision,
             ms_per_call=round(1000 * seconds_per_call, 1),
-            **self._backend.facts,
             self_test_cosine=round(cosine, 6),
             seconds=round(time.monotonic() - began, 2),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ class Backend(Protocol):
     Attributes, known after `start`, and after the end:
         engine: the engine's name.
         precision: if it is narrower than the artifact's; else None.
-        facts: how the engine was chosen, for the log's line `model_ready`.
         text_buckets: the lengths below the context length to which texts are padded.
     """
 
@@ -33,9 +32,6 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str | None: ...
-
-    @property
-    def facts(self) -> Mapping[str, Any]: ...
 
     @property
     def text_buckets(self) -> Sequence[int]: ...
@@ -69,10 +65,6 @@ class Around:
     @property
     def precision(self) -> str | None:
         return self._inner.precision
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return self._inner.facts
 
     @property
     def text_buckets(self) -> Sequence[int]:

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import ctypes
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
@@ -21,9 +20,8 @@ from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
-TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on
 
-TRIAL_SECONDS = 10.0  # a GPU that has not answered one text by then is lost
+PROBE_SECONDS = 10.0  # a GPU that has not answered one text by then is lost
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,11 @@ class EngineOptions:
         cuda: on the GPU, which has been seen to work; else on the CPU.
         threads: of one call.
         workers: calls at a time.
-        cache_dir: the folder in which it is kept what a trial has chosen; None: each start tries.
     """
 
     cuda: bool = False
     threads: int = 1
     workers: int = 1
-    cache_dir: Path | None = None
 
 
 class ToLoad(Protocol):
@@ -57,12 +53,11 @@ class Engine(ToLoad, Protocol):
 
     Attributes:
         name: for logs and errors.
-        precision, facts: see `Backend`; who chose it writes its facts.
+        precision: see `Backend`.
     """
 
     name: str
     precision: str | None
-    facts: Mapping[str, Any]
     on_gpu: bool
 
     def run(self, graph: str, feeds: Feeds) -> Embeddings:
@@ -83,8 +78,7 @@ class InProcess:
 
     `workers`: calls at a time; on a GPU so many of each graph, because a text must not wait behind images there.
     `on_lost` is called once. `first_calls`: to run on a GPU before `start` returns: the first of a size looks for
-    kernels and allocates memory. `fixed`: graphs whose size of calls is set: no trial changes it, and it fits, or
-    the start is refused.
+    kernels and allocates memory. `fixed`: graphs whose size of calls is set: it fits, or the start is refused.
     """
 
     def __init__(
@@ -100,22 +94,18 @@ class InProcess:
         self._engine: Engine | None = None  # None while it is not open
         self.engine = ""
         self.precision: str | None = None
-        self.facts: Mapping[str, Any] = {}
         self.text_buckets: Sequence[int] = TEXT_BUCKETS
         self._lost = False
-        self._most_rows: dict[str, int] = {}  # of a graph that lacked memory, or that a trial has found
+        self._most_rows: dict[str, int] = {}  # of a graph that lacked memory
         self._executor = self._texts = ThreadPoolExecutor(self._workers, "engine")
 
     def most_rows(self, graph: str) -> int:
-        """The rows of a call that a trial has found, or that a GPU's memory suffices for; 0: neither is known."""
+        """The rows of a call that a GPU's memory suffices for; 0: not known."""
         return self._most_rows.get(graph, 0)
 
     async def start(self) -> None:
         engine = await asyncio.get_running_loop().run_in_executor(self._executor, self._to_load.load)
-        self._engine, self.facts = engine, engine.facts
-        self.engine, self.precision = engine.name, engine.precision
-        if IMAGE_GRAPH not in self._fixed and (rows := engine.facts.get("batch_rows")):
-            self._most_rows[IMAGE_GRAPH] = rows
+        self._engine, self.engine, self.precision = engine, engine.name, engine.precision
         if engine.on_gpu:
             self.text_buckets = GPU_TEXT_BUCKETS
             self._texts = ThreadPoolExecutor(self._workers, "engine_texts")
@@ -175,10 +165,10 @@ class InProcess:
     async def _look(self, engine: Engine) -> None:
         """A call has failed: try the GPU, in a thread that nobody needs if it hangs."""
         try:
-            trying = asyncio.wrap_future(in_own_thread("engine_trial", engine.lost))
-            reason = await asyncio.wait_for(trying, TRIAL_SECONDS)
+            probe = asyncio.wrap_future(in_own_thread("engine_probe", engine.lost))
+            reason = await asyncio.wait_for(probe, PROBE_SECONDS)
         except TimeoutError:
-            reason = f"one text has not ended on it within {TRIAL_SECONDS:g} s"
+            reason = f"one text has not ended on it within {PROBE_SECONDS:g} s"
         if reason and not lacks_memory(reason) and not self._lost:
             self._lost = True
             logger.error("engine_lost", engine=engine.name, reason=reason)

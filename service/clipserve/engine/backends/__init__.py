@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Backend
-from clipserve.engine.backends.auto import open_fastest
+from clipserve.engine.backends.auto import ReferenceFeeds, open_auto
 from clipserve.engine.backends.onnx import OnnxEngine
 from clipserve.engine.backends.openvino import open_openvino
-from clipserve.engine.in_process import EngineOptions, ToLoad, TrialInputs
+from clipserve.engine.in_process import EngineOptions, ToLoad
 
 if TYPE_CHECKING:  # the settings read this table, and need no metrics
     from clipserve.telemetry.metrics import Metrics
 
-OpenEngine = Callable[[Path, ModelManifest, EngineOptions, TrialInputs], ToLoad]
+OpenEngine = Callable[[Path, ModelManifest, EngineOptions, ReferenceFeeds], ToLoad]
 Connect = Callable[[ModelManifest, Callable[..., Any], "Metrics"], Backend]
 
 
@@ -54,13 +54,14 @@ def _connect_to_triton(manifest: ModelManifest, options: Callable[..., Any], met
 
 BACKENDS: Mapping[str, BackendKind] = {
     "auto": BackendKind(
-        "in this process, in the faster of onnxruntime and OpenVINO, if both are installed and agree",
-        open_fastest,
+        "in this process: OpenVINO if it is installed, the CPU has bf16 and bf16 changes the vectors little; else "
+        "onnxruntime",
+        open_auto,
         cuda=True,
     ),
     "onnx": BackendKind(
         "in this process, in onnxruntime",
-        lambda folder, _manifest, options, _inputs: OnnxEngine(folder, options),
+        lambda folder, _manifest, options, _reference: OnnxEngine(folder, options),
         cuda=True,
     ),
     "openvino": BackendKind("in this process, in OpenVINO", open_openvino),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -34,7 +33,6 @@ class OnnxEngine:
         self._folder, self._options = folder, options
         self.on_gpu = options.cuda
         self.name = "onnxruntime-cuda" if options.cuda else "onnxruntime"
-        self.facts: Mapping[str, Any] = {}
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._missed = ""  # libraries of CUDA's
 

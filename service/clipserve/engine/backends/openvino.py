@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -46,7 +45,6 @@ class OpenVinoEngine:
 
     def __init__(self, folder: Path, threads: int, workers: int = 1, precision: Precision = "f32") -> None:
         self._folder, self._workers, self._asked = folder, workers, precision
-        self.facts: Mapping[str, Any] = {}
         self.precision: str | None = None  # what the CPU has made of it, once it is loaded
         self._options = {
             "NUM_STREAMS": str(workers),

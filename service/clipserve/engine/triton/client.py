@@ -12,8 +12,7 @@ has shown that the server is sick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import grpc
 import numpy as np
@@ -39,7 +38,6 @@ class TritonBackend:
 
     engine = "triton"
     precision: str | None = None  # the artifact's: a server of another one is refused
-    facts: Mapping[str, Any] = {}
     text_buckets: Sequence[int] = GPU_TEXT_BUCKETS  # a plan has no profile for others
 
     def __init__(
