@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.application.decoding import decoders
 from clipserve.application.decoding.decoders import Decoders, Look, Result, Task, in_thread, look_at
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
@@ -101,23 +100,6 @@ async def test_a_large_image_is_measured_and_then_waits_for_memory_without_a_pla
     await office.place.end()
     assert (await large)[1] == 800
     assert office.running == [20]
-
-
-async def test_huge_images_leave_half_of_the_places_to_others(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The office counts in bytes up to 100, and 100 MB are huge.
-    monkeypatch.setattr(decoders, "_HUGE", 45)
-    monkeypatch.setattr(office.decoders, "_room", 10)
-    for takes in (46, 47):
-        await office.ask(takes, "huge", "bomber")
-    for _ in range(2):
-        await office.place.end()  # they are measured
-    assert (office.running, office.taken) == ([46], (46, 1)), "there are memory and a place for the other"
-    photo = await office.ask(1, "photo", "other")
-    office.place.running.reverse()
-    await office.place.end()
-    assert photo.done()
 
 
 async def test_an_image_that_takes_more_than_there_is_is_refused_and_named(office: Office) -> None:

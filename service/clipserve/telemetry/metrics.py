@@ -123,8 +123,7 @@ class Metrics:
         if outcome in REFUSALS:  # at once: they would make an overloaded service look fast
             self._refused(outcome).inc()
         else:
-            exemplar = {"trace_id": str(traced.trace_id)} if traced else None  # Prometheus links to the trace
-            self._request_seconds(endpoint).observe(seconds, exemplar)
+            self._request_seconds(endpoint).observe(seconds)
         if outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
         if traced and (span := traced.span):

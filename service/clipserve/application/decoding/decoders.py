@@ -32,8 +32,6 @@ DECODE_SECONDS = 5.0  # of CPU time, for one image in a process
 
 # Bytes that an image may take without a report: about 2 megapixels of a JPEG or a PNG.
 _ROOM = 24_000_000
-# Of images that take more, about 25 megapixels, at most half as many are decoded at a time as there are places.
-_HUGE = 100_000_000
 
 
 class Task(NamedTuple):
@@ -82,13 +80,10 @@ class Decoders:
         self._start = start
         self._places = Quota("images that are decoded", places)
         self._bytes = Quota("bytes of images that are decoded", memory_bytes)
-        self._huge = Quota("huge images that are decoded", max(1, places // 2))
         self._room = min(_ROOM, memory_bytes // places)
         self._metrics = metrics
         metrics.decode_bytes.set_function(lambda: self._bytes.used)
-        metrics.decode_waiting.set_function(
-            lambda: self._bytes.waiting + self._places.waiting + self._huge.waiting
-        )
+        metrics.decode_waiting.set_function(lambda: self._bytes.waiting + self._places.waiting)
 
     async def decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> tuple[Pixels, int]:
         """Wait for this image's turn, and decode it: uint8 [S, S, 3], and the pixels of the file.
@@ -113,8 +108,6 @@ class Decoders:
         caller = context.caller if context else ""
         answer: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
         with ExitStack() as held:  # always in this order: who waits for a place has its bytes
-            if task.room > _HUGE:
-                await held.enter_context(self._huge.lease(caller)).wait(1, owner)
             await held.enter_context(self._bytes.lease(caller)).wait(task.room, owner)
             await held.enter_context(self._places.lease(caller)).wait(1, owner)
             give_back = held.pop_all().close
