@@ -160,7 +160,9 @@ def models(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line."""
     if sys.stdout is None:  # closed: what is written fails, and no other file becomes the descriptor 1
-        sys.stdout = io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_RDONLY), "w"), write_through=True)
+        sys.stdout = io.TextIOWrapper(
+            io.FileIO(os.open(os.devnull, os.O_RDONLY), "w"), "utf-8", write_through=True
+        )
     try:
         cli(prog_name="clipserve")
     except KeyboardInterrupt:  # before the command has begun

@@ -10,7 +10,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 # Half a megabit a second: the least rate of a body, and of reading an answer.
 MIN_BODY_BYTES_PER_SECOND = 65_536
-ROOT_PATH = r"(/[\w~-][\w.~-]*)*"  # of a service behind a proxy
 _MOST_CHARS = 64  # of what a proxy calls an address
 
 

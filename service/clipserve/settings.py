@@ -39,11 +39,10 @@ from pydantic_settings import (
 )
 
 from clipserve import demo
-from clipserve.access.hosts import name_of
+from clipserve.access.hosts import ROOT_PATH, name_of
 from clipserve.api.limits import RequestLimits
 from clipserve.clip.formats import FORMATS, OPTIONAL
 from clipserve.clip.images import ImageLimits
-from clipserve.connections import ROOT_PATH
 from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
 from clipserve.engine.calls import ON_CPU, ON_GPU, Calls
 from clipserve.engine.cuda import Device

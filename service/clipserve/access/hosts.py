@@ -12,6 +12,8 @@ from collections.abc import Collection
 
 from clipserve.errors import MisdirectedRequest
 
+ROOT_PATH = r"(/[\w~-][\w.~-]*)*"  # of a service behind a proxy
+
 
 def is_loopback(host: str) -> bool:
     """Whether this is `localhost`, which DNS cannot give to another machine, or a loopback address."""

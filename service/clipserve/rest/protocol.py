@@ -24,7 +24,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from clipserve.connections import NO_PROXIES, ROOT_PATH, ConnectionLimits, Proxies, address_of
+from clipserve.access.hosts import ROOT_PATH
+from clipserve.connections import NO_PROXIES, ConnectionLimits, Proxies, address_of
 from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest, TooManyConnections, check_limit
 from clipserve.rest.errors import rendered
 from clipserve.telemetry.log import logger
