@@ -118,7 +118,7 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 	$(BIN)/python -m pytest -n 2 $(SLOWEST) tests/external/deploy
 
 rendered: .deploy-tools/stamp .venv/dev.stamp ## write deploy/k8s/clipserve.yaml: the chart for those without Helm
-	$(BIN)/python -m tests.deploy.renderings
+	$(BIN)/python -m tools.renderings
 
 cluster: .deploy-tools/stamp .venv/dev.stamp ## the chart on a real API server, from install to uninstall: make cluster KUBE_BIN=... (etcd, kube-apiserver, kube-controller-manager)
 	KUBE_BIN="$(KUBE_BIN)" .ci/cluster

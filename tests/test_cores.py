@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.cores import processor, usable_cores
+from clipserve.cores import usable_cores
 
 AFFINITY = len(os.sched_getaffinity(0))
 
@@ -30,13 +30,3 @@ def test_cgroup_v1(tmp_path: Path, quota: str, cores: int) -> None:
 
 def test_without_a_cgroup_the_affinity_decides(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == AFFINITY
-
-
-def test_a_processor_is_what_it_is_and_can_and_not_how_fast_it_runs_now(tmp_path: Path) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    told = set()
-    for mhz, flags in (("2500.1", "avx2"), ("3100.9", "avx2"), ("2500.1", "avx2 avx512_bf16")):
-        core = f"model name\t: Xeon\ncpu MHz\t\t: {mhz}\nflags\t\t: {flags}\n"
-        cpuinfo.write_text(f"processor\t: 0\n{core}\nprocessor\t: 1\n{core}")
-        told.add(processor(cpuinfo))
-    assert told == {"model name\t: Xeon\nflags\t\t: avx2", "model name\t: Xeon\nflags\t\t: avx2 avx512_bf16"}

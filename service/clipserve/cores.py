@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 from pathlib import Path
 
 
@@ -25,16 +24,6 @@ def affinity() -> int:
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
     """The cores that the cgroup (v2, else v1) may use on average; None: no quota."""
     return _quota_v2(cgroup) or _quota_v1(cgroup)
-
-
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The model and the features of the first core, as the system reports them."""
-    try:
-        first = cpuinfo.read_text("utf-8", "replace").split("\n\n")[0]
-    except OSError:
-        return platform.processor()
-    changes = ("cpu MHz", "bogomips", "apicid", "initial apicid", "processor")
-    return "\n".join(line for line in first.splitlines() if not line.startswith(changes))
 
 
 def _quota_v2(cgroup: Path) -> float | None:

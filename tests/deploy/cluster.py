@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.manifests import TOOLS, Object, parsed, run, title
-from tests.deploy.renderings import CHART, Values
+from tools.manifests import TOOLS, Object, parsed, run, title
+from tools.renderings import CHART, Values
 
 # Those that Helm may ask for: version of the API -> path segment -> kind.
 _KINDS = {

@@ -29,7 +29,7 @@ from clipserve_models.roles import roles
 from clipserve_models.weights import OPEN_CLIP
 
 CONFIG = "open_clip_config.json"
-# Those of open_clip's own configurations that are read here, as tests/golden/make_architectures.py copies them.
+# Those of open_clip's own configurations that are read here, as tools/architectures.py copies them.
 ARCHITECTURES = Path(__file__).with_name("architectures.json")
 
 CLEANING: dict[str, Cleaning] = {each: each for each in ("lower", "whitespace", "canonicalize")}

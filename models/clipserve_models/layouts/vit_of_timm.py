@@ -15,7 +15,7 @@ from clipserve_models.layouts.assigning import Assignment
 from clipserve_models.layouts.facts import Facts
 from clipserve_models.tensors import Floats, Tensor, concatenated, constant
 
-# What timm's plain ViTs are, by their names, as tests/golden/make_timm_vits.py copies it.
+# What timm's plain ViTs are, by their names, as tools/timm_vits.py copies it.
 VITS = Path(__file__).with_name("timm_vits.json")
 _MOBILE_CLIP_B = "vit_base_mci_224"  # vit_base_patch16_224 behind two convolutions
 _POOLS: dict[str, Any] = {"token": "class", "avg": "mean", "map": "attention"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import Object
-from tests.deploy.renderings import RENDERINGS, render
+from tools.manifests import Object
+from tools.renderings import RENDERINGS, render
 
 
 @pytest.fixture(scope="session")

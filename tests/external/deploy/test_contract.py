@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.manifests import TOOLS, run
-from tests.deploy.renderings import CHART, RENDERINGS, Values
+from tools.manifests import TOOLS, run
+from tools.renderings import CHART, RENDERINGS, Values
 
 # Of those that cannot be just anything.
 OTHER: dict[str, Any] = {

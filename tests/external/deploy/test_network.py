@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import Object, of_kind
-from tests.deploy.renderings import render
+from tools.manifests import Object, of_kind
+from tools.renderings import render
 
 Objects = dict[str, list[Object]]
 

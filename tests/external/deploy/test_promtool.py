@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.manifests import ROOT, Object, of_kind, run
+from tools.manifests import ROOT, Object, of_kind, run
 
 RECORDED = ROOT / "deploy" / "chart" / "files" / "recording.yml"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import TOOLS, run
-from tests.deploy.renderings import CHART, render
+from tools.manifests import TOOLS, run
+from tools.renderings import CHART, render
 
 _PLANS = {"enabled": True, "gpuProduct": "NVIDIA-L4"}
 _QUEUE = {"enabled": True, "metric": "queue"}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from clipserve.settings import Settings
-from tests.deploy.manifests import (
+from tools.manifests import (
     Object,
     config_maps_of,
     gateways,

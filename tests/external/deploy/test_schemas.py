@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kubernetes_validate import utils
 
-from tests.deploy.manifests import CUSTOM, TOOLS, Object, of_kind, run, title
+from tools.manifests import CUSTOM, TOOLS, Object, of_kind, run, title
 
 # It would read a megabyte of definitions for each object.
 utils.schema_contents = functools.cache(utils.schema_contents)

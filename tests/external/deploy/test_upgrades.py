@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.cluster import Cluster
-from tests.deploy.renderings import Values
+from tools.renderings import Values
 
 HUB = "openai/clip-vit-base-patch32"
 

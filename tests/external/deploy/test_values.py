@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from clipserve import __version__
-from tests.deploy.manifests import ROOT, TOOLS, Object, of_kind, pods, run, settings_of, title
-from tests.deploy.renderings import CHART, RENDERED, RENDERINGS, render, rendered
+from tools.manifests import ROOT, TOOLS, Object, of_kind, pods, run, settings_of, title
+from tools.renderings import CHART, RENDERED, RENDERINGS, render, rendered
 
 Objects = dict[str, list[Object]]
 

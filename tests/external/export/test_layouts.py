@@ -12,8 +12,8 @@ import pytest
 
 from clipserve_models.layouts.open_clip_folder import ARCHITECTURES, architecture_of
 from tests.external.export.saved_models import SAVED, blocks_of, made
-from tests.golden.make_architectures import architectures
 from tests.models.layouts.saved import stored
+from tools.architectures import architectures
 
 
 @pytest.mark.parametrize("name", SAVED)

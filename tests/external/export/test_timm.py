@@ -14,9 +14,9 @@ from clipserve_models.build import build
 from clipserve_models.layouts import read
 from clipserve_models.layouts.vit_of_timm import VITS
 from tests.external.export.saved_models import CONFIG, MEAN_STD, PLAIN, of_open_clip
-from tests.golden.make_timm_vits import vits
 from tests.models.layouts.changes import write_json
 from tests.models.layouts.saved import check, drawn
+from tools.timm_vits import vits
 
 # Model, pool and projection, and what of them no other row has.
 ROWS = [

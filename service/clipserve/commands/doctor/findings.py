@@ -23,7 +23,7 @@ from clipserve.api.states import ModelList, Status
 from clipserve.client.errors import ClipserveError, OddAnswer, Refused
 from clipserve.client.http import ask_once
 from clipserve.clip import resampling
-from clipserve.cores import affinity, cpu_quota, processor
+from clipserve.cores import affinity, cpu_quota
 from clipserve.settings import BadSettings, Settings
 from clipserve.telemetry.versions import vector_libraries
 from clipserve.wiring.listening import CannotListen, listen
@@ -167,7 +167,10 @@ def versions(_: Settings) -> Iterator[Finding]:
 def cpu(_: Settings, cgroup: Path = _CGROUP) -> Iterator[Finding]:
     """The CPU, and the quota of the cgroup."""
     quota = cpu_quota(cgroup)
-    name = re.search(r"model name\s*: (.*)", processor())
+    cpuinfo = Path("/proc/cpuinfo")
+    name = re.search(
+        r"model name\s*: (.*)", cpuinfo.read_text("utf-8", "replace") if cpuinfo.exists() else ""
+    )
     about = f"{name[1] if name else platform.machine()}, {affinity()} cores, quota: {quota or 'none'}"
     do = "give it a core or more (resources.limits.cpu, docker --cpus): without, the kernel stops probes too"
     yield Finding("cpu", "warning", about, do) if quota and quota < 1 else Finding("cpu", "ok", about)

@@ -1,6 +1,6 @@
 """What the chart makes of values: the renderings that all rules are tried on.
 
-`python -m tests.deploy.renderings` writes deploy/k8s/clipserve.yaml (`make rendered`). With a FOLDER it puts a
+`python -m tools.renderings` writes deploy/k8s/clipserve.yaml (`make rendered`). With a FOLDER it puts a
 file of each there, without the objects of operators (`make cluster`).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.manifests import CUSTOM, ROOT, TOOLS, Object, parsed, run
+from tools.manifests import CUSTOM, ROOT, TOOLS, Object, parsed, run
 
 CHART = ROOT / "deploy" / "chart"
 RENDERED = ROOT / "deploy" / "k8s" / "clipserve.yaml"

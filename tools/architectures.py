@@ -1,6 +1,6 @@
 """Makes `architectures.json` of `clipserve_models.layouts`; needs open_clip.
 
-    python -m tests.golden.make_architectures
+    python -m tools.architectures
 
 It holds open_clip's configurations of the architectures that are built from weights. `preprocess_cfg` is what
 all of open_clip's weights of the architecture agree on besides mean and deviation.

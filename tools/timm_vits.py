@@ -1,6 +1,6 @@
 """Makes `timm_vits.json` of `clipserve_models.layouts`: what timm's plain ViTs are, by their names; needs timm.
 
-python -m tests.golden.make_timm_vits
+python -m tools.timm_vits
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent  # of the environment that runs the tests
 TOOLS = ROOT / ".deploy-tools"  # Helm, kubectl, and Node's modules
 
